@@ -1,0 +1,1 @@
+"""The web process: pages, the JSON API and the database. It never imports torch."""

@@ -1,0 +1,1 @@
+"""The background process: reward models, PPO, sampling and pretraining, each a command on a run folder."""

@@ -1,0 +1,201 @@
+"""What a person may set on a run: one frozen dataclass per kind of run.
+
+Standard library only, because the web form, the API, the CLI and the documentation all read these classes.
+A field carries its type, default, help and unit. Unknown keys and contradictions fail in construction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; `field` names it, so that a form can mark it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+def setting(default: Any, help: str, unit: str = "", choices: tuple[Any, ...] = ()) -> Any:
+    """A dataclass field with the sentence a person reads beside it."""
+    return field(default=default, metadata={"help": help, "unit": unit, "choices": choices})
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Write answers for prompts."""
+
+    per_prompt: int = setting(2, "Answers written for each prompt.", "answers")
+    temperature: float = setting(0.7, "Divides the logits; lower is more predictable.")
+    max_new_tokens: int = setting(64, "The longest answer.", "tokens")
+    batch_size: int = setting(16, "Answers decoded together.", "answers")
+    seed: int = setting(0, "Seeds the draw; the same seed writes the same answers.")
+
+    def __post_init__(self) -> None:
+        _positive(self, "per_prompt", "temperature", "max_new_tokens", "batch_size")
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Fit one reward to the labels so far."""
+
+    method: str = setting(
+        "auto",
+        "head: a Bayesian head on the frozen base; lora: adapters and a scalar head; auto: fit both when there are enough "
+        "labels and keep the better on held-out prompts.",
+        choices=("auto", "head", "lora"),
+    )
+    min_labels: int = setting(30, "Fewer usable labels than this are refused.", "labels")
+    lora_min_labels: int = setting(1000, "With method auto, adapters are tried from this many labels.", "labels")
+    folds: int = setting(5, "Held-out accuracy is cross-validated by prompt over this many folds.")
+    both_bad_weight: float = setting(0.5, "How strongly 'both bad' says that both answers are low.")
+    rating_weight: float = setting(1.0, "Weight of one rating beside one comparison.")
+    length_covariate: bool = setting(False, "Offer the log length to the head as one explicit feature.")
+    lora_rank: int = setting(16, "Rank of the adapters.")
+    lora_layers: int = setting(8, "Adapted layers, counted from the top.", "layers")
+    learning_rate: float = setting(2e-4, "Peak learning rate of the adapters.")
+    epochs: int = setting(1, "Passes over the labels when adapters are trained.")
+    batch_size: int = setting(8, "Comparisons per optimiser step.", "comparisons")
+    max_tokens: int = setting(256, "Prompt and answer are cut to this many tokens.", "tokens")
+    seed: int = setting(0, "Seeds folds, initial weights and order.")
+
+    def __post_init__(self) -> None:
+        _choice(self, "method")
+        _positive(
+            self, "min_labels", "lora_min_labels", "lora_rank", "lora_layers", "learning_rate", "epochs", "batch_size", "max_tokens"
+        )
+        if self.folds < 2:
+            raise ConfigError("folds", "cross-validation needs at least 2 folds")
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Train the policy against the reward model (Schulman et al. 2017; Ziegler et al. 2019)."""
+
+    updates: int = setting(24, "Rollouts, each followed by its optimisation epochs.", "updates")
+    episodes: int = setting(32, "Answers sampled per update.", "answers")
+    max_prompt_tokens: int = setting(128, "Longer prompts are left out.", "tokens")
+    max_new_tokens: int = setting(64, "The longest answer.", "tokens")
+    temperature: float = setting(0.7, "Divides the logits in every log-probability.")
+    epochs: int = setting(2, "Passes over each rollout.")
+    minibatches: int = setting(2, "Optimiser steps per pass.")
+    microbatch: int = setting(8, "Answers in one forward and backward pass; does not change the result.", "answers")
+    learning_rate: float = setting(6e-4, "Peak learning rate, linear to 0 over the run.")
+    gamma: float = setting(1.0, "Discount of later rewards.")
+    gae_lambda: float = setting(0.95, "Bias-variance trade-off of the advantages.")
+    clip: float = setting(0.2, "The ratio counts from 1 - clip to 1 + clip.")
+    value_clip: float = setting(0.2, "How far a value may move from its rollout estimate.")
+    vf_coef: float = setting(0.1, "Weight of the value loss.")
+    entropy_coef: float = setting(0.0, "Weight of an entropy bonus.")
+    max_grad_norm: float = setting(1.0, "Gradients are scaled down to this norm.")
+    beta: float = setting(0.03, "Weight of the KL penalty in the reward, at the start.")
+    adaptive_kl: bool = setting(True, "Move beta so that KL approaches kl_target_nats.")
+    kl_target_nats: float = setting(8.0, "KL the adaptive controller aims for.", "nats per answer")
+    kl_horizon: int = setting(2000, "Answers over which the controller reacts.", "answers")
+    kl_stop_nats: float = setting(30.0, "The run ends, with its checkpoint, when KL passes this.", "nats per answer")
+    early_stop_kl_nats: float = setting(0.03, "Epochs of an update stop once approx-KL per token passes 1.5 times this.", "nats per token")
+    entropy_floor_nats: float = setting(0.05, "The run ends when the mean entropy per token falls under this.", "nats per token")
+    truncated_score: float = setting(-1.0, "Score given to an answer that never ended, where penalise_truncation is on.")
+    penalise_truncation: bool = setting(False, "Replace the score of answers without an end by truncated_score.")
+    reference: str = setting("base", "What KL is measured from: the project's base model or the policy the run starts from.", choices=("base", "start"))
+    lora_rank: int = setting(16, "Rank of the adapters.")
+    lora_layers: int = setting(8, "Adapted layers, counted from the top; 0 adapts every layer.", "layers")
+    panel_prompts: int = setting(5, "Prompts whose sampled answers are kept at every update for a person to read.")
+    checkpoint_every: int = setting(5, "Updates between checkpoints.", "updates")
+    dtype: str = setting("float32", "Arithmetic of the trunk.", choices=("float32", "bfloat16"))
+    seed: int = setting(0, "Seeds sampling and order.")
+
+    def __post_init__(self) -> None:
+        _choice(self, "reference", "dtype")
+        _positive(
+            self, "updates", "episodes", "max_prompt_tokens", "max_new_tokens", "temperature", "epochs", "minibatches", "microbatch",
+            "learning_rate", "clip", "value_clip", "max_grad_norm", "kl_target_nats", "kl_horizon", "kl_stop_nats", "early_stop_kl_nats",
+            "lora_rank", "checkpoint_every",
+        )
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(name, "must lie between 0 and 1")
+        if self.episodes % self.minibatches:
+            raise ConfigError("minibatches", "must divide episodes")
+        if self.beta < 0:
+            raise ConfigError("beta", "must not be negative")
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Next-token training; on a plain text file it pretrains a SimpleLM from scratch."""
+
+    epochs: int = setting(1, "Passes over the text.")
+    learning_rate: float = setting(3e-3, "Peak learning rate, warmed up and then linear to 0.")
+    batch_size: int = setting(16, "Sequences per optimiser step.", "sequences")
+    block_tokens: int = setting(64, "Length of a training sequence.", "tokens")
+    vocab_size: int = setting(1000, "Vocabulary of a new SimpleLM; 259 is bytes, more is BPE learned from the text.", "tokens")
+    embedding_size: int = setting(64, "Width of a new SimpleLM's embedding.")
+    hidden_size: int = setting(128, "Width of a new SimpleLM's LSTM.")
+    layers: int = setting(1, "LSTM layers of a new SimpleLM.")
+    seed: int = setting(0, "Seeds initial weights and order.")
+
+    def __post_init__(self) -> None:
+        _positive(self, "epochs", "learning_rate", "batch_size", "block_tokens", "embedding_size", "hidden_size", "layers")
+        if self.vocab_size < 259:
+            raise ConfigError("vocab_size", "needs at least 259: the 256 bytes and three special tokens")
+
+
+RunConfig = SampleConfig | RewardConfig | PPOConfig | SFTConfig
+
+CONFIGS: dict[str, type[SampleConfig] | type[RewardConfig] | type[PPOConfig] | type[SFTConfig]] = {
+    "sample": SampleConfig,
+    "reward": RewardConfig,
+    "ppo": PPOConfig,
+    "sft": SFTConfig,
+}
+
+
+def make_config(kind: str, values: dict[str, Any]) -> RunConfig:
+    """Build the config of a run kind from plain JSON values.
+
+    Raises ConfigError on an unknown kind or key, a value of the wrong type, or a contradiction.
+    """
+    if kind not in CONFIGS:
+        raise ConfigError("kind", f"must be one of {', '.join(CONFIGS)}")
+    cls = CONFIGS[kind]
+    types = get_type_hints(cls)
+    clean: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in types:
+            raise ConfigError(name, f"is not a setting of a {kind} run")
+        clean[name] = _typed(name, value, types[name])
+    return cls(**clean)
+
+
+def config_dict(config: RunConfig) -> dict[str, Any]:
+    """The config as plain JSON values, every field written out."""
+    return dataclasses.asdict(config)
+
+
+def _typed(name: str, value: Any, wanted: type) -> Any:
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not wanted:
+        raise ConfigError(name, f"must be {'a whole number' if wanted is int else 'a number' if wanted is float else wanted.__name__}")
+    if wanted is float and not float("-inf") < value < float("inf"):
+        raise ConfigError(name, "must be finite")
+    if wanted is int and abs(value) > 2**53:
+        raise ConfigError(name, "is too large")
+    return value
+
+
+def _positive(config: Any, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) <= 0:
+            raise ConfigError(name, "must be more than 0")
+
+
+def _choice(config: Any, *names: str) -> None:
+    for field_ in dataclasses.fields(config):
+        if field_.name in names and getattr(config, field_.name) not in field_.metadata["choices"]:
+            raise ConfigError(field_.name, f"must be one of {', '.join(field_.metadata['choices'])}")

@@ -1,0 +1,29 @@
+"""Append-only metrics: one JSON object per step. The names are a vocabulary, listed in docs/math.md."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+class Metrics:
+    """Writes metrics.jsonl. A resumed run drops the lines of steps it will do again, so that steps stay unique."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        row = {"step": step, "time": datetime.now(UTC).isoformat()}
+        row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Keep only the lines before `step`."""
+        if not self._path.exists():
+            return
+        kept = [line for line in self._path.read_text(encoding="utf-8").splitlines() if line and json.loads(line)["step"] < step]
+        self._path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
