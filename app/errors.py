@@ -1,0 +1,57 @@
+"""Refusals a person should read. Services raise them; `main` renders each once, as a page or as problem+json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Refusal(Exception):
+    """What happened, what is safe, what to do: written for the reader. `fields` marks single inputs."""
+
+    status = 400
+    title = "That cannot be done"
+
+    def __init__(self, detail: str, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.fields = dict(fields or {})
+
+
+class Invalid(Refusal):
+    status = 422
+    title = "Please check what you entered"
+
+
+class NotSignedIn(Refusal):
+    status = 401
+    title = "Please sign in"
+
+
+class NotAllowed(Refusal):
+    status = 403
+    title = "You may not do that"
+
+
+class NotFound(Refusal):
+    status = 404
+    title = "That does not exist"
+
+
+class Conflict(Refusal):
+    status = 409
+    title = "That clashes with what is already there"
+
+
+class Gone(Refusal):
+    status = 410
+    title = "That is no longer available"
+
+
+class TooMany(Refusal):
+    status = 429
+    title = "Too many tries"
+
+
+class Unavailable(Refusal):
+    status = 503
+    title = "Not available right now"

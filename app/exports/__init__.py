@@ -1,0 +1,1 @@
+"""Labels leaving the house: streamed exports."""

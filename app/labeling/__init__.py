@@ -1,0 +1,1 @@
+"""Tasks, seats and labels: what people are asked and what they answered."""

@@ -1,0 +1,1 @@
+"""Projects: guidelines, criteria, settings, the demo project, the overview."""
