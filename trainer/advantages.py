@@ -19,7 +19,7 @@ def k1(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
 
 
 def k2(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """`(log p - log q)^2 / 2`, (B, T) nats: biased in value, but as a *loss* its gradient is unbiased for the gradient of the KL."""
+    """`(log p - log q)^2 / 2`, (B, T) nats: biased in value, but as a *loss* its gradient is unbiased."""
     return (logprobs - reference_logprobs).square() / 2
 
 
@@ -83,7 +83,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns) over the mask: 1 is perfect, 0 a constant's worth; NaN when returns do not vary."""
+    """1 - Var(returns - values) / Var(returns) over the mask: 1 is perfect, a constant earns 0; NaN without variance."""
     variance = returns[mask].var(correction=0)
     if variance == 0:
         return float("nan")
