@@ -1,0 +1,187 @@
+"""What a project's settings must fulfil, each refusal in the words of the person who set it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from app.errors import Invalid
+from trainer.config import ConfigError, config_dict, make_config
+
+MAX_NAME = 200
+MAX_GUIDELINES = 20_000  # characters; rendering Markdown is superlinear on hostile text
+MAX_CRITERIA = 12
+MAX_OVERLAP = 20
+TRAINED_BY_ROUNDS = ("reward", "ppo")
+
+_KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class _Problem(ValueError):
+    """One field's sentence."""
+
+
+def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as they are stored. Raises Invalid naming every field that cannot be used."""
+    clean: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, value in values.items():
+        try:
+            clean[name] = _CHECKS[name](value)
+        except KeyError:
+            problems[name] = "This is not a setting of a project."
+        except ConfigError as error:
+            problems[f"{name}.{error.field}"] = f"{error.field} {error.message}."
+        except _Problem as problem:
+            problems[name] = str(problem)
+    if problems:
+        raise Invalid("Some settings cannot be used: " + " ".join(problems.values()), problems)
+    return clean
+
+
+def check_base_model(spec: Any) -> str:
+    """A folder with a model in it, a .gguf file, or the id of a model on the Hugging Face hub.
+
+    A hub id is only looked at, never fetched here: the worker downloads it with the first run.
+    """
+    text = _text(spec, 500).strip()
+    if not text:
+        raise _Problem("Name a base model: a folder, a hub id or a .gguf file.")
+    if text.lower().endswith(".gguf"):
+        if not Path(text).expanduser().is_file():
+            raise _Problem("There is no such .gguf file on this machine.")
+        return str(Path(text).expanduser().resolve())
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file() and not (folder / "manifest.json").is_file():
+            raise _Problem("That folder holds no model: neither config.json nor manifest.json is in it.")
+        return str(folder.resolve())
+    if text.startswith((".", "/", "~", "\\")) or not _HUB_ID.fullmatch(text):
+        raise _Problem(
+            "This is neither a folder on this machine nor a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct nor a .gguf file."
+        )
+    return text
+
+
+def _text(value: Any, longest: int) -> str:
+    if not isinstance(value, str):
+        raise _Problem("This must be text.")
+    if _UNSTORABLE.search(value):
+        raise _Problem("This holds a character that cannot be stored.")
+    if len(value) > longest:
+        raise _Problem(f"This is longer than {longest:,} characters.")
+    return value
+
+
+def _name(value: Any) -> str:
+    text = " ".join(_text(value, MAX_NAME).split())
+    if not text:
+        raise _Problem("Give the project a name.")
+    return text
+
+
+def _guidelines(value: Any) -> str:
+    return _text(value, MAX_GUIDELINES).replace("\r\n", "\n").strip()
+
+
+def _criteria(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise _Problem("Criteria come as a list.")
+    if len(value) > MAX_CRITERIA:
+        raise _Problem(f"More than {MAX_CRITERIA} criteria are too many to judge by.")
+    criteria = [_criterion(item) for item in value]
+    keys = [criterion["key"] for criterion in criteria]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise _Problem(f"Two criteria have the key {key}.")
+    return criteria
+
+
+def _criterion(item: Any) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise _Problem("Each criterion needs a key, a name, a description and anchors.")
+    unknown = item.keys() - {"key", "name", "description", "anchors"}
+    if unknown:
+        raise _Problem("A criterion has a key, a name, a description and anchors, and nothing else.")
+    key = _text(item.get("key", ""), 40)
+    if not _KEY.fullmatch(key):
+        raise _Problem("A criterion's key is a small letter followed by small letters, digits or underscores, 40 at most.")
+    name = _text(item.get("name", ""), 60).strip()
+    if not name:
+        raise _Problem(f"The criterion {key} needs a name.")
+    anchors = item.get("anchors", {})
+    if not isinstance(anchors, Mapping) or anchors.keys() - {"1", "5"}:
+        raise _Problem(f"The anchors of {key} are the words under 1 and under 5.")
+    return {
+        "key": key,
+        "name": name,
+        "description": _text(item.get("description", ""), 500).strip(),
+        "anchors": {score: _text(anchors.get(score, ""), 80).strip() for score in ("1", "5")},
+    }
+
+
+def _whole(least: int, most: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise _Problem(f"This must be a whole number from {least} to {most:,}.")
+        return value
+
+    return check
+
+
+def _number(least: float, most: float) -> Callable[[Any], float]:
+    def check(value: Any) -> float:
+        if type(value) not in (int, float) or not least <= value <= most:
+            raise _Problem(f"This must be a number from {least:g} to {most:,g}.")
+        return float(value)
+
+    return check
+
+
+def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
+
+
+def _on_off(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Problem("This is either on or off.")
+    return value
+
+
+def _sampling(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _Problem("Sampling settings come as an object.")
+    return config_dict(make_config("sample", dict(value)))
+
+
+def _training(value: Any) -> dict[str, Any]:
+    """Only what is set; it is completed by the defaults of the day when a round starts."""
+    if not isinstance(value, Mapping) or value.keys() - set(TRAINED_BY_ROUNDS):
+        raise _Problem("Training settings come as an object with reward and ppo.")
+    clean: dict[str, Any] = {}
+    for kind, settings in value.items():
+        if not isinstance(settings, Mapping):
+            raise _Problem(f"The settings of {kind} come as an object.")
+        config = config_dict(make_config(kind, dict(settings)))
+        clean[kind] = {name: config[name] for name in settings}
+    return clean
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "name": _name,
+    "base_model": check_base_model,
+    "guidelines": _guidelines,
+    "criteria": _criteria,
+    "overlap": _whole(1, MAX_OVERLAP),
+    "rating_share": _number(0, 1),
+    "queue_low_mark": _whole(1, 10_000),
+    "sampling": _sampling,
+    "training": _training,
+    "triggers_on": _on_off,
+    "trigger_labels": _or_none(_whole(1, 1_000_000)),
+    "trigger_hours": _or_none(_number(0.1, 24 * 366)),
+}

@@ -1,0 +1,162 @@
+"""Projects: creating one, changing its settings, and its guidelines, version by version."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any, TypedDict
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict, Invalid, NotFound
+from app.models import AuditEntry, Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run
+from app.projects import checks
+from app.rounds import checkpoints
+from trainer.config import SampleConfig, config_dict
+
+RESERVED_SLUGS = frozenset({"new"})
+
+
+class Criterion(TypedDict):
+    key: str
+    name: str
+    description: str
+    anchors: dict[str, str]  # the words under 1 and under 5
+
+
+class ProjectValues(TypedDict, total=False):
+    """What a person may set on a project; a key left out stays as it is."""
+
+    name: str
+    base_model: str
+    guidelines: str
+    criteria: list[Criterion]
+    overlap: int
+    rating_share: float
+    queue_low_mark: int
+    sampling: dict[str, Any]  # settings of trainer.config.SampleConfig
+    training: dict[str, dict[str, Any]]  # {"reward": {...}, "ppo": {...}}: what rounds set differently from the defaults
+    triggers_on: bool
+    trigger_labels: int | None
+    trigger_hours: float | None
+
+
+def get_project(session: Session, slug: str) -> Project:
+    """Raises NotFound."""
+    project = session.scalar(select(Project).where(Project.slug == slug))
+    if project is None:
+        raise NotFound("There is no such project.")
+    return project
+
+
+def list_projects(session: Session, user_id: int | None, *, after: int = 0, limit: int = 50) -> list[Project]:
+    """The projects this person is a member of, oldest first; with `None`, every project."""
+    query = select(Project).where(Project.id > after)
+    if user_id is not None:
+        query = query.where(Project.id.in_(select(Membership.project_id).where(Membership.user_id == user_id)))
+    return list(session.scalars(query.order_by(Project.id).limit(limit)))
+
+
+def create_project(session: Session, values: ProjectValues, by: int | None) -> Project:
+    """A new project with its first guidelines and its base model as the first policy checkpoint.
+
+    Raises Invalid with a sentence per field.
+    """
+    missing = {name: "This is needed." for name in ("name", "base_model") if name not in values}
+    if missing:
+        raise Invalid("A project needs a name and a base model.", missing)
+    filled: ProjectValues = {"guidelines": "", "criteria": [], "sampling": {}, **values}
+    clean = checks.check_values(filled)
+    project = Project(slug=_free_slug(session, clean["name"]), base_model=clean["base_model"])
+    _apply(project, clean)
+    _check_triggers(project)
+    session.add(project)
+    session.flush()
+    session.add(Guideline(project_id=project.id, version=1, text=clean["guidelines"], created_by=by))
+    checkpoints.current_policy(session, project)
+    session.add(AuditEntry(actor_id=by, project_id=project.id, action="project.created", subject=project.slug))
+    session.flush()
+    return project
+
+
+def update_project(session: Session, project: Project, values: ProjectValues, by: int | None) -> Project:
+    """Change what is given. New guidelines become a new version; labels keep the version they were given under.
+
+    Raises Invalid with a sentence per field, and Conflict when the base model can no longer change.
+    """
+    clean = checks.check_values(values)
+    if "base_model" in clean and clean["base_model"] != project.base_model:
+        _change_base_model(session, project, clean["base_model"])
+    changed = sorted(name for name in clean if name != "guidelines" and clean[name] != getattr(project, name))
+    _apply(project, clean)
+    _check_triggers(project)
+    if "guidelines" in clean and clean["guidelines"] != guideline(session, project).text:
+        project.guideline_version += 1
+        session.add(Guideline(project_id=project.id, version=project.guideline_version, text=clean["guidelines"], created_by=by))
+        changed.append("guidelines")
+    if changed:
+        session.add(
+            AuditEntry(
+                actor_id=by, project_id=project.id, action="project.changed", subject=project.slug, details={"fields": changed}
+            )
+        )
+    session.flush()
+    return project
+
+
+def guideline(session: Session, project: Project, version: int | None = None) -> Guideline:
+    """The guidelines in force, or an earlier version. Raises NotFound."""
+    wanted = project.guideline_version if version is None else version
+    found = session.scalar(select(Guideline).where(Guideline.project_id == project.id, Guideline.version == wanted))
+    if found is None:
+        raise NotFound("There is no such version of the guidelines.")
+    return found
+
+
+def base_model_is_fixed(session: Session, project: Project) -> bool:
+    """Whether answers were written, or asked for, so that another base model would tear the lineage apart."""
+    runs = session.scalar(select(Run.id).where(Run.project_id == project.id).limit(1))
+    answers = session.scalar(
+        select(Generation.id).join(Prompt, Prompt.id == Generation.prompt_id).where(Prompt.project_id == project.id).limit(1)
+    )
+    return runs is not None or answers is not None
+
+
+def default_sampling() -> dict[str, Any]:
+    return config_dict(SampleConfig())
+
+
+def _change_base_model(session: Session, project: Project, base_model: str) -> None:
+    if base_model_is_fixed(session, project):
+        raise Conflict(
+            "This project already has answers of its base model, and its labels and checkpoints grew out of them. "
+            "Start a new project for another model; prompts can be imported there as well.",
+            {"base_model": "This can no longer change: answers of this model exist."},
+        )
+    for checkpoint in session.scalars(select(Checkpoint).where(Checkpoint.project_id == project.id)):
+        checkpoint.source = base_model  # with no run there is only the base model's own row
+
+
+def _apply(project: Project, clean: dict[str, Any]) -> None:
+    for name, value in clean.items():
+        if name != "guidelines":
+            setattr(project, name, value)
+
+
+def _check_triggers(project: Project) -> None:
+    """Looks at the project as it will be: a PATCH may switch on what an earlier one described."""
+    if project.triggers_on and project.trigger_labels is None and project.trigger_hours is None:
+        sentence = "Say after how many labels or hours a round starts, or switch it off."
+        raise Invalid(sentence, {"triggers_on": sentence})
+
+
+def _free_slug(session: Session, name: str) -> str:
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    stem = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:60].strip("-") or "project"
+    taken = set(session.scalars(select(Project.slug).where(Project.slug.startswith(stem)))) | RESERVED_SLUGS
+    number, slug = 1, stem
+    while slug in taken:
+        number += 1
+        slug = f"{stem}-{number}"
+    return slug

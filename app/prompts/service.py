@@ -1,0 +1,169 @@
+"""Prompts: their identity, their split, and bringing many in at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.models import Project, Prompt, utc_now
+
+HOLDOUT_SHARE = 0.2
+_INSERT_ROWS = 500  # rows of one INSERT; five bound values each, far under SQLite's limit
+
+Split = Literal["train", "holdout"]
+
+
+class Message(TypedDict):
+    role: str  # system, user or assistant
+    content: str
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One prompt as read from a file or a request; `line` counts from 1."""
+
+    line: int
+    messages: list[Message]
+    external_id: str | None = None
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that is no prompt, and why, in the words of the person who wrote it."""
+
+    line: int
+    why: str
+
+
+@dataclass
+class ImportReport:
+    created: int = 0
+    duplicates: int = 0
+    rejected: list[BadLine] = field(default_factory=list)
+
+
+def prompt_digest(messages: Sequence[Message]) -> str:
+    """SHA-256, in hex, of the conversation as people would call it the same.
+
+    Case, Unicode composition and the amount of white space do not count; roles and the order of messages do. Depends on
+    nothing but the text, so every machine agrees.
+    """
+    normal = [[message["role"], _normalised(message["content"])] for message in messages]
+    return hashlib.sha256(json.dumps(normal, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def prompt_split(digest: str) -> Split:
+    """The split a prompt belongs to for ever, from the first 32 bits of its digest: about one in five is held out.
+
+    Never by row: the same prompt in two imports, or in two installations, is always on the same side.
+    """
+    return "holdout" if int(digest[:8], 16) < HOLDOUT_SHARE * 2**32 else "train"
+
+
+def _normalised(text: str) -> str:
+    # Folding can undo composition and composition can open a new fold; NFC around the fold settles both.
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return " ".join(folded.split())
+
+
+def import_prompts(
+    session: Session, project: Project, rows: Iterable[PromptRow | BadLine], *, skip_bad_lines: bool = False
+) -> ImportReport:
+    """Add the prompts the project does not have yet.
+
+    Nothing is half-imported: one bad line and nothing is created, unless the person chose to leave bad lines out.
+    """
+    report = ImportReport()
+    good: list[PromptRow] = []
+    for row in rows:
+        if isinstance(row, BadLine):
+            report.rejected.append(row)
+        else:
+            good.append(row)
+    if report.rejected and not skip_bad_lines:
+        return report
+    for start in range(0, len(good), _INSERT_ROWS):
+        report.created += _insert(session, project.id, good[start : start + _INSERT_ROWS])
+    report.duplicates = len(good) - report.created
+    return report
+
+
+def _insert(session: Session, project_id: int, rows: Sequence[PromptRow]) -> int:
+    """Insert what is new; the unique constraint decides, so two imports at once cannot make one prompt twice."""
+    values: list[dict[str, Any]] = []
+    now = utc_now()
+    for row in rows:
+        digest = prompt_digest(row.messages)
+        values.append(
+            {
+                "project_id": project_id,
+                "messages": row.messages,
+                "digest": digest,
+                "split": prompt_split(digest),
+                "external_id": row.external_id,
+                "created_at": now,
+            }
+        )
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    statement = insert(Prompt).on_conflict_do_nothing(index_elements=[Prompt.project_id, Prompt.digest]).returning(Prompt.id)
+    return len(session.execute(statement, values).all())
+
+
+@dataclass(frozen=True)
+class PromptCounts:
+    train: int
+    holdout: int
+    archived: int
+
+
+def count_prompts(session: Session, project_id: int) -> PromptCounts:
+    """How many prompts are in use in each split, and how many are put away."""
+    rows = session.execute(
+        select(Prompt.split, Prompt.archived_at.is_not(None).label("archived"), func.count())
+        .where(Prompt.project_id == project_id)
+        .group_by(Prompt.split, "archived")
+    ).all()
+    used = {split: count for split, archived, count in rows if not archived}
+    return PromptCounts(used.get("train", 0), used.get("holdout", 0), sum(count for _, archived, count in rows if archived))
+
+
+def list_prompts(
+    session: Session, project_id: int, *, split: Split | None = None, archived: bool = False, after: int = 0, limit: int = 50
+) -> list[Prompt]:
+    """Prompts in the order they came, after the one with id `after`."""
+    query = select(Prompt).where(Prompt.project_id == project_id, Prompt.id > after)
+    query = query.where(Prompt.archived_at.is_not(None) if archived else Prompt.archived_at.is_(None))
+    if split:
+        query = query.where(Prompt.split == split)
+    return list(session.scalars(query.order_by(Prompt.id).limit(limit)))
+
+
+def get_prompt(session: Session, prompt_id: int) -> Prompt:
+    prompt = session.get(Prompt, prompt_id)
+    if prompt is None:
+        raise NotFound("There is no such prompt.")
+    return prompt
+
+
+def archive_prompt(session: Session, prompt_id: int) -> Prompt:
+    """Put a prompt away: no new answers are written for it. What people judged already stays."""
+    prompt = get_prompt(session, prompt_id)
+    prompt.archived_at = prompt.archived_at or utc_now()
+    session.flush()
+    return prompt
+
+
+def restore_prompt(session: Session, prompt_id: int) -> Prompt:
+    prompt = get_prompt(session, prompt_id)
+    prompt.archived_at = None
+    session.flush()
+    return prompt
