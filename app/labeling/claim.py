@@ -1,0 +1,242 @@
+"""Give a person a task: take one seat, for some minutes.
+
+Nobody is asked the same task twice, nobody holds two seats of one task, and a page that is loaded again shows the task it
+showed before. Which answer stands left is drawn here, by the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.orm import Session, aliased
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc
+
+LEASE_EXPIRED: Final = "lease expired"  # the reason on a skip that the clock made, not the person
+NEAR: Final = 200  # open seats looked at, oldest first, before the search starts behind the person's own last seat
+EVERYWHERE: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class ServedTask:
+    """A task as its annotator may see it: nothing here tells which model wrote what."""
+
+    id: int
+    kind: str
+    lease_until: datetime | None  # none: it is answered already, or somebody else has the seat now
+    messages: list[dict[str, str]]
+    left: str  # the answer shown first; a rating's only one
+    right: str | None
+
+
+def claim_next(session: Session, project: Project, annotator_id: int, *, now: datetime, lease: timedelta) -> ServedTask | None:
+    """The task this person holds already, else the oldest one still open to them, else none.
+
+    Runs in the caller's write transaction. `lease` is how long the seat is kept.
+    """
+    connection = session.connection()
+    if connection.dialect.name != "sqlite":  # where writers do not queue, one person's claims do
+        connection.execute(_ONE_AT_A_TIME, {"me": annotator_id})
+    until = now + lease
+    mine = {"project": project.id, "me": annotator_id}
+    held = connection.execute(_HELD, mine).first()
+    if held is None:
+        if not _take_seat(connection, project.id, annotator_id, now, until):
+            return None
+        held = connection.execute(_HELD, mine).one()
+    else:
+        connection.execute(_KEEP, {"seat": held.seat_id, "until": until})
+    return _served(held, held.swapped, until)
+
+
+def reopen(session: Session, project: Project, annotator_id: int, task_id: int) -> ServedTask | None:
+    """A task this person has had before (answered, skipped or lost), shown as it was shown then; none if they never had it."""
+    row = session.connection().execute(_REOPENED, {"project": project.id, "me": annotator_id, "task": task_id}).first()
+    if row is None:
+        return None
+    return _served(row, second_stands_left(task_id, annotator_id), None)
+
+
+def second_stands_left(task_id: int, annotator_id: int) -> bool:
+    """The coin that decides the sides: even over tasks and people, and the same each time one person sees one task.
+
+    A verdict that arrives after its lease was lost still knows what stood where. First and second are themselves in
+    random order, so the coin tells nobody which model wrote what.
+    """
+    return bool(hashlib.blake2b(b"%d side %d" % (task_id, annotator_id), digest_size=1).digest()[0] & 1)
+
+
+def _take_seat(connection: Connection, project_id: int, annotator_id: int, now: datetime, until: datetime) -> bool:
+    while (seat := _open_seat(connection, project_id, annotator_id, now)) is not None:
+        taken = connection.execute(
+            _TAKE,
+            {
+                "seat": seat.id,
+                "me": annotator_id,
+                "swapped_now": second_stands_left(seat.task_id, annotator_id),
+                "now": now,
+                "until": until,
+            },
+        ).first()
+        if taken is None:
+            continue  # PostgreSQL: somebody else was quicker
+        if seat.annotator_id is not None:
+            _remember_lost_lease(connection, seat.task_id, seat.annotator_id, now)
+        return True
+    return False
+
+
+def _open_seat(connection: Connection, project_id: int, annotator_id: int, now: datetime) -> Row[Any] | None:
+    """The oldest seat this person may take.
+
+    Where tasks have several seats, a busy person has had most of the oldest ones. The search therefore looks at the oldest
+    few, then from that person's own last seat on, and only then at everything.
+    """
+    values: dict[str, Any] = {"project": project_id, "me": annotator_id, "now": now}
+    seat = connection.execute(_CANDIDATE, values | {"after": 0, "near": NEAR}).first()
+    if seat is None:
+        last = connection.execute(_LAST_SEAT, {"me": annotator_id}).scalar()
+        seat = connection.execute(_CANDIDATE, values | {"after": last or 0, "near": EVERYWHERE}).first()
+        if seat is None and last:
+            seat = connection.execute(_CANDIDATE, values | {"after": 0, "near": EVERYWHERE}).first()
+    return seat
+
+
+def _remember_lost_lease(connection: Connection, task_id: int, annotator_id: int, now: datetime) -> None:
+    """Who lost a seat to somebody else is not asked again, and a late verdict of theirs is still accepted."""
+    known = connection.execute(select(Skip.id).where(Skip.task_id == task_id, Skip.annotator_id == annotator_id)).first()
+    if known is None:
+        connection.execute(insert(Skip).values(task_id=task_id, annotator_id=annotator_id, reason=LEASE_EXPIRED, created_at=now))
+
+
+def _served(row: Row[Any], swapped: bool, until: datetime | None) -> ServedTask:
+    left, right = (row.second, row.first) if swapped and row.second is not None else (row.first, row.second)
+    return ServedTask(row.task_id, row.kind, until, row.messages, left, right)
+
+
+# The statements, built once.
+
+_first = aliased(Generation)
+_second = aliased(Generation)
+_me: ColumnElement[int] = bindparam("me", type_=Seat.annotator_id.type)
+_now: ColumnElement[datetime] = bindparam("now", type_=Utc())
+
+
+def _shown(*columns: Any) -> Select[Any]:
+    return (
+        select(
+            Task.id.label("task_id"),
+            Task.kind,
+            Prompt.messages,
+            _first.text.label("first"),
+            _second.text.label("second"),
+            *columns,
+        )
+        .join_from(Task, Prompt, Prompt.id == Task.prompt_id)
+        .join(_first, _first.id == Task.first_generation_id)
+        .outerjoin(_second, _second.id == Task.second_generation_id)
+    )
+
+
+def _had(table: type[Seat] | type[Skip] | type[Label], task_id: Any) -> ColumnElement[bool]:
+    other = aliased(table)
+    return exists().where(other.task_id == task_id, other.annotator_id == _me)
+
+
+def _not_had(task_id: Any) -> ColumnElement[bool]:
+    return and_(*(~_had(table, task_id) for table in (Seat, Skip, Label)))
+
+
+def _candidate() -> CompoundSelect[Any]:
+    """The oldest expired seat and the oldest free one: the older of both is first.
+
+    The window's order is the index's, so both databases stop at the first row that passes.
+    """
+    window = (
+        select(Seat.id)
+        .where(Seat.project_id == bindparam("project"), Seat.state == "free", Seat.id > bindparam("after"))
+        .order_by(Seat.id)
+        .limit(bindparam("near", type_=BigInteger()))
+        .subquery("window")
+    )
+    seat = (Seat.id, Seat.task_id, Seat.annotator_id)
+    free = (
+        select(*seat)
+        .join_from(window, Seat, Seat.id == window.c.id)
+        .where(Seat.state == "free", _not_had(Seat.task_id))
+        .limit(1)
+        .with_for_update(of=Seat, skip_locked=True)
+    )
+    expired = (
+        select(*seat)
+        .where(Seat.project_id == bindparam("project"), Seat.state == "leased", Seat.lease_until < _now, _not_had(Seat.task_id))
+        .order_by(Seat.id)
+        .limit(1)
+        .with_for_update(of=Seat, skip_locked=True)
+    )
+    return union_all(select(expired.subquery("expired")), select(free.subquery("free"))).order_by(literal_column("id")).limit(1)
+
+
+def _take() -> ReturningUpdate[int]:
+    return (
+        update(Seat)
+        .where(
+            Seat.id == bindparam("seat"),
+            or_(Seat.state == "free", and_(Seat.state == "leased", Seat.lease_until < _now)),
+        )
+        .values(
+            state="leased",
+            annotator_id=_me,
+            swapped=bindparam("swapped_now"),
+            claimed_at=_now,
+            lease_until=bindparam("until", type_=Utc()),
+        )
+        .returning(Seat.id)
+        .execution_options(synchronize_session=False)
+    )
+
+
+_ONE_AT_A_TIME: Final = select(User.id).where(User.id == bindparam("me")).with_for_update()
+_HELD: Final = (
+    _shown(Seat.id.label("seat_id"), Seat.swapped)
+    .join(Seat, Seat.task_id == Task.id)
+    .where(Seat.annotator_id == _me, Seat.state == "leased", Seat.project_id == bindparam("project"))
+    .order_by(Seat.id)
+    .limit(1)
+)
+_REOPENED: Final = _shown().where(
+    Task.id == bindparam("task"),
+    Task.project_id == bindparam("project"),
+    or_(*(_had(table, Task.id) for table in (Seat, Skip, Label))),
+)
+_CANDIDATE: Final = _candidate()
+_TAKE: Final = _take()
+_KEEP: Final = (
+    update(Seat)
+    .where(Seat.id == bindparam("seat"))
+    .values(lease_until=bindparam("until", type_=Utc()))
+    .execution_options(synchronize_session=False)
+)
+_LAST_SEAT: Final = select(func.max(Seat.id)).where(Seat.annotator_id == _me, Seat.state == "done")
