@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.models import Project, Prompt, utc_now
+from app.models import AuditEntry, Project, Prompt, utc_now
 
 HOLDOUT_SHARE = 0.2
 _INSERT_ROWS = 500  # rows of one INSERT; five bound values each, far under SQLite's limit
@@ -76,7 +76,12 @@ def _normalised(text: str) -> str:
 
 
 def import_prompts(
-    session: Session, project: Project, rows: Iterable[PromptRow | BadLine], *, skip_bad_lines: bool = False
+    session: Session,
+    project: Project,
+    rows: Iterable[PromptRow | BadLine],
+    *,
+    by: int | None = None,
+    skip_bad_lines: bool = False,
 ) -> ImportReport:
     """Add the prompts the project does not have yet.
 
@@ -94,6 +99,12 @@ def import_prompts(
     for start in range(0, len(good), _INSERT_ROWS):
         report.created += _insert(session, project.id, good[start : start + _INSERT_ROWS])
     report.duplicates = len(good) - report.created
+    if report.created:
+        details = {"created": report.created, "duplicates": report.duplicates, "rejected": len(report.rejected)}
+        session.add(
+            AuditEntry(actor_id=by, project_id=project.id, action="prompts.imported", subject=project.slug, details=details)
+        )
+        session.flush()
     return report
 
 

@@ -1,0 +1,223 @@
+"""What one label becomes in each format: pure functions from a judged task to rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+Format = Literal["preference", "ratings", "kto", "sft", "labels"]
+FORMATS: tuple[Format, ...] = ("preference", "ratings", "kto", "sft", "labels")
+Row = dict[str, Any]
+
+GOOD_RATING, BAD_RATING = 4, 2  # kto: from 4 up is desirable, from 2 down is not, 3 says neither
+TOP_RATING = 5  # sft
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    generation_id: int
+    checkpoint_id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One label with what it was about. A rating's only answer stands left."""
+
+    label_id: int
+    task_id: int
+    annotator: str
+    kind: str
+    choice: str | None
+    strength: int | None
+    overall: int | None
+    criteria: Mapping[str, Any]
+    flags: Mapping[str, Sequence[str]]
+    rewrite: Mapping[str, str] | None
+    comment: str
+    prompt_id: int
+    split: str
+    messages: list[Any]
+    left: Answer
+    right: Answer | None
+    created_at: datetime
+    details: Row  # what only the format `labels` shows
+
+    def chosen_and_rejected(self) -> tuple[Answer, Answer]:
+        if self.right is None or self.choice not in ("left", "right"):
+            raise ValueError(f"label {self.label_id} prefers neither answer")
+        return (self.left, self.right) if self.choice == "left" else (self.right, self.left)
+
+
+def agreement(verdicts: Sequence[str | int | None]) -> float:
+    """The share of labels that give a task's most frequent verdict; one label agrees with itself."""
+    return max(Counter(verdicts).values()) / len(verdicts)
+
+
+def rows_of(judged: Judged, format: Format, criteria: Sequence[str]) -> Iterator[Row]:
+    """The rows of one label in a format; `criteria` are the project's keys, which every rating row shows."""
+    if format == "preference":
+        yield from _preference(judged)
+    elif format == "ratings":
+        yield from _rating(judged, criteria)
+    elif format == "kto":
+        yield from _kto(judged)
+    elif format == "sft":
+        yield from _sft(judged)
+    else:
+        yield _label(judged)
+
+
+def _preference(judged: Judged) -> Iterator[Row]:
+    if judged.choice not in ("left", "right"):
+        return
+    chosen, rejected = judged.chosen_and_rejected()
+    yield {
+        "prompt": judged.messages,
+        "chosen": _said(chosen),
+        "rejected": _said(rejected),
+        **_origin(judged),
+        "strength": judged.strength,
+        "created_at": rfc3339(judged.created_at),
+        "chosen_checkpoint": chosen.checkpoint_id,
+        "rejected_checkpoint": rejected.checkpoint_id,
+    }
+
+
+def _rating(judged: Judged, criteria: Sequence[str]) -> Iterator[Row]:
+    if judged.kind != "rating":
+        return
+    row: Row = {"prompt": judged.messages, "response": _said(judged.left), "overall": judged.overall}
+    if criteria:  # an object without fields is a column that data set libraries cannot type
+        row["criteria"] = {key: judged.criteria.get(key) for key in criteria}
+    yield row | _origin(judged) | {"created_at": rfc3339(judged.created_at), "checkpoint": judged.left.checkpoint_id}
+
+
+def _kto(judged: Judged) -> Iterator[Row]:
+    for answer, desirable in _desirability(judged):
+        yield {
+            "prompt": judged.messages,
+            "completion": _said(answer),
+            "label": desirable,
+            **_origin(judged),
+            "created_at": rfc3339(judged.created_at),
+            "checkpoint": answer.checkpoint_id,
+        }
+
+
+def _desirability(judged: Judged) -> Iterator[tuple[Answer, bool]]:
+    if judged.overall is not None:
+        if judged.overall >= GOOD_RATING or judged.overall <= BAD_RATING:
+            yield judged.left, judged.overall >= GOOD_RATING
+    elif judged.choice in ("left", "right"):
+        chosen, rejected = judged.chosen_and_rejected()
+        yield chosen, True
+        yield rejected, False
+    elif judged.choice == "both_bad" and judged.right is not None:
+        yield judged.left, False
+        yield judged.right, False
+
+
+def _sft(judged: Judged) -> Iterator[Row]:
+    if judged.rewrite is not None:
+        text, source = judged.rewrite["text"], "rewrite"
+    elif judged.overall == TOP_RATING:
+        text, source = judged.left.text, "rating"
+    else:
+        return
+    messages = [*judged.messages, {"role": "assistant", "content": text}]
+    yield {"messages": messages, "source": source, **_origin(judged), "created_at": rfc3339(judged.created_at)}
+
+
+def _label(judged: Judged) -> Row:
+    # Lists of objects where a label has a mapping: a column whose fields or types change from row to row cannot be loaded.
+    is_rating = judged.kind == "rating"
+    return {
+        **_origin(judged),
+        "kind": judged.kind,
+        "choice": judged.choice,
+        "strength": judged.strength,
+        "overall": judged.overall,
+        "criteria": [
+            {"key": key, "choice": None if is_rating else value, "score": value if is_rating else None}
+            for key, value in sorted(judged.criteria.items())
+        ],
+        "flags": [{"side": side, "flag": flag} for side, flags in sorted(judged.flags.items()) for flag in flags],
+        "rewrite": dict(judged.rewrite) if judged.rewrite else None,
+        "comment": judged.comment,
+        "prompt_id": judged.prompt_id,
+        "split": judged.split,
+        "prompt": judged.messages,
+        "left": _shown(judged.left),
+        "right": _shown(judged.right) if judged.right else None,
+        **judged.details,
+        "created_at": rfc3339(judged.created_at),
+    }
+
+
+def _shown(answer: Answer) -> Row:
+    return {"generation_id": answer.generation_id, "checkpoint": answer.checkpoint_id, "text": answer.text}
+
+
+def _said(answer: Answer) -> list[Row]:
+    return [{"role": "assistant", "content": answer.text}]
+
+
+def _origin(judged: Judged) -> Row:
+    return {"label_id": judged.label_id, "task_id": judged.task_id, "annotator": judged.annotator}
+
+
+def rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# The same rows as cells
+
+
+def columns_of(format: Format, criteria: Sequence[str]) -> list[str]:
+    """The header of the CSV; `flat` fills exactly these."""
+    origin = ["label_id", "task_id", "annotator"]
+    if format == "preference":
+        return ["prompt", "chosen", "rejected", *origin, "strength", "created_at", "chosen_checkpoint", "rejected_checkpoint"]
+    if format == "ratings":
+        return ["prompt", "response", "overall", *criteria, *origin, "created_at", "checkpoint"]
+    if format == "kto":
+        return ["prompt", "completion", "label", *origin, "created_at", "checkpoint"]
+    if format == "sft":
+        return ["prompt", "completion", "source", *origin, "created_at"]
+    shown = [f"{side}_{part}" for side in ("left", "right") for part in ("text", "checkpoint", "generation_id")]
+    return [
+        *(*origin, "version", "supersedes_label_id", "current", "surplus", "kind", "choice", "strength", "overall"),
+        *("criteria", "flags", "rewrite_side", "rewrite_text", "comment", "prompt_id", "split", "prompt", *shown),
+        *("purpose", "served_reason", "reward_checkpoint", "guideline_version", "interface_version"),
+        *("wall_ms", "active_ms", "client_id", "created_at"),
+    ]
+
+
+def flat(row: Row) -> Row:
+    """A row with conversations as readable text and objects as single cells, for CSV."""
+    cells = dict(row)
+    if "messages" in cells:
+        *prompt, answer = cells.pop("messages")
+        cells |= {"prompt": prompt, "completion": [answer]}
+    for name in ("prompt", "chosen", "rejected", "response", "completion"):
+        if name in cells:
+            cells[name] = transcript(cells[name])
+    if isinstance(cells.get("criteria"), dict):
+        cells |= cells.pop("criteria")
+    elif "criteria" in cells:
+        cells["criteria"] = "; ".join(f"{item['key']}: {item['choice'] or item['score']}" for item in cells["criteria"])
+        cells["flags"] = "; ".join(f"{item['side']}: {item['flag']}" for item in cells["flags"])
+        for name in ("left", "right", "rewrite"):
+            cells |= {f"{name}_{part}": value for part, value in (cells.pop(name) or {}).items()}
+    return cells
+
+
+def transcript(messages: Sequence[Mapping[str, str]]) -> str:
+    """A conversation as a person reads it: one message as it is, several with who said them."""
+    if len(messages) == 1:
+        return messages[0]["content"]
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)

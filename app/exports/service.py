@@ -1,0 +1,246 @@
+"""Exports: every label of a project as training data, streamed, the same bytes twice.
+
+An export is taken at a moment: the highest label id there was. Labels are immutable, so reading them in chunks, each in a
+short transaction of its own, gives the same bytes now and next year; no transaction stays open for a slow reader, which on
+SQLite would keep the write-ahead log from shrinking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Engine, Row, Select, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.db import read_session
+from app.errors import Invalid
+from app.exports.csv_text import csv_lines
+from app.exports.rows import Answer, Format, Judged, agreement, columns_of, flat, rows_of
+from app.models import Generation, Label, Project, Prompt, Task
+from app.prompts.service import Split
+from app.schemas import json_dumps
+
+CHUNK_LABELS = 500
+_LAYOUT = 1  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+
+As = Literal["jsonl", "csv"]
+
+_left = aliased(Generation, name="left_generation")
+_right = aliased(Generation, name="right_generation")
+_later = aliased(Label, name="later")
+
+
+@dataclass(frozen=True)
+class ExportQuery:
+    """What to export. `since` is included, `until` is not. `min_agreement` is the share of labels that give a task's most
+    frequent verdict, from 0 to 1."""
+
+    format: Format = "preference"
+    as_: As = "jsonl"
+    since: datetime | None = None
+    until: datetime | None = None
+    split: Split | None = None
+    min_agreement: float = 0.0
+
+
+@dataclass(frozen=True)
+class Export:
+    """One export, fixed: everything that decides its bytes."""
+
+    query: ExportQuery
+    project_id: int
+    slug: str
+    last_label_id: int
+    criteria: tuple[str, ...]
+    pseudonyms: Mapping[int, str]
+    etag: str
+
+    @property
+    def filename(self) -> str:
+        return f"{self.slug}-{self.query.format}.{self.query.as_}"
+
+    @property
+    def media_type(self) -> str:
+        return "text/csv; charset=utf-8" if self.query.as_ == "csv" else "application/x-ndjson"
+
+
+def read_time(text: str | None, field: str) -> datetime | None:
+    """An RFC 3339 moment, or a date that means its midnight in UTC. Raises Invalid, naming the field."""
+    if not text:
+        return None
+    moment = _moment(f"{text}T00:00:00Z" if _is_date(text) else text)
+    if moment is None:
+        raise Invalid(
+            f"{field} must be a date such as 2026-03-31 or a time with its zone such as 2026-03-31T12:00:00Z.",
+            {field: "not a date or a time with its zone"},
+        )
+    return moment
+
+
+def _is_date(text: str) -> bool:
+    return len(text) == 10 and text.count("-") == 2
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):  # the first and the last hours of the calendar have no UTC
+        return None
+
+
+def prepare_export(session: Session, project: Project, query: ExportQuery) -> Export:
+    """Fix the moment of an export and name it: the same ETag means the same bytes."""
+    last, count = session.execute(
+        select(func.coalesce(func.max(Label.id), 0), func.count()).where(Label.project_id == project.id)
+    ).one()
+    criteria = tuple(criterion["key"] for criterion in project.criteria)
+    named = json_dumps(
+        [_LAYOUT, project.id, last, count, criteria, asdict(query) | {"since": str(query.since), "until": str(query.until)}]
+    )
+    return Export(
+        query=query,
+        project_id=project.id,
+        slug=project.slug,
+        last_label_id=last,
+        criteria=criteria,
+        pseudonyms=pseudonyms(session, project.id),
+        etag=f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"',
+    )
+
+
+def pseudonyms(session: Session, project_id: int) -> dict[int, str]:
+    """A lasting name for every annotator that says nothing about the person: numbered by first label in the project."""
+    first = select(Label.annotator_id).where(Label.project_id == project_id).group_by(Label.annotator_id)
+    ids = session.scalars(first.order_by(func.min(Label.id)))
+    return {annotator_id: f"annotator-{number}" for number, annotator_id in enumerate(ids, start=1)}
+
+
+def stream_export(engine: Engine, export: Export) -> Iterator[bytes]:
+    """The bytes, a chunk of labels at a time; memory does not grow with the project."""
+    header = columns_of(export.query.format, export.criteria)
+    if export.query.as_ == "csv":
+        yield csv_lines([header]).encode()
+    after = 0
+    while True:
+        with read_session(engine) as session:
+            found = session.execute(_labels_after(export, after)).all()
+            kept = _agreed(session, export, found)
+        if not found:
+            return
+        after = found[-1].label_id
+        rows = [row for judged in kept for row in rows_of(judged, export.query.format, export.criteria)]
+        if not rows:
+            continue
+        if export.query.as_ == "csv":
+            yield csv_lines([flat(row).get(name) for name in header] for row in rows).encode()
+        else:
+            yield "".join(json_dumps(row) + "\n" for row in rows).encode()
+
+
+def count_labels(session: Session, project_id: int) -> dict[str, int]:
+    """How many current labels each kind of verdict has, for the download page: choices by name, ratings as `rating`."""
+    rows = session.execute(
+        select(func.coalesce(Label.choice, "rating"), func.count())
+        .where(Label.project_id == project_id, Label.current)
+        .group_by(Label.choice)
+    )
+    return dict(rows.tuples())
+
+
+def _in_force(export: Export) -> ColumnElement[bool]:
+    """No later version as of the export's moment; `Label.current` would also know of corrections made while it streams."""
+    return ~select(_later.id).where(_later.supersedes_id == Label.id, _later.id <= export.last_label_id).exists()
+
+
+def _labels_after(export: Export, after: int) -> Select[Any]:
+    query = export.query
+    statement = (
+        select(
+            Label.id.label("label_id"),
+            *(Label.task_id, Label.annotator_id, Label.kind, Label.choice, Label.strength, Label.overall, Label.criteria),
+            *(Label.flags, Label.rewrite, Label.comment, Label.version, Label.supersedes_id, Label.surplus),
+            *(Label.guideline_version, Label.interface_version, Label.wall_ms, Label.active_ms, Label.served_reason),
+            *(Label.reward_checkpoint_id, Label.client_id, Label.created_at, Task.purpose),
+            *(Task.prompt_id, Prompt.split, Prompt.messages),
+            *(_left.id.label("left_id"), _left.checkpoint_id.label("left_checkpoint"), _left.text.label("left_text")),
+            *(_right.id.label("right_id"), _right.checkpoint_id.label("right_checkpoint"), _right.text.label("right_text")),
+            _in_force(export).label("current"),
+        )
+        .join(Task, Task.id == Label.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .join(_left, _left.id == Label.left_generation_id)
+        .outerjoin(_right, _right.id == Label.right_generation_id)
+        .where(Label.project_id == export.project_id, Label.id > after, Label.id <= export.last_label_id)
+        .order_by(Label.id)
+        .limit(CHUNK_LABELS)
+    )
+    if query.format != "labels":
+        statement = statement.where(_in_force(export), ~Label.surplus)
+    if query.format in ("preference", "ratings"):
+        statement = statement.where(Label.kind == ("comparison" if query.format == "preference" else "rating"))
+    if query.since is not None:
+        statement = statement.where(Label.created_at >= query.since)
+    if query.until is not None:
+        statement = statement.where(Label.created_at < query.until)
+    if query.split is not None:
+        statement = statement.where(Prompt.split == query.split)
+    return statement
+
+
+def _agreed(session: Session, export: Export, found: Sequence[Row[Any]]) -> list[Judged]:
+    """The labels of tasks that people agree on enough."""
+    judged = [_judged(row, export) for row in found]
+    if not judged or export.query.min_agreement <= 0:
+        return judged
+    task_ids = {item.task_id for item in judged}
+    verdicts: dict[int, list[str | int | None]] = defaultdict(list)
+    for task_id, choice, overall, left, right in session.execute(
+        select(Label.task_id, Label.choice, Label.overall, Label.left_generation_id, Label.right_generation_id).where(
+            Label.task_id.in_(task_ids), Label.id <= export.last_label_id, ~Label.surplus, _in_force(export)
+        )
+    ):
+        # A side means nothing across people, who see it swapped; the generation does.
+        verdicts[task_id].append(overall if choice is None else {"left": left, "right": right}.get(choice, choice))
+    return [item for item in judged if verdicts[item.task_id] and agreement(verdicts[item.task_id]) >= export.query.min_agreement]
+
+
+def _judged(row: Row[Any], export: Export) -> Judged:
+    return Judged(
+        label_id=row.label_id,
+        task_id=row.task_id,
+        annotator=export.pseudonyms[row.annotator_id],
+        kind=row.kind,
+        choice=row.choice,
+        strength=row.strength,
+        overall=row.overall,
+        criteria=row.criteria,
+        flags=row.flags,
+        rewrite=row.rewrite,
+        comment=row.comment,
+        prompt_id=row.prompt_id,
+        split=row.split,
+        messages=row.messages,
+        left=Answer(row.left_id, row.left_checkpoint, row.left_text),
+        right=Answer(row.right_id, row.right_checkpoint, row.right_text) if row.right_id is not None else None,
+        created_at=row.created_at,
+        details={
+            "version": row.version,
+            "supersedes_label_id": row.supersedes_id,
+            "current": row.current,
+            "surplus": row.surplus,
+            "purpose": row.purpose,
+            "served_reason": row.served_reason,
+            "reward_checkpoint": row.reward_checkpoint_id,
+            "guideline_version": row.guideline_version,
+            "interface_version": row.interface_version,
+            "wall_ms": row.wall_ms,
+            "active_ms": row.active_ms,
+            "client_id": row.client_id,
+        },
+    )

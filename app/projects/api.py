@@ -1,0 +1,136 @@
+"""Projects over the API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from app.db import Db, WriteDb
+from app.models import Project
+from app.projects import service
+from app.projects.service import ProjectValues
+from app.schemas import Body, Id, JsonObject, Limit, Name, Page, Reply, Text, cursor_id
+from app.security import Caller
+
+router = APIRouter(tags=["projects"])
+
+
+class CriterionJson(Body):
+    key: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    name: Name
+    description: Text = ""
+    anchors: dict[Literal["1", "5"], Text] = Field(default_factory=dict, description="The words under 1 and under 5.")
+
+
+class TriggersJson(Body):
+    on: bool = False
+    labels: Id | None = Field(None, description="A round starts every so many new labels.")
+    hours: float | None = Field(None, gt=0, description="A round starts every so many hours.")
+
+
+class ProjectChanges(Body):
+    """What is left out stays as it is."""
+
+    name: Name | None = None
+    base_model: Text | None = Field(None, description="A folder, a hub id or the path of a .gguf file.")
+    guidelines: Text | None = Field(None, description="Markdown. A change becomes a new version.")
+    criteria: list[CriterionJson] | None = None
+    overlap: Id | None = Field(None, description="Labels wanted for each task.")
+    rating_share: float | None = Field(None, ge=0, le=1, description="Share of tasks that are ratings; the rest are comparisons.")
+    queue_low_mark: Id | None = Field(None, description="Open tasks under which the queue refills itself.")
+    sampling: JsonObject | None = Field(None, description="Settings of a sample run; the ones left out take their defaults.")
+    training: dict[Literal["reward", "ppo"], JsonObject] | None = Field(
+        None, description="What rounds set differently from the defaults of reward and PPO runs."
+    )
+    triggers: TriggersJson | None = None
+
+
+class NewProject(ProjectChanges):
+    name: Name
+    base_model: Text
+
+
+class ProjectSummary(Reply):
+    id: int
+    slug: str
+    name: str
+    created_at: datetime
+
+
+class ProjectReply(ProjectSummary):
+    base_model: str
+    guidelines: str
+    guideline_version: int
+    criteria: list[CriterionJson]
+    overlap: int
+    rating_share: float
+    queue_low_mark: int
+    sampling: dict[str, Any]
+    training: dict[str, Any]
+    triggers: TriggersJson
+    policy_id: int | None
+
+
+@router.post("/projects", status_code=201)
+def create_project(session: WriteDb, caller: Caller, body: NewProject) -> ProjectReply:
+    return _reply(session, service.create_project(session, _values(body), caller.user_id))
+
+
+@router.get("/projects")
+def list_projects(
+    session: Db, caller: Caller, limit: Annotated[Limit, Query()] = 50, cursor: Annotated[str | None, Query(max_length=40)] = None
+) -> Page[ProjectSummary]:
+    """The projects you belong to; the owner sees all."""
+    found = service.list_projects(
+        session, None if caller.is_owner else caller.user_id, after=cursor_id(cursor) or 0, limit=limit + 1
+    )
+    items = [ProjectSummary.model_validate(project) for project in found[:limit]]
+    return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)
+
+
+@router.get("/projects/{slug}")
+def show_project(session: Db, slug: str) -> ProjectReply:
+    return _reply(session, service.get_project(session, slug))
+
+
+@router.patch("/projects/{slug}")
+def change_project(session: WriteDb, caller: Caller, slug: str, body: ProjectChanges) -> ProjectReply:
+    project = service.get_project(session, slug)
+    return _reply(session, service.update_project(session, project, _values(body), caller.user_id))
+
+
+def _values(body: ProjectChanges) -> ProjectValues:
+    values = body.model_dump(exclude_none=True)
+    triggers = values.pop("triggers", None)
+    if triggers is not None:
+        values |= {
+            "triggers_on": triggers["on"],
+            "trigger_labels": triggers.get("labels"),
+            "trigger_hours": triggers.get("hours"),
+        }
+    return cast(ProjectValues, values)
+
+
+def _reply(session: Session, project: Project) -> ProjectReply:
+    triggers = TriggersJson(on=project.triggers_on, labels=project.trigger_labels, hours=project.trigger_hours)
+    return ProjectReply(
+        id=project.id,
+        slug=project.slug,
+        name=project.name,
+        created_at=project.created_at,
+        base_model=project.base_model,
+        guidelines=service.guideline(session, project).text,
+        guideline_version=project.guideline_version,
+        criteria=[CriterionJson.model_validate(criterion) for criterion in project.criteria],
+        overlap=project.overlap,
+        rating_share=project.rating_share,
+        queue_low_mark=project.queue_low_mark,
+        sampling=project.sampling,
+        training=project.training,
+        triggers=triggers,
+        policy_id=project.policy_id,
+    )

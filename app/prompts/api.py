@@ -1,0 +1,156 @@
+"""Prompts over the API."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from app.db import Db, WriteDb
+from app.errors import Invalid
+from app.gate import CurrentProject
+from app.models import Prompt
+from app.prompts import importers, service
+from app.prompts.service import BadLine, PromptRow
+from app.schemas import MAX_ID, Limit, Page, Reply, cursor_id
+from app.security import Caller
+
+router = APIRouter(tags=["prompts"])
+
+PromptId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
+
+_PROMPT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "text": {"type": "string", "description": "A prompt of one message, the user's."},
+        "messages": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["role", "content"],
+                "additionalProperties": False,
+                "properties": {"role": {"enum": list(importers.ROLES)}, "content": {"type": "string"}},
+            },
+        },
+        "external_id": {"type": "string", "maxLength": importers.MAX_EXTERNAL_ID},
+    },
+}
+_IMPORT_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["items"],
+                "additionalProperties": False,
+                "properties": {"items": {"type": "array", "maxItems": importers.MAX_LINES, "items": _PROMPT_SCHEMA}},
+            }
+        },
+        "application/x-ndjson": {"schema": {"type": "string"}},
+    },
+}
+
+
+class RejectedLine(Reply):
+    line: int
+    why: str
+
+
+class ImportReply(Reply):
+    created: int
+    duplicates: int
+    rejected: list[RejectedLine]
+
+
+class PromptReply(Reply):
+    id: int
+    messages: list[dict[str, str]]
+    split: str
+    external_id: str | None
+    created_at: datetime
+    archived_at: datetime | None
+
+
+async def read_rows(request: Request) -> list[PromptRow | BadLine]:
+    """The request's prompts, read before the transaction begins, so that a slow sender holds up no writer."""
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > importers.MAX_BYTES:
+            raise Invalid(f"The request is larger than {importers.MAX_BYTES // 2**20} MB. Send the prompts in several requests.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return await run_in_threadpool(_parse, kind, data)
+
+
+def _parse(kind: str, data: bytes) -> list[PromptRow | BadLine]:
+    text = importers.decode_upload(data)
+    if kind in ("application/x-ndjson", "application/jsonl"):
+        return list(importers.read_prompts(text, "jsonl"))
+    if kind != "application/json":
+        raise Invalid("Send application/json or application/x-ndjson.", {"Content-Type": "not one of these two"})
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Invalid('The body is not JSON. Send {"items": [...]}.') from None
+    if not isinstance(body, dict) or body.keys() != {"items"} or not isinstance(body["items"], list):
+        raise Invalid('Send an object with one key, items, that holds a list: {"items": [{"text": "..."}]}.', {"items": "needed"})
+    return list(importers.read_items(body["items"]))
+
+
+@router.post(
+    "/projects/{slug}/prompts",
+    response_model=ImportReply,
+    openapi_extra={"requestBody": _IMPORT_BODY},
+    responses={422: {"description": "At least one line is no prompt. Nothing was imported; `rejected` names every such line."}},
+)
+def import_prompts(
+    rows: Annotated[list[PromptRow | BadLine], Depends(read_rows)],
+    project: CurrentProject,
+    caller: Caller,
+    session: WriteDb,
+    skip_bad_lines: Annotated[bool, Query(description="Import the good lines even where others are bad.")] = False,
+) -> Response | ImportReply:
+    """Adds the prompts the project does not have yet. With one bad line nothing is imported, unless you skip bad lines."""
+    report = service.import_prompts(session, project, rows, by=caller.user_id, skip_bad_lines=skip_bad_lines)
+    reply = ImportReply.model_validate(report)
+    if report.rejected and not skip_bad_lines:
+        detail = f"Nothing was imported: {len(report.rejected)} of {len(rows)} lines cannot be used."
+        problem = {"type": "about:blank", "title": Invalid.title, "status": 422, "detail": detail}
+        return JSONResponse(problem | reply.model_dump(), 422, media_type="application/problem+json")
+    return reply
+
+
+@router.get("/projects/{slug}/prompts")
+def list_prompts(
+    session: Db,
+    project: CurrentProject,
+    split: service.Split | None = None,
+    archived: bool = False,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(max_length=40)] = None,
+) -> Page[PromptReply]:
+    found = service.list_prompts(
+        session, project.id, split=split, archived=archived, after=cursor_id(cursor) or 0, limit=limit + 1
+    )
+    items = [PromptReply.model_validate(prompt) for prompt in found[:limit]]
+    return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)
+
+
+@router.post("/prompts/{id}/archive")
+def archive_prompt(session: WriteDb, prompt_id: PromptId) -> PromptReply:
+    """Put a prompt away: no new answers are written for it."""
+    return _reply(service.archive_prompt(session, prompt_id))
+
+
+@router.post("/prompts/{id}/restore")
+def restore_prompt(session: WriteDb, prompt_id: PromptId) -> PromptReply:
+    return _reply(service.restore_prompt(session, prompt_id))
+
+
+def _reply(prompt: Prompt) -> PromptReply:
+    return PromptReply.model_validate(prompt)
