@@ -1,0 +1,296 @@
+"""The database: engine, SQLite pragmas, and one request = one transaction, committed before the reply.
+
+SQLite lets one writer in at a time. Writers of this process take turns in `WriterTurns`, first come first served, so that
+many annotators do not poll the busy handler and nobody waits much longer than the others. Readers never wait for writers.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from asyncio import wrap_future
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, Request
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.errors import Unavailable
+
+POOL_SIZE = 48  # the thread pool's 40, the commits beside it, and some room
+WRITER_PATIENCE_S = 20.0  # how long a writer waits for a writer of another process, or for its turn outside requests
+_WRITES = {"tastemaker_writes": True}
+
+
+# The engine
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for the URL. SQLite comes from the `pysqlite3` wheel, since the standard library's may be unsafe."""
+    if not is_sqlite(url):
+        return create_engine(url, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True)
+    module = sqlite_module()
+    journal = "WAL" if wal_is_safe(module.sqlite_version_info) else "DELETE"
+    if journal == "DELETE":
+        print(
+            f"SQLite {module.sqlite_version} can corrupt a write-ahead log that several connections write (fixed in 3.51.3, "
+            "3.50.7 and 3.44.6): using the slower rollback journal. Installing pysqlite3 brings a safe version.",
+            file=sys.stderr,
+        )
+    engine = create_engine(
+        url,
+        module=module,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        execution_options={"tastemaker_turns": WriterTurns()},
+    )
+    event.listen(engine, "connect", partial(_set_pragmas, journal=journal))
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def is_sqlite(url: str) -> bool:
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def sqlite_module() -> ModuleType:
+    """The one SQLite library of this process; a file must never be open through two of them."""
+    from pysqlite3 import dbapi2
+
+    module: ModuleType = dbapi2
+    return module
+
+
+def wal_is_safe(version: tuple[int, ...]) -> bool:
+    """False where several writing connections can corrupt a WAL database: the WAL-reset race of SQLite 3.7.0 to 3.51.2."""
+    fixed_lines = {(3, 44): 6, (3, 50): 7}
+    patch = fixed_lines.get((version[0], version[1]))
+    if patch is not None:
+        return version[2] >= patch
+    return version < (3, 7, 0) or version >= (3, 51, 3)
+
+
+def init_db(engine: Engine) -> None:
+    """Look at the database once at start, so that a wrong URL, folder or permission ends the start and not a request."""
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def _set_pragmas(dbapi_connection: Any, entry: ConnectionPoolEntry, *, journal: str) -> None:
+    dbapi_connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
+    cursor = dbapi_connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=5000")
+    cursor.execute(f"PRAGMA journal_mode={journal}")
+    cursor.execute("PRAGMA synchronous=FULL")  # NORMAL may lose acknowledged commits at power loss
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA trusted_schema=OFF")
+    cursor.execute("PRAGMA cell_size_check=ON")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    """Readers begin plain. Writers begin IMMEDIATE: a deferred transaction that reads and then writes fails at once."""
+    if not connection.get_execution_options().get("tastemaker_writes"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    cursor = connection.connection.cursor()
+    busy: type[Exception] = sqlite_module().OperationalError
+    deadline = time.monotonic() + WRITER_PATIENCE_S
+    # SQLite's own busy handler backs off to 100 ms and would starve beside a busy process; ours looks every millisecond or two.
+    cursor.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+                return
+            except busy as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.0005, 0.002))
+    finally:
+        cursor.execute("PRAGMA busy_timeout=5000")
+        cursor.close()
+
+
+# Writers take turns
+
+
+class WriterTurns:
+    """A first-come-first-served lock for threads and for coroutines of any event loop. SQLite only."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._taken = False
+        self._waiting: deque[Future[None]] = deque()
+
+    @contextmanager
+    def turn(self, timeout_s: float) -> Iterator[None]:
+        ticket = self._ask()
+        if ticket is not None:
+            try:
+                ticket.result(timeout_s)
+            except TimeoutError:
+                if not ticket.cancel():  # granted in the same instant
+                    self._pass_on()
+                raise Unavailable("The database is busy writing. Nothing was changed; please try again.") from None
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    @asynccontextmanager
+    async def turn_async(self) -> AsyncIterator[None]:
+        ticket = self._ask()
+        if ticket is not None:
+            try:
+                await wrap_future(ticket)
+            except BaseException:
+                if not ticket.cancel():
+                    self._pass_on()
+                raise
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def _ask(self) -> Future[None] | None:
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return None
+            ticket: Future[None] = Future()
+            self._waiting.append(ticket)
+            return ticket
+
+    def _pass_on(self) -> None:
+        with self._guard:
+            while self._waiting:
+                ticket = self._waiting.popleft()
+                if ticket.set_running_or_notify_cancel():
+                    ticket.set_result(None)
+                    return
+            self._taken = False
+
+
+def _turns(engine: Engine) -> WriterTurns | None:
+    turns: WriterTurns | None = engine.get_execution_options().get("tastemaker_turns")
+    return turns
+
+
+# Sessions
+
+
+class ReadSession(Session):
+    """A session that refuses to write, because its transaction is rolled back and its work would be lost in silence."""
+
+    def flush(self, objects: Any = None) -> None:
+        if self.new or self.dirty or self.deleted:
+            raise RuntimeError("this session only reads: use WriteDb or write_session")
+        super().flush(objects)
+
+
+@event.listens_for(ReadSession, "do_orm_execute")
+def _refuse_writes(state: ORMExecuteState) -> None:
+    if state.is_insert or state.is_update or state.is_delete:
+        raise RuntimeError("this session only reads: use WriteDb or write_session")
+
+
+@contextmanager
+def read_session(engine: Engine) -> Iterator[Session]:
+    """A session for reading, outside requests or beside a request's own."""
+    with ReadSession(engine) as session:
+        yield session
+        session.flush()
+
+
+@contextmanager
+def write_session(engine: Engine) -> Iterator[Session]:
+    """A transaction outside requests: committed at the end, rolled back on an exception.
+
+    Refused in the threads that serve requests. There it would hold a thread while waiting for the turn of a request that
+    itself waits for a thread.
+    """
+    if threading.current_thread().name.startswith("AnyIO worker"):
+        raise RuntimeError("write_session inside a request: use WriteDb")
+    turns = _turns(engine)
+    if turns is None:
+        with _writing(engine) as session:
+            yield session
+            session.commit()
+        return
+    with turns.turn(WRITER_PATIENCE_S), _writing(engine) as session:
+        yield session
+        session.commit()
+
+
+def _writing(engine: Engine) -> Session:
+    return Session(engine.execution_options(**_WRITES))
+
+
+# Sessions of a request
+
+
+def get_engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+async def _read_db(request: Request) -> AsyncIterator[Session]:
+    session = ReadSession(get_engine(request))
+    try:
+        yield session
+        session.flush()
+    finally:
+        await to_thread.run_sync(session.close, limiter=_closing())
+
+
+async def _write_db(request: Request) -> AsyncIterator[Session]:
+    async with write_turn(get_engine(request)) as session:
+        yield session
+
+
+@asynccontextmanager
+async def write_turn(engine: Engine) -> AsyncIterator[Session]:
+    """What `WriteDb` does, for middleware: wait for the turn without holding a thread, commit when the block ends well.
+
+    The transaction begins at the first statement, which belongs into a worker thread.
+    """
+    turns = _turns(engine)
+    if turns is None:
+        async with _committing(engine) as session:
+            yield session
+        return
+    async with turns.turn_async(), _committing(engine) as session:
+        yield session
+
+
+@asynccontextmanager
+async def _committing(engine: Engine) -> AsyncIterator[Session]:
+    session = _writing(engine)
+    try:
+        yield session
+        await to_thread.run_sync(session.commit, limiter=_closing())
+    finally:
+        await to_thread.run_sync(session.close, limiter=_closing())
+
+
+def _closing() -> CapacityLimiter:
+    """Ending a transaction never queues behind requests that wait for it to end."""
+    return CapacityLimiter(1)
+
+
+Db = Annotated[Session, Depends(_read_db, scope="function")]  # the default scope would end after the reply
+WriteDb = Annotated[Session, Depends(_write_db, scope="function")]

@@ -1,0 +1,72 @@
+"""The headers of every reply. A pure ASGI layer: the framework's own kind of middleware costs a task per request."""
+
+from __future__ import annotations
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.security import visitor_cookie
+from app.settings import Settings
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+
+
+def add_headers(headers: MutableHeaders, settings: Settings) -> None:
+    """The headers of every reply."""
+    headers["content-security-policy"] = CONTENT_SECURITY_POLICY
+    headers["x-content-type-options"] = "nosniff"
+    headers["referrer-policy"] = "no-referrer"  # an invitation's address is a secret
+    headers["cross-origin-opener-policy"] = "same-origin"
+    headers["cross-origin-resource-policy"] = "same-origin"
+    if settings.secure_cookies:
+        headers["strict-transport-security"] = "max-age=31536000"
+
+
+class ResponseHeaders:
+    """Adds `add_headers` to every reply, and the visitor's cookie when a form for a signed-out person was made."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                add_headers(headers, self.settings)
+                headers.setdefault("cache-control", _caching(scope))
+                secret = scope.get("state", {}).get("new_visitor")
+                if secret:
+                    headers.append("set-cookie", self._visitor(secret, scope))
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+    def _visitor(self, secret: str, scope: Scope) -> str:
+        secure = "; Secure" if self.settings.secure_cookies or scope["scheme"] == "https" else ""
+        return f"{visitor_cookie(self.settings)}={secret}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+
+def _caching(scope: Scope) -> str:
+    """Pages are private and change. A static file whose address carries its digest never does."""
+    if not scope["path"].startswith("/static/"):
+        return "no-store"
+    return "public, max-age=31536000, immutable" if scope.get("query_string") else "no-cache"

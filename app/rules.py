@@ -1,0 +1,126 @@
+"""Who may do what: one table with a rule for every route, and the one dependency that enforces it.
+
+A route that is not in `RULES` answers 403 to everyone and fails `tests/app/test_rules.py`; so does a line without its route.
+People see 404, not 403, for projects they do not belong to: whether they exist is nobody else's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+from app.security import Scope
+
+
+class Level(IntEnum):
+    """Each level may do what the ones before it may; ANNOTATOR to ADMIN are roles in the project of the path."""
+
+    PUBLIC = 0
+    SIGNED_IN = 1
+    ANNOTATOR = 2
+    REVIEWER = 3
+    ADMIN = 4
+    ANY_ADMIN = 5  # admin of some project; the service looks which
+    OWNER = 6
+
+
+# How the path leads to its project.
+Source = Literal["slug", "task", "label", "run", "round", "checkpoint", "prompt", "generation"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`level` for people, `scope` for API keys (None: any key, or a page that takes no keys), and the project's `source`.
+
+    `parameter` names the path parameter that `source` reads.
+    """
+
+    level: Level
+    scope: Scope | None = None
+    source: Source | None = None
+    parameter: str = ""
+
+
+def _public() -> Rule:
+    return Rule(Level.PUBLIC)
+
+
+def _signed_in(scope: Scope | None = None) -> Rule:
+    return Rule(Level.SIGNED_IN, scope)
+
+
+def _annotator(source: Source, scope: Scope | None = None, parameter: str = "") -> Rule:
+    return Rule(Level.ANNOTATOR, scope, source, parameter or ("slug" if source == "slug" else "id"))
+
+
+def _reviewer(source: Source, scope: Scope | None = None, parameter: str = "") -> Rule:
+    return Rule(Level.REVIEWER, scope, source, parameter or ("slug" if source == "slug" else "id"))
+
+
+def _admin(source: Source, scope: Scope | None = None, parameter: str = "") -> Rule:
+    return Rule(Level.ADMIN, scope, source, parameter or ("slug" if source == "slug" else "id"))
+
+
+def _any_admin(scope: Scope | None = None) -> Rule:
+    return Rule(Level.ANY_ADMIN, scope)
+
+
+def _owner(scope: Scope | None = None) -> Rule:
+    return Rule(Level.OWNER, scope)
+
+
+V1 = "/api/v1"
+
+RULES: dict[tuple[str, str], Rule] = {
+    # the platform
+    ("GET", V1 + "/openapi.json"): _public(),
+    ("GET", V1 + "/health"): _public(),
+    # accounts: pages
+    ("GET", "/sign-in"): _public(),
+    ("POST", "/sign-in"): _public(),
+    ("POST", "/sign-out"): _signed_in(),
+    ("GET", "/invitations/{token}"): _public(),
+    ("POST", "/invitations/{token}"): _public(),
+    ("GET", "/account"): _signed_in(),
+    ("POST", "/account/password"): _signed_in(),
+    ("POST", "/account/sessions/revocation"): _signed_in(),
+    ("GET", "/account/keys"): _signed_in(),
+    ("POST", "/account/keys"): _signed_in(),
+    ("POST", "/account/keys/{id}/revocation"): _signed_in(),
+    ("GET", "/projects/{slug}/people"): _admin("slug"),
+    ("POST", "/projects/{slug}/invitations"): _admin("slug"),
+    ("POST", "/projects/{slug}/invitations/{id}/revocation"): _admin("slug"),
+    ("POST", "/projects/{slug}/people/{id}/role"): _admin("slug"),
+    ("POST", "/projects/{slug}/people/{id}/removal"): _admin("slug"),
+    # accounts: API
+    ("GET", V1 + "/users"): _any_admin("admin"),
+    ("POST", V1 + "/users"): _any_admin("admin"),
+    ("POST", V1 + "/users/{id}/keys"): _signed_in("admin"),
+    ("DELETE", V1 + "/keys/{id}"): _signed_in("admin"),
+    # projects
+    ("GET", "/projects/new"): _owner(),
+    ("POST", "/projects"): _owner(),
+    ("GET", "/projects/{slug}/settings"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings"): _admin("slug"),
+    ("POST", V1 + "/projects"): _owner("admin"),
+    ("GET", V1 + "/projects"): _signed_in(),
+    ("GET", V1 + "/projects/{slug}"): _reviewer("slug"),
+    ("PATCH", V1 + "/projects/{slug}"): _admin("slug", "admin"),
+    # prompts
+    ("GET", "/projects/{slug}/prompts"): _admin("slug"),
+    ("GET", "/projects/{slug}/prompts/import"): _admin("slug"),
+    ("POST", "/projects/{slug}/prompts/import"): _admin("slug"),
+    ("POST", "/prompts/{id}/archive"): _admin("prompt"),
+    ("POST", "/prompts/{id}/restore"): _admin("prompt"),
+    ("GET", V1 + "/projects/{slug}/prompts"): _admin("slug", "admin"),
+    ("POST", V1 + "/projects/{slug}/prompts"): _admin("slug", "admin"),
+    ("POST", V1 + "/prompts/{id}/archive"): _admin("prompt", "admin"),
+    ("POST", V1 + "/prompts/{id}/restore"): _admin("prompt", "admin"),
+    # labeling
+    # rounds
+    # exports
+    ("GET", "/projects/{slug}/export"): _admin("slug"),
+    ("GET", "/projects/{slug}/export/file"): _admin("slug"),
+    ("GET", V1 + "/projects/{slug}/export"): _admin("slug", "export"),
+}

@@ -1,0 +1,151 @@
+"""A real SQLite file per test, and a recurring cast: Ada owns the installation, Grace is admin of the project `demo`,
+Alan its reviewer, Mary its annotator, and Eve is admin of another project, `other`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from app.db import make_engine, write_session
+from app.main import create_app
+from app.models import Base, Project
+from app.security import Role, session_cookie, token_of
+from app.settings import Settings
+from tests.app import factories
+
+CAST: dict[str, Role | None] = {"Ada": None, "Grace": "admin", "Alan": "reviewer", "Mary": "annotator", "Eve": None}
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Ids by name."""
+
+    ada: int
+    grace: int
+    alan: int
+    mary: int
+    eve: int
+    demo: int  # the project of Grace, Alan and Mary
+    other: int  # Eve's project
+
+    def named(self, name: str) -> int:
+        user_id: int = getattr(self, name.lower())
+        return user_id
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with every table and no rows, copied for each test."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    engine = make_engine(f"sqlite:///{path}")
+    Base.metadata.create_all(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        connection.rollback()
+    engine.dispose()  # the last connection folds the write-ahead log into the file
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path, empty_database: Path) -> Settings:
+    shutil.copy(empty_database, tmp_path / "tastemaker.db")
+    return Settings(data=tmp_path)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[FastAPI]:
+    app = create_app(settings)
+    yield app
+    app.state.engine.dispose()
+
+
+@pytest.fixture
+def engine(app: FastAPI) -> Engine:
+    engine: Engine = app.state.engine
+    return engine
+
+
+@pytest.fixture
+def cast(engine: Engine) -> Cast:
+    with write_session(engine) as session:
+        ids = {name.lower(): factories.make_user(session, name, owner=name == "Ada").id for name in CAST}
+        demo = factories.make_project(session, "demo", name="Demo")
+        other = factories.make_project(session, "other", name="Other")
+        for name, role in CAST.items():
+            if role is not None:
+                factories.make_membership(session, ids[name.lower()], demo.id, role)
+        factories.make_membership(session, ids["eve"], other.id, "admin")
+        return Cast(**ids, demo=demo.id, other=other.id)
+
+
+@pytest.fixture
+def project(engine: Engine, cast: Cast) -> Project:
+    """The project `demo`, detached: its values, not a live row."""
+    with write_session(engine) as session:
+        found = session.get(Project, cast.demo)
+        assert found is not None
+        session.expunge(found)
+        return found
+
+
+@pytest.fixture
+def visitor(app: FastAPI) -> TestClient:
+    """A browser that is not signed in. Redirects are returned, not followed."""
+    return _browser(app)
+
+
+@pytest.fixture
+def sign_in(app: FastAPI, engine: Engine, settings: Settings) -> Callable[[int], TestClient]:
+    """`sign_in(user_id)`: a browser signed in as that person, whose scripts know the form token."""
+
+    def make(user_id: int) -> TestClient:
+        with write_session(engine) as session:
+            secret = factories.make_sign_in(session, user_id)
+        browser = _browser(app)
+        browser.cookies.set(session_cookie(settings), secret)
+        browser.headers["x-csrf-token"] = token_of(secret)
+        return browser
+
+    return make
+
+
+@pytest.fixture
+def as_user(sign_in: Callable[[int], TestClient], cast: Cast) -> Callable[[str], TestClient]:
+    """`as_user("annotator")` or `as_user("Mary")`: a signed-in browser of one of the cast; "owner" is Ada."""
+    names: dict[str, str] = {"owner": "Ada", **{role: name for name, role in CAST.items() if role is not None}}
+
+    def make(who: str) -> TestClient:
+        return sign_in(cast.named(names.get(who, who)))
+
+    return make
+
+
+@pytest.fixture
+def client(as_user: Callable[[str], TestClient]) -> TestClient:
+    """A browser signed in as Ada, the owner."""
+    return as_user("owner")
+
+
+@pytest.fixture
+def api(app: FastAPI, engine: Engine, cast: Cast) -> Callable[..., TestClient]:
+    """`api("annotate", who="Mary")`: a program with one of that person's keys; without `who`, Ada's."""
+
+    def make(*scopes: str, who: str = "Ada") -> TestClient:
+        with write_session(engine) as session:
+            key = factories.make_key(session, cast.named(who), *scopes)
+        program = _browser(app)
+        program.headers["authorization"] = f"Bearer {key}"
+        return program
+
+    return make
+
+
+def _browser(app: FastAPI) -> TestClient:
+    return TestClient(app, base_url="http://localhost", follow_redirects=False, raise_server_exceptions=False)
