@@ -33,6 +33,7 @@ import trainer.simple_lm  # noqa: F401  registers SimpleLM with transformers' Au
 from trainer import checkpoint
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LLAMA_LIKE = {"llama", "mistral", "qwen2"}  # pre-norm layers on one residual stream, rotary positions, a bare linear head
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
 logging.disable_progress_bar()  # a run has its own
@@ -57,6 +58,7 @@ class Backbone:
     sha256: str
     dtype: torch.dtype
     reference_weights: dict[str, Tensor] | None = None
+    wide_head: tuple[Tensor, Tensor | None] | None = None  # float32 copy of a bfloat16 vocabulary head, made by trainer.forward
 
     @property
     def plain(self) -> Any:
@@ -213,7 +215,7 @@ def eos_ids(backbone: Backbone) -> set[int]:
     return ids | ({backbone.tokenizer.eos_token_id} if backbone.tokenizer.eos_token_id is not None else set())
 
 
-def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+def decoder_layers(model: Any) -> tuple[str, nn.ModuleList]:
     """The stack of decoder layers and its attribute name. Raises BackboneError where there is none."""
     count = model.config.num_hidden_layers
     for name, module in model.named_modules():
@@ -296,6 +298,8 @@ def _load_folder(folder: Path, source: str, dtype: str) -> Backbone:
 def _ready(model: Any, tokenizer: Any, source: str, digest: str, dtype: str) -> Backbone:
     _neutralise(model)
     model.requires_grad_(False)
+    if model.config.model_type in LLAMA_LIKE:
+        model.set_attn_implementation("eager")  # with the short answers of this work 10 % faster on a CPU than sdpa
     return Backbone(model, tokenizer, source, digest, DTYPES[dtype])
 
 
@@ -320,7 +324,7 @@ def _neutralise(model: Any) -> None:
 
 
 def _load_base(folder: Path, manifest: dict[str, Any], dtype: str) -> Backbone:
-    """The base an adapter checkpoint names: where it was, or, when data moved as a whole, where it is relative to the checkpoint."""
+    """The base an adapter checkpoint names: where it was or, when the data moved as a whole, relative to the checkpoint."""
     base = manifest["base"]
     source = base["source"]
     if not Path(source).exists() and "relative" in base and (folder / base["relative"]).exists():
@@ -332,7 +336,7 @@ def _load_base(folder: Path, manifest: dict[str, Any], dtype: str) -> Backbone:
 
 
 def _reference_of_full(folder: Path, backbone: Backbone) -> dict[str, Tensor] | None:
-    """Weights of the base that a fully trained policy names, under the policy's parameter names; None when it is a base itself."""
+    """Weights of the base that a fully trained policy names, by parameter name; None when it is a base itself."""
     if not (folder / checkpoint.MANIFEST).exists():
         return None
     manifest = _verified(folder)

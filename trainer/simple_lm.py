@@ -85,7 +85,7 @@ class SimpleLM(PreTrainedModel):  # type: ignore[misc]
         logits_to_keep: int = 0,  # 0 keeps all positions
         **_ignored: Any,  # position_ids and the like, which a recurrent model has no use for
     ) -> CausalLMOutputWithPast:
-        """Logits (B, L, V); on request the state after each row's last token and the hidden states: embedding, then each layer."""
+        """Logits (B, L, V); on request the state after each row's last token, and embedding and layer outputs as hidden states."""
         length = input_ids.shape[1]
         real = None if attention_mask is None else attention_mask[:, -length:].bool()
         order = None
@@ -115,7 +115,7 @@ class SimpleLM(PreTrainedModel):  # type: ignore[misc]
 
 
 def _run(
-    lstm: nn.LSTM, x: Tensor, start: tuple[Tensor, Tensor] | None, real: Tensor | None
+    lstm: nn.Module, x: Tensor, start: tuple[Tensor, Tensor] | None, real: Tensor | None
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """One layer over (B, L, width), right-padded; the state is that after each row's own last real token."""
     if real is None or bool(real.all()):
