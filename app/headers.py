@@ -27,7 +27,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 def add_headers(headers: MutableHeaders, settings: Settings) -> None:
     """The headers of every reply."""
-    headers["content-security-policy"] = CONTENT_SECURITY_POLICY
+    headers.setdefault("content-security-policy", CONTENT_SECURITY_POLICY)  # a chart brings its own
     headers["x-content-type-options"] = "nosniff"
     headers["referrer-policy"] = "no-referrer"  # an invitation's address is a secret
     headers["cross-origin-opener-policy"] = "same-origin"

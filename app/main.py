@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 from fastapi import Depends, FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.staticfiles import StaticFiles
 
 from app.db import make_engine
 from app.gate import enforce, path_templates
 from app.headers import ResponseHeaders
 from app.origin import SameSite
+from app.pages import StaticPages
 from app.problems import add_handlers
 from app.rules import V1
 from app.settings import Settings, get_settings
 
 ROOMS = ("accounts", "projects", "prompts", "labeling", "rounds", "exports")
-STATIC = Path(__file__).parent.parent / "static"
 MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_body_size=`
 
 
@@ -43,7 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.include_router(import_module(f"app.{room}.routes").router, include_in_schema=False)
         if find_spec(f"app.{room}.api"):
             app.include_router(import_module(f"app.{room}.api").router, prefix=V1)
-    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+    app.mount("/static", StaticPages(), name="static")
     app.state.templates = path_templates(app)
     add_handlers(app)
     # The last one added is the outermost.
