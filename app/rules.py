@@ -118,7 +118,26 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/prompts/{id}/archive"): _admin("prompt", "admin"),
     ("POST", V1 + "/prompts/{id}/restore"): _admin("prompt", "admin"),
     # labeling
-    # rounds
+    # rounds: API. Who annotates must not learn which model wrote what.
+    ("POST", V1 + "/projects/{slug}/rounds"): _admin("slug", "admin"),
+    ("GET", V1 + "/projects/{slug}/rounds"): _reviewer("slug", "export"),
+    ("GET", V1 + "/projects/{slug}/next-round"): _reviewer("slug", "export"),
+    ("GET", V1 + "/rounds/{id}"): _reviewer("round", "export"),
+    ("POST", V1 + "/rounds/{id}/cancel"): _admin("round", "admin"),
+    ("POST", V1 + "/rounds/{id}/reject"): _admin("round", "admin"),
+    ("POST", V1 + "/projects/{slug}/runs"): _admin("slug", "admin"),
+    ("GET", V1 + "/projects/{slug}/runs"): _reviewer("slug", "export"),
+    ("GET", V1 + "/runs/{id}"): _reviewer("run", "export"),
+    ("POST", V1 + "/runs/{id}/cancel"): _admin("run", "admin"),
+    ("GET", V1 + "/runs/{id}/metrics"): _reviewer("run", "export"),
+    ("GET", V1 + "/runs/{id}/samples"): _reviewer("run", "export"),
+    ("GET", V1 + "/runs/{id}/log"): _reviewer("run", "export"),
+    ("GET", V1 + "/projects/{slug}/checkpoints"): _reviewer("slug", "export"),
+    ("GET", V1 + "/checkpoints/{id}"): _reviewer("checkpoint", "export"),
+    ("POST", V1 + "/checkpoints/{id}/promote"): _admin("checkpoint", "admin"),
+    ("GET", V1 + "/checkpoints/{id}/files/{name}"): _reviewer("checkpoint", "export"),
+    ("GET", V1 + "/projects/{slug}/generations"): _reviewer("slug", "export"),
+    ("PUT", V1 + "/projects/{slug}/texts/{name}"): _admin("slug", "admin"),
     # exports
     ("GET", "/projects/{slug}/export"): _admin("slug"),
     ("GET", "/projects/{slug}/export/file"): _admin("slug"),

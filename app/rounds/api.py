@@ -1,0 +1,407 @@
+"""Rounds, runs, checkpoints and generations over the API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import FileResponse, PlainTextResponse
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from app.db import Db, WriteDb
+from app.errors import Invalid, NotFound
+from app.gate import CurrentProjectId
+from app.models import Checkpoint, Generation, Project, Prompt, Round, Run
+from app.rounds import checkpoints, folder, runs, service, times, triggers
+from app.rounds.generations import list_generations
+from app.schemas import MAX_ID, Body, JsonObject, Limit, Line, Page, Reply, cursor_id
+from app.security import Caller
+from app.settings import Settings
+
+router = APIRouter(tags=["rounds"])
+
+PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
+Cursor = Annotated[str | None, Query(max_length=40)]
+Kind = Literal["sample", "reward", "ppo", "sft"]
+
+
+async def data_folder(request: Request) -> FilePath:
+    settings: Settings = request.app.state.settings
+    return settings.data.resolve()
+
+
+Data = Annotated[FilePath, Depends(data_folder)]
+
+
+class RunReply(Reply):
+    id: int
+    round_id: int | None
+    kind: Kind
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    step: int
+    total: int
+    eta_s: float | None
+    message: str = Field(description="What it is doing, or why it ended.")
+    config: dict[str, Any]
+    inputs: dict[str, Any]
+    result: dict[str, Any]
+    label_digest: str | None
+    label_count: int | None
+    attempts: int
+    queued_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    checkpoint_id: int | None = Field(None, description="What it made, once it is done.")
+
+
+class CheckpointSummary(Reply):
+    id: int
+    kind: Literal["policy", "reward"]
+    name: str
+    parent_id: int | None
+    run_id: int | None
+    digest: str | None = Field(description="SHA-256 of its manifest, which holds the SHA-256 of each file.")
+    label_digest: str | None
+    metrics: dict[str, Any]
+    created_at: datetime
+    promoted_at: datetime | None
+
+
+class CheckpointReply(CheckpointSummary):
+    lineage: list[int] = Field(description="Its ancestors' ids, the nearest first.")
+    is_policy: bool = Field(description="Whether it is the project's promoted policy.")
+    manifest: dict[str, Any] | None = Field(description="None for a model that is not a folder of ours.")
+
+
+class RoundReply(Reply):
+    id: int
+    number: int
+    state: Literal["reward", "ppo", "sample", "decision", "done", "refused", "failed", "cancelled"]
+    trigger: str
+    label_count: int
+    config: dict[str, Any]
+    start_policy_id: int
+    reward_id: int | None
+    candidate_id: int | None
+    reason: str
+    decision: Literal["promoted", "rejected"] | None
+    decided_at: datetime | None
+    started_at: datetime
+    ended_at: datetime | None
+    runs: list[RunReply] = []
+    candidate: CheckpointSummary | None = None
+
+
+class NewRound(Body):
+    config: dict[Literal["reward", "ppo", "sample"], JsonObject] = Field(
+        default_factory=dict, description="Settings that differ from the project's, per stage."
+    )
+
+
+class NewRun(Body):
+    kind: Kind
+    config: JsonObject = Field(
+        default_factory=dict,
+        description="Settings, and what it works on: sample takes checkpoint, split (train, holdout, all) and prompt_ids; "
+        "reward takes policy; ppo takes reward and start; sft takes text and base.",
+    )
+
+
+class Rejection(Body):
+    reason: Line = ""
+
+
+class ExpectedReply(Reply):
+    seconds: float
+    measured: bool = Field(description="False: a guess, because this project has no finished run of that kind.")
+
+
+class NextRoundReply(Reply):
+    triggers_on: bool
+    new_labels: int
+    labels_left: int | None
+    due_at: datetime | None
+    waits_for: str
+    expected: dict[str, ExpectedReply]
+
+
+class MetricRow(Reply):
+    step: int
+    time: str
+    values: dict[str, float | None]
+
+
+class MetricsReply(Reply):
+    names: list[str]
+    items: list[MetricRow]
+
+
+class GenerationReply(Reply):
+    id: int
+    prompt_id: int
+    split: Literal["train", "holdout"]
+    messages: list[dict[str, str]]
+    text: str
+    checkpoint_id: int
+    run_id: int
+    number: int
+    settings: dict[str, Any]
+    seed: int
+    finish_reason: Literal["eos", "length"]
+    created_at: datetime
+
+
+# Rounds
+
+
+@router.post("/projects/{slug}/rounds", status_code=202)
+def start_round(session: WriteDb, caller: Caller, project_id: CurrentProjectId, body: NewRound | None = None) -> RoundReply:
+    """Train on all labels so far. Refused while another round is open and while there are too few labels."""
+    project = session.get_one(Project, project_id)
+    config = {str(stage): values for stage, values in (body or NewRound()).config.items()}
+    return _round(session, service.start_round(session, project, "admin", caller.user_id, config))
+
+
+@router.get("/projects/{slug}/rounds")
+def list_rounds(
+    session: Db, project_id: CurrentProjectId, limit: Annotated[Limit, Query()] = 50, cursor: Cursor = None
+) -> Page[RoundReply]:
+    """The newest first."""
+    found = service.list_rounds(session, project_id, cursor_id(cursor), limit + 1)
+    return _page([_round(session, round_) for round_ in found], limit)
+
+
+@router.get("/projects/{slug}/next-round")
+def next_round(session: Db, project_id: CurrentProjectId) -> NextRoundReply:
+    """When the triggers start a round, and how long one would take now."""
+    project = session.get_one(Project, project_id)
+    following = triggers.next_trigger(session, project)
+    expected = times.expected_times(session, project)
+    return NextRoundReply(
+        triggers_on=following.on,
+        new_labels=following.new_labels,
+        labels_left=following.labels_left,
+        due_at=following.due_at,
+        waits_for=following.waits_for,
+        expected={stage: ExpectedReply.model_validate(one) for stage, one in expected.items()},
+    )
+
+
+@router.get("/rounds/{id}")
+def show_round(session: Db, id: PathId) -> RoundReply:
+    return _round(session, service.get_round(session, id))
+
+
+@router.post("/rounds/{id}/cancel")
+def cancel_round(session: WriteDb, caller: Caller, id: PathId) -> RoundReply:
+    round_ = service.get_round(session, id)
+    service.cancel_round(session, round_, caller.user_id)
+    return _round(session, round_)
+
+
+@router.post("/rounds/{id}/reject")
+def reject_candidate(session: WriteDb, caller: Caller, id: PathId, body: Rejection | None = None) -> RoundReply:
+    """The policy stays as it is."""
+    round_ = service.get_round(session, id)
+    service.reject(session, round_, caller.user_id, body.reason if body else "")
+    return _round(session, round_)
+
+
+# Runs
+
+
+@router.post("/projects/{slug}/runs", status_code=202)
+def queue_run(session: WriteDb, caller: Caller, project_id: CurrentProjectId, data: Data, body: NewRun) -> RunReply:
+    settings, inputs = runs.split_inputs(body.kind, body.config)
+    if isinstance(inputs.get("text"), str):
+        folder.text_file(data, inputs["text"])
+    project = session.get_one(Project, project_id)
+    return _run(session, service.queue_run(session, project, body.kind, settings, inputs, caller.user_id))
+
+
+@router.get("/projects/{slug}/runs")
+def list_runs(
+    session: Db, project_id: CurrentProjectId, limit: Annotated[Limit, Query()] = 50, cursor: Cursor = None
+) -> Page[RunReply]:
+    """The newest first."""
+    found = service.list_runs(session, project_id, cursor_id(cursor), limit + 1)
+    return _page(_runs(session, found), limit)
+
+
+@router.get("/runs/{id}")
+def show_run(session: Db, id: PathId) -> RunReply:
+    return _run(session, service.get_run(session, id))
+
+
+@router.post("/runs/{id}/cancel")
+def cancel_run(session: WriteDb, caller: Caller, id: PathId) -> RunReply:
+    """Stops it within seconds, and the round it belongs to."""
+    run = service.get_run(session, id)
+    service.cancel_run(session, run, caller.user_id)
+    return _run(session, run)
+
+
+@router.get("/runs/{id}/metrics")
+def show_metrics(
+    session: Db,
+    data: Data,
+    id: PathId,
+    name: Annotated[list[str] | None, Query(max_length=50, description="Only these; repeat it for several.")] = None,
+    since_step: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
+) -> MetricsReply:
+    """One row per step, from `since_step` on; at most the last 5,000."""
+    service.get_run(session, id)
+    rows = folder.metric_rows(folder.run_folder(data / "runs", id), since_step)
+    names = folder.metric_names(rows)
+    wanted = [one for one in names if name is None or one in name]
+    items = [
+        MetricRow(
+            step=row["step"],
+            time=str(row.get("time", "")),
+            values={one: folder.number(row.get(one)) for one in wanted if one in row},
+        )
+        for row in rows
+    ]
+    return MetricsReply(names=names, items=items)
+
+
+@router.get("/runs/{id}/samples")
+def show_samples(session: Db, data: Data, id: PathId) -> list[dict[str, Any]]:
+    """The answers a PPO run wrote to its fixed prompts at each update."""
+    service.get_run(session, id)
+    return folder.samples(folder.run_folder(data / "runs", id))
+
+
+@router.get("/runs/{id}/log", response_class=PlainTextResponse)
+def show_log(session: Db, data: Data, id: PathId) -> str:
+    """The last 64 KiB of what the run printed."""
+    service.get_run(session, id)
+    return folder.log_tail(folder.run_folder(data / "runs", id))
+
+
+# Checkpoints and what they wrote
+
+
+@router.get("/projects/{slug}/checkpoints")
+def list_checkpoints(
+    session: Db, project_id: CurrentProjectId, limit: Annotated[Limit, Query()] = 50, cursor: Cursor = None
+) -> Page[CheckpointSummary]:
+    """The newest first."""
+    found = checkpoints.list_checkpoints(session, project_id, cursor_id(cursor), limit + 1)
+    return _page([CheckpointSummary.model_validate(checkpoint) for checkpoint in found], limit)
+
+
+@router.get("/checkpoints/{id}")
+def show_checkpoint(session: Db, data: Data, id: PathId) -> CheckpointReply:
+    return _checkpoint(session, data, checkpoints.get_checkpoint(session, id))
+
+
+@router.post("/checkpoints/{id}/promote")
+def promote_checkpoint(session: WriteDb, caller: Caller, data: Data, id: PathId) -> CheckpointReply:
+    """Make it the project's policy. Promoting the one before is how to go back."""
+    checkpoint = checkpoints.get_checkpoint(session, id)
+    service.promote(session, checkpoint, caller.user_id)
+    return _checkpoint(session, data, checkpoint)
+
+
+@router.get("/checkpoints/{id}/files/{name:path}", response_class=FileResponse)
+def download_file(session: Db, data: Data, id: PathId, name: Annotated[str, Path(max_length=300)]) -> FileResponse:
+    """A file that the manifest names, or manifest.json itself."""
+    found = folder.checkpoint_folder(data, checkpoints.get_checkpoint(session, id).source)
+    if found is None:
+        raise NotFound("The files of this checkpoint are not on this machine.")
+    path = folder.checkpoint_file(found, name)
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
+@router.get("/projects/{slug}/generations")
+def show_generations(
+    session: Db,
+    project_id: CurrentProjectId,
+    checkpoint: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    run: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    split: Literal["train", "holdout"] | None = None,
+    limit: Annotated[Limit, Query()] = 50,
+    cursor: Cursor = None,
+) -> Page[GenerationReply]:
+    """In the order in which they were written."""
+    found = list_generations(
+        session,
+        project_id,
+        checkpoint_id=checkpoint,
+        split=split,
+        run_id=run,
+        after=cursor_id(cursor) or 0,
+        limit=limit + 1,
+    )
+    return _page([_generation(generation, prompt) for generation, prompt in found], limit)
+
+
+# Texts to train on
+
+
+async def read_text(request: Request) -> AsyncIterator[bytes]:
+    """The body, read before the transaction begins, so that a slow sender holds up no writer."""
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > folder.TEXT_BYTES:
+            raise Invalid(f"A text has at most {folder.TEXT_BYTES // 2**20} MiB; put larger ones into the folder texts by hand.")
+    yield data
+
+
+@router.put(
+    "/projects/{slug}/texts/{name}",
+    status_code=201,
+    max_body_size=folder.TEXT_BYTES,
+    openapi_extra={"requestBody": {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def put_text(
+    data: Data, name: Annotated[str, Path(max_length=130)], body: Annotated[bytes, Depends(read_text)]
+) -> dict[str, str]:
+    """A text for sft runs: plain text as .txt, conversations as .jsonl. A name can be used once."""
+    folder.save_text(data, name, body)
+    return {"text": name}
+
+
+def _page(items: list[Any], limit: int) -> Page[Any]:
+    return Page(items=items[:limit], next_cursor=str(items[limit - 1].id) if len(items) > limit else None)
+
+
+def _run(session: Session, run: Run) -> RunReply:
+    return _runs(session, [run])[0]
+
+
+def _runs(session: Session, found: list[Run]) -> list[RunReply]:
+    made = checkpoints.made_by_runs(session, [run.id for run in found])
+    return [RunReply.model_validate(run).model_copy(update={"checkpoint_id": made.get(run.id)}) for run in found]
+
+
+def _round(session: Session, round_: Round) -> RoundReply:
+    candidate = session.get(Checkpoint, round_.candidate_id) if round_.candidate_id else None
+    return RoundReply.model_validate(round_).model_copy(
+        update={
+            "runs": _runs(session, service.runs_of_round(session, round_.id)),
+            "candidate": CheckpointSummary.model_validate(candidate) if candidate else None,
+        }
+    )
+
+
+def _checkpoint(session: Session, data: FilePath, checkpoint: Checkpoint) -> CheckpointReply:
+    found = folder.checkpoint_folder(data, checkpoint.source)
+    project = session.get_one(Project, checkpoint.project_id)
+    return CheckpointReply(
+        **CheckpointSummary.model_validate(checkpoint).model_dump(),
+        lineage=[one.id for one in checkpoints.lineage(session, checkpoint)[1:]],
+        is_policy=project.policy_id == checkpoint.id,
+        manifest=folder.manifest(found) if found and (found / "manifest.json").exists() else None,
+    )
+
+
+def _generation(generation: Generation, prompt: Prompt) -> GenerationReply:
+    fields = {name: getattr(generation, name) for name in GenerationReply.model_fields if name not in ("split", "messages")}
+    return GenerationReply(**fields, split=prompt.split, messages=prompt.messages)

@@ -1,0 +1,31 @@
+"""Which labels a reward model may learn from, and how many there are."""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from app.models import Label, Prompt, Task
+
+
+def usable_labels(project_id: int) -> Select[Label, Task, Prompt]:
+    """Current verdicts of people who held their seat, on questions asked for training, about prompts of the train split.
+
+    Gold and evaluation tasks measure people and models; holdout prompts measure the reward model. Neither may leak in here.
+    """
+    return (
+        select(Label, Task, Prompt)
+        .join(Task, Task.id == Label.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Label.project_id == project_id)
+        .where(Label.current)
+        .where(~Label.surplus)
+        .where(Task.purpose == "train")
+        .where(Prompt.split == "train")
+    )
+
+
+def usable_label_count(session: Session, project_id: int) -> int:
+    """How many labels a reward run started now would learn from."""
+    rows = usable_labels(project_id).with_only_columns(Label.id).subquery()
+    return session.scalar(select(func.count()).select_from(rows)) or 0

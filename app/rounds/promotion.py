@@ -1,0 +1,67 @@
+"""Deciding over policies: promoting one, going back to an earlier one, turning a candidate down."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict
+from app.labeling import queue
+from app.models import AuditEntry, Checkpoint, Project, Round, utc_now
+
+
+def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
+    """Make a policy the project's own. New tasks mix its answers with those of the policy it replaces.
+
+    Promoting an older policy is how one goes back. Raises Conflict for a reward model and for the policy already in place.
+    """
+    project = session.get_one(Project, checkpoint.project_id)
+    if checkpoint.kind != "policy":
+        raise Conflict("Only a policy can be promoted; this checkpoint is a reward model.")
+    if project.policy_id == checkpoint.id:
+        raise Conflict("This policy is the promoted one already.")
+    replaced = project.policy_id
+    project.previous_policy_id, project.policy_id = replaced, checkpoint.id
+    checkpoint.promoted_at, checkpoint.promoted_by = utc_now(), by
+    waiting = session.scalars(
+        select(Round)
+        .where(Round.project_id == project.id)
+        .where(Round.candidate_id == checkpoint.id)
+        .where(Round.state == "decision")
+    )
+    for round_ in waiting:
+        _decide(round_, "promoted", by)
+    session.add(
+        AuditEntry(
+            actor_id=by,
+            project_id=project.id,
+            action="policy.promoted",
+            subject=f"checkpoint {checkpoint.id}",
+            details={"replaced": replaced},
+        )
+    )
+    session.flush()
+    queue.make_tasks(session, project)
+
+
+def reject(session: Session, round_: Round, by: int | None, reason: str = "") -> None:
+    """Turn a round's candidate down: the policy stays as it is. Raises Conflict when nothing waits for a decision."""
+    if round_.state != "decision":
+        raise Conflict("This round does not wait for a decision.")
+    _decide(round_, "rejected", by)
+    round_.reason = reason
+    session.add(
+        AuditEntry(
+            actor_id=by,
+            project_id=round_.project_id,
+            action="policy.rejected",
+            subject=f"round {round_.number}",
+            details={"candidate": round_.candidate_id, "reason": reason},
+        )
+    )
+    session.flush()
+
+
+def _decide(round_: Round, decision: str, by: int | None) -> None:
+    now = utc_now()
+    round_.state, round_.decision, round_.decided_by, round_.decided_at, round_.ended_at = "done", decision, by, now, now

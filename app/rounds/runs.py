@@ -1,0 +1,204 @@
+"""Runs: queueing one, with its settings and inputs checked, and cancelling it. The supervisor does the rest."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict, Invalid, NotFound
+from app.models import AuditEntry, Checkpoint, Project, Prompt, Round, Run, utc_now
+from app.rounds import checkpoints
+from app.rounds.folder import TEXT_NAME
+from trainer.config import CONFIGS, ConfigError, RunConfig, config_dict, make_config
+
+LIVE = ("queued", "running")
+MOST_ANSWERS = 20_000  # of one sample run: about a day of a small model on a small machine
+INPUT_NAMES: dict[str, frozenset[str]] = {
+    "sample": frozenset({"checkpoint", "split", "prompt_ids"}),
+    "reward": frozenset({"policy"}),
+    "ppo": frozenset({"reward", "start"}),
+    "sft": frozenset({"text", "base"}),
+}
+
+
+def get_run(session: Session, run_id: int) -> Run:
+    """Raises NotFound."""
+    run = session.get(Run, run_id)
+    if run is None:
+        raise NotFound("There is no such run.")
+    return run
+
+
+def list_runs(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Run]:
+    """The newest first; `before` is the id the page before ended with."""
+    query = select(Run).where(Run.project_id == project_id)
+    if before is not None:
+        query = query.where(Run.id < before)
+    return list(session.scalars(query.order_by(Run.id.desc()).limit(limit)))
+
+
+def runs_of_round(session: Session, round_id: int) -> list[Run]:
+    """In the order in which they were queued."""
+    return list(session.scalars(select(Run).where(Run.round_id == round_id).order_by(Run.id)))
+
+
+def split_inputs(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a person sent for a run as (settings, inputs): the API takes both in one object."""
+    names = INPUT_NAMES.get(kind, frozenset())
+    settings = {name: value for name, value in values.items() if name not in names}
+    return settings, {name: value for name, value in values.items() if name in names}
+
+
+def run_config(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
+    """The project's settings for this kind of run with the given ones on top. Raises Invalid, naming the field."""
+    sampling = dict(project.sampling)
+    own: dict[str, Any] = {}
+    if kind == "sample":
+        # A repeated seed would write the same answers again.
+        own = sampling | {"seed": secrets.randbelow(2**31)}
+    elif kind == "ppo":
+        # PPO must sample as the answers that people judge were sampled.
+        own = {name: sampling[name] for name in ("temperature", "max_new_tokens") if name in sampling}
+    try:
+        return make_config(kind, own | dict(project.training.get(kind) or {}) | dict(given))
+    except ConfigError as error:
+        raise Invalid(f"{error.field} {error.message}.", {error.field: error.message}) from None
+
+
+def queue_run(
+    session: Session,
+    project: Project,
+    kind: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    by: int | None,
+    round_: Round | None = None,
+) -> Run:
+    """Queue one run; the worker starts it when it is free.
+
+    `config` holds settings of trainer.config, `inputs` the names of INPUT_NAMES. Raises Invalid or NotFound.
+    """
+    if kind not in CONFIGS:
+        raise Invalid(f"A run is one of {', '.join(CONFIGS)}.", {"kind": "unknown"})
+    settings = config_dict(run_config(project, kind, config))
+    if unknown := inputs.keys() - INPUT_NAMES[kind]:
+        name = min(unknown)
+        raise Invalid(f"{name} is not an input of a {kind} run.", {name: "unknown"})
+    checked = _checked_inputs(session, project, kind, inputs)
+    if kind == "sample":
+        _check_answers(session, project, checked, settings["per_prompt"])
+    run = Run(
+        project_id=project.id,
+        round_id=round_.id if round_ else None,
+        kind=kind,
+        config=settings,
+        inputs=checked,
+        message="Waiting for the worker",
+        created_by=by,
+    )
+    session.add(run)
+    session.flush()
+    session.add(
+        AuditEntry(actor_id=by, project_id=project.id, action="run.queued", subject=f"run {run.id}", details={"kind": kind})
+    )
+    return run
+
+
+def request_cancel(session: Session, run: Run, by: int | None) -> None:
+    """Cancel at once what still waits; ask the worker to stop what runs, which takes seconds.
+
+    Raises Conflict when it has ended.
+    """
+    session.refresh(run, with_for_update=True)  # the worker may be taking it at this moment
+    if run.state not in LIVE:
+        raise Conflict(f"This run has ended already: {run.state}.")
+    now = utc_now()
+    run.cancel_requested_at = run.cancel_requested_at or now
+    if run.state == "queued":
+        run.state, run.ended_at, run.message = "cancelled", now, "Cancelled before it started"
+    else:
+        run.message = "Stopping"
+    session.add(AuditEntry(actor_id=by, project_id=run.project_id, action="run.cancelled", subject=f"run {run.id}", details={}))
+    session.flush()
+
+
+def prompts_to_answer(session: Session, project_id: int, inputs: Mapping[str, Any]) -> list[Prompt]:
+    """The prompts a sample run answers, in the order of its list, else of their ids."""
+    query = select(Prompt).where(Prompt.project_id == project_id).where(Prompt.archived_at.is_(None))
+    if inputs.get("split", "all") != "all":
+        query = query.where(Prompt.split == inputs["split"])
+    ids = inputs.get("prompt_ids")
+    if ids is None:
+        return list(session.scalars(query.order_by(Prompt.id)))
+    found = {prompt.id: prompt for prompt in session.scalars(query.where(Prompt.id.in_(ids)))}
+    return [found[prompt_id] for prompt_id in ids if prompt_id in found]
+
+
+def _checked_inputs(session: Session, project: Project, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    if kind == "sample":
+        checkpoint = _own_checkpoint(session, project, given.get("checkpoint"), "checkpoint", "policy")
+        split = given.get("split", "train")
+        if split not in ("train", "holdout", "all"):
+            raise Invalid("split is train, holdout or all.", {"split": "must be train, holdout or all"})
+        inputs = {"checkpoint": (checkpoint or checkpoints.current_policy(session, project)).id, "split": split}
+        if (ids := given.get("prompt_ids")) is not None:
+            inputs["prompt_ids"] = _prompt_ids(ids)
+        return inputs
+    if kind == "ppo":
+        reward = _own_checkpoint(session, project, given.get("reward"), "reward", "reward")
+        reward = reward or checkpoints.newest_reward(session, project.id)
+        if reward is None:
+            raise Invalid("PPO needs a reward model; start a reward run first.", {"reward": "there is none yet"})
+        start = _own_checkpoint(session, project, given.get("start"), "start", "policy")
+        return {"reward": reward.id, "start": (start or checkpoints.current_policy(session, project)).id}
+    if kind == "reward":
+        policy = _own_checkpoint(session, project, given.get("policy"), "policy", "policy")
+        return {"policy": (policy or checkpoints.current_policy(session, project)).id}
+    if kind == "sft":
+        base = _own_checkpoint(session, project, given.get("base"), "base", "policy")
+        return {"text": _text_name(given.get("text")), "base": base.id if base else None}
+    raise AssertionError(kind)
+
+
+def _own_checkpoint(session: Session, project: Project, value: Any, field: str, kind: str) -> Checkpoint | None:
+    if value is None:
+        return None
+    found = session.get(Checkpoint, value) if type(value) is int and 0 < value < 2**63 else None
+    if found is None or found.project_id != project.id or found.kind != kind:
+        raise Invalid(f"{field} must be the id of a {kind} checkpoint of this project.", {field: f"not a {kind} checkpoint here"})
+    return found
+
+
+def _prompt_ids(value: Any) -> list[int]:
+    if (
+        not isinstance(value, list)
+        or not all(type(item) is int and 0 < item < 2**63 for item in value)
+        or len(value) > MOST_ANSWERS
+    ):
+        raise Invalid("prompt_ids is a list of prompt ids.", {"prompt_ids": "must be a list of ids"})
+    return list(dict.fromkeys(value))
+
+
+def _text_name(value: Any) -> str:
+    if not isinstance(value, str) or not TEXT_NAME.fullmatch(value):
+        raise Invalid("text is the name of a .txt or .jsonl file in the data folder's texts/.", {"text": "not such a name"})
+    return value
+
+
+def _check_answers(session: Session, project: Project, inputs: Mapping[str, Any], per_prompt: int) -> None:
+    query = select(func.count(Prompt.id)).where(Prompt.project_id == project.id).where(Prompt.archived_at.is_(None))
+    if inputs["split"] != "all":
+        query = query.where(Prompt.split == inputs["split"])
+    count = session.scalar(query) or 0
+    if "prompt_ids" in inputs:
+        count = len(prompts_to_answer(session, project.id, inputs))
+    if not count:
+        raise Invalid("There is no prompt to answer; import prompts first.")
+    if count * per_prompt > MOST_ANSWERS:
+        raise Invalid(
+            f"That would be {count * per_prompt:,} answers; one run writes at most {MOST_ANSWERS:,}.", {"per_prompt": "too many"}
+        )

@@ -1,0 +1,194 @@
+"""Rounds: reward run, gate, PPO run, sample run, decision. `advance_round` takes each step once the one before has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict, Invalid, NotFound
+from app.models import AuditEntry, Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
+from app.rounds import checkpoints
+from app.rounds.labels import usable_label_count
+from app.rounds.promotion import promote, reject
+from app.rounds.runs import LIVE, get_run, list_runs, queue_run, request_cancel, run_config, runs_of_round
+from trainer.config import RewardConfig, config_dict
+
+__all__ = [
+    "OPEN",
+    "advance_round",
+    "cancel_round",
+    "cancel_run",
+    "get_round",
+    "get_run",
+    "list_rounds",
+    "list_runs",
+    "open_round",
+    "promote",
+    "queue_run",
+    "reject",
+    "runs_of_round",
+    "start_round",
+]
+
+STAGES = ("reward", "ppo", "sample")
+OPEN = (*STAGES, "decision")
+
+
+def get_round(session: Session, round_id: int) -> Round:
+    """Raises NotFound."""
+    round_ = session.get(Round, round_id)
+    if round_ is None:
+        raise NotFound("There is no such round.")
+    return round_
+
+
+def list_rounds(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Round]:
+    """The newest first; `before` is the id the page before ended with."""
+    query = select(Round).where(Round.project_id == project_id)
+    if before is not None:
+        query = query.where(Round.id < before)
+    return list(session.scalars(query.order_by(Round.id.desc()).limit(limit)))
+
+
+def open_round(session: Session, project_id: int) -> Round | None:
+    """The round that computes or waits for a decision; a project has at most one."""
+    return session.scalar(select(Round).where(Round.project_id == project_id).where(Round.state.in_(OPEN)).limit(1))
+
+
+def start_round(
+    session: Session, project: Project, trigger: str, by: int | None, config: Mapping[str, Mapping[str, Any]] | None = None
+) -> Round:
+    """Start a round on all labels so far: its reward run is queued.
+
+    `config` may override settings per stage: {"reward": {...}, "ppo": {...}, "sample": {...}}. Raises Conflict while another
+    round is open or when there are too few labels, Invalid for a setting that cannot be used.
+    """
+    if (other := open_round(session, project.id)) is not None:
+        doing = "waits for your decision" if other.state == "decision" else "is still running"
+        raise Conflict(f"Round {other.number} {doing}; finish or cancel it first.")
+    given = dict(config or {})
+    if unknown := given.keys() - set(STAGES):
+        raise Invalid(f"A round has the stages {', '.join(STAGES)}.", {min(unknown): "unknown stage"})
+    settings = {stage: config_dict(run_config(project, stage, given.get(stage) or {})) for stage in STAGES}
+    count = usable_label_count(session, project.id)
+    needed = RewardConfig(**settings["reward"]).min_labels
+    if count < needed:
+        raise Conflict(f"A round needs at least {needed} labels; there are {count} so far.")
+    last = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id)) or 0
+    round_ = Round(
+        project_id=project.id,
+        number=last + 1,
+        trigger=trigger,
+        config=settings,
+        label_count=count,
+        start_policy_id=checkpoints.current_policy(session, project).id,
+        created_by=by,
+    )
+    session.add(round_)
+    session.flush()
+    queue_run(session, project, "reward", settings["reward"], {}, by, round_)
+    session.add(
+        AuditEntry(
+            actor_id=by,
+            project_id=project.id,
+            action="round.started",
+            subject=f"round {round_.number}",
+            details={"trigger": trigger},
+        )
+    )
+    return round_
+
+
+def advance_round(session: Session, round_: Round) -> None:
+    """Called when a run has ended: queue the next stage, or close the round with the reason. Calling it twice changes nothing."""
+    if round_.state not in STAGES:
+        return
+    runs = [run for run in runs_of_round(session, round_.id) if run.kind == round_.state]
+    if any(run.state in LIVE for run in runs):
+        return
+    bad = next((run for run in runs if run.state != "done"), None)
+    if bad is not None:
+        refused = bad.result.get("status") == "refused"
+        _close(round_, "cancelled" if bad.state == "cancelled" else "refused" if refused else "failed", bad.message)
+    elif round_.state == "reward":
+        _after_reward(session, round_, runs[-1])
+    elif round_.state == "ppo":
+        _after_ppo(session, round_, runs[-1])
+    else:
+        round_.state = "decision"
+    session.flush()
+
+
+def cancel_run(session: Session, run: Run, by: int | None) -> None:
+    """Cancel a run, and with it the round it belongs to. Raises Conflict when it has ended."""
+    request_cancel(session, run, by)
+    if run.round_id is not None:
+        round_ = get_round(session, run.round_id)
+        if round_.state in STAGES:
+            _cancel_others(session, round_, by)
+            _close(round_, "cancelled", f"Its {run.kind} run was cancelled.")
+    session.flush()
+
+
+def cancel_round(session: Session, round_: Round, by: int | None) -> None:
+    """Stop a round that still computes. Raises Conflict otherwise; a candidate that waits is rejected, not cancelled."""
+    if round_.state not in STAGES:
+        raise Conflict("This round does not compute any more.")
+    _cancel_others(session, round_, by)
+    _close(round_, "cancelled", "Cancelled.")
+    session.flush()
+
+
+def _after_reward(session: Session, round_: Round, run: Run) -> None:
+    reward = checkpoints.made_by(session, run.id)
+    round_.reward_id = reward.id if reward else None
+    if reward is None or not run.result.get("gate_passed"):
+        why = run.result.get("reason") or "the reward model does not predict held-out verdicts better than chance"
+        _close(round_, "refused", f"No training against this reward model: {why}")
+        return
+    project = session.get_one(Project, round_.project_id)
+    round_.state = "ppo"
+    inputs = {"reward": reward.id, "start": round_.start_policy_id}
+    queue_run(session, project, "ppo", round_.config["ppo"], inputs, round_.created_by, round_)
+
+
+def _after_ppo(session: Session, round_: Round, run: Run) -> None:
+    candidate = checkpoints.made_by(session, run.id)
+    if candidate is None:
+        _close(round_, "failed", "The PPO run left no checkpoint.")
+        return
+    project = session.get_one(Project, round_.project_id)
+    round_.candidate_id = candidate.id
+    round_.state = "sample"
+    for checkpoint_id, split in _answers_wanted(session, round_, candidate):
+        inputs = {"checkpoint": checkpoint_id, "split": split}
+        queue_run(session, project, "sample", round_.config["sample"], inputs, round_.created_by, round_)
+
+
+def _answers_wanted(session: Session, round_: Round, candidate: Checkpoint) -> list[tuple[int, str]]:
+    """The candidate answers every prompt; the policy it came from answers the holdout prompts, unless it has, to be compared."""
+    holdout = select(Prompt.id).where(Prompt.project_id == round_.project_id).where(Prompt.split == "holdout")
+    has_holdout = session.scalar(holdout.where(Prompt.archived_at.is_(None)).limit(1)) is not None
+    answered = session.scalar(
+        select(Generation.id)
+        .where(Generation.checkpoint_id == round_.start_policy_id)
+        .where(Generation.prompt_id.in_(holdout))
+        .limit(1)
+    )
+    wanted = [(candidate.id, "all")]
+    if has_holdout and answered is None:
+        wanted.append((round_.start_policy_id, "holdout"))
+    return wanted
+
+
+def _cancel_others(session: Session, round_: Round, by: int | None) -> None:
+    for run in runs_of_round(session, round_.id):
+        if run.state in LIVE and run.cancel_requested_at is None:
+            request_cancel(session, run, by)
+
+
+def _close(round_: Round, state: str, reason: str) -> None:
+    round_.state, round_.reason, round_.ended_at = state, reason, utc_now()

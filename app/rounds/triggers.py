@@ -1,0 +1,57 @@
+"""Rounds that start by themselves: every so many new labels, every so many hours, or both, whichever comes first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.models import Project, Round, utc_now
+from app.rounds import service
+from app.rounds.labels import usable_label_count
+from app.rounds.runs import run_config
+from trainer.config import RewardConfig, config_dict
+
+
+@dataclass(frozen=True)
+class NextTrigger:
+    """When the next round starts by itself, for a page to say."""
+
+    on: bool
+    new_labels: int  # since the last round
+    labels_left: int | None  # until the label trigger fires; None: there is no such trigger
+    due_at: datetime | None  # of the clock trigger
+    waits_for: str  # what holds a due round back; empty when nothing does
+    due: str | None  # "labels" or "hours" when a round is to start now
+
+
+def next_trigger(session: Session, project: Project, now: datetime | None = None) -> NextTrigger:
+    """What the project's triggers say at this moment."""
+    now = now or utc_now()
+    last = session.scalar(select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(1))
+    usable = usable_label_count(session, project.id)
+    new = max(0, usable - (last.label_count if last else 0))
+    left = max(0, project.trigger_labels - new) if project.trigger_labels is not None else None
+    since = last.started_at if last else project.created_at
+    due_at = since + timedelta(hours=project.trigger_hours) if project.trigger_hours is not None else None
+    waits = _waits_for(session, project, usable, new)
+    due = None
+    if project.triggers_on and not waits:
+        due = "labels" if left == 0 else "hours" if due_at is not None and due_at <= now else None
+    return NextTrigger(project.triggers_on, new, left, due_at, waits, due)
+
+
+def due_trigger(session: Session, project: Project) -> str | None:
+    """The trigger that asks for a round now: "labels", "hours" or none."""
+    return next_trigger(session, project).due
+
+
+def _waits_for(session: Session, project: Project, usable: int, new: int) -> str:
+    if (open_ := service.open_round(session, project.id)) is not None:
+        return f"a decision on round {open_.number}" if open_.state == "decision" else f"round {open_.number} to end"
+    needed = RewardConfig(**config_dict(run_config(project, "reward", {}))).min_labels
+    if usable < needed:
+        return f"{needed - usable} more labels, {needed} being the fewest a reward model is fitted on"
+    return "" if new else "a new label"
