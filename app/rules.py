@@ -117,7 +117,13 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/projects/{slug}/prompts"): _admin("slug", "admin"),
     ("POST", V1 + "/prompts/{id}/archive"): _admin("prompt", "admin"),
     ("POST", V1 + "/prompts/{id}/restore"): _admin("prompt", "admin"),
-    # labeling
+    # labeling: API
+    ("POST", V1 + "/projects/{slug}/tasks/next"): _annotator("slug", "annotate"),
+    ("POST", V1 + "/tasks/{id}/label"): _annotator("task", "annotate"),
+    ("POST", V1 + "/tasks/{id}/skip"): _annotator("task", "annotate"),
+    ("POST", V1 + "/tasks/{id}/renew"): _annotator("task", "annotate"),
+    ("GET", V1 + "/projects/{slug}/labels"): _annotator("slug", "annotate"),
+    ("GET", V1 + "/labels/{id}"): _annotator("label", "annotate"),
     # rounds: API. Who annotates must not learn which model wrote what.
     ("POST", V1 + "/projects/{slug}/rounds"): _admin("slug", "admin"),
     ("GET", V1 + "/projects/{slug}/rounds"): _reviewer("slug", "export"),

@@ -20,16 +20,18 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     exists,
     func,
     insert,
+    literal,
     literal_column,
     or_,
     select,
     union_all,
     update,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc
@@ -49,34 +51,36 @@ class ServedTask:
     messages: list[dict[str, str]]
     left: str  # the answer shown first; a rating's only one
     right: str | None
+    criteria: list[dict[str, Any]]
+    guideline_version: int
 
 
-def claim_next(session: Session, project: Project, annotator_id: int, *, now: datetime, lease: timedelta) -> ServedTask | None:
+def claim_next(
+    connection: Connection, project_id: int, annotator_id: int, *, now: datetime, lease: timedelta
+) -> ServedTask | None:
     """The task this person holds already, else the oldest one still open to them, else none.
 
     Runs in the caller's write transaction. `lease` is how long the seat is kept.
     """
-    connection = session.connection()
     if connection.dialect.name != "sqlite":  # where writers do not queue, one person's claims do
         connection.execute(_ONE_AT_A_TIME, {"me": annotator_id})
     until = now + lease
-    mine = {"project": project.id, "me": annotator_id}
-    held = connection.execute(_HELD, mine).first()
-    if held is None:
-        if not _take_seat(connection, project.id, annotator_id, now, until):
-            return None
-        held = connection.execute(_HELD, mine).one()
-    else:
-        connection.execute(_KEEP, {"seat": held.seat_id, "until": until})
-    return _served(held, held.swapped, until)
+    while (seat := _open_seat(connection, project_id, annotator_id, now)) is not None:
+        coin = second_stands_left(seat.task_id, annotator_id)
+        values = {"seat": seat.id, "me": annotator_id, "swapped_now": coin, "now": now, "until": until}
+        taken = connection.execute(_TAKE, values).first()
+        if taken is None:
+            continue  # PostgreSQL: somebody else was quicker
+        if seat.annotator_id not in (None, annotator_id):
+            _remember_lost_lease(connection, seat.task_id, seat.annotator_id, now)
+        return _served(connection.execute(_SHOWN, {"task": seat.task_id}).one(), taken.swapped, until)
+    return None
 
 
-def reopen(session: Session, project: Project, annotator_id: int, task_id: int) -> ServedTask | None:
+def reopen(connection: Connection, project_id: int, annotator_id: int, task_id: int) -> ServedTask | None:
     """A task this person has had before (answered, skipped or lost), shown as it was shown then; none if they never had it."""
-    row = session.connection().execute(_REOPENED, {"project": project.id, "me": annotator_id, "task": task_id}).first()
-    if row is None:
-        return None
-    return _served(row, second_stands_left(task_id, annotator_id), None)
+    row = connection.execute(_REOPENED, {"project": project_id, "me": annotator_id, "task": task_id}).first()
+    return None if row is None else _served(row, second_stands_left(task_id, annotator_id), None)
 
 
 def second_stands_left(task_id: int, annotator_id: int) -> bool:
@@ -88,28 +92,8 @@ def second_stands_left(task_id: int, annotator_id: int) -> bool:
     return bool(hashlib.blake2b(b"%d side %d" % (task_id, annotator_id), digest_size=1).digest()[0] & 1)
 
 
-def _take_seat(connection: Connection, project_id: int, annotator_id: int, now: datetime, until: datetime) -> bool:
-    while (seat := _open_seat(connection, project_id, annotator_id, now)) is not None:
-        taken = connection.execute(
-            _TAKE,
-            {
-                "seat": seat.id,
-                "me": annotator_id,
-                "swapped_now": second_stands_left(seat.task_id, annotator_id),
-                "now": now,
-                "until": until,
-            },
-        ).first()
-        if taken is None:
-            continue  # PostgreSQL: somebody else was quicker
-        if seat.annotator_id is not None:
-            _remember_lost_lease(connection, seat.task_id, seat.annotator_id, now)
-        return True
-    return False
-
-
 def _open_seat(connection: Connection, project_id: int, annotator_id: int, now: datetime) -> Row[Any] | None:
-    """The oldest seat this person may take.
+    """The seat this person holds, or the oldest they may take.
 
     Where tasks have several seats, a busy person has had most of the oldest ones. The search therefore looks at the oldest
     few, then from that person's own last seat on, and only then at everything.
@@ -117,8 +101,8 @@ def _open_seat(connection: Connection, project_id: int, annotator_id: int, now: 
     values: dict[str, Any] = {"project": project_id, "me": annotator_id, "now": now}
     seat = connection.execute(_CANDIDATE, values | {"after": 0, "near": NEAR}).first()
     if seat is None:
-        last = connection.execute(_LAST_SEAT, {"me": annotator_id}).scalar()
-        seat = connection.execute(_CANDIDATE, values | {"after": last or 0, "near": EVERYWHERE}).first()
+        last = connection.execute(_LAST_SEAT, {"me": annotator_id}).scalar() or 0
+        seat = connection.execute(_CANDIDATE, values | {"after": last, "near": EVERYWHERE}).first()
         if seat is None and last:
             seat = connection.execute(_CANDIDATE, values | {"after": 0, "near": EVERYWHERE}).first()
     return seat
@@ -128,12 +112,13 @@ def _remember_lost_lease(connection: Connection, task_id: int, annotator_id: int
     """Who lost a seat to somebody else is not asked again, and a late verdict of theirs is still accepted."""
     known = connection.execute(select(Skip.id).where(Skip.task_id == task_id, Skip.annotator_id == annotator_id)).first()
     if known is None:
-        connection.execute(insert(Skip).values(task_id=task_id, annotator_id=annotator_id, reason=LEASE_EXPIRED, created_at=now))
+        lost = {"task_id": task_id, "annotator_id": annotator_id, "reason": LEASE_EXPIRED, "created_at": now}
+        connection.execute(insert(Skip).values(lost))
 
 
 def _served(row: Row[Any], swapped: bool, until: datetime | None) -> ServedTask:
     left, right = (row.second, row.first) if swapped and row.second is not None else (row.first, row.second)
-    return ServedTask(row.task_id, row.kind, until, row.messages, left, right)
+    return ServedTask(row.task_id, row.kind, until, row.messages, left, right, row.criteria, row.guideline_version)
 
 
 # The statements, built once.
@@ -144,7 +129,7 @@ _me: ColumnElement[int] = bindparam("me", type_=Seat.annotator_id.type)
 _now: ColumnElement[datetime] = bindparam("now", type_=Utc())
 
 
-def _shown(*columns: Any) -> Select[Any]:
+def _shown() -> Select[Any]:
     return (
         select(
             Task.id.label("task_id"),
@@ -152,9 +137,11 @@ def _shown(*columns: Any) -> Select[Any]:
             Prompt.messages,
             _first.text.label("first"),
             _second.text.label("second"),
-            *columns,
+            Project.criteria,
+            Project.guideline_version,
         )
         .join_from(Task, Prompt, Prompt.id == Task.prompt_id)
+        .join(Project, Project.id == Task.project_id)
         .join(_first, _first.id == Task.first_generation_id)
         .outerjoin(_second, _second.id == Task.second_generation_id)
     )
@@ -170,7 +157,7 @@ def _not_had(task_id: Any) -> ColumnElement[bool]:
 
 
 def _candidate() -> CompoundSelect[Any]:
-    """The oldest expired seat and the oldest free one: the older of both is first.
+    """The seat held already, else the older one of the oldest expired and the oldest free seat.
 
     The window's order is the index's, so both databases stop at the first row that passes.
     """
@@ -182,50 +169,51 @@ def _candidate() -> CompoundSelect[Any]:
         .subquery("window")
     )
     seat = (Seat.id, Seat.task_id, Seat.annotator_id)
+    held = (
+        select(*seat, literal(0).label("rank"))
+        .where(Seat.annotator_id == _me, Seat.state == "leased", Seat.project_id == bindparam("project"))
+        .order_by(Seat.id)
+        .limit(1)
+    )
     free = (
-        select(*seat)
+        select(*seat, literal(1).label("rank"))
         .join_from(window, Seat, Seat.id == window.c.id)
         .where(Seat.state == "free", _not_had(Seat.task_id))
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
     )
     expired = (
-        select(*seat)
+        select(*seat, literal(1).label("rank"))
         .where(Seat.project_id == bindparam("project"), Seat.state == "leased", Seat.lease_until < _now, _not_had(Seat.task_id))
         .order_by(Seat.id)
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
     )
-    return union_all(select(expired.subquery("expired")), select(free.subquery("free"))).order_by(literal_column("id")).limit(1)
+    branches = (select(branch.subquery(name)) for name, branch in (("held", held), ("expired", expired), ("free", free)))
+    return union_all(*branches).order_by(literal_column("rank"), literal_column("id")).limit(1)
 
 
-def _take() -> ReturningUpdate[int]:
+def _take() -> ReturningUpdate[int, bool]:
     return (
         update(Seat)
         .where(
             Seat.id == bindparam("seat"),
-            or_(Seat.state == "free", and_(Seat.state == "leased", Seat.lease_until < _now)),
+            or_(Seat.state == "free", and_(Seat.state == "leased", or_(Seat.annotator_id == _me, Seat.lease_until < _now))),
         )
         .values(
             state="leased",
-            annotator_id=_me,
             swapped=bindparam("swapped_now"),
-            claimed_at=_now,
+            claimed_at=case((Seat.annotator_id == _me, Seat.claimed_at), else_=_now),
+            annotator_id=_me,
             lease_until=bindparam("until", type_=Utc()),
         )
-        .returning(Seat.id)
+        .returning(Seat.id, Seat.swapped)
         .execution_options(synchronize_session=False)
     )
 
 
 _ONE_AT_A_TIME: Final = select(User.id).where(User.id == bindparam("me")).with_for_update()
-_HELD: Final = (
-    _shown(Seat.id.label("seat_id"), Seat.swapped)
-    .join(Seat, Seat.task_id == Task.id)
-    .where(Seat.annotator_id == _me, Seat.state == "leased", Seat.project_id == bindparam("project"))
-    .order_by(Seat.id)
-    .limit(1)
-)
+_SHOWN: Final = _shown().where(Task.id == bindparam("task"))
 _REOPENED: Final = _shown().where(
     Task.id == bindparam("task"),
     Task.project_id == bindparam("project"),
@@ -233,10 +221,4 @@ _REOPENED: Final = _shown().where(
 )
 _CANDIDATE: Final = _candidate()
 _TAKE: Final = _take()
-_KEEP: Final = (
-    update(Seat)
-    .where(Seat.id == bindparam("seat"))
-    .values(lease_until=bindparam("until", type_=Utc()))
-    .execution_options(synchronize_session=False)
-)
 _LAST_SEAT: Final = select(func.max(Seat.id)).where(Seat.annotator_id == _me, Seat.state == "done")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, delete, insert, select, update
 
 from app.errors import Conflict, NotFound
 from app.labeling.claim import LEASE_EXPIRED
 from app.models import Label, Seat, Skip
 
 
-def renew(session: Session, task_id: int, annotator_id: int, *, now: datetime, lease: timedelta) -> datetime:
+def renew(connection: Connection, task_id: int, annotator_id: int, *, now: datetime, lease: timedelta) -> datetime:
     """Keep the task for this person for another `lease`; the new end. Raises Conflict once somebody else has the seat."""
     until = now + lease
-    kept = session.execute(
+    kept = connection.execute(
         update(Seat)
         .where(Seat.task_id == task_id, Seat.annotator_id == annotator_id, Seat.state == "leased")
         .values(lease_until=until)
@@ -27,12 +26,12 @@ def renew(session: Session, task_id: int, annotator_id: int, *, now: datetime, l
     return until
 
 
-def skip(session: Session, task_id: int, annotator_id: int, reason: str, *, now: datetime) -> None:
+def skip(connection: Connection, task_id: int, annotator_id: int, reason: str, *, now: datetime) -> None:
     """Give the seat back; this person is not asked the task again. Skipping twice is skipping once.
 
     Raises Conflict when the task is answered, NotFound when this person never had it.
     """
-    freed = session.execute(
+    freed = connection.execute(
         update(Seat)
         .where(Seat.task_id == task_id, Seat.annotator_id == annotator_id, Seat.state == "leased")
         .values(state="free", annotator_id=None, claimed_at=None, lease_until=None)
@@ -40,13 +39,13 @@ def skip(session: Session, task_id: int, annotator_id: int, reason: str, *, now:
         .execution_options(synchronize_session=False)
     ).first()
     mine = (Skip.task_id == task_id, Skip.annotator_id == annotator_id)
-    known = session.execute(select(Skip.reason).where(*mine)).first()
+    known = connection.execute(select(Skip.reason).where(*mine)).first()
     if freed is None and known is None:
-        if session.execute(select(Label.id).where(Label.task_id == task_id, Label.annotator_id == annotator_id)).first():
+        if connection.execute(select(Label.id).where(Label.task_id == task_id, Label.annotator_id == annotator_id)).first():
             raise Conflict("You have answered this task already. You can open it again and change your verdict.")
         raise NotFound("This task was never given to you.")
     if known is not None and known.reason == LEASE_EXPIRED:
-        session.execute(delete(Skip).where(*mine))  # now it is the person who says so
+        connection.execute(delete(Skip).where(*mine))  # now it is the person who says so
         known = None
     if known is None:
-        session.execute(insert(Skip).values(task_id=task_id, annotator_id=annotator_id, reason=reason, created_at=now))
+        connection.execute(insert(Skip).values(task_id=task_id, annotator_id=annotator_id, reason=reason, created_at=now))

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
 from app.labeling.claim import second_stands_left
@@ -34,13 +33,14 @@ class Stored:
     created: bool  # False: this send had been stored before
 
 
-def record_label(session: Session, task_id: int, annotator_id: int, verdict: Verdict, *, interface: str, now: datetime) -> Stored:
+def record_label(
+    connection: Connection, task_id: int, annotator_id: int, verdict: Verdict, *, interface: str, now: datetime
+) -> Stored:
     """Store the verdict as a label, or find it stored.
 
     Raises Invalid for a verdict that does not fit the task, NotFound for a task this person never had, and Conflict when
     `client_id` was used for another verdict.
     """
-    connection = session.connection()
     if connection.dialect.name != "sqlite":  # where writers do not queue, versions of one task do
         connection.execute(_ONE_AT_A_TIME, {"task": task_id})
     task = connection.execute(_CONTEXT, {"task": task_id, "me": annotator_id}).first()

@@ -141,6 +141,6 @@ def make_task(session: Session, project: Project, kind: str = "comparison", *, s
     )
     session.add(task)
     session.flush()
-    session.add_all(Seat(project_id=project.id, task_id=task.id, number=number) for number in range(seats))
+    session.add_all(Seat(project_id=project.id, task_id=task.id, number=number) for number in range(1, seats + 1))
     session.flush()
     return task

@@ -1,0 +1,246 @@
+"""What people see of their own work, and what reviewers see of everybody's: progress, verdicts, search, history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Select, Text, and_, cast, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from app.errors import NotFound
+from app.labeling.claim import LEASE_EXPIRED
+from app.models import Generation, Guideline, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, utc_now
+
+COUNT_TO: Final = 200  # what is left is counted this far and no further
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    today: int  # tasks this person answered since midnight where the server stands
+    left: int  # tasks open to them now, the one in hand included
+    left_is_more: bool  # `left` was counted no further
+
+
+@dataclass(frozen=True, slots=True)
+class PastVerdict:
+    """One of a person's last verdicts, or a task they skipped."""
+
+    task_id: int
+    at: datetime
+    label: Label | None  # none: skipped
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    label: Label
+    annotator: str
+    messages: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFilter:
+    """Which labels a search shows; an empty field lets everything through."""
+
+    annotator_id: int | None = None
+    kind: str | None = None
+    choice: str | None = None
+    overall: int | None = None
+    text: str = ""  # in the prompt
+    history: bool = False  # versions that were corrected later, too
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Every version of one person's verdict on one task, newest first, and what they saw."""
+
+    versions: list[Label]
+    project: Project
+    task: Task
+    annotator: User
+    messages: list[dict[str, str]]
+    left: str
+    right: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why there is no task right now. `reason`: writing, learning, others, finished, no_prompts."""
+
+    reason: str
+    done: int = 0  # answers written so far
+    total: int = 0
+    eta_s: float | None = None
+
+
+def progress(session: Session, project_id: int, annotator_id: int) -> Progress:
+    midnight = utc_now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    today = session.scalar(
+        select(func.count())
+        .select_from(Label)
+        .where(Label.annotator_id == annotator_id, Label.project_id == project_id)
+        .where(Label.version == 1, Label.created_at >= midnight)
+    )
+    mine = and_(Seat.annotator_id == annotator_id, Seat.state == "leased")
+    open_to_me = (
+        select(Seat.task_id)
+        .where(Seat.project_id == project_id, or_(Seat.state == "free", mine))
+        .where(or_(mine, and_(*(~_had(table, annotator_id) for table in (Seat, Skip, Label)))))
+        .distinct()
+        .limit(COUNT_TO + 1)
+    )
+    left = session.scalar(select(func.count()).select_from(open_to_me.subquery())) or 0
+    return Progress(today or 0, min(left, COUNT_TO), left > COUNT_TO)
+
+
+def last_verdicts(session: Session, project_id: int, annotator_id: int, limit: int = 10) -> list[PastVerdict]:
+    """The person's latest verdicts and skips, newest first, one entry for each task."""
+    labels = session.scalars(
+        select(Label)
+        .where(Label.annotator_id == annotator_id, Label.project_id == project_id, Label.current)
+        .order_by(Label.id.desc())
+        .limit(limit)
+    ).all()
+    answered = aliased(Label)
+    skips = session.scalars(
+        select(Skip)
+        .join(Task, Task.id == Skip.task_id)
+        .where(Skip.annotator_id == annotator_id, Task.project_id == project_id, Skip.reason != LEASE_EXPIRED)
+        .where(~exists().where(answered.task_id == Skip.task_id, answered.annotator_id == annotator_id))
+        .order_by(Skip.id.desc())
+        .limit(limit)
+    ).all()
+    verdicts = [PastVerdict(label.task_id, label.created_at, label) for label in labels]
+    verdicts += [PastVerdict(skip.task_id, skip.created_at, None) for skip in skips]
+    return sorted(verdicts, key=lambda verdict: verdict.at, reverse=True)[:limit]
+
+
+def my_label(session: Session, task_id: int, annotator_id: int) -> Label | None:
+    """The version in force of this person's verdict on the task."""
+    return session.scalar(select(Label).where(Label.task_id == task_id, Label.annotator_id == annotator_id, Label.current))
+
+
+def waiting(session: Session, project: Project) -> Waiting:
+    """Why this project has no task for somebody who just asked for one."""
+    runs = session.scalars(
+        select(Run).where(Run.project_id == project.id, Run.state.in_(("queued", "running"))).order_by(Run.id)
+    ).all()
+    for run in runs:
+        if run.kind == "sample":
+            return Waiting("writing", run.step, run.total, run.eta_s)
+    if runs:
+        return Waiting("learning", eta_s=runs[0].eta_s)
+    if session.scalar(select(Seat.id).where(Seat.project_id == project.id, Seat.state != "done").limit(1)):
+        return Waiting("others")
+    has_prompts = session.scalar(select(Prompt.id).where(Prompt.project_id == project.id).limit(1))
+    return Waiting("finished" if has_prompts else "no_prompts")
+
+
+def guideline(session: Session, project: Project) -> Guideline:
+    """The guidelines in force. Raises NotFound."""
+    found = session.scalar(
+        select(Guideline).where(Guideline.project_id == project.id, Guideline.version == project.guideline_version)
+    )
+    if found is None:
+        raise NotFound("This project has no guidelines yet.")
+    return found
+
+
+def search_labels(
+    session: Session, project_id: int, wanted: LabelFilter, *, before: int | None = None, limit: int = 50
+) -> list[LabelRow]:
+    """Labels, newest first; `before` is the last id of the page before."""
+    query = (
+        select(Label, User.name, Prompt.messages)
+        .join(User, User.id == Label.annotator_id)
+        .join(Task, Task.id == Label.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Label.project_id == project_id)
+        .order_by(Label.id.desc())
+        .limit(limit)
+    )
+    for column, value in (
+        (Label.annotator_id, wanted.annotator_id),
+        (Label.kind, wanted.kind),
+        (Label.choice, wanted.choice),
+        (Label.overall, wanted.overall),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if not wanted.history:
+        query = query.where(Label.current)
+    if wanted.text:
+        query = query.where(Label.task_id.in_(_tasks_about(project_id, wanted.text)))
+    if before is not None:
+        query = query.where(Label.id < before)
+    return [LabelRow(label, name, messages) for label, name, messages in session.execute(query)]
+
+
+def history(session: Session, label_id: int, *, only_of: int | None = None) -> History:
+    """The verdict that this label is a version of. With `only_of`, another person's label does not exist. Raises NotFound."""
+    label = session.get(Label, label_id)
+    if label is None or (only_of is not None and label.annotator_id != only_of):
+        raise NotFound("There is no such label.")
+    versions = session.scalars(
+        select(Label)
+        .where(Label.task_id == label.task_id, Label.annotator_id == label.annotator_id)
+        .order_by(Label.version.desc())
+    ).all()
+    task = session.get_one(Task, label.task_id)
+    right = session.get(Generation, label.right_generation_id) if label.right_generation_id else None
+    return History(
+        list(versions),
+        session.get_one(Project, label.project_id),
+        task,
+        session.get_one(User, label.annotator_id),
+        session.get_one(Prompt, task.prompt_id).messages,
+        session.get_one(Generation, label.left_generation_id).text,
+        right.text if right else None,
+    )
+
+
+def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:
+    """Who may have labelled: (id, name) of members and of everybody with a label, by name."""
+    people = or_(
+        User.id.in_(select(Membership.user_id).where(Membership.project_id == project_id)),
+        User.id.in_(select(Label.annotator_id).where(Label.project_id == project_id)),
+    )
+    return [(user_id, name) for user_id, name in session.execute(select(User.id, User.name).where(people).order_by(User.name))]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    people_today: int
+    labels_today: int
+    median_active_s: float | None  # of today's verdicts that measured it
+
+
+def pace(session: Session, project_id: int, *, now: datetime | None = None) -> Pace:
+    """How the last day of labelling went."""
+    since = (now or utc_now()) - timedelta(days=1)
+    rows = session.execute(
+        select(Label.annotator_id, Label.active_ms)
+        .where(Label.project_id == project_id, Label.version == 1, Label.created_at >= since)
+        .order_by(Label.active_ms)
+    ).all()
+    timed = [active_ms for _, active_ms in rows if active_ms is not None]
+    median = timed[len(timed) // 2] / 1000 if timed else None
+    return Pace(len({annotator_id for annotator_id, _ in rows}), len(rows), median)
+
+
+def _had(table: type[Seat] | type[Skip] | type[Label], annotator_id: int) -> Any:
+    other = aliased(table)
+    return exists().where(other.task_id == Seat.task_id, other.annotator_id == annotator_id)
+
+
+def _tasks_about(project_id: int, text: str) -> Select[int]:
+    """Tasks whose prompt contains the text, written as the database writes it inside JSON."""
+    inside = json.dumps(text)[1:-1]
+    return (
+        select(Task.id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Prompt.project_id == project_id, cast(Prompt.messages, Text).icontains(inside, autoescape=True))
+    )
