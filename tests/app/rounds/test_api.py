@@ -1,0 +1,225 @@
+"""The API of rounds, runs and checkpoints: what a program may do, and what it can never reach."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from app.db import write_session
+from app.models import Checkpoint, Project, Run
+from app.settings import Settings
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.rounds.test_service import make_labels
+
+V1 = "/api/v1"
+Api = Callable[..., TestClient]
+
+
+@pytest.fixture
+def admin(api: Api, cast: Cast) -> TestClient:
+    """Grace's program."""
+    return api("admin", who="Grace")
+
+
+@pytest.fixture
+def labels(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        make_labels(session, session.get_one(Project, cast.demo), 30, cast.mary)
+
+
+@pytest.fixture
+def run_id(engine: Engine, cast: Cast, settings: Settings) -> int:
+    """A PPO run with something in its folder."""
+    with write_session(engine) as session:
+        run_id = factories.make_run(session, cast.demo, "ppo", state="running").id
+    folder = settings.runs / str(run_id)
+    folder.mkdir(parents=True)
+    rows = [{"step": step, "time": "2026-01-01T00:00:00Z", "losses/policy_loss": step / 2, "kl": None} for step in range(4)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "losses/pol')
+    (folder / "log.txt").write_text("Loading\n[1/4] update\n")
+    return run_id
+
+
+@pytest.fixture
+def checkpoint_id(engine: Engine, cast: Cast, settings: Settings) -> int:
+    """A checkpoint with one file its manifest names and one it does not."""
+    folder = settings.runs / "9" / "checkpoint"
+    folder.mkdir(parents=True)
+    (folder / "weights.safetensors").write_bytes(b"weights")
+    (folder / "notes.txt").write_text("not ours to give")
+    (folder / "manifest.json").write_text(json.dumps({"format": 1, "kind": "policy", "files": {"weights.safetensors": "abc"}}))
+    with write_session(engine) as session:
+        return factories.make_checkpoint(session, cast.demo, source="runs/9/checkpoint").id
+
+
+def test_an_admin_starts_a_round_and_reads_it(admin: TestClient, labels: None) -> None:
+    started = admin.post(f"{V1}/projects/demo/rounds", json={"config": {"ppo": {"updates": 4}}})
+    assert started.status_code == 202
+    body = started.json()
+    assert (body["state"], body["trigger"], body["config"]["ppo"]["updates"]) == ("reward", "admin", 4)
+    assert [run["kind"] for run in body["runs"]] == ["reward"]
+    assert admin.get(f"{V1}/rounds/{body['id']}").json() == body
+    assert admin.get(f"{V1}/projects/demo/rounds").json()["items"] == [body]
+
+
+def test_a_round_needs_no_body(admin: TestClient, labels: None) -> None:
+    assert admin.post(f"{V1}/projects/demo/rounds").status_code == 202
+
+
+def test_a_second_round_is_refused_with_a_reason(admin: TestClient, labels: None) -> None:
+    admin.post(f"{V1}/projects/demo/rounds")
+    refused = admin.post(f"{V1}/projects/demo/rounds")
+    assert refused.status_code == 409
+    assert "Round 1 is still running" in refused.json()["detail"]
+
+
+def test_a_wrong_setting_is_marked(admin: TestClient) -> None:
+    refused = admin.post(f"{V1}/projects/demo/runs", json={"kind": "ppo", "config": {"clip": "wide"}})
+    assert refused.status_code == 422
+    assert "clip" in refused.json()["detail"]
+
+
+def test_a_sample_run_takes_its_checkpoint_and_split_beside_its_settings(admin: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        factories.make_prompt(session, cast.demo, split="holdout")
+        policy = session.get_one(Project, cast.demo).policy_id
+    queued = admin.post(
+        f"{V1}/projects/demo/runs", json={"kind": "sample", "config": {"checkpoint": policy, "split": "holdout", "per_prompt": 3}}
+    )
+    assert queued.status_code == 202
+    assert queued.json()["inputs"] == {"checkpoint": policy, "split": "holdout"}
+    assert queued.json()["config"]["per_prompt"] == 3
+
+
+def test_a_queued_run_is_cancelled_at_once(admin: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        factories.make_prompt(session, cast.demo)
+    run = admin.post(f"{V1}/projects/demo/runs", json={"kind": "sample"}).json()
+    assert admin.post(f"{V1}/runs/{run['id']}/cancel").json()["state"] == "cancelled"
+    assert admin.post(f"{V1}/runs/{run['id']}/cancel").status_code == 409
+
+
+def test_metrics_come_by_name_and_step_and_a_half_written_line_waits(admin: TestClient, run_id: int) -> None:
+    everything = admin.get(f"{V1}/runs/{run_id}/metrics").json()
+    assert everything["names"] == ["kl", "losses/policy_loss"]
+    assert [row["step"] for row in everything["items"]] == [0, 1, 2, 3]
+    some = admin.get(f"{V1}/runs/{run_id}/metrics", params={"name": "losses/policy_loss", "since_step": 2}).json()
+    assert [(row["step"], row["values"]) for row in some["items"]] == [
+        (2, {"losses/policy_loss": 1.0}),
+        (3, {"losses/policy_loss": 1.5}),
+    ]
+
+
+def test_the_log_is_plain_text(admin: TestClient, run_id: int) -> None:
+    log = admin.get(f"{V1}/runs/{run_id}/log")
+    assert log.headers["content-type"].startswith("text/plain")
+    assert log.text == "Loading\n[1/4] update\n"
+
+
+def test_a_run_that_has_not_begun_has_no_log_and_no_metrics(admin: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        run_id = factories.make_run(session, cast.demo, "reward", state="queued").id
+    assert admin.get(f"{V1}/runs/{run_id}/log").text == ""
+    assert admin.get(f"{V1}/runs/{run_id}/metrics").json() == {"names": [], "items": []}
+
+
+def test_a_checkpoint_gives_the_files_its_manifest_names(admin: TestClient, checkpoint_id: int) -> None:
+    assert admin.get(f"{V1}/checkpoints/{checkpoint_id}/files/weights.safetensors").content == b"weights"
+    assert admin.get(f"{V1}/checkpoints/{checkpoint_id}/files/manifest.json").json()["kind"] == "policy"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "../../../tastemaker.db", "..%2f..%2f..%2ftastemaker.db", "%2fetc%2fpasswd", "manifest.json/..", "nothing"],
+)
+def test_a_checkpoint_gives_no_other_file(admin: TestClient, checkpoint_id: int, name: str) -> None:
+    assert admin.get(f"{V1}/checkpoints/{checkpoint_id}/files/{name}").status_code in (403, 404)
+
+
+def test_a_manifest_that_names_a_path_outside_gives_nothing(admin: TestClient, checkpoint_id: int, settings: Settings) -> None:
+    folder = settings.runs / "9" / "checkpoint"
+    outside = "../../../tastemaker.db"
+    (folder / "manifest.json").write_text(json.dumps({"format": 1, "kind": "policy", "files": {outside: "abc"}}))
+    assert admin.get(f"{V1}/checkpoints/{checkpoint_id}/files/..%2f..%2f..%2ftastemaker.db").status_code == 404
+
+
+def test_a_checkpoint_shows_its_lineage(admin: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        base = session.get_one(Project, cast.demo).policy_id
+        child = factories.make_checkpoint(session, cast.demo, parent_id=base).id
+        grandchild = factories.make_checkpoint(session, cast.demo, parent_id=child).id
+    shown = admin.get(f"{V1}/checkpoints/{grandchild}").json()
+    assert shown["lineage"] == [child, base]
+    assert shown["is_policy"] is False
+    promoted = admin.post(f"{V1}/checkpoints/{grandchild}/promote").json()
+    assert promoted["is_policy"] is True
+
+
+def test_generations_come_page_by_page_for_one_checkpoint(admin: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        policy = session.get_one(Project, cast.demo).policy_id
+        assert policy is not None
+        other = factories.make_checkpoint(session, cast.demo).id
+        prompt = factories.make_prompt(session, cast.demo, split="holdout")
+        wanted = [factories.make_generation(session, prompt, policy).id for _ in range(3)]
+        factories.make_generation(session, prompt, other)
+    query: dict[str, str | int] = {"checkpoint": policy, "split": "holdout", "limit": 2}
+    first = admin.get(f"{V1}/projects/demo/generations", params=query).json()
+    second = admin.get(f"{V1}/projects/demo/generations", params=query | {"cursor": first["next_cursor"]}).json()
+    assert [item["id"] for item in first["items"] + second["items"]] == wanted
+    assert second["next_cursor"] is None
+
+
+@pytest.mark.parametrize("who", ["Mary", "Eve"])
+def test_nobody_who_annotates_learns_which_model_wrote_what(
+    api: Api, engine: Engine, cast: Cast, run_id: int, checkpoint_id: int, who: str
+) -> None:
+    program = api("annotate", "export", "admin", who=who)
+    with write_session(engine) as session:
+        assert session.get_one(Run, run_id).project_id == session.get_one(Checkpoint, checkpoint_id).project_id
+    for path in (
+        "projects/demo/generations",
+        "projects/demo/checkpoints",
+        "projects/demo/rounds",
+        "projects/demo/runs",
+        f"runs/{run_id}",
+        f"runs/{run_id}/log",
+        f"runs/{run_id}/metrics",
+        f"runs/{run_id}/samples",
+        f"checkpoints/{checkpoint_id}",
+        f"checkpoints/{checkpoint_id}/files/manifest.json",
+    ):
+        assert program.get(f"{V1}/{path}").status_code in (403, 404), path
+
+
+def test_a_reviewer_reads_but_starts_nothing(api: Api, labels: None) -> None:
+    program = api("admin", who="Alan")
+    assert program.get(f"{V1}/projects/demo/rounds").status_code == 200
+    assert program.post(f"{V1}/projects/demo/rounds").status_code == 403
+
+
+def test_a_text_is_put_once_and_then_an_sft_run_takes_it(admin: TestClient, settings: Settings) -> None:
+    wanting = admin.post(f"{V1}/projects/demo/runs", json={"kind": "sft", "config": {"text": "tales.txt"}})
+    assert wanting.status_code == 404
+    assert admin.put(f"{V1}/projects/demo/texts/tales.txt", content="Once upon a time.").status_code == 201
+    assert (settings.data / "texts" / "tales.txt").read_text() == "Once upon a time."
+    assert admin.put(f"{V1}/projects/demo/texts/tales.txt", content="Again").status_code == 409
+    queued = admin.post(f"{V1}/projects/demo/runs", json={"kind": "sft", "config": {"text": "tales.txt"}})
+    assert queued.json()["inputs"] == {"text": "tales.txt", "base": None}
+
+
+@pytest.mark.parametrize("name", ["..%2fescape.txt", "%2e%2e%2fescape.txt", "evil.exe", "..txt", "a%00.txt"])
+def test_a_text_has_a_plain_name(admin: TestClient, settings: Settings, name: str) -> None:
+    assert admin.put(f"{V1}/projects/demo/texts/{name}", content="x").status_code in (400, 403, 404, 405, 422)
+    assert not list(settings.data.glob("**/escape.txt"))
+
+
+def test_what_the_next_round_waits_for_and_how_long_it_would_take(admin: TestClient) -> None:
+    following = admin.get(f"{V1}/projects/demo/next-round").json()
+    assert "30 more labels" in following["waits_for"]
+    assert {stage for stage, expected in following["expected"].items() if not expected["measured"]} == {"reward", "ppo", "sample"}

@@ -1,0 +1,362 @@
+"""A round from its start to a decision, as the tables see it; the runs themselves are tests/trainer/test_supervisor.py's."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from app.db import write_session
+from app.errors import Conflict, Invalid
+from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Task, utc_now
+from app.rounds import checkpoints, refill, runs, service, times, triggers
+from app.rounds.labels import usable_label_count
+from tests.app import factories
+from tests.app.conftest import Cast
+
+
+@pytest.fixture
+def session(engine: Engine, cast: Cast) -> Iterator[Session]:
+    with write_session(engine) as session:
+        yield session
+
+
+@pytest.fixture
+def demo(session: Session, cast: Cast) -> Project:
+    return session.get_one(Project, cast.demo)
+
+
+def label_task(session: Session, task: Task, annotator_id: int, **values: Any) -> Label:
+    label = Label(
+        project_id=task.project_id,
+        task_id=task.id,
+        annotator_id=annotator_id,
+        client_id=str(uuid.uuid4()),
+        payload_hash="0" * 64,
+        guideline_version=1,
+        interface_version="1",
+        served_reason="random",
+        left_generation_id=task.first_generation_id,
+        right_generation_id=task.second_generation_id,
+        **{"kind": "comparison", "choice": "left", **values},
+    )
+    session.add(label)
+    session.flush()
+    return label
+
+
+def make_labels(session: Session, project: Project, count: int, annotator_id: int) -> None:
+    for _ in range(count):
+        label_task(session, factories.make_task(session, project), annotator_id)
+
+
+def end(session: Session, run: Run, state: str = "done", **result: Any) -> None:
+    """What the worker does when a run ends: its row, its checkpoint, the next stage."""
+    run.state, run.ended_at, run.result, run.message = state, utc_now(), result, result.get("reason", "")
+    kind = {"reward": "reward", "ppo": "policy"}.get(run.kind)
+    if kind and state == "done":
+        factories.make_checkpoint(session, run.project_id, kind=kind, run_id=run.id, parent_id=run.inputs.get("start"))
+    session.flush()
+    assert run.round_id is not None
+    service.advance_round(session, service.get_round(session, run.round_id))
+
+
+def stage(session: Session, round_: Round) -> list[Run]:
+    return [run for run in service.runs_of_round(session, round_.id) if run.kind == round_.state]
+
+
+def candidate_round(session: Session, demo: Project, cast: Cast) -> Round:
+    """A round that waits for a decision."""
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    end(session, stage(session, round_)[0], gate_passed=True)
+    end(session, stage(session, round_)[0])
+    for run in stage(session, round_):
+        end(session, run)
+    return round_
+
+
+def test_a_round_goes_from_labels_to_a_decision(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    assert (round_.number, round_.state, round_.label_count) == (1, "reward", 30)
+
+    end(session, stage(session, round_)[0], gate_passed=True)
+    assert round_.state == "ppo"
+    ppo = stage(session, round_)[0]
+    assert ppo.inputs == {"reward": round_.reward_id, "start": demo.policy_id}
+
+    end(session, ppo)
+    assert round_.state == "sample"
+    assert [run.inputs["checkpoint"] for run in stage(session, round_)] == [round_.candidate_id]
+
+    end(session, stage(session, round_)[0])
+    assert (round_.state, round_.decision) == ("decision", None)
+
+
+def test_the_policy_it_came_from_answers_the_holdout_prompts_once(session: Session, demo: Project, cast: Cast) -> None:
+    prompt = factories.make_prompt(session, demo.id, "Kept back", split="holdout")
+    round_ = candidate_round(session, demo, cast)
+    sampled = [run.inputs for run in stage(session, round_) or service.runs_of_round(session, round_.id) if run.kind == "sample"]
+    assert sampled == [
+        {"checkpoint": round_.candidate_id, "split": "all"},
+        {"checkpoint": round_.start_policy_id, "split": "holdout"},
+    ]
+
+    service.reject(session, round_, cast.grace)
+    factories.make_generation(session, prompt, round_.start_policy_id)
+    again = service.start_round(session, demo, "admin", cast.grace)
+    end(session, stage(session, again)[0], gate_passed=True)
+    end(session, stage(session, again)[0])
+    assert [run.inputs["split"] for run in stage(session, again)] == ["all"]
+
+
+def test_too_few_labels_are_refused_with_the_number_that_is_needed(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 3, cast.mary)
+    with pytest.raises(Conflict, match="at least 30 labels; there are 3 so far"):
+        service.start_round(session, demo, "admin", cast.grace)
+
+
+def test_the_fewest_labels_follow_the_settings_of_the_round(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 3, cast.mary)
+    demo.training = {"reward": {"min_labels": 2}}
+    round_ = service.start_round(session, demo, "admin", cast.grace, {"ppo": {"updates": 3}})
+    assert round_.config["reward"]["min_labels"] == 2
+    assert round_.config["ppo"]["updates"] == 3
+
+
+def test_a_setting_that_cannot_be_used_is_named(session: Session, demo: Project, cast: Cast) -> None:
+    with pytest.raises(Invalid) as refused:
+        service.start_round(session, demo, "admin", cast.grace, {"ppo": {"clip": -1}})
+    assert "clip" in refused.value.fields
+
+
+def test_only_verdicts_that_may_teach_are_counted(session: Session, demo: Project, cast: Cast) -> None:
+    first = label_task(session, factories.make_task(session, demo), cast.mary, current=False)
+    label_task(session, session.get_one(Task, first.task_id), cast.mary, version=2, supersedes_id=first.id)
+    label_task(session, factories.make_task(session, demo), cast.mary, surplus=True)
+    label_task(session, factories.make_task(session, demo, purpose="gold"), cast.mary)
+    held_out = factories.make_task(session, demo)
+    session.get_one(Prompt, held_out.prompt_id).split = "holdout"
+    label_task(session, held_out, cast.mary)
+    assert usable_label_count(session, demo.id) == 1
+
+
+def test_a_second_round_waits_for_the_first(session: Session, demo: Project, cast: Cast) -> None:
+    round_ = candidate_round(session, demo, cast)
+    with pytest.raises(Conflict, match="Round 1 waits for your decision"):
+        service.start_round(session, demo, "admin", cast.grace)
+    service.reject(session, round_, cast.grace, "Too terse")
+    assert service.start_round(session, demo, "admin", cast.grace).number == 2
+
+
+def test_a_reward_model_that_fails_the_gate_ends_the_round_with_the_reason(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    end(session, stage(session, round_)[0], gate_passed=False, reason="accuracy .52, interval .41-.63")
+    assert round_.state == "refused"
+    assert "interval .41-.63" in round_.reason
+    assert [run.kind for run in service.runs_of_round(session, round_.id)] == ["reward"]
+
+
+def test_a_failed_run_fails_its_round_and_a_refused_one_refuses_it(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    failed = service.start_round(session, demo, "admin", cast.grace)
+    end(session, stage(session, failed)[0], "failed", reason="It crashed three times")
+    assert (failed.state, failed.reason) == ("failed", "It crashed three times")
+
+    refused = service.start_round(session, demo, "admin", cast.grace)
+    end(session, stage(session, refused)[0], "failed", status="refused", reason="all labels are ties")
+    assert (refused.state, refused.reason) == ("refused", "all labels are ties")
+
+
+def test_cancelling_a_run_cancels_its_round(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    run = stage(session, round_)[0]
+    service.cancel_run(session, run, cast.grace)
+    assert (run.state, round_.state) == ("cancelled", "cancelled")
+    with pytest.raises(Conflict):
+        service.cancel_run(session, run, cast.grace)
+
+
+def test_a_running_run_is_asked_to_stop_and_ends_when_the_worker_says_so(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    run = stage(session, round_)[0]
+    run.state = "running"
+    service.cancel_round(session, round_, cast.grace)
+    assert run.state == "running"
+    assert run.cancel_requested_at is not None
+    end(session, run, "cancelled")
+    assert round_.state == "cancelled"
+
+
+def test_advancing_twice_changes_nothing(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    end(session, stage(session, round_)[0], gate_passed=True)
+    service.advance_round(session, round_)
+    assert [run.kind for run in service.runs_of_round(session, round_.id)] == ["reward", "ppo"]
+
+
+def test_promotion_moves_the_policy_and_going_back_moves_it_again(session: Session, demo: Project, cast: Cast) -> None:
+    base = demo.policy_id
+    round_ = candidate_round(session, demo, cast)
+    assert round_.candidate_id is not None
+    candidate = checkpoints.get_checkpoint(session, round_.candidate_id)
+
+    service.promote(session, candidate, cast.grace)
+    assert (demo.policy_id, demo.previous_policy_id) == (candidate.id, base)
+    assert (round_.state, round_.decision, round_.decided_by) == ("done", "promoted", cast.grace)
+    with pytest.raises(Conflict, match="already"):
+        service.promote(session, candidate, cast.grace)
+
+    assert base is not None
+    service.promote(session, checkpoints.get_checkpoint(session, base), cast.grace)
+    assert (demo.policy_id, demo.previous_policy_id) == (base, candidate.id)
+    audited = session.scalars(select(AuditEntry.subject).where(AuditEntry.action == "policy.promoted")).all()
+    assert audited == [f"checkpoint {candidate.id}", f"checkpoint {base}"]
+
+
+def test_a_promoted_policy_is_asked_about_against_the_one_before(session: Session, demo: Project, cast: Cast) -> None:
+    round_ = candidate_round(session, demo, cast)
+    assert round_.candidate_id is not None
+    prompt = factories.make_prompt(session, demo.id)
+    old = factories.make_generation(session, prompt, round_.start_policy_id)
+    factories.make_task(session, demo)
+    new = factories.make_generation(session, prompt, round_.candidate_id)
+    demo.rating_share = 0.0
+    service.promote(session, checkpoints.get_checkpoint(session, round_.candidate_id), cast.grace)
+    task = session.scalars(select(Task).where(Task.prompt_id == prompt.id)).one()
+    assert {task.first_generation_id, task.second_generation_id} == {old.id, new.id}
+
+
+def test_a_reward_model_cannot_be_promoted(session: Session, demo: Project, cast: Cast) -> None:
+    reward = factories.make_checkpoint(session, demo.id, kind="reward")
+    with pytest.raises(Conflict, match="reward model"):
+        service.promote(session, reward, cast.grace)
+
+
+def test_a_run_takes_no_checkpoint_of_another_project(session: Session, demo: Project, cast: Cast) -> None:
+    foreign = session.scalars(select(Checkpoint).where(Checkpoint.project_id == cast.other)).first()
+    assert foreign is not None
+    factories.make_prompt(session, demo.id)
+    with pytest.raises(Invalid) as refused:
+        service.queue_run(session, demo, "sample", {}, {"checkpoint": foreign.id}, cast.grace)
+    assert "checkpoint" in refused.value.fields
+
+
+@pytest.mark.parametrize("name", ["../secrets.txt", "/etc/passwd", "a/b.txt", "notes.exe", "..txt", 7, None])
+def test_the_text_of_an_sft_run_is_a_name_not_a_path(session: Session, demo: Project, cast: Cast, name: object) -> None:
+    with pytest.raises(Invalid):
+        service.queue_run(session, demo, "sft", {}, {"text": name}, cast.grace)
+
+
+def test_a_sample_run_has_a_bound_and_needs_prompts(session: Session, demo: Project, cast: Cast) -> None:
+    with pytest.raises(Invalid, match="no prompt"):
+        service.queue_run(session, demo, "sample", {}, {}, cast.grace)
+    factories.make_prompt(session, demo.id)
+    with pytest.raises(Invalid, match="at most 20,000"):
+        service.queue_run(session, demo, "sample", {"per_prompt": 20_001}, {}, cast.grace)
+
+
+def test_sample_runs_draw_seeds_of_their_own_unless_told(session: Session, demo: Project, cast: Cast) -> None:
+    factories.make_prompt(session, demo.id)
+    seeds = {service.queue_run(session, demo, "sample", {}, {}, None).config["seed"] for _ in range(3)}
+    assert len(seeds) == 3
+    assert service.queue_run(session, demo, "sample", {"seed": 5}, {}, None).config["seed"] == 5
+
+
+def test_ppo_samples_as_the_project_does(session: Session, demo: Project) -> None:
+    demo.sampling = {"temperature": 0.9, "max_new_tokens": 17, "per_prompt": 3}
+    config = runs.run_config(demo, "ppo", {"updates": 2})
+    assert (config.temperature, config.max_new_tokens, config.updates) == (0.9, 17, 2)  # type: ignore[union-attr]
+
+
+# Triggers
+
+
+def test_new_labels_trigger_a_round(session: Session, demo: Project, cast: Cast) -> None:
+    demo.trigger_labels, demo.triggers_on = 40, True
+    make_labels(session, demo, 39, cast.mary)
+    assert triggers.next_trigger(session, demo).labels_left == 1
+    assert triggers.due_trigger(session, demo) is None
+    make_labels(session, demo, 1, cast.mary)
+    assert triggers.due_trigger(session, demo) == "labels"
+    demo.triggers_on = False
+    assert triggers.due_trigger(session, demo) is None
+
+
+def test_hours_trigger_a_round_only_when_there_is_a_new_label(session: Session, demo: Project, cast: Cast) -> None:
+    demo.trigger_hours, demo.triggers_on = 2.0, True
+    round_ = candidate_round(session, demo, cast)
+    assert triggers.next_trigger(session, demo).waits_for == "a decision on round 1"
+    service.reject(session, round_, cast.grace)
+    round_.started_at = utc_now() - timedelta(hours=3)
+    assert triggers.due_trigger(session, demo) is None
+    assert triggers.next_trigger(session, demo).waits_for == "a new label"
+    make_labels(session, demo, 1, cast.mary)
+    assert triggers.due_trigger(session, demo) == "hours"
+    round_.started_at = utc_now() - timedelta(hours=1)
+    assert triggers.due_trigger(session, demo) is None
+
+
+# The queue refills itself
+
+
+def test_an_empty_queue_asks_for_answers_to_the_least_answered_prompts(session: Session, demo: Project) -> None:
+    answered, fresh = factories.make_prompt(session, demo.id), factories.make_prompt(session, demo.id)
+    factories.make_prompt(session, demo.id, split="holdout")
+    factories.make_prompt(session, demo.id, archived_at=utc_now())
+    assert demo.policy_id is not None
+    factories.make_generation(session, answered, demo.policy_id)
+    run = refill.queue_refill(session, demo)
+    assert run is not None
+    assert run.inputs["prompt_ids"] == [fresh.id, answered.id]
+    assert refill.queue_refill(session, demo) is None, "one is on its way"
+
+
+def test_a_refill_that_did_not_help_is_not_repeated_at_once(session: Session, demo: Project) -> None:
+    factories.make_prompt(session, demo.id)
+    run = refill.queue_refill(session, demo)
+    assert run is not None
+    run.state, run.ended_at = "done", utc_now()
+    assert refill.refill_prompts(session, demo) == []
+    run.ended_at = utc_now() - timedelta(minutes=2)
+    assert refill.refill_prompts(session, demo) != []
+    run.state = "failed"
+    assert refill.refill_prompts(session, demo) == []
+
+
+def test_a_full_queue_is_left_alone(session: Session, demo: Project) -> None:
+    demo.queue_low_mark = 1
+    factories.make_task(session, demo)
+    assert refill.refill_prompts(session, demo) == []
+
+
+# Expected times
+
+
+def test_the_expected_time_follows_past_runs_of_the_project(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 60, cast.mary)
+    assert not times.expected_times(session, demo)["reward"].measured
+    started = utc_now() - timedelta(minutes=5)
+    factories.make_run(
+        session,
+        demo.id,
+        "reward",
+        label_count=30,
+        started_at=started,
+        ended_at=started + timedelta(seconds=45),
+        attempts=1,
+    )
+    expected = times.expected_times(session, demo)
+    assert expected["reward"].measured
+    assert expected["reward"].seconds == pytest.approx(90)
+    assert not expected["ppo"].measured
