@@ -1,0 +1,265 @@
+"""Rows into run folders and back: what is frozen stays frozen, and what a run wrote is a row once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from app.db import write_session
+from app.errors import NotFound
+from app.models import Checkpoint, Generation, Project, Prompt, Run, Task
+from app.rounds import service
+from app.rounds.checkpoints import get_checkpoint
+from app.settings import Settings
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.rounds.test_service import label_task, make_labels
+from trainer import bridge
+from trainer.folder import RunFolder, read_jsonl
+
+
+@pytest.fixture
+def session(engine: Engine, cast: Cast) -> Iterator[Session]:
+    with write_session(engine) as session:
+        yield session
+
+
+@pytest.fixture
+def demo(session: Session, cast: Cast) -> Project:
+    return session.get_one(Project, cast.demo)
+
+
+def prepare(session: Session, engine: Engine, settings: Settings, run: Run) -> bridge.Prepared:
+    session.commit()
+    return bridge.prepare(engine, settings, run.id)
+
+
+def rows(folder: Path, name: str) -> list[dict[str, Any]]:
+    return list(read_jsonl(folder / name))
+
+
+def test_a_sample_run_gets_its_prompts_and_model(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    wanted = factories.make_prompt(session, demo.id, "Why is the sky blue?")
+    factories.make_prompt(session, demo.id, split="holdout")
+    run = service.queue_run(session, demo, "sample", {"seed": 3}, {}, cast.grace)
+    folder = RunFolder(prepare(session, engine, settings, run).folder)
+    assert (folder.kind, folder.config.seed, folder.inputs) == ("sample", 3, {"policy": "models/tiny"})  # type: ignore[union-attr]
+    assert rows(folder.path, "prompts.jsonl") == [
+        {"prompt_id": wanted.id, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+    ]
+
+
+def test_a_model_in_the_data_folder_is_found_wherever_that_folder_is(settings: Settings) -> None:
+    (settings.data / "runs" / "3" / "checkpoint").mkdir(parents=True)
+    assert bridge.model_spec(settings.data, "runs/3/checkpoint") == str(settings.data.resolve() / "runs/3/checkpoint")
+    assert bridge.model_spec(settings.data, "HuggingFaceTB/SmolLM2-135M") == "HuggingFaceTB/SmolLM2-135M"
+
+
+def test_a_reward_run_freezes_the_verdicts_with_their_digest(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    comparison, rating = factories.make_task(session, demo), factories.make_task(session, demo, "rating")
+    label_task(session, comparison, cast.mary, choice="right", strength=2)
+    label_task(session, rating, cast.alan, kind="rating", choice=None, overall=4, criteria={"fluency": 5})
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    prepared = prepare(session, engine, settings, run)
+
+    preference = rows(prepared.folder, "preferences.jsonl")[0]
+    assert (preference["choice"], preference["strength"], preference["annotator"]) == ("right", 2, "annotator-1")
+    assert preference["left"] == {
+        "text": session.get_one(Generation, comparison.first_generation_id).text,
+        "token_ids": [1, 2],
+    }
+    judged = rows(prepared.folder, "ratings.jsonl")[0]
+    assert (judged["overall"], judged["criteria"], judged["annotator"]) == (4, {"fluency": 5}, "annotator-2")
+    assert prepared.label_count == 2
+    assert prepared.label_digest is not None
+    assert len(prepared.label_digest) == 64
+    everything = "".join(path.read_text() for path in prepared.folder.glob("*.json*"))
+    assert "Mary" not in everything
+    assert "mary@" not in everything
+
+
+def test_sides_are_kept_as_they_were_shown(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    task = factories.make_task(session, demo)
+    swapped = {"left_generation_id": task.second_generation_id, "right_generation_id": task.first_generation_id}
+    label_task_swapped(session, task, cast.mary, **swapped)
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    preference = rows(prepare(session, engine, settings, run).folder, "preferences.jsonl")[0]
+    assert task.second_generation_id is not None
+    assert preference["left"]["text"] == session.get_one(Generation, task.second_generation_id).text
+
+
+def label_task_swapped(session: Session, task: Task, annotator_id: int, **sides: Any) -> None:
+    label = label_task(session, task, annotator_id)
+    for name, value in sides.items():
+        setattr(label, name, value)
+    session.flush()
+
+
+def test_labels_that_arrive_later_do_not_move_a_frozen_set(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    make_labels(session, demo, 3, cast.mary)
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    first = prepare(session, engine, settings, run)
+    make_labels(session, demo, 2, cast.mary)
+    assert prepare(session, engine, settings, run) == first
+    later = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    assert prepare(session, engine, settings, later).label_digest != first.label_digest
+
+
+def test_a_folder_that_was_not_finished_is_written_again(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    factories.make_prompt(session, demo.id)
+    run = service.queue_run(session, demo, "sample", {}, {}, cast.grace)
+    torn = settings.runs / str(run.id)
+    torn.mkdir(parents=True)
+    (torn / "prompts.jsonl").write_text('{"prompt_id": 1, "mess')
+    assert len(rows(prepare(session, engine, settings, run).folder, "prompts.jsonl")) == 1
+
+
+def test_a_run_to_be_continued_forgets_that_it_was_stopped(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    factories.make_prompt(session, demo.id)
+    run = service.queue_run(session, demo, "sample", {}, {}, cast.grace)
+    folder = prepare(session, engine, settings, run).folder
+    (folder / "cancel").touch()
+    (folder / "result.json").write_text('{"status": "cancelled"}')
+    prepare(session, engine, settings, run)
+    assert not (folder / "cancel").exists()
+    assert not (folder / "result.json").exists()
+
+
+def test_the_panel_is_the_base_models_first_answers(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    assert demo.policy_id is not None
+    tuned = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id)
+    prompts = [factories.make_prompt(session, demo.id) for _ in range(2)]
+    first = [factories.make_generation(session, prompt, demo.policy_id).text for prompt in prompts]
+    for prompt in prompts:
+        factories.make_generation(session, prompt, demo.policy_id)
+        factories.make_generation(session, prompt, tuned.id)
+    demo.policy_id = tuned.id
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    panel = rows(prepare(session, engine, settings, run).folder, "panel.jsonl")
+    assert [row["response"]["text"] for row in panel] == first
+
+
+def test_ppo_starts_from_the_policy_and_measures_from_its_root(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    factories.make_prompt(session, demo.id)
+    shown = factories.make_prompt(session, demo.id, split="holdout")
+    reward = factories.make_checkpoint(session, demo.id, kind="reward", source="runs/1/checkpoint")
+    tuned = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id, source="runs/2/checkpoint")
+    fresh = service.queue_run(session, demo, "ppo", {}, {}, cast.grace)
+    again = service.queue_run(session, demo, "ppo", {}, {"start": tuned.id}, cast.grace)
+    cache = str(settings.cache)
+    prepared = prepare(session, engine, settings, fresh).folder
+    assert RunFolder(prepared).inputs == {"base": "models/tiny", "start": None, "reward": "runs/1/checkpoint", "cache": cache}
+    assert [row["prompt_id"] for row in rows(prepared, "panel_prompts.jsonl")] == [shown.id]
+    assert RunFolder(prepare(session, engine, settings, again).folder).inputs["start"] == "runs/2/checkpoint"
+    assert reward.id == fresh.inputs["reward"]
+
+
+def test_an_sft_run_gets_a_copy_of_its_text(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    (settings.data / "texts").mkdir()
+    (settings.data / "texts" / "tales.txt").write_text("Once.")
+    run = service.queue_run(session, demo, "sft", {}, {"text": "tales.txt"}, cast.grace)
+    assert (prepare(session, engine, settings, run).folder / "text.txt").read_text() == "Once."
+    gone = service.queue_run(session, demo, "sft", {}, {"text": "gone.txt"}, cast.grace)
+    with pytest.raises(NotFound, match=r"no file gone\.txt"):
+        prepare(session, engine, settings, gone)
+
+
+def generation(prompt: Prompt, index: int) -> str:
+    row = {"prompt_id": prompt.id, "index": index, "seed": 7, "text": f"Answer {index}", "token_ids": [5], "finish_reason": "eos"}
+    return json.dumps(row) + "\n"
+
+
+def test_generations_are_read_line_by_line_and_each_once(session: Session, demo: Project, tmp_path: Path) -> None:
+    prompt = factories.make_prompt(session, demo.id)
+    file = tmp_path / "generations.jsonl"
+    new = bridge.NewGenerations(tmp_path, [(prompt.id, 0)])
+    assert new.read(10) == []
+    file.write_text(generation(prompt, 0) + generation(prompt, 1) + generation(prompt, 2)[:20])
+    assert [row["index"] for row in new.read(10)] == [1]
+    file.write_text(generation(prompt, 0) + generation(prompt, 1) + generation(prompt, 2) + generation(prompt, 3))
+    assert [row["index"] for row in new.read(1)] == [2]
+    assert [row["index"] for row in new.read(1)] == [3]
+    assert new.read(1) == []
+
+
+def test_answers_become_rows_and_rows_become_tasks(session: Session, demo: Project, cast: Cast) -> None:
+    prompt = factories.make_prompt(session, demo.id)
+    run = service.queue_run(session, demo, "sample", {"temperature": 0.5}, {}, cast.grace)
+    demo.rating_share = 0.0
+    bridge.store_generations(session, run, [json.loads(generation(prompt, 0)), json.loads(generation(prompt, 1))])
+    bridge.ask_about(session, demo.id)
+    stored = session.scalars(select(Generation)).all()
+    assert {answer.settings["temperature"] for answer in stored} == {0.5}
+    assert bridge.stored_generations(session, run.id) == [(prompt.id, 0), (prompt.id, 1)]
+    task = session.scalars(select(Task)).one()
+    assert {task.first_generation_id, task.second_generation_id} == {answer.id for answer in stored}
+
+
+def finished(settings: Settings, run: Run, result: str) -> Path:
+    """A folder as a run leaves it."""
+    folder = settings.runs / str(run.id)
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "checkpoint" / "manifest.json").write_text('{"format": 1, "files": {}}')
+    (folder / "result.json").write_text(result)
+    return folder
+
+
+def test_a_finished_reward_run_becomes_a_checkpoint_and_its_round_goes_on(
+    session: Session, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    run = service.runs_of_round(session, round_.id)[0]
+    run.label_digest = "d" * 64
+    folder = finished(settings, run, '{"status": "done", "gate_passed": true, "accuracy": 0.71, "nll": NaN}')
+    bridge.record_done(session, run, folder)
+    assert round_.reward_id is not None
+    reward = get_checkpoint(session, round_.reward_id)
+    assert (reward.kind, reward.parent_id, reward.run_id) == ("reward", demo.policy_id, run.id)
+    assert (reward.source, reward.label_digest) == (f"runs/{run.id}/checkpoint", "d" * 64)
+    assert reward.metrics["accuracy"] == 0.71
+    assert run.result["nll"] is None
+    assert round_.state == "ppo"
+
+
+def test_a_tuned_policy_descends_from_its_start_and_carries_the_labels_it_learned_from(
+    session: Session, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    reward = factories.make_checkpoint(session, demo.id, kind="reward", label_digest="e" * 64)
+    run = service.queue_run(session, demo, "ppo", {}, {"reward": reward.id}, cast.grace)
+    bridge.record_done(session, run, finished(settings, run, '{"status": "done", "reason": "KL reached 31"}'))
+    policy = session.scalars(select(Checkpoint).where(Checkpoint.run_id == run.id)).one()
+    assert (policy.kind, policy.parent_id, policy.label_digest) == ("policy", demo.policy_id, "e" * 64)
+    assert run.message == "KL reached 31"
+
+
+def test_a_refused_run_tells_its_round_why(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    run = service.runs_of_round(session, round_.id)[0]
+    bridge.record_end(session, run, "failed", "all verdicts are ties", {"status": "refused"})
+    assert (run.state, round_.state, round_.reason) == ("failed", "refused", "all verdicts are ties")
