@@ -150,7 +150,7 @@ def count_labels(session: Session, project_id: int) -> dict[str, int]:
         .where(Label.project_id == project_id, Label.current)
         .group_by(Label.choice)
     )
-    return dict(rows.tuples())
+    return dict(rows.all())
 
 
 def _in_force(export: Export) -> ColumnElement[bool]:

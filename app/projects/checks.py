@@ -166,7 +166,10 @@ def _training(value: Any) -> dict[str, Any]:
     for kind, settings in value.items():
         if not isinstance(settings, Mapping):
             raise _Problem(f"The settings of {kind} come as an object.")
-        config = config_dict(make_config(kind, dict(settings)))
+        try:
+            config = config_dict(make_config(kind, dict(settings)))
+        except ConfigError as error:
+            raise ConfigError(f"{kind}.{error.field}", error.message) from None
         clean[kind] = {name: config[name] for name in settings}
     return clean
 

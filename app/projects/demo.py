@@ -49,6 +49,11 @@ def default_base_model(settings: Settings) -> str:
     return settings.base_model or str(settings.models / _DEFAULT_MODEL)
 
 
+def guidelines() -> str:
+    """The demo's guidelines, Markdown; a good beginning for any project that compares answers."""
+    return (_FOLDER / "demo_guidelines.md").read_text("utf-8")
+
+
 def ensure_demo(session: Session, settings: Settings) -> Project | None:
     """Create the demo project in an installation that has no project at all; None where there is one.
 
@@ -61,7 +66,7 @@ def ensure_demo(session: Session, settings: Settings) -> Project | None:
         {
             "name": "Demo",
             "base_model": default_base_model(settings),
-            "guidelines": (_FOLDER / "demo_guidelines.md").read_text("utf-8"),
+            "guidelines": guidelines(),
             "criteria": CRITERIA,
             "trigger_labels": 100,
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from sqlalchemy import select
@@ -13,9 +14,9 @@ from app.errors import Conflict, Invalid, NotFound
 from app.models import AuditEntry, Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run
 from app.projects import checks
 from app.rounds import checkpoints
-from trainer.config import SampleConfig, config_dict
 
 RESERVED_SLUGS = frozenset({"new"})
+_TRIGGERS = ("triggers_on", "trigger_labels", "trigger_hours")
 
 
 class Criterion(TypedDict):
@@ -68,9 +69,9 @@ def create_project(session: Session, values: ProjectValues, by: int | None) -> P
         raise Invalid("A project needs a name and a base model.", missing)
     filled: ProjectValues = {"guidelines": "", "criteria": [], "sampling": {}, **values}
     clean = checks.check_values(filled)
+    _check_triggers(clean)
     project = Project(slug=_free_slug(session, clean["name"]), base_model=clean["base_model"])
     _apply(project, clean)
-    _check_triggers(project)
     session.add(project)
     session.flush()
     session.add(Guideline(project_id=project.id, version=1, text=clean["guidelines"], created_by=by))
@@ -80,18 +81,27 @@ def create_project(session: Session, values: ProjectValues, by: int | None) -> P
     return project
 
 
-def update_project(session: Session, project: Project, values: ProjectValues, by: int | None) -> Project:
+def update_project(
+    session: Session, project: Project, values: ProjectValues, by: int | None, *, seen_guidelines: int | None = None
+) -> Project:
     """Change what is given. New guidelines become a new version; labels keep the version they were given under.
 
-    Raises Invalid with a sentence per field, and Conflict when the base model can no longer change.
+    `seen_guidelines` is the version the person started from: somebody else's newer text is not overwritten unseen.
+    Raises Invalid with a sentence per field, and Conflict for newer guidelines or a base model that can no longer change.
     """
     clean = checks.check_values(values)
+    _check_triggers({name: getattr(project, name) for name in _TRIGGERS} | clean)
+    new_guidelines = "guidelines" in clean and clean["guidelines"] != guideline(session, project).text
+    if new_guidelines and seen_guidelines not in (None, project.guideline_version):
+        raise Conflict(
+            "Somebody saved other guidelines while you were writing. Nothing of yours was saved; compare it with theirs first.",
+            {"guidelines": f"Version {project.guideline_version} is newer than the one you started from."},
+        )
     if "base_model" in clean and clean["base_model"] != project.base_model:
         _change_base_model(session, project, clean["base_model"])
     changed = sorted(name for name in clean if name != "guidelines" and clean[name] != getattr(project, name))
     _apply(project, clean)
-    _check_triggers(project)
-    if "guidelines" in clean and clean["guidelines"] != guideline(session, project).text:
+    if new_guidelines:
         project.guideline_version += 1
         session.add(Guideline(project_id=project.id, version=project.guideline_version, text=clean["guidelines"], created_by=by))
         changed.append("guidelines")
@@ -123,10 +133,6 @@ def base_model_is_fixed(session: Session, project: Project) -> bool:
     return runs is not None or answers is not None
 
 
-def default_sampling() -> dict[str, Any]:
-    return config_dict(SampleConfig())
-
-
 def _change_base_model(session: Session, project: Project, base_model: str) -> None:
     if base_model_is_fixed(session, project):
         raise Conflict(
@@ -144,9 +150,9 @@ def _apply(project: Project, clean: dict[str, Any]) -> None:
             setattr(project, name, value)
 
 
-def _check_triggers(project: Project) -> None:
+def _check_triggers(values: Mapping[str, Any]) -> None:
     """Looks at the project as it will be: a PATCH may switch on what an earlier one described."""
-    if project.triggers_on and project.trigger_labels is None and project.trigger_hours is None:
+    if values.get("triggers_on") and values.get("trigger_labels") is None and values.get("trigger_hours") is None:
         sentence = "Say after how many labels or hours a round starts, or switch it off."
         raise Invalid(sentence, {"triggers_on": sentence})
 

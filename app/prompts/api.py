@@ -78,11 +78,7 @@ class PromptReply(Reply):
 
 async def read_rows(request: Request) -> list[PromptRow | BadLine]:
     """The request's prompts, read before the transaction begins, so that a slow sender holds up no writer."""
-    data = b""
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > importers.MAX_BYTES:
-            raise Invalid(f"The request is larger than {importers.MAX_BYTES // 2**20} MB. Send the prompts in several requests.")
+    data = await request.body()
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return await run_in_threadpool(_parse, kind, data)
 
@@ -105,6 +101,7 @@ def _parse(kind: str, data: bytes) -> list[PromptRow | BadLine]:
 @router.post(
     "/projects/{slug}/prompts",
     response_model=ImportReply,
+    max_body_size=importers.MAX_BYTES,
     openapi_extra={"requestBody": _IMPORT_BODY},
     responses={422: {"description": "At least one line is no prompt. Nothing was imported; `rejected` names every such line."}},
 )
@@ -134,9 +131,7 @@ def list_prompts(
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Page[PromptReply]:
-    found = service.list_prompts(
-        session, project.id, split=split, archived=archived, after=cursor_id(cursor) or 0, limit=limit + 1
-    )
+    found = service.list_prompts(session, project.id, split=split, archived=archived, before=cursor_id(cursor), limit=limit + 1)
     items = [PromptReply.model_validate(prompt) for prompt in found[:limit]]
     return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)
 

@@ -148,14 +148,22 @@ def count_prompts(session: Session, project_id: int) -> PromptCounts:
 
 
 def list_prompts(
-    session: Session, project_id: int, *, split: Split | None = None, archived: bool = False, after: int = 0, limit: int = 50
+    session: Session,
+    project_id: int,
+    *,
+    split: Split | None = None,
+    archived: bool = False,
+    before: int | None = None,
+    limit: int = 50,
 ) -> list[Prompt]:
-    """Prompts in the order they came, after the one with id `after`."""
-    query = select(Prompt).where(Prompt.project_id == project_id, Prompt.id > after)
+    """The newest first; `before` is the id the page before ended with."""
+    query = select(Prompt).where(Prompt.project_id == project_id)
+    if before is not None:
+        query = query.where(Prompt.id < before)
     query = query.where(Prompt.archived_at.is_not(None) if archived else Prompt.archived_at.is_(None))
     if split:
         query = query.where(Prompt.split == split)
-    return list(session.scalars(query.order_by(Prompt.id).limit(limit)))
+    return list(session.scalars(query.order_by(Prompt.id.desc()).limit(limit)))
 
 
 def get_prompt(session: Session, prompt_id: int) -> Prompt:

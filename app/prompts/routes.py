@@ -1,0 +1,161 @@
+"""Pages: a project's prompts, and bringing more in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.responses import Response
+
+from app.db import Db, WriteDb
+from app.errors import Invalid, Refusal
+from app.gate import CurrentProject
+from app.pages import redirect, render
+from app.prompts import importers, service
+from app.prompts.api import PromptId
+from app.prompts.service import BadLine, ImportReport, PromptRow
+from app.schemas import cursor_id
+from app.security import Caller
+from app.words import count
+
+router = APIRouter()
+
+PAGE_ROWS = 50
+SHOWN_BAD_LINES = 100
+
+View = Literal["all", "train", "holdout", "archived"]
+
+
+@router.get("/projects/{slug}/prompts")
+def show_prompts(
+    request: Request,
+    project: CurrentProject,
+    session: Db,
+    view: View = "all",
+    cursor: Annotated[str | None, Query(max_length=40)] = None,
+) -> Response:
+    found = service.list_prompts(
+        session,
+        project.id,
+        split=view if view in ("train", "holdout") else None,
+        archived=view == "archived",
+        before=cursor_id(cursor),
+        limit=PAGE_ROWS + 1,
+    )
+    here = f"/projects/{project.slug}/prompts?view={view}"
+    return render(
+        request,
+        "prompts/list.html",
+        project=project,
+        prompts=found[:PAGE_ROWS],
+        counts=service.count_prompts(session, project.id),
+        view=view,
+        next_url=f"{here}&cursor={found[PAGE_ROWS - 1].id}" if len(found) > PAGE_ROWS else "",
+        first_url=here if cursor else "",
+    )
+
+
+@dataclass(frozen=True)
+class ImportForm:
+    pasted: str
+    format: str
+    skip_bad_lines: bool
+    rows: list[PromptRow | BadLine]
+    refusal: Refusal | None
+
+
+async def import_form(request: Request) -> ImportForm:
+    """The submitted file or text, read and parsed before the transaction begins."""
+    form = await request.form()
+    file, pasted, format = form.get("file"), form.get("pasted"), form.get("format")
+    pasted = pasted if isinstance(pasted, str) else ""
+    format = format if isinstance(format, str) else "auto"
+    name, data = "", pasted.encode("utf-8", "replace")
+    if isinstance(file, UploadFile) and file.filename:
+        name, data = file.filename, await file.read()
+    rows: list[PromptRow | BadLine] = []
+    refusal: Refusal | None = None
+    try:
+        rows = await run_in_threadpool(_parse, name, data, format)
+    except Refusal as raised:
+        refusal = raised
+    return ImportForm(pasted, format, form.get("skip_bad_lines") == "on", rows, refusal)
+
+
+def _parse(name: str, data: bytes, format: str) -> list[PromptRow | BadLine]:
+    text = importers.decode_upload(data)
+    if not text.strip():
+        raise Invalid("There is nothing to import: choose a file or paste prompts.")
+    chosen = next((known for known in importers.FORMATS if known == format), None)
+    fallback: importers.Format = "jsonl" if text.lstrip().startswith("{") else "text"
+    return list(importers.read_prompts(text, chosen or importers.guess_format(name, fallback)))
+
+
+@router.get("/projects/{slug}/prompts/import")
+def show_import(request: Request, project: CurrentProject) -> Response:
+    return render(
+        request,
+        "prompts/import.html",
+        project=project,
+        form=ImportForm("", "auto", False, [], None),
+        rejected=[],
+        more=0,
+        detail="",
+    )
+
+
+@router.post("/projects/{slug}/prompts/import", max_body_size=importers.MAX_BYTES + 2**20)
+def import_prompts(
+    request: Request,
+    form: Annotated[ImportForm, Depends(import_form)],
+    project: CurrentProject,
+    caller: Caller,
+    session: WriteDb,
+) -> Response:
+    if form.refusal is not None:
+        return _import_page(request, project, form, form.refusal.detail, form.refusal.status)
+    report = service.import_prompts(session, project, form.rows, by=caller.user_id, skip_bad_lines=form.skip_bad_lines)
+    if report.rejected and not form.skip_bad_lines:
+        detail = f"Nothing was imported: {count(len(report.rejected), 'line')} cannot be used."
+        return _import_page(request, project, form, detail, Invalid.status, report.rejected)
+    return redirect(request, f"/projects/{project.slug}/prompts", _summary(report))
+
+
+def _import_page(
+    request: Request, project: CurrentProject, form: ImportForm, detail: str, status: int, rejected: list[BadLine] | None = None
+) -> Response:
+    return render(
+        request,
+        "prompts/import.html",
+        status=status,
+        project=project,
+        form=form,
+        detail=detail,
+        rejected=(rejected or [])[:SHOWN_BAD_LINES],
+        more=max(0, len(rejected or []) - SHOWN_BAD_LINES),
+    )
+
+
+def _summary(report: ImportReport) -> str:
+    sentences = [f"Imported {count(report.created, 'prompt')}."]
+    if report.duplicates:
+        sentences.append(f"{count(report.duplicates, 'prompt')} were there already.")
+    if report.rejected:
+        lines = ", ".join(str(bad.line) for bad in report.rejected[:10]) + (", ..." if len(report.rejected) > 10 else "")
+        sentences.append(f"Left out {count(len(report.rejected), 'bad line')}: {lines}.")
+    return " ".join(sentences)
+
+
+@router.post("/prompts/{id}/archive")
+def archive_prompt(request: Request, project: CurrentProject, session: WriteDb, prompt_id: PromptId) -> Response:
+    service.archive_prompt(session, prompt_id)
+    return redirect(request, f"/projects/{project.slug}/prompts", "Put away. No new answers are written for it.")
+
+
+@router.post("/prompts/{id}/restore")
+def restore_prompt(request: Request, project: CurrentProject, session: WriteDb, prompt_id: PromptId) -> Response:
+    service.restore_prompt(session, prompt_id)
+    return redirect(request, f"/projects/{project.slug}/prompts?view=archived", "In use again.")

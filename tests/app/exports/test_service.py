@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, select
+
+from app.db import read_session, write_session
+from app.errors import Invalid
+from app.exports.rows import FORMATS, agreement, columns_of
+from app.exports.service import ExportQuery, prepare_export, pseudonyms, read_time, stream_export
+from app.models import Generation, Label, Project, Prompt, Task, utc_now
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.exports.judging import judge
+
+NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
+
+
+def exported(engine: Engine, project: Project, **query: Any) -> str:
+    with read_session(engine) as session:
+        export = prepare_export(session, session.get_one(Project, project.id), ExportQuery(**query))
+    return b"".join(stream_export(engine, export)).decode()
+
+
+def rows(engine: Engine, project: Project, **query: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in exported(engine, project, **query).splitlines()]
+
+
+def test_a_preference_row_is_what_trl_reads(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        label = judge(session, project, cast.mary, choice="right", strength=2, created_at=NOON)
+        left, right = (session.get_one(Generation, n) for n in (label.left_generation_id, label.right_generation_id))
+        texts, prompt, ids = (left.text, right.text), session.get_one(Prompt, left.prompt_id).messages, (label.id, label.task_id)
+    assert rows(engine, project) == [
+        {
+            "prompt": prompt,
+            "chosen": [{"role": "assistant", "content": texts[1]}],
+            "rejected": [{"role": "assistant", "content": texts[0]}],
+            "label_id": ids[0],
+            "task_id": ids[1],
+            "annotator": "annotator-1",
+            "strength": 2,
+            "created_at": "2026-03-31T12:00:00.000Z",
+            "chosen_checkpoint": project.policy_id,
+            "rejected_checkpoint": project.policy_id,
+        }
+    ]
+
+
+def test_ties_and_both_bad_prefer_nothing(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        for choice in ("left", "tie", "both_bad"):
+            judge(session, project, cast.mary, choice=choice)
+    assert len(rows(engine, project)) == 1
+    assert [row["label"] for row in rows(engine, project, format="kto")] == [True, False, False, False]
+
+
+def test_a_rating_row_shows_every_criterion(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        judge(session, project, cast.mary, overall=4, criteria={"accuracy": 3})
+        judge(session, project, cast.mary, choice="left")
+    (row,) = rows(engine, project, format="ratings")
+    assert (row["overall"], row["criteria"]) == (4, {"fluency": None, "accuracy": 3})
+    assert row["response"][0]["role"] == "assistant"
+
+
+def test_demonstrations_are_rewrites_and_top_ratings(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        judge(session, project, cast.mary, choice="left", rewrite={"side": "left", "text": "Better."})
+        judge(session, project, cast.mary, overall=5)
+        judge(session, project, cast.mary, overall=5, rewrite={"side": "response", "text": "Even better."})
+        judge(session, project, cast.mary, overall=4)
+    found = rows(engine, project, format="sft")
+    assert [row["source"] for row in found] == ["rewrite", "rating", "rewrite"]
+    assert [row["messages"][-1]["content"] for row in found][::2] == ["Better.", "Even better."]
+    assert [message["role"] for message in found[0]["messages"]] == ["user", "assistant"]
+
+
+def test_a_correction_replaces_what_it_corrects_except_where_everything_is_shown(
+    engine: Engine, project: Project, cast: Cast
+) -> None:
+    with write_session(engine) as session:
+        first = judge(session, project, cast.mary, choice="left")
+        task = session.get_one(Task, first.task_id)
+        second = judge(session, project, cast.mary, task, choice="right", supersedes=first)
+        first_id, second_id = first.id, second.id
+    assert [row["label_id"] for row in rows(engine, project)] == [second_id]
+    everything = rows(engine, project, format="labels")
+    assert [(row["label_id"], row["version"], row["current"]) for row in everything] == [
+        (first_id, 1, False),
+        (second_id, 2, True),
+    ]
+    assert everything[1]["supersedes_label_id"] == first_id
+
+
+def test_surplus_labels_appear_only_where_everything_is_shown(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        judge(session, project, cast.mary, choice="left", surplus=True)
+    assert rows(engine, project) == []
+    assert [row["surplus"] for row in rows(engine, project, format="labels")] == [True]
+
+
+def test_the_columns_of_everything_have_one_type(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        judge(session, project, cast.mary, choice="left", criteria={"accuracy": "right"}, flags={"left": ["untrue"], "right": []})
+        judge(session, project, cast.mary, overall=2, criteria={"accuracy": 4}, flags={"response": ["broken"]})
+    one, two = rows(engine, project, format="labels")
+    assert one["criteria"] == [{"key": "accuracy", "choice": "right", "score": None}]
+    assert two["criteria"] == [{"key": "accuracy", "choice": None, "score": 4}]
+    assert (one["flags"], two["flags"]) == ([{"side": "left", "flag": "untrue"}], [{"side": "response", "flag": "broken"}])
+
+
+def test_since_is_included_and_until_is_not(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        for hours in range(4):
+            judge(session, project, cast.mary, choice="left", created_at=NOON + timedelta(hours=hours))
+    found = rows(engine, project, since=NOON + timedelta(hours=1), until=NOON + timedelta(hours=3))
+    assert [row["created_at"][11:13] for row in found] == ["13", "14"]
+
+
+def test_a_split_can_be_asked_for(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        label = judge(session, project, cast.mary, choice="left")
+        task = session.get_one(Task, label.task_id)
+        session.get_one(Prompt, task.prompt_id).split = "holdout"
+        judge(session, project, cast.mary, choice="left")
+    assert len(rows(engine, project, split="holdout")) == 1
+    assert len(rows(engine, project)) == 2
+
+
+def test_agreement_is_about_answers_and_not_about_sides(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        agreed = judge(session, project, cast.mary, choice="left")
+        judge(session, project, cast.alan, session.get_one(Task, agreed.task_id), choice="right", swapped=True)
+        torn = judge(session, project, cast.mary, choice="left")
+        judge(session, project, cast.alan, session.get_one(Task, torn.task_id), choice="left", swapped=True)
+        agreed_task = agreed.task_id
+    assert len(rows(engine, project)) == 4
+    assert {row["task_id"] for row in rows(engine, project, min_agreement=0.51)} == {agreed_task}
+    assert len(rows(engine, project, min_agreement=0.5)) == 4
+
+
+def test_agreement_is_the_share_of_the_most_frequent_verdict() -> None:
+    assert agreement([7, 7, "tie"]) == pytest.approx(2 / 3)
+    assert agreement(["both_bad"]) == 1
+
+
+def test_other_projects_are_not_in_it(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        other = session.get_one(Project, cast.other)
+        judge(session, other, cast.eve, choice="left")
+    assert rows(engine, project, format="labels") == []
+
+
+def test_annotators_have_names_that_last_and_say_nothing(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        for person in (cast.alan, cast.mary, cast.alan):
+            judge(session, project, person, choice="left")
+    with read_session(engine) as session:
+        assert pseudonyms(session, project.id) == {cast.alan: "annotator-1", cast.mary: "annotator-2"}
+    assert [row["annotator"] for row in rows(engine, project)] == ["annotator-1", "annotator-2", "annotator-1"]
+    assert "Mary" not in exported(engine, project, format="labels")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_csv_fills_its_header(engine: Engine, project: Project, cast: Cast, format: Any) -> None:
+    with write_session(engine) as session:
+        judge(session, project, cast.mary, choice="left", rewrite={"side": "left", "text": "=1+1"}, comment="-1\n@sum")
+        judge(session, project, cast.mary, overall=5, criteria={"accuracy": 4}, flags={"response": ["broken"]})
+    table = list(csv.DictReader(io.StringIO(exported(engine, project, format=format, as_="csv"), newline="")))
+    lines = rows(engine, project, format=format)
+    assert len(table) == len(lines) > 0
+    assert list(table[0]) == columns_of(format, ["fluency", "accuracy"])
+    for name in ("label_id", "annotator", "created_at"):
+        assert [row[name] for row in table] == [str(row[name]) for row in lines]
+    if format == "labels":
+        assert (table[0]["rewrite_text"], table[0]["comment"]) == ("'=1+1", "'-1\n'@sum")
+        assert (table[1]["criteria"], table[1]["flags"]) == ("accuracy: 4", "response: broken")
+
+
+def test_the_same_bytes_twice_and_another_etag_after_another_label(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        judge(session, project, cast.mary, choice="left")
+    with read_session(engine) as session:
+        export = prepare_export(session, project, ExportQuery(format="labels"))
+        again = prepare_export(session, project, ExportQuery(format="labels"))
+        csv_export = prepare_export(session, project, ExportQuery(format="labels", as_="csv"))
+    before = b"".join(stream_export(engine, export))
+    assert export.etag == again.etag != csv_export.etag
+    with write_session(engine) as session:
+        first = session.scalars(select(Label)).one()
+        judge(session, project, cast.mary, session.get_one(Task, first.task_id), choice="right", supersedes=first)
+    with read_session(engine) as session:
+        assert prepare_export(session, project, ExportQuery(format="labels")).etag != export.etag
+    # An export that was fixed before the correction still says what it said, though the row's `current` has changed.
+    assert b"".join(stream_export(engine, export)) == before
+
+
+def test_times_are_dates_or_have_a_zone() -> None:
+    assert read_time("2026-03-31", "since") == datetime(2026, 3, 31, tzinfo=UTC)
+    assert read_time("2026-03-31T14:00:00+02:00", "since") == NOON
+    assert read_time("", "since") is None
+    for wrong in ("2026-03-31T12:00:00", "yesterday", "2026-13-01", "0001-01-01T00:00:00+14:00", "9" * 40):
+        with pytest.raises(Invalid, match="since"):
+            read_time(wrong, "since")
+
+
+def many_labels(engine: Engine, project: Project, annotator_id: int, count: int) -> None:
+    text = "A plain sentence that is repeated until it looks like an answer. " * 6
+    with write_session(engine) as session:
+        prompt = factories.make_prompt(session, project.id)
+        run = factories.make_run(session, project.id)
+        answers = [
+            factories.make_generation(
+                session, prompt, project.policy_id or 0, f"{number} {text}", run_id=run.id, number=number
+            ).id
+            for number in range(2)
+        ]
+        task = {"project_id": project.id, "prompt_id": prompt.id, "kind": "comparison", "purpose": "train"}
+        task |= {"first_generation_id": answers[0], "second_generation_id": answers[1], "served_reason": "random"}
+        session.execute(insert(Task), [task | {"id": 1000 + n, "created_at": utc_now()} for n in range(count)])
+        label = {"project_id": project.id, "annotator_id": annotator_id, "kind": "comparison", "choice": "left", "version": 1}
+        label |= {"guideline_version": 1, "interface_version": "1", "served_reason": "random", "created_at": utc_now()}
+        label |= {"left_generation_id": answers[0], "right_generation_id": answers[1], "payload_hash": "0", "criteria": {}}
+        session.execute(insert(Label), [label | {"task_id": 1000 + n, "client_id": str(n)} for n in range(count)])
+
+
+def export_cost(engine: Engine, project: Project, **query: Any) -> tuple[int, float, float]:
+    """Rows, seconds and the peak of allocated memory in MiB; the bytes are thrown away as a network would take them."""
+    with read_session(engine) as session:
+        export = prepare_export(session, project, ExportQuery(**query))
+    started = time.perf_counter()
+    lines = sum(chunk.count(b"\n") for chunk in stream_export(engine, export))
+    seconds = time.perf_counter() - started
+    tracemalloc.start()
+    for _ in stream_export(engine, export):
+        pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return lines, seconds, peak / 2**20
+
+
+def test_memory_does_not_grow_with_the_export(engine: Engine, project: Project, cast: Cast) -> None:
+    many_labels(engine, project, cast.mary, 2500)
+    lines, seconds, peak_mib = export_cost(engine, project)
+    assert lines == 2500
+    assert seconds < 5
+    # A chunk of 500 labels takes about 3 MiB; all 2500 rows at once would take over 12.
+    assert peak_mib < 8
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("as_", ["jsonl", "csv"])
+def test_fifty_thousand_labels_take_seconds_and_little_memory(engine: Engine, project: Project, cast: Cast, as_: Any) -> None:
+    many_labels(engine, project, cast.mary, 50_000)
+    lines, seconds, peak_mib = export_cost(engine, project, as_=as_, min_agreement=0.5)
+    print(f"{lines} rows, {seconds:.1f} s, {peak_mib:.1f} MiB")
+    assert lines == 50_000 + (as_ == "csv")
+    assert seconds < 60
+    assert peak_mib < 10

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.testclient import TestClient
+
+Api = Callable[..., TestClient]
+NEW = {
+    "name": "Poems",
+    "base_model": "org/model",
+    "guidelines": "Be *kind*.",
+    "criteria": [{"key": "rhyme", "name": "Rhyme", "description": "It rhymes.", "anchors": {"1": "no", "5": "yes"}}],
+    "overlap": 2,
+    "rating_share": 0.5,
+    "sampling": {"temperature": 0.9},
+    "training": {"ppo": {"updates": 4}},
+    "triggers": {"on": True, "labels": 40},
+}
+
+
+def test_a_project_is_made_read_and_changed(api: Api) -> None:
+    program = api("admin")
+    made = program.post("/api/v1/projects", json=NEW)
+    assert made.status_code == 201
+    assert made.json() == program.get("/api/v1/projects/poems").json()
+    assert made.json()["sampling"]["temperature"] == 0.9
+    assert made.json()["sampling"]["per_prompt"] == 2
+    assert made.json()["triggers"] == {"on": True, "labels": 40, "hours": None}
+    changed = program.patch("/api/v1/projects/poems", json={"guidelines": "Be kinder.", "triggers": {"on": True, "hours": 12}})
+    assert changed.status_code == 200
+    assert (changed.json()["guideline_version"], changed.json()["guidelines"]) == (2, "Be kinder.")
+    assert changed.json()["triggers"] == {"on": True, "labels": None, "hours": 12.0}
+    assert changed.json()["name"] == "Poems"
+
+
+def test_a_setting_of_a_run_is_checked_against_the_trainer(api: Api) -> None:
+    reply = api("admin").post(
+        "/api/v1/projects", json={**NEW, "sampling": {"temprature": 0.9}, "training": {"ppo": {"minibatches": 5}}}
+    )
+    assert reply.status_code == 422
+    assert {error["field"] for error in reply.json()["errors"]} == {"sampling.temprature", "training.ppo.minibatches"}
+
+
+def test_unknown_fields_and_numbers_that_are_none_are_refused(api: Api) -> None:
+    program = api("admin")
+    assert program.post("/api/v1/projects", json={**NEW, "colour": "red"}).status_code == 422
+    nan = b'{"name": "A", "base_model": "b", "rating_share": NaN}'
+    assert program.post("/api/v1/projects", content=nan, headers={"content-type": "application/json"}).status_code == 422
+    huge = {**NEW, "overlap": 2**70}
+    assert program.post("/api/v1/projects", json=huge).status_code == 422
+
+
+def test_members_list_their_projects_and_the_owner_all(api: Api) -> None:
+    assert [item["slug"] for item in api("annotate", who="Mary").get("/api/v1/projects").json()["items"]] == ["demo"]
+    first = api("admin").get("/api/v1/projects", params={"limit": 1}).json()
+    rest = api("admin").get("/api/v1/projects", params={"limit": 1, "cursor": first["next_cursor"]}).json()
+    assert [item["slug"] for item in first["items"] + rest["items"]] == ["demo", "other"]
+    assert rest["next_cursor"] is None
+
+
+def test_only_admins_change_a_project_and_only_the_owner_makes_one(api: Api) -> None:
+    assert api("admin", who="Grace").post("/api/v1/projects", json=NEW).status_code == 403
+    assert api("admin", who="Alan").patch("/api/v1/projects/demo", json={"overlap": 2}).status_code == 403
+    assert api("admin", who="Grace").patch("/api/v1/projects/demo", json={"overlap": 2}).json()["overlap"] == 2
+    assert api("admin", who="Eve").patch("/api/v1/projects/demo", json={"overlap": 2}).status_code == 404

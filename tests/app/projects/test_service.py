@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from app.db import write_session
+from app.errors import Conflict, Invalid
+from app.models import AuditEntry, Checkpoint, Guideline, Project
+from app.projects.service import ProjectValues, create_project, guideline, list_projects, update_project
+from tests.app import factories
+
+CRITERION = {"key": "truth", "name": "Truth", "description": "", "anchors": {"1": "false", "5": "true"}}
+
+
+def made(session: Session, **values: object) -> Project:
+    filled: ProjectValues = {"name": "Poems", "base_model": "org/model", **values}  # type: ignore[typeddict-item]
+    return create_project(session, filled, by=None)
+
+
+def test_a_new_project_has_its_base_model_as_promoted_policy(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = made(session, guidelines="Be kind.\r\n")
+        policy = session.get_one(Checkpoint, project.policy_id)
+        assert (policy.kind, policy.source, policy.parent_id, policy.run_id) == ("policy", "org/model", None, None)
+        assert project.sampling["temperature"] == 0.7
+        assert (guideline(session, project).text, project.guideline_version) == ("Be kind.", 1)
+
+
+def test_projects_of_one_name_get_different_addresses(engine: Engine) -> None:
+    with write_session(engine) as session:
+        assert [made(session).slug, made(session).slug, made(session, name="New").slug] == ["poems", "poems-2", "new-2"]
+        assert made(session, name="Été à Nice!").slug == "ete-a-nice"
+        assert made(session, name="詩").slug == "project"
+
+
+def test_changed_guidelines_become_a_version_and_the_old_one_stays(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = made(session, guidelines="First.")
+        update_project(session, project, {"guidelines": "Second.", "name": "Verses"}, by=None)
+        update_project(session, project, {"guidelines": "Second."}, by=None)
+        versions = session.scalars(select(Guideline).where(Guideline.project_id == project.id).order_by(Guideline.version))
+        assert [(row.version, row.text) for row in versions] == [(1, "First."), (2, "Second.")]
+        assert (project.guideline_version, project.name) == (2, "Verses")
+        changes = session.scalars(select(AuditEntry).where(AuditEntry.action == "project.changed")).all()
+        assert [entry.details for entry in changes] == [{"fields": ["name", "guidelines"]}]
+
+
+def test_newer_guidelines_of_somebody_else_are_not_overwritten(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = made(session, guidelines="First.")
+        update_project(session, project, {"guidelines": "Theirs."}, by=None)
+        with pytest.raises(Conflict, match="Somebody saved"):
+            update_project(session, project, {"guidelines": "Mine.", "name": "Mine"}, by=None, seen_guidelines=1)
+        assert (guideline(session, project).text, project.name) == ("Theirs.", "Poems")
+
+
+def test_the_base_model_changes_only_before_there_are_answers(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = made(session)
+        update_project(session, project, {"base_model": "org/other"}, by=None)
+        assert session.get_one(Checkpoint, project.policy_id).source == "org/other"
+        factories.make_run(session, project.id)
+        with pytest.raises(Conflict, match="new project"):
+            update_project(session, project, {"base_model": "org/third", "overlap": 3}, by=None)
+        assert (project.base_model, project.overlap) == ("org/other", 1)
+        update_project(session, project, {"base_model": "org/other", "overlap": 3}, by=None)
+        assert project.overlap == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"name": " "}, "name"),
+        ({"name": "a\0"}, "name"),
+        ({"base_model": "/no/such/folder"}, "base_model"),
+        ({"base_model": "no such model"}, "base_model"),
+        ({"base_model": "missing.gguf"}, "base_model"),
+        ({"guidelines": "x" * 20_001}, "guidelines"),
+        ({"criteria": [CRITERION, CRITERION]}, "criteria"),
+        ({"criteria": [CRITERION | {"key": "Truth"}]}, "criteria"),
+        ({"criteria": [CRITERION | {"anchors": {"3": "middling"}}]}, "criteria"),
+        ({"criteria": [CRITERION | {"name": ""}]}, "criteria"),
+        ({"criteria": [{"key": f"k{n}", "name": "N"} for n in range(13)]}, "criteria"),
+        ({"overlap": 0}, "overlap"),
+        ({"overlap": True}, "overlap"),
+        ({"rating_share": 1.01}, "rating_share"),
+        ({"rating_share": float("nan")}, "rating_share"),
+        ({"queue_low_mark": "many"}, "queue_low_mark"),
+        ({"sampling": {"temperature": 0}}, "sampling.temperature"),
+        ({"sampling": {"colour": 1}}, "sampling.colour"),
+        ({"training": {"ppo": {"clip": "wide"}}}, "training.ppo.clip"),
+        ({"training": {"sample": {}}}, "training"),
+        ({"triggers_on": True}, "triggers_on"),
+        ({"trigger_hours": 0}, "trigger_hours"),
+        ({"policy_id": 3}, "policy_id"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(engine: Engine, values: dict[str, object], field: str) -> None:
+    with write_session(engine) as session:
+        project = made(session)
+        with pytest.raises(Invalid) as refusal:
+            update_project(session, project, values, by=None)  # type: ignore[arg-type]
+        assert list(refusal.value.fields) == [field]
+        assert not session.dirty
+
+
+def test_every_wrong_field_is_named_at_once(engine: Engine) -> None:
+    with write_session(engine) as session, pytest.raises(Invalid) as refusal:
+        made(session, name="", overlap=0)
+    assert set(refusal.value.fields) == {"name", "overlap"}
+
+
+def test_triggers_can_be_switched_on_after_they_were_described(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = made(session, trigger_labels=50)
+        assert update_project(session, project, {"triggers_on": True}, by=None).triggers_on
+        with pytest.raises(Invalid):
+            update_project(session, project, {"trigger_labels": None}, by=None)
+
+
+def test_a_base_model_is_a_folder_a_file_or_a_hub_id(engine: Engine, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    with write_session(engine) as session:
+        with pytest.raises(Invalid, match="holds no model"):
+            made(session, base_model=str(folder))
+        (folder / "config.json").write_text("{}")
+        gguf = tmp_path / "small.gguf"
+        gguf.write_bytes(b"GGUF")
+        assert made(session, base_model=str(folder)).base_model == str(folder)
+        assert made(session, base_model=f" {gguf} ").base_model == str(gguf)
+        assert made(session, base_model="HuggingFaceTB/SmolLM2-135M-Instruct").base_model.startswith("HuggingFaceTB")
+
+
+def test_training_keeps_only_what_was_set(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = made(session, training={"ppo": {"updates": 3, "beta": 1}})
+        assert project.training == {"ppo": {"updates": 3, "beta": 1.0}}
+
+
+def test_people_see_the_projects_they_belong_to(engine: Engine, project: Project) -> None:
+    with write_session(engine) as session:
+        person = factories.make_user(session, "Edsger")
+        factories.make_membership(session, person.id, made(session).id, "annotator")
+        assert [found.slug for found in list_projects(session, person.id)] == ["poems"]
+        assert [found.slug for found in list_projects(session, None)] == ["demo", "other", "poems"]

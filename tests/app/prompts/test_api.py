@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from starlette.testclient import TestClient
+
+Api = Callable[..., TestClient]
+URL = "/api/v1/projects/demo/prompts"
+
+
+def test_prompts_come_in_as_json_or_as_lines(api: Api) -> None:
+    program = api("admin", who="Grace")
+    reply = program.post(URL, json={"items": [{"text": "One?"}, {"text": "Two?", "external_id": "b"}]})
+    assert (reply.status_code, reply.json()) == (200, {"created": 2, "duplicates": 0, "rejected": []})
+    lines = '{"text": "Two?"}\n{"text": "Three?"}\n'
+    reply = program.post(URL, content=lines, headers={"content-type": "application/x-ndjson"})
+    assert reply.json() == {"created": 1, "duplicates": 1, "rejected": []}
+    listed = program.get(URL).json()
+    assert [item["messages"][0]["content"] for item in listed["items"]] == ["Three?", "Two?", "One?"]
+    assert listed["items"][1]["external_id"] == "b"
+
+
+def test_a_bad_item_is_named_and_nothing_is_imported(api: Api) -> None:
+    program = api("admin", who="Grace")
+    reply = program.post(URL, json={"items": [{"text": "One?"}, {"text": ""}, {"messages": 3}]})
+    assert reply.status_code == 422
+    assert reply.headers["content-type"] == "application/problem+json"
+    body = reply.json()
+    assert (body["created"], body["duplicates"]) == (0, 0)
+    assert [bad["line"] for bad in body["rejected"]] == [2, 3]
+    assert program.get(URL).json()["items"] == []
+
+
+def test_bad_items_can_be_left_out(api: Api) -> None:
+    reply = api("admin", who="Grace").post(URL, params={"skip_bad_lines": True}, json={"items": [{"text": "One?"}, {}]})
+    assert reply.status_code == 200
+    assert (reply.json()["created"], len(reply.json()["rejected"])) == (1, 1)
+
+
+def test_other_bodies_are_refused_in_words(api: Api) -> None:
+    program = api("admin", who="Grace")
+    for content, kind in (("text=One", "text/plain"), ("[1]", "application/json"), ("{", "application/json")):
+        reply = program.post(URL, content=content, headers={"content-type": kind})
+        assert reply.status_code == 422, content
+        assert "items" in reply.text or "application/json" in reply.text
+
+
+def test_pages_of_the_list_follow_each_other(api: Api) -> None:
+    program = api("admin", who="Grace")
+    program.post(URL, json={"items": [{"text": f"{number}?"} for number in range(5)]})
+    first = program.get(URL, params={"limit": 3}).json()
+    second = program.get(URL, params={"limit": 3, "cursor": first["next_cursor"]}).json()
+    seen = [item["messages"][0]["content"] for item in first["items"] + second["items"]]
+    assert seen == ["4?", "3?", "2?", "1?", "0?"]
+    assert second["next_cursor"] is None
+
+
+def test_a_prompt_is_put_away_and_brought_back(api: Api) -> None:
+    program = api("admin", who="Grace")
+    program.post(URL, json={"items": [{"text": "One?"}]})
+    number = program.get(URL).json()["items"][0]["id"]
+    assert program.post(f"/api/v1/prompts/{number}/archive").json()["archived_at"] is not None
+    assert program.get(URL).json()["items"] == []
+    assert program.post(f"/api/v1/prompts/{number}/restore").json()["archived_at"] is None
+    assert len(program.get(URL).json()["items"]) == 1
+
+
+def test_a_large_import_is_taken_and_a_larger_one_is_not(api: Api) -> None:
+    program = api("admin", who="Grace")
+    lines = "\n".join(json.dumps({"text": f"{number} " + "x" * 2000}) for number in range(1000))
+    headers = {"content-type": "application/x-ndjson"}
+    assert program.post(URL, content=lines, headers=headers).json()["created"] == 1000
+    assert program.post(URL, content=lines * 9, headers=headers).status_code == 413
+
+
+def test_annotators_import_nothing(api: Api) -> None:
+    assert api("admin", who="Mary").post(URL, json={"items": [{"text": "One?"}]}).status_code == 403
+    assert api("annotate", who="Grace").post(URL, json={"items": [{"text": "One?"}]}).status_code == 403
