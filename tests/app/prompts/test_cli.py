@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from app.db import read_session
+from app.errors import NotFound
+from app.models import Project
+from app.prompts import cli
+from app.prompts.service import list_prompts
+
+
+def run(engine: Engine, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    cli.add_arguments(parser)
+    return cli.run(engine, parser.parse_args(words))
+
+
+def test_a_file_is_imported_and_counted(
+    engine: Engine, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("One?\nTwo?\none?\n")
+    assert run(engine, "demo", str(file)) == 0
+    assert capsys.readouterr().out == "2 created, 1 there already, 0 left out\n"
+    with read_session(engine) as session:
+        assert len(list_prompts(session, project.id)) == 2
+
+
+def test_a_bad_line_is_named_and_keeps_everything_out(
+    engine: Engine, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"text": "One?"}\n{"text": ""}\n')
+    assert run(engine, "demo", str(file)) == 1
+    assert "line 2: The text is empty." in capsys.readouterr().err
+    with read_session(engine) as session:
+        assert list_prompts(session, project.id) == []
+    assert run(engine, "demo", str(file), "--skip-bad-lines") == 0
+    assert capsys.readouterr().out == "1 created, 0 there already, 1 left out\n"
+
+
+def test_an_unknown_project_is_refused(engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("One?\n")
+    with pytest.raises(NotFound):
+        run(engine, "nowhere", str(file))
