@@ -59,6 +59,7 @@ class Backbone:
     dtype: torch.dtype
     reference_weights: dict[str, Tensor] | None = None
     wide_head: tuple[Tensor, Tensor | None] | None = None  # float32 copy of a bfloat16 vocabulary head, made by trainer.forward
+    packed_layers: Any = None  # frozen layers and head laid out for decoding, made by trainer.decode
 
     @property
     def plain(self) -> Any:

@@ -166,6 +166,19 @@ def token_logprobs(
     return logprobs, entropy
 
 
+def response_distributions(backbone: Backbone, packed: Packed, temperature: float, states: Tensor | None = None) -> Tensor:
+    """(N, V) float32 log-probabilities of the whole vocabulary before each of the N answer tokens, in row order; for exact KL.
+
+    `states` (N, D), where a pass over these rows has them already, spare another pass if logits are a bare head's.
+    """
+    if not (llama_like(backbone) or backbone.plain.config.model_type == "simple_lm"):
+        logits = _plain_pass(backbone, packed, None).logits[packed.choice_positions]
+        return torch.log_softmax(logits.float() / temperature, dim=-1)
+    if states is None:
+        states = final_states(backbone, packed)[packed.choice_positions]
+    return log_distribution(backbone, states, temperature)
+
+
 def log_distribution(backbone: Backbone, states: Tensor, temperature: float) -> Tensor:
     """(N, V) float32 log-probabilities of the whole vocabulary from final states (N, D); for exact KL, a few rows at a time."""
     weight, bias = head(backbone)

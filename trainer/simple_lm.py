@@ -85,7 +85,7 @@ class SimpleLM(PreTrainedModel):  # type: ignore[misc]
         logits_to_keep: int = 0,  # 0 keeps all positions
         **_ignored: Any,  # position_ids and the like, which a recurrent model has no use for
     ) -> CausalLMOutputWithPast:
-        """Logits (B, L, V); on request the state after each row's last token, and embedding and layer outputs as hidden states."""
+        """Logits (B, L, V); on request the state after each row's last token, and every layer as hidden states."""
         length = input_ids.shape[1]
         real = None if attention_mask is None else attention_mask[:, -length:].bool()
         order = None
