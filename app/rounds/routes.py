@@ -1,0 +1,257 @@
+"""Pages: rounds, runs with their charts, checkpoints. Reviewers and admins only: annotators must not know who wrote what."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Path, Query, Request
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app import words
+from app.db import Db, WriteDb
+from app.errors import NotFound, Refusal
+from app.gate import CurrentProjectId
+from app.models import Project, Run
+from app.pages import redirect, render
+from app.rounds import charts, checkpoints, folder, service, story, times, triggers
+from app.rounds.generations import list_generations
+from app.rounds.labels import usable_label_count
+from app.rounds.runs import LIVE, run_config
+from app.rounds.standing import worker_standing
+from app.schemas import MAX_ID
+from app.security import Caller
+from app.settings import Settings
+from trainer.config import RewardConfig, config_dict
+
+router = APIRouter()
+
+PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
+Before = Annotated[int | None, Query(ge=1, le=MAX_ID)]
+PAGE = 25
+SHOWN_ANSWERS = 6
+
+
+# Rounds
+
+
+@router.get("/projects/{slug}/rounds")
+def list_rounds(request: Request, session: Db, project_id: CurrentProjectId, before: Before = None) -> Response:
+    project = session.get_one(Project, project_id)
+    found = service.list_rounds(session, project_id, before, PAGE + 1)
+    return render(
+        request,
+        "rounds/list.html",
+        project=project,
+        rounds=found[:PAGE],
+        rewards=story.checkpoints_by_id(session, (round_.reward_id for round_ in found[:PAGE])),
+        runs=[run for run in service.list_runs(session, project_id, limit=40) if run.round_id is None][:10],
+        open_round=service.open_round(session, project_id),
+        following=triggers.next_trigger(session, project),
+        before=before,
+        next_before=found[PAGE - 1].id if len(found) > PAGE else None,
+    )
+
+
+@router.get("/projects/{slug}/rounds/new")
+def new_round(request: Request, session: Db, project_id: CurrentProjectId) -> Response:
+    return _new_round_page(request, session, project_id)
+
+
+@router.post("/projects/{slug}/rounds")
+def start_round(request: Request, session: WriteDb, caller: Caller, project_id: CurrentProjectId) -> Response:
+    project = session.get_one(Project, project_id)
+    try:
+        round_ = service.start_round(session, project, "admin", caller.user_id)
+    except Refusal as refusal:
+        return _new_round_page(request, session, project_id, refusal)
+    return redirect(request, f"/rounds/{round_.id}", f"Round {round_.number} has started.")
+
+
+def _new_round_page(request: Request, session: Session, project_id: int, refusal: Refusal | None = None) -> Response:
+    project = session.get_one(Project, project_id)
+    return render(
+        request,
+        "rounds/new.html",
+        status=refusal.status if refusal else 200,
+        project=project,
+        refusal=refusal,
+        usable=usable_label_count(session, project_id),
+        needed=RewardConfig(**config_dict(run_config(project, "reward", {}))).min_labels,
+        following=triggers.next_trigger(session, project),
+        expected=times.expected_times(session, project),
+        open_round=service.open_round(session, project_id),
+        settings={stage: config_dict(run_config(project, stage, {})) for stage in ("ppo", "sample")},
+        worker=worker_standing(session),
+    )
+
+
+@router.get("/rounds/{id}")
+def show_round(request: Request, session: Db, id: PathId) -> Response:
+    round_ = service.get_round(session, id)
+    project = session.get_one(Project, round_.project_id)
+    told = story.tell_round(session, round_)
+    ppo = told.runs["ppo"][-1] if "ppo" in told.runs else None
+    return render(
+        request,
+        "rounds/round.html",
+        project=project,
+        round=round_,
+        story=told,
+        expected=times.expected_times(session, project),
+        worker=worker_standing(session),
+        ppo=ppo,
+        ppo_charts=[chart for chart in _charts(request, ppo) if chart.name in charts.MAIN] if ppo else [],
+        place=f"/projects/{project.slug}/rounds",
+    )
+
+
+@router.post("/rounds/{id}/cancel")
+def cancel_round(request: Request, session: WriteDb, caller: Caller, id: PathId) -> Response:
+    service.cancel_round(session, service.get_round(session, id), caller.user_id)
+    return redirect(request, f"/rounds/{id}", "The round is cancelled; what still computes stops within seconds.")
+
+
+@router.post("/rounds/{id}/rejection")
+def reject_candidate(
+    request: Request, session: WriteDb, caller: Caller, id: PathId, reason: Annotated[str, Form(max_length=2000)] = ""
+) -> Response:
+    service.reject(session, service.get_round(session, id), caller.user_id, reason.strip())
+    return redirect(request, f"/rounds/{id}", "The candidate is rejected. The policy stays as it was.")
+
+
+# Runs
+
+
+@router.get("/runs/{id}")
+def show_run(request: Request, session: Db, id: PathId, step: Annotated[int | None, Query(ge=0, le=MAX_ID)] = None) -> Response:
+    run = service.get_run(session, id)
+    project = session.get_one(Project, run.project_id)
+    at = _folder(request, run)
+    samples = folder.samples(at)
+    return render(
+        request,
+        "rounds/run.html",
+        project=project,
+        run=run,
+        live=run.state in LIVE,
+        round=service.get_round(session, run.round_id) if run.round_id else None,
+        made=checkpoints.made_by(session, run.id),
+        started_by=story.names_of(session, [run.created_by]).get(run.created_by or 0, ""),
+        charts=_charts(request, run),
+        main_charts=charts.MAIN,
+        panel=_panel(session, run, samples, step),
+        answers=list_generations(session, project.id, split="holdout", run_id=run.id, limit=SHOWN_ANSWERS)
+        if run.kind == "sample"
+        else [],
+        log=folder.log_tail(at, 16 * 1024),
+        worker=worker_standing(session),
+        place=f"/projects/{project.slug}/rounds",
+    )
+
+
+@router.post("/runs/{id}/cancel")
+def cancel_run(request: Request, session: WriteDb, caller: Caller, id: PathId) -> Response:
+    service.cancel_run(session, service.get_run(session, id), caller.user_id)
+    return redirect(request, f"/runs/{id}", "The run is being cancelled; it stops within seconds.")
+
+
+@router.get("/runs/{id}/charts/{name:path}")
+def show_chart(request: Request, session: Db, id: PathId, name: Annotated[str, Path(max_length=120)]) -> Response:
+    """The SVG of one metric. Its address carries the last step, so it may be kept for a while."""
+    run = service.get_run(session, id)
+    rows = folder.metric_rows(_folder(request, run))
+    chart = charts.chart_of(rows, run.config, name.removesuffix(".svg"))
+    if chart is None:
+        raise NotFound("This run has written no such figure.")
+    headers = {"Content-Security-Policy": charts.CONTENT_SECURITY_POLICY, "Cache-Control": "private, max-age=3600"}
+    return Response(charts.draw(chart), media_type="image/svg+xml", headers=headers)
+
+
+def _folder(request: Request, run: Run) -> FilePath:
+    settings: Settings = request.app.state.settings
+    return folder.run_folder(settings.runs, run.id)
+
+
+def _charts(request: Request, run: Run) -> list[charts.Chart]:
+    return charts.charts_of(folder.metric_rows(_folder(request, run)), run.config)
+
+
+def _panel(session: Session, run: Run, samples: list[dict[str, Any]], step: int | None) -> dict[str, Any] | None:
+    """The fixed prompts of a PPO run: their answers at the first step and at the step asked for, else the last."""
+    rows = [row for row in samples if isinstance(row.get("step"), int) and isinstance(row.get("text"), str)]
+    if not rows:
+        return None
+    steps = sorted({row["step"] for row in rows})
+    shown = step if step in steps else steps[-1]
+    prompts = story.prompts_by_id(session, run.project_id, (row.get("prompt_id") for row in rows))
+    before = {row["prompt_id"]: row for row in rows if row["step"] == steps[0]}
+    now = [row for row in rows if row["step"] == shown]
+    return {
+        "steps": steps,
+        "step": shown,
+        "first": steps[0],
+        "rows": [(prompts.get(row["prompt_id"]), before.get(row["prompt_id"]), row) for row in now],
+    }
+
+
+# Checkpoints
+
+
+@router.get("/projects/{slug}/checkpoints")
+def list_checkpoints(request: Request, session: Db, project_id: CurrentProjectId, before: Before = None) -> Response:
+    found = checkpoints.list_checkpoints(session, project_id, before, PAGE + 1)
+    shown = found[:PAGE]
+    return render(
+        request,
+        "rounds/checkpoints.html",
+        project=session.get_one(Project, project_id),
+        checkpoints=shown,
+        parents=story.checkpoints_by_id(session, (checkpoint.parent_id for checkpoint in shown)),
+        before=before,
+        next_before=shown[-1].id if len(found) > PAGE else None,
+    )
+
+
+@router.get("/checkpoints/{id}")
+def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
+    checkpoint = checkpoints.get_checkpoint(session, id)
+    project = session.get_one(Project, checkpoint.project_id)
+    settings: Settings = request.app.state.settings
+    at = folder.checkpoint_folder(settings.data.resolve(), checkpoint.source)
+    has_manifest = at is not None and (at / "manifest.json").is_file()
+    return render(
+        request,
+        "rounds/checkpoint.html",
+        project=project,
+        checkpoint=checkpoint,
+        lineage=checkpoints.lineage(session, checkpoint),
+        children=story.children_of(session, checkpoint),
+        run=service.get_run(session, checkpoint.run_id) if checkpoint.run_id else None,
+        promoted_by=story.names_of(session, [checkpoint.promoted_by]).get(checkpoint.promoted_by or 0, ""),
+        manifest=folder.manifest(at) if at is not None and has_manifest else None,
+        files=_files(at) if at is not None and has_manifest else [],
+        on_this_machine=at is not None,
+        place=f"/projects/{project.slug}/checkpoints",
+    )
+
+
+@router.post("/checkpoints/{id}/promotion")
+def promote_checkpoint(request: Request, session: WriteDb, caller: Caller, id: PathId) -> Response:
+    checkpoint = checkpoints.get_checkpoint(session, id)
+    service.promote(session, checkpoint, caller.user_id)
+    return redirect(
+        request,
+        f"/checkpoints/{id}",
+        f"{checkpoint.name} is the policy now. New tasks mix its answers with those of the one before.",
+    )
+
+
+def _files(at: FilePath) -> list[tuple[str, str, str]]:
+    """(name, size, SHA-256) of the files a manifest names."""
+    rows = []
+    for name, digest in sorted(folder.manifest(at)["files"].items()):
+        path = at / name
+        rows.append((name, words.size(path.stat().st_size) if path.is_file() else "missing", str(digest)))
+    return rows
