@@ -39,7 +39,7 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
         except _Problem as problem:
             problems[name] = str(problem)
     if problems:
-        raise Invalid("Some settings cannot be used: " + " ".join(problems.values()), problems)
+        raise Invalid("Some settings cannot be used. Nothing was changed.", problems)
     return clean
 
 

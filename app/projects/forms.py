@@ -18,6 +18,7 @@ from trainer.config import CONFIGS, SampleConfig
 
 Words = dict[str, str]  # field name -> what stands in the field
 
+_LABELS = {"overlap": "Labels per task", "rating_share": "Ratings", "queue_low_mark": "Refill below", "triggers_on": "Rounds"}
 _CRITERION_PARTS = ("key", "name", "description", "anchor1", "anchor5")
 
 
@@ -79,11 +80,11 @@ def words_of(project: Project, guidelines: str) -> Words:
 
 
 def criteria_rows(words: Words) -> int:
-    """Rows of criteria to show: those there are, and two to fill in."""
+    """Rows of criteria to show: those there are, and one to fill in."""
     filled = [
         number for number in range(MAX_CRITERIA) if any(words.get(f"criteria.{number}.{part}") for part in _CRITERION_PARTS)
     ]
-    return min(MAX_CRITERIA, (filled[-1] + 1 if filled else 0) + 2)
+    return min(MAX_CRITERIA, (filled[-1] + 1 if filled else 0) + 1)
 
 
 def values_of(words: Words, stored: Project) -> ProjectValues:
@@ -109,6 +110,11 @@ def values_of(words: Words, stored: Project) -> ProjectValues:
 def field_of(name: str) -> str:
     """The form field a refusal belongs to: the API's names differ only where one value is several fields."""
     return "criteria.0.key" if name == "criteria" else name
+
+
+def labelled(name: str, sentence: str) -> str:
+    """A refusal for the list above the form, which says where it belongs."""
+    return f"{_LABELS.get(name) or name.rpartition('.')[2].replace('_', ' ').capitalize()}: {sentence}"
 
 
 def _settings(words: Words, kind: str, prefix: str) -> dict[str, Any]:

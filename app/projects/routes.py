@@ -12,7 +12,7 @@ from app.db import Db, WriteDb
 from app.errors import Refusal
 from app.models import Project
 from app.pages import redirect, render
-from app.projects import checks, demo, forms, service
+from app.projects import checks, demo, forms, overview_routes, service
 from app.projects.forms import Words
 from app.security import Caller
 
@@ -75,6 +75,7 @@ def save_settings(request: Request, slug: str, words: Submitted, caller: Caller,
 def _settings_page(
     request: Request, session: Session, project: Project, words: Words, refusal: Refusal | None = None
 ) -> Response:
+    fields = refusal.fields if refusal else {}
     return render(
         request,
         "projects/settings.html",
@@ -82,9 +83,13 @@ def _settings_page(
         project=project,
         words=words,
         refusal=refusal,
-        errors={forms.field_of(name): sentence for name, sentence in refusal.fields.items()} if refusal else {},
+        errors={forms.field_of(name): sentence for name, sentence in fields.items()},
+        summary={forms.field_of(name): forms.labelled(name, sentence) for name, sentence in fields.items()},
         criteria_rows=forms.criteria_rows(words),
         base_model_is_fixed=service.base_model_is_fixed(session, project),
         sampling_fields=forms.config_fields("sample"),
         training_fields={kind: forms.config_fields(kind) for kind in checks.TRAINED_BY_ROUNDS},
     )
+
+
+router.include_router(overview_routes.router)  # after /projects/new, which /projects/{slug} would take
