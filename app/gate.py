@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal, cast
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import BindParameter, Engine, ScalarSelect, Select, bindparam, exists, null, select, update
+from sqlalchemy import BindParameter, Engine, ScalarSelect, Select, bindparam, exists, null, select
 from starlette.concurrency import run_in_threadpool
 
-from app.db import get_engine, read_session, write_turn
+from app.db import get_engine, read_session, reads_are_instant
 from app.errors import NotAllowed, NotFound, NotSignedIn
 from app.models import (
     ApiKey,
@@ -46,6 +46,7 @@ from app.security import (
     session_cookie,
 )
 from app.settings import Settings
+from app.uses import UseLog
 
 RANKS: dict[Role | None, Level] = {
     None: Level.SIGNED_IN,
@@ -86,10 +87,14 @@ async def enforce(request: Request) -> None:
     if credential is not None:
         subject = _subject(request, rule)
         engine = get_engine(request)
-        found = await run_in_threadpool(_find, engine, credential, rule.source, subject)
+        if reads_are_instant(engine):
+            found = _find(engine, credential, rule.source, subject)
+        else:
+            found = await run_in_threadpool(_find, engine, credential, rule.source, subject)
         state.principal, state.project_id = found.principal, found.project_id
         if found.principal is not None and found.stale:
-            await _note_use(engine, credential)
+            uses: UseLog = request.app.state.uses
+            uses.note(credential.via, credential.id)
         _check(rule, found)
     elif rule.level > Level.PUBLIC:
         raise NotSignedIn(_how_to_sign_in(request))
@@ -269,15 +274,6 @@ def _project_id(source: Source) -> ScalarSelect[int]:
         "prompt": Prompt,
     }[source]
     return select(table.project_id).where(table.id == subject).scalar_subquery()
-
-
-async def _note_use(engine: Engine, credential: Credential) -> None:
-    if credential.via == "session":
-        statement = update(SignInSession).where(SignInSession.id_hash == credential.id).values(last_seen_at=utc_now())
-    else:
-        statement = update(ApiKey).where(ApiKey.id == credential.id).values(last_used_at=utc_now())
-    async with write_turn(engine) as session:
-        await run_in_threadpool(session.execute, statement)
 
 
 # The project of the path

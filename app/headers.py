@@ -29,7 +29,9 @@ def add_headers(headers: MutableHeaders, settings: Settings) -> None:
     """The headers of every reply."""
     headers.setdefault("content-security-policy", CONTENT_SECURITY_POLICY)  # a chart brings its own
     headers["x-content-type-options"] = "nosniff"
-    headers["referrer-policy"] = "no-referrer"  # an invitation's address is a secret
+    headers["referrer-policy"] = (
+        "same-origin"  # an invitation's address is a secret; no-referrer would send forms as Origin: null
+    )
     headers["cross-origin-opener-policy"] = "same-origin"
     headers["cross-origin-resource-policy"] = "same-origin"
     if settings.secure_cookies:
@@ -52,7 +54,7 @@ class ResponseHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 add_headers(headers, self.settings)
-                headers.setdefault("cache-control", _caching(scope))
+                headers.setdefault("cache-control", "no-store")
                 secret = scope.get("state", {}).get("new_visitor")
                 if secret:
                     headers.append("set-cookie", self._visitor(secret, scope))
@@ -63,10 +65,3 @@ class ResponseHeaders:
     def _visitor(self, secret: str, scope: Scope) -> str:
         secure = "; Secure" if self.settings.secure_cookies or scope["scheme"] == "https" else ""
         return f"{visitor_cookie(self.settings)}={secret}; Path=/; HttpOnly; SameSite=Lax{secure}"
-
-
-def _caching(scope: Scope) -> str:
-    """Pages are private and change. A static file whose address carries its digest never does."""
-    if not scope["path"].startswith("/static/"):
-        return "no-store"
-    return "public, max-age=31536000, immutable" if scope.get("query_string") else "no-cache"

@@ -17,6 +17,7 @@ from app.pages import StaticPages
 from app.problems import add_handlers
 from app.rules import V1
 from app.settings import Settings, get_settings
+from app.uses import UseLog
 
 ROOMS = ("accounts", "projects", "prompts", "labeling", "rounds", "exports")
 MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_body_size=`
@@ -36,6 +37,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.engine = make_engine(settings.url)
+    app.state.uses = UseLog(app.state.engine)
     for room in ROOMS:
         if find_spec(f"app.{room}.routes"):
             app.include_router(import_module(f"app.{room}.routes").router, include_in_schema=False)

@@ -16,6 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from app import pages
 from app.errors import Invalid, NotFound, NotSignedIn, Refusal, Unavailable
 from app.headers import add_headers
 from app.settings import Settings
@@ -58,13 +59,9 @@ def error_page(
     fields: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    from app import pages
-
-    response = pages.render(
-        request, "error.html", status=status, title=title, detail=detail, fields=dict(fields or {}), status_code=status
+    return pages.render(
+        request, "error.html", status=status, headers=headers, title=title, detail=detail, fields=dict(fields or {})
     )
-    response.headers.update(headers or {})
-    return response
 
 
 # What the framework and the database raise
