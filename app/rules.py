@@ -99,6 +99,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/users/{id}/keys"): _signed_in("admin"),
     ("DELETE", V1 + "/keys/{id}"): _signed_in("admin"),
     # projects
+    ("GET", "/"): _signed_in(),
+    ("GET", "/projects/{slug}"): _annotator("slug"),
     ("GET", "/projects/new"): _owner(),
     ("POST", "/projects"): _owner(),
     ("GET", "/projects/{slug}/settings"): _admin("slug"),
@@ -117,6 +119,14 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/projects/{slug}/prompts"): _admin("slug", "admin"),
     ("POST", V1 + "/prompts/{id}/archive"): _admin("prompt", "admin"),
     ("POST", V1 + "/prompts/{id}/restore"): _admin("prompt", "admin"),
+    # labeling: pages
+    ("GET", "/projects/{slug}/annotate"): _annotator("slug"),
+    ("GET", "/projects/{slug}/guidelines"): _annotator("slug"),
+    ("GET", "/projects/{slug}/labels"): _annotator("slug"),
+    ("GET", "/labels/{id}"): _annotator("label"),
+    ("POST", "/tasks/{id}/label"): _annotator("task"),
+    ("POST", "/tasks/{id}/skip"): _annotator("task"),
+    ("POST", "/tasks/{id}/renew"): _annotator("task"),
     # labeling: API
     ("POST", V1 + "/projects/{slug}/tasks/next"): _annotator("slug", "annotate"),
     ("POST", V1 + "/tasks/{id}/label"): _annotator("task", "annotate"),
@@ -124,6 +134,19 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/tasks/{id}/renew"): _annotator("task", "annotate"),
     ("GET", V1 + "/projects/{slug}/labels"): _annotator("slug", "annotate"),
     ("GET", V1 + "/labels/{id}"): _annotator("label", "annotate"),
+    # rounds: pages
+    ("GET", "/projects/{slug}/rounds"): _reviewer("slug"),
+    ("POST", "/projects/{slug}/rounds"): _admin("slug"),
+    ("GET", "/projects/{slug}/rounds/new"): _admin("slug"),
+    ("GET", "/rounds/{id}"): _reviewer("round"),
+    ("POST", "/rounds/{id}/cancel"): _admin("round"),
+    ("POST", "/rounds/{id}/rejection"): _admin("round"),
+    ("GET", "/runs/{id}"): _reviewer("run"),
+    ("GET", "/runs/{id}/charts/{name}"): _reviewer("run"),
+    ("POST", "/runs/{id}/cancel"): _admin("run"),
+    ("GET", "/projects/{slug}/checkpoints"): _reviewer("slug"),
+    ("GET", "/checkpoints/{id}"): _reviewer("checkpoint"),
+    ("POST", "/checkpoints/{id}/promotion"): _admin("checkpoint"),
     # rounds: API. Who annotates must not learn which model wrote what.
     ("POST", V1 + "/projects/{slug}/rounds"): _admin("slug", "admin"),
     ("GET", V1 + "/projects/{slug}/rounds"): _reviewer("slug", "export"),
