@@ -99,7 +99,12 @@ def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> B
         backbone = load_backbone(spec, dtype)
         if trainable and not _has_attention(backbone.model):
             _train_everything(backbone)
-            pin_reference(backbone, _reference_of_full(folder, backbone))
+            base = _base_of_full(folder, dtype)
+            if base is None:
+                pin_reference(backbone)
+            else:  # what is saved later descends from that base, not from this stage of it
+                pin_reference(backbone, dict(base.model.named_parameters()))
+                backbone.source, backbone.sha256 = base.source, base.sha256
         return backbone
     manifest = _verified(folder)
     base = _load_base(folder, manifest, dtype)
@@ -183,8 +188,8 @@ def trainable_parameters(backbone: Backbone) -> list[nn.Parameter]:
 
 def save_policy(backbone: Backbone, folder: Path, **manifest_extra: Any) -> dict[str, Any]:
     """Save the policy as a checkpoint (a standard peft folder, or a full model with its tokenizer); returns the manifest."""
-    base = {"source": backbone.source, "sha256": backbone.sha256}
-    if Path(backbone.source).exists():
+    base = {"source": backbone.source, "sha256": backbone.sha256} if backbone.source else None  # None: trained from nothing
+    if base and Path(backbone.source).exists():
         base["relative"] = os.path.relpath(backbone.source, folder)
     manifest = {"kind": "policy", "form": "adapter" if backbone.adapted else "full", "base": base, **manifest_extra}
     return checkpoint.save(folder, lambda inner: _write_policy(backbone, inner), manifest)
@@ -336,15 +341,10 @@ def _load_base(folder: Path, manifest: dict[str, Any], dtype: str) -> Backbone:
     return backbone
 
 
-def _reference_of_full(folder: Path, backbone: Backbone) -> dict[str, Tensor] | None:
-    """Weights of the base that a fully trained policy names, by parameter name; None when it is a base itself."""
-    if not (folder / checkpoint.MANIFEST).exists():
-        return None
-    manifest = _verified(folder)
-    if not manifest.get("base"):
-        return None
-    base = _load_base(folder, manifest, "float32").model
-    return {name: parameter.to(backbone.dtype) for name, parameter in base.named_parameters()}
+def _base_of_full(folder: Path, dtype: str) -> Backbone | None:
+    """The base that a fully trained policy names; None when it is a base itself."""
+    manifest = _verified(folder) if (folder / checkpoint.MANIFEST).exists() else {}
+    return _load_base(folder, manifest, dtype) if manifest.get("base") else None
 
 
 def _train_everything(backbone: Backbone) -> None:

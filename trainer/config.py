@@ -66,7 +66,15 @@ class RewardConfig:
     def __post_init__(self) -> None:
         _choice(self, "method")
         _positive(
-            self, "min_labels", "lora_min_labels", "lora_rank", "lora_layers", "learning_rate", "epochs", "batch_size", "max_tokens"
+            self,
+            "min_labels",
+            "lora_min_labels",
+            "lora_rank",
+            "lora_layers",
+            "learning_rate",
+            "epochs",
+            "batch_size",
+            "max_tokens",
         )
         if self.folds < 2:
             raise ConfigError("folds", "cross-validation needs at least 2 folds")
@@ -97,11 +105,15 @@ class PPOConfig:
     kl_target_nats: float = setting(8.0, "KL the adaptive controller aims for.", "nats per answer")
     kl_horizon: int = setting(2000, "Answers over which the controller reacts.", "answers")
     kl_stop_nats: float = setting(30.0, "The run ends, with its checkpoint, when KL passes this.", "nats per answer")
-    early_stop_kl_nats: float = setting(0.03, "Epochs of an update stop once approx-KL per token passes 1.5 times this.", "nats per token")
+    early_stop_kl_nats: float = setting(
+        0.03, "Epochs of an update stop once approx-KL per token passes 1.5 times this.", "nats per token"
+    )
     entropy_floor_nats: float = setting(0.05, "The run ends when the mean entropy per token falls under this.", "nats per token")
     truncated_score: float = setting(-1.0, "Score given to an answer that never ended, where penalise_truncation is on.")
     penalise_truncation: bool = setting(False, "Replace the score of answers without an end by truncated_score.")
-    reference: str = setting("base", "What KL is measured from: the project's base model or the policy the run starts from.", choices=("base", "start"))
+    reference: str = setting(
+        "base", "What KL is measured from: the project's base model or the policy the run starts from.", choices=("base", "start")
+    )
     lora_rank: int = setting(16, "Rank of the adapters.")
     lora_layers: int = setting(8, "Adapted layers, counted from the top; 0 adapts every layer.", "layers")
     panel_prompts: int = setting(5, "Prompts whose sampled answers are kept at every update for a person to read.")
@@ -112,9 +124,25 @@ class PPOConfig:
     def __post_init__(self) -> None:
         _choice(self, "reference", "dtype")
         _positive(
-            self, "updates", "episodes", "max_prompt_tokens", "max_new_tokens", "temperature", "epochs", "minibatches", "microbatch",
-            "learning_rate", "clip", "value_clip", "max_grad_norm", "kl_target_nats", "kl_horizon", "kl_stop_nats", "early_stop_kl_nats",
-            "lora_rank", "checkpoint_every",
+            self,
+            "updates",
+            "episodes",
+            "max_prompt_tokens",
+            "max_new_tokens",
+            "temperature",
+            "epochs",
+            "minibatches",
+            "microbatch",
+            "learning_rate",
+            "clip",
+            "value_clip",
+            "max_grad_norm",
+            "kl_target_nats",
+            "kl_horizon",
+            "kl_stop_nats",
+            "early_stop_kl_nats",
+            "lora_rank",
+            "checkpoint_every",
         )
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
@@ -132,7 +160,7 @@ class SFTConfig:
     epochs: int = setting(1, "Passes over the text.")
     learning_rate: float = setting(3e-3, "Peak learning rate, warmed up and then linear to 0.")
     batch_size: int = setting(16, "Sequences per optimiser step.", "sequences")
-    block_tokens: int = setting(64, "Length of a training sequence.", "tokens")
+    block_tokens: int = setting(64, "Length of a training sequence; longer demonstrations are cut.", "tokens")
     vocab_size: int = setting(1000, "Vocabulary of a new SimpleLM; 259 is bytes, more is BPE learned from the text.", "tokens")
     embedding_size: int = setting(64, "Width of a new SimpleLM's embedding.")
     hidden_size: int = setting(128, "Width of a new SimpleLM's LSTM.")
@@ -141,6 +169,8 @@ class SFTConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "epochs", "learning_rate", "batch_size", "block_tokens", "embedding_size", "hidden_size", "layers")
+        if self.block_tokens < 2:
+            raise ConfigError("block_tokens", "needs at least 2: one token to read and one to predict")
         if self.vocab_size < 259:
             raise ConfigError("vocab_size", "needs at least 259: the 256 bytes and three special tokens")
 
@@ -177,11 +207,13 @@ def config_dict(config: RunConfig) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def _typed(name: str, value: Any, wanted: type) -> Any:
+def _typed(name: str, value: Any, wanted: Any) -> Any:
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not wanted:
-        raise ConfigError(name, f"must be {'a whole number' if wanted is int else 'a number' if wanted is float else wanted.__name__}")
+        raise ConfigError(
+            name, f"must be {'a whole number' if wanted is int else 'a number' if wanted is float else wanted.__name__}"
+        )
     if wanted is float and not float("-inf") < value < float("inf"):
         raise ConfigError(name, "must be finite")
     if wanted is int and abs(value) > 2**53:

@@ -1,0 +1,100 @@
+"""`python -m trainer {sample,reward,ppo,sft} RUN_DIR`: do one run; all it needs is in its folder.
+
+Exit status: 0 done, 2 refused (result.json says why), 3 cancelled (its state is saved; starting it again goes on), 75 another
+process is at work in the folder. Anything else is a crash, and starting it again goes on from the last saved state.
+TASTEMAKER_THREADS sets the processor cores used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer.config import CONFIGS, ConfigError
+from trainer.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, Refused, RunFolder, write_atomic
+from trainer.process import ALLOCATOR
+
+EXIT_RETRY = 75
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do the run and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m trainer", description="Do one run.")
+    parser.add_argument("kind", choices=sorted(CONFIGS))
+    parser.add_argument("folder", type=Path, metavar="RUN_DIR")
+    given = parser.parse_args(arguments)
+    if not (given.folder / "run.json").is_file():
+        print(f"error: {given.folder} holds no run.json, so it is not a run folder", file=sys.stderr)
+        return EXIT_REFUSED
+    with (given.folder / "lock").open("a") as lock:  # the kernel lets go of it when this process ends, however it ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"error: another process is at work in {given.folder}", file=sys.stderr)
+            return EXIT_RETRY
+        return _do(given.kind, given.folder)
+
+
+def _do(kind: str, path: Path) -> int:
+    if _is_done(path):
+        print(f"{path} is done already; {path / 'result.json'} holds the result")
+        return EXIT_DONE
+    (path / "result.json").unlink(missing_ok=True)  # the last word of an attempt that was cancelled or refused
+    try:
+        folder = RunFolder(path)
+        if folder.kind != kind:
+            raise Refused(f"This folder is for a {folder.kind} run, not for a {kind} run.")
+        folder.catch_signals()
+    except (ConfigError, Refused, KeyError, ValueError) as error:
+        return _refuse(path, error)
+    _use_threads()
+    from trainer.backbone import BackboneError
+
+    module: Any = importlib.import_module(f"trainer.{kind}")
+    try:
+        module.run(folder)
+    except (Refused, BackboneError, ConfigError) as error:
+        return _refuse(path, error)
+    except Cancelled:
+        folder.finish("cancelled", reason="The run was cancelled. Its state is saved; starting it again goes on from there.")
+        return EXIT_CANCELLED
+    return EXIT_DONE
+
+
+def _refuse(path: Path, error: Exception) -> int:
+    reason = str(error) if not isinstance(error, KeyError) else f"run.json lacks {error}"
+    write_atomic(path / "result.json", json.dumps({"status": "refused", "reason": reason}, indent=1, ensure_ascii=False))
+    print(f"refused: {reason}", file=sys.stderr)
+    return EXIT_REFUSED
+
+
+def _is_done(path: Path) -> bool:
+    try:
+        result = json.loads((path / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(result.get("status") == "done")
+
+
+def _use_threads() -> None:
+    import torch
+
+    wanted = os.environ.get("TASTEMAKER_THREADS")
+    if wanted is None:
+        return
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise SystemExit(f"TASTEMAKER_THREADS is {wanted!r}; it must be a whole number of at least 1")
+    torch.set_num_threads(int(wanted))
+
+
+if __name__ == "__main__":
+    if not ALLOCATOR.keys() <= os.environ.keys():  # started by hand: the allocator reads its settings only when a process begins
+        os.execve(sys.executable, [sys.executable, "-m", "trainer", *sys.argv[1:]], {**ALLOCATOR, **os.environ})
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,110 @@
+"""The sample run: several answers to each prompt, each saved as soon as it ends.
+
+Every answer has a seed of its own, made from the run's seed, the prompt and its number, so a resumed run writes the
+answers it would have written anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any, cast
+
+import torch
+
+from trainer.backbone import BackboneError, chat_ids, load_policy
+from trainer.config import SampleConfig
+from trainer.folder import Refused, RunFolder, read_jsonl, write_atomic
+from trainer.rollout import Generated, generate
+
+GENERATIONS = "generations.jsonl"
+
+
+def run(folder: RunFolder) -> None:
+    """Write `per_prompt` answers to every prompt of prompts.jsonl into generations.jsonl, except those that are there."""
+    config = cast(SampleConfig, folder.config)
+    prompts = list(read_jsonl(folder.file("prompts.jsonl")))
+    if not prompts:
+        raise Refused("There are no prompts to answer. Import prompts first.")
+    total = len(prompts) * config.per_prompt
+    folder.progress(0, total, "Opening the model")
+    policy = load_policy(folder.resolve(folder.inputs["policy"]))
+    _drop_broken_tail(folder)
+    there = {(row["prompt_id"], row["index"]) for row in read_jsonl(folder.file(GENERATIONS))}
+    context = getattr(policy.plain.config, "max_position_embeddings", None) or float("inf")
+    jobs, too_long = [], 0
+    for prompt in prompts:
+        ids = chat_ids(policy.tokenizer, prompt["messages"])
+        if len(ids) + config.max_new_tokens > context:
+            too_long += 1
+            continue
+        jobs += [
+            (prompt["prompt_id"], index, ids) for index in range(config.per_prompt) if (prompt["prompt_id"], index) not in there
+        ]
+    if too_long == len(prompts):
+        raise Refused(f"No prompt leaves room for {config.max_new_tokens} tokens of answer in the model's context.")
+    total -= too_long * config.per_prompt
+    done, tokens, started = len(there), 0, time.monotonic()
+    folder.progress(done, total, "Writing answers")
+    for start in range(0, len(jobs), config.batch_size):
+        batch = jobs[start : start + config.batch_size]
+        seeds = [derived_seed(config.seed, prompt_id, index) for prompt_id, index, _ in batch]
+
+        def save(row: int, answer: Generated, batch: Any = batch, seeds: Any = seeds) -> None:
+            nonlocal done, tokens
+            text = policy.tokenizer.decode(answer.ids, skip_special_tokens=True).strip()
+            folder.append(
+                GENERATIONS,
+                [
+                    {
+                        "prompt_id": batch[row][0],
+                        "index": batch[row][1],
+                        "seed": seeds[row],
+                        "text": text,
+                        "token_ids": answer.ids,
+                        "finish_reason": answer.finish_reason,
+                    }
+                ],
+            )
+            done, tokens = done + 1, tokens + len(answer.ids)
+            folder.progress(done, total, "Writing answers")
+
+        try:
+            generate(
+                policy,
+                [ids for _, _, ids in batch],
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                batch_size=config.batch_size,
+                check=folder.check,
+                on_done=save,
+            )
+        except FloatingPointError as error:
+            raise BackboneError(f"{folder.inputs['policy']} cannot be sampled from: {error}") from error
+    seconds = time.monotonic() - started
+    folder.finish("done", generations=done, tokens=tokens, seconds=seconds, too_long_prompts=too_long)
+
+
+def derived_seed(run_seed: int, prompt_id: int, index: int) -> int:
+    """A 31-bit seed for one answer: the same whenever and beside whatever it is written."""
+    digest = hashlib.sha256(f"{run_seed}/{prompt_id}/{index}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _drop_broken_tail(folder: RunFolder) -> None:
+    """Forget a last line that a crash cut short; it would be half an answer."""
+    path = folder.file(GENERATIONS)
+    if not path.exists():
+        return
+    whole = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        whole.append(line.decode())
+    write_atomic(path, "".join(whole))
