@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from app import words
+from app.reading import as_written
 from app.security import Principal, current_principal, form_token
 from app.settings import Settings
 
@@ -43,7 +44,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.filters |= words.FILTERS
+    jinja.filters |= words.FILTERS | {"as_written": as_written}
     jinja.globals |= {"static": static_url, "stylesheets": stylesheets}
     return jinja
 

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> Markup | str:
@@ -90,7 +91,8 @@ def number(value: float | None, digits: int = 3) -> str:
     elif abs(value) >= 1000:
         text = f"{value:,.0f}"
     elif abs(value) < 1e-3:
-        text = f"{value:.{max(1, digits - 1)}g}"
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        text = f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
     else:
         text = f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
     return text.replace("-", "\N{MINUS SIGN}")

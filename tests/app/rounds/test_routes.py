@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import html
+import re
+import uuid
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from app.db import read_session, write_session
+from app.models import Checkpoint, Label, Project, Round, Run, utc_now
+from app.settings import Settings
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.rounds import told
+from tests.app.rounds.told import Told, tell
+
+Browser = Callable[[str], TestClient]
+
+
+@pytest.fixture
+def story(engine: Engine, cast: Cast, settings: Settings) -> Told:
+    with write_session(engine) as session:
+        return tell(session, session.get_one(Project, cast.demo), settings.runs)
+
+
+def seen(reply_text: str) -> str:
+    """The words of a page, as a person reads them."""
+    body = reply_text[reply_text.index("<main") :]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def add_labels(engine: Engine, cast: Cast, count: int) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for _ in range(count):
+            task = factories.make_task(session, project)
+            session.add(
+                Label(
+                    project_id=project.id,
+                    task_id=task.id,
+                    annotator_id=cast.mary,
+                    client_id=str(uuid.uuid4()),
+                    payload_hash="0" * 64,
+                    kind="comparison",
+                    choice="left",
+                    left_generation_id=task.first_generation_id,
+                    right_generation_id=task.second_generation_id,
+                    guideline_version=1,
+                    interface_version="1",
+                    served_reason="random",
+                )
+            )
+
+
+# Rounds
+
+
+def test_the_list_says_what_a_round_needs_when_there_is_none(client: TestClient, cast: Cast) -> None:
+    assert "No round yet" in seen(client.get("/projects/demo/rounds").text)
+
+
+def test_the_list_shows_each_round_with_its_figures(client: TestClient, story: Told) -> None:
+    words = seen(client.get("/projects/demo/rounds").text)
+    assert "Round 1 waits for a decision 120 71% new labels" in words
+
+
+def test_older_rounds_are_a_page_away(client: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for number in range(1, 28):
+            session.add(
+                Round(
+                    project_id=project.id,
+                    number=number,
+                    state="refused",
+                    trigger="admin",
+                    label_count=1,
+                    start_policy_id=project.policy_id,
+                )
+            )
+    first = client.get("/projects/demo/rounds").text
+    link = re.search(r'href="(\?before=\d+)"', first)
+    assert link is not None
+    second = seen(client.get("/projects/demo/rounds" + link.group(1)).text)
+    assert "Round 27" in seen(first)
+    assert "Round 2 " in second
+    assert "Round 3 " not in second
+
+
+def test_a_round_cannot_be_started_with_too_few_labels(as_user: Browser, cast: Cast) -> None:
+    browser = as_user("Grace")
+    page = browser.get("/projects/demo/rounds/new")
+    assert "There are 0 labels; a reward model is fitted on 30 or more, so 30 labels to go." in seen(page.text)
+    assert re.search(r"<button[^>]* disabled>Start the round", page.text)
+    refused = browser.post("/projects/demo/rounds")
+    assert refused.status_code == 409
+    assert "A round needs at least 30 labels" in seen(refused.text)
+
+
+def test_an_admin_starts_a_round_and_sees_how_long_it_should_take(as_user: Browser, cast: Cast, engine: Engine) -> None:
+    add_labels(engine, cast, 30)
+    browser = as_user("Grace")
+    words = seen(browser.get("/projects/demo/rounds/new").text)
+    assert "It will learn from 30 labels" in words
+    assert re.search(r"It should take about \d+ minutes", words)
+    started = browser.post("/projects/demo/rounds")
+    assert started.status_code == 303
+    page = seen(browser.get(started.headers["location"]).text)
+    assert "Round 1 has started." in page
+    assert "by Grace" in page
+    assert "No worker is running" in page
+
+
+def test_a_round_is_told_from_labels_to_decision(client: TestClient, story: Told) -> None:
+    words = seen(client.get(f"/rounds/{story.round}").text)
+    assert "120 labels , 120 of them new" in words
+    assert "on 71% of the comparisons it had not seen (95% interval 64% to 78%, n = 150)" in words
+    assert "score went from −0.120 to 0.810" in words
+    assert "Held out 1.1 Before It was dark and stormy. After You will like this: <b>sun</b>." in words
+    assert "Promote the candidate" in words
+
+
+def test_a_round_that_computes_says_what_comes_next(client: TestClient, engine: Engine, story: Told) -> None:
+    with write_session(engine) as session:
+        session.get_one(Round, story.round).state = "sample"
+        run = session.get_one(Run, story.sample)
+        run.state, run.step, run.total, run.eta_s, run.ended_at = "running", 40, 80, 120.0, None
+        told.a_worker(session)
+    page = client.get(f"/rounds/{story.round}").text
+    assert "Step 40 of 80 , 3.0 s a step, about 2 minutes left." in seen(page)
+    assert 'data-connect="refresh"' in page
+    assert '<noscript><meta http-equiv="refresh"' in page
+    assert "Promote the candidate" not in page
+
+
+def test_a_round_that_stopped_itself_says_why_and_what_is_safe(client: TestClient, engine: Engine, story: Told) -> None:
+    with write_session(engine) as session:
+        round_ = session.get_one(Round, story.round)
+        round_.state, round_.reason, round_.ended_at = "refused", "accuracy .52, interval .41-.63", utc_now()
+    words = seen(client.get(f"/rounds/{story.round}").text)
+    assert "The round stopped itself accuracy .52, interval .41-.63 The policy stays as it was" in words
+
+
+def test_promoting_the_candidate_makes_it_the_policy(as_user: Browser, engine: Engine, story: Told, cast: Cast) -> None:
+    browser = as_user("Grace")
+    reply = browser.post(f"/checkpoints/{story.candidate}/promotion")
+    assert "Policy of round 1 is the policy now." in seen(browser.get(reply.headers["location"]).text)
+    assert "Grace promoted Policy of round 1" in seen(browser.get(f"/rounds/{story.round}").text)
+    with read_session(engine) as session:
+        assert session.get_one(Project, cast.demo).policy_id == story.candidate
+
+
+def test_rejecting_the_candidate_keeps_the_policy_and_the_reason(
+    as_user: Browser, engine: Engine, story: Told, cast: Cast
+) -> None:
+    browser = as_user("Grace")
+    browser.post(f"/rounds/{story.round}/rejection", data={"reason": " Longer, not better. "})
+    assert "Grace rejected Policy of round 1 just now . “Longer, not better.”" in seen(browser.get(f"/rounds/{story.round}").text)
+    with read_session(engine) as session:
+        assert session.get_one(Project, cast.demo).policy_id != story.candidate
+
+
+def test_a_decision_is_made_once(as_user: Browser, story: Told) -> None:
+    browser = as_user("Grace")
+    browser.post(f"/rounds/{story.round}/rejection")
+    assert browser.post(f"/rounds/{story.round}/rejection").status_code == 409
+
+
+def test_a_reviewer_reads_and_an_admin_decides(as_user: Browser, story: Told) -> None:
+    reviewer = as_user("Alan")
+    page = reviewer.get(f"/rounds/{story.round}")
+    assert page.status_code == 200
+    assert "Promote the candidate" not in page.text
+    assert reviewer.post(f"/checkpoints/{story.candidate}/promotion").status_code == 403
+
+
+# Runs
+
+
+def test_a_run_shows_its_figures_its_panel_and_its_log(client: TestClient, story: Told) -> None:
+    page = client.get(f"/runs/{story.ppo}").text
+    words = seen(page)
+    assert f'src="/runs/{story.ppo}/charts/rollout/score.svg?step=4"' in page
+    assert "2 more figures" in words
+    assert "Held out 1.1 Step 0 score 0 Answer at step 0 Step 4 score 0.400, KL 4 nats Answer at step 4" in words
+    assert "[4/5] score +0.80" in words
+    assert "Policy of round 1" in words
+
+
+def test_the_panel_shows_the_step_asked_for(client: TestClient, story: Told) -> None:
+    assert "Answer at step 2" in seen(client.get(f"/runs/{story.ppo}?step=2").text)
+    assert "Answer at step 4" in seen(client.get(f"/runs/{story.ppo}?step=99").text)
+
+
+def test_a_chart_is_a_picture_with_a_policy_of_its_own(client: TestClient, story: Told) -> None:
+    reply = client.get(f"/runs/{story.ppo}/charts/rollout/score.svg?step=4")
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "image/svg+xml"
+    assert reply.headers["content-security-policy"].startswith("default-src 'none'; style-src 'unsafe-inline'")
+    assert client.get(f"/runs/{story.ppo}/charts/no/such.svg").status_code == 404
+    assert client.get(f"/runs/{story.ppo}/charts/../../../etc/passwd").status_code == 404
+
+
+def test_the_numbers_of_a_chart_can_be_read_as_a_table(client: TestClient, story: Told) -> None:
+    assert "step value 95% from to 0 0 −0.346 0.346" in seen(client.get(f"/runs/{story.ppo}").text)
+
+
+def test_a_waiting_run_says_what_it_waits_for(client: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        told.a_worker(session)
+        busy = factories.make_run(session, cast.demo, state="running", eta_s=300.0)
+        waiting = factories.make_run(session, cast.demo, "reward", state="queued").id
+        busy_id = busy.id
+    words = seen(client.get(f"/runs/{waiting}").text)
+    assert f"The worker is busy with run {busy_id} , about 5 minutes left; this one comes after it." in words
+
+
+def test_an_admin_cancels_a_run(as_user: Browser, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        run_id = factories.make_run(session, cast.demo, state="queued").id
+    browser = as_user("Grace")
+    assert "Cancel the run" in browser.get(f"/runs/{run_id}").text
+    reply = browser.post(f"/runs/{run_id}/cancel")
+    assert "cancelled" in seen(browser.get(reply.headers["location"]).text)
+    assert browser.post(f"/runs/{run_id}/cancel").status_code == 409
+
+
+def test_a_failed_run_says_why_and_what_is_safe(client: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        run_id = factories.make_run(session, cast.demo, state="failed", message="Out of memory.").id
+    words = seen(client.get(f"/runs/{run_id}").text)
+    assert "It failed Out of memory. Nothing that people labelled is affected." in words
+
+
+def test_a_sample_run_shows_answers_to_held_out_prompts_only(client: TestClient, engine: Engine, story: Told, cast: Cast) -> None:
+    with write_session(engine) as session:
+        asked = factories.make_prompt(session, cast.demo, "Asked of people")
+        factories.make_generation(session, asked, story.candidate, "Secret before the verdict.", run_id=story.sample)
+    page = client.get(f"/runs/{story.sample}").text
+    assert "You will like this" in page
+    assert "Secret before the verdict." not in page
+
+
+# Checkpoints
+
+
+def test_checkpoints_show_what_they_grew_out_of(client: TestClient, story: Told) -> None:
+    words = seen(client.get("/projects/demo/checkpoints").text)
+    assert "Policy of round 1 policy base" in words
+    assert "Reward model of round 1 reward model base right on 71%" in words
+    assert "base the policy" in words
+
+
+def test_a_checkpoint_shows_its_family_its_files_and_its_manifest(
+    client: TestClient, engine: Engine, story: Told, settings: Settings
+) -> None:
+    told.keep_checkpoint(settings.data / "kept")
+    with write_session(engine) as session:
+        checkpoint = session.get_one(Checkpoint, story.candidate)
+        checkpoint.source = "kept"
+        factories.make_checkpoint(session, checkpoint.project_id, name="A child", parent_id=checkpoint.id)
+    words = seen(client.get(f"/checkpoints/{story.candidate}").text)
+    assert "A child policy, made just now Policy of round 1 this one base no parent" in words
+    assert "adapter.safetensors 2.0 KiB ababababab" in words
+    assert '"format": 1' in words
+
+
+def test_a_checkpoint_of_another_project_does_not_exist(as_user: Browser, story: Told) -> None:
+    assert as_user("Eve").get(f"/checkpoints/{story.candidate}").status_code == 404
