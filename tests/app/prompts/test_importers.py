@@ -50,8 +50,13 @@ def test_bad_json_names_its_line() -> None:
 
 
 def test_csv_is_numbered_by_the_line_a_row_starts_on() -> None:
-    found = texts('external_id,text\n1,"two\nlines?"\n2,\n3,Last?\n', "csv")
-    assert found == ["two\nlines?", "4: Give either text or messages.", "Last?"]
+    found = texts('external_id,text\n1,"two\nlines?"\n2,\n3,"two\nmore",too many\n4,Last?\n', "csv")
+    assert found == [
+        "two\nlines?",
+        "4: Give either text or messages.",
+        "5: This has 3 cells, but the first line names 2 columns.",
+        "Last?",
+    ]
 
 
 def test_csv_takes_a_column_of_messages() -> None:

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from app.rules import RULES, V1
+from app.settings import Settings
+from trainer.config import CONFIGS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
+
+
+def documented_settings() -> dict[str, str]:
+    """Variable -> default, from the README's table."""
+    return dict(re.findall(r"^\| `(TASTEMAKER_[A-Z_]+)` \| (.+?) \|", README, re.M))
+
+
+def test_every_variable_is_in_the_readme_and_no_other() -> None:
+    assert set(documented_settings()) == {f"TASTEMAKER_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_the_defaults_in_the_readme_are_the_defaults() -> None:
+    for name, field in Settings.model_fields.items():
+        shown = documented_settings()[f"TASTEMAKER_{name.upper()}"].strip("`")
+        default = field.default
+        if isinstance(default, list):
+            assert json.loads(shown) == default
+        else:
+            assert shown == (f"{default:g}" if isinstance(default, float) else str(default) or "empty"), name
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_setting_of_a_run_explains_itself(kind: str) -> None:
+    for field in dataclasses.fields(CONFIGS[kind]):
+        assert field.metadata["help"].endswith("."), field.name
+        assert field.metadata["help"][0].isupper() or field.name == "method", field.name
+
+
+def test_every_address_in_the_readme_exists() -> None:
+    templates = [re.compile("^" + re.sub(r"\\\{[a-z_]+\\\}", "[^/]+", re.escape(path)) + "$") for _, path in RULES]
+    named = [V1 + path for path in re.findall(r"\$at(/[^\s?\"]+)", README)] + re.findall(r"`(?:[A-Z]+ )?(/api/v1/[^`?]+)`", README)
+    assert len(named) >= 8
+    for path in named:
+        assert any(template.match(path) for template in templates), path
+
+
+def test_every_link_and_script_the_readme_names_is_there() -> None:
+    named = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"\b((?:bin|bench)/[a-z_]+(?:\.py)?)\b", README)
+    assert len(named) >= 8
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
+def test_every_make_target_is_in_the_readme_or_needs_no_words() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert {target for target in targets if f"make {target}" not in README} == {"lint"}
