@@ -22,6 +22,8 @@ from trainer.forward import pack, response_logprobs
 from trainer.heads import ValueHead
 from trainer.ppo import Prompt, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PROMPT = [0]
 EXACT: dict[str, Any] = {
     "episodes": 256,
@@ -37,14 +39,6 @@ EXACT: dict[str, Any] = {
     "value_clip": 10.0,
     "checkpoint_every": 1000,
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def count_ones(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:

@@ -1,0 +1,293 @@
+"""The PPO loop on tiny models: what it measures, how it steps, how it guards itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.trainer.tiny import llama_policy, ppo_folder, simple_policy
+from trainer.backbone import Backbone, named_trainable, reference
+from trainer.config import PPOConfig
+from trainer.folder import Refused, read_jsonl
+from trainer.forward import pack, response_logprobs
+from trainer.learner import Learner
+from trainer.ppo import Prompt, answer, distinct, judge, measure, optimise, train
+from trainer.rollout import Generated
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PROMPTS = [Prompt(index, [5, 6, *range(7, 8 + index % 4)]) for index in range(12)]
+PANEL = [Prompt(100, [9, 9]), Prompt(101, [8])]
+SMALL: dict[str, Any] = {
+    "updates": 3,
+    "episodes": 8,
+    "minibatches": 2,
+    "microbatch": 3,
+    "max_new_tokens": 6,
+    "learning_rate": 0.01,
+    "entropy_floor_nats": -1.0,
+    "early_stop_kl_nats": 10.0,
+}
+POLICIES: dict[str, Callable[[], Backbone]] = {"llama": llama_policy, "simple": lambda: simple_policy(vocab=40, eos=2)}
+Step = tuple[dict[str, float], list[Tensor]]
+
+
+def even_share(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    return torch.tensor([sum(token % 2 == 0 for token in given) / len(given) for given in answers])
+
+
+def learn(path: Path, backbone: Backbone, score: Any = even_share, **config: Any) -> dict[str, Any]:
+    folder = ppo_folder(path, **(SMALL | config))
+    assert isinstance(folder.config, PPOConfig)
+    return train(folder, folder.config, backbone, score, PROMPTS, PANEL)
+
+
+def rows(path: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    return list(read_jsonl(path / name))
+
+
+@pytest.mark.parametrize("kind", ["llama", "simple"])
+def test_the_first_minibatch_has_ratio_one_and_starts_at_the_reference(tmp_path: Path, kind: str) -> None:
+    learn(tmp_path, POLICIES[kind](), epochs=1, minibatches=1, updates=3, temperature=0.7)
+    steps = rows(tmp_path)
+    rounding = 0.0 if kind == "llama" else 1e-6  # torch runs an LSTM by other code when it needs no gradient
+    for step in steps[:3]:  # also after the adapters have moved: old log-probabilities come from the same code, rounding included
+        assert step["losses/approx_kl"] == pytest.approx(0, abs=rounding**2)
+        assert step["losses/clipfrac"] == 0
+        assert step["losses/max_ratio"] == pytest.approx(1, abs=rounding)
+    assert steps[0]["kl/nats_per_answer"] == pytest.approx(0, abs=1e-5)
+    assert steps[0]["kl/exact_nats_per_answer"] == pytest.approx(0, abs=1e-5)
+    assert steps[2]["kl/exact_nats_per_answer"] > 1e-4
+
+
+def test_temperature_divides_the_logits_of_every_log_probability(tmp_path: Path) -> None:
+    backbone = llama_policy()
+    config = PPOConfig(**(SMALL | {"temperature": 0.7}))
+    learner = Learner(backbone, config, len(PROMPTS))
+    move_adapters(backbone)
+    answers = answer(learner, config, PROMPTS[:8], lambda: None)
+    _, _, found = measure(learner, config, PROMPTS[:8], answers, torch.zeros(8), lambda: None)
+    for index, given in enumerate(answers):
+        for logprobs, context in ((found.logprobs, None), (found.ref_logprobs, backbone)):
+            with torch.no_grad():
+                ids = torch.tensor([PROMPTS[index].ids + given.ids])
+                if context is not None:
+                    with reference(backbone):
+                        logits = backbone.plain(ids).logits
+                else:
+                    logits = backbone.plain(ids).logits
+            log_p = (logits[0, -len(given.ids) - 1 : -1] / 0.7).log_softmax(-1)
+            expected = log_p.gather(1, torch.tensor(given.ids)[:, None]).squeeze(1)
+            torch.testing.assert_close(logprobs[index, : len(given.ids)], expected, atol=1e-5, rtol=0)
+            assert (logprobs[index, len(given.ids) :] == 0).all()
+    with torch.no_grad(), reference(backbone):
+        log_q = (backbone.plain(torch.tensor([PROMPTS[0].ids])).logits[0, -1] / 0.7).log_softmax(-1)
+    with torch.no_grad():
+        log_p = (backbone.plain(torch.tensor([PROMPTS[0].ids])).logits[0, -1] / 0.7).log_softmax(-1)
+    assert float(found.exact_kl[0, 0]) == pytest.approx(float((log_p.exp() * (log_p - log_q)).sum()), abs=1e-6)
+    assert float(found.entropy[0, 0]) == pytest.approx(float(-(log_p.exp() * log_p).sum()), abs=1e-5)
+
+
+def move_adapters(backbone: Backbone) -> None:
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for _, parameter in named_trainable(backbone):
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
+def one_step(backbone: Backbone, *, microbatch: int, after_end: int = 0) -> Step:
+    """The figures of one optimiser step on answers of uneven length, and where it leaves the policy."""
+    config = PPOConfig(**(SMALL | {"microbatch": microbatch, "epochs": 1, "minibatches": 1}))
+    learner = Learner(backbone, config, len(PROMPTS))
+    move_adapters(backbone)
+    lengths = [1, 6, 2, 5, 3, 4, 6, 1]
+    answers = [Generated([3 + (row * 7 + at) % 30 for at in range(count)], "eos") for row, count in enumerate(lengths)]
+    packed, plan, found = measure(learner, config, PROMPTS[:8], answers, even_share([], [a.ids for a in answers]), lambda: None)
+    if after_end:
+        inside = torch.arange(packed.ids.shape[1]) < (packed.prompt_lengths + packed.response_lengths)[:, None]
+        noise = torch.Generator().manual_seed(after_end)
+        ids = torch.where(inside, packed.ids, torch.randint(40, packed.ids.shape, generator=noise))
+        states = packed.states
+        if states is not None:
+            states = torch.where(inside[:, :, None], states, torch.randn(states.shape, generator=noise))
+        packed = replace(packed, ids=ids, states=states)
+    advantages = torch.where(found.mask, torch.linspace(-2, 2, 48).reshape(8, 6), 0.0)
+    figures = optimise(learner, config, packed, found, advantages, advantages * 0.3, plan, lambda: None)
+    return figures, [parameter.detach().clone() for parameter in learner.parameters]
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
+def test_micro_batches_change_no_step(policy: Callable[[], Backbone]) -> None:
+    whole_figures, whole = one_step(policy(), microbatch=8)
+    for size in (1, 3):
+        figures, parameters = one_step(policy(), microbatch=size)
+        for name in ("losses/policy_loss", "losses/value_loss", "losses/grad_norm"):
+            assert figures[name] == pytest.approx(whole_figures[name], rel=1e-4)
+        for before, after in zip(whole, parameters, strict=True):
+            torch.testing.assert_close(after, before, atol=2e-4, rtol=0)  # a step is .01 long
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
+def test_what_stands_after_the_end_of_an_answer_changes_no_step(policy: Callable[[], Backbone]) -> None:
+    clean_figures, clean = one_step(policy(), microbatch=3)
+    for seed in (1, 2):
+        figures, parameters = one_step(policy(), microbatch=3, after_end=seed)
+        assert figures == clean_figures
+        assert all(torch.equal(before, after) for before, after in zip(clean, parameters, strict=True))
+
+
+def test_an_answer_without_end_gets_the_fixed_score_only_when_truncation_is_penalised() -> None:
+    answers = [Generated([4, 2], "eos"), Generated([4, 4], "length")]
+    for penalise, expected in ((True, [1.0, -1.5]), (False, [1.0, 1.0])):
+        config = PPOConfig(penalise_truncation=penalise, truncated_score=-1.5)
+        assert judge(config, even_share, PROMPTS[:2], answers, lambda: None).tolist() == expected
+
+
+def test_every_prompt_is_answered_once_before_any_comes_again() -> None:
+    learner = Learner(llama_policy(), PPOConfig(), prompts=10)
+    drawn = [index for _ in range(5) for index in learner.next_prompts(4)]
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
+    assert drawn[:10] != drawn[10:]
+
+
+def test_the_panel_is_answered_at_every_update_and_never_trained_on(tmp_path: Path) -> None:
+    learn(tmp_path, llama_policy())
+    samples = rows(tmp_path, "samples.jsonl")
+    assert [(row["step"], row["prompt_id"]) for row in samples] == [(step, panel) for step in range(4) for panel in (100, 101)]
+    assert all(row["text"] and 0 <= row["score"] <= 1 for row in samples)
+    assert [row["step"] for row in rows(tmp_path)] == [0, 1, 2, 3]
+    assert all(row["losses/steps"] == 4 for row in rows(tmp_path)[:3])  # 2 epochs of 2 minibatches of the 8 episodes
+
+
+def test_epochs_end_once_the_policy_has_moved_far_enough(tmp_path: Path) -> None:
+    learn(tmp_path, llama_policy(), learning_rate=0.2, epochs=8, early_stop_kl_nats=0.01, updates=1, kl_stop_nats=1e6)
+    first = rows(tmp_path)[0]
+    assert 1 <= first["losses/steps"] < 16
+
+
+def test_the_kl_ceiling_ends_the_run_and_keeps_the_policy_before(tmp_path: Path) -> None:
+    backbone = llama_policy()
+    figures = learn(tmp_path, backbone, learning_rate=0.05, updates=30, kl_stop_nats=2.0, beta=0.0, adaptive_kl=False)
+    assert "KL reached" in figures["reason"]
+    assert figures["updates"] < 30
+    assert figures["kl_nats_per_answer"] < 2.0 < rows(tmp_path)[-1]["kl/exact_nats_per_answer"]
+    assert rows(tmp_path)[-1]["step"] == figures["updates"] + 1
+
+
+def test_the_entropy_floor_ends_the_run_with_a_reason(tmp_path: Path) -> None:
+    figures = learn(tmp_path, llama_policy(), learning_rate=0.05, updates=60, beta=0.0, entropy_floor_nats=1.0, kl_stop_nats=1e6)
+    assert "entropy fell" in figures["reason"]
+    assert figures["entropy"] >= 1.0 > rows(tmp_path)[-1]["rollout/entropy"]
+
+
+class NaNAt:
+    """Even-share scores, but not a number at these calls: 4 calls of up to 3 answers make one rollout."""
+
+    def __init__(self, *calls: int) -> None:
+        self.calls, self.bad = 0, calls
+
+    def __call__(self, prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+        self.calls += 1
+        return even_share(prompts, answers) * (float("nan") if self.calls in self.bad else 1)
+
+
+def test_one_rollout_that_is_not_finite_is_skipped(tmp_path: Path) -> None:
+    figures = learn(tmp_path, llama_policy(), score=NaNAt(6))
+    assert (figures["updates"], figures["rollbacks"]) == (3, 0)
+    assert [row["step"] for row in rows(tmp_path)] == [0, 1, 2, 3]
+
+
+def test_three_in_a_row_roll_back_to_the_last_checkpoint_at_half_the_rate(tmp_path: Path) -> None:
+    figures = learn(tmp_path, llama_policy(), score=NaNAt(13, 17, 21), updates=6, checkpoint_every=2)
+    assert (figures["updates"], figures["rollbacks"]) == (6, 1)
+    steps = rows(tmp_path)
+    assert [row["step"] for row in steps] == list(range(7))
+    assert [row["train/rollbacks"] for row in steps] == [0, 0, 1, 1, 1, 1, 1]
+    assert steps[3]["train/learning_rate"] == pytest.approx(0.01 * (1 - 3 / 6) / 2)
+
+
+def test_training_that_cannot_stay_finite_is_given_up_with_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="lower learning_rate"):
+        learn(tmp_path, llama_policy(), score=NaNAt(*range(1, 100)))
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_changes_nothing() -> None:
+    learner = Learner(llama_policy(), PPOConfig(), prompts=3)
+    before = learner.snapshot()
+    for parameter in learner.parameters:
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    learner.step(0.5, 0.1, 1.0)
+    for parameter in learner.parameters:
+        parameter.grad = torch.ones_like(parameter)
+    learner.step(float("inf"), 0.1, 1.0)
+    assert learner.bad_steps == 2
+    assert all(torch.equal(parameter, before["policy"][name]) for name, parameter in learner.policy.items())
+    for parameter in learner.parameters:
+        parameter.grad = torch.ones_like(parameter)
+    learner.step(0.5, 0.1, 1.0)
+    assert learner.bad_steps == 0
+    assert not all(torch.equal(parameter, before["policy"][name]) for name, parameter in learner.policy.items())
+
+
+def test_scores_too_large_to_square_do_not_reach_the_weights(tmp_path: Path) -> None:
+    backbone = llama_policy()
+    start = {name: parameter.detach().clone() for name, parameter in named_trainable(backbone)}
+    with pytest.raises(Refused):
+        learn(tmp_path, backbone, score=lambda _p, answers: torch.full((len(answers),), 1e30), updates=2)
+    assert all(torch.equal(parameter, start[name]) for name, parameter in named_trainable(backbone))
+
+
+def test_a_planted_reward_is_learned(tmp_path: Path) -> None:
+    figures = learn(tmp_path, simple_policy(vocab=40, eos=2), updates=25, episodes=64, minibatches=2, microbatch=64, beta=0.01)
+    assert figures["score_before"] < 0.65
+    assert figures["score"] > 0.9
+
+
+def test_the_guard_fires_before_a_hacked_proxy_ruins_the_gold_reward(tmp_path: Path) -> None:
+    """Gold likes even tokens but not repetition, to which the proxy is blind (Gao et al. 2022, arXiv:2210.10760)."""
+
+    def gold(answers: list[list[int]]) -> float:
+        return sum(float(even_share([], [given])) - 2 * (1 - len(set(given)) / len(given)) for given in answers) / len(answers)
+
+    ends = {}
+    for name, ceiling in (("guarded", 4.0), ("unguarded", 1e6)):
+        backbone = simple_policy(vocab=40, eos=None)
+        config: dict[str, Any] = {"updates": 40, "episodes": 64, "microbatch": 64, "beta": 0.0, "adaptive_kl": False}
+        figures = learn(tmp_path / name, backbone, learning_rate=0.03, kl_stop_nats=ceiling, **config)
+        learner = Learner(backbone, PPOConfig(**(SMALL | {"seed": 9})), len(PROMPTS))
+        answers = answer(learner, PPOConfig(**SMALL), PROMPTS * 10, lambda: None)
+        ends[name] = (figures, gold([given.ids for given in answers]))
+    assert "KL reached" in ends["guarded"][0]["reason"]
+    assert ends["unguarded"][0]["score"] > ends["guarded"][0]["score"]  # the proxy prefers the hacked policy
+    assert ends["unguarded"][1] < ends["guarded"][1] - 0.3  # people would not
+
+
+def test_distinct_n() -> None:
+    assert distinct([[1, 2, 1], [1, 2]], 1) == 2 / 5
+    assert distinct([[1, 2, 1], [1, 2]], 2) == 2 / 3
+    assert distinct([[1]], 2) == 1
+
+
+def test_a_cut_answer_is_scored_at_its_last_token_and_packed_without_an_end(tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+
+    def watch(prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+        seen.extend(answers)
+        return even_share(prompts, answers)
+
+    backbone = simple_policy(vocab=40, eos=2)
+    with torch.no_grad():
+        backbone.plain.head.bias[2] += 2  # end often
+    learn(tmp_path, backbone, score=watch, updates=1)
+    assert {given[-1] == 2 for given in seen} == {True, False}  # some ended, some were cut, none had an end appended
+    assert all(2 not in given[:-1] and len(given) <= 6 for given in seen)
+    assert all(len(given) == 6 for given in seen if given[-1] != 2)
+    packed = pack([[5]] * len(seen), seen)
+    assert packed.mask.sum() == sum(map(len, seen))
+    assert response_logprobs(llama_policy(), packed, 1.0).mask.equal(packed.mask)
