@@ -98,6 +98,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/users"): _any_admin("admin"),
     ("POST", V1 + "/users/{id}/keys"): _signed_in("admin"),
     ("DELETE", V1 + "/keys/{id}"): _signed_in("admin"),
+    ("POST", V1 + "/projects/{slug}/invitations"): _admin("slug", "admin"),
     # projects
     ("GET", "/"): _signed_in(),
     ("GET", "/projects/{slug}"): _annotator("slug"),

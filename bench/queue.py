@@ -1,0 +1,84 @@
+"""Claim + submit cycles per second over HTTP, many annotators at once, on SQLite; then what the database says about them.
+
+    python bench/queue.py [--annotators 32] [--seconds 15] [--tasks N] [--overlap 1]
+    python bench/queue.py --url http://... --keys FILE    # a running server; one API key a line
+
+The last line on stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import os.path
+import sys
+
+sys.path.pop(0)  # this folder, where this file's name would hide the library's `queue`
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.stage import Record, annotate, fill, inspect, percentiles_ms, say, serving
+
+
+async def work(url: str, keys: list[str], seconds: float) -> tuple[Record, float]:
+    """All annotators at once; what they saw and how long it took."""
+    record = Record()
+    began = time.monotonic()
+    until = began + seconds
+    await asyncio.gather(*(annotate(number, key, url, until, record) for number, key in enumerate(keys)))
+    return record, time.monotonic() - began
+
+
+def figures(record: Record, annotators: int, overlap: int, elapsed_s: float) -> dict[str, Any]:
+    cycles = [claim + submit for claim, submit in zip(record.claims_s, record.submits_s, strict=False)]
+    return {
+        "bench": "queue",
+        "annotators": annotators,
+        "seconds": round(elapsed_s, 1),
+        "cycles": len(record.acknowledged),
+        "cycles_per_s": round(len(record.acknowledged) / elapsed_s, 1),
+        **percentiles_ms(cycles),
+        **percentiles_ms(record.claims_s, "next_"),
+        **percentiles_ms(record.submits_s, "label_"),
+        "errors": len(record.errors),
+        "double_assigned": sum(len(holders) > overlap for holders in record.holders.values()),
+        "ran_dry": record.ran_dry,
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--annotators", type=int, default=32)
+    options.add_argument("--seconds", type=float, default=15.0)
+    options.add_argument("--tasks", type=int, default=0, help="open tasks at the start; by default more than can be done")
+    options.add_argument("--overlap", type=int, default=1, help="seats of a task")
+    options.add_argument("--url", default="", help="a running server, instead of one of our own")
+    options.add_argument("--keys", type=Path, help="with --url: a file of API keys, one a line, for project `bench`")
+    chosen = options.parse_args()
+    if chosen.url:
+        keys = chosen.keys.read_text().split()[: chosen.annotators]
+        record, elapsed_s = asyncio.run(work(chosen.url, keys, chosen.seconds))
+        result = figures(record, len(keys), chosen.overlap, elapsed_s)
+    else:
+        with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder:
+            data = Path(folder)
+            tasks = chosen.tasks or int(700 * chosen.seconds)
+            keys = fill(data, tasks=tasks, annotators=chosen.annotators, overlap=chosen.overlap)
+            with serving(data) as server:
+                asyncio.run(work(server.url, keys, 1.0))  # the first requests compile their statements
+                say("warm")
+                record, elapsed_s = asyncio.run(work(server.url, keys, chosen.seconds))
+                result = figures(record, chosen.annotators, chosen.overlap, elapsed_s) | {"peak_rss_mib": server.peak_rss_mib()}
+            result |= inspect(data, record)
+    for error in record.errors[:5]:
+        say(error)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+// Verdicts that are not acknowledged yet, kept in the browser under the person who gave them; and how one is sent.
+const key = (person) => `tastemaker.outbox.${person}`;
+
+export function pending(person) {
+  try {
+    return JSON.parse(localStorage.getItem(key(person))) ?? [];
+  } catch {
+    return [];
+  }
+}
+
+export function keep(person, entry) {
+  const others = pending(person).filter((other) => other.body.client_id !== entry.body.client_id);
+  localStorage.setItem(key(person), JSON.stringify([...others, entry]));
+}
+
+export function drop(person, entry) {
+  const left = pending(person).filter((other) => other.body.client_id !== entry.body.client_id);
+  if (left.length) localStorage.setItem(key(person), JSON.stringify(left));
+  else localStorage.removeItem(key(person));
+}
+
+// Sends one verdict. "saved"; "refused" with the reason, when sending it again cannot help; "waiting" when it can.
+// The server knows a client_id it has seen, so sending twice stores once.
+export async function send(entry) {
+  let reply;
+  try {
+    reply = await fetch(`/api/v1/tasks/${entry.task}/label`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-CSRF-Token": document.querySelector("meta[name=csrf-token]").content },
+      body: JSON.stringify(entry.body),
+      signal: AbortSignal.timeout(15000),
+    });
+  } catch {
+    return { state: "waiting", why: "The network or the server does not answer." };
+  }
+  if (reply.ok) return { state: "saved" };
+  const problem = await reply.json().catch(() => ({}));
+  const sentences = (problem.errors ?? []).map((error) => error.message);
+  const why = [problem.detail ?? "It was not accepted.", ...sentences].join(" ");
+  if ([404, 409, 410, 422].includes(reply.status)) return { state: "refused", why };
+  if (reply.status === 401 || reply.status === 403) return { state: "waiting", why: "Sign in again in another tab; it is kept here." };
+  return { state: "waiting", why };
+}
