@@ -271,8 +271,16 @@ async def _read_db(request: Request) -> AsyncIterator[Session]:
 
 
 async def _write_db(request: Request) -> AsyncIterator[Session]:
-    """Waits for the turn without holding a thread. The transaction begins at the route's first statement."""
-    engine = get_engine(request)
+    async with write_turn(get_engine(request)) as session:
+        yield session
+
+
+@asynccontextmanager
+async def write_turn(engine: Engine) -> AsyncIterator[Session]:
+    """`WriteDb` for part of a request, where a slow computation comes before the writing.
+
+    Waits for the turn without holding a thread; commits when the block ends well. Statements belong into worker threads.
+    """
     turns = _turns(engine)
     if turns is None:
         async with _committing(engine) as session:

@@ -61,6 +61,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class FormBody(BaseModel):
+    """The base of every form of a page. What a form also carries (its token) is ignored; spaces around values are not kept."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
 class Reply(BaseModel):
     """The base of every reply."""
 

@@ -1,12 +1,142 @@
-"""JSON calls for people, keys and health."""
+"""People, keys and health over the API."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from datetime import datetime
+from typing import Annotated, Literal
 
-router = APIRouter()
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from app.accounts import health, invitations, keys, people
+from app.accounts.service import Place
+from app.db import Db, WriteDb
+from app.errors import Unavailable
+from app.gate import CurrentProjectId
+from app.schemas import MAX_ID, Body, Limit, Line, Page, Reply, Slug, cursor_id
+from app.security import Caller, Role, Scope
+
+router = APIRouter(tags=["accounts"])
+
+Id = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
 
-@router.get("/health")
-def health() -> dict[str, str]:
-    return {"status": "ok"}
+class HealthReply(Reply):
+    status: Literal["ok"]
+    database: Literal["at head"]
+    worker: Literal["alive", "away"]
+
+
+class PersonIn(Body):
+    name: Line
+    email: Line
+    role: Role = "annotator"
+    projects: list[Slug] = Field(default_factory=list, max_length=100)
+
+
+class PlaceReply(Reply):
+    slug: str
+    name: str
+    role: Role
+
+
+class PersonReply(Reply):
+    id: int
+    name: str
+    email: str
+    is_owner: bool
+    created_at: datetime
+    projects: list[PlaceReply]
+
+
+class KeyIn(Body):
+    scopes: list[Scope] = Field(min_length=1, max_length=3)
+    expires_in_days: int = Field(90, ge=1, le=keys.LONGEST_DAYS)
+    name: Line = ""
+
+
+class KeyReply(Reply):
+    id: int
+    key: str = Field(description="`tm_<id>_<secret>`; in this reply only")
+    scopes: list[Scope]
+    expires_at: datetime
+
+
+class InvitationIn(Body):
+    role: Role
+
+
+class InvitationReply(Reply):
+    path: str = Field(description="The address to send to the person, below the address of this installation; works once")
+    role: Role
+
+
+@router.get(
+    "/health",
+    response_model=HealthReply,
+    responses={503: {"description": "The database is behind or cannot be written"}},
+    summary="Whether the database is at head and writable, and whether the worker is alive",
+)
+def show_health(request: Request, session: WriteDb) -> HealthReply:
+    found = health.check(session)
+    if not found.at_head:
+        raise Unavailable("The database is not at the newest version. Stop the server and start it with `tastemaker up`.")
+    return HealthReply(status="ok", database="at head", worker="alive" if found.worker_alive else "away")
+
+
+@router.get("/users", summary="People: all for the owner, those of their own projects for an admin")
+def list_users(
+    session: Db, caller: Caller, cursor: Annotated[str | None, Query()] = None, limit: Limit = 100
+) -> Page[PersonReply]:
+    found = people.list_people(session, caller, after=cursor_id(cursor) or 0, limit=limit + 1)
+    items = [PersonReply.model_validate(person) for person in found[:limit]]
+    return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)
+
+
+@router.post(
+    "/users",
+    status_code=201,
+    responses={404: {"description": "A project the caller is not admin of"}, 409: {"description": "The address is taken"}},
+    summary="A person for a program: works through keys, cannot sign in",
+)
+def create_user(session: WriteDb, caller: Caller, body: PersonIn) -> PersonReply:
+    user = people.create_person(session, body.name, body.email, body.role, body.projects, caller)
+    places = people.places_seen(session, [user.id], caller)[user.id]
+    return PersonReply(
+        id=user.id,
+        name=user.name,
+        email=user.email,
+        is_owner=user.is_owner,
+        created_at=user.created_at,
+        projects=[_place(place) for place in places],
+    )
+
+
+def _place(place: Place) -> PlaceReply:
+    return PlaceReply(slug=place.slug, name=place.name, role=place.role)
+
+
+@router.post(
+    "/users/{id}/keys",
+    status_code=201,
+    responses={404: {"description": "No such person, or not one you may act as"}},
+    summary="A key for oneself; for the owner, for anyone; for an admin, for people made for programs",
+)
+def create_key(session: WriteDb, caller: Caller, user_id: Id, body: KeyIn) -> KeyReply:
+    key, secret = keys.make_key(session, user_id, body.scopes, body.expires_in_days, caller, body.name)
+    return KeyReply(id=key.id, key=secret, scopes=key.scopes, expires_at=key.expires_at)
+
+
+@router.delete(
+    "/keys/{id}", status_code=204, responses={404: {"description": "No such key, or not yours"}}, summary="Revoke a key"
+)
+def delete_key(session: WriteDb, caller: Caller, key_id: Id) -> Response:
+    keys.revoke_key(session, key_id, caller)
+    return Response(status_code=204)
+
+
+@router.post("/projects/{slug}/invitations", status_code=201, summary="A single-use link into the project")
+def create_invitation(session: WriteDb, caller: Caller, project_id: CurrentProjectId, body: InvitationIn) -> InvitationReply:
+    token = invitations.invite(session, project_id, body.role, caller.user_id)
+    return InvitationReply(path=f"/invitations/{token}", role=body.role)

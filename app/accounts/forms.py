@@ -1,0 +1,39 @@
+"""The forms of the account pages, as the browser sends them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from app.schemas import FormBody, Line, Text
+from app.security import Role, Scope
+
+
+class SignInForm(FormBody):
+    email: Text = ""
+    password: Text = ""
+    next: Text = "/"
+
+
+class AcceptForm(FormBody):
+    name: Line = ""
+    email: Line = ""
+    password: Text = ""
+
+
+class PasswordForm(FormBody):
+    current: Text = ""
+    password: Text = ""
+
+
+class SessionForm(FormBody):
+    session: Line = ""  # the hash of one; empty: every other one
+
+
+class KeyForm(FormBody):
+    name: Line = ""
+    scopes: list[Scope] = Field(default_factory=list)
+    days: int = Field(90, ge=1, le=366)
+
+
+class RoleForm(FormBody):
+    role: Role

@@ -1,0 +1,147 @@
+"""Who belongs to which project, and in which role."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import Select, exists, func, select
+from sqlalchemy.orm import Session
+
+from app.accounts.service import Place, add_user
+from app.audit import record
+from app.errors import Conflict, NotAllowed, NotFound
+from app.models import Label, Membership, Project, User
+from app.security import Principal, Role
+
+
+@dataclass(frozen=True)
+class Member:
+    """One person of a project, as its people page shows them."""
+
+    user_id: int
+    name: str
+    email: str
+    role: Role
+    since: datetime
+    labels: int
+
+
+@dataclass(frozen=True)
+class Person:
+    """An account with the projects that the asking admin may know of."""
+
+    id: int
+    name: str
+    email: str
+    is_owner: bool
+    created_at: datetime
+    projects: list[Place]
+
+
+def members(session: Session, project_id: int) -> list[Member]:
+    counts = (
+        select(Label.annotator_id, func.count().label("labels"))
+        .where(Label.project_id == project_id, Label.current)
+        .group_by(Label.annotator_id)
+        .subquery()
+    )
+    rows = session.execute(
+        select(User.id, User.name, User.email, Membership.role, Membership.created_at, func.coalesce(counts.c.labels, 0))
+        .join(Membership, Membership.user_id == User.id)
+        .outerjoin(counts, counts.c.annotator_id == User.id)
+        .where(Membership.project_id == project_id)
+        .order_by(User.name, User.id)
+    )
+    return [Member(*row) for row in rows]
+
+
+def set_role(session: Session, project_id: int, user_id: int, role: Role, by: Principal) -> None:
+    membership = _membership(session, project_id, user_id, by)
+    details = {"from": membership.role, "to": role}
+    membership.role = role
+    record(session, by.user_id, "role.changed", f"user {user_id}", details, project_id)
+
+
+def remove_member(session: Session, project_id: int, user_id: int, by: Principal) -> None:
+    """Take the role away. Labels stay, under the same name."""
+    session.delete(_membership(session, project_id, user_id, by))
+    record(session, by.user_id, "member.removed", f"user {user_id}", None, project_id)
+
+
+def _membership(session: Session, project_id: int, user_id: int, by: Principal) -> Membership:
+    if user_id == by.user_id:
+        raise NotAllowed("Your own role can only be changed by another admin.")
+    membership = session.scalar(select(Membership).where(Membership.project_id == project_id, Membership.user_id == user_id))
+    if membership is None:
+        raise NotFound("This person is not a member of the project.")
+    return membership
+
+
+# Over the API
+
+
+def create_person(session: Session, name: str, email: str, role: Role, slugs: Sequence[str], by: Principal) -> User:
+    """An account without a password, for programs: it works through keys, and nobody can sign in with it.
+
+    Raises NotFound for a project the caller is not admin of, Conflict for a taken address, NotAllowed without any project
+    unless the owner asks.
+    """
+    if not slugs and not by.is_owner:
+        raise NotAllowed("Name at least one project that you are an admin of.")
+    project_ids = _administered(session, slugs, by)
+    try:
+        user = add_user(session, name, email, None)
+    except Conflict:
+        raise Conflict("There is already a person with this email. Invite them from the project's people page.") from None
+    for project_id in project_ids:
+        session.add(Membership(user_id=user.id, project_id=project_id, role=role))
+        record(session, by.user_id, "person.added", f"user {user.id}", {"role": role}, project_id)
+    session.flush()
+    return user
+
+
+def _administered(session: Session, slugs: Sequence[str], by: Principal) -> list[int]:
+    wanted = select(Project.slug, Project.id).where(Project.slug.in_(slugs))
+    if not by.is_owner:
+        wanted = wanted.where(Project.id.in_(administered_by(by.user_id)))
+    found = {row.slug: row.id for row in session.execute(wanted)}
+    missing = [slug for slug in slugs if slug not in found]
+    if missing:
+        raise NotFound("There is no such project, or you are not its admin.", {"projects": "not one of yours"})
+    return list(found.values())
+
+
+def administered_by(user_id: int) -> Select[int]:
+    """The ids of the projects this person is admin of."""
+    return select(Membership.project_id).where(Membership.user_id == user_id, Membership.role == "admin")
+
+
+def list_people(session: Session, by: Principal, after: int, limit: int) -> list[Person]:
+    """Accounts with an id above `after`: all for the owner, those of their own projects for an admin."""
+    wanted = select(User).where(User.id > after)
+    if not by.is_owner:
+        mine = administered_by(by.user_id)
+        wanted = wanted.where(exists().where(Membership.user_id == User.id, Membership.project_id.in_(mine)))
+    users = session.scalars(wanted.order_by(User.id).limit(limit)).all()
+    places = places_seen(session, [user.id for user in users], by)
+    return [Person(user.id, user.name, user.email, user.is_owner, user.created_at, places[user.id]) for user in users]
+
+
+def places_seen(session: Session, user_ids: Sequence[int], by: Principal) -> Mapping[int, list[Place]]:
+    """Per person the projects they belong to, as far as the caller may know of them."""
+    wanted = (
+        select(Membership.user_id, Project.slug, Project.name, Membership.role)
+        .join(Project, Project.id == Membership.project_id)
+        .where(Membership.user_id.in_(user_ids))
+        .order_by(Project.name)
+    )
+    if not by.is_owner:
+        wanted = wanted.where(Membership.project_id.in_(administered_by(by.user_id)))
+    places: dict[int, list[Place]] = defaultdict(list)
+    for user_id, slug, name, role in session.execute(wanted):
+        places[user_id].append(Place(slug, name, cast(Role, role)))
+    return places

@@ -1,0 +1,136 @@
+"""People and their sign-ins: accounts, passwords, sessions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.audit import record
+from app.errors import Conflict, Invalid, NotFound
+from app.models import Membership, Project, SignInSession, User, utc_now
+from app.security import SESSION_DAYS, Role, digest, new_secret
+
+WRONG_SIGN_IN = "That email and password do not belong together. Check both and try again."
+
+_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,250}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A project someone belongs to."""
+
+    slug: str
+    name: str
+    role: Role
+
+
+def clean_email(email: str) -> str:
+    """As stored: casefolded, no spaces around. Raises Invalid for what is no address."""
+    email = email.strip().casefold()
+    if not _EMAIL.fullmatch(email):
+        raise Invalid("That is not an email address.", {"email": "Write it like name@example.org."})
+    return email
+
+
+def clean_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not name:
+        raise Invalid("Please say what you would like to be called.", {"name": "Write a name."})
+    return name[:200]
+
+
+def find_user(session: Session, email: str) -> User | None:
+    return session.scalar(select(User).where(User.email == email.strip().casefold()))
+
+
+def get_user(session: Session, user_id: int) -> User:
+    user = session.get(User, user_id)
+    if user is None:
+        raise NotFound("There is no such person.")
+    return user
+
+
+def add_user(session: Session, name: str, email: str, password_hash: str | None) -> User:
+    """A new person. Raises Conflict when the address is taken."""
+    email = clean_email(email)
+    if find_user(session, email) is not None:
+        raise Conflict(
+            "There is already an account with this email. Sign in with it instead.", {"email": "This address is taken."}
+        )
+    user = User(name=clean_name(name), email=email, password_hash=password_hash)
+    session.add(user)
+    session.flush()
+    return user
+
+
+def places_of(session: Session, user_id: int) -> list[Place]:
+    rows = session.execute(
+        select(Project.slug, Project.name, Membership.role)
+        .join(Membership, Membership.project_id == Project.id)
+        .where(Membership.user_id == user_id)
+        .order_by(Project.name)
+    )
+    return [Place(slug, name, cast(Role, role)) for slug, name, role in rows]
+
+
+# Sessions
+
+
+def open_session(session: Session, user_id: int, user_agent: str, replaces: str | None = None) -> str:
+    """A fresh session id, to be kept by the browser alone. `replaces` is the id the browser had before; it ends."""
+    if replaces:
+        _revoke(session, SignInSession.id_hash == digest(replaces))
+    secret = new_secret()
+    session.add(
+        SignInSession(
+            id_hash=digest(secret),
+            user_id=user_id,
+            expires_at=utc_now() + timedelta(days=SESSION_DAYS),
+            user_agent=user_agent[:300],
+        )
+    )
+    record(session, user_id, "session.opened", f"user {user_id}")
+    session.flush()
+    return secret
+
+
+def close_session(session: Session, user_id: int, id_hash: str) -> None:
+    """End one session of this person; one that is not theirs, or has ended, stays as it is."""
+    _revoke(session, SignInSession.id_hash == id_hash, SignInSession.user_id == user_id)
+    record(session, user_id, "session.closed", f"user {user_id}")
+
+
+def close_sessions(session: Session, user_id: int, *, keep: str = "") -> None:
+    """End every session of this person but the one whose hash is `keep`."""
+    _revoke(session, SignInSession.user_id == user_id, SignInSession.id_hash != keep)
+    record(session, user_id, "sessions.closed", f"user {user_id}")
+
+
+def open_sessions(session: Session, user_id: int) -> Sequence[SignInSession]:
+    """The sessions that would still let this person in, the last used first."""
+    return session.scalars(
+        select(SignInSession)
+        .where(SignInSession.user_id == user_id, SignInSession.revoked_at.is_(None), SignInSession.expires_at > utc_now())
+        .order_by(SignInSession.last_seen_at.desc())
+        .limit(100)
+    ).all()
+
+
+def change_password(session: Session, user_id: int, password_hash: str) -> None:
+    """Set the password and end every session: whoever had found out the old one is out."""
+    get_user(session, user_id).password_hash = password_hash
+    close_sessions(session, user_id)
+    record(session, user_id, "password.changed", f"user {user_id}")
+    session.flush()
+
+
+def _revoke(session: Session, *which: object) -> None:
+    session.execute(
+        update(SignInSession).where(SignInSession.revoked_at.is_(None), *which).values(revoked_at=utc_now())  # type: ignore[arg-type]
+    )
