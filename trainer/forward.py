@@ -107,7 +107,7 @@ def with_trunk(backbone: Backbone, packed: Packed, visit: Visit | None = None) -
     The same for policy and reference. `visit` receives (i, (B, L, D)) with the input of each layer i that runs here, which is
     transformers' `hidden_states[i]`. Returns `packed` unchanged where the model has no such trunk.
     """
-    if not llama_like(backbone) or backbone.plain.model.embed_tokens.weight.requires_grad:
+    if not has_trunk(backbone):
         return packed
     with torch.no_grad():
         prefix, rest = _layers(backbone, packed, *_embed(backbone, packed), 0, first_trained_layer(backbone), visit)
@@ -199,6 +199,11 @@ def llama_like(backbone: Backbone) -> bool:
     """Whether the layers can be run one by one here."""
     config = backbone.plain.config
     return config.model_type in LLAMA_LIKE and not getattr(config, "sliding_window", None)
+
+
+def has_trunk(backbone: Backbone) -> bool:
+    """Whether there are layers to run once per rollout: no training moves them, and they can be run one by one."""
+    return llama_like(backbone) and not backbone.plain.model.embed_tokens.weight.requires_grad
 
 
 def first_trained_layer(backbone: Backbone) -> int:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from trainer.backbone import Backbone, named_trainable
 from trainer.checkpoint import capture_rng, load_state, restore_rng, save_state
@@ -105,9 +103,3 @@ COUNTERS = ("update", "position", "beta", "rate_scale", "rollbacks", "bad_steps"
 def keep(folder: Path, snapshot: dict[str, Any]) -> None:
     """Write a snapshot to the folder, atomically; older ones are removed."""
     save_state(folder, snapshot["counters"]["update"], snapshot)
-
-
-def cut(index: Tensor, lengths: Tensor, size: int) -> Sequence[Tensor]:
-    """Rows `index` in micro-batches of at most `size`, of like lengths (N,), so that little is padding; longest first."""
-    ordered = index[lengths[index].argsort(descending=True, stable=True)]
-    return torch.split(ordered, size) if len(ordered) else ()

@@ -7,46 +7,79 @@ docs/math.md lists symbols, names and metrics. This file knows no database, no l
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from trainer.advantages import adapted_beta, explained_variance, gae, k1, k3, masked_mean, shaped_rewards, whiten
-from trainer.backbone import Backbone, reference
-from trainer.config import PPOConfig
+from trainer.backbone import Backbone, attach_lora, chat_ids, load_backbone, load_policy, pin_reference, save_policy
+from trainer.checkpoint import CheckpointError
+from trainer.config import PPOConfig, config_dict
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
-from trainer.forward import Packed, pack, response_distributions, response_logprobs, with_trunk
-from trainer.learner import Learner, cut, keep
+from trainer.forward import Packed, response_logprobs
+from trainer.learner import Learner, keep
 from trainer.losses import clipped_share, policy_loss, value_loss
+from trainer.measure import Plan, Prompt, Score, draw_plan, measure, panel_rows, read, rollout_metrics
 from trainer.metrics import Metrics
 from trainer.rollout import Generated, Trajectory, generate
+from trainer.scorer import Scorer, load_scorer
 
-Score = Callable[[list[list[int]], list[list[int]]], Tensor]
-Plan = Sequence[Sequence[Sequence[Tensor]]]  # epochs of minibatches of micro-batches of rows
 STAGES = ("time/generate_s", "time/score_s", "time/measure_s", "time/train_s")
 DECODED_TOGETHER = 64
 BAD_STEPS_TO_ROLL_BACK, ROLLBACKS_TO_GIVE_UP = 3, 3
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt as the loop needs it."""
+def run(folder: RunFolder) -> None:
+    """Do a `ppo` run: open policy, reference and reward, train, keep the policy. Inputs: docs/architecture.md.
 
-    prompt_id: int
-    ids: list[int]
+    Raises Refused or BackboneError with the reason when it cannot be done, Cancelled with resumable state on disk.
+    """
+    config = cast(PPOConfig, folder.config)
+    folder.progress(0, config.updates, "Opening the models")
+    backbone = open_policy(folder, config)
+    try:
+        scorer = load_scorer(folder.resolve(folder.inputs["reward"]), backbone)
+    except CheckpointError as error:
+        raise Refused(f"The reward model cannot be used: {error}") from error
+    prompts = read_prompts(folder, "prompts.jsonl", backbone, config)
+    if not prompts:
+        raise Refused(f"There is no prompt of at most {config.max_prompt_tokens} tokens to practise on. Import shorter ones.")
+    panel = (read_prompts(folder, "panel_prompts.jsonl", backbone, config) or prompts)[: config.panel_prompts]
+    figures = train(folder, config, backbone, scorer, prompts, panel)
+    save_policy(backbone, folder.file("checkpoint"), run={"kind": "ppo", "config": config_dict(config)}, figures=figures)
+    folder.finish("done", **figures)
+    shutil.rmtree(folder.file("state"), ignore_errors=True)
+
+
+def open_policy(folder: RunFolder, config: PPOConfig) -> Backbone:
+    """The policy to train: the run's start, or the base with fresh adapters; its reference is what `config.reference` says."""
+    start = folder.inputs.get("start")
+    if start is None:
+        backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype)
+    else:
+        backbone = load_policy(folder.resolve(start), config.dtype, trainable=True)
+    attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
+    if config.reference == "start":
+        pin_reference(backbone)
+    return backbone
+
+
+def read_prompts(folder: RunFolder, name: str, backbone: Backbone, config: PPOConfig) -> list[Prompt]:
+    """The prompts of a file of the run that are short enough."""
+    rows = ((row["prompt_id"], chat_ids(backbone.tokenizer, row["messages"])) for row in read_jsonl(folder.file(name)))
+    return [Prompt(prompt_id, ids) for prompt_id, ids in rows if len(ids) <= config.max_prompt_tokens]
 
 
 def train(
     folder: RunFolder,
     config: PPOConfig,
     backbone: Backbone,  # with its trainable weights attached
-    score: Score,  # (prompt ids, response ids) of B answers -> (B,) float
+    score: Score | Scorer,
     prompts: Sequence[Prompt],
     panel: Sequence[Prompt],
 ) -> dict[str, Any]:
@@ -70,9 +103,10 @@ def train(
             try:
                 answers = answer(learner, config, asked, folder.check)
                 clock.append(time.monotonic())
-                scores = judge(config, score, asked, answers, folder.check)
+                packed, scores = read(learner, config, score, asked, answers, folder.check)
                 clock.append(time.monotonic())
-                packed, plan, everything = measure(learner, config, asked, answers, scores, folder.check)
+                plan = draw_plan(learner, config, packed)
+                everything = measure(learner, config, packed, plan, scores, folder.check)
                 clock.append(time.monotonic())
             except FloatingPointError:  # not finite: try other prompts, and at the third time go back
                 learner.bad_steps += 1
@@ -131,71 +165,6 @@ def answer(learner: Learner, config: PPOConfig, asked: Sequence[Prompt], check: 
         batch_size=DECODED_TOGETHER,
         check=check,
     )
-
-
-def draw_plan(learner: Learner, config: PPOConfig, lengths: Tensor) -> Plan:
-    """Epochs of minibatches of micro-batches of row indices: a fresh permutation each epoch, every row once."""
-    epochs = []
-    for _ in range(config.epochs):
-        steps = torch.randperm(config.episodes, generator=learner.shuffling).chunk(config.minibatches)
-        epochs.append([cut(step, lengths, config.microbatch) for step in steps])
-    return epochs
-
-
-def judge(
-    config: PPOConfig, score: Score, asked: Sequence[Prompt], answers: Sequence[Generated], check: Callable[[], None]
-) -> Tensor:
-    """(B,) scores; where truncation is penalised, an answer that never ended gets the fixed low score instead."""
-    parts = []
-    for start in range(0, len(asked), config.microbatch):
-        check()
-        part = slice(start, start + config.microbatch)
-        parts.append(score([prompt.ids for prompt in asked[part]], [given.ids for given in answers[part]]).float())
-    scores = torch.cat(parts)
-    if config.penalise_truncation:
-        scores[torch.tensor([given.finish_reason == "length" for given in answers])] = config.truncated_score
-    return scores
-
-
-@torch.no_grad()
-def measure(
-    learner: Learner,
-    config: PPOConfig,
-    asked: Sequence[Prompt],
-    answers: Sequence[Generated],
-    scores: Tensor,
-    check: Callable[[], None],
-) -> tuple[Packed, Plan, Trajectory]:
-    """The rollout under the policy and the reference, the plan of its epochs, and the activations that no training changes.
-
-    Old log-probabilities come from the same code, dtype and padding as training, and from the very micro-batches of the first
-    epoch, whose ratios are therefore exactly 1. Raises FloatingPointError when anything is not finite.
-    """
-    backbone = learner.backbone
-    packed = pack([prompt.ids for prompt in asked], [given.ids for given in answers])
-    packed = with_trunk(backbone, packed, lambda _layer, _states: check())
-    lengths = packed.prompt_lengths + packed.response_lengths
-    plan = draw_plan(learner, config, lengths)
-    shown = cut(torch.arange(config.episodes, len(asked)), lengths, config.microbatch)
-    mask = packed.mask
-    blank = torch.zeros(mask.shape)
-    trajectory = Trajectory(blank, blank.clone(), blank.clone(), blank.clone(), blank.clone(), scores, mask)
-    for piece in [*(piece for step in plan[0] for piece in step), *shown]:
-        check()
-        rows = packed.rows(piece)
-        policy = response_logprobs(backbone, rows, config.temperature)
-        log_p = response_distributions(backbone, rows, config.temperature, policy.states[rows.mask])
-        with reference(backbone):
-            log_q = response_distributions(backbone, rows, config.temperature)
-        chosen = rows.ids[rows.answer_positions]
-        flat = log_q.gather(1, chosen[:, None]), (log_p.exp() * (log_p - log_q)).sum(1)
-        ref_logprobs, exact_kl = (torch.zeros(rows.mask.shape).masked_scatter(rows.mask, row) for row in flat)
-        values = torch.where(rows.mask, learner.value_head(policy.states), 0.0)
-        for whole, part in zip(trajectory, (policy.logprobs, ref_logprobs, exact_kl, policy.entropy, values), strict=False):
-            whole[piece] = part
-    if not trajectory.finite:
-        raise FloatingPointError("the policy's log-probabilities or the scores are not finite")
-    return packed, plan, trajectory
 
 
 def guard(config: PPOConfig, rollout: Trajectory) -> str | None:
@@ -288,49 +257,6 @@ def roll_back(folder: RunFolder, config: PPOConfig, learner: Learner, saved: dic
     learner.rollbacks, learner.rate_scale, learner.bad_steps = rollbacks, rate_scale, 0
     rewind(folder, learner.update)
     folder.progress(learner.update, config.updates, f"numbers were not finite: back to update {learner.update} at half the rate")
-
-
-def rollout_metrics(rollout: Trajectory, answers: Sequence[Generated], beta: float) -> dict[str, float]:
-    """What a rollout says of the policy that wrote it; every mean is over answers' own tokens only."""
-    sampled_kl = k1(rollout.logprobs, rollout.ref_logprobs)
-    lengths = rollout.mask.sum(1).float()
-    return {
-        "rollout/score": float(rollout.scores.mean()),
-        "rollout/score_deviation": float(rollout.scores.std(correction=0)),
-        "rollout/reward": float((rollout.scores - beta * sampled_kl.sum(1)).mean()),
-        "rollout/length": float(lengths.mean()),
-        "rollout/truncated": _mean([given.finish_reason == "length" for given in answers]),
-        "rollout/distinct_1": distinct([given.ids for given in answers], 1),
-        "rollout/distinct_2": distinct([given.ids for given in answers], 2),
-        "rollout/entropy": float(masked_mean(rollout.entropy, rollout.mask)),
-        "kl/nats_per_answer": float(sampled_kl.sum(1).mean()),
-        "kl/nats_per_token": float(masked_mean(sampled_kl, rollout.mask)),
-        "kl/exact_nats_per_answer": rollout.kl_nats,
-        "kl/beta": beta,
-    }
-
-
-def distinct(answers: Sequence[Sequence[int]], n: int) -> float:
-    """Different n-grams over all n-grams of all answers (Li et al. 2016, arXiv:1510.03055); 1.0 when there is none."""
-    counts = Counter(tuple(ids[at : at + n]) for ids in answers for at in range(len(ids) - n + 1))
-    return len(counts) / counts.total() if counts else 1.0
-
-
-def panel_rows(
-    learner: Learner, asked: Sequence[Prompt], answers: Sequence[Generated], measured: Trajectory, start: int
-) -> list[Mapping[str, Any]]:
-    """The rows of samples.jsonl: the panel's answers at this update, for a person to read."""
-    kl = measured.exact_kl.sum(1)
-    return [
-        {
-            "step": learner.update,
-            "prompt_id": asked[row].prompt_id,
-            "text": learner.backbone.tokenizer.decode(answers[row].ids, skip_special_tokens=True),
-            "score": float(measured.scores[row]),
-            "kl_nats": float(kl[row]),
-        }
-        for row in range(start, len(asked))
-    ]
 
 
 def summary(figures: dict[str, float]) -> str:

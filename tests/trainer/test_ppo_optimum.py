@@ -20,7 +20,8 @@ from trainer.checkpoint import load_state
 from trainer.config import PPOConfig
 from trainer.forward import pack, response_logprobs
 from trainer.heads import ValueHead
-from trainer.ppo import Prompt, train
+from trainer.measure import Prompt
+from trainer.ppo import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

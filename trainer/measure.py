@@ -1,0 +1,186 @@
+"""What one rollout says: the answers' scores, and everything PPO needs to know of them under policy, value head and reference.
+
+One pass each over layers that no training changes, the policy's and the reference's; a reward that reads only the first kind
+costs nothing more. Knows no loss and no optimiser.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.advantages import k1, masked_mean
+from trainer.backbone import reference
+from trainer.config import PPOConfig
+from trainer.forward import Packed, first_trained_layer, has_trunk, pack, response_distributions, response_logprobs, with_trunk
+from trainer.learner import Learner
+from trainer.rollout import Generated, Trajectory
+from trainer.scorer import Scorer
+
+Score = Callable[[list[list[int]], list[list[int]]], Tensor]  # prompt ids, response ids of B answers -> (B,) float
+Plan = Sequence[Sequence[Sequence[Tensor]]]  # epochs of minibatches of micro-batches of rows
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as the loop needs it."""
+
+    prompt_id: int
+    ids: list[int]
+
+
+def read(
+    learner: Learner,
+    config: PPOConfig,
+    score: Score | Scorer,
+    asked: Sequence[Prompt],
+    answers: Sequence[Generated],
+    check: Callable[[], None],
+) -> tuple[Packed, Tensor]:
+    """The answers packed, with the activations that no training changes, and their scores (B,).
+
+    A reward that reads only those activations scores in the same pass. Where truncation is penalised, an answer that never
+    ended gets the fixed low score instead.
+    """
+    packed = pack([prompt.ids for prompt in asked], [given.ids for given in answers])
+    pooler = score.pooler(packed) if isinstance(score, Scorer) and _reads_the_trunk(learner, score, packed) else None
+
+    def visit(layer: int, states: Tensor) -> None:
+        check()
+        if pooler is not None:
+            pooler.visit(layer, states)
+
+    packed = with_trunk(learner.backbone, packed, visit)
+    if isinstance(score, Scorer) and pooler is not None and packed.states is not None:
+        pooler.visit(first_trained_layer(learner.backbone), packed.states)
+        scores = score.score_pooled(pooler)
+    else:
+        judge = score.score if isinstance(score, Scorer) else score
+        scores = _judged(judge, asked, answers, config.microbatch, check)
+    if config.penalise_truncation:
+        scores[torch.tensor([given.finish_reason == "length" for given in answers])] = config.truncated_score
+    return packed, scores
+
+
+def draw_plan(learner: Learner, config: PPOConfig, packed: Packed) -> Plan:
+    """Epochs of minibatches of micro-batches of row indices: a fresh permutation each epoch, every row once."""
+    lengths = packed.prompt_lengths + packed.response_lengths
+    epochs = []
+    for _ in range(config.epochs):
+        steps = torch.randperm(config.episodes, generator=learner.shuffling).chunk(config.minibatches)
+        epochs.append([cut(step, lengths, config.microbatch) for step in steps])
+    return epochs
+
+
+@torch.no_grad()
+def measure(
+    learner: Learner, config: PPOConfig, packed: Packed, plan: Plan, scores: Tensor, check: Callable[[], None]
+) -> Trajectory:
+    """The rollout under the policy and the reference.
+
+    Old log-probabilities come from the same code, dtype and padding as training, and from the very micro-batches of the first
+    epoch of `plan`, whose ratios are therefore exactly 1; rows the plan leaves out (a panel's) come after.
+    Raises FloatingPointError when anything is not finite.
+    """
+    backbone = learner.backbone
+    lengths = packed.prompt_lengths + packed.response_lengths
+    shown = cut(torch.arange(config.episodes, len(lengths)), lengths, config.microbatch)
+    mask = packed.mask
+    blank = torch.zeros(mask.shape)
+    trajectory = Trajectory(blank, blank.clone(), blank.clone(), blank.clone(), blank.clone(), scores, mask)
+    for piece in [*(piece for step in plan[0] for piece in step), *shown]:
+        check()
+        rows = packed.rows(piece)
+        policy = response_logprobs(backbone, rows, config.temperature)
+        log_p = response_distributions(backbone, rows, config.temperature, policy.states[rows.mask])
+        with reference(backbone):
+            log_q = response_distributions(backbone, rows, config.temperature)
+        chosen = rows.ids[rows.answer_positions]
+        flat = log_q.gather(1, chosen[:, None]), (log_p.exp() * (log_p - log_q)).sum(1)
+        ref_logprobs, exact_kl = (torch.zeros(rows.mask.shape).masked_scatter(rows.mask, row) for row in flat)
+        values = torch.where(rows.mask, learner.value_head(policy.states), 0.0)
+        for whole, part in zip(trajectory, (policy.logprobs, ref_logprobs, exact_kl, policy.entropy, values), strict=False):
+            whole[piece] = part
+    if not trajectory.finite:
+        raise FloatingPointError("the policy's log-probabilities or the scores are not finite")
+    return trajectory
+
+
+def rollout_metrics(rollout: Trajectory, answers: Sequence[Generated], beta: float) -> dict[str, float]:
+    """What a rollout says of the policy that wrote it; every mean is over answers' own tokens only."""
+    sampled_kl = k1(rollout.logprobs, rollout.ref_logprobs)
+    lengths = rollout.mask.sum(1).float()
+    return {
+        "rollout/score": float(rollout.scores.mean()),
+        "rollout/score_deviation": float(rollout.scores.std(correction=0)),
+        "rollout/reward": float((rollout.scores - beta * sampled_kl.sum(1)).mean()),
+        "rollout/length": float(lengths.mean()),
+        "rollout/truncated": _mean([given.finish_reason == "length" for given in answers]),
+        "rollout/distinct_1": distinct([given.ids for given in answers], 1),
+        "rollout/distinct_2": distinct([given.ids for given in answers], 2),
+        "rollout/entropy": float(masked_mean(rollout.entropy, rollout.mask)),
+        "kl/nats_per_answer": float(sampled_kl.sum(1).mean()),
+        "kl/nats_per_token": float(masked_mean(sampled_kl, rollout.mask)),
+        "kl/exact_nats_per_answer": rollout.kl_nats,
+        "kl/beta": beta,
+    }
+
+
+def distinct(answers: Sequence[Sequence[int]], n: int) -> float:
+    """Different n-grams over all n-grams of all answers (Li et al. 2016, arXiv:1510.03055); 1.0 when there is none."""
+    counts = Counter(tuple(ids[at : at + n]) for ids in answers for at in range(len(ids) - n + 1))
+    return len(counts) / counts.total() if counts else 1.0
+
+
+def panel_rows(
+    learner: Learner, asked: Sequence[Prompt], answers: Sequence[Generated], measured: Trajectory, start: int
+) -> list[Mapping[str, Any]]:
+    """The rows of samples.jsonl: the panel's answers at this update, for a person to read."""
+    kl = measured.exact_kl.sum(1)
+    return [
+        {
+            "step": learner.update,
+            "prompt_id": asked[row].prompt_id,
+            "text": learner.backbone.tokenizer.decode(answers[row].ids, skip_special_tokens=True),
+            "score": float(measured.scores[row]),
+            "kl_nats": float(kl[row]),
+        }
+        for row in range(start, len(asked))
+    ]
+
+
+def cut(index: Tensor, lengths: Tensor, size: int) -> Sequence[Tensor]:
+    """Rows `index` in micro-batches of at most `size`, of like lengths (N,), so that little is padding; longest first."""
+    ordered = index[lengths[index].argsort(descending=True, stable=True)]
+    return torch.split(ordered, size) if len(ordered) else ()
+
+
+def _judged(judge: Score, asked: Sequence[Prompt], answers: Sequence[Generated], size: int, check: Callable[[], None]) -> Tensor:
+    parts = []
+    for start in range(0, len(asked), size):
+        check()
+        part = slice(start, start + size)
+        parts.append(judge([prompt.ids for prompt in asked[part]], [given.ids for given in answers[part]]).float())
+    return torch.cat(parts)
+
+
+def _reads_the_trunk(learner: Learner, scorer: Scorer, packed: Packed) -> bool:
+    """Whether a pass over the frozen layers shows the scorer all it looks at."""
+    backbone = learner.backbone
+    longest = len(packed.prefix) + int((packed.prompt_lengths + packed.response_lengths).max())
+    return (
+        scorer.backbone is backbone
+        and has_trunk(backbone)
+        and bool(scorer.layers)
+        and max(scorer.layers) <= first_trained_layer(backbone)
+        and longest <= scorer.max_tokens
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
