@@ -41,6 +41,7 @@ def back_up(url: str, target: Path) -> int:
 
 def _copy(source: Path, target: Path) -> None:
     sqlite = sqlite_module()
+    target.touch(mode=0o600)  # it holds what the database holds
     with closing(sqlite.connect(source, timeout=5)) as reading, closing(sqlite.connect(target)) as writing:
         reading.backup(writing)
         writing.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it

@@ -64,6 +64,21 @@ def has_owner(session: Session) -> bool:
     )
 
 
+def has_open_owner_link(session: Session) -> bool:
+    return bool(
+        session.scalar(
+            select(
+                exists().where(
+                    Invitation.role == "owner",
+                    Invitation.used_at.is_(None),
+                    Invitation.revoked_at.is_(None),
+                    Invitation.expires_at > utc_now(),
+                )
+            )
+        )
+    )
+
+
 def _make(session: Session, role: str, lifetime: timedelta, project_id: int | None, by: int | None) -> tuple[str, Invitation]:
     token = new_secret()
     invitation = Invitation(

@@ -13,11 +13,12 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.db import make_engine, write_session
+from app.db import write_session
 from app.main import create_app
-from app.models import Base, Project
+from app.models import Project
 from app.security import Role, session_cookie, token_of
 from app.settings import Settings
+from app.upgrade import upgrade_to_head
 from tests.app import factories
 
 CAST: dict[str, Role | None] = {"Ada": None, "Grace": "admin", "Alan": "reviewer", "Mary": "annotator", "Eve": None}
@@ -44,12 +45,7 @@ class Cast:
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database file with every table and no rows, copied for each test."""
     path = tmp_path_factory.mktemp("database") / "empty.db"
-    engine = make_engine(f"sqlite:///{path}")
-    Base.metadata.create_all(engine)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("SELECT 1")
-        connection.rollback()
-    engine.dispose()  # the last connection folds the write-ahead log into the file
+    upgrade_to_head(f"sqlite:///{path}")
     return path
 
 

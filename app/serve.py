@@ -1,0 +1,34 @@
+"""The web process: uvicorn on the application."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from app.main import create_app
+from app.settings import Settings
+from app.upgrade import require_head
+
+GRACE_S = 5  # for requests in flight when the process is told to stop
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or Ctrl-C; the exit status. Raises Unavailable unless the database is at head."""
+    app = create_app(settings)
+    require_head(app.state.engine)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        limit_concurrency=2000,
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    app.state.uses.finish()
+    app.state.engine.dispose()
+    return 0 if server.started else 1

@@ -1,0 +1,119 @@
+"""What happens before anything is served: the folder, the database at head, the demo project, the owner's link."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from app.accounts import invitations
+from app.db import init_db, make_engine, read_session, write_session
+from app.errors import Refusal, Unavailable
+from app.projects.demo import ensure_demo
+from app.settings import Settings
+from app.upgrade import UpgradeError, require_head, upgrade_to_head
+
+
+class CannotStart(Refusal):
+    title = "Tastemaker cannot start"
+
+
+def prepare(settings: Settings) -> None:
+    """Bring everything to where it can be served. Raises Refusal with what to do."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        backup = upgrade_to_head(settings.url)
+    except UpgradeError as error:
+        raise CannotStart(f"The database could not be brought to this version and is as it was: {error}.") from None
+    if backup is not None:
+        print(f"The database was brought to this version; a copy from before is {backup}.", flush=True)
+    engine = make_engine(settings.url)
+    try:
+        init_db(engine)
+        _protect(settings)
+        with write_session(engine) as session:
+            ensure_demo(session, settings)
+        _refuse_public_address_without_owner(engine, settings)
+    finally:
+        engine.dispose()
+
+
+def open_database(settings: Settings) -> Engine:
+    """The engine for a command that needs the database at head. Raises Unavailable when there is none yet."""
+    engine = make_engine(settings.url)
+    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
+        raise Unavailable(f"There is no database at {engine.url.database} yet. `tastemaker up` makes one.")
+    require_head(engine)
+    return engine
+
+
+def welcome(settings: Settings) -> str:
+    """The line to open first: the owner's link while there is no owner, else the address."""
+    engine = open_database(settings)
+    try:
+        with read_session(engine) as session:
+            owned = invitations.has_owner(session)
+    finally:
+        engine.dispose()
+    if owned:
+        return f"Tastemaker is at {address(settings)}"
+    return f"Open this link once to become the owner (it works for 24 hours): {new_owner_link(settings)}"
+
+
+def announce(settings: Settings) -> str:
+    """As `welcome`, for a web process on its own: silent while a link that somebody printed is still open."""
+    engine = open_database(settings)
+    try:
+        with read_session(engine) as session:
+            waiting = not invitations.has_owner(session) and invitations.has_open_owner_link(session)
+    finally:
+        engine.dispose()
+    return "" if waiting else welcome(settings)
+
+
+def new_owner_link(settings: Settings) -> str:
+    engine = open_database(settings)
+    try:
+        with write_session(engine) as session:
+            token = invitations.owner_link(session)
+    finally:
+        engine.dispose()
+    return f"{address(settings)}/invitations/{token}"
+
+
+def address(settings: Settings) -> str:
+    """Where people reach it."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host = settings.host if is_loopback(settings.host) else "localhost"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_public_address_without_owner(engine: Engine, settings: Settings) -> None:
+    """Until there is an owner, whoever comes first with the link would be it."""
+    if is_loopback(settings.host):
+        return
+    with read_session(engine) as session:
+        if invitations.has_owner(session):
+            return
+    raise CannotStart(
+        f"TASTEMAKER_HOST={settings.host} can be reached from other machines, and nobody owns this installation yet. "
+        "Start it once with TASTEMAKER_HOST=127.0.0.1, open the link it prints, and then use the public address."
+    )
+
+
+def _protect(settings: Settings) -> None:
+    """Only this account of the machine may read a database that lies in the data folder."""
+    database = Path(settings.data) / "tastemaker.db"
+    if not settings.database_url and database.exists():
+        database.chmod(0o600)
