@@ -40,6 +40,11 @@ class Packed:
         return torch.arange(self.width, device=self.ids.device) < self.response_lengths[:, None]
 
     @property
+    def lengths(self) -> Tensor:
+        """(B,) tokens of `ids` that are not padding."""
+        return self.prompt_lengths + self.response_lengths
+
+    @property
     def answer_positions(self) -> Tensor:
         """(B, L) bool, True in `ids` on the tokens of the answers."""
         at = torch.arange(self.ids.shape[1], device=self.ids.device)
@@ -151,7 +156,7 @@ def response_logprobs(
         logprobs, entropy = _from_logits(out.logits[packed.choice_positions].float() / temperature, chosen)
         entropy = entropy if entropy_gradient else entropy.detach()
     mask = packed.mask
-    return ResponseLogprobs(_spread(logprobs, mask), _spread(entropy, mask), mask, _spread(flat, mask))
+    return ResponseLogprobs(spread(logprobs, mask), spread(entropy, mask), mask, spread(flat, mask))
 
 
 def token_logprobs(
@@ -166,16 +171,18 @@ def token_logprobs(
     return logprobs, entropy
 
 
-def response_distributions(backbone: Backbone, packed: Packed, temperature: float, states: Tensor | None = None) -> Tensor:
+def response_distributions(
+    backbone: Backbone, packed: Packed, temperature: float, states: Tensor | None = None, visit: Visit | None = None
+) -> Tensor:
     """(N, V) float32 log-probabilities of the whole vocabulary before each of the N answer tokens, in row order; for exact KL.
 
     `states` (N, D), where a pass over these rows has them already, spare another pass if logits are a bare head's.
     """
     if not (llama_like(backbone) or backbone.plain.config.model_type == "simple_lm"):
-        logits = _plain_pass(backbone, packed, None).logits[packed.choice_positions]
+        logits = _plain_pass(backbone, packed, visit).logits[packed.choice_positions]
         return torch.log_softmax(logits.float() / temperature, dim=-1)
     if states is None:
-        states = final_states(backbone, packed)[packed.choice_positions]
+        states = final_states(backbone, packed, visit)[packed.choice_positions]
     return log_distribution(backbone, states, temperature)
 
 
@@ -321,7 +328,7 @@ def _from_logits(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     return log_p.gather(1, chosen[:, None]).squeeze(1), -(log_p.exp() * log_p).sum(-1)
 
 
-def _spread(flat: Tensor, mask: Tensor) -> Tensor:
-    """(N, ...) in row order to (B, T, ...), 0 outside the mask."""
+def spread(flat: Tensor, mask: Tensor) -> Tensor:
+    """Flat per-token results (N, ...) in row order to (B, T, ...), 0 outside the mask."""
     out = flat.new_zeros(*mask.shape, *flat.shape[1:])
     return out.masked_scatter(mask.reshape(*mask.shape, *[1] * (flat.dim() - 1)), flat)

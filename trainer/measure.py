@@ -1,7 +1,7 @@
 """What one rollout says: the answers' scores, and everything PPO needs to know of them under policy, value head and reference.
 
-One pass each over layers that no training changes, the policy's and the reference's; a reward that reads only the first kind
-costs nothing more. Knows no loss and no optimiser.
+One pass over the layers that no training changes, then one each over the policy's and the reference's; a reward that is a head
+on the base's states scores in the same passes. Knows no loss and no optimiser.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from trainer.advantages import k1, masked_mean
-from trainer.backbone import reference
+from trainer.backbone import Backbone, reference
 from trainer.config import PPOConfig
-from trainer.forward import Packed, first_trained_layer, has_trunk, pack, response_distributions, response_logprobs, with_trunk
+from trainer.features import Pooler
+from trainer.forward import Packed, Visit, has_trunk, pack, response_distributions, response_logprobs, spread, with_trunk
 from trainer.learner import Learner
 from trainer.rollout import Generated, Trajectory
 from trainer.scorer import Scorer
@@ -34,81 +35,72 @@ class Prompt:
     ids: list[int]
 
 
-def read(
+def draw_plan(learner: Learner, config: PPOConfig, packed: Packed) -> Plan:
+    """Epochs of minibatches of micro-batches of row indices: a fresh permutation each epoch, every row once."""
+    epochs = []
+    for _ in range(config.epochs):
+        steps = torch.randperm(config.episodes, generator=learner.shuffling).chunk(config.minibatches)
+        epochs.append([cut(step, packed.lengths, config.microbatch) for step in steps])
+    return epochs
+
+
+@torch.no_grad()
+def measure(
     learner: Learner,
     config: PPOConfig,
     score: Score | Scorer,
     asked: Sequence[Prompt],
     answers: Sequence[Generated],
     check: Callable[[], None],
-) -> tuple[Packed, Tensor]:
-    """The answers packed, with the activations that no training changes, and their scores (B,).
-
-    A reward that reads only those activations scores in the same pass. Where truncation is penalised, an answer that never
-    ended gets the fixed low score instead.
-    """
-    packed = pack([prompt.ids for prompt in asked], [given.ids for given in answers])
-    pooler = score.pooler(packed) if isinstance(score, Scorer) and _reads_the_trunk(learner, score, packed) else None
-
-    def visit(layer: int, states: Tensor) -> None:
-        check()
-        if pooler is not None:
-            pooler.visit(layer, states)
-
-    packed = with_trunk(learner.backbone, packed, visit)
-    if isinstance(score, Scorer) and pooler is not None and packed.states is not None:
-        pooler.visit(first_trained_layer(learner.backbone), packed.states)
-        scores = score.score_pooled(pooler)
-    else:
-        judge = score.score if isinstance(score, Scorer) else score
-        scores = _judged(judge, asked, answers, config.microbatch, check)
-    if config.penalise_truncation:
-        scores[torch.tensor([given.finish_reason == "length" for given in answers])] = config.truncated_score
-    return packed, scores
-
-
-def draw_plan(learner: Learner, config: PPOConfig, packed: Packed) -> Plan:
-    """Epochs of minibatches of micro-batches of row indices: a fresh permutation each epoch, every row once."""
-    lengths = packed.prompt_lengths + packed.response_lengths
-    epochs = []
-    for _ in range(config.epochs):
-        steps = torch.randperm(config.episodes, generator=learner.shuffling).chunk(config.minibatches)
-        epochs.append([cut(step, lengths, config.microbatch) for step in steps])
-    return epochs
-
-
-@torch.no_grad()
-def measure(
-    learner: Learner, config: PPOConfig, packed: Packed, plan: Plan, scores: Tensor, check: Callable[[], None]
-) -> Trajectory:
-    """The rollout under the policy and the reference.
+) -> tuple[Packed, Plan, Trajectory]:
+    """The answers under policy, value head, reference and reward; the plan of the epochs to come; and the answers packed, with
+    the activations that no training changes.
 
     Old log-probabilities come from the same code, dtype and padding as training, and from the very micro-batches of the first
-    epoch of `plan`, whose ratios are therefore exactly 1; rows the plan leaves out (a panel's) come after.
-    Raises FloatingPointError when anything is not finite.
+    epoch, whose ratios are therefore exactly 1. Raises FloatingPointError when anything is not finite.
     """
     backbone = learner.backbone
-    lengths = packed.prompt_lengths + packed.response_lengths
-    shown = cut(torch.arange(config.episodes, len(lengths)), lengths, config.microbatch)
-    mask = packed.mask
-    blank = torch.zeros(mask.shape)
-    trajectory = Trajectory(blank, blank.clone(), blank.clone(), blank.clone(), blank.clone(), scores, mask)
+    packed = pack([prompt.ids for prompt in asked], [given.ids for given in answers])
+    pooler = score.pooler(packed) if isinstance(score, Scorer) and _reads_the_reference_pass(score, backbone, packed) else None
+    packed = with_trunk(backbone, packed, _watch(pooler, check))
+    plan = draw_plan(learner, config, packed)
+    shown = cut(torch.arange(config.episodes, len(asked)), packed.lengths, config.microbatch)
+    blank, mask = torch.zeros(packed.mask.shape), packed.mask
+    logprobs, ref_logprobs, exact_kl, entropy, values = (blank.clone() for _ in range(5))
     for piece in [*(piece for step in plan[0] for piece in step), *shown]:
-        check()
         rows = packed.rows(piece)
-        policy = response_logprobs(backbone, rows, config.temperature)
+        policy = response_logprobs(backbone, rows, config.temperature, _watch(None, check))
         log_p = response_distributions(backbone, rows, config.temperature, policy.states[rows.mask])
+        part = score.pooler(rows) if isinstance(score, Scorer) and pooler is not None else None
         with reference(backbone):
-            log_q = response_distributions(backbone, rows, config.temperature)
+            log_q = response_distributions(backbone, rows, config.temperature, visit=_watch(part, check))
+        if pooler is not None and part is not None:
+            pooler.take(piece, part)
         chosen = rows.ids[rows.answer_positions]
-        flat = log_q.gather(1, chosen[:, None]), (log_p.exp() * (log_p - log_q)).sum(1)
-        ref_logprobs, exact_kl = (torch.zeros(rows.mask.shape).masked_scatter(rows.mask, row) for row in flat)
-        values = torch.where(rows.mask, learner.value_head(policy.states), 0.0)
-        for whole, part in zip(trajectory, (policy.logprobs, ref_logprobs, exact_kl, policy.entropy, values), strict=False):
-            whole[piece] = part
+        logprobs[piece], entropy[piece] = policy.logprobs, policy.entropy
+        ref_logprobs[piece] = spread(log_q.gather(1, chosen[:, None]).squeeze(1), rows.mask)
+        exact_kl[piece] = spread((log_p.exp() * (log_p - log_q)).sum(1), rows.mask)
+        values[piece] = torch.where(rows.mask, learner.value_head(policy.states), 0.0)
+    if isinstance(score, Scorer) and pooler is not None:
+        scores = score.score_pooled(pooler)
+    else:
+        scores = judge(score.score if isinstance(score, Scorer) else score, asked, answers, config.microbatch, check)
+    if config.penalise_truncation:
+        scores[torch.tensor([given.finish_reason == "length" for given in answers])] = config.truncated_score
+    trajectory = Trajectory(logprobs, ref_logprobs, exact_kl, entropy, values, scores, mask)
     if not trajectory.finite:
         raise FloatingPointError("the policy's log-probabilities or the scores are not finite")
-    return trajectory
+    return packed, plan, trajectory
+
+
+def judge(score: Score, asked: Sequence[Prompt], answers: Sequence[Generated], size: int, check: Callable[[], None]) -> Tensor:
+    """(B,) float32 scores, `size` answers at a time."""
+    parts = []
+    for start in range(0, len(asked), size):
+        check()
+        part = slice(start, start + size)
+        parts.append(score([prompt.ids for prompt in asked[part]], [given.ids for given in answers[part]]).float())
+    return torch.cat(parts)
 
 
 def rollout_metrics(rollout: Trajectory, answers: Sequence[Generated], beta: float) -> dict[str, float]:
@@ -160,25 +152,25 @@ def cut(index: Tensor, lengths: Tensor, size: int) -> Sequence[Tensor]:
     return torch.split(ordered, size) if len(ordered) else ()
 
 
-def _judged(judge: Score, asked: Sequence[Prompt], answers: Sequence[Generated], size: int, check: Callable[[], None]) -> Tensor:
-    parts = []
-    for start in range(0, len(asked), size):
+def _watch(pooler: Pooler | None, check: Callable[[], None]) -> Visit:
+    """What looks on while layers run: the wish to cancel, and a reward that lives on their states."""
+
+    def visit(layer: int, states: Tensor) -> None:
         check()
-        part = slice(start, start + size)
-        parts.append(judge([prompt.ids for prompt in asked[part]], [given.ids for given in answers[part]]).float())
-    return torch.cat(parts)
+        if pooler is not None:
+            pooler.visit(layer, states)
+
+    return visit
 
 
-def _reads_the_trunk(learner: Learner, scorer: Scorer, packed: Packed) -> bool:
-    """Whether a pass over the frozen layers shows the scorer all it looks at."""
-    backbone = learner.backbone
-    longest = len(packed.prefix) + int((packed.prompt_lengths + packed.response_lengths).max())
+def _reads_the_reference_pass(scorer: Scorer, backbone: Backbone, packed: Packed) -> bool:
+    """Whether the reference's pass is the one the scorer would make itself, so that its score comes free with it."""
     return (
         scorer.backbone is backbone
-        and has_trunk(backbone)
         and bool(scorer.layers)
-        and max(scorer.layers) <= first_trained_layer(backbone)
-        and longest <= scorer.max_tokens
+        and has_trunk(backbone)
+        and backbone.reference_weights is None
+        and len(packed.prefix) + int(packed.lengths.max()) <= scorer.max_tokens
     )
 
 

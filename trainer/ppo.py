@@ -24,12 +24,12 @@ from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.forward import Packed, response_logprobs
 from trainer.learner import Learner, keep
 from trainer.losses import clipped_share, policy_loss, value_loss
-from trainer.measure import Plan, Prompt, Score, draw_plan, measure, panel_rows, read, rollout_metrics
+from trainer.measure import Plan, Prompt, Score, measure, panel_rows, rollout_metrics
 from trainer.metrics import Metrics
 from trainer.rollout import Generated, Trajectory, generate
 from trainer.scorer import Scorer, load_scorer
 
-STAGES = ("time/generate_s", "time/score_s", "time/measure_s", "time/train_s")
+STAGES = ("time/generate_s", "time/score_s", "time/train_s")
 DECODED_TOGETHER = 64
 BAD_STEPS_TO_ROLL_BACK, ROLLBACKS_TO_GIVE_UP = 3, 3
 
@@ -103,10 +103,7 @@ def train(
             try:
                 answers = answer(learner, config, asked, folder.check)
                 clock.append(time.monotonic())
-                packed, scores = read(learner, config, score, asked, answers, folder.check)
-                clock.append(time.monotonic())
-                plan = draw_plan(learner, config, packed)
-                everything = measure(learner, config, packed, plan, scores, folder.check)
+                packed, plan, everything = measure(learner, config, score, asked, answers, folder.check)
                 clock.append(time.monotonic())
             except FloatingPointError:  # not finite: try other prompts, and at the third time go back
                 learner.bad_steps += 1

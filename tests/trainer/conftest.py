@@ -1,13 +1,56 @@
-"""The bridge and the supervisor stand between both worlds, so their tests use the web side's database and cast."""
+"""The cast of the trainer's tests: the web side's database for the bridge, and real models that are small.
+
+The bridge and the supervisor stand between both worlds, so their tests use the web side's database and cast.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.app.conftest import app, cast, empty_database, engine, settings
+from tests.tiny import make_simple_lm
+from trainer.simple_lm import train_tokenizer
 
 __all__ = ["app", "cast", "empty_database", "engine", "settings"]
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of 4 layers over bytes, as a folder; like SmolLM2 it pads with its end-of-answer token."""
+    folder = tmp_path_factory.mktemp("models") / "llama"
+    tokenizer = train_tokenizer([], 259)
+    tokenizer.pad_token = tokenizer.eos_token
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=259,
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=512,
+                initializer_range=0.2,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.eos_token_id,
+            )
+        )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def simple_lm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretrained SimpleLM, as the sft run leaves it."""
+    return make_simple_lm(tmp_path_factory.mktemp("simple_lm"))
 
 
 @pytest.fixture

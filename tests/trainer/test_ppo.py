@@ -17,7 +17,7 @@ from trainer.config import PPOConfig
 from trainer.folder import Refused, read_jsonl
 from trainer.forward import pack, response_logprobs
 from trainer.learner import Learner
-from trainer.measure import Prompt, distinct, draw_plan, measure, read
+from trainer.measure import Prompt, distinct, measure
 from trainer.ppo import answer, optimise, train
 from trainer.rollout import Generated
 
@@ -73,8 +73,7 @@ def test_temperature_divides_the_logits_of_every_log_probability(tmp_path: Path)
     learner = Learner(backbone, config, len(PROMPTS))
     move_adapters(backbone)
     answers = answer(learner, config, PROMPTS[:8], lambda: None)
-    packed, scores = read(learner, config, even_share, PROMPTS[:8], answers, lambda: None)
-    found = measure(learner, config, packed, draw_plan(learner, config, packed), scores, lambda: None)
+    _, _, found = measure(learner, config, even_share, PROMPTS[:8], answers, lambda: None)
     for index, given in enumerate(answers):
         for logprobs, context in ((found.logprobs, None), (found.ref_logprobs, backbone)):
             with torch.no_grad():
@@ -110,9 +109,7 @@ def one_step(backbone: Backbone, *, microbatch: int, after_end: int = 0) -> Step
     move_adapters(backbone)
     lengths = [1, 6, 2, 5, 3, 4, 6, 1]
     answers = [Generated([3 + (row * 7 + at) % 30 for at in range(count)], "eos") for row, count in enumerate(lengths)]
-    packed, scores = read(learner, config, even_share, PROMPTS[:8], answers, lambda: None)
-    plan = draw_plan(learner, config, packed)
-    found = measure(learner, config, packed, plan, scores, lambda: None)
+    packed, plan, found = measure(learner, config, even_share, PROMPTS[:8], answers, lambda: None)
     if after_end:
         inside = torch.arange(packed.ids.shape[1]) < (packed.prompt_lengths + packed.response_lengths)[:, None]
         noise = torch.Generator().manual_seed(after_end)
@@ -149,9 +146,9 @@ def test_what_stands_after_the_end_of_an_answer_changes_no_step(policy: Callable
 def test_an_answer_without_end_gets_the_fixed_score_only_when_truncation_is_penalised() -> None:
     answers = [Generated([4, 2], "eos"), Generated([4, 4], "length")]
     for penalise, expected in ((True, [1.0, -1.5]), (False, [1.0, 1.0])):
-        config = PPOConfig(penalise_truncation=penalise, truncated_score=-1.5)
+        config = PPOConfig(penalise_truncation=penalise, truncated_score=-1.5, episodes=2)
         learner = Learner(llama_policy(), config, len(PROMPTS))
-        assert read(learner, config, even_share, PROMPTS[:2], answers, lambda: None)[1].tolist() == expected
+        assert measure(learner, config, even_share, PROMPTS[:2], answers, lambda: None)[2].scores.tolist() == expected
 
 
 def test_every_prompt_is_answered_once_before_any_comes_again() -> None:
