@@ -1,0 +1,154 @@
+"""How pages look and whether everybody can use them: axe in both themes, 360 px wide, nothing in the console."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+from sqlalchemy import Engine
+
+from app.db import write_session
+from app.models import Project, Run, utc_now
+from app.settings import Settings
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.rounds import told
+from tests.app.rounds.told import tell, write_run
+
+pytestmark = pytest.mark.journey
+
+Open = Callable[..., Page]
+STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+PAGES = (
+    "/",
+    "/projects/demo",
+    "/projects/other",
+    "/projects/new",
+    "/projects/demo/settings",
+    "/projects/demo/prompts",
+    "/projects/demo/prompts/import",
+    "/projects/demo/export",
+    "/projects/demo/rounds",
+    "/projects/demo/rounds/new",
+    "/projects/demo/checkpoints",
+    "/rounds/{round}",
+    "/rounds/{live_round}",
+    "/runs/{ppo}",
+    "/runs/{live}",
+    "/runs/{failed}",
+    "/checkpoints/{candidate}",
+    "/checkpoints/{reward}",
+    "/no-such-page",
+)
+
+
+@pytest.fixture
+def ids(engine: Engine, cast: Cast, settings: Settings) -> dict[str, int]:
+    """A project with a finished round, a round in PPO and a run that failed."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        first = tell(session, project, settings.runs, state="done")
+        second = tell(session, project, settings.runs, state="ppo", number=2)
+        live = session.get_one(Run, second.ppo)
+        live.state, live.step, live.total, live.eta_s, live.ended_at = "running", 3, 24, 600.0, None
+        for _ in range(3):
+            factories.make_task(session, project)
+        failed = factories.make_run(session, project.id, state="failed", message="It ran out of memory.", ended_at=utc_now())
+        told.a_worker(session)
+        return {
+            "round": first.round,
+            "live_round": second.round,
+            "ppo": first.ppo,
+            "live": second.ppo,
+            "failed": failed.id,
+            "candidate": first.candidate,
+            "reward": first.reward,
+        }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_object_to(open_as: Open, ids: dict[str, int], scheme: str) -> None:
+    page = open_as("Ada", color_scheme=scheme, viewport={"width": 1280, "height": 800})
+    problems = []
+    for path in PAGES:
+        page.goto(path.format(**ids))
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+        found = Axe().run(page, options={"resultTypes": ["violations"], "runOnly": {"type": "tag", "values": STANDARDS}})
+        if found.violations_count:
+            problems.append(f"{path}: {found.generate_report()}")
+    assert not problems, "\n".join(problems)
+
+
+def test_nothing_scrolls_sideways_on_a_small_phone(open_as: Open, ids: dict[str, int]) -> None:
+    page = open_as("Ada", viewport={"width": 360, "height": 740})
+    wide = {}
+    for path in PAGES:
+        page.goto(path.format(**ids))
+        wide[path] = page.evaluate("document.documentElement.scrollWidth")
+    assert {path: width for path, width in wide.items() if width > 360} == {}
+
+
+def test_the_browser_has_nothing_to_complain_about(open_as: Open, ids: dict[str, int]) -> None:
+    page = open_as("Ada")
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    for path in PAGES:
+        if path != "/no-such-page":
+            page.goto(path.format(**ids))
+            page.wait_for_load_state("networkidle")
+    assert complaints == []
+
+
+def test_a_chart_is_drawn_and_its_picture_has_words(open_as: Open, ids: dict[str, int]) -> None:
+    page = open_as("Ada")
+    page.goto(f"/runs/{ids['ppo']}")
+    picture = page.get_by_role("img", name=re.compile("^Score of the reward model"))
+    picture.scroll_into_view_if_needed()
+    expect(picture).to_have_js_property("complete", True)
+    assert picture.evaluate("(image) => image.naturalWidth") > 0
+
+
+def test_a_running_page_keeps_itself_current_without_closing_what_is_open(
+    open_as: Open, ids: dict[str, int], engine: Engine, settings: Settings
+) -> None:
+    page = open_as("Ada")
+    page.goto(f"/runs/{ids['live']}")
+    expect(page.get_by_text("Step 3 of 24")).to_be_visible()
+    page.locator("details#settings > summary").click()
+    write_run(settings.runs / str(ids["live"]), [], steps=9)
+    with write_session(engine) as session:
+        session.get_one(Run, ids["live"]).step = 9
+    expect(page.get_by_text("Step 9 of 24")).to_be_visible(timeout=15_000)
+    expect(page.locator("details#settings")).to_have_attribute("open", "")
+    expect(page.get_by_role("img", name=re.compile("at step 8"))).not_to_have_count(0)
+
+
+def test_a_page_that_cannot_refresh_says_so_and_goes_on(open_as: Open, ids: dict[str, int]) -> None:
+    page = open_as("Ada")
+    page.goto(f"/runs/{ids['live']}")
+    page.context.set_offline(True)
+    expect(page.get_by_text("no answer from the server. Trying again.")).to_be_visible(timeout=15_000)
+    page.context.set_offline(False)
+    expect(page.get_by_text("This page keeps itself current.")).to_be_visible(timeout=15_000)
+
+
+def test_an_admin_decides_with_the_keyboard_alone(
+    open_as: Open, ids: dict[str, int], engine: Engine, cast: Cast, settings: Settings
+) -> None:
+    with write_session(engine) as session:
+        session.get_one(Run, ids["live"]).state = "cancelled"
+        round_id = tell(session, session.get_one(Project, cast.demo), settings.runs, number=3).round
+    page = open_as("Grace")
+    page.goto(f"/rounds/{round_id}")
+    page.get_by_text("Reject", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Longer, not better.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("The candidate is rejected. The policy stays as it was.")
+    expect(page.get_by_text("Grace rejected")).to_contain_text("Longer, not better.")
