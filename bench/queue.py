@@ -72,8 +72,12 @@ def main() -> None:
             with serving(data) as server:
                 asyncio.run(work(server.url, keys, 1.0))  # the first requests compile their statements
                 say("warm")
+                cpu_s = server.cpu_s()
                 record, elapsed_s = asyncio.run(work(server.url, keys, chosen.seconds))
-                result = figures(record, chosen.annotators, chosen.overlap, elapsed_s) | {"peak_rss_mib": server.peak_rss_mib()}
+                cpu_s = server.cpu_s() - cpu_s
+                result = figures(record, chosen.annotators, chosen.overlap, elapsed_s)
+                result |= {"server_cpu_ms_per_cycle": round(1000 * cpu_s / max(1, len(record.acknowledged)), 2)}
+                result |= {"peak_rss_mib": server.peak_rss_mib()}
             result |= inspect(data, record)
     for error in record.errors[:5]:
         say(error)

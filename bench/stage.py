@@ -171,6 +171,12 @@ class Server:
                 self._process.wait()
         self._log.close()
 
+    def cpu_s(self) -> float:
+        """Processor seconds it has used so far."""
+        assert self._process is not None
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def peak_rss_mib(self) -> float | None:
         if self._process is None or not Path(f"/proc/{self._process.pid}/status").exists():
             return None

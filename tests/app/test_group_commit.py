@@ -1,0 +1,100 @@
+"""Writes that share a commit: each succeeds or fails alone, and none is answered before it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, event, func, insert, select
+
+from app.db import make_engine, read_session
+from app.errors import Conflict
+from app.group_commit import WriteGroup
+from app.models import Base, User
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    engine = make_engine(f"sqlite:///{tmp_path / 'group.db'}")
+    Base.metadata.create_all(engine)
+    return engine
+
+
+def add(name: str, *, then_fail: bool = False) -> Callable[[Connection], str]:
+    def job(connection: Connection) -> str:
+        connection.execute(insert(User).values(email=name, name=name, is_owner=False))
+        if then_fail:
+            raise Conflict("no")
+        return name
+
+    return job
+
+
+def names(engine: Engine) -> set[str]:
+    with read_session(engine) as session:
+        return set(session.scalars(select(User.name)))
+
+
+def test_every_job_gets_its_own_result_and_a_failed_one_undoes_only_itself(engine: Engine) -> None:
+    writes = WriteGroup(engine)
+
+    async def go() -> list[str | BaseException]:
+        jobs = [writes.run(add(str(number), then_fail=number % 5 == 0)) for number in range(200)]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    results = asyncio.run(go())
+
+    good = {str(number) for number in range(200) if number % 5}
+    assert {result for result in results if isinstance(result, str)} == good
+    assert sum(isinstance(result, Conflict) for result in results) == 40
+    assert names(engine) == good
+
+
+def test_jobs_that_wait_together_share_a_transaction(engine: Engine) -> None:
+    commits = 0
+
+    def count(connection: Connection) -> None:
+        nonlocal commits
+        commits += 1
+
+    writes = WriteGroup(engine)
+    event.listen(engine, "commit", count)
+
+    async def go() -> None:
+        await asyncio.gather(*(writes.run(add(str(number))) for number in range(100)))
+
+    asyncio.run(go())
+    assert len(names(engine)) == 100
+    assert commits < 20
+
+
+def test_a_result_is_there_only_once_it_is_stored(engine: Engine) -> None:
+    writes = WriteGroup(engine)
+
+    async def go() -> None:
+        for number in range(20):
+            name = await writes.run(add(str(number)))
+            assert name in names(engine)
+
+    asyncio.run(go())
+
+
+def test_when_the_transaction_fails_every_job_hears_of_it(engine: Engine) -> None:
+    writes = WriteGroup(engine)
+
+    def spoil(connection: Connection) -> None:
+        connection.connection.cursor().execute("ROLLBACK")
+
+    async def go() -> list[str | BaseException | None]:
+        jobs = [writes.run(add("a")), writes.run(spoil), writes.run(add("b"))]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    results = asyncio.run(go())
+
+    with read_session(engine) as session:
+        stored = session.scalar(select(func.count()).select_from(User)) or 0
+    told = sum(isinstance(result, str) for result in results)
+    assert told == stored
+    assert any(isinstance(result, BaseException) for result in results)
