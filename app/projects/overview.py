@@ -12,6 +12,7 @@ from app.labeling import queue
 from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Run, utc_now
 from app.rounds import checkpoints, service
 from app.rounds.labels import usable_label_count
+from app.rounds.quality import quality_of
 from app.rounds.standing import Standing, worker_standing
 from app.rounds.triggers import NextTrigger, next_trigger
 
@@ -144,8 +145,8 @@ def _reward_words(session: Session, project: Project, stage: str | None) -> str:
     if stage == "reward":
         return "fitting"
     newest = checkpoints.newest_reward(session, project.id)
-    accuracy = newest.metrics.get("accuracy") if newest else None
-    return f"right on {accuracy:.0%}" if isinstance(accuracy, int | float) else "none yet"
+    quality = quality_of(newest.metrics) if newest else None
+    return f"right on {quality.accuracy:.0%}" if quality else "none yet"
 
 
 def _stage_words(stage: str | None, station: str, doing: str) -> str:

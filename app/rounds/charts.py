@@ -48,14 +48,19 @@ MEANINGS: dict[str, Meaning] = {
     "kl/beta": Meaning("Weight of the KL penalty", "beta"),
     "losses/policy_loss": Meaning("Policy loss"),
     "losses/value_loss": Meaning("Value loss"),
-    "losses/loss": Meaning("Loss", "nats per token"),
     "losses/approx_kl": Meaning("Step size of the policy", "approx-KL, nats per token"),
     "losses/clipfrac": Meaning("Clipped ratios", "share of tokens", percent=True),
     "losses/value_clipfrac": Meaning("Clipped values", "share of tokens", percent=True),
     "losses/max_ratio": Meaning("Largest ratio", "new over old probability"),
     "losses/explained_variance": Meaning("Explained variance of the value head"),
     "losses/grad_norm": Meaning("Gradient norm", "before clipping"),
+    "losses/train_loss": Meaning("Loss on the text", "nats per token"),
+    "losses/heldout_loss": Meaning("Loss on held-out text", "nats per token"),
     "train/learning_rate": Meaning("Learning rate"),
+    "charts/learning_rate": Meaning("Learning rate"),
+    "reward/fold_accuracy": Meaning("Accuracy by fold", "share of held-out comparisons", percent=True),
+    "reward/fold_nll": Meaning("Surprise at a comparison by fold", "nats"),
+    "reward/fold_rating_nll": Meaning("Surprise at a rating by fold", "nats"),
 }
 MAIN = tuple(MEANINGS)[:4]
 
@@ -99,11 +104,15 @@ class Chart:
 
 
 def charts_of(rows: list[dict[str, Any]], config: Mapping[str, Any]) -> list[Chart]:
-    """A chart per metric in these rows: the four that say most first, then by name. Single points make no curve yet."""
+    """A chart per metric in these rows: the four that say most first, then by name.
+
+    Where others have become curves, a figure written once is no chart: the result has it.
+    """
     names = metric_names(rows)
     ordered = [name for name in MAIN if name in names] + [name for name in names if name not in MAIN]
     found = [chart_of(rows, config, name) for name in ordered]
-    return [chart for chart in found if chart is not None]
+    longest = max((len(chart.points) for chart in found if chart is not None), default=0)
+    return [chart for chart in found if chart is not None and (len(chart.points) > 1 or longest == 1)]
 
 
 def chart_of(rows: list[dict[str, Any]], config: Mapping[str, Any], name: str) -> Chart | None:

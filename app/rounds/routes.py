@@ -18,6 +18,7 @@ from app.pages import redirect, render
 from app.rounds import charts, checkpoints, folder, service, story, times, triggers
 from app.rounds.generations import list_generations
 from app.rounds.labels import usable_label_count
+from app.rounds.quality import learned_from, quality_of
 from app.rounds.runs import LIVE, run_config
 from app.rounds.standing import worker_standing
 from app.schemas import MAX_ID
@@ -101,6 +102,8 @@ def show_round(request: Request, session: Db, id: PathId) -> Response:
         story=told,
         expected=times.expected_times(session, project),
         worker=worker_standing(session),
+        quality=quality_of(told.reward.metrics) if told.reward else None,
+        learned_from=learned_from(told.reward.metrics) if told.reward else "",
         ppo=ppo,
         ppo_charts=[chart for chart in _charts(request, ppo) if chart.name in charts.MAIN] if ppo else [],
         place=f"/projects/{project.slug}/rounds",
@@ -226,6 +229,7 @@ def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
         "rounds/checkpoint.html",
         project=project,
         checkpoint=checkpoint,
+        quality=quality_of(checkpoint.metrics) if checkpoint.kind == "reward" else None,
         lineage=checkpoints.lineage(session, checkpoint),
         children=story.children_of(session, checkpoint),
         run=service.get_run(session, checkpoint.run_id) if checkpoint.run_id else None,

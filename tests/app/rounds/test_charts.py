@@ -93,3 +93,9 @@ def test_ticks_are_round_and_enclose_the_values(low: float, high: float, ticks: 
 
 def test_a_share_is_drawn_from_zero() -> None:
     assert charts.nice_ticks(0.3, 0.4, share=True)[0] == 0
+
+
+def test_a_figure_written_once_is_no_chart_beside_curves() -> None:
+    rows = [{"step": 1, "time": "", "fold": 0.6}, {"step": 2, "time": "", "fold": 0.7}, {"step": 3, "time": "", "all": 0.65}]
+    assert [chart.name for chart in charts.charts_of(rows, {})] == ["fold"]
+    assert [chart.name for chart in charts.charts_of(rows[2:], {})] == ["all"]

@@ -50,7 +50,18 @@ def tell(session: Session, project: Project, runs: Path, *, state: str = "decisi
         name=f"Reward model of round {number}",
         run_id=reward_run.id,
         parent_id=project.policy_id,
-        metrics={"accuracy": 0.714, "accuracy_interval": [0.641, 0.776], "comparisons": 150, "nll": 0.6},
+        metrics={
+            "accuracy": 0.714,
+            "accuracy_low": 0.641,
+            "accuracy_high": 0.776,
+            "decided": 150,
+            "comparisons": 165,
+            "ties": 15,
+            "agreement_ceiling": 0.82,
+            "agreement_pairs": 40,
+            "length_correlation": 0.12,
+            "form": "head",
+        },
     )
     result = {
         "status": "done",

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from app.rounds.quality import learned_from, quality_of
+
+FIGURES = {
+    "accuracy": 0.7,
+    "accuracy_low": 0.62,
+    "accuracy_high": 0.77,
+    "decided": 130,
+    "rating_accuracy": 0.6,
+    "rating_pairs": 12,
+}
+
+
+def test_comparisons_are_the_headline_where_there_are_any() -> None:
+    quality = quality_of(FIGURES)
+    assert quality is not None
+    assert (quality.accuracy, quality.low, quality.high, quality.judgements, quality.what) == (
+        0.7,
+        0.62,
+        0.77,
+        130,
+        "comparisons",
+    )
+
+
+def test_a_model_that_learned_from_ratings_alone_is_measured_on_pairs_of_them() -> None:
+    quality = quality_of({**FIGURES, "accuracy": None})
+    assert quality is not None
+    assert (quality.accuracy, quality.judgements, quality.what) == (0.6, 12, "pairs of ratings")
+
+
+def test_nothing_measured_is_no_quality() -> None:
+    assert quality_of({"status": "done", "accuracy": True}) is None
+
+
+def test_what_stands_beside_the_headline_is_what_was_measured() -> None:
+    quality = quality_of(
+        {**FIGURES, "shorter_accuracy": 0.5, "shorter_decided": 40, "length_correlation": -0.123, "form": "head"}
+    )
+    assert quality is not None
+    assert quality.beside == [
+        ("Right where the shorter answer won", "50% (n = 40)"),
+        ("Correlation of reward with log length", "−0.12"),
+        ("Form", "head on the frozen base"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        (
+            {"comparisons": 150, "ties": 1, "both_bad": 3, "ratings": 40, "prompts": 96},
+            "150 comparisons (1 tie, 3 both bad), 40 ratings, on 96 prompts",
+        ),
+        ({"ratings": 1}, "1 rating"),
+        ({}, ""),
+    ],
+)
+def test_judgements_are_told_by_kind(figures: dict[str, int], words: str) -> None:
+    assert learned_from(figures) == words
