@@ -54,7 +54,10 @@ class RewardConfig:
     folds: int = setting(5, "Held-out accuracy is cross-validated by prompt over this many folds.")
     both_bad_weight: float = setting(0.5, "How strongly 'both bad' says that both answers are low.")
     rating_weight: float = setting(1.0, "Weight of one rating beside one comparison.")
-    length_covariate: bool = setting(False, "Offer the log length to the head as one explicit feature.")
+    length_covariate: bool = setting(
+        True, "Offer the head the log length and counts of words, which averages hide; the labels decide how much they weigh."
+    )
+    pessimism: float = setting(0.0, "Posterior deviations taken off a score, so that what the labels never covered earns less.")
     lora_rank: int = setting(16, "Rank of the adapters.")
     lora_layers: int = setting(8, "Adapted layers, counted from the top.", "layers")
     learning_rate: float = setting(2e-4, "Peak learning rate of the adapters.")
@@ -78,6 +81,11 @@ class RewardConfig:
         )
         if self.folds < 2:
             raise ConfigError("folds", "cross-validation needs at least 2 folds")
+        if self.max_tokens < 16:
+            raise ConfigError("max_tokens", "needs at least 16: an answer and some of its prompt")
+        for name in ("both_bad_weight", "rating_weight", "pessimism"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, "must not be negative")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,193 @@
+"""`preferences.jsonl`, `ratings.jsonl`, `panel.jsonl` -> answers, judgements, token sequences, folds by prompt.
+
+Knows files and a tokenizer; no model, no database. An answer that several judgements speak of is kept once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainer.backbone import Backbone, chat_ids, eos_ids
+from trainer.folder import Refused, read_jsonl
+
+CHOICES = ("left", "right", "tie", "both_bad")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to one prompt. `token_ids` are kept where the model wrote it, so that nothing is tokenised twice."""
+
+    messages: tuple[tuple[str, str], ...]  # (role, content)
+    text: str
+    token_ids: tuple[int, ...] | None
+
+    @property
+    def prompt_key(self) -> str:
+        """The prompt's hash: what folds and intervals go by. Two rows with the same words are one prompt."""
+        return hashlib.sha256(json.dumps(self.messages, ensure_ascii=False).encode()).hexdigest()
+
+
+class Comparison(NamedTuple):
+    left: int  # index into Labels.answers
+    right: int
+    choice: str  # one of CHOICES
+    strength: int | None  # 1 slightly, 2, 3 much
+    annotator: str
+    prompt_key: str
+
+
+class Rating(NamedTuple):
+    answer: int  # index into Labels.answers
+    overall: int  # 1 to 5
+    annotator: str
+    prompt_key: str
+
+
+@dataclass
+class Labels:
+    """Every usable judgement of a run; `skipped` counts those that compare an answer with itself."""
+
+    answers: list[Answer] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    ratings: list[Rating] = field(default_factory=list)
+    panel: list[int] = field(default_factory=list)  # indices into answers
+    skipped: int = 0
+
+    @property
+    def usable(self) -> int:
+        return len(self.comparisons) + len(self.ratings)
+
+    @property
+    def prompt_keys(self) -> list[str]:
+        """The judged prompts, sorted by hash."""
+        judged: list[Comparison | Rating] = [*self.comparisons, *self.ratings]
+        return sorted({label.prompt_key for label in judged})
+
+
+def read_labels(folder: Path) -> Labels:
+    """Read the three files of a reward run. Raises Refused, naming the file and the line, on one that breaks the format."""
+    labels, known = Labels(), dict[Answer, int]()
+
+    def index(answer: Answer) -> int:
+        if answer not in known:
+            known[answer] = len(labels.answers)
+            labels.answers.append(answer)
+        return known[answer]
+
+    for row in _rows(folder / "preferences.jsonl", _comparison):
+        left, right, choice, strength, annotator = row
+        if left.text == right.text:
+            labels.skipped += 1
+            continue
+        labels.comparisons.append(Comparison(index(left), index(right), choice, strength, annotator, left.prompt_key))
+    for answer, overall, annotator in _rows(folder / "ratings.jsonl", _rating):
+        labels.ratings.append(Rating(index(answer), overall, annotator, answer.prompt_key))
+    labels.panel = [index(answer) for answer in _rows(folder / "panel.jsonl", _panel)]
+    return labels
+
+
+def folds(keys: Sequence[str], count: int, seed: int = 0) -> dict[str, int]:
+    """The fold of every prompt hash: prompts in the order of their salted hash are dealt out in turn.
+
+    A prompt is in one fold with all its judgements, so that nothing about a held-out prompt was trained on.
+    """
+    unique = sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
+    return {key: position % count for position, key in enumerate(unique)}
+
+
+class TokenSequence(NamedTuple):
+    """A prompt and an answer as the model reads them: the prompt's tail, then the answer's head, at most max_tokens in all."""
+
+    prompt_ids: list[int]
+    response_ids: list[int]  # at least one; without the end token, unless the answer is nothing else
+
+    @property
+    def digest(self) -> str:
+        """Names what the features depend on: these ids, and where the answer starts."""
+        return hashlib.sha256(json.dumps([self.prompt_ids, self.response_ids]).encode()).hexdigest()
+
+
+def encode(backbone: Backbone, answer: Answer, max_tokens: int) -> TokenSequence:
+    """Token ids of an answer under its prompt. The text is tokenised only where its ids were not kept."""
+    prompt = chat_ids(backbone.tokenizer, [{"role": role, "content": content} for role, content in answer.messages])
+    kept = answer.token_ids
+    response = list(kept) if kept else list(backbone.tokenizer(answer.text, add_special_tokens=False)["input_ids"])
+    return cut(prompt, response, eos_ids(backbone), max_tokens)
+
+
+def cut(prompt_ids: list[int], response_ids: list[int], ends: set[int], max_tokens: int) -> TokenSequence:
+    """Strip the end token, keep within `max_tokens`: an answer takes at most three quarters where its prompt needs the rest."""
+    response = response_ids[: content_length(response_ids, ends)]
+    response = response[: max_tokens - min(len(prompt_ids), max_tokens // 4)]
+    return TokenSequence(prompt_ids[-(max_tokens - len(response)) :], response)
+
+
+def content_length(response_ids: Sequence[int], ends: set[int]) -> int:
+    """Tokens of an answer without those that end it; an answer that is nothing else keeps its first."""
+    length = len(response_ids)
+    while length > 1 and response_ids[length - 1] in ends:
+        length -= 1
+    return length
+
+
+def by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, each at most `max_tokens` padded tokens (one sequence at least)."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    batch: list[int] = []
+    for index in order:
+        if batch and lengths[index] * (len(batch) + 1) > max_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _rows(path: Path, parse: Any) -> Iterator[Any]:
+    try:
+        for number, row in enumerate(read_jsonl(path), start=1):
+            try:
+                yield parse(row)
+            except (KeyError, TypeError, ValueError) as error:
+                raise Refused(f"{path.name}, row {number}: {_why(error)}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{path.name} is not JSON lines: {error}") from error
+
+
+def _why(error: Exception) -> str:
+    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _answer(messages: Any, response: Any) -> Answer:
+    if not messages:
+        raise ValueError("messages is empty")
+    ids = response.get("token_ids")
+    return Answer(
+        tuple((str(message["role"]), str(message["content"])) for message in messages),
+        str(response["text"]),
+        tuple(int(token) for token in ids) if ids else None,
+    )
+
+
+def _comparison(row: dict[str, Any]) -> tuple[Answer, Answer, str, int | None, str]:
+    if row["choice"] not in CHOICES:
+        raise ValueError(f"choice must be one of {', '.join(CHOICES)}")
+    if row.get("strength") not in (None, 1, 2, 3):
+        raise ValueError("strength must be 1, 2, 3 or null")
+    left, right = _answer(row["messages"], row["left"]), _answer(row["messages"], row["right"])
+    return left, right, row["choice"], row.get("strength"), str(row["annotator"])
+
+
+def _rating(row: dict[str, Any]) -> tuple[Answer, int, str]:
+    if row["overall"] not in (1, 2, 3, 4, 5):
+        raise ValueError("overall must be a whole number from 1 to 5")
+    return _answer(row["messages"], row["response"]), int(row["overall"]), str(row["annotator"])
+
+
+def _panel(row: dict[str, Any]) -> Answer:
+    return _answer(row["messages"], row["response"])

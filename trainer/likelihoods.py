@@ -1,0 +1,107 @@
+"""How verdicts arise from one latent reward: pure functions in nats, elementwise over judgements, concave in the reward.
+
+A comparison sees the difference of two rewards and, where some were called "both bad", their mean; a rating sees one
+reward. Nothing here knows where rewards come from; `docs/math.md` lists the symbols.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+LEFT, TIE, RIGHT = 0, 1, 2
+VERDICTS = {"left": LEFT, "tie": TIE, "both_bad": TIE, "right": RIGHT}
+STRENGTH_WEIGHTS = {None: 1.0, 1: 0.5, 2: 1.0, 3: 1.5}
+
+
+def davidson(
+    delta: Tensor,  # (N,) reward of the left answer minus reward of the right one
+    log_nu: Tensor,  # scalar, how readily people say "tie"
+) -> Tensor:
+    """(N, 3) log-probabilities of left, tie, right: `P(left) : P(tie) : P(right) = e^{D/2} : nu : e^{-D/2}`.
+
+    Davidson 1970, JASA 65(329), on rewards as log-worths. As nu goes to 0 it becomes Bradley-Terry.
+    """
+    return torch.stack([delta / 2, log_nu.expand_as(delta), -delta / 2], -1).log_softmax(-1)
+
+
+def comparison(
+    delta: Tensor,  # (N,)
+    verdict: Tensor,  # (N,) int64: LEFT, TIE or RIGHT
+    log_nu: Tensor,  # scalar
+    reliability: Tensor | None = None,  # (N,) in (0, 1): the chance that this judge did not mix up the sides
+) -> Tensor:
+    """(N,) log-likelihood of each verdict.
+
+    With a reliability it is Crowd-BT's mixture `eta P(D) + (1 - eta) P(-D)` (Chen et al. 2013, WSDM), which is not concave.
+    """
+    said = davidson(delta, log_nu).gather(-1, verdict[:, None])[:, 0]
+    if reliability is None:
+        return said
+    meant = davidson(-delta, log_nu).gather(-1, verdict[:, None])[:, 0]
+    return torch.logaddexp(reliability.log() + said, (1 - reliability).log() + meant)
+
+
+def level(
+    mean_reward: Tensor,  # (N,) mean of the two rewards
+    both_bad: Tensor,  # (N,) bool: the person called both answers bad
+    threshold: Tensor,  # scalar, the mean reward at which half would
+) -> Tensor:
+    """(N,) log-likelihood of calling, or not calling, a pair bad as a whole: `P(both bad) = sigmoid(threshold - mean)`.
+
+    Beside the tie that "both bad" also is. Pairs that were *not* called bad carry the other half of the evidence; without
+    them the threshold would run away.
+    """
+    lean = threshold - mean_reward
+    return logsigmoid(torch.where(both_bad, lean, -lean))
+
+
+def rating(
+    reward: Tensor,  # (N,)
+    score: Tensor,  # (N,) int64 in 1..K+1
+    cutpoints: Tensor,  # (K,) ascending
+    scale: Tensor,  # scalar > 0, rating units per unit of reward
+    leniency: Tensor,  # (N,) of each judgement's annotator; higher gives higher ratings
+    noise: Tensor,  # (N,) > 0 of each judgement's annotator
+) -> Tensor:
+    """(N,) log-likelihood under the cumulative link `P(R <= k) = sigmoid((c_k - b_j - s r) / tau_j)`.
+
+    McCullagh 1980 (proportional odds), with a leniency and a noise for each annotator.
+    """
+    outer = cutpoints.new_tensor([torch.inf])
+    edges = torch.cat([-outer, cutpoints, outer])
+    centre = leniency + scale * reward
+    above, below = (edges[score] - centre) / noise, (edges[score - 1] - centre) / noise
+    # log(sigmoid(above) - sigmoid(below)), without cancellation
+    return logsigmoid(above) + logsigmoid(-below) + torch.log(-torch.expm1(below - above))
+
+
+def ordered(raw: Tensor) -> Tensor:
+    """(K,) free numbers -> (K,) ascending cutpoints: the first, then steps of e^raw."""
+    return torch.cat([raw[:1], raw[:1] + raw[1:].exp().cumsum(0)])
+
+
+def strength_weight(strength: int | None) -> float:
+    """How much one comparison counts: slightly better a half, clearly (or not said) one, much better one and a half."""
+    return STRENGTH_WEIGHTS[strength]
+
+
+def normal_prior(value: Tensor, deviation: float) -> Tensor:
+    """Log-density, up to a constant, of independent N(0, deviation^2) on every entry; a scalar."""
+    return -0.5 * (value / deviation).square().sum()
+
+
+def reliability_of(
+    agreed: Tensor,  # (N,) one judge's verdicts: log-likelihood of each as said
+    reversed_: Tensor,  # (N,) and with the sides exchanged
+    prior: tuple[float, float] = (8.0, 1.5),  # Beta: the mode is .93, worth nine judgements
+    steps: int = 50,
+) -> float:
+    """The MAP of Crowd-BT's eta for one judge, given rewards that this judge's verdicts did not train, by EM."""
+    eta = prior[0] / sum(prior)
+    for _ in range(steps):
+        log_odds = torch.logit(torch.tensor(eta, dtype=agreed.dtype)) + agreed - reversed_
+        kept = float(torch.sigmoid(log_odds).sum())
+        eta = (kept + prior[0] - 1) / (len(agreed) + sum(prior) - 2)
+    return eta

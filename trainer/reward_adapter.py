@@ -1,0 +1,130 @@
+"""The reward with adapters: LoRA on the top layers and a scalar head on the end token, for thousands of labels.
+
+The likelihood is the head's own (`reward_head.Rows`), with the people's parameters it found, so that the two are judged alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainer.backbone import Backbone, attach_lora, named_trainable, trainable_parameters
+from trainer.config import RewardConfig
+from trainer.data import Comparison, Rating, TokenSequence, by_length
+from trainer.features import BATCH_TOKENS
+from trainer.forward import final_states, pack, with_trunk
+from trainer.reward_head import Head, HeadSettings, Rows
+
+WARMUP_SHARE = 0.1
+MAX_GRAD_NORM = 1.0
+HEAD_RATE = 10  # the head learns faster than the adapters by this factor: it starts from noise
+
+
+class FineTuned:
+    """A backbone whose adapters, or all weights of a SimpleLM, were trained with a scalar head."""
+
+    def __init__(self, backbone: Backbone, head: Tensor) -> None:
+        self.backbone = backbone
+        self.head = head  # (D,)
+
+    def rewards(self, sequences: Sequence[TokenSequence], tick: Callable[[], None]) -> Tensor:
+        """(N,) float64 rewards."""
+        found = torch.empty(len(sequences), dtype=torch.float64)
+        for batch in by_length([len(item.prompt_ids) + len(item.response_ids) for item in sequences], BATCH_TOKENS):
+            tick()
+            with torch.no_grad():
+                found[batch] = (end_states(self.backbone, [sequences[index] for index in batch]) @ self.head).double()
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Write a standard peft folder (or `weights.safetensors`, where there are no adapters) and `head.safetensors`."""
+        if self.backbone.adapted:
+            self.backbone.model.save_pretrained(str(folder), save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)  # peft's model card template
+        else:
+            save_file(
+                {name: parameter.data.contiguous() for name, parameter in named_trainable(self.backbone)},
+                folder / "weights.safetensors",
+            )
+        save_file({"head": self.head.contiguous()}, folder / "head.safetensors")
+
+
+def train(
+    backbone: Backbone,  # fresh: its adapters are attached here
+    sequences: Sequence[TokenSequence],  # of every answer
+    comparisons: Sequence[Comparison],
+    ratings: Sequence[Rating],
+    config: RewardConfig,
+    people: Head,  # a head fitted to the same labels: how these people tie and rate
+    tick: Callable[[int, int, float], None],  # (steps done, steps in all, loss); may raise to cancel
+) -> FineTuned:
+    """Train adapters and head on labels; the same seed gives the same weights."""
+    attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    width = end_states(backbone, sequences[:1]).shape[1]
+    head = torch.nn.Parameter(torch.randn(width, generator=generator) / (width + 1) ** 0.5)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": trainable_parameters(backbone), "lr": config.learning_rate},
+            {"params": [head], "lr": config.learning_rate * HEAD_RATE},
+        ],
+        weight_decay=0.0,
+    )
+    rates = [group["lr"] for group in optimiser.param_groups]
+    labels: list[Comparison | Rating] = [*comparisons, *ratings]
+    per_epoch = -(-len(labels) // config.batch_size)
+    total = per_epoch * config.epochs
+    for step in range(total):
+        if step % per_epoch == 0:
+            order = torch.randperm(len(labels), generator=generator).tolist()
+        start = step % per_epoch * config.batch_size
+        batch = [labels[row] for row in order[start : start + config.batch_size]]
+        loss = _loss(backbone, head, sequences, batch, config, people)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_([*trainable_parameters(backbone), head], MAX_GRAD_NORM)
+        factor = min((step + 1) / max(1, WARMUP_SHARE * total), (total - step) / total)
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * factor
+        optimiser.step()
+        tick(step + 1, total, float(loss.detach()))
+    return FineTuned(backbone, head.detach())
+
+
+def end_states(backbone: Backbone, sequences: Sequence[TokenSequence]) -> Tensor:
+    """(B, D) float32 final states of the end token, which is appended to every answer."""
+    end = backbone.tokenizer.eos_token_id
+    packed = pack([item.prompt_ids for item in sequences], [[*item.response_ids, end] for item in sequences])
+    states = final_states(backbone, with_trunk(backbone, packed))
+    last = packed.prompt_lengths + packed.response_lengths - 1
+    return states[torch.arange(len(states), device=states.device), last].float()
+
+
+def _loss(
+    backbone: Backbone,
+    head: Tensor,
+    sequences: Sequence[TokenSequence],
+    batch: Sequence[Comparison | Rating],
+    config: RewardConfig,
+    people: Head,
+) -> Tensor:
+    """Mean negative log-likelihood of a batch of labels; each different answer runs once."""
+    comparisons = [label for label in batch if isinstance(label, Comparison)]
+    ratings = [label for label in batch if isinstance(label, Rating)]
+    answers = sorted(
+        {index for label in comparisons for index in (label.left, label.right)} | {label.answer for label in ratings}
+    )
+    at = {answer: row for row, answer in enumerate(answers)}
+    rewards = end_states(backbone, [sequences[answer] for answer in answers]) @ head
+    rows = Rows(
+        [label._replace(left=at[label.left], right=at[label.right]) for label in comparisons],
+        [label._replace(answer=at[label.answer]) for label in ratings],
+        HeadSettings(config.both_bad_weight, config.rating_weight),
+        levels=people.threshold is not None,
+    )
+    u = rows.design(rewards.double()[:, None])[:, 0]
+    return -rows.loglik(u, rows.known(people)).sum() / len(batch)
