@@ -24,7 +24,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.orm import ORMExecuteState, Session
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from app.errors import Unavailable
 
@@ -40,7 +40,9 @@ _WRITES = {"tastemaker_writes": True}
 def make_engine(url: str) -> Engine:
     """An engine for the URL. SQLite comes from the `pysqlite3` wheel, since the standard library's may be unsafe."""
     if not is_sqlite(url):
-        return create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True)
+        engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True)
+        event.listen(engine, "reset", _roll_back)
+        return engine
     module = sqlite_module()
     journal = "WAL" if wal_is_safe(module.sqlite_version_info) else "DELETE"
     if journal == "DELETE":
@@ -58,6 +60,7 @@ def make_engine(url: str) -> Engine:
     )
     event.listen(engine, "connect", partial(_set_pragmas, journal=journal))
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "reset", _roll_back)
     return engine
 
 
@@ -96,6 +99,11 @@ def init_db(engine: Engine) -> None:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
+
+
+def _roll_back(dbapi_connection: Any, entry: ConnectionPoolEntry, state: PoolResetState) -> None:
+    """After a COMMIT that failed the transaction is still open, and the pool would hand it to the next request."""
+    dbapi_connection.rollback()
 
 
 def _set_pragmas(dbapi_connection: Any, entry: ConnectionPoolEntry, *, journal: str) -> None:
