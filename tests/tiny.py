@@ -9,6 +9,8 @@ import json
 import random
 from pathlib import Path
 
+import torch
+
 from trainer import sft
 from trainer.folder import RunFolder
 
@@ -60,5 +62,10 @@ def make_simple_lm(folder: Path, epochs: int = 6) -> Path:
     (folder / "text.txt").write_text(text(), encoding="utf-8")
     config = {"epochs": epochs, "vocab_size": 400, "learning_rate": 0.01, "batch_size": 16, "block_tokens": 64}
     (folder / "run.json").write_text(json.dumps({"kind": "sft", "config": config, "inputs": {"base": None}}), encoding="utf-8")
-    sft.run(RunFolder(folder))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a model gains nothing from a second core, and beside other work it loses much
+    try:
+        sft.run(RunFolder(folder))
+    finally:
+        torch.set_num_threads(threads)
     return folder / "checkpoint"

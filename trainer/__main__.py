@@ -19,7 +19,7 @@ from typing import Any
 
 from trainer.config import CONFIGS, ConfigError
 from trainer.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, Refused, RunFolder, write_atomic
-from trainer.process import ALLOCATOR
+from trainer.process import TUNING
 
 EXIT_RETRY = 75
 
@@ -95,6 +95,6 @@ def _use_threads() -> None:
 
 
 if __name__ == "__main__":
-    if not ALLOCATOR.keys() <= os.environ.keys():  # started by hand: the allocator reads its settings only when a process begins
-        os.execve(sys.executable, [sys.executable, "-m", "trainer", *sys.argv[1:]], {**ALLOCATOR, **os.environ})
+    if not TUNING.keys() <= os.environ.keys():  # started by hand: these are read only when a process begins
+        os.execve(sys.executable, [sys.executable, "-m", "trainer", *sys.argv[1:]], {**TUNING, **os.environ})
     sys.exit(main(sys.argv[1:]))

@@ -188,7 +188,7 @@ class _Trainer:
         torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), MAX_GRAD_NORM)
         self.optimiser.step()
         self.step += 1
-        return float(total) / count, rate
+        return float(total.detach()) / count, rate
 
     def keep(self, states: Path) -> None:
         weights = {name: parameter.data for name, parameter in self.parameters.items()}

@@ -60,3 +60,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_threads() -> None:
+    """Models this small gain nothing from a second core, and beside other work they lose much."""
+    torch.set_num_threads(1)
