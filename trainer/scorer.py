@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainer import checkpoint
-from trainer.backbone import Backbone, BackboneError, eos_ids, load_backbone, reference
+from trainer.backbone import Backbone, BackboneError, chat_ids, eos_ids, load_backbone, reference
 from trainer.data import TokenSequence, by_length, cut
 from trainer.features import BATCH_TOKENS, Pooler, groups, layers_of
 from trainer.forward import Packed, final_states, pack, with_trunk
@@ -64,6 +64,12 @@ class Scorer:
         for batch in by_length([len(item.prompt_ids) + len(item.response_ids) for item in sequences], BATCH_TOKENS):
             scores[batch] = self._score_batch([sequences[index] for index in batch])
         return scores
+
+    def score_texts(self, answers: Sequence[tuple[Sequence[dict[str, str]], str]]) -> Tensor:
+        """(B,) float32 scores of answers given as (messages, text)."""
+        tokenizer = self.backbone.tokenizer
+        prompts = [chat_ids(tokenizer, messages) for messages, _ in answers]
+        return self.score(prompts, [tokenizer(text, add_special_tokens=False)["input_ids"] for _, text in answers])
 
     def pooler(self, packed: Packed) -> Pooler:
         """Put its `visit` into a pass of the base over `packed`, then ask `score_pooled`: the score comes free with that pass.
@@ -111,8 +117,8 @@ class Adapter:
                 parameter.data = data
 
 
-def load_scorer(reward_checkpoint: str, backbone: Backbone) -> Scorer:
-    """Open a reward checkpoint on a backbone. A SimpleLM, whose policy trains every weight, gets a small base of its own.
+def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None) -> Scorer:
+    """Open a reward checkpoint on a backbone, or on the base it names. A SimpleLM, of which a policy trains all, gets its own.
 
     Raises CheckpointError when the folder is not whole or no reward, BackboneError when it was learned on another base.
     """
@@ -122,7 +128,7 @@ def load_scorer(reward_checkpoint: str, backbone: Backbone) -> Scorer:
         raise checkpoint.CheckpointError(f"{folder} holds a {manifest.get('kind')}, not a reward")
     settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
     tensors = load_file(folder / "head.safetensors")
-    base = _base(folder, manifest["base"], backbone)
+    base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"])
     if manifest["form"] == "head":
         return Scorer(base, settings, _head(tensors, settings), None)
     return Scorer(base, settings, None, Adapter(_merged(folder, base), tensors["head"]))
@@ -180,11 +186,16 @@ def _base(folder: Path, base: dict[str, Any], backbone: Backbone) -> Backbone:
                 f"{folder} was learned on {base['source']}, not on {backbone.source}: fit a reward on this base first"
             )
         return backbone
+    return _own_base(folder, base)
+
+
+def _own_base(folder: Path, base: dict[str, Any]) -> Backbone:
+    """The base a reward names: where it was, or, when data moved as a whole, where it is relative to the checkpoint."""
     moved = folder / base.get("relative", "")
-    own = load_backbone(base["source"] if Path(base["source"]).exists() or "relative" not in base else str(moved))
-    if own.sha256 != base["sha256"]:
+    found = load_backbone(base["source"] if Path(base["source"]).exists() or "relative" not in base else str(moved.resolve()))
+    if found.sha256 != base["sha256"]:
         raise BackboneError(f"{base['source']} is not the model that {folder} was learned on: its weights have changed")
-    return own
+    return found
 
 
 def _parameter(backbone: Backbone, path: str) -> torch.nn.Parameter:
