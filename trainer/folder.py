@@ -31,13 +31,14 @@ class Cancelled(Exception):
     """A person or a shutdown stopped the run; its resumable state is on disk."""
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace `path` by `text`, durably: a reader sees the old file or the new one, never a part."""
+def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace `path` by `text`: a reader sees the old file or the new one, never a part. `durable`: it survives a power cut."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 
@@ -109,6 +110,7 @@ class RunFolder:
                     "updated_at": datetime.now(UTC).isoformat(),
                 }
             ),
+            durable=False,  # written for every answer, where waiting for the disk would cost more than the answer
         )
         self._draw(step, total, message)
 

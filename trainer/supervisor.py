@@ -23,7 +23,7 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.db import init_db, make_engine, read_session, write_session
+from app.db import read_session, write_session
 from app.errors import Refusal, Unavailable
 from app.models import Project, Run, Worker, utc_now
 from app.rounds.refill import queue_refill, refill_prompts
@@ -31,6 +31,7 @@ from app.rounds.runs import get_run
 from app.rounds.service import start_round
 from app.rounds.triggers import due_trigger
 from app.settings import Settings, get_settings
+from app.start import open_database
 from trainer import bridge
 from trainer.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED
 from trainer.process import RunProcess, end_orphan
@@ -194,7 +195,11 @@ class Supervisor:
         )
 
     def _environment(self) -> dict[str, str]:
-        return {"TASTEMAKER_THREADS": str(self._settings.threads), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        environment.pop("TASTEMAKER_THREADS", None)  # 0 means for us what its absence means for a run
+        if self._settings.threads:
+            environment["TASTEMAKER_THREADS"] = str(self._settings.threads)
+        return environment
 
     # Watching
 
@@ -375,8 +380,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     settings = get_settings()
-    engine = make_engine(settings.url)
-    init_db(engine)
+    try:
+        engine = open_database(settings)
+    except Refusal as refusal:
+        print(refusal.detail, file=sys.stderr)
+        return 1
     Supervisor(engine, settings).run(lambda: told_to_stop)
     return 0
 

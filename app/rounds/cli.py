@@ -1,0 +1,88 @@
+"""`tastemaker round` and `tastemaker sft`: start a round, or train on a text, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from app.db import read_session, write_session
+from app.errors import Invalid
+from app.projects.service import get_project
+from app.rounds import folder, service, times
+from app.settings import Settings
+
+LOOK_S = 1.0
+
+
+def add_round_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("project", help="the project's slug, as in its address")
+    parser.add_argument("--config", default="{}", help='settings per stage, as JSON: {"ppo": {"updates": 8}}')
+    parser.add_argument("--wait", action="store_true", help="stay until the round waits for a decision, or has ended")
+
+
+def run_round(engine: Engine, arguments: argparse.Namespace) -> int:
+    """0 when the round has started, or with --wait has a candidate. Raises Refusal."""
+    config = _object(arguments.config)
+    with write_session(engine) as session:
+        project = get_project(session, arguments.project)
+        expected = times.expected_times(session, project, config)
+        round_ = service.start_round(session, project, "admin", None, config)
+        round_id, number, labels = round_.id, round_.number, round_.label_count
+    minutes = sum(stage.seconds for stage in expected.values()) / 60
+    print(f"Round {number} started on {labels} labels; it takes about {minutes:.0f} min.", flush=True)
+    return _wait(engine, round_id) if arguments.wait else 0
+
+
+def add_sft_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("project", help="the project's slug, as in its address")
+    parser.add_argument("file", type=Path, help="plain text as .txt, or conversations as .jsonl")
+    parser.add_argument("--base", type=int, help="the policy checkpoint to train on; by default a new SimpleLM")
+    parser.add_argument("--config", default="{}", help='settings as JSON: {"epochs": 3}')
+
+
+def run_sft(engine: Engine, settings: Settings, arguments: argparse.Namespace) -> int:
+    """Copies the text into the data folder and queues the run. Raises Refusal, and OSError for the file."""
+    data = settings.data.resolve()
+    if arguments.file.resolve().parent != data / "texts":
+        folder.save_text(data, arguments.file.name, arguments.file.read_bytes())
+    inputs = {"text": arguments.file.name} | ({"base": arguments.base} if arguments.base else {})
+    with write_session(engine) as session:
+        project = get_project(session, arguments.project)
+        run = service.queue_run(session, project, "sft", _object(arguments.config), inputs, None)
+        print(f"Run {run.id} waits for the worker.")
+    return 0
+
+
+def _wait(engine: Engine, round_id: int) -> int:
+    said = ""
+    while True:
+        with read_session(engine) as session:
+            round_ = service.get_round(session, round_id)
+            state, reason = round_.state, round_.reason
+            runs = service.runs_of_round(session, round_id)
+            doing = f"{runs[-1].kind} {runs[-1].step}/{runs[-1].total} {runs[-1].message}"
+        if state == "decision":
+            print("The new policy's answers are there; decide over it on the round's page.")
+            return 0
+        if state not in service.OPEN:
+            print(f"The round ended {state}. {reason}")
+            return 0 if state == "done" else 1
+        if doing != said:
+            print(doing, flush=True)
+            said = doing
+        time.sleep(LOOK_S)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Invalid("--config is a JSON object.", {"--config": "not a JSON object"})
+    return found

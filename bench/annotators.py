@@ -1,0 +1,109 @@
+"""Simulated people: they claim tasks over HTTP, judge by a hidden preference, err now and then, and submit."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import httpx
+
+from bench.preferences import Preference
+
+FLIPPED = 0.15  # of the verdicts that name a side
+NEAR_TIE = 0.05  # of the usual difference: closer answers are called a tie
+WAIT_S = 0.5  # when the queue is empty for the moment
+
+
+@dataclass(frozen=True)
+class Taste:
+    """What these people like, and how small a difference they do not see."""
+
+    score: Preference
+    tie_within: float
+
+    def verdict(self, task: dict[str, Any], draw: random.Random) -> str:
+        prompt = last_words(task["prompt"]["messages"])
+        difference = self.score(prompt, task["right"]["text"]) - self.score(prompt, task["left"]["text"])
+        if abs(difference) <= self.tie_within:
+            return "tie"
+        side = "right" if difference > 0 else "left"
+        flipped = {"right": "left", "left": "right"}[side]
+        return flipped if draw.random() < FLIPPED else side
+
+
+def taste_of(score: Preference, answers: Sequence[tuple[str, Sequence[str]]]) -> Taste:
+    """`answers`: prompts and their answers, from which the usual difference between two answers is taken."""
+    differences = [
+        abs(score(prompt, left) - score(prompt, right)) for prompt, texts in answers for left, right in combinations(texts, 2)
+    ]
+    return Taste(score, NEAR_TIE * statistics.fmean(differences))
+
+
+def last_words(messages: Sequence[dict[str, str]]) -> str:
+    """What the person said last: a preference looks at one text, not at a conversation."""
+    return messages[-1]["content"]
+
+
+def work(url: str, slug: str, keys: Sequence[str], taste: Taste, labels: int, patience_s: float, seed: int = 0) -> int:
+    """All people at once, until there are so many labels; returns how many. Raises RuntimeError on any refusal."""
+    counter = _Counter(labels)
+    with ThreadPoolExecutor(len(keys)) as pool:
+        shifts = [
+            pool.submit(_shift, url, slug, key, taste, counter, patience_s, seed + number) for number, key in enumerate(keys)
+        ]
+        for shift in shifts:
+            shift.result()
+    return counter.done
+
+
+class _Counter:
+    """How many labels are still wanted; several people take from it."""
+
+    def __init__(self, wanted: int) -> None:
+        self._lock = threading.Lock()
+        self._wanted = wanted
+        self.done = 0
+
+    def take(self) -> bool:
+        with self._lock:
+            if self._wanted == 0:
+                return False
+            self._wanted -= 1
+            return True
+
+    def gave(self) -> None:
+        with self._lock:
+            self.done += 1
+
+
+def _shift(url: str, slug: str, key: str, taste: Taste, counter: _Counter, patience_s: float, seed: int) -> None:
+    draw = random.Random(seed)
+    with httpx.Client(base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
+        while counter.take():
+            task = _next_task(client, slug, patience_s)
+            body = {"client_id": str(uuid.uuid4()), "choice": taste.verdict(task, draw), "active_ms": 1500}
+            reply = client.post(f"/tasks/{task['id']}/label", json=body)
+            if reply.status_code != 201:
+                raise RuntimeError(f"a label was answered {reply.status_code}: {reply.text}")
+            counter.gave()
+
+
+def _next_task(client: httpx.Client, slug: str, patience_s: float) -> dict[str, Any]:
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        reply = client.post(f"/projects/{slug}/tasks/next")
+        if reply.status_code == 200:
+            task: dict[str, Any] = reply.json()
+            return task
+        if reply.status_code != 204:
+            raise RuntimeError(f"the next task was answered {reply.status_code}: {reply.text}")
+        time.sleep(WAIT_S)
+    raise RuntimeError(f"no task for {patience_s:.0f} s")
