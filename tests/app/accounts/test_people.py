@@ -1,0 +1,113 @@
+"""A project's people, and people over the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine, select
+from starlette.testclient import TestClient
+
+from app.db import read_session
+from app.models import AuditEntry, Membership
+from tests.app.conftest import Cast
+
+Api = Callable[..., TestClient]
+AsUser = Callable[[str], TestClient]
+
+
+def roles(engine: Engine, project_id: int) -> dict[int, str]:
+    with read_session(engine) as session:
+        rows = session.execute(select(Membership.user_id, Membership.role).where(Membership.project_id == project_id))
+        return {row.user_id: row.role for row in rows}
+
+
+def test_the_page_lists_the_members_of_this_project_only(as_user: AsUser) -> None:
+    page = as_user("Grace").get("/projects/demo/people").text
+    assert "mary@example.org" in page
+    assert "alan@example.org" in page
+    assert "eve@example.org" not in page
+
+
+def test_an_admin_changes_a_role(as_user: AsUser, engine: Engine, cast: Cast) -> None:
+    assert as_user("Grace").post(f"/projects/demo/people/{cast.mary}/role", data={"role": "reviewer"}).status_code == 303
+    assert roles(engine, cast.demo)[cast.mary] == "reviewer"
+    with read_session(engine) as session:
+        entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "role.changed")).one()
+    assert (entry.actor_id, entry.details) == (cast.grace, {"from": "annotator", "to": "reviewer"})
+
+
+@pytest.mark.parametrize("role", ["owner", "god", ""])
+def test_a_role_that_is_none_is_refused(as_user: AsUser, engine: Engine, cast: Cast, role: str) -> None:
+    assert as_user("Grace").post(f"/projects/demo/people/{cast.mary}/role", data={"role": role}).status_code == 422
+    assert roles(engine, cast.demo)[cast.mary] == "annotator"
+
+
+def test_nobody_changes_their_own_role(as_user: AsUser, engine: Engine, cast: Cast) -> None:
+    grace = as_user("Grace")
+    assert grace.post(f"/projects/demo/people/{cast.grace}/role", data={"role": "annotator"}).status_code == 403
+    assert grace.post(f"/projects/demo/people/{cast.grace}/removal").status_code == 403
+    assert roles(engine, cast.demo)[cast.grace] == "admin"
+
+
+def test_someone_removed_can_no_longer_open_the_project(as_user: AsUser, cast: Cast) -> None:
+    mary = as_user("Mary")
+    assert mary.get("/projects/demo/guidelines").status_code == 200
+    as_user("Grace").post(f"/projects/demo/people/{cast.mary}/removal")
+    assert mary.get("/projects/demo/guidelines").status_code == 404
+
+
+def test_the_people_of_another_project_cannot_be_touched(as_user: AsUser, engine: Engine, cast: Cast) -> None:
+    eve = as_user("Eve")
+    assert eve.post(f"/projects/other/people/{cast.mary}/role", data={"role": "admin"}).status_code == 404
+    assert eve.post(f"/projects/demo/people/{cast.mary}/role", data={"role": "admin"}).status_code == 404
+    assert roles(engine, cast.demo)[cast.mary] == "annotator"
+
+
+def test_an_admin_sees_the_people_of_their_projects_and_the_owner_everyone(api: Api) -> None:
+    def seen(who: str) -> set[str]:
+        return {person["name"] for person in api("admin", who=who).get("/api/v1/users").json()["items"]}
+
+    assert seen("Grace") == {"Grace", "Alan", "Mary"}
+    assert seen("Eve") == {"Eve"}
+    assert seen("Ada") == {"Ada", "Grace", "Alan", "Mary", "Eve"}
+
+
+def test_people_are_listed_page_by_page(api: Api) -> None:
+    owner = api("admin")
+    names: list[str] = []
+    cursor = None
+    for _ in range(5):
+        page = owner.get("/api/v1/users", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        names += [person["name"] for person in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert names == ["Ada", "Grace", "Alan", "Mary", "Eve"]
+
+
+def test_no_reply_carries_a_hash(api: Api) -> None:
+    text = api("admin").get("/api/v1/users").text
+    assert "hash" not in text
+    assert "password" not in text
+
+
+def test_an_admin_adds_a_program_to_their_own_projects_alone(api: Api) -> None:
+    grace = api("admin", who="Grace")
+    body = {"name": "Robot", "email": "robot@example.org", "role": "annotator", "projects": ["demo"]}
+    assert grace.post("/api/v1/users", json={**body, "projects": ["other"]}).status_code == 404
+    assert grace.post("/api/v1/users", json={**body, "projects": []}).status_code == 403
+    made = grace.post("/api/v1/users", json=body)
+    assert made.status_code == 201
+    assert made.json()["projects"] == [{"slug": "demo", "name": "Demo", "role": "annotator"}]
+    assert grace.post("/api/v1/users", json=body).status_code == 409
+
+
+def test_nobody_becomes_owner_over_the_api(api: Api) -> None:
+    body = {"name": "x", "email": "x@example.org", "projects": ["demo"]}
+    assert api("admin", who="Grace").post("/api/v1/users", json={**body, "is_owner": True}).status_code == 422
+    assert api("admin", who="Grace").post("/api/v1/users", json={**body, "role": "owner"}).status_code == 422
+
+
+def test_health_tells_whether_the_worker_is_alive(visitor: TestClient) -> None:
+    assert visitor.get("/api/v1/health").json() == {"status": "ok", "database": "at head", "worker": "away"}
