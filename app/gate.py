@@ -156,7 +156,7 @@ def _how_to_sign_in(request: Request) -> str:
 
 def _credential(request: Request) -> Credential | None:
     header = request.headers.get("authorization")
-    if header is not None and request.url.path.startswith("/api/"):
+    if header is not None and request.scope["path"].startswith("/api/"):
         key = parse_key(header)
         return Credential("key", key[0], digest(key[1])) if key else Credential("key", 0, "")
     settings: Settings = request.app.state.settings

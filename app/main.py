@@ -19,7 +19,7 @@ from app.rules import V1
 from app.settings import Settings, get_settings
 from app.uses import UseLog
 
-ROOMS = ("accounts", "projects", "prompts", "labeling", "rounds", "exports")
+ROOMS = ("labeling", "accounts", "projects", "prompts", "rounds", "exports")  # routes are tried in this order: the busiest first
 MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_body_size=`
 
 
@@ -39,10 +39,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.engine = make_engine(settings.url)
     app.state.uses = UseLog(app.state.engine)
     for room in ROOMS:
-        if find_spec(f"app.{room}.routes"):
-            app.include_router(import_module(f"app.{room}.routes").router, include_in_schema=False)
         if find_spec(f"app.{room}.api"):
             app.include_router(import_module(f"app.{room}.api").router, prefix=V1)
+        if find_spec(f"app.{room}.routes"):
+            app.include_router(import_module(f"app.{room}.routes").router, include_in_schema=False)
     app.mount("/static", StaticPages(), name="static")
     app.state.templates = path_templates(app)
     add_handlers(app)
