@@ -106,7 +106,6 @@ class PPOConfig:
     clip: float = setting(0.2, "The ratio counts from 1 - clip to 1 + clip.")
     value_clip: float = setting(0.2, "How far a value may move from its rollout estimate.")
     vf_coef: float = setting(0.1, "Weight of the value loss.")
-    entropy_coef: float = setting(0.0, "Weight of an entropy bonus.")
     max_grad_norm: float = setting(1.0, "Gradients are scaled down to this norm.")
     beta: float = setting(0.03, "Weight of the KL penalty in the reward, at the start.")
     adaptive_kl: bool = setting(True, "Move beta so that KL approaches kl_target_nats.")

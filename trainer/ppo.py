@@ -135,7 +135,7 @@ def train(
             clock.append(time.monotonic())
 
             figures |= {name: end - begin for name, (begin, end) in zip(STAGES, pairwise(clock), strict=True)}
-            metrics.write(learner.update, figures | {"train/rollbacks": learner.rollbacks})
+            metrics.write(learner.update, figures | {"charts/rollbacks": learner.rollbacks})
             folder.append("samples.jsonl", panel_rows(learner, asked, answers, everything, config.episodes))
 
             if reason or last:
@@ -232,7 +232,7 @@ def optimise(
     averages["losses/max_ratio"] = max(step["losses/max_ratio"] for step in taken)
     return averages | {
         "losses/steps": sum("losses/grad_norm" in step for step in taken),
-        "train/learning_rate": learning_rate * learner.rate_scale,
+        "charts/learning_rate": learning_rate * learner.rate_scale,
     }
 
 

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from app import words
 from app.rounds.folder import metric_names, metric_series
 
-WIDTH, HEIGHT = 560, 200
+WIDTH, NARROW, HEIGHT = 560, 320, 200  # a phone shows the narrow one, so that words stay readable
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 NORMAL_95 = 1.96
 MOST_DOTS = 60  # more than that and the line says it alone
@@ -56,7 +56,6 @@ MEANINGS: dict[str, Meaning] = {
     "losses/grad_norm": Meaning("Gradient norm", "before clipping"),
     "losses/train_loss": Meaning("Loss on the text", "nats per token"),
     "losses/heldout_loss": Meaning("Loss on held-out text", "nats per token"),
-    "train/learning_rate": Meaning("Learning rate"),
     "charts/learning_rate": Meaning("Learning rate"),
     "reward/fold_accuracy": Meaning("Accuracy by fold", "share of held-out comparisons", percent=True),
     "reward/fold_nll": Meaning("Surprise at a comparison by fold", "nats"),
@@ -141,7 +140,7 @@ def _interval(rows: list[dict[str, Any]], config: Mapping[str, Any], name: str, 
 # Drawing
 
 
-def draw(chart: Chart) -> bytes:
+def draw(chart: Chart, width: int = WIDTH) -> bytes:
     """The chart as SVG: one line in ink of the accent, its last value written at its end, its interval as a band."""
     import pygal  # only charts pay for it
 
@@ -149,7 +148,7 @@ def draw(chart: Chart) -> bytes:
     values = [value for _, value in chart.points] + [end for _, low, high in chart.band for end in (low, high)]
     ticks = nice_ticks(min(values), max(values), chart.meaning.percent)
     drawing = pygal.XY(
-        width=WIDTH,
+        width=width,
         height=HEIGHT,
         margin=8,
         margin_right=64,
@@ -164,7 +163,7 @@ def draw(chart: Chart) -> bytes:
         ),
         no_prefix=True,
         title=None,
-        x_labels=_steps(steps[0], steps[-1]),
+        x_labels=_steps(steps[0], steps[-1], width // 80),
         y_labels=[{"value": tick, "label": label} for tick, label in zip(ticks, _tick_labels(ticks, chart), strict=True)],
         xrange=(steps[0], max(steps[-1], steps[0] + 1)),
         range=(ticks[0], ticks[-1]),
@@ -207,11 +206,11 @@ def _tick_labels(ticks: list[float], chart: Chart) -> list[str]:
     return [f"{tick * scale:,.{decimals}f}{unit}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
 
 
-def _steps(first: int, last: int) -> list[int]:
-    """At most seven whole steps, the first and the last among them."""
+def _steps(first: int, last: int, most: int) -> list[int]:
+    """At most so many whole steps, the first and the last among them."""
     if first == last:
         return [first]
-    every = max(1, math.ceil((last - first) / 6))
+    every = max(1, math.ceil((last - first) / (most - 1)))
     inner = [step for step in range(first, last, every) if last - step >= every / 2]
     return [*inner, last]
 

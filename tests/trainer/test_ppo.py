@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,14 @@ def test_the_panel_is_answered_at_every_update_and_never_trained_on(tmp_path: Pa
     assert all(row["losses/steps"] == 4 for row in rows(tmp_path)[:3])  # 2 epochs of 2 minibatches of the 8 episodes
 
 
+def test_the_metrics_are_the_vocabulary_of_the_mathematics_page(tmp_path: Path) -> None:
+    learn(tmp_path, llama_policy(), updates=1)
+    written = {name for row in rows(tmp_path) for name in row if "/" in name}
+    page = (Path(__file__).parents[2] / "docs" / "math.md").read_text(encoding="utf-8")
+    listed = page.split("## Metrics of a `ppo` run")[1].split("\n## ")[0]
+    assert written == set(re.findall(r"`((?:rollout|kl|losses|charts|time)/\w+)`", listed))
+
+
 def test_epochs_end_once_the_policy_has_moved_far_enough(tmp_path: Path) -> None:
     learn(tmp_path, llama_policy(), learning_rate=0.2, epochs=8, early_stop_kl_nats=0.01, updates=1, kl_stop_nats=1e6)
     first = rows(tmp_path)[0]
@@ -210,8 +219,8 @@ def test_three_in_a_row_roll_back_to_the_last_checkpoint_at_half_the_rate(tmp_pa
     assert (figures["updates"], figures["rollbacks"]) == (6, 1)
     steps = rows(tmp_path)
     assert [row["step"] for row in steps] == list(range(7))
-    assert [row["train/rollbacks"] for row in steps] == [0, 0, 1, 1, 1, 1, 1]
-    assert steps[3]["train/learning_rate"] == pytest.approx(0.01 * (1 - 3 / 6) / 2)
+    assert [row["charts/rollbacks"] for row in steps] == [0, 0, 1, 1, 1, 1, 1]
+    assert steps[3]["charts/learning_rate"] == pytest.approx(0.01 * (1 - 3 / 6) / 2)
 
 
 def test_training_that_cannot_stay_finite_is_given_up_with_a_reason(tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""How long one PPO update takes: `python bench/ppo.py [--model PATH]`.
+
+32 answers of 48 tokens to different prompts of 32 tokens, four epochs: sampling, log-probabilities under policy and reference,
+values, rewards of a head on the base's states, training. Answers cannot end early and prompts share no beginning, so that every
+update does the same work. The first update warms up; the figures are means over the others. Progress on stderr, one JSON line
+last on stdout.
+"""
+
+from __future__ import annotations
+
+import os.path
+import sys
+
+sys.path.pop(0)  # this folder, where queue.py would hide the library's `queue`
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import argparse
+import contextlib
+import json
+import platform
+import resource
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.installation import ROOT, default_model, say
+from trainer import checkpoint
+from trainer.backbone import Backbone, attach_lora, load_backbone
+from trainer.config import PPOConfig
+from trainer.folder import RunFolder, read_jsonl
+from trainer.measure import Prompt
+from trainer.ppo import train
+from trainer.process import TUNING
+from trainer.reward_head import Group, Head
+from trainer.scorer import Scorer, load_scorer, write_head
+
+EPISODES, PROMPT_TOKENS, ANSWER_TOKENS, EPOCHS = 32, 32, 48, 4
+UNBOUNDED = 1e9
+
+
+def main() -> int:
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="tastemaker-ppo-") as place:
+        folder = Path(place)
+        backbone = load_backbone(str(options.model or default_model(folder)), options.dtype)
+        run = _run_folder(folder / "run", options)
+        config = run.config
+        assert isinstance(config, PPOConfig)
+        attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
+        prompts = _prompts(backbone)
+        _never_end(backbone)
+        scorer = _scorer(folder / "reward", backbone)
+        say(f"{options.updates} updates and one to warm up")
+        with contextlib.redirect_stdout(sys.stderr):
+            train(run, config, backbone, scorer, prompts, [])
+        steps = [row for row in read_jsonl(run.file("metrics.jsonl")) if "losses/steps" in row][1:]
+    stages = {name: [row[f"time/{name}"] for row in steps] for name in ("generate_s", "score_s", "train_s")}
+    updates = [sum(times) for times in zip(*stages.values(), strict=True)]
+    tokens = EPISODES * (PROMPT_TOKENS + ANSWER_TOKENS)
+    figures = {
+        "update_s": round(statistics.fmean(updates), 2),
+        "update_min_s": round(min(updates), 2),
+        **{name: round(statistics.fmean(times), 2) for name, times in stages.items()},
+        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "tokens_per_s": round(tokens / statistics.fmean(updates), 1),
+        "settings": {
+            "model": backbone.source.rsplit("/", 1)[-1],
+            "episodes": EPISODES,
+            "prompt_tokens": PROMPT_TOKENS,
+            "answer_tokens": ANSWER_TOKENS,
+            "epochs": EPOCHS,
+            "optimiser_steps": steps[-1]["losses/steps"],
+            "lora_layers": config.lora_layers,
+            "dtype": str(backbone.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "processor": platform.processor() or platform.machine(),
+        },
+    }
+    print(json.dumps(figures))
+    return 0
+
+
+def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
+    path.mkdir()
+    config: dict[str, Any] = {
+        "updates": options.updates + 1,
+        "episodes": EPISODES,
+        "max_new_tokens": ANSWER_TOKENS,
+        "epochs": EPOCHS,
+        "lora_layers": options.lora_layers,
+        "dtype": options.dtype,
+        # No guard may cut the work short.
+        "early_stop_kl_nats": UNBOUNDED,
+        "kl_stop_nats": UNBOUNDED,
+        "entropy_floor_nats": -1.0,
+    }
+    (path / "run.json").write_text(json.dumps({"kind": "ppo", "config": config, "inputs": {}}), encoding="utf-8")
+    return RunFolder(path)
+
+
+def _prompts(backbone: Backbone) -> list[Prompt]:
+    """Different passages of the project's own documentation."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
+    ids = backbone.tokenizer(text)["input_ids"]
+    starts = torch.linspace(0, len(ids) - PROMPT_TOKENS - 1, EPISODES).long().tolist()
+    return [Prompt(index, ids[start : start + PROMPT_TOKENS]) for index, start in enumerate(starts)]
+
+
+def _never_end(backbone: Backbone) -> None:
+    backbone.tokenizer.eos_token = None
+    backbone.plain.generation_config.eos_token_id = None
+    backbone.plain.config.eos_token_id = None
+
+
+def _scorer(folder: Path, backbone: Backbone) -> Scorer:
+    """A reward head of random weights on four layers: what it says does not matter here, what it costs does."""
+    width, count = backbone.plain.config.hidden_size, backbone.plain.config.num_hidden_layers
+    generator = torch.Generator().manual_seed(0)
+    groups = {
+        f"layer_{layer}": Group(torch.zeros(width), torch.ones(1), 1.0, torch.randn(width, generator=generator).double())
+        for layer in sorted({0, count // 4, count // 2, count})
+    }
+    head = Head(groups, torch.zeros(1, width * len(groups), dtype=torch.float64), 0.0, None, [], 1.0)
+    settings = {"max_tokens": 256, "pessimism": 0.0, "panel_mean": 0.0, "panel_deviation": 100.0}
+    manifest = {"kind": "reward", "form": "head", "base": {"source": backbone.source, "sha256": backbone.sha256}}
+    checkpoint.save(folder, lambda inner: write_head(inner, head, settings), manifest)
+    return load_scorer(str(folder), backbone)
+
+
+def _options() -> argparse.Namespace:
+    defaults = PPOConfig()
+    parser = argparse.ArgumentParser(description="How long one PPO update takes.")
+    parser.add_argument("--model", type=Path, help="a model folder; by default SmolLM2-135M-Instruct, converted if need be")
+    parser.add_argument("--updates", type=int, default=2, help="updates timed")
+    parser.add_argument("--lora-layers", type=int, default=defaults.lora_layers, help="adapted layers, 0 for every layer")
+    parser.add_argument(
+        "--dtype", default=defaults.dtype, choices=("auto", "float32", "bfloat16"), help="arithmetic of the trunk"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    if not TUNING.keys() <= os.environ.keys():  # read by the C library when a process begins, as the supervisor does it
+        os.execve(sys.executable, [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]], {**TUNING, **os.environ})
+    sys.exit(main())
