@@ -212,14 +212,14 @@ class Record:
     ran_dry: bool = False
 
 
-async def annotate(number: int, key: str, url: str, until: float, record: Record, *, patience_s: float = 0.0) -> None:
-    """Claim and submit until the monotonic time `until`. A verdict that was sent is sent again until it is acknowledged.
+async def annotate(number: int, key: str, url: str, stop: asyncio.Event, record: Record, *, patience_s: float = 0.0) -> None:
+    """Claim and submit until `stop`. A verdict that was sent is sent again until it is acknowledged.
 
     With `patience_s` 0 a lost connection is an error; otherwise it is retried for so long.
     """
     headers = {"Authorization": f"Bearer {key}"}
     async with aiohttp.ClientSession(url, headers=headers, connector=aiohttp.TCPConnector(limit=1)) as client:
-        while time.monotonic() < until:
+        while not stop.is_set():
             began = time.perf_counter()
             status, task = await _post(client, f"/api/v1/projects/{SLUG}/tasks/next", None, record, patience_s)
             record.claims_s.append(time.perf_counter() - began)
@@ -257,7 +257,7 @@ async def _post(client: aiohttp.ClientSession, path: str, body: Any, record: Rec
             if time.monotonic() >= deadline:
                 return 0, repr(error)
             record.retries += 1
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
 
 # What the database says afterwards
