@@ -161,7 +161,9 @@ def cancel_run(request: Request, session: WriteDb, caller: Caller, id: PathId) -
 
 
 @router.get("/runs/{id}/charts/{name:path}")
-def show_chart(request: Request, session: Db, id: PathId, name: Annotated[str, Path(max_length=120)]) -> Response:
+def show_chart(
+    request: Request, session: Db, id: PathId, name: Annotated[str, Path(max_length=120)], narrow: bool = False
+) -> Response:
     """The SVG of one metric. Its address carries the last step, so it may be kept for a while."""
     run = service.get_run(session, id)
     rows = folder.metric_rows(_folder(request, run))
@@ -169,7 +171,8 @@ def show_chart(request: Request, session: Db, id: PathId, name: Annotated[str, P
     if chart is None:
         raise NotFound("This run has written no such figure.")
     headers = {"Content-Security-Policy": charts.CONTENT_SECURITY_POLICY, "Cache-Control": "private, max-age=3600"}
-    return Response(charts.draw(chart), media_type="image/svg+xml", headers=headers)
+    svg = charts.draw(chart, charts.NARROW if narrow else charts.WIDTH)
+    return Response(svg, media_type="image/svg+xml", headers=headers)
 
 
 def _folder(request: Request, run: Run) -> FilePath:
