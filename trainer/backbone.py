@@ -17,6 +17,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ LLAMA_LIKE = {"llama", "mistral", "qwen2"}  # pre-norm layers on one residual st
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
 logging.disable_progress_bar()  # a run has its own
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft asks transformers so
 LORA_ALPHA_PER_RANK = 2  # the adapters' output is scaled by 2 at every rank, so that a learning rate keeps its meaning
 
 
@@ -127,12 +129,13 @@ def attach_lora(backbone: Backbone, rank: int, layers: int, seed: int) -> None:
         return
     pattern, stack = decoder_layers(backbone.model)
     first = 0 if layers == 0 else max(0, len(stack) - layers)
-    targets = {name.rsplit(".", 1)[-1] for name, module in stack[0].named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    linear = {name: module for name, module in stack[0].named_modules() if isinstance(module, nn.Linear | Conv1D)}
     config = LoraConfig(
         r=rank,
         lora_alpha=LORA_ALPHA_PER_RANK * rank,
         lora_dropout=0.0,
-        target_modules=sorted(targets),
+        target_modules=sorted({name.rsplit(".", 1)[-1] for name in linear}),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in linear.values()),
         layers_to_transform=list(range(first, len(stack))),
         layers_pattern=pattern,
         task_type="CAUSAL_LM",

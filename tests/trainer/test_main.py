@@ -1,0 +1,95 @@
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.__main__ import main
+
+
+def folder(path: Path, kind: str = "sample", prompts: int = 1, config: dict[str, Any] | None = None, **inputs: Any) -> Path:
+    path.mkdir()
+    (path / "run.json").write_text(json.dumps({"kind": kind, "config": config or {}, "inputs": inputs}), encoding="utf-8")
+    row = {"messages": [{"role": "user", "content": "Tell me about the sea."}]}
+    lines = [json.dumps({"prompt_id": index, **row}) for index in range(prompts)]
+    (path / "prompts.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def result(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "result.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_run_is_done_once(simple_lm_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = folder(tmp_path / "r", policy=str(simple_lm_folder))
+    assert main(["sample", str(run)]) == 0
+    assert result(run)["status"] == "done"
+    before = (run / "result.json").stat().st_mtime_ns
+    assert main(["sample", str(run)]) == 0
+    assert "done already" in capsys.readouterr().out
+    assert (run / "result.json").stat().st_mtime_ns == before
+
+
+def test_what_cannot_be_done_is_refused_with_its_reason(tmp_path: Path) -> None:
+    for name, run, words in (
+        ("model", folder(tmp_path / "model", policy="/nowhere"), "there is no folder /nowhere"),
+        ("setting", folder(tmp_path / "setting", config={"temperature": 0}, policy="x"), "temperature: must be more than 0"),
+        ("kind", folder(tmp_path / "kind", kind="ppo"), "for a ppo run, not for a sample run"),
+    ):
+        assert main(["sample", str(run)]) == 2, name
+        assert result(run)["status"] == "refused"
+        assert words in result(run)["reason"]
+    assert main(["sample", str(tmp_path)]) == 2  # no run.json
+
+
+def test_a_refused_run_can_be_mended_and_started_again(simple_lm_folder: Path, tmp_path: Path) -> None:
+    run = folder(tmp_path / "r", policy="/nowhere")
+    assert main(["sample", str(run)]) == 2
+    spec = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps(spec | {"inputs": {"policy": str(simple_lm_folder)}}), encoding="utf-8")
+    assert main(["sample", str(run)]) == 0
+    assert result(run)["status"] == "done"
+
+
+def test_a_folder_has_one_process_at_a_time(simple_lm_folder: Path, tmp_path: Path) -> None:
+    run = folder(tmp_path / "r", policy=str(simple_lm_folder))
+    with (run / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["sample", str(run)]) == 75
+    assert not (run / "result.json").exists()
+    assert main(["sample", str(run)]) == 0
+
+
+def test_a_cancelled_run_says_so_and_goes_on_later(simple_lm_folder: Path, tmp_path: Path) -> None:
+    run = folder(tmp_path / "r", policy=str(simple_lm_folder))
+    (run / "cancel").touch()
+    assert main(["sample", str(run)]) == 3
+    assert result(run)["status"] == "cancelled"
+    (run / "cancel").unlink()
+    assert main(["sample", str(run)]) == 0
+
+
+def test_a_terminated_process_saves_and_leaves_within_seconds(simple_lm_folder: Path, tmp_path: Path) -> None:
+    run = folder(tmp_path / "r", prompts=4000, policy=str(simple_lm_folder))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", "sample", str(run)],
+        env=os.environ | {"TASTEMAKER_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not (run / "generations.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 3
+    assert time.monotonic() - asked < 5
+    assert result(run)["status"] == "cancelled"
+    assert all(json.loads(line) for line in (run / "generations.jsonl").read_text(encoding="utf-8").splitlines())
