@@ -10,8 +10,9 @@ from typing import Any, TypedDict
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app import audit
 from app.errors import Conflict, Invalid, NotFound
-from app.models import AuditEntry, Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run
+from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run
 from app.projects import checks
 from app.rounds import checkpoints
 
@@ -76,7 +77,7 @@ def create_project(session: Session, values: ProjectValues, by: int | None) -> P
     session.flush()
     session.add(Guideline(project_id=project.id, version=1, text=clean["guidelines"], created_by=by))
     checkpoints.current_policy(session, project)
-    session.add(AuditEntry(actor_id=by, project_id=project.id, action="project.created", subject=project.slug))
+    audit.record(session, by, "project.created", project.slug, project_id=project.id)
     session.flush()
     return project
 
@@ -106,11 +107,7 @@ def update_project(
         session.add(Guideline(project_id=project.id, version=project.guideline_version, text=clean["guidelines"], created_by=by))
         changed.append("guidelines")
     if changed:
-        session.add(
-            AuditEntry(
-                actor_id=by, project_id=project.id, action="project.changed", subject=project.slug, details={"fields": changed}
-            )
-        )
+        audit.record(session, by, "project.changed", project.slug, {"fields": changed}, project.id)
     session.flush()
     return project
 

@@ -13,8 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app import audit
 from app.errors import NotFound
-from app.models import AuditEntry, Project, Prompt, utc_now
+from app.models import Project, Prompt, utc_now
 
 HOLDOUT_SHARE = 0.2
 _INSERT_ROWS = 500  # rows of one INSERT; five bound values each, far under SQLite's limit
@@ -101,9 +102,7 @@ def import_prompts(
     report.duplicates = len(good) - report.created
     if report.created:
         details = {"created": report.created, "duplicates": report.duplicates, "rejected": len(report.rejected)}
-        session.add(
-            AuditEntry(actor_id=by, project_id=project.id, action="prompts.imported", subject=project.slug, details=details)
-        )
+        audit.record(session, by, "prompts.imported", project.slug, details, project.id)
         session.flush()
     return report
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cli import main
 from app.rules import RULES, V1
 from app.settings import Settings
 from trainer.config import CONFIGS
@@ -44,7 +45,9 @@ def test_every_setting_of_a_run_explains_itself(kind: str) -> None:
 
 def test_every_address_in_the_readme_exists() -> None:
     templates = [re.compile("^" + re.sub(r"\\\{[a-z_]+\\\}", "[^/]+", re.escape(path)) + "$") for _, path in RULES]
-    named = [V1 + path for path in re.findall(r"\$at(/[^\s?\"]+)", README)] + re.findall(r"`(?:[A-Z]+ )?(/api/v1/[^`?]+)`", README)
+    named = [V1 + path for path in re.findall(r"\$at(/[^\s?\"]+)", README)] + re.findall(
+        r"`(?:[A-Z]+ )?(/api/v1/[^`?]+)`", README
+    )
     assert len(named) >= 8
     for path in named:
         assert any(template.match(path) for template in templates), path
@@ -55,6 +58,14 @@ def test_every_link_and_script_the_readme_names_is_there() -> None:
     assert len(named) >= 8
     for path in named:
         assert (ROOT / path).exists(), path
+
+
+def test_every_command_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = re.findall(r"^ {4}([a-z][a-z-]*)(?: |$)", capsys.readouterr().out, re.M)
+    assert {"up", "serve", "work"} <= set(commands)
+    assert set(re.findall(r"^\| `tastemaker ([a-z-]+)", OPERATIONS, re.M)) == set(commands)
 
 
 def test_every_make_target_is_in_the_readme_or_needs_no_words() -> None:
