@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, TypeVar
 from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine
 
-from app.db import get_engine, write_session
+from app.db import write_session
 
 Result = TypeVar("Result")
 Job = Callable[[Connection], Any]
@@ -80,10 +80,7 @@ def _run(connection: Connection, job: Job, *, alone: bool) -> tuple[Any, Excepti
 
 
 def write_group(request: Request) -> WriteGroup:
-    state = request.app.state
-    if not hasattr(state, "write_group"):
-        state.write_group = WriteGroup(get_engine(request))
-    group: WriteGroup = state.write_group
+    group: WriteGroup = request.app.state.write_group
     return group
 
 

@@ -29,9 +29,8 @@ def add_headers(headers: MutableHeaders, settings: Settings) -> None:
     """The headers of every reply."""
     headers.setdefault("content-security-policy", CONTENT_SECURITY_POLICY)  # a chart brings its own
     headers["x-content-type-options"] = "nosniff"
-    headers["referrer-policy"] = (
-        "same-origin"  # an invitation's address is a secret; no-referrer would send forms as Origin: null
-    )
+    # An invitation's address is a secret; `no-referrer` would keep it too, but makes browsers send our forms as Origin: null.
+    headers["referrer-policy"] = "same-origin"
     headers["cross-origin-opener-policy"] = "same-origin"
     headers["cross-origin-resource-policy"] = "same-origin"
     if settings.secure_cookies:
@@ -41,27 +40,29 @@ def add_headers(headers: MutableHeaders, settings: Settings) -> None:
 class ResponseHeaders:
     """Adds `add_headers` to every reply, and the visitor's cookie when a form for a signed-out person was made."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
+        settings: Settings = scope["app"].state.settings
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                add_headers(headers, self.settings)
+                add_headers(headers, settings)
                 headers.setdefault("cache-control", "no-store")
                 secret = scope.get("state", {}).get("new_visitor")
                 if secret:
-                    headers.append("set-cookie", self._visitor(secret, scope))
+                    headers.append("set-cookie", _visitor(secret, scope, settings))
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
 
-    def _visitor(self, secret: str, scope: Scope) -> str:
-        secure = "; Secure" if self.settings.secure_cookies or scope["scheme"] == "https" else ""
-        return f"{visitor_cookie(self.settings)}={secret}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+def _visitor(secret: str, scope: Scope, settings: Settings) -> str:
+    secure = "; Secure" if settings.secure_cookies or scope["scheme"] == "https" else ""
+    return f"{visitor_cookie(settings)}={secret}; Path=/; HttpOnly; SameSite=Lax{secure}"

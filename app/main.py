@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
 from fastapi import Depends, FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from app.accounts.api import router as accounts_api
+from app.accounts.routes import router as accounts_pages
+from app.accounts.sign_in import Doorman
 from app.db import make_engine
+from app.exports.api import router as exports_api
+from app.exports.routes import router as exports_pages
 from app.gate import enforce, path_templates
+from app.group_commit import WriteGroup
 from app.headers import ResponseHeaders
+from app.labeling.api import router as labeling_api
+from app.labeling.routes import router as labeling_pages
 from app.origin import SameSite
 from app.pages import StaticPages
 from app.problems import add_handlers
+from app.projects.api import router as projects_api
+from app.projects.routes import router as projects_pages
+from app.prompts.api import router as prompts_api
+from app.prompts.routes import router as prompts_pages
+from app.rounds.api import router as rounds_api
+from app.rounds.routes import router as rounds_pages
 from app.rules import V1
 from app.settings import Settings, get_settings
 from app.uses import UseLog
@@ -35,20 +46,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         dependencies=[Depends(enforce)],
     )
-    app.state.settings = settings
-    app.state.engine = make_engine(settings.url)
-    app.state.uses = UseLog(app.state.engine)
-    for room in ROOMS:
-        if find_spec(f"app.{room}.api"):
-            app.include_router(import_module(f"app.{room}.api").router, prefix=V1)
-        if find_spec(f"app.{room}.routes"):
-            app.include_router(import_module(f"app.{room}.routes").router, include_in_schema=False)
+    connect(app, settings)
+    for pages in (accounts_pages, projects_pages, prompts_pages, labeling_pages, rounds_pages, exports_pages):
+        app.include_router(pages, include_in_schema=False)
+    for calls in (accounts_api, projects_api, prompts_api, labeling_api, rounds_api, exports_api):
+        app.include_router(calls, prefix=V1)
     app.mount("/static", StaticPages(), name="static")
     app.state.templates = path_templates(app)
     add_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)
-    app.add_middleware(SameSite, settings=settings)
+    app.add_middleware(SameSite)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False)
-    app.add_middleware(ResponseHeaders, settings=settings)
+    app.add_middleware(ResponseHeaders)
     return app
+
+
+def connect(app: FastAPI, settings: Settings) -> None:
+    """Give the application its database and what lives as long as that."""
+    app.state.settings = settings
+    app.state.engine = make_engine(settings.url)
+    app.state.uses = UseLog(app.state.engine)
+    app.state.doorman = Doorman(app.state.engine)
+    app.state.write_group = WriteGroup(app.state.engine)

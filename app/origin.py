@@ -22,35 +22,37 @@ class SameSite:
     not made by a form, and a browser adds none by itself. The form token in `app/gate.py` is the second lock.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
+        refusal = _refusal(scope)
         if refusal is None:
             await self.app(scope, receive, send)
             return
         response = refuse(Request(scope, receive), refusal)
         await response(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Refusal | None:
-        if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
-            return Refusal("The address contains a character that no address of ours has.")
-        if not scope["path"].isprintable() and any("\ud800" <= character <= "\udfff" for character in scope["path"]):
-            return Refusal("The address is not valid Unicode.")
-        headers = Headers(scope=scope)
-        if scope["method"] in SAFE_METHODS or "authorization" in headers:
-            return None
-        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-        foreign = site not in (None, "same-origin", "none") or (origin is not None and not self._is_ours(origin, headers, scope))
-        return NotAllowed("This was sent from another site. Open Tastemaker itself and do it there.") if foreign else None
 
-    def _is_ours(self, origin: str, headers: Headers, scope: Scope) -> bool:
-        given = urlsplit(origin)
-        if self.settings.public_url and given[:2] == urlsplit(self.settings.public_url)[:2]:
-            return True
-        return given.scheme == scope["scheme"] and given.netloc == headers.get("host")
+def _refusal(scope: Scope) -> Refusal | None:
+    if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+        return Refusal("The address contains a character that no address of ours has.")
+    if not scope["path"].isprintable() and any("\ud800" <= character <= "\udfff" for character in scope["path"]):
+        return Refusal("The address is not valid Unicode.")
+    headers = Headers(scope=scope)
+    if scope["method"] in SAFE_METHODS or "authorization" in headers:
+        return None
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    foreign = site not in (None, "same-origin", "none") or (origin is not None and not _is_ours(origin, headers, scope))
+    return NotAllowed("This was sent from another site. Open Tastemaker itself and do it there.") if foreign else None
+
+
+def _is_ours(origin: str, headers: Headers, scope: Scope) -> bool:
+    given = urlsplit(origin)
+    settings: Settings = scope["app"].state.settings
+    if settings.public_url and given[:2] == urlsplit(settings.public_url)[:2]:
+        return True
+    return given.scheme == scope["scheme"] and given.netloc == headers.get("host")

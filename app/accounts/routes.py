@@ -36,10 +36,7 @@ Token = Annotated[str, Path(max_length=200)]
 
 
 async def _doorman(request: Request) -> Doorman:
-    state = request.app.state
-    if not hasattr(state, "doorman"):
-        state.doorman = Doorman(get_engine(request))
-    doorman: Doorman = state.doorman
+    doorman: Doorman = request.app.state.doorman
     return doorman
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from app.db import write_session
-from app.main import create_app
+from app.main import connect, create_app
 from app.models import Project
 from app.security import Role, session_cookie, token_of
 from app.settings import Settings
@@ -55,11 +55,18 @@ def settings(tmp_path: Path, empty_database: Path) -> Settings:
     return Settings(data=tmp_path)
 
 
+@pytest.fixture(scope="session")
+def built_app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """The application, built once: that takes a good part of a second."""
+    return create_app(Settings(data=tmp_path_factory.mktemp("unused")))
+
+
 @pytest.fixture
-def app(settings: Settings) -> Iterator[FastAPI]:
-    app = create_app(settings)
-    yield app
-    app.state.engine.dispose()
+def app(built_app: FastAPI, settings: Settings) -> Iterator[FastAPI]:
+    """The application on a database of this test's own."""
+    connect(built_app, settings)
+    yield built_app
+    built_app.state.engine.dispose()
 
 
 @pytest.fixture
