@@ -21,6 +21,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
 from pathlib import Path
@@ -70,7 +71,7 @@ def loop(name: str, score: Preference, data: Path, model: Path, options: argpars
         sampled = time.monotonic()
 
         base = project["policy_id"]
-        taste = taste_of(score, list(_answers(house, checkpoint=base, split="train").values()))
+        taste = taste_of(score, [(one.prompt, one.texts) for one in _answers(house, checkpoint=base, split="train").values()])
         labels = work(house.url, SLUG, people, taste, options.labels, patience_s=60)
         say(f"{labels} labels in {time.monotonic() - sampled:.0f} s")
 
@@ -118,29 +119,40 @@ def _stages(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return {"ppo": {"updates": options.updates}} if options.updates else {}
 
 
-def _answers(house: Installation, **query: Any) -> dict[int, tuple[str, list[str]]]:
-    """Prompt id -> (the prompt's words, the answers)."""
-    found: dict[int, tuple[str, list[str]]] = {}
+@dataclass
+class Answered:
+    """A prompt and what one model wrote for it."""
+
+    prompt: str
+    texts: list[str]
+    tokens: int  # of all its answers
+
+
+def _answers(house: Installation, **query: Any) -> dict[int, Answered]:
+    """By prompt id."""
+    found: dict[int, Answered] = {}
     for item in house.pages(f"/projects/{SLUG}/generations", **query):
-        found.setdefault(item["prompt_id"], (last_words(item["messages"]), []))[1].append(item["text"])
+        answered = found.setdefault(item["prompt_id"], Answered(last_words(item["messages"]), [], 0))
+        answered.texts.append(item["text"])
+        answered.tokens += len(item["token_ids"])
     return found
 
 
 # Judging
 
 
-def _compare(new: dict[int, tuple[str, list[str]]], old: dict[int, tuple[str, list[str]]], score: Preference) -> dict[str, Any]:
+def _compare(new: dict[int, Answered], old: dict[int, Answered], score: Preference) -> dict[str, Any]:
     """Every new answer against every old one to the same held-out prompt; ties count half."""
     wins = []
-    for prompt_id, (prompt, texts) in new.items():
-        theirs = [score(prompt, text) for text in old[prompt_id][1]]
-        ours = [score(prompt, text) for text in texts]
-        wins.append(statistics.fmean((mine > other) + 0.5 * (mine == other) for mine in ours for other in theirs))
+    for prompt_id, ours in new.items():
+        theirs = [score(ours.prompt, text) for text in old[prompt_id].texts]
+        mine = [score(ours.prompt, text) for text in ours.texts]
+        wins.append(statistics.fmean((one > other) + 0.5 * (one == other) for one in mine for other in theirs))
     low, high = _interval(wins)
     return {
         "win_rate": _rounded(statistics.fmean(wins)),
         "win_rate_interval": [_rounded(low), _rounded(high)],
-        "length_ratio": _rounded(_words(new) / _words(old)),
+        "length_ratio": _rounded(sum(one.tokens for one in new.values()) / sum(one.tokens for one in old.values())),
         "held_out_prompts": len(wins),
     }
 
@@ -152,12 +164,9 @@ def _interval(values: list[float]) -> tuple[float, float]:
     return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
 
 
-def _words(answers: dict[int, tuple[str, list[str]]]) -> float:
-    return statistics.fmean(len(text.split()) for _, texts in answers.values() for text in texts)
-
-
 def _reward_figures(house: Installation, reward_id: int, base: int, score: Preference) -> dict[str, Any]:
     """How often the round's reward model agrees with the preference on pairs of held-out answers, ties left out."""
+    from trainer.backbone import chat_ids
     from trainer.scorer import load_scorer
 
     checkpoint = house.send("GET", f"/checkpoints/{reward_id}")
@@ -167,7 +176,8 @@ def _reward_figures(house: Installation, reward_id: int, base: int, score: Prefe
         by_prompt[item["prompt_id"]].append(item)
     right = pairs = 0
     for items in by_prompt.values():
-        rewards = scorer.score_texts([(item["messages"], item["text"]) for item in items])
+        prompt_ids = chat_ids(scorer.backbone.tokenizer, items[0]["messages"])
+        rewards = scorer.score([prompt_ids] * len(items), [item["token_ids"] for item in items]).tolist()
         truths = [score(last_words(item["messages"]), item["text"]) for item in items]
         for one, other in combinations(range(len(items)), 2):
             if truths[one] != truths[other]:

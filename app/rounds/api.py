@@ -146,6 +146,7 @@ class GenerationReply(Reply):
     split: Literal["train", "holdout"]
     messages: list[dict[str, str]]
     text: str
+    token_ids: list[int]
     checkpoint_id: int
     run_id: int
     number: int

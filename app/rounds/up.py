@@ -39,7 +39,7 @@ def up(settings: Settings, line: str) -> int:
     signal.signal(signal.SIGINT, stop)
     if not _is_free(settings):
         print(
-            f"Port {settings.port} on {settings.host} is taken, perhaps by another Tastemaker. Stop that, or set TASTEMAKER_PORT.",
+            f"Port {settings.port} on {settings.host} is taken, perhaps by another Tastemaker. Stop it or set TASTEMAKER_PORT.",
             file=sys.stderr,
         )
         return 1
