@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from app.models import Checkpoint, Generation, Project, Prompt, Seat, Skip, Task, utc_now
 
 MIXED_SHARE: Final = 0.5  # of the comparisons, once a policy replaced another: new against previous; the rest new against new
-BATCH: Final = 2000  # rows of one INSERT
+BATCH: Final = 200  # tasks stored at once; reading their numbers back costs the square of this
 
 
 @dataclass(slots=True, eq=False)
