@@ -52,6 +52,7 @@ def test_pace_counts_people_and_new_labels_of_today(engine: Engine, cast: Cast) 
     for person, milliseconds in ((cast.mary, 3000), (cast.mary, 5000), (cast.alan, 10000)):
         label(engine, cast, person, milliseconds)
     label(engine, cast, cast.grace, 1, created_at=utc_now() - timedelta(days=2))
+    label(engine, cast, cast.mary, 60_000, version=2, supersedes_id=1)  # a correction
     with read_session(engine) as session:
         assert overview.pace_today(session, cast.demo) == overview.Pace(labels=3, people=2, median_s=5.0, timed=3)
 
