@@ -14,10 +14,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, MetaData, func, inspect, select, text
 
 from app.backup import back_up
@@ -34,7 +30,9 @@ class UpgradeError(Exception):
 
 @lru_cache(maxsize=4)
 def head(migrations: Path | None = None) -> str:
-    """The newest revision there is."""
+    """The newest revision there is. Alembic is loaded where it is used: the web process starts without it."""
+    from alembic.script import ScriptDirectory
+
     revision = ScriptDirectory(str(migrations or MIGRATIONS)).get_current_head()
     assert revision is not None
     return revision
@@ -47,7 +45,9 @@ def revision_of(engine: Engine) -> str | None:
 
 
 def revision_in(connection: Connection) -> str | None:
-    revision: str | None = MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     return revision
 
 
@@ -70,6 +70,9 @@ def upgrade_to_head(url: str) -> Path | None:
 
     Raises UpgradeError, with the database as it was, when the upgrade would lose or orphan a row.
     """
+    from alembic import command
+    from alembic.config import Config
+
     engine = make_engine(url)
     try:
         with _one_at_a_time(engine):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.audit import record
 from app.errors import Conflict
 from app.labeling import queue
-from app.models import AuditEntry, Checkpoint, Project, Round, utc_now
+from app.models import Checkpoint, Project, Round, utc_now
 
 
 def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
@@ -31,15 +32,7 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
     )
     for round_ in waiting:
         _decide(round_, "promoted", by)
-    session.add(
-        AuditEntry(
-            actor_id=by,
-            project_id=project.id,
-            action="policy.promoted",
-            subject=f"checkpoint {checkpoint.id}",
-            details={"replaced": replaced},
-        )
-    )
+    record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", {"replaced": replaced}, project.id)
     session.flush()
     queue.make_tasks(session, project)
 
@@ -50,15 +43,8 @@ def reject(session: Session, round_: Round, by: int | None, reason: str = "") ->
         raise Conflict("This round does not wait for a decision.")
     _decide(round_, "rejected", by)
     round_.reason = reason
-    session.add(
-        AuditEntry(
-            actor_id=by,
-            project_id=round_.project_id,
-            action="policy.rejected",
-            subject=f"round {round_.number}",
-            details={"candidate": round_.candidate_id, "reason": reason},
-        )
-    )
+    details = {"candidate": round_.candidate_id, "reason": reason}
+    record(session, by, "policy.rejected", f"round {round_.number}", details, round_.project_id)
     session.flush()
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.audit import record
 from app.errors import Conflict, Invalid, NotFound
-from app.models import AuditEntry, Checkpoint, Project, Prompt, Round, Run, utc_now
+from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
 from app.rounds import checkpoints
 from app.rounds.folder import TEXT_NAME
 from trainer.config import CONFIGS, ConfigError, RunConfig, config_dict, make_config
@@ -102,9 +103,7 @@ def queue_run(
     )
     session.add(run)
     session.flush()
-    session.add(
-        AuditEntry(actor_id=by, project_id=project.id, action="run.queued", subject=f"run {run.id}", details={"kind": kind})
-    )
+    record(session, by, "run.queued", f"run {run.id}", {"kind": kind}, project.id)
     return run
 
 
@@ -122,7 +121,7 @@ def request_cancel(session: Session, run: Run, by: int | None) -> None:
         run.state, run.ended_at, run.message = "cancelled", now, "Cancelled before it started"
     else:
         run.message = "Stopping"
-    session.add(AuditEntry(actor_id=by, project_id=run.project_id, action="run.cancelled", subject=f"run {run.id}", details={}))
+    record(session, by, "run.cancelled", f"run {run.id}", None, run.project_id)
     session.flush()
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.audit import record
 from app.errors import Conflict, Invalid, NotFound
-from app.models import AuditEntry, Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
+from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
 from app.rounds import checkpoints
 from app.rounds.labels import usable_label_count
 from app.rounds.promotion import promote, reject
@@ -90,15 +91,7 @@ def start_round(
     session.add(round_)
     session.flush()
     queue_run(session, project, "reward", settings["reward"], {}, by, round_)
-    session.add(
-        AuditEntry(
-            actor_id=by,
-            project_id=project.id,
-            action="round.started",
-            subject=f"round {round_.number}",
-            details={"trigger": trigger},
-        )
-    )
+    record(session, by, "round.started", f"round {round_.number}", {"trigger": trigger}, project.id)
     return round_
 
 

@@ -1,0 +1,328 @@
+"""The walls between the rooms (docs/architecture.md), each shown to fall when it is breached.
+
+Imports are read from the source, wherever in a file they stand, so that one hidden inside a function counts too.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("accounts", "projects", "prompts", "labeling", "quality", "rounds", "exports")
+
+# Of the web: what speaks HTTP or draws pages. In a room these are its routes, its API and the shapes of their forms.
+WEB_PACKAGES = ("fastapi", "starlette", "jinja2", "uvicorn")
+WEB_MODULES = ("app.pages", "app.main", "app.gate", "app.problems", "app.headers", "app.origin", "app.serve")
+EDGES = ("routes", "api", "forms", "bodies", "replies")
+
+# The web process is one of them; the other is allowed everything in the app that is no web.
+TRAINER_FILES_THAT_KNOW_THE_APP = ("trainer/bridge.py", "trainer/supervisor.py")
+
+START_CPU_S = 1.5  # of `import app.main`, in processor time: the machine that runs tests may be busy
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: the importing file, the dotted module (and name) it takes, and the line."""
+
+    path: Path
+    module: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line} imports {self.module}"
+
+
+def imports_of(root: Path, *folders: str) -> Iterator[Import]:
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*.py")):
+            short = path.relative_to(root)
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    for alias in node.names:
+                        yield Import(short, alias.name, node.lineno)
+                elif isinstance(node, ast.ImportFrom):
+                    base = _absolute(node, short)
+                    for alias in node.names:
+                        yield Import(short, f"{base}.{alias.name}", node.lineno)
+
+
+def _absolute(node: ast.ImportFrom, path: Path) -> str:
+    package = list(path.parent.parts)[: len(path.parent.parts) - node.level + 1] if node.level else []
+    return ".".join([*package, *([node.module] if node.module else [])])
+
+
+def inside(module: str, *names: str) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in names)
+
+
+def room_of(path: Path) -> str | None:
+    return path.parts[1] if path.parts[0] == "app" and len(path.parts) > 2 and path.parts[1] in ROOMS else None
+
+
+def is_edge(name: str) -> bool:
+    """Whether a file of a room (by its name without .py) belongs to its web side: routes.py, label_routes.py, api.py, ..."""
+    return name in EDGES or any(name.endswith("_" + edge) for edge in EDGES)
+
+
+# Wall 1: routes and api -> service -> models, db
+
+
+def services_that_know_the_web(root: Path) -> list[str]:
+    found = []
+    for one in imports_of(root, "app"):
+        if room_of(one.path) is None or is_edge(one.path.stem):
+            continue
+        if inside(one.module, *WEB_PACKAGES, *WEB_MODULES):
+            found.append(str(one))
+    return found
+
+
+def services_that_know_status_numbers(root: Path) -> list[str]:
+    """A service raises a refusal by name; its number is in app/errors.py."""
+    found = []
+    for path in sorted((root / "app").rglob("*.py")):
+        short = path.relative_to(root)
+        if room_of(short) is None or is_edge(short.stem):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [node.arg] if isinstance(node, ast.keyword) else []
+            if "status_code" in names:
+                found.append(f"{short}:{getattr(node, 'lineno', 0)} sets a status code")
+    return found
+
+
+# Wall 2: a room may call another room's service, never its routes, never in a circle
+
+
+def rooms_that_enter_by_the_window(root: Path) -> list[str]:
+    found = []
+    for one in imports_of(root, "app"):
+        parts = one.module.split(".")
+        theirs = parts[1] if len(parts) > 2 and parts[0] == "app" and parts[1] in ROOMS else None
+        mine = room_of(one.path)
+        if mine and theirs and theirs != mine and is_edge(parts[2]):
+            found.append(str(one))
+    return found
+
+
+def circles(root: Path) -> list[str]:
+    """Circles between modules of the app: two files that need each other have no order in which to be read."""
+    modules = {_module(path.relative_to(root)) for path in (root / "app").rglob("*.py")}
+    graph: dict[str, set[str]] = {module: set() for module in modules}
+    for one in imports_of(root, "app"):
+        target = one.module if one.module in modules else one.module.rpartition(".")[0]
+        if target in modules and target != _module(one.path):
+            graph[_module(one.path)].add(target)
+    return [" -> ".join(circle) for circle in _circles_in(graph)]
+
+
+def _module(path: Path) -> str:
+    parts = list(path.with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _circles_in(graph: dict[str, set[str]]) -> list[list[str]]:
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def visit(module: str, trail: list[str]) -> None:
+        if module in trail:
+            found.append([*trail[trail.index(module) :], module])
+            return
+        if module in done:
+            return
+        for target in sorted(graph[module]):
+            visit(target, [*trail, module])
+        done.add(module)
+
+    for module in sorted(graph):
+        visit(module, [])
+    return found
+
+
+# Walls 3 and 4: between the app and the trainer
+
+
+def app_files_that_know_the_trainer(root: Path) -> list[str]:
+    return [
+        str(one) for one in imports_of(root, "app") if inside(one.module, "trainer") and not inside(one.module, "trainer.config")
+    ]
+
+
+def app_files_that_compute(root: Path) -> list[str]:
+    return [str(one) for one in imports_of(root, "app") if inside(one.module, "torch", "transformers", "peft", "safetensors")]
+
+
+def trainer_files_that_know_the_app(root: Path) -> list[str]:
+    return [
+        str(one)
+        for one in imports_of(root, "trainer")
+        if inside(one.module, "app", "sqlalchemy") and one.path.as_posix() not in TRAINER_FILES_THAT_KNOW_THE_APP
+    ]
+
+
+# Wall 5: templates receive values; they never query
+
+
+def templates_that_reach_out(root: Path) -> list[str]:
+    """A template calls nothing that could query, and is never told to trust what it shows."""
+    found = []
+    for path in sorted((root / "templates").rglob("*.html")):
+        text = path.read_text("utf-8")
+        for pattern, what in (
+            (r"\b(session|engine|db|connection)\s*\.\s*(execute|scalar|scalars|get|query|connect)\b", "queries"),
+            (r"request\.(app|state|scope)\b", "reaches into the application"),
+            (r"\|\s*safe\b", "trusts a value"),
+            (r"<script(?![^>]*\bsrc=)[^>]*>|\sstyle=|\son[a-z]+=", "holds a script or style"),
+        ):
+            if re.search(pattern, text):
+                found.append(f"{path.relative_to(root)} {what}")
+    return found
+
+
+# Patterns that are never used
+
+
+def dangerous_calls(root: Path) -> list[str]:
+    found = []
+    for folder in ("app", "trainer"):
+        for path in sorted((root / folder).rglob("*.py")):
+            text = path.read_text("utf-8")
+            for pattern in (
+                r"\bimport pickle\b",
+                r"\btorch\.load\(",
+                r"trust_remote_code\s*=\s*True",
+                r"\btext\(\s*f[\"']",
+                r"\beval\(",
+            ):
+                found += [
+                    f"{path.relative_to(root)}: {hit.group()}" for hit in re.finditer(pattern, text) if hit.group() != "eval("
+                ]
+    for path in sorted((root / "static").rglob("*.js")):
+        for pattern in (r"\.innerHTML\b", r"\.outerHTML\b", r"insertAdjacentHTML", r"document\.write", r"\beval\("):
+            found += [f"{path.relative_to(root)}: {hit.group()}" for hit in re.finditer(pattern, path.read_text("utf-8"))]
+    return found
+
+
+def writers_of_the_audit_trail(root: Path) -> list[str]:
+    """Only app/audit.py touches the table, and it only adds."""
+    return [
+        str(one)
+        for one in imports_of(root, "app", "trainer")
+        if one.module == "app.models.AuditEntry" and one.path.as_posix() != "app/audit.py"
+    ]
+
+
+WALLS = [
+    services_that_know_the_web,
+    services_that_know_status_numbers,
+    rooms_that_enter_by_the_window,
+    circles,
+    app_files_that_know_the_trainer,
+    app_files_that_compute,
+    trainer_files_that_know_the_app,
+    templates_that_reach_out,
+    dangerous_calls,
+    writers_of_the_audit_trail,
+]
+
+
+@pytest.mark.parametrize("wall", WALLS, ids=lambda wall: wall.__name__)
+def test_the_wall_stands(wall) -> None:  # type: ignore[no-untyped-def]
+    assert wall(ROOT) == []
+
+
+# Each wall falls when it is breached
+
+BREACHES = [
+    (services_that_know_the_web, {"app/prompts/service.py": "from fastapi import Request\n"}),
+    (services_that_know_the_web, {"app/prompts/claim.py": "def late():\n    import starlette.responses\n"}),
+    (services_that_know_the_web, {"app/prompts/service.py": "from app.pages import render\n"}),
+    (services_that_know_the_web, {"app/prompts/service.py": "from ..pages import render\n"}),
+    (services_that_know_status_numbers, {"app/prompts/service.py": "answer(status_code=404)\n"}),
+    (rooms_that_enter_by_the_window, {"app/prompts/service.py": "from app.labeling.routes import router\n"}),
+    (rooms_that_enter_by_the_window, {"app/prompts/routes.py": "from app.labeling.api import submit\n"}),
+    (
+        circles,
+        {
+            "app/prompts/service.py": "from app.labeling import service\n",
+            "app/labeling/service.py": "import app.prompts.service\n",
+        },
+    ),
+    (app_files_that_know_the_trainer, {"app/rounds/service.py": "from trainer.ppo import train\n"}),
+    (app_files_that_know_the_trainer, {"app/rounds/service.py": "import trainer\n"}),
+    (app_files_that_compute, {"app/rounds/service.py": "def late():\n    import torch.nn\n"}),
+    (trainer_files_that_know_the_app, {"trainer/ppo.py": "from app.models import Run\n"}),
+    (trainer_files_that_know_the_app, {"trainer/reward.py": "def late():\n    from app import db\n"}),
+    (templates_that_reach_out, {"templates/a.html": "{{ session.execute(query) }}"}),
+    (templates_that_reach_out, {"templates/a.html": "{{ request.app.state.engine }}"}),
+    (templates_that_reach_out, {"templates/a.html": "{{ text | safe }}"}),
+    (templates_that_reach_out, {"templates/a.html": '<p style="color: red">'}),
+    (templates_that_reach_out, {"templates/a.html": "<script>alert(1)</script>"}),
+    (templates_that_reach_out, {"templates/a.html": '<button onclick="go()">'}),
+    (dangerous_calls, {"trainer/checkpoint.py": "torch.load(path)\n"}),
+    (dangerous_calls, {"app/x.py": "import pickle\n"}),
+    (dangerous_calls, {"app/x.py": 'session.execute(text(f"SELECT {name}"))\n'}),
+    (dangerous_calls, {"static/js/x.js": "element.innerHTML = text;\n"}),
+    (writers_of_the_audit_trail, {"app/prompts/service.py": "from app.models import AuditEntry\n"}),
+]
+
+
+@pytest.mark.parametrize(("wall", "files"), BREACHES, ids=lambda given: given.__name__ if callable(given) else " ".join(given))
+def test_a_breach_is_seen(wall, files: dict[str, str], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for folder in ("app", "trainer", "templates", "static"):
+        (tmp_path / folder).mkdir()
+    assert wall(tmp_path) == []
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert len(wall(tmp_path)) == 1
+
+
+def test_what_is_allowed_is_not_called_a_breach(tmp_path: Path) -> None:
+    allowed = {
+        "app/prompts/routes.py": "from fastapi import APIRouter\nfrom app.pages import render\nfrom app.labeling import queue\n",
+        "app/prompts/service.py": "from app.db import Session\nfrom app.labeling.claim import claim_next\n",
+        "app/labeling/claim.py": "import sqlalchemy\n",
+        "app/rounds/service.py": "from trainer.config import PPOConfig\n",
+        "trainer/bridge.py": "from app.models import Run\n",
+        "trainer/ppo.py": "import torch\n",
+        "templates/a.html": '<script type="module" src="x.js"></script>{{ row.name }}{{ session_count }}',
+        "static/js/a.js": "element.textContent = text;\n",
+    }
+    for name, text in allowed.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert {wall.__name__: wall(tmp_path) for wall in WALLS if wall(tmp_path)} == {}
+
+
+# The web process starts light
+
+
+def test_the_web_process_starts_quickly_without_torch_and_with_one_sqlite() -> None:
+    """In subprocesses, because this one may have loaded anything. The best of three, because others use the processor, too."""
+    heavy = "{'torch', 'transformers', 'peft', 'numpy', 'scipy', 'sqlite3', '_sqlite3', 'alembic'}"
+    code = f"import sys, time; import app.main; print(sorted({heavy} & set(sys.modules)), time.process_time())"
+    seconds = []
+    for _ in range(3):
+        told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        loaded, _, cpu_s = told.stdout.strip().rpartition(" ")
+        assert loaded == "[]"
+        seconds.append(float(cpu_s))
+    assert min(seconds) < START_CPU_S
+
+
+def test_the_check_for_heavy_modules_sees_them() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, sqlite3; print('sqlite3' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "True"
