@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 
 LEFT, TIE, RIGHT = 0, 1, 2
 VERDICTS = {"left": LEFT, "tie": TIE, "both_bad": TIE, "right": RIGHT}
+BEYOND = 1e4  # a cutpoint nobody passes; infinity would make the noise's derivative 0 times infinity
 STRENGTH_WEIGHTS = {None: 1.0, 1: 0.5, 2: 1.0, 3: 1.5}
 
 
@@ -69,7 +70,7 @@ def rating(
 
     McCullagh 1980 (proportional odds), with a leniency and a noise for each annotator.
     """
-    outer = cutpoints.new_tensor([torch.inf])
+    outer = cutpoints.new_tensor([BEYOND])
     edges = torch.cat([-outer, cutpoints, outer])
     centre = leniency + scale * reward
     above, below = (edges[score] - centre) / noise, (edges[score - 1] - centre) / noise

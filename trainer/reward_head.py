@@ -8,7 +8,7 @@ labels without a held-out set. Every kind of verdict enters through `likelihoods
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -19,11 +19,11 @@ from torch import Tensor
 from trainer import likelihoods
 from trainer.data import Comparison, Rating
 
-EVIDENCE_LABELS = 700  # of either kind; more do not change the prior much, and cost their cube
+EVIDENCE_LABELS = 500  # of either kind; more do not change the prior much, and cost their cube
 EVIDENCE_STEPS = 40
 EVIDENCE_POWER = 0.7
 EVIDENCE_TOLERANCE = 0.02
-PRIOR_FLOOR, PRIOR_CEILING = 1e-6, 100.0
+PRIOR_START, PRIOR_FLOOR, PRIOR_CEILING = 4.0, 1e-6, 100.0
 JITTER = 1e-6
 KEEP_SHARE = 0.02  # a group that explains less than this share of the strongest is dropped
 NEWTON_STEPS = 12
@@ -151,7 +151,9 @@ class Rows:
         if self.levels:
             start["threshold"] = torch.logit(self.bad.double().mean().clamp(0.01, 0.99))[None]
         if len(self.rated):
-            start |= {"cuts": torch.tensor([-2.0, 0.0, 0.0, 0.0]), "log_scale": torch.zeros(1)}
+            start |= {"cuts": torch.tensor([-2.0, 0.0, 0.0, 0.0])}
+            if len(self.verdict):  # with ratings alone the prior of the weights is the scale already
+                start["log_scale"] = torch.zeros(1)
             start |= {"leniency": torch.zeros(len(self.names)), "log_noise": torch.zeros(len(self.names))}
         return {name: value.double() for name, value in start.items()}
 
@@ -164,7 +166,7 @@ class Rows:
             steps = [high - low for low, high in pairwise(head.cutpoints)]
             values |= {"cuts": [head.cutpoints[0], *map(math.log, steps)], "log_scale": [math.log(head.scale)]}
             values["leniency"] = [head.leniency.get(name, 0.0) for name in self.names]
-            values["log_noise"] = [math.log(head.noise.get(name, 1.0)) for name in self.names]
+            values["noise"] = [head.noise.get(name, 1.0) for name in self.names]
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
     def loglik(self, u: Tensor, people: Mapping[str, Tensor]) -> Tensor:
@@ -177,16 +179,15 @@ class Rows:
             parts.append(self.settings.both_bad_weight * level)
             rest = rest[pairs:]
         if len(self.rated):
-            noise = people["log_noise"].exp()[self.judge]
+            noise = _relative_noise(people)[self.judge]
             cuts = likelihoods.ordered(people["cuts"])
-            rated = likelihoods.rating(
-                rest, self.score, cuts, people["log_scale"].exp()[0], people["leniency"][self.judge], noise
-            )
+            scale = people["log_scale"].exp()[0] if "log_scale" in people else u.new_ones(())
+            rated = likelihoods.rating(rest, self.score, cuts, scale, people["leniency"][self.judge], noise)
             parts.append(self.settings.rating_weight * rated)
         return torch.cat(parts)
 
     def log_prior(self, people: Mapping[str, Tensor]) -> Tensor:
-        deviations = {"log_nu": 2.0, "threshold": 3.0, "cuts": 3.0, "log_scale": 1.0, "leniency": 1.0, "log_noise": 0.5}
+        deviations = {"log_nu": 2.0, "threshold": 3.0, "cuts": 3.0, "log_scale": 0.5, "leniency": 1.0, "log_noise": 0.5}
         return torch.stack([likelihoods.normal_prior(value, deviations[name]) for name, value in people.items()]).sum()
 
     def head(self, groups: dict[str, Group], shrink: Tensor, people: Mapping[str, Tensor]) -> Head:
@@ -197,10 +198,17 @@ class Rows:
             log_nu=float(people["log_nu"]),
             threshold=float(people["threshold"]) if self.levels else None,
             cutpoints=likelihoods.ordered(people["cuts"]).tolist() if rated else [],
-            scale=float(people["log_scale"].exp()) if rated else 1.0,
+            scale=float(people["log_scale"].exp()) if "log_scale" in people else 1.0,
             leniency=dict(zip(self.names, people["leniency"].tolist(), strict=True)) if rated else {},
-            noise=dict(zip(self.names, people["log_noise"].exp().tolist(), strict=True)) if rated else {},
+            noise=dict(zip(self.names, _relative_noise(people).tolist(), strict=True)) if rated else {},
         )
+
+
+def _relative_noise(people: Mapping[str, Tensor]) -> Tensor:
+    """(J,) each judge's noise beside the others', whose scale is the reward's own; or as it is already known."""
+    if "noise" in people:
+        return people["noise"]
+    return (people["log_noise"] - people["log_noise"].mean()).exp()
 
 
 def _standard(values: Tensor, rows: Rows) -> Group:
@@ -224,18 +232,20 @@ def _evidence(rows: Rows, designs: Mapping[str, Tensor]) -> dict[str, float]:
     third-derivative term); each step multiplies a_g by a power of the ratio of the two.
     """
     kernels = torch.stack([design @ design.T for design in designs.values()])  # (G, n, n)
-    prior = torch.full((len(designs),), 1 / len(designs), dtype=kernels.dtype)
+    prior = torch.full((len(designs),), PRIOR_START / len(designs), dtype=kernels.dtype)
     people, u = rows.people(), torch.zeros(kernels.shape[1], dtype=kernels.dtype)
     for _ in range(EVIDENCE_STEPS):
         root = _root(torch.einsum("g,gij->ij", prior, kernels))
         start = torch.linalg.solve_triangular(root, u[:, None], upper=False)[:, 0]
-        found, factor = _newton(rows, root, start, people, steps=2)
+        found = _newton(rows, root, start, people, steps=2)
         u = root @ found
         curve = _curvature(rows, u, people)[1]
+        factor = _precision(root, curve)
         dual = torch.linalg.solve_triangular(root.T, found[:, None], upper=True)[:, 0]
         half = torch.linalg.solve_triangular(factor, root.T * curve, upper=False)
         spread = torch.diag(curve) - half.T @ half
-        ratio = torch.einsum("i,gij,j->g", dual, kernels, dual) / torch.einsum("gij,ij->g", kernels, spread)
+        wanted = torch.einsum("i,gij,j->g", dual, kernels, dual)
+        ratio = wanted / torch.einsum("gij,ij->g", kernels, spread).clamp(min=JITTER)  # a group that never varies has 0 of both
         updated = (prior * ratio.clamp(0.05, 20) ** EVIDENCE_POWER).clamp(PRIOR_FLOOR, PRIOR_CEILING)
         moved = float((updated - prior).abs().sum() / prior.sum())
         prior = updated
@@ -250,13 +260,14 @@ def _posterior(rows: Rows, scaled: Tensor, people: dict[str, Tensor]) -> tuple[T
     With fewer rows than columns the work is done in the rows' space (the kernel trick).
     """
     if scaled.shape[1] <= scaled.shape[0]:
-        mean, factor = _newton(rows, scaled, scaled.new_zeros(scaled.shape[1]), people, NEWTON_STEPS)
-        back = None
+        basis, back = scaled, None
+        mean = found = _newton(rows, basis, scaled.new_zeros(scaled.shape[1]), people, NEWTON_STEPS)
     else:
-        root = _root(scaled @ scaled.T)
-        found, factor = _newton(rows, root, scaled.new_zeros(len(scaled)), people, NEWTON_STEPS)
-        back = torch.linalg.solve_triangular(root, scaled, upper=False)  # (n, D), orthonormal rows
+        basis = _root(scaled @ scaled.T)
+        back = torch.linalg.solve_triangular(basis, scaled, upper=False)  # (n, D), orthonormal rows
+        found = _newton(rows, basis, scaled.new_zeros(len(scaled)), people, NEWTON_STEPS)
         mean = back.T @ found
+    factor = _precision(basis, _curvature(rows, basis @ found, people)[1])
     values, vectors = torch.linalg.eigh(factor @ factor.T)
     shrink = (1 - 1 / values.clamp(min=1)).sqrt()[:, None] * vectors.T
     return mean, shrink if back is None else shrink @ back
@@ -290,22 +301,29 @@ def _update_people(rows: Rows, u: Tensor, people: dict[str, Tensor]) -> None:
     hessian = torch.autograd.functional.hessian(objective, flat)  # type: ignore[no-untyped-call]
     values, vectors = torch.linalg.eigh(-hessian)
     step = vectors @ ((vectors.T @ slope) / values.abs().clamp(min=1e-3))
-    before, size = objective(flat), 1.0
-    while size > 1e-3 and not objective(flat + size * step) >= before:
-        size /= 2
-    if size > 1e-3:
-        people.update(zip(names, torch.split(flat + size * step, sizes), strict=True))
+    people.update(zip(names, torch.split(flat + step * _step_size(objective, flat, step), sizes), strict=True))
 
 
-def _newton(rows: Rows, basis: Tensor, coefficients: Tensor, people: dict[str, Tensor], steps: int) -> tuple[Tensor, Tensor]:
-    """Newton steps on v ~ N(0, 1) with u = basis @ v, and on the people's parameters in turn; v and its precision's Cholesky."""
+def _step_size(objective: Callable[[Tensor], Tensor], start: Tensor, step: Tensor) -> float:
+    """The largest of 1, 1/2, 1/4 ... that makes the objective no smaller; 0 if none of ten does."""
+    before = float(objective(start))
+    return next((size for size in (0.5**power for power in range(10)) if float(objective(start + size * step)) >= before), 0.0)
+
+
+def _newton(rows: Rows, basis: Tensor, coefficients: Tensor, people: dict[str, Tensor], steps: int) -> Tensor:
+    """Newton steps on v ~ N(0, 1) with u = basis @ v, and on the people's parameters in turn."""
     for _ in range(steps):
         slope, curve = _curvature(rows, basis @ coefficients, people)
-        precision = (basis.T * curve) @ basis + torch.eye(basis.shape[1], dtype=basis.dtype)
-        factor = torch.linalg.cholesky(precision)
-        step = torch.cholesky_solve((basis.T @ slope - coefficients)[:, None], factor)[:, 0]
+        step = torch.cholesky_solve((basis.T @ slope - coefficients)[:, None], _precision(basis, curve))[:, 0]
+        step = step * _step_size(lambda v: rows.loglik(basis @ v, people).sum() - v.square().sum() / 2, coefficients, step)
         coefficients = coefficients + step
         _update_people(rows, basis @ coefficients, people)
         if float(step.abs().max()) < TOLERANCE:
             break
-    return coefficients, factor
+    return coefficients
+
+
+def _precision(basis: Tensor, curve: Tensor) -> Tensor:
+    """Cholesky factor of the posterior precision of v, `1 + B' W B`."""
+    factor: Tensor = torch.linalg.cholesky((basis.T * curve) @ basis + torch.eye(basis.shape[1], dtype=basis.dtype))
+    return factor
