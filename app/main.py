@@ -30,7 +30,6 @@ from app.rules import V1
 from app.settings import Settings, get_settings
 from app.uses import UseLog
 
-ROOMS = ("labeling", "accounts", "projects", "prompts", "rounds", "exports")  # routes are tried in this order: the busiest first
 MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_body_size=`
 
 
@@ -47,10 +46,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[Depends(enforce)],
     )
     connect(app, settings)
-    for pages in (accounts_pages, projects_pages, prompts_pages, labeling_pages, rounds_pages, exports_pages):
+    for calls in (labeling_api, accounts_api, projects_api, prompts_api, rounds_api, exports_api):
+        app.include_router(calls, prefix=V1)  # tried in this order: the busiest first
+    for pages in (labeling_pages, accounts_pages, projects_pages, prompts_pages, rounds_pages, exports_pages):
         app.include_router(pages, include_in_schema=False)
-    for calls in (accounts_api, projects_api, prompts_api, labeling_api, rounds_api, exports_api):
-        app.include_router(calls, prefix=V1)
     app.mount("/static", StaticPages(), name="static")
     app.state.templates = path_templates(app)
     add_handlers(app)

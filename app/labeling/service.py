@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Select, Text, and_, cast, exists, func, or_, select
@@ -209,26 +209,6 @@ def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:
         User.id.in_(select(Label.annotator_id).where(Label.project_id == project_id)),
     )
     return [(user_id, name) for user_id, name in session.execute(select(User.id, User.name).where(people).order_by(User.name))]
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    people_today: int
-    labels_today: int
-    median_active_s: float | None  # of today's verdicts that measured it
-
-
-def pace(session: Session, project_id: int, *, now: datetime | None = None) -> Pace:
-    """How the last day of labelling went."""
-    since = (now or utc_now()) - timedelta(days=1)
-    rows = session.execute(
-        select(Label.annotator_id, Label.active_ms)
-        .where(Label.project_id == project_id, Label.version == 1, Label.created_at >= since)
-        .order_by(Label.active_ms)
-    ).all()
-    timed = [active_ms for _, active_ms in rows if active_ms is not None]
-    median = timed[len(timed) // 2] / 1000 if timed else None
-    return Pace(len({annotator_id for annotator_id, _ in rows}), len(rows), median)
 
 
 def _had(table: type[Seat] | type[Skip] | type[Label], annotator_id: int) -> Any:
