@@ -1,0 +1,347 @@
+"""The reward run on folders, and the scorer that its checkpoints open as."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trainer import checkpoint, reward
+from trainer.backbone import Backbone, BackboneError, attach_lora, chat_ids, load_backbone, trainable_parameters
+from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.scorer import Scorer, load_scorer
+
+TEXT = "the sea bread green moon walks slowly under old maps while rain falls and bees hum near a quiet garden wall"
+WORDS = TEXT.split()
+Judge = Callable[[str, str], str]
+
+
+def prefers_moons(left: str, right: str) -> str:
+    one, other = left.count("moon"), right.count("moon")
+    return "tie" if one == other else "left" if one > other else "right"
+
+
+def make_folder(path: Path, base: Path, judge: Judge, labels: int = 120, prompts: int = 30, **config: Any) -> RunFolder:
+    """A reward run whose answers are random words and whose labels are what `judge` says."""
+    draw = random.Random(0)
+    path.mkdir(parents=True)
+
+    def response() -> dict[str, Any]:
+        return {"text": " ".join(draw.choice(WORDS) for _ in range(draw.randint(3, 9))), "token_ids": None}
+
+    def messages(number: int) -> list[dict[str, str]]:
+        return [{"role": "user", "content": f"Say something, please: {number}"}]
+
+    rows = []
+    for number in range(labels):
+        left, right = response(), response()
+        choice = judge(left["text"], right["text"])
+        rows.append(
+            {
+                "label_id": number,
+                "prompt_id": number % prompts,
+                "messages": messages(number % prompts),
+                "left": left,
+                "right": right,
+            }
+            | {"choice": choice, "strength": None, "annotator": f"person {number % 3}"}
+        )
+    panel = [{"prompt_id": number, "messages": messages(number), "response": response()} for number in range(prompts)]
+    for name, content in (("preferences.jsonl", rows), ("panel.jsonl", panel)):
+        (path / name).write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
+    spec = {"kind": "reward", "config": {"folds": 3} | config, "inputs": {"base": str(base), "cache": "../cache"}}
+    (path / "run.json").write_text(json.dumps(spec), encoding="utf-8")
+    return RunFolder(path)
+
+
+def result_of(folder: RunFolder) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(folder.file("result.json").read_text(encoding="utf-8"))
+    return found
+
+
+def panel_ids(folder: RunFolder, backbone: Backbone) -> tuple[list[list[int]], list[list[int]]]:
+    rows = list(read_jsonl(folder.file("panel.jsonl")))
+    prompts = [chat_ids(backbone.tokenizer, row["messages"]) for row in rows]
+    return prompts, [backbone.tokenizer(row["response"]["text"], add_special_tokens=False)["input_ids"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, simple_lm_folder: Path) -> RunFolder:
+    """A finished run on people who like the moon."""
+    folder = make_folder(tmp_path_factory.mktemp("reward") / "1", simple_lm_folder, prefers_moons)
+    reward.run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llama_done(tmp_path_factory: pytest.TempPathFactory, llama_folder: Path) -> RunFolder:
+    folder = make_folder(tmp_path_factory.mktemp("reward") / "1", llama_folder, prefers_moons)
+    reward.run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory, llama_folder: Path) -> RunFolder:
+    """A finished run that keeps adapters."""
+    folder = make_folder(
+        tmp_path_factory.mktemp("reward") / "1",
+        llama_folder,
+        prefers_moons,
+        40,
+        method="lora",
+        lora_rank=2,
+        lora_layers=2,
+        learning_rate=1e-2,
+    )
+    reward.run(folder)
+    return folder
+
+
+def test_a_planted_preference_is_learned_and_the_gate_opens(done: RunFolder) -> None:
+    result = result_of(done)
+
+    assert result["status"] == "done"
+    assert result["form"] == "head"
+    assert result["accuracy"] > 0.8
+    assert 0.7 < result["accuracy_low"] < result["accuracy"] <= result["accuracy_high"]
+    assert result["labels"] == 120 == result["comparisons"]
+    assert result["prompts"] == 30
+    assert 0 < result["ties"] == 120 - result["decided"]
+    assert result["gate_passed"] is True
+    assert set(result["annotators"]) == {"person 0", "person 1", "person 2"}
+
+
+def test_metrics_hold_a_row_for_each_fold_and_the_whole(done: RunFolder) -> None:
+    rows = list(read_jsonl(done.file("metrics.jsonl")))
+
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert all("reward/fold_accuracy" in row for row in rows[:3])
+    assert rows[3]["reward/accuracy"] == result_of(done)["accuracy"]
+
+
+def test_the_checkpoint_names_its_base_and_what_it_learned_from(done: RunFolder, simple_lm_folder: Path) -> None:
+    manifest = checkpoint.verify(done.file("checkpoint"))
+
+    assert (manifest["kind"], manifest["form"]) == ("reward", "head")
+    assert manifest["base"]["sha256"] == load_backbone(str(simple_lm_folder)).sha256
+    assert set(manifest["inputs"]) == {"preferences.jsonl", "panel.jsonl"}
+
+
+@pytest.mark.parametrize("finished", ["done", "llama_done", "tuned"])
+def test_the_panel_scores_mean_nought_and_deviation_one(finished: str, request: pytest.FixtureRequest) -> None:
+    folder: RunFolder = request.getfixturevalue(finished)
+    scorer = load_scorer(folder.file("checkpoint"))
+
+    scores = scorer.score(*panel_ids(folder, scorer.backbone))
+
+    assert float(scores.mean()) == pytest.approx(0, abs=1e-3)
+    assert float(scores.std()) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("finished", ["done", "llama_done", "tuned"])
+def test_a_score_does_not_depend_on_batch_order_padding_or_a_kept_end(
+    finished: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder: RunFolder = request.getfixturevalue(finished)
+    scorer = load_scorer(folder.file("checkpoint"))
+    prompts, responses = panel_ids(folder, scorer.backbone)
+    end = scorer.backbone.tokenizer.eos_token_id
+    scores = scorer.score(prompts, responses)
+
+    monkeypatch.setattr("trainer.scorer.BATCH_TOKENS", 1)
+    alone = scorer.score(prompts[::-1], [[*response, end] for response in responses[::-1]])
+
+    torch.testing.assert_close(alone.flip(0), scores, atol=1e-4, rtol=1e-4)
+
+
+def test_texts_score_as_their_token_ids(llama_done: RunFolder) -> None:
+    scorer = load_scorer(llama_done.file("checkpoint"))
+    rows = list(read_jsonl(llama_done.file("panel.jsonl")))
+
+    by_text = scorer.score_texts([(row["messages"], row["response"]["text"]) for row in rows])
+
+    torch.testing.assert_close(by_text, scorer.score(*panel_ids(llama_done, scorer.backbone)))
+
+
+@pytest.mark.parametrize("finished", ["done", "llama_done", "tuned"])
+def test_a_policy_in_training_neither_changes_scores_nor_is_changed_by_them(
+    finished: str, request: pytest.FixtureRequest
+) -> None:
+    folder: RunFolder = request.getfixturevalue(finished)
+    expected = load_scorer(folder.file("checkpoint"))
+    prompts, responses = panel_ids(folder, expected.backbone)
+    policy = load_backbone(expected.backbone.source)
+    scorer = load_scorer(folder.file("checkpoint"), policy)
+    attach_lora(policy, rank=2, layers=2, seed=0)
+    with torch.no_grad():
+        for parameter in trainable_parameters(policy):
+            parameter.add_(0.1)
+    before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    wanted = [parameter.requires_grad for parameter in policy.model.parameters()]
+
+    scores = scorer.score(prompts, responses)
+
+    torch.testing.assert_close(scores, expected.score(prompts, responses), atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in policy.model.state_dict().items())
+    assert [parameter.requires_grad for parameter in policy.model.parameters()] == wanted
+
+
+def test_the_base_has_its_own_weights_back_after_an_exception(tuned: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = load_scorer(tuned.file("checkpoint"))
+    before = {name: tensor.clone() for name, tensor in scorer.backbone.model.state_dict().items()}
+
+    def fail(*_given: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("trainer.scorer.end_states", fail)
+    with pytest.raises(RuntimeError):
+        scorer.score([[5, 6]], [[7]])
+
+    assert all(torch.equal(tensor, before[name]) for name, tensor in scorer.backbone.model.state_dict().items())
+
+
+def test_adapters_are_a_peft_folder_and_change_what_the_base_says(tuned: RunFolder) -> None:
+    assert checkpoint.verify(tuned.file("checkpoint"))["form"] == "lora"
+    assert result_of(tuned)["form"] == "lora"
+    weights = load_file(tuned.file("checkpoint") / "adapter_model.safetensors")
+    assert any(bool(tensor.abs().sum() > 0) for name, tensor in weights.items() if ".lora_B." in name)
+    assert json.loads((tuned.file("checkpoint") / "adapter_config.json").read_text())["r"] == 2
+
+
+def test_a_small_lstm_trains_all_its_weights_and_scores_the_same_when_loaded(
+    tmp_path: Path, simple_lm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, 40, method="lora", learning_rate=1e-3)
+    reward.run(folder)
+
+    scorer = load_scorer(folder.file("checkpoint"))
+    scores = scorer.score(*panel_ids(folder, scorer.backbone))
+
+    assert checkpoint.verify(folder.file("checkpoint"))["form"] == "lora"
+    assert float(scores.mean()) == pytest.approx(0, abs=1e-3)
+    assert float(scores.std()) == pytest.approx(1, abs=1e-3)
+
+
+def test_auto_keeps_the_better_of_the_two_on_held_out_prompts(tmp_path: Path, llama_folder: Path) -> None:
+    settings: dict[str, Any] = {
+        "lora_min_labels": 40,
+        "lora_rank": 2,
+        "lora_layers": 1,
+        "learning_rate": 1e-9,
+    }  # adapters that learn nothing
+    folder = make_folder(tmp_path / "1", llama_folder, prefers_moons, 80, **settings)
+
+    reward.run(folder)
+
+    result = result_of(folder)
+    assert result["head_accuracy"] > result["adapter_accuracy"]
+    assert result["form"] == "head"
+    assert checkpoint.verify(folder.file("checkpoint"))["form"] == "head"
+
+
+def test_labels_by_chance_do_not_open_the_gate(tmp_path: Path, simple_lm_folder: Path) -> None:
+    coin = random.Random(3)
+    folder = make_folder(tmp_path / "1", simple_lm_folder, lambda _left, _right: coin.choice(("left", "right")))
+
+    reward.run(folder)
+
+    result = result_of(folder)
+    assert result["gate_passed"] is False
+    assert "chance could also reach" in result["gate_reason"]
+
+
+def test_ratings_alone_are_enough(tmp_path: Path, simple_lm_folder: Path) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons)
+    rows = [
+        {"label_id": number, "prompt_id": row["prompt_id"], "messages": row["messages"], "response": row["left"], "criteria": {}}
+        | {"overall": min(5, 1 + 2 * row["left"]["text"].count("moon")), "annotator": row["annotator"]}
+        for number, row in enumerate(read_jsonl(folder.file("preferences.jsonl")))
+    ]
+    folder.file("preferences.jsonl").unlink()
+    folder.file("ratings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    reward.run(folder)
+
+    result = result_of(folder)
+    assert result["gate_passed"] is True
+    assert result["accuracy"] is None
+    assert result["rating_accuracy"] > 0.7
+
+
+def test_too_few_labels_are_refused_with_both_numbers(tmp_path: Path, simple_lm_folder: Path) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, labels=12)
+
+    with pytest.raises(Refused, match=r"There are 12 usable labels; a reward run needs at least 30\. 18 more"):
+        reward.run(folder)
+
+
+def test_labels_about_too_few_prompts_are_refused(tmp_path: Path, simple_lm_folder: Path) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, prompts=2)
+
+    with pytest.raises(Refused, match="about 2 prompts"):
+        reward.run(folder)
+
+
+def test_a_run_that_was_asked_to_stop_stops(tmp_path: Path, simple_lm_folder: Path) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons)
+    folder.file("cancel").touch()
+
+    with pytest.raises(Cancelled):
+        reward.run(folder)
+
+    assert not folder.file("checkpoint").exists()
+
+
+def test_the_same_folder_gives_the_same_reward_bit_for_bit(done: RunFolder, tmp_path: Path, simple_lm_folder: Path) -> None:
+    again = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons)
+
+    reward.run(again)
+
+    files = [checkpoint.verify(folder.file("checkpoint"))["files"] for folder in (done, again)]
+    assert files[0] == files[1]
+
+
+def test_a_reward_of_another_base_is_refused(llama_done: RunFolder, tmp_path: Path, llama_folder: Path) -> None:
+    other = load_backbone(str(llama_folder))
+    other.sha256 = "0" * 64
+
+    with pytest.raises(BackboneError, match="fit a reward on this base first"):
+        load_scorer(llama_done.file("checkpoint"), other)
+
+
+def test_pessimism_takes_posterior_deviations_off(tmp_path: Path, done: RunFolder, simple_lm_folder: Path) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, pessimism=1.0)
+    reward.run(folder)
+
+    plain, wary = load_scorer(done.file("checkpoint")), load_scorer(folder.file("checkpoint"))
+
+    def drop_for_strangeness(scorer: Scorer) -> float:
+        strange = [[scorer.backbone.tokenizer.bos_token_id] * 40]
+        usual = panel_ids(done, scorer.backbone)
+        return float(scorer.score(*usual).mean() - scorer.score(usual[0][:1], strange)[0])
+
+    assert drop_for_strangeness(wary) > drop_for_strangeness(plain)
+
+
+def test_the_documented_loader_of_a_head_gives_the_same_scores(llama_done: RunFolder) -> None:
+    place = llama_done.file("checkpoint")
+    scorer = load_scorer(place)
+    prompts, responses = panel_ids(llama_done, scorer.backbone)
+    t, j = load_file(place / "head.safetensors"), json.loads((place / "head.json").read_text(encoding="utf-8"))
+
+    for prompt, response, expected in zip(
+        prompts[:4], responses[:4], scorer.score(prompts[:4], responses[:4]).tolist(), strict=True
+    ):
+        with torch.no_grad():
+            states = scorer.backbone.model(torch.tensor([prompt + response]), output_hidden_states=True).hidden_states
+        own = [layer[0, len(prompt) :] for layer in states]
+        x = {f"layer_{index}": layer.mean(0) for index, layer in enumerate(own)}
+        x |= {"sum_0": own[0].sum(0), "log_length": torch.tensor([float(len(response))]).log()}
+        r = sum(((x[g] - t[g + ".centre"]) / t[g + ".spread"]) @ t[g + ".weights"] for g in j["groups"])
+        assert float((r - j["panel_mean"]) / j["panel_deviation"]) == pytest.approx(expected, abs=1e-3)
