@@ -1,5 +1,6 @@
 // Saves the verdict through the outbox and goes on once it is acknowledged. Without this the form posts itself.
 import { keep } from "./pending.js";
+import { token } from "./token.js";
 import { bodyOf } from "./verdict.js";
 
 export function connect(form) {
@@ -48,7 +49,12 @@ function renewWhileActive(form) {
   let active = false;
   for (const name of ["keydown", "pointerdown", "wheel", "touchmove"]) document.addEventListener(name, () => (active = true), { passive: true });
   setInterval(() => {
-    if (active) fetch(`/api/v1/tasks/${form.dataset.task}/renew`, { method: "POST", headers: { "X-CSRF-Token": form.elements.csrf_token.value } }).catch(() => {});
+    if (active) renew(form.dataset.task);
     active = false;
   }, Number(form.dataset.leaseS) * 300);
+}
+
+async function renew(task) {
+  const reply = await fetch(`/api/v1/tasks/${task}/renew`, { method: "POST", headers: { "X-CSRF-Token": token() } }).catch(() => null);
+  await reply?.text(); // an unread reply would hold its connection
 }

@@ -1,4 +1,6 @@
 // Verdicts that are not acknowledged yet, kept in the browser under the person who gave them; and how one is sent.
+import { renewToken, token } from "./token.js";
+
 const key = (person) => `tastemaker.outbox.${person}`;
 
 export function pending(person) {
@@ -23,22 +25,32 @@ export function drop(person, entry) {
 // Sends one verdict. "saved"; "refused" with the reason, when sending it again cannot help; "waiting" when it can.
 // The server knows a client_id it has seen, so sending twice stores once.
 export async function send(entry) {
-  let reply;
+  let reply, text;
   try {
     reply = await fetch(`/api/v1/tasks/${entry.task}/label`, {
       method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRF-Token": document.querySelector("meta[name=csrf-token]").content },
+      headers: { "Content-Type": "application/json", "X-CSRF-Token": token() },
       body: JSON.stringify(entry.body),
       signal: AbortSignal.timeout(15000),
     });
+    text = await reply.text(); // an unread reply would hold its connection
   } catch {
     return { state: "waiting", why: "The network or the server does not answer." };
   }
   if (reply.ok) return { state: "saved" };
-  const problem = await reply.json().catch(() => ({}));
+  const problem = parsed(text);
   const sentences = (problem.errors ?? []).map((error) => error.message);
   const why = [problem.detail ?? "It was not accepted.", ...sentences].join(" ");
   if ([404, 409, 410, 422].includes(reply.status)) return { state: "refused", why };
-  if (reply.status === 401 || reply.status === 403) return { state: "waiting", why: "Sign in again in another tab; it is kept here." };
-  return { state: "waiting", why };
+  if (reply.status !== 401 && reply.status !== 403) return { state: "waiting", why };
+  renewToken();
+  return { state: "waiting", why: "Sign in again in another tab; it is kept here." };
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
 }

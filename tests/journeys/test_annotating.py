@@ -7,10 +7,12 @@ from collections.abc import Callable
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select
 
 from app.db import read_session, write_session
-from app.models import Generation, Label, Project, Run, Skip
+from app.models import Generation, Label, Project, Run, SignInSession, Skip
+from app.security import session_cookie
+from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.labeling.test_claim import make_tasks
@@ -148,7 +150,7 @@ def test_a_lost_network_loses_no_verdict_and_says_so(open_as: Open, engine: Engi
 def test_an_answer_lost_on_its_way_back_is_asked_for_again_and_stored_once(open_as: Open, engine: Engine, cast: Cast) -> None:
     make_tasks(engine, cast.demo, 2)
     page = open_as("Mary")
-    lost = []
+    lost: list[int] = []
 
     def lose_the_first_reply(route: Route) -> None:
         if lost:
@@ -184,6 +186,26 @@ def test_a_verdict_outlives_its_tab(open_as: Open, engine: Engine, cast: Cast) -
 
     expect(page.locator(".save-state")).to_have_text("All saved")
     assert [label.choice for label in stored(engine)] == ["tie"]
+
+
+def test_signing_in_again_sends_what_was_kept(
+    open_as: Open, engine: Engine, cast: Cast, settings: Settings, address: str
+) -> None:
+    make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    go(page)
+    with write_session(engine) as session:
+        session.execute(delete(SignInSession))
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator(".save-state")).to_contain_text("Sign in again")
+
+    with write_session(engine) as session:
+        secret = factories.make_sign_in(session, cast.mary)
+    page.context.add_cookies([{"name": session_cookie(settings), "value": secret, "url": address}])
+
+    expect(page.locator(".bar__figure")).to_have_text("1 today, 1 left", timeout=20_000)
+    assert [label.choice for label in stored(engine)] == ["left"]
 
 
 def test_a_draft_survives_a_reload(open_as: Open, engine: Engine, cast: Cast) -> None:
@@ -227,14 +249,17 @@ def test_an_empty_queue_looks_again_by_itself(open_as: Open, engine: Engine, cas
         run_id = factories.make_run(session, cast.demo, state="running", step=3, total=40).id
     page = open_as("Mary")
     said = watch(page)
+    page.clock.install()
     go(page)
     expect(page.locator("#waiting")).to_contain_text("3 of 40")
 
     with write_session(engine) as session:
         session.get_one(Run, run_id).step = 9
-    expect(page.locator("#waiting")).to_contain_text("9 of 40", timeout=15_000)
+    page.clock.fast_forward(5_000)
+    expect(page.locator("#waiting")).to_contain_text("9 of 40")
     make_tasks(engine, cast.demo, 1)
-    expect(page.locator("form.task")).to_be_visible(timeout=15_000)
+    page.clock.fast_forward(5_000)
+    expect(page.locator("form.task")).to_be_visible()
     assert said == []
 
 
