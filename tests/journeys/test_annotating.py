@@ -306,3 +306,17 @@ def test_the_page_fits_and_everybody_can_use_it(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
     assert found.violations_count == 0, found.generate_report()
+
+
+def test_reading_on_keeps_the_task(open_as: Open, engine: Engine, cast: Cast) -> None:
+    make_tasks(engine, cast.demo, 1)
+    page = open_as("Mary")
+    page.clock.install()
+    go(page)
+    page.clock.fast_forward(200_000)  # nobody moved: nothing is renewed
+    page.keyboard.press("1")
+
+    with page.expect_response("**/renew") as renewed:
+        page.clock.fast_forward(200_000)  # a third of the lease
+
+    assert renewed.value.status == 200
