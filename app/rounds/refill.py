@@ -8,12 +8,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.labeling import queue
-from app.models import Generation, Project, Prompt, Run, utc_now
+from app.models import Generation, Label, Project, Prompt, Run, utc_now
 from app.rounds.runs import LIVE, queue_run
 
 PROMPTS = 64  # answered by one refill, so that the first tasks are there soon
 MOST_ANSWERS = 64  # of one policy to one prompt; a model that repeats itself must not be asked for ever
-PAUSE = timedelta(minutes=1)  # after a refill that did not help
+PAUSE = timedelta(minutes=1)  # after a refill nobody has answered since: it may have made no task
 LONG_PAUSE = timedelta(minutes=10)  # after one that failed or was cancelled: somebody should look first
 
 
@@ -51,7 +51,7 @@ def queue_refill(session: Session, project: Project) -> Run | None:
 
 
 def _too_early(session: Session, project: Project) -> bool:
-    """A sample run of the policy waits or works, or the last one ended just now without filling the queue."""
+    """A sample run of the policy waits or works, or the last one ended just now and nobody has answered since."""
     last = session.scalar(
         select(Run)
         .where(Run.project_id == project.id)
@@ -64,4 +64,7 @@ def _too_early(session: Session, project: Project) -> bool:
         return False
     if last.state in LIVE or last.ended_at is None:
         return True
-    return utc_now() - last.ended_at < (PAUSE if last.state == "done" else LONG_PAUSE)
+    if last.state != "done":
+        return utc_now() - last.ended_at < LONG_PAUSE
+    used = select(Label.id).where(Label.project_id == project.id).where(Label.created_at > last.ended_at).limit(1)
+    return session.scalar(used) is None and utc_now() - last.ended_at < PAUSE

@@ -334,6 +334,15 @@ def test_a_refill_that_did_not_help_is_not_repeated_at_once(session: Session, de
     assert refill.refill_prompts(session, demo) == []
 
 
+def test_people_who_answered_everything_do_not_wait_for_the_next_refill(session: Session, demo: Project, cast: Cast) -> None:
+    factories.make_prompt(session, demo.id)
+    run = refill.queue_refill(session, demo)
+    assert run is not None
+    run.state, run.ended_at = "done", utc_now() - timedelta(seconds=1)
+    label_task(session, factories.make_task(session, demo, seats=0), cast.mary)
+    assert refill.refill_prompts(session, demo) != []
+
+
 def test_a_full_queue_is_left_alone(session: Session, demo: Project) -> None:
     demo.queue_low_mark = 1
     factories.make_task(session, demo)
