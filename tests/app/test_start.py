@@ -1,0 +1,147 @@
+"""The command line, and what every start prepares."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app import cli
+from app.accounts import invitations
+from app.db import make_engine, read_session, write_session
+from app.errors import Refusal
+from app.models import Project, User
+from app.settings import Settings
+from app.start import address, announce, is_loopback, new_owner_link, prepare, welcome
+from app.upgrade import is_at_head
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """An installation that was prepared once, with nobody in it."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    settings = Settings(data=tmp_path / "data", base_model=str(model))
+    prepare(settings)
+    return settings
+
+
+def own(settings: Settings) -> None:
+    engine = make_engine(settings.url)
+    with write_session(engine) as session:
+        session.add(User(email="ada@example.org", name="Ada", is_owner=True, password_hash="set"))
+    engine.dispose()
+
+
+def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "TASTEMAKER_DATA": str(settings.data),
+        "TASTEMAKER_BASE_MODEL": settings.base_model,
+        "TASTEMAKER_HOST": settings.host,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_first_start_makes_a_database_at_head_and_the_demo_project(settings: Settings) -> None:
+    engine = make_engine(settings.url)
+    assert is_at_head(engine)
+    with read_session(engine) as session:
+        assert session.query(Project).one().name == "Demo"
+    engine.dispose()
+
+
+def test_a_second_start_changes_nothing(settings: Settings) -> None:
+    prepare(settings)
+    engine = make_engine(settings.url)
+    with read_session(engine) as session:
+        assert session.query(Project).count() == 1
+    engine.dispose()
+
+
+def test_only_this_account_reads_the_database(settings: Settings) -> None:
+    assert (settings.data / "tastemaker.db").stat().st_mode & 0o077 == 0
+    assert settings.data.stat().st_mode & 0o077 == 0
+
+
+def test_the_first_line_is_a_link_until_there_is_an_owner(settings: Settings) -> None:
+    assert re.search(r"http://127\.0\.0\.1:8000/invitations/[\w-]{43}$", welcome(settings))
+    own(settings)
+    assert welcome(settings) == "Tastemaker is at http://127.0.0.1:8000"
+
+
+def test_the_web_process_does_not_undo_the_link_that_was_just_printed(settings: Settings) -> None:
+    token = new_owner_link(settings).rpartition("/")[2]
+    assert announce(settings) == ""
+    engine = make_engine(settings.url)
+    with read_session(engine) as session:
+        assert invitations.read_offer(session, token).role == "owner"
+    engine.dispose()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "taste.example.org"])
+def test_a_public_address_is_refused_until_there_is_an_owner(settings: Settings, host: str) -> None:
+    public = settings.model_copy(update={"host": host})
+    with pytest.raises(Refusal, match="nobody owns this installation"):
+        prepare(public)
+    own(settings)
+    prepare(public)
+
+
+def test_loopback_addresses_are_known() -> None:
+    assert all(is_loopback(host) for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"))
+
+
+def test_a_link_names_the_public_address(settings: Settings) -> None:
+    public = settings.model_copy(update={"public_url": "https://taste.example.org/"})
+    assert address(public) == "https://taste.example.org"
+    assert address(settings.model_copy(update={"host": "::1", "port": 80})) == "http://[::1]:80"
+
+
+# The command line
+
+
+def test_admin_link_prints_one_line_that_works(settings: Settings) -> None:
+    told = run(settings, "admin-link")
+    assert told.returncode == 0
+    assert re.fullmatch(r"http://127\.0\.0\.1:8000/invitations/[\w-]{43}\n", told.stdout)
+
+
+def test_backup_writes_a_private_copy_and_refuses_the_second_time(settings: Settings, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    assert "complete and checked" in run(settings, "backup", str(copy)).stdout
+    assert copy.stat().st_mode & 0o077 == 0
+    again = run(settings, "backup", str(copy))
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_a_refusal_is_one_line_without_a_traceback(settings: Settings) -> None:
+    told = run(settings.model_copy(update={"host": "0.0.0.0"}), "serve")
+    assert told.returncode == 1
+    assert "nobody owns this installation" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_command_without_a_database_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
+    told = run(settings.model_copy(update={"data": tmp_path / "elsewhere"}), "admin-link")
+    assert told.returncode == 1
+    assert "`tastemaker up` makes one" in told.stderr
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = capsys.readouterr().out
+    for command in ("up", "serve", "work", "admin-link", "import", "export", "round", "sft", "backup"):
+        assert re.search(rf"^    {command}\b", shown, re.MULTILINE), command
