@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -99,7 +100,7 @@ def test_a_lenient_judge_rates_higher() -> None:
 def test_every_likelihood_is_concave_in_the_reward_and_its_gradient_is_right() -> None:
     verdict, score = torch.tensor([LEFT, TIE, RIGHT]), torch.tensor([1, 3, 5])
     cuts, one, bad = tensor(-2.0, -1.0, 0.5, 2.0), tensor(1.0)[0], torch.tensor([True, False, True])
-    functions = (
+    functions: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
         lambda u: likelihoods.comparison(u, verdict, -one),
         lambda u: likelihoods.level(u, bad, one),
         lambda u: likelihoods.rating(u, score, cuts, one, tensor(0.1, -0.2, 0.0), tensor(0.5, 1.0, 2.0)),
