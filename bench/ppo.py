@@ -136,9 +136,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="a model folder; by default SmolLM2-135M-Instruct, converted if need be")
     parser.add_argument("--updates", type=int, default=2, help="updates timed")
     parser.add_argument("--lora-layers", type=int, default=defaults.lora_layers, help="adapted layers, 0 for every layer")
-    parser.add_argument(
-        "--dtype", default=defaults.dtype, choices=("float32", "bfloat16"), help="arithmetic of the trunk"
-    )
+    parser.add_argument("--dtype", default=defaults.dtype, choices=("float32", "bfloat16"), help="arithmetic of the trunk")
     return parser.parse_args()
 
 
