@@ -98,7 +98,7 @@ class PPOConfig:
     max_new_tokens: int = setting(64, "The longest answer.", "tokens")
     temperature: float = setting(0.7, "Divides the logits in every log-probability.")
     epochs: int = setting(2, "Passes over each rollout.")
-    minibatches: int = setting(2, "Optimiser steps per pass.")
+    minibatches: int = setting(4, "Optimiser steps per pass.")
     microbatch: int = setting(8, "Answers in one forward and backward pass; does not change the result.", "answers")
     learning_rate: float = setting(6e-4, "Peak learning rate, linear to 0 over the run.")
     gamma: float = setting(1.0, "Discount of later rewards.")

@@ -105,7 +105,7 @@ def test_writers_begin_immediate_and_readers_do_not(engine: Engine) -> None:
     begun = []
     event.listen(engine, "before_cursor_execute", lambda *given: begun.append(given[2]))
     with write_session(engine) as session:
-        add_user(session, "ada@example.org")
+        session.scalar(select(User.id))  # not a write: the transaction itself must hold the writer's place
         other = make_engine(str(engine.url))
         with other.connect() as outside:
             cursor = outside.connection.cursor()
