@@ -135,7 +135,7 @@ class Server:
         self._environment = os.environ | {"TASTEMAKER_DATA": str(data)}
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, patience_s: float = 30.0) -> float:
+    def start(self, patience_s: float = 60.0) -> float:
         """Starts it and waits until it answers; seconds that took. Raises RuntimeError when it does not."""
         began = time.monotonic()
         command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", str(self.port)]
@@ -153,7 +153,8 @@ class Server:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return time.monotonic() - began
             time.sleep(0.02)
-        raise RuntimeError(f"the server did not start; see {self._log.name}")
+        said = Path(self._log.name).read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"the server did not start in {patience_s} s. Its last words:\n{said}")
 
     def kill(self) -> None:
         """kill -9: no handler runs, nothing is flushed."""
