@@ -69,7 +69,8 @@ class Scorer:
         """(B,) float32 scores of answers given as (messages, text)."""
         tokenizer = self.backbone.tokenizer
         prompts = [chat_ids(tokenizer, messages) for messages, _ in answers]
-        return self.score(prompts, [tokenizer(text, add_special_tokens=False)["input_ids"] for _, text in answers])
+        end = [min(eos_ids(self.backbone))]  # an empty text is an answer that ended at once
+        return self.score(prompts, [tokenizer(text, add_special_tokens=False)["input_ids"] or end for _, text in answers])
 
     def pooler(self, packed: Packed) -> Pooler:
         """Put its `visit` into a pass of the base over `packed`, then ask `score_pooled`: the score comes free with that pass.

@@ -115,6 +115,11 @@ class _Kept:
             self.start()
 
     @property
+    def pid(self) -> int | None:
+        """None between two tries."""
+        return self._process.pid if self._process is not None else None
+
+    @property
     def ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None
 

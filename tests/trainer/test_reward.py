@@ -169,6 +169,16 @@ def test_texts_score_as_their_token_ids(llama_done: RunFolder) -> None:
     torch.testing.assert_close(by_text, scorer.score(*panel_ids(llama_done, scorer.backbone)))
 
 
+def test_an_answer_that_says_nothing_scores_as_one_that_ended_at_once(llama_done: RunFolder) -> None:
+    scorer = load_scorer(llama_done.file("checkpoint"))
+    messages = next(iter(read_jsonl(llama_done.file("panel.jsonl"))))["messages"]
+
+    empty = scorer.score_texts([(messages, "")])
+
+    prompt = chat_ids(scorer.backbone.tokenizer, messages)
+    torch.testing.assert_close(empty, scorer.score([prompt], [[scorer.backbone.tokenizer.eos_token_id]]))
+
+
 @pytest.mark.parametrize("finished", ["done", "llama_done", "tuned"])
 def test_a_policy_in_training_neither_changes_scores_nor_is_changed_by_them(
     finished: str, request: pytest.FixtureRequest

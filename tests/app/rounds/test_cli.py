@@ -1,0 +1,65 @@
+"""Rounds and texts from the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+
+from app.db import read_session, write_session
+from app.errors import Conflict, Invalid
+from app.models import Project, Round, Run
+from app.rounds import cli
+from app.settings import Settings
+from tests.app.conftest import Cast
+from tests.app.rounds.test_service import make_labels
+
+
+def arguments(add: Callable[[argparse.ArgumentParser], None], *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add(parser)
+    return parser.parse_args(words)
+
+
+def test_a_round_is_started_and_its_time_told(engine: Engine, cast: Cast, capsys: pytest.CaptureFixture[str]) -> None:
+    with write_session(engine) as session:
+        make_labels(session, session.get_one(Project, cast.demo), 30, cast.mary)
+    given = arguments(cli.add_round_arguments, "demo", "--config", '{"ppo": {"updates": 3}}')
+    assert cli.run_round(engine, given) == 0
+    assert capsys.readouterr().out.startswith("Round 1 started on 30 labels; it takes about ")
+    with read_session(engine) as session:
+        assert session.scalars(select(Round)).one().config["ppo"]["updates"] == 3
+    with pytest.raises(Conflict, match="Round 1 is still running"):
+        cli.run_round(engine, given)
+
+
+def test_waiting_for_a_round_ends_with_it(engine: Engine, cast: Cast, capsys: pytest.CaptureFixture[str]) -> None:
+    with write_session(engine) as session:
+        make_labels(session, session.get_one(Project, cast.demo), 30, cast.mary)
+    cli.run_round(engine, arguments(cli.add_round_arguments, "demo"))
+    with write_session(engine) as session:
+        round_ = session.scalars(select(Round)).one()
+        round_.state, round_.reason, round_id = "refused", "The labels contradict each other.", round_.id
+    assert cli._wait(engine, round_id) == 1
+    assert "The round ended refused. The labels contradict each other." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", ["[1]", "{", "7"])
+def test_settings_that_are_no_object_are_refused(engine: Engine, cast: Cast, config: str) -> None:
+    with pytest.raises(Invalid, match="JSON object"):
+        cli.run_round(engine, arguments(cli.add_round_arguments, "demo", "--config", config))
+
+
+def test_a_text_is_copied_and_its_run_queued(engine: Engine, settings: Settings, cast: Cast, tmp_path: Path) -> None:
+    text = tmp_path / "elsewhere" / "tales.txt"
+    text.parent.mkdir()
+    text.write_text("Once.")
+    given = arguments(cli.add_sft_arguments, "demo", str(text), "--config", '{"epochs": 2}')
+    assert cli.run_sft(engine, settings, given) == 0
+    assert (settings.data / "texts" / "tales.txt").read_text() == "Once."
+    with read_session(engine) as session:
+        run = session.scalars(select(Run)).one()
+    assert (run.kind, run.inputs["text"], run.config["epochs"]) == ("sft", "tales.txt", 2)
