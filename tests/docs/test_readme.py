@@ -54,7 +54,7 @@ def test_every_address_in_the_readme_exists() -> None:
 
 
 def test_every_link_and_script_the_readme_names_is_there() -> None:
-    named = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"\b((?:bin|bench)/[a-z_]+(?:\.py)?)\b", README)
+    named = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"(?<![\w/])((?:bin|bench)/[a-z_]+(?:\.py)?)\b", README)
     assert len(named) >= 8
     for path in named:
         assert (ROOT / path).exists(), path
