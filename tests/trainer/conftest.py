@@ -12,11 +12,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.app.conftest import app, cast, empty_database, engine, settings
+from tests.app.conftest import app, built_app, cast, empty_database, engine, settings
 from tests.tiny import make_simple_lm
 from trainer.simple_lm import train_tokenizer
 
-__all__ = ["app", "cast", "empty_database", "engine", "settings"]
+__all__ = ["app", "built_app", "cast", "empty_database", "engine", "settings"]
 
 
 @pytest.fixture(scope="session")
