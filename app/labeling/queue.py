@@ -18,6 +18,7 @@ from app.models import Checkpoint, Generation, Project, Prompt, Seat, Skip, Task
 
 MIXED_SHARE: Final = 0.5  # of the comparisons, once a policy replaced another: new against previous; the rest new against new
 BATCH: Final = 200  # tasks stored at once; reading their numbers back costs the square of this
+_ASKED: Final = exists().where(or_(Task.first_generation_id == Generation.id, Task.second_generation_id == Generation.id))
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +27,7 @@ class Pool:
 
     prompt_id: int
     fresh: list[tuple[int, str]] = field(default_factory=list)  # (id, text) of the policy in force, asked about nowhere
-    previous: list[tuple[int, str]] = field(default_factory=list)  # of the policy before it
+    previous: list[tuple[int, str]] = field(default_factory=list)  # of the policy before it, asked about nowhere either
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,12 @@ def make_tasks(session: Session, project: Project, *, draw: random.Random | None
     draw.shuffle(questions)
     _store(session, project, questions)
     return len(questions)
+
+
+def prompts_with_unasked_answers(session: Session, checkpoint_id: int) -> set[int]:
+    """The prompts to which a policy has written an answer that no task asks about."""
+    query = select(Generation.prompt_id).where(Generation.checkpoint_id == checkpoint_id, ~_ASKED)
+    return set(session.scalars(query.distinct()))
 
 
 def open_task_count(session: Session, project_id: int) -> int:
@@ -77,11 +84,11 @@ def _pools(session: Session, project: Project) -> list[Pool]:
         select(func.min(Checkpoint.id)).where(Checkpoint.project_id == project.id, Checkpoint.kind == "policy")
     )
     pools: dict[int, Pool] = {}
-    asked = exists().where(or_(Task.first_generation_id == Generation.id, Task.second_generation_id == Generation.id))
-    for generation_id, prompt_id, text in session.execute(_answers(project.id, policy_id).where(~asked)):
+    for generation_id, prompt_id, text in session.execute(_answers(project.id, policy_id).where(~_ASKED)):
         pools.setdefault(prompt_id, Pool(prompt_id)).fresh.append((generation_id, text))
     if pools and project.previous_policy_id is not None:
-        for generation_id, prompt_id, text in session.execute(_answers(project.id, project.previous_policy_id)):
+        # A text a person has seen before would tell which model wrote it, so an old answer is asked about once as well.
+        for generation_id, prompt_id, text in session.execute(_answers(project.id, project.previous_policy_id).where(~_ASKED)):
             if prompt_id in pools:
                 pools[prompt_id].previous.append((generation_id, text))
     return list(pools.values())
@@ -138,7 +145,7 @@ def _has_pair(pool: Pool) -> bool:
 
 
 def _comparison(pool: Pool, draw: random.Random) -> Question:
-    """Takes one or two fresh answers out of the pool. Identical texts are never compared."""
+    """Takes both answers, at least one of them fresh, out of the pool. Identical texts are never compared."""
     against_new = [(a, b) for a in pool.fresh for b in pool.fresh if a[0] < b[0] and a[1] != b[1]]
     against_previous = [(a, b) for a in pool.fresh for b in pool.previous if a[1] != b[1]]
     if against_previous and (not against_new or draw.random() < MIXED_SHARE):
@@ -146,6 +153,7 @@ def _comparison(pool: Pool, draw: random.Random) -> Question:
     else:
         pair = list(draw.choice(against_new))
     pool.fresh = [answer for answer in pool.fresh if answer not in pair]
+    pool.previous = [answer for answer in pool.previous if answer not in pair]
     draw.shuffle(pair)
     return Question(pool.prompt_id, pair[0][0], pair[1][0])
 

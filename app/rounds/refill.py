@@ -43,10 +43,20 @@ def refill_prompts(session: Session, project: Project) -> list[int]:
 
 
 def queue_refill(session: Session, project: Project) -> Run | None:
-    """Queue a sample run, with a seed of its own, when one is needed."""
+    """Queue a sample run, with a seed of its own, when one is needed.
+
+    Once a policy replaced another, the one before answers the same prompts first: as soon as the policy in force has answered,
+    the queue mixes the two. Returns the run of the policy in force.
+    """
     prompt_ids = refill_prompts(session, project)
     if not prompt_ids:
         return None
+    if project.previous_policy_id is not None:
+        prompt_ids = prompt_ids[: PROMPTS // 2]  # two policies write in the time of one
+        answered = queue.prompts_with_unasked_answers(session, project.previous_policy_id)
+        if missing := [prompt_id for prompt_id in prompt_ids if prompt_id not in answered]:
+            inputs = {"checkpoint": project.previous_policy_id, "prompt_ids": missing}
+            queue_run(session, project, "sample", {}, inputs, None)
     return queue_run(session, project, "sample", {}, {"prompt_ids": prompt_ids}, None)
 
 

@@ -155,6 +155,28 @@ def test_after_a_promotion_new_meets_previous_and_new_blindly(engine: Engine, ca
         assert abs(early - len(mixed) / len(pairs)) < 0.15  # neither does a task's number
 
 
+def test_an_old_answer_stands_in_one_task_at_most(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share = 0.0
+        old = project.policy_id
+        assert old is not None
+        answer(session, project, old, prompts=20)
+        queue.make_tasks(session, project)  # asks about every old answer
+        answer_again(session, project, old, each=1)  # except these
+        new = factories.make_checkpoint(session, project.id).id
+        answer_again(session, project, new, each=3)
+        project.policy_id, project.previous_policy_id = new, old
+        session.flush()
+
+        queue.make_tasks(session, project, draw=random.Random(7))
+
+        answers = used(session)
+        assert len(answers) == len(set(answers))
+        assert (old, new) in authors(session)
+        assert queue.prompts_with_unasked_answers(session, new) == set(), "an answer left over meets the old one"
+
+
 def test_the_queue_runs_low_when_little_is_open_to_everybody(engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)

@@ -116,6 +116,21 @@ def test_the_policy_it_came_from_answers_the_holdout_prompts_once(session: Sessi
     assert [run.inputs["split"] for run in stage(session, again)] == ["all"]
 
 
+def test_a_stage_that_cannot_be_queued_fails_the_round_and_keeps_the_candidate(
+    session: Session, demo: Project, cast: Cast
+) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    end(session, stage(session, round_)[0], gate_passed=True)
+    ppo = stage(session, round_)[0]
+    for prompt in session.scalars(select(Prompt).where(Prompt.project_id == demo.id)):
+        prompt.archived_at = utc_now()
+    end(session, ppo)
+    assert round_.state == "failed"
+    assert "no prompt" in round_.reason
+    assert checkpoints.made_by(session, ppo.id) is not None
+
+
 def test_too_few_labels_are_refused_with_the_number_that_is_needed(session: Session, demo: Project, cast: Cast) -> None:
     make_labels(session, demo, 3, cast.mary)
     with pytest.raises(Conflict, match="at least 30 labels; there are 3 so far"):
@@ -320,6 +335,24 @@ def test_an_empty_queue_asks_for_answers_to_the_least_answered_prompts(session: 
     assert run is not None
     assert run.inputs["prompt_ids"] == [fresh.id, answered.id]
     assert refill.queue_refill(session, demo) is None, "one is on its way"
+
+
+def test_after_a_promotion_the_policy_before_answers_the_same_prompts_first(session: Session, demo: Project) -> None:
+    old = demo.policy_id
+    assert old is not None
+    has_one, has_none = factories.make_prompt(session, demo.id), factories.make_prompt(session, demo.id)
+    factories.make_generation(session, has_one, old)
+    demo.policy_id, demo.previous_policy_id = factories.make_checkpoint(session, demo.id).id, old
+    session.flush()
+
+    run = refill.queue_refill(session, demo)
+
+    assert run is not None
+    first, second = session.scalars(select(Run).where(Run.state == "queued").order_by(Run.id)).all()
+    assert (first.inputs["checkpoint"], first.inputs["prompt_ids"]) == (old, [has_none.id])
+    assert second is run
+    assert (run.inputs["checkpoint"], set(run.inputs["prompt_ids"])) == (demo.policy_id, {has_one.id, has_none.id})
+    assert refill.queue_refill(session, demo) is None, "both are on their way"
 
 
 def test_a_refill_that_did_not_help_is_not_repeated_at_once(session: Session, demo: Project) -> None:
