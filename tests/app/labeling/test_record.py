@@ -97,6 +97,19 @@ def test_the_same_send_again_is_answered_with_what_is_stored(engine: Engine, cas
     assert len(labels(engine)) == 1
 
 
+def test_the_same_send_again_is_known_after_the_criteria_changed(engine: Engine, cast: Cast, task_id: int) -> None:
+    verdict = say(criteria={"fluency": "left"})
+    first = record(engine, task_id, cast.mary, verdict)
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).criteria = []
+
+    again = record(engine, task_id, cast.mary, verdict, minutes=5)
+
+    assert (again.id, again.created) == (first.id, False)
+    with pytest.raises(Invalid):
+        record(engine, task_id, cast.mary, say("right", verdict.client_id, criteria={"fluency": "left"}))
+
+
 def test_another_verdict_under_the_same_client_id_is_refused(engine: Engine, cast: Cast, task_id: int) -> None:
     record(engine, task_id, cast.mary, say("left", "1" * 36))
 
