@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from app.accounts.service import add_user, clean_email, find_user, get_user
+from app.accounts.service import add_user, clean_email, close_sessions, find_user, get_user
 from app.audit import record
 from app.errors import Conflict, Gone, NotFound
 from app.models import Invitation, Membership, Project, User, utc_now
@@ -143,6 +143,7 @@ def accept_as_new(session: Session, token: str, name: str, email: str, password_
     elif offer.role == "owner":
         user.password_hash = password_hash
         user.disabled_at = None
+        close_sessions(session, user.id)  # whoever had found out the old password is out
     else:
         raise Conflict(
             "There is already an account with this email. Sign in with it, then open the invitation again.",

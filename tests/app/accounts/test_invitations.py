@@ -13,10 +13,12 @@ from sqlalchemy import Engine, func, select, update
 from starlette.testclient import TestClient
 
 from app.accounts import invitations
+from app.accounts.service import open_sessions
 from app.db import read_session, write_session
 from app.errors import Gone
 from app.models import Invitation, Membership, User, utc_now
 from app.security import digest
+from tests.app import factories
 from tests.app.conftest import Cast
 
 PERSON = {"name": "Nina", "email": "nina@example.org", "password": "a sentence to remember"}
@@ -189,13 +191,17 @@ def test_a_new_owner_link_ends_the_ones_before(visitor: TestClient, engine: Engi
     assert visitor.get(f"/invitations/{second}").status_code == 200
 
 
-def test_the_owner_link_lets_a_locked_out_owner_back_in(visitor: TestClient, engine: Engine, cast: Cast) -> None:
+def test_the_owner_link_lets_a_locked_out_owner_back_in_and_everybody_else_out(
+    visitor: TestClient, engine: Engine, cast: Cast
+) -> None:
     with write_session(engine) as session:
         token = invitations.owner_link(session)
+        factories.make_sign_in(session, cast.ada)
     accept(visitor, token, name="", email="ada@example.org", password="a brand new sentence")
     with read_session(engine) as session:
         ada = session.get(User, cast.ada)
         assert ada is not None
         assert ada.password_hash is not None
         assert session.scalar(select(func.count(User.id))) == 5
+        assert len(open_sessions(session, cast.ada)) == 1, "only the browser that used the link"
     assert visitor.get("/account").status_code == 200
