@@ -240,7 +240,8 @@ class Supervisor:
             return
         with write_session(self._engine) as session:
             run = self._mine(session, held.run_id, held.fence)
-            if progress.get("step", 0) > run.step:
+            if progress.get("step", 0) > run.result.get("furthest_step", 0):  # of all attempts: each begins with lower ones
+                run.result = {"furthest_step": progress["step"]}
                 run.attempts = 1  # it moves: earlier crashes were not its fault
             if run.cancel_requested_at is not None:
                 progress.pop("message", None)

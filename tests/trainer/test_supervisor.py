@@ -268,11 +268,26 @@ def test_the_third_crash_in_a_row_is_the_last_and_a_step_forward_breaks_the_row(
     assert run_row(engine, run_id).attempts == 1
     with write_session(engine) as session:
         run = service.get_run(session, run_id)
-        run.attempts, run.step = 3, run.total
+        run.attempts, run.result = 3, {"furthest_step": run.total}
     assert one._held is not None
     one._held.process.kill()
     tick_until(one, lambda: run_row(engine, run_id).state == "failed")
     assert "crashed three times in a row; the last time it was killed by SIGKILL" in run_row(engine, run_id).message
+
+
+def test_steps_that_an_earlier_attempt_had_done_do_not_break_a_row_of_crashes(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    run_id = queue_sample(engine, cast, per_prompt=1000)
+    with write_session(engine) as session:
+        run = service.get_run(session, run_id)
+        run.attempts, run.result = 2, {"furthest_step": 6000}
+    one = make_worker()
+    tick_until(one, lambda: run_row(engine, run_id).step > 0)
+    assert run_row(engine, run_id).attempts == 3
+    assert one._held is not None
+    one._held.process.kill()
+    tick_until(one, lambda: run_row(engine, run_id).state == "failed")
 
 
 def test_a_worker_that_stops_gives_its_run_back_and_the_next_goes_on(
