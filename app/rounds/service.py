@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.audit import record
-from app.errors import Conflict, Invalid, NotFound
+from app.errors import Conflict, Invalid, NotFound, Refusal
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
 from app.rounds import checkpoints
 from app.rounds.labels import usable_label_count
-from app.rounds.promotion import promote, reject
+from app.rounds.promotion import promote, reject, settle_promoted
 from app.rounds.runs import LIVE, get_run, list_runs, queue_run, request_cancel, run_config, runs_of_round
 from trainer.config import RewardConfig, config_dict
 
@@ -106,12 +106,12 @@ def advance_round(session: Session, round_: Round) -> None:
     if bad is not None:
         refused = bad.result.get("status") == "refused"
         _close(round_, "cancelled" if bad.state == "cancelled" else "refused" if refused else "failed", bad.message)
-    elif round_.state == "reward":
-        _after_reward(session, round_, runs[-1])
-    elif round_.state == "ppo":
-        _after_ppo(session, round_, runs[-1])
     else:
-        round_.state = "decision"
+        try:
+            with session.begin_nested():
+                _next_stage(session, round_, runs[-1])
+        except Refusal as refusal:  # the run itself ended well: what it made stays
+            _close(round_, "failed", f"The round could not go on after its {round_.state} run: {refusal.detail}")
     session.flush()
 
 
@@ -133,6 +133,17 @@ def cancel_round(session: Session, round_: Round, by: int | None) -> None:
     _cancel_others(session, round_, by)
     _close(round_, "cancelled", "Cancelled.")
     session.flush()
+
+
+def _next_stage(session: Session, round_: Round, run: Run) -> None:
+    """Raises Refusal when the next stage cannot be queued, for instance because all prompts were archived meanwhile."""
+    if run.kind == "reward":
+        _after_reward(session, round_, run)
+    elif run.kind == "ppo":
+        _after_ppo(session, round_, run)
+    else:
+        round_.state = "decision"
+        settle_promoted(session, round_)
 
 
 def _after_reward(session: Session, round_: Round, run: Run) -> None:
