@@ -108,7 +108,7 @@ def train(
             except FloatingPointError:  # not finite: try other prompts, and at the third time go back
                 learner.bad_steps += 1
                 if learner.bad_steps >= BAD_STEPS_TO_ROLL_BACK:
-                    roll_back(folder, config, learner, saved)
+                    safe = saved = roll_back(folder, config, learner, saved)
                 continue
             rollout = everything.rows(slice(config.episodes))
             figures = rollout_metrics(rollout, answers[: config.episodes], learner.beta)
@@ -140,10 +140,12 @@ def train(
 
             if reason or last:
                 learner.restore(safe)
+                if reason and learner.update == 0:
+                    raise Refused(f"{reason}. That is the policy the run began with: nothing was learned that could be kept")
                 return result(folder, learner, reason)
             learner.update += 1
             if learner.bad_steps >= BAD_STEPS_TO_ROLL_BACK:
-                roll_back(folder, config, learner, saved)
+                safe = saved = roll_back(folder, config, learner, saved)
             else:
                 folder.progress(learner.update, config.updates, summary(figures))
     except Cancelled:
@@ -242,8 +244,11 @@ def rewind(folder: RunFolder, update: int) -> None:
         Metrics(folder.file(name)).rewind(update)
 
 
-def roll_back(folder: RunFolder, config: PPOConfig, learner: Learner, saved: dict[str, Any]) -> None:
-    """Return to the last checkpoint with half the learning rate. Raises Refused when that has been tried often enough."""
+def roll_back(folder: RunFolder, config: PPOConfig, learner: Learner, saved: dict[str, Any]) -> dict[str, Any]:
+    """Return to the last checkpoint with half the learning rate, and keep that: a cancel must not undo it. Gives the new state.
+
+    Raises Refused when that has been tried often enough.
+    """
     rollbacks, rate_scale = learner.rollbacks + 1, learner.rate_scale / 2
     if rollbacks > ROLLBACKS_TO_GIVE_UP:
         raise Refused(
@@ -253,7 +258,10 @@ def roll_back(folder: RunFolder, config: PPOConfig, learner: Learner, saved: dic
     learner.restore(saved)
     learner.rollbacks, learner.rate_scale, learner.bad_steps = rollbacks, rate_scale, 0
     rewind(folder, learner.update)
+    state = learner.snapshot()
+    keep(folder.file("state"), state)
     folder.progress(learner.update, config.updates, f"numbers were not finite: back to update {learner.update} at half the rate")
+    return state
 
 
 def summary(figures: dict[str, float]) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.trainer.tiny import llama_policy, ppo_folder, simple_policy
 from trainer.backbone import Backbone, named_trainable, reference
 from trainer.config import PPOConfig
-from trainer.folder import Refused, read_jsonl
+from trainer.folder import Cancelled, Refused, read_jsonl
 from trainer.forward import pack, response_logprobs
 from trainer.learner import Learner
 from trainer.measure import Prompt, distinct, measure
@@ -191,6 +191,11 @@ def test_the_kl_ceiling_ends_the_run_and_keeps_the_policy_before(tmp_path: Path)
     assert rows(tmp_path)[-1]["step"] == figures["updates"] + 1
 
 
+def test_a_policy_outside_the_bounds_from_the_start_is_refused_and_not_handed_on_as_learned(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"entropy fell.*began with"):
+        learn(tmp_path, llama_policy(), entropy_floor_nats=100.0)
+
+
 def test_the_entropy_floor_ends_the_run_with_a_reason(tmp_path: Path) -> None:
     figures = learn(tmp_path, llama_policy(), learning_rate=0.05, updates=60, beta=0.0, entropy_floor_nats=1.0, kl_stop_nats=1e6)
     assert "entropy fell" in figures["reason"]
@@ -221,6 +226,24 @@ def test_three_in_a_row_roll_back_to_the_last_checkpoint_at_half_the_rate(tmp_pa
     assert [row["step"] for row in steps] == list(range(7))
     assert [row["charts/rollbacks"] for row in steps] == [0, 0, 1, 1, 1, 1, 1]
     assert steps[3]["charts/learning_rate"] == pytest.approx(0.01 * (1 - 3 / 6) / 2)
+
+
+def test_a_cancel_right_after_a_roll_back_does_not_undo_it(tmp_path: Path) -> None:
+    backbone = llama_policy()
+    folder = ppo_folder(tmp_path, **(SMALL | {"updates": 6, "checkpoint_every": 2}))
+    assert isinstance(folder.config, PPOConfig)
+    score = NaNAt(13, 17, 21)
+
+    def cancel_after(prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+        if score.calls == 24:  # the first score after the roll-back
+            raise Cancelled
+        return score(prompts, answers)
+
+    with pytest.raises(Cancelled):
+        train(folder, folder.config, backbone, cancel_after, PROMPTS, PANEL)
+    learner = Learner(backbone, folder.config, len(PROMPTS))
+    assert learner.resume(folder.file("state"))
+    assert (learner.update, learner.rollbacks, learner.rate_scale, learner.bad_steps) == (2, 1, 0.5, 0)
 
 
 def test_training_that_cannot_stay_finite_is_given_up_with_a_reason(tmp_path: Path) -> None:
