@@ -37,6 +37,13 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
     queue.make_tasks(session, project)
 
 
+def settle_promoted(session: Session, round_: Round) -> None:
+    """Close a round that comes to its decision when its candidate was promoted before: nothing is left to decide."""
+    project = session.get_one(Project, round_.project_id)
+    if round_.state == "decision" and round_.candidate_id is not None and project.policy_id == round_.candidate_id:
+        _decide(round_, "promoted", session.get_one(Checkpoint, round_.candidate_id).promoted_by)
+
+
 def reject(session: Session, round_: Round, by: int | None, reason: str = "") -> None:
     """Turn a round's candidate down: the policy stays as it is. Raises Conflict when nothing waits for a decision."""
     if round_.state != "decision":

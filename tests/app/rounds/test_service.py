@@ -252,6 +252,20 @@ def test_a_promoted_policy_is_asked_about_against_the_one_before(session: Sessio
     assert {task.first_generation_id, task.second_generation_id} == {old.id, new.id}
 
 
+def test_a_candidate_promoted_while_it_still_answers_closes_its_round(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    end(session, stage(session, round_)[0], gate_passed=True)
+    end(session, stage(session, round_)[0])
+    assert round_.candidate_id is not None
+    service.promote(session, checkpoints.get_checkpoint(session, round_.candidate_id), cast.grace)
+    assert round_.state == "sample"
+    for run in stage(session, round_):
+        end(session, run)
+    assert (round_.state, round_.decision, round_.decided_by) == ("done", "promoted", cast.grace)
+    assert service.open_round(session, demo.id) is None
+
+
 def test_a_reward_model_cannot_be_promoted(session: Session, demo: Project, cast: Cast) -> None:
     reward = factories.make_checkpoint(session, demo.id, kind="reward")
     with pytest.raises(Conflict, match="reward model"):
