@@ -21,6 +21,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
@@ -92,6 +93,7 @@ def loop(name: str, score: Preference, data: Path, model: Path, options: argpars
         ppo = next(run for run in round_["runs"] if run["kind"] == "ppo")["result"]
         return line | {
             "kl_per_sequence": _rounded(ppo["kl_nats_per_answer"]),
+            "kl_measured_on": "training rollout",
             "updates": ppo["updates"],
             "seconds": round(time.monotonic() - began),
             "seconds_per_stage": {"base_answers": round(sampled - began), **stages},
@@ -165,25 +167,37 @@ def _interval(values: list[float]) -> tuple[float, float]:
 
 
 def _reward_figures(house: Installation, reward_id: int, base: int, score: Preference) -> dict[str, Any]:
-    """How often the round's reward model agrees with the preference on pairs of held-out answers, ties left out."""
+    """How often the round's reward model agrees with the preference on pairs of held-out answers.
+
+    Pairs that the preference holds equal are left out; where the rewards are equal, it is right by half.
+    """
+    import torch
+
     from trainer.backbone import chat_ids
     from trainer.scorer import load_scorer
 
+    torch.set_num_threads(2)
     checkpoint = house.send("GET", f"/checkpoints/{reward_id}")
     scorer = load_scorer(house.data / "runs" / str(checkpoint["run_id"]) / "checkpoint")
-    by_prompt: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for item in house.pages(f"/projects/{SLUG}/generations", checkpoint=base, split="holdout"):
-        by_prompt[item["prompt_id"]].append(item)
-    right = pairs = 0
-    for items in by_prompt.values():
-        prompt_ids = chat_ids(scorer.backbone.tokenizer, items[0]["messages"])
-        rewards = scorer.score([prompt_ids] * len(items), [item["token_ids"] for item in items]).tolist()
-        truths = [score(last_words(item["messages"]), item["text"]) for item in items]
-        for one, other in combinations(range(len(items)), 2):
-            if truths[one] != truths[other]:
-                pairs += 1
-                right += (truths[one] > truths[other]) == (rewards[one] > rewards[other])
+    items = house.pages(f"/projects/{SLUG}/generations", checkpoint=base, split="holdout")
+    prompts = [chat_ids(scorer.backbone.tokenizer, item["messages"]) for item in items]
+    rewards = scorer.score(prompts, [item["token_ids"] for item in items]).tolist()
+    by_prompt: dict[int, list[tuple[float, float]]] = defaultdict(list)  # (by the preference, by the reward model)
+    for item, reward in zip(items, rewards, strict=True):
+        by_prompt[item["prompt_id"]].append((score(last_words(item["messages"]), item["text"]), reward))
+    right, pairs = _agreement(by_prompt.values())
     return {"reward_accuracy": _rounded(right / pairs), "reward_pairs": pairs}
+
+
+def _agreement(prompts: Iterable[list[tuple[float, float]]]) -> tuple[float, int]:
+    """Over pairs of (truth, reward) of one prompt whose truths differ: how many are ordered alike, equal rewards half; how many."""
+    right, pairs = 0.0, 0
+    for answers in prompts:
+        for (truth, reward), (other_truth, other_reward) in combinations(answers, 2):
+            if truth != other_truth:
+                pairs += 1
+                right += 0.5 if reward == other_reward else (truth > other_truth) == (reward > other_reward)
+    return right, pairs
 
 
 # Figures
