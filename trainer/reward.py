@@ -30,6 +30,7 @@ from trainer.reward_head import Head, HeadSettings, Rows, fit
 from trainer.scorer import pessimistic, write_adapter, write_head
 
 FEWEST_PROMPTS = 5
+LABEL_COUNTS = ("labels", "skipped", "prompts", "comparisons", "ratings", "ties", "both_bad")  # of everything judged
 
 
 class HeldOut(NamedTuple):
@@ -239,7 +240,9 @@ def try_adapter(
     if config.method == "auto" and headline(mine) <= headline(theirs):
         return None, compared
     whole = trained(labels.comparisons, labels.ratings, head, "adapters on all labels")
-    return whole, mine | compared | {"form": "lora"}
+    # Of the held-out fold only, and counts of what those rest on; how many labels there are stays what it was.
+    chosen = {name: value for name, value in mine.items() if name not in LABEL_COUNTS}
+    return whole, chosen | compared | {"form": "lora", "figures_on": "choosing fold"}
 
 
 def headline(figures: dict[str, Any]) -> float:

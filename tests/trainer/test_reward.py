@@ -219,6 +219,8 @@ def test_the_base_has_its_own_weights_back_after_an_exception(tuned: RunFolder, 
 def test_adapters_are_a_peft_folder_and_change_what_the_base_says(tuned: RunFolder) -> None:
     assert checkpoint.verify(tuned.file("checkpoint"))["form"] == "lora"
     assert result_of(tuned)["form"] == "lora"
+    assert result_of(tuned)["figures_on"] == "choosing fold"
+    assert result_of(tuned)["comparisons"] == result_of(tuned)["labels"] > result_of(tuned)["decided"]
     weights = load_file(tuned.file("checkpoint") / "adapter_model.safetensors")
     assert any(bool(tensor.abs().sum() > 0) for name, tensor in weights.items() if ".lora_B." in name)
     assert json.loads((tuned.file("checkpoint") / "adapter_config.json").read_text())["r"] == 2
