@@ -136,7 +136,7 @@ def _stored_before(connection: Connection, label: dict[str, Any]) -> Stored:
     return _as_stored(known)
 
 
-def _as_stored(known: Row[Any]) -> Stored:
+def _as_stored(known: Row[int, int, int, bool, datetime, str]) -> Stored:
     return Stored(known.id, known.task_id, known.version, known.surplus, known.created_at, created=False)
 
 
