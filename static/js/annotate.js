@@ -6,12 +6,11 @@ import { bodyOf } from "./verdict.js";
 export function connect(form) {
   form.addEventListener("submit", (event) => {
     if (event.submitter?.hasAttribute("formaction")) return; // skip
-    event.preventDefault();
-    if (form.dataset.sent) return;
+    if (form.dataset.sent || twoRewrites(form)) return event.preventDefault();
     const body = bodyOf(form);
-    if (twoRewrites(form)) return;
-    form.dataset.sent = body.client_id;
     keep(form.dataset.person, { task: form.dataset.task, body });
+    event.preventDefault(); // not before it is kept: if that fails, the form posts itself
+    form.dataset.sent = body.client_id;
     document.querySelector(".save-state").textContent = "Saving";
     document.querySelector(".save-state").dispatchEvent(new Event("flush"));
   });

@@ -17,7 +17,7 @@ export function connect(output) {
 async function sendAll(output, person) {
   for (let waitMs = 1000; pending(person).length; waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
     for (const entry of pending(person)) {
-      const result = await send(entry);
+      const result = await send(person, entry);
       if (result.state === "waiting") {
         const count = pending(person).length;
         show(output, "waiting", `Hang on, ${count === 1 ? "a verdict is" : `${count} verdicts are`} not saved yet. ${result.why} Trying again.`);

@@ -22,9 +22,9 @@ export function drop(person, entry) {
   else localStorage.removeItem(key(person));
 }
 
-// Sends one verdict. "saved"; "refused" with the reason, when sending it again cannot help; "waiting" when it can.
+// Sends one verdict of this person. "saved"; "refused" with the reason, when sending it again cannot help; "waiting" when it can.
 // The server knows a client_id it has seen, so sending twice stores once.
-export async function send(entry) {
+export async function send(person, entry) {
   let reply, text;
   try {
     reply = await fetch(`/api/v1/tasks/${entry.task}/label`, {
@@ -43,8 +43,8 @@ export async function send(entry) {
   const why = [problem.detail ?? "It was not accepted.", ...sentences].join(" ");
   if ([404, 409, 410, 422].includes(reply.status)) return { state: "refused", why };
   if (reply.status !== 401 && reply.status !== 403) return { state: "waiting", why };
-  renewToken();
-  return { state: "waiting", why: "Sign in again in another tab; it is kept here." };
+  renewToken(person);
+  return { state: "waiting", why: "Sign in again as yourself in another tab; it is kept here." };
 }
 
 function parsed(text) {

@@ -3,14 +3,16 @@ export function token() {
   return document.querySelector("meta[name=csrf-token]").content;
 }
 
-// Whoever signed in again in another tab has a new form token; a fresh copy of this page carries it.
-export function renewToken() {
+// Whoever signed in again in another tab has a new form token; a fresh copy of this page carries it. It is taken over only when
+// it is the same person: a verdict must never be sent as somebody else.
+export function renewToken(person) {
   const request = new XMLHttpRequest();
   request.open("GET", location.href);
   request.responseType = "document";
   request.onload = () => {
     const fresh = request.response?.querySelector("meta[name=csrf-token]");
-    if (fresh) document.querySelector("meta[name=csrf-token]").content = fresh.content;
+    const samePerson = request.response?.querySelector("[data-person]")?.dataset.person === person;
+    if (fresh && samePerson) document.querySelector("meta[name=csrf-token]").content = fresh.content;
   };
   request.send();
 }

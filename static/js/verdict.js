@@ -9,9 +9,9 @@ export function bodyOf(form) {
   if (["left", "right"].includes(body.choice)) body.strength = number("strength");
   body.active_ms = number("active_ms");
   body.criteria = Object.fromEntries(parts(data, "criteria").map(([key, value]) => [key, rating ? Number(value) : value]));
-  const flags = Object.groupBy(parts(data, "flags"), ([side]) => side);
-  const listed = Object.fromEntries(Object.entries(flags).map(([side, pairs]) => [side, pairs.map(([, flag]) => flag)]));
-  body.flags = rating ? (listed.response ?? []) : listed;
+  const flags = {};
+  for (const [side, flag] of parts(data, "flags")) (flags[side] ??= []).push(flag);
+  body.flags = rating ? (flags.response ?? []) : flags;
   const [rewrite] = parts(data, "rewrite");
   if (rewrite) body.rewrite = rating ? rewrite[1] : { side: rewrite[0], text: rewrite[1] };
   return body;

@@ -208,6 +208,27 @@ def test_signing_in_again_sends_what_was_kept(
     assert [label.choice for label in stored(engine)] == ["left"]
 
 
+def test_what_was_kept_is_not_sent_as_somebody_else(
+    open_as: Open, engine: Engine, cast: Cast, settings: Settings, address: str
+) -> None:
+    make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    go(page)
+    with write_session(engine) as session:
+        session.execute(delete(SignInSession))
+        secret = factories.make_sign_in(session, cast.alan)
+    page.context.add_cookies([{"name": session_cookie(settings), "value": secret, "url": address}])
+    before = page.locator("meta[name=csrf-token]").get_attribute("content")
+    page.keyboard.press("1")
+    with page.expect_response(lambda reply: reply.url.endswith(PAGE) and reply.request.resource_type == "xhr"):
+        page.keyboard.press("Enter")
+
+    expect(page.locator(".save-state")).to_contain_text("Sign in again as yourself")
+    page.wait_for_timeout(500)
+    assert page.locator("meta[name=csrf-token]").get_attribute("content") == before
+    assert stored(engine) == []
+
+
 def test_a_draft_survives_a_reload(open_as: Open, engine: Engine, cast: Cast) -> None:
     make_tasks(engine, cast.demo, 1)
     page = open_as("Mary")
