@@ -28,7 +28,7 @@ def work() -> int:
 
 
 def up(settings: Settings, line: str) -> int:
-    """Run both until SIGTERM or Ctrl-C; `line` is printed once people can open the pages. Returns the exit status."""
+    """Run both until SIGTERM, SIGHUP or Ctrl-C; `line` is printed once people can open the pages. Returns the exit status."""
     told_to_stop = False
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -37,6 +37,8 @@ def up(settings: Settings, line: str) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, stop)  # the terminal was closed
     if not _is_free(settings):
         print(
             f"Port {settings.port} on {settings.host} is taken, perhaps by another Tastemaker. Stop it or set TASTEMAKER_PORT.",
