@@ -11,8 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import audit
-from app.errors import Conflict, Invalid, NotFound
-from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run
+from app.errors import Conflict, Invalid, NotAllowed, NotFound
+from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User
 from app.projects import checks
 from app.rounds import checkpoints
 
@@ -88,7 +88,8 @@ def update_project(
     """Change what is given. New guidelines become a new version; labels keep the version they were given under.
 
     `seen_guidelines` is the version the person started from: somebody else's newer text is not overwritten unseen.
-    Raises Invalid with a sentence per field, and Conflict for newer guidelines or a base model that can no longer change.
+    Raises Invalid with a sentence per field, Conflict for newer guidelines or a base model that can no longer change, and
+    NotAllowed for a base model changed by anybody but the owner.
     """
     clean = checks.check_values(values)
     _check_triggers({name: getattr(project, name) for name in _TRIGGERS} | clean)
@@ -99,7 +100,7 @@ def update_project(
             {"guidelines": f"Version {project.guideline_version} is newer than the one you started from."},
         )
     if "base_model" in clean and clean["base_model"] != project.base_model:
-        _change_base_model(session, project, clean["base_model"])
+        _change_base_model(session, project, clean["base_model"], by)
     changed = sorted(name for name in clean if name != "guidelines" and clean[name] != getattr(project, name))
     _apply(project, clean)
     if new_guidelines:
@@ -130,7 +131,12 @@ def base_model_is_fixed(session: Session, project: Project) -> bool:
     return runs is not None or answers is not None
 
 
-def _change_base_model(session: Session, project: Project, base_model: str) -> None:
+def _change_base_model(session: Session, project: Project, base_model: str, by: int | None) -> None:
+    if by is not None and not session.get_one(User, by).is_owner:
+        raise NotAllowed(
+            "Only the owner of this installation chooses a project's base model. Nothing was saved.",
+            {"base_model": "Only the owner may change this."},
+        )
     if base_model_is_fixed(session, project):
         raise Conflict(
             "This project already has answers of its base model, and its labels and checkpoints grew out of them. "

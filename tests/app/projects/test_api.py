@@ -58,6 +58,13 @@ def test_members_list_their_projects_and_the_owner_all(api: Api) -> None:
     assert rest["next_cursor"] is None
 
 
+def test_only_the_owner_changes_the_base_model(api: Api) -> None:
+    refused = api("admin", who="Grace").patch("/api/v1/projects/demo", json={"base_model": "org/other"})
+    assert refused.status_code == 403
+    assert api("admin").get("/api/v1/projects/demo").json()["base_model"] == "models/tiny"
+    assert api("admin").patch("/api/v1/projects/demo", json={"base_model": "org/other"}).json()["base_model"] == "org/other"
+
+
 def test_only_admins_change_a_project_and_only_the_owner_makes_one(api: Api) -> None:
     assert api("admin", who="Grace").post("/api/v1/projects", json=NEW).status_code == 403
     assert api("admin", who="Alan").patch("/api/v1/projects/demo", json={"overlap": 2}).status_code == 403
