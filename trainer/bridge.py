@@ -65,6 +65,13 @@ def prepare(engine: Engine, settings: Settings, run_id: int) -> Prepared:
     return Prepared(folder, inputs.get("label_digest"), inputs.get("label_count"))
 
 
+def record_frozen(session: Session, run: Run, prepared: Prepared) -> None:
+    """Note what the run learns from; labels that came while it was queued are in, and its round says so too."""
+    run.label_digest, run.label_count = prepared.label_digest, prepared.label_count
+    if run.kind == "reward" and run.round_id is not None and prepared.label_count is not None:
+        session.get_one(Round, run.round_id).label_count = prepared.label_count
+
+
 def _write_sample(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
     policy = get_checkpoint(session, run.inputs["checkpoint"])
     _write_prompts(folder / "prompts.jsonl", prompts_to_answer(session, run.project_id, run.inputs))

@@ -6,6 +6,7 @@ lost its run, because it was too slow to say that it lives, can no longer change
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -40,8 +41,9 @@ LOOK_S = 0.5  # between two looks at the run or for work
 BEAT_S = 2.0  # between two signs of life
 DEAD_AFTER = timedelta(seconds=30)  # without a sign of life a worker has lost its run
 CHORES_S = 5.0  # between two looks at triggers and queues
-CANCEL_GRACE_S = 4.0  # a cancelled run is killed after this
+CANCEL_GRACE_S = 3.0  # a cancelled run is killed after this
 SAVE_GRACE_S = 20.0  # a run that is to be continued may take longer to save its state
+ORPHAN_GRACE_S = 5.0  # asked, then killed: twice this is well under DEAD_AFTER, and nobody says that we live meanwhile
 MOST_ATTEMPTS = 3  # crashes in a row, without a step forward in between
 GENERATIONS_AT_ONCE = 64  # rows of one transaction
 
@@ -127,7 +129,8 @@ class Supervisor:
                 bridge.record_end(session, run, "failed", "The worker died three times while it did this run.")
                 return
             claimed = (run.id, run.project_id, run.kind, run.fence)
-        self._start(*claimed)
+        with contextlib.suppress(LostRun):  # whoever took it over goes on with the folder
+            self._start(*claimed)
 
     def _waiting(self, session: Session) -> Run | None:
         """Sampling first: it is short, and people wait for it."""
@@ -179,10 +182,9 @@ class Supervisor:
             with write_session(self._engine) as session:
                 bridge.record_end(session, self._mine(session, run_id, fence), "failed", why)
             return
-        end_orphan(prepared.folder, SAVE_GRACE_S)
+        end_orphan(prepared.folder, ORPHAN_GRACE_S)
         with write_session(self._engine) as session:
-            run = self._mine(session, run_id, fence)
-            run.label_digest, run.label_count = prepared.label_digest, prepared.label_count
+            bridge.record_frozen(session, self._mine(session, run_id, fence), prepared)
             stored = bridge.stored_generations(session, run_id)
         self._held = Held(
             run_id,
@@ -329,12 +331,15 @@ class Supervisor:
             return
         self._chores_at = time.monotonic() + CHORES_S
         with read_session(self._engine) as session:
-            projects = session.scalars(select(Project).order_by(Project.id)).all()
-            wanting = [project.id for project in projects if due_trigger(session, project) or refill_prompts(session, project)]
-        for project_id in wanting:
+            project_ids = session.scalars(select(Project.id).order_by(Project.id)).all()
+        for project_id in project_ids:
             try:
-                with write_session(self._engine) as session:
-                    self._serve(session, session.get_one(Project, project_id))
+                with read_session(self._engine) as session:
+                    project = session.get_one(Project, project_id)
+                    wanting = due_trigger(session, project) or refill_prompts(session, project)
+                if wanting:
+                    with write_session(self._engine) as session:
+                        self._serve(session, session.get_one(Project, project_id))
             except Refusal as refusal:  # somebody was faster, or a setting cannot be used: the pages say so too
                 print(f"Project {project_id}: {refusal.detail}", file=sys.stderr)
 

@@ -263,3 +263,11 @@ def test_a_refused_run_tells_its_round_why(session: Session, demo: Project, cast
     run = service.runs_of_round(session, round_.id)[0]
     bridge.record_end(session, run, "failed", "all verdicts are ties", {"status": "refused"})
     assert (run.state, round_.state, round_.reason) == ("failed", "refused", "all verdicts are ties")
+
+
+def test_a_round_counts_the_labels_that_its_reward_run_froze(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    reward = service.runs_of_round(session, round_.id)[0]
+    bridge.record_frozen(session, reward, bridge.Prepared(Path("unused"), "d" * 64, 34))
+    assert (reward.label_count, round_.label_count) == (34, 34)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import make_labels
+from trainer import bridge
 from trainer.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 from trainer.supervisor import LostRun, Supervisor
 
@@ -163,6 +165,24 @@ def test_a_worker_that_lost_its_run_can_write_nothing_about_it(
         slow._mine(session, run_id, fence)
 
 
+def test_a_run_lost_before_it_started_does_not_stop_the_worker(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = queue_sample(engine, cast)
+    prepare = bridge.prepare
+
+    def slowly(*given: Any) -> bridge.Prepared:
+        with write_session(engine) as session:
+            service.get_run(session, run_id).fence += 1  # another worker claims it meanwhile
+        return prepare(*given)
+
+    monkeypatch.setattr(bridge, "prepare", slowly)
+    one = make_worker()
+    one.tick()
+    assert one._held is None
+    assert run_row(engine, run_id).fence == 2
+
+
 def test_the_fourth_attempt_without_a_step_forward_is_not_made(
     engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
 ) -> None:
@@ -214,6 +234,19 @@ def test_a_due_trigger_starts_a_round(engine: Engine, cast: Cast, prompts: int, 
     make_worker()._do_chores()
     with read_session(engine) as session:
         assert session.scalars(select(Round.trigger)).all() == ["labels"]
+
+
+def test_a_project_whose_settings_cannot_be_used_does_not_stop_the_others(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).training = {"reward": {"min_labels": -1}}
+        other = session.get_one(Project, cast.other)
+        make_labels(session, other, 30, cast.eve)
+        other.triggers_on, other.trigger_labels = True, 30
+    make_worker()._do_chores()
+    with read_session(engine) as session:
+        assert session.scalars(select(Round.project_id)).all() == [cast.other]
 
 
 def test_a_living_worker_says_so(engine: Engine, make_worker: Callable[[], Supervisor]) -> None:
