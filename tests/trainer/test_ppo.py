@@ -147,7 +147,7 @@ def test_what_stands_after_the_end_of_an_answer_changes_no_step(policy: Callable
 def test_an_answer_without_end_gets_the_fixed_score_only_when_truncation_is_penalised() -> None:
     answers = [Generated([4, 2], "eos"), Generated([4, 4], "length")]
     for penalise, expected in ((True, [1.0, -1.5]), (False, [1.0, 1.0])):
-        config = PPOConfig(penalise_truncation=penalise, truncated_score=-1.5, episodes=2)
+        config = PPOConfig(penalise_truncation=penalise, truncated_score=-1.5, episodes=2, minibatches=1)
         learner = Learner(llama_policy(), config, len(PROMPTS))
         assert measure(learner, config, even_share, PROMPTS[:2], answers, lambda: None)[2].scores.tolist() == expected
 
