@@ -190,7 +190,7 @@ def _reward_figures(house: Installation, reward_id: int, base: int, score: Prefe
 
 
 def _agreement(prompts: Iterable[list[tuple[float, float]]]) -> tuple[float, int]:
-    """Of pairs of (truth, reward) of one prompt whose truths differ: how many are ordered alike (equal rewards: half), and all."""
+    """Pairs of one prompt whose truths differ: how many are ordered alike (equal rewards: half), and how many there are."""
     right, pairs = 0.0, 0
     for answers in prompts:
         for (truth, reward), (other_truth, other_reward) in combinations(answers, 2):
