@@ -23,6 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from app.vocabulary import default_flags
+
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
@@ -92,6 +94,7 @@ class Membership(Base):
     user_id: Mapped[int] = _key("users.id")
     project_id: Mapped[int] = _key("projects.id")
     role: Mapped[str] = mapped_column(String(20))
+    seen_guideline_version: Mapped[int | None]  # the newest this person was told about; none: they began with the one in force
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -158,8 +161,13 @@ class AuditEntry(Base):
 # Projects
 
 
+def _nothing_retired() -> dict[str, Any]:
+    return {"criteria": [], "flags": []}
+
+
 class Project(Base):
     __tablename__ = "projects"
+    __table_args__ = (_one_of("text_display", "written", "markdown"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     slug: Mapped[str] = mapped_column(String(80), unique=True)
@@ -167,6 +175,11 @@ class Project(Base):
     base_model: Mapped[str]  # a model spec: folder, hub id, .gguf path
     guideline_version: Mapped[int] = mapped_column(default=1)
     criteria: Mapped[list[Any]]  # [{"key", "name", "description", "anchors": {"1": "...", "5": "..."}}]
+    flags: Mapped[list[Any]] = mapped_column(default=default_flags)  # app.vocabulary.Flag
+    retired: Mapped[dict[str, Any]] = mapped_column(
+        default=_nothing_retired
+    )  # criteria and flags once in use: labels refer to them by key, and a late verdict may still name one
+    text_display: Mapped[str] = mapped_column(String(10), default="written")  # how a model's text is shown
     overlap: Mapped[int] = mapped_column(default=1)  # seats of a task
     rating_share: Mapped[float] = mapped_column(default=0.25)  # share of tasks that are ratings
     sampling: Mapped[dict[str, Any]]  # trainer.config.SampleConfig values

@@ -11,11 +11,11 @@ from app.labeling.record import LONGEST_MS
 from app.labeling.verdict import Rewrite, Verdict
 from app.schemas import Body, Line, Reply, Text
 
-Flag = Literal["unsafe", "hateful", "private_data", "untrue", "off_topic", "broken"]
+Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="the key of a flag of the project")]
 ClientId = Annotated[
     str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", description="a UUID of the sender's")
 ]
-Flags = Annotated[list[Flag], Field(max_length=6)]
+Flags = Annotated[list[Flag], Field(max_length=20)]
 Score = Annotated[int, Field(ge=1, le=5)]
 Comment = Annotated[Text, Field(max_length=10_000)]
 Rewritten = Annotated[Text, Field(min_length=1, max_length=50_000)]

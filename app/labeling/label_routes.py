@@ -15,6 +15,7 @@ from app.labeling.api import LabelId, own_only
 from app.pages import render
 from app.schemas import Line, cursor_id
 from app.security import Caller
+from app.vocabulary import names
 
 router = APIRouter()
 
@@ -50,6 +51,7 @@ def search(
         project=project,
         rows=found[:PAGE_ROWS],
         chosen=chosen,
+        flag_names=names(project.flags, project.retired["flags"]),
         mine=mine is not None,
         annotators=[] if mine else service.annotators(session, project.id),
         next_url=f"{here}&cursor={found[PAGE_ROWS - 1].label.id}" if len(found) > PAGE_ROWS else "",
@@ -67,6 +69,8 @@ def show(request: Request, label_id: LabelId, caller: Caller, session: Db) -> Re
         project=found.project,
         place=f"/projects/{found.project.slug}/labels",
         history=found,
+        flag_names=names(found.project.flags, found.project.retired["flags"]),
+        criterion_names=names(found.project.criteria, found.project.retired["criteria"]),
         mine=found.annotator.id == caller.user_id,
         shows_reason=mine is None,
     )

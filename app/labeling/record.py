@@ -47,7 +47,7 @@ def record_label(
     if task is None or not (task.seat_id or task.label_id or task.skip_id):
         raise NotFound("This task was never given to you.")
     try:
-        check(verdict, task.kind, [criterion["key"] for criterion in task.criteria])
+        check(verdict, task.kind, _keys(task, "criteria"), _keys(task, "flags"))
     except Invalid:
         # The criteria may have changed since it was stored; the same send is still answered with what is stored.
         known = connection.execute(_KNOWN, {"client": verdict.client_id}).first()
@@ -65,6 +65,11 @@ def record_label(
         swapped = label["left_generation_id"] != task.first_generation_id
         connection.execute(_FINISH, {"seat": seat_id, "me": annotator_id, "swapped_then": swapped, "now": now})
     return Stored(made.id, task_id, label["version"], label["surplus"], now, created=True)
+
+
+def _keys(task: Row[Any], name: str) -> list[str]:
+    """The keys a verdict may name: those in force, and retired ones, which its author may still have seen."""
+    return [item["key"] for item in getattr(task, name) + task.retired[name]]
 
 
 def _label(
@@ -156,6 +161,8 @@ _CONTEXT: Final = (
         Task.served_reason,
         Task.reward_checkpoint_id,
         Project.criteria,
+        Project.flags,
+        Project.retired,
         Project.guideline_version,
         Seat.id.label("seat_id"),
         Seat.state.label("seat_state"),

@@ -20,7 +20,6 @@ from app.group_commit import Writes
 from app.labeling import claim, forms, label_routes, lease, record, service
 from app.labeling.api import INTERFACES, TaskId, lease_time
 from app.labeling.claim import ServedTask
-from app.labeling.verdict import FLAGS
 from app.models import Project, utc_now
 from app.pages import redirect, render
 from app.reading import render_markdown
@@ -110,9 +109,7 @@ async def renew(request: Request, task_id: TaskId, caller: Caller, project: Curr
 @router.get("/projects/{slug}/guidelines")
 def guidelines(request: Request, project: CurrentProject, session: Db) -> Response:
     found = service.guideline(session, project)
-    return render(
-        request, "labeling/guidelines.html", project=project, guideline=found, body=render_markdown(found.text), flags=FLAGS
-    )
+    return render(request, "labeling/guidelines.html", project=project, guideline=found, body=render_markdown(found.text))
 
 
 def _refused(request: Request, task_id: int, project: Project, caller: Principal, form: FormData, refusal: Refusal) -> Response:
@@ -143,7 +140,7 @@ def _task_page(
         values=values,
         refusal=refusal,
         client_id=str(uuid.uuid4()),
-        flags=FLAGS,
+        flags=project.flags,
         lease_s=int(lease_time(request).total_seconds()),
         **_surroundings(project, caller, session),
     )

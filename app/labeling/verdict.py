@@ -1,4 +1,4 @@
-"""What a person may say about a task, checked against the task and the project's criteria before it is stored."""
+"""What a person may say about a task, checked against the task and the project's words before it is stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from app.errors import Invalid
 
 CHOICES = ("left", "right", "tie", "both_bad")
-FLAGS = ("unsafe", "hateful", "private_data", "untrue", "off_topic", "broken")
 SIDES = {"comparison": ("left", "right"), "rating": ("response",)}
 
 
@@ -40,17 +39,20 @@ class Verdict:
         return hashlib.sha256(said.encode()).hexdigest()
 
 
-def check(verdict: Verdict, kind: str, criteria: Collection[str]) -> None:
-    """Refuse a verdict that does not answer a task of this kind. Raises Invalid with one sentence per field."""
+def check(verdict: Verdict, kind: str, criteria: Collection[str], flags: Collection[str]) -> None:
+    """Refuse a verdict that does not answer a task of this kind. Raises Invalid with one sentence per field.
+
+    `criteria` and `flags`: every key the project has or once had.
+    """
     wrong = _comparison_faults(verdict) if kind == "comparison" else _rating_faults(verdict)
     if unknown := [key for key in verdict.criteria if key not in criteria]:
         wrong["criteria"] = f"This project has no criterion called {_listed(unknown)}."
     sides = SIDES[kind]
-    for side, flags in verdict.flags.items():
+    for side, ticked in verdict.flags.items():
         if side not in sides:
             wrong["flags"] = f"Flags belong to {' or '.join(sides)}."
-        elif any(flag not in FLAGS for flag in flags):
-            wrong["flags"] = f"A flag is one of {', '.join(FLAGS)}."
+        elif unknown := [flag for flag in ticked if flag not in flags]:
+            wrong["flags"] = f"This project has no flag called {_listed(unknown)}."
     if verdict.rewrite is not None and verdict.rewrite.side not in sides:
         wrong["rewrite"] = f"A rewrite belongs to {' or '.join(sides)}."
     if wrong:

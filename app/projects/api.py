@@ -26,6 +26,18 @@ class CriterionJson(Body):
     anchors: dict[Literal["1", "5"], Text] = Field(default_factory=dict, description="The words under 1 and under 5.")
 
 
+class FlagJson(Body):
+    key: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    name: Name
+    description: Text = ""
+    weight: float = Field(1.0, ge=0, le=10, description="What one flag costs an answer in training; 0 keeps it out of training.")
+
+
+class RetiredJson(Reply):
+    criteria: list[CriterionJson]
+    flags: list[FlagJson]
+
+
 class TriggersJson(Body):
     on: bool = False
     labels: Id | None = Field(None, description="A round starts every so many new labels.")
@@ -39,6 +51,8 @@ class ProjectChanges(Body):
     base_model: Text | None = Field(None, description="A folder, a hub id or the path of a .gguf file.")
     guidelines: Text | None = Field(None, description="Markdown. A change becomes a new version.")
     criteria: list[CriterionJson] | None = None
+    flags: list[FlagJson] | None = Field(None, description="What may be wrong with an answer, as annotators can tick it.")
+    text_display: Literal["written", "markdown"] | None = Field(None, description="How a model's text is shown.")
     overlap: Id | None = Field(None, description="Labels wanted for each task.")
     rating_share: float | None = Field(None, ge=0, le=1, description="Share of tasks that are ratings; the rest are comparisons.")
     queue_low_mark: Id | None = Field(None, description="Open tasks under which the queue refills itself.")
@@ -66,6 +80,9 @@ class ProjectReply(ProjectSummary):
     guidelines: str
     guideline_version: int
     criteria: list[CriterionJson]
+    flags: list[FlagJson]
+    retired: RetiredJson = Field(description="Criteria and flags once in use; labels still name them.")
+    text_display: str
     overlap: int
     rating_share: float
     queue_low_mark: int
@@ -126,6 +143,9 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         guidelines=service.guideline(session, project).text,
         guideline_version=project.guideline_version,
         criteria=[CriterionJson.model_validate(criterion) for criterion in project.criteria],
+        flags=[FlagJson.model_validate(flag) for flag in project.flags],
+        retired=RetiredJson.model_validate(project.retired),
+        text_display=project.text_display,
         overlap=project.overlap,
         rating_share=project.rating_share,
         queue_low_mark=project.queue_low_mark,

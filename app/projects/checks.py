@@ -13,6 +13,9 @@ from trainer.config import ConfigError, config_dict, make_config
 MAX_NAME = 200
 MAX_GUIDELINES = 20_000  # characters; rendering Markdown is superlinear on hostile text
 MAX_CRITERIA = 12
+MAX_FLAGS = 20
+MAX_WEIGHT = 10.0  # of a flag, in units of the latent reward
+TEXT_DISPLAYS = ("written", "markdown")
 MAX_OVERLAP = 20
 TRAINED_BY_ROUNDS = ("reward", "ppo")
 
@@ -94,10 +97,7 @@ def _criteria(value: Any) -> list[dict[str, Any]]:
     if len(value) > MAX_CRITERIA:
         raise _Problem(f"More than {MAX_CRITERIA} criteria are too many to judge by.")
     criteria = [_criterion(item) for item in value]
-    keys = [criterion["key"] for criterion in criteria]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise _Problem(f"Two criteria have the key {key}.")
+    _refuse_twins([criterion["key"] for criterion in criteria], "criteria")
     return criteria
 
 
@@ -107,9 +107,7 @@ def _criterion(item: Any) -> dict[str, Any]:
     unknown = item.keys() - {"key", "name", "description", "anchors"}
     if unknown:
         raise _Problem("A criterion has a key, a name, a description and anchors, and nothing else.")
-    key = _text(item.get("key", ""), 40)
-    if not _KEY.fullmatch(key):
-        raise _Problem("A criterion's key is a small letter followed by small letters, digits or underscores, 40 at most.")
+    key = _key(item.get("key", ""), "criterion")
     name = _text(item.get("name", ""), 60).strip()
     if not name:
         raise _Problem(f"The criterion {key} needs a name.")
@@ -122,6 +120,49 @@ def _criterion(item: Any) -> dict[str, Any]:
         "description": _text(item.get("description", ""), 500).strip(),
         "anchors": {score: _text(anchors.get(score, ""), 80).strip() for score in ("1", "5")},
     }
+
+
+def _flags(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise _Problem("Flags come as a list.")
+    if len(value) > MAX_FLAGS:
+        raise _Problem(f"More than {MAX_FLAGS} flags are too many to choose from.")
+    flags = [_flag(item) for item in value]
+    _refuse_twins([flag["key"] for flag in flags], "flags")
+    return flags
+
+
+def _flag(item: Any) -> dict[str, Any]:
+    if not isinstance(item, Mapping) or item.keys() - {"key", "name", "description", "weight"}:
+        raise _Problem("A flag has a key, a name, a description and a weight, and nothing else.")
+    key = _key(item.get("key", ""), "flag")
+    name = _text(item.get("name", ""), 60).strip()
+    if not name:
+        raise _Problem(f"The flag {key} needs a name.")
+    weight = item.get("weight", 1.0)
+    if type(weight) not in (int, float) or not 0 <= weight <= MAX_WEIGHT:
+        raise _Problem(f"The weight of {key} must be a number from 0 to {MAX_WEIGHT:g}.")
+    description = _text(item.get("description", ""), 500).strip()
+    return {"key": key, "name": name, "description": description, "weight": float(weight)}
+
+
+def _key(value: Any, what: str) -> str:
+    key = _text(value, 40)
+    if not _KEY.fullmatch(key):
+        raise _Problem(f"A {what}'s key is a small letter followed by small letters, digits or underscores, 40 at most.")
+    return key
+
+
+def _refuse_twins(keys: list[str], what: str) -> None:
+    for key in keys:
+        if keys.count(key) > 1:
+            raise _Problem(f"Two {what} have the key {key}.")
+
+
+def _text_display(value: Any) -> str:
+    if value not in TEXT_DISPLAYS:
+        raise _Problem("A model's text is shown either as written or as Markdown.")
+    return str(value)
 
 
 def _whole(least: int, most: int) -> Callable[[Any], int]:
@@ -179,6 +220,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "base_model": check_base_model,
     "guidelines": _guidelines,
     "criteria": _criteria,
+    "flags": _flags,
+    "text_display": _text_display,
     "overlap": _whole(1, MAX_OVERLAP),
     "rating_share": _number(0, 1),
     "queue_low_mark": _whole(1, 10_000),

@@ -8,10 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.models import Project
-from app.projects.service import Criterion, create_project
+from app.projects.service import create_project
 from app.prompts.importers import read_prompts
 from app.prompts.service import import_prompts
 from app.settings import Settings
+from app.vocabulary import Criterion
 
 _FOLDER = Path(__file__).parent
 _DEFAULT_MODEL = "smollm2-135m-instruct"  # the folder `make run` converts the wheel's GGUF into

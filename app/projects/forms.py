@@ -13,7 +13,8 @@ from typing import Any, cast, get_type_hints
 
 from app.models import Project
 from app.projects.checks import MAX_CRITERIA, TRAINED_BY_ROUNDS
-from app.projects.service import Criterion, ProjectValues
+from app.projects.service import ProjectValues
+from app.vocabulary import Criterion
 from trainer.config import CONFIGS, SampleConfig
 
 Words = dict[str, str]  # field name -> what stands in the field

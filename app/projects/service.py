@@ -15,16 +15,10 @@ from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User
 from app.projects import checks
 from app.rounds import checkpoints
+from app.vocabulary import Criterion, Flag, retire
 
 RESERVED_SLUGS = frozenset({"new"})
 _TRIGGERS = ("triggers_on", "trigger_labels", "trigger_hours")
-
-
-class Criterion(TypedDict):
-    key: str
-    name: str
-    description: str
-    anchors: dict[str, str]  # the words under 1 and under 5
 
 
 class ProjectValues(TypedDict, total=False):
@@ -34,6 +28,8 @@ class ProjectValues(TypedDict, total=False):
     base_model: str
     guidelines: str
     criteria: list[Criterion]
+    flags: list[Flag]
+    text_display: str  # "written" or "markdown"
     overlap: int
     rating_share: float
     queue_low_mark: int
@@ -148,6 +144,10 @@ def _change_base_model(session: Session, project: Project, base_model: str, by: 
 
 
 def _apply(project: Project, clean: dict[str, Any]) -> None:
+    for name in ("criteria", "flags"):
+        if name in clean and project.retired:  # labels speak of what was there, and a verdict on its way may
+            kept = {item["key"] for item in clean[name]}
+            project.retired = project.retired | {name: retire(getattr(project, name), project.retired[name], kept)}
     for name, value in clean.items():
         if name != "guidelines":
             setattr(project, name, value)

@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import func, inspect, select, text
 
@@ -15,6 +17,7 @@ from app.db import make_engine, read_session, write_session
 from app.errors import Unavailable
 from app.models import Base, Membership, Project, User
 from app.upgrade import UpgradeError, head, is_at_head, require_head, revision_of, upgrade_to_head
+from app.vocabulary import default_flags
 
 REBUILD_USERS = """
     with op.batch_alter_table("users", recreate="always") as batch:
@@ -23,6 +26,12 @@ REBUILD_USERS = """
 LOSE_MEMBERSHIPS = """
     op.execute("DELETE FROM memberships")
 """
+OLD_ROWS = (
+    "INSERT INTO users (id, email, name, is_owner, created_at) VALUES (1, 'mary@example.org', 'Mary', 0, '2026-01-01')",
+    "INSERT INTO projects (id, slug, name, base_model, guideline_version, criteria, overlap, rating_share, sampling, training, "
+    "queue_low_mark, triggers_on, created_at) VALUES (1, 'demo', 'Demo', 'x', 4, '[]', 1, 0.25, '{}', '{}', 20, 0, '2026-01-01')",
+    "INSERT INTO memberships (id, user_id, project_id, role, created_at) VALUES (1, 1, 1, 'annotator', '2026-01-01')",
+)
 ORPHAN_MEMBERSHIPS = """
     op.execute("UPDATE memberships SET user_id = 999")
 """
@@ -134,6 +143,30 @@ def test_a_migration_that_loses_or_orphans_rows_is_undone(
     assert revision_of(engine) == before
     with engine.connect() as connection:
         assert connection.execute(text("PRAGMA foreign_key_check")).first() is None
+    engine.dispose()
+
+
+def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    engine = make_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(upgrade.MIGRATIONS))
+    config.attributes["engine"] = engine
+    command.upgrade(config, "ffd7ec07fe19")
+    with write_session(engine) as session:
+        for statement in OLD_ROWS:
+            session.execute(text(statement))
+    engine.dispose()
+
+    upgrade_to_head(url)
+
+    engine = make_engine(url)
+    with read_session(engine) as session:
+        project, membership = session.scalars(select(Project)).one(), session.scalars(select(Membership)).one()
+        assert project.flags == default_flags()
+        assert project.retired == {"criteria": [], "flags": []}
+        assert project.text_display == "written"
+        assert membership.seen_guideline_version == 4, "told about everything so far"
     engine.dispose()
 
 

@@ -16,6 +16,7 @@ from app.labeling.claim import second_stands_left
 from app.labeling.record import Stored, record_label
 from app.labeling.verdict import Rewrite, Verdict
 from app.models import Generation, Label, Project, Seat, Task
+from app.projects.service import update_project
 from tests.app.conftest import Cast
 from tests.app.labeling.test_claim import LEASE, NOON, claim, claimed, make_tasks, skip
 
@@ -269,3 +270,17 @@ def test_skipping_twice_is_skipping_once(engine: Engine, cast: Cast, task_id: in
     skip(engine, task_id, cast.mary)
 
     assert seat_states(engine, task_id) == [("free", None)]
+
+
+def test_a_verdict_on_its_way_may_name_what_was_taken_away_meanwhile(engine: Engine, cast: Cast, task_id: int) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        kept = [flag for flag in project.flags if flag["key"] != "untrue"]
+        update_project(session, project, {"criteria": [], "flags": kept}, by=None)
+
+    record(engine, task_id, cast.mary, say("right", criteria={"fluency": "left"}, flags={"left": ["untrue"]}))
+
+    (label,) = labels(engine)
+    assert (label.criteria, label.flags) == ({"fluency": "left"}, {"left": ["untrue"]})
+    with pytest.raises(Invalid):
+        record(engine, task_id, cast.mary, say("right", flags={"left": ["never_was"]}))

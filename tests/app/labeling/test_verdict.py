@@ -11,11 +11,12 @@ from app.errors import Invalid
 from app.labeling.verdict import Rewrite, Verdict, check
 
 CRITERIA = ["fluency", "accuracy"]
+FLAGS = ["unsafe", "untrue", "broken", "off_topic"]
 
 
 def faults(kind: str, **said: Any) -> set[str]:
     try:
-        check(Verdict("c", **said), kind, CRITERIA)
+        check(Verdict("c", **said), kind, CRITERIA, FLAGS)
     except Invalid as refusal:
         return set(refusal.fields)
     return set()

@@ -33,6 +33,17 @@ def test_a_project_is_made_read_and_changed(api: Api) -> None:
     assert changed.json()["name"] == "Poems"
 
 
+def test_flags_criteria_and_the_way_text_is_shown_can_be_set(api: Api) -> None:
+    flags = [{"key": "rude", "name": "rude", "description": "", "weight": 0.25}]
+    changed = api("admin", who="Grace").patch(
+        "/api/v1/projects/demo", json={"flags": flags, "criteria": [], "text_display": "markdown"}
+    )
+    assert changed.status_code == 200
+    assert (changed.json()["flags"], changed.json()["text_display"]) == (flags, "markdown")
+    assert [criterion["key"] for criterion in changed.json()["retired"]["criteria"]] == ["fluency", "accuracy"]
+    assert len(changed.json()["retired"]["flags"]) == 6
+
+
 def test_a_setting_of_a_run_is_checked_against_the_trainer(api: Api) -> None:
     reply = api("admin").post(
         "/api/v1/projects", json={**NEW, "sampling": {"temprature": 0.9}, "training": {"ppo": {"minibatches": 5}}}

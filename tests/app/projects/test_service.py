@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
@@ -12,7 +13,9 @@ from app.models import AuditEntry, Checkpoint, Guideline, Project
 from app.projects.service import ProjectValues, create_project, guideline, list_projects, update_project
 from tests.app import factories
 
-CRITERION = {"key": "truth", "name": "Truth", "description": "", "anchors": {"1": "false", "5": "true"}}
+CRITERION: Any = {"key": "truth", "name": "Truth", "description": "", "anchors": {"1": "false", "5": "true"}}
+
+FLAG: Any = {"key": "rude", "name": "rude", "description": "", "weight": 0.3}
 
 
 def made(session: Session, **values: object) -> Project:
@@ -84,6 +87,13 @@ def test_the_base_model_changes_only_before_there_are_answers(engine: Engine) ->
         ({"criteria": [CRITERION | {"anchors": {"3": "middling"}}]}, "criteria"),
         ({"criteria": [CRITERION | {"name": ""}]}, "criteria"),
         ({"criteria": [{"key": f"k{n}", "name": "N"} for n in range(13)]}, "criteria"),
+        ({"flags": [FLAG, FLAG]}, "flags"),
+        ({"flags": [FLAG | {"weight": -0.1}]}, "flags"),
+        ({"flags": [FLAG | {"weight": float("nan")}]}, "flags"),
+        ({"flags": [FLAG | {"weight": True}]}, "flags"),
+        ({"flags": [FLAG | {"key": "off-topic"}]}, "flags"),
+        ({"flags": [{"key": f"k{n}", "name": "N"} for n in range(21)]}, "flags"),
+        ({"text_display": "html"}, "text_display"),
         ({"overlap": 0}, "overlap"),
         ({"overlap": True}, "overlap"),
         ({"rating_share": 1.01}, "rating_share"),
@@ -105,6 +115,17 @@ def test_a_setting_that_cannot_be_used_is_named(engine: Engine, values: dict[str
             update_project(session, project, values, by=None)  # type: ignore[arg-type]
         assert list(refusal.value.fields) == [field]
         assert not session.dirty
+
+
+def test_what_is_taken_away_stays_known_until_it_comes_back(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = made(session, criteria=[CRITERION])
+        before = project.flags
+        update_project(session, project, {"criteria": [], "flags": [FLAG]}, by=None)
+        assert (project.criteria, [flag["key"] for flag in project.flags]) == ([], ["rude"])
+        assert project.retired == {"criteria": [CRITERION], "flags": before}
+        update_project(session, project, {"criteria": [CRITERION]}, by=None)
+        assert project.retired == {"criteria": [], "flags": before}
 
 
 def test_every_wrong_field_is_named_at_once(engine: Engine) -> None:
