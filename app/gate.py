@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy import BindParameter, Engine, ScalarSelect, Select, bindparam, exists, null, select
 from starlette.concurrency import run_in_threadpool
 
+from app import languages
 from app.db import get_engine, read_session, reads_are_instant
 from app.errors import NotAllowed, NotFound, NotSignedIn
 from app.models import (
@@ -92,6 +93,8 @@ async def enforce(request: Request) -> None:
         else:
             found = await run_in_threadpool(_find, engine, credential, rule.source, subject)
         state.principal, state.project_id = found.principal, found.project_id
+        if found.principal is not None and found.principal.language in languages.LANGUAGES:
+            languages.use(found.principal.language)
         if found.principal is not None and found.stale:
             uses: UseLog = request.app.state.uses
             uses.note(credential.via, credential.id)
@@ -211,6 +214,7 @@ def _find(engine: Engine, credential: Credential, source: Source | None, subject
         via=credential.via,
         scopes=frozenset(row.scopes or ()),
         role=row.role,
+        language=row.language if credential.via == "session" else None,
         credential=str(credential.id),
     )
     stale = row.used_at is None or now - row.used_at > timedelta(seconds=SEEN_EVERY_S)
@@ -229,6 +233,7 @@ def _statement(via: Literal["session", "key"], source: Source | None) -> Select[
             User.name,
             User.email,
             User.is_owner,
+            User.language,
             User.disabled_at,
             credential.expires_at,
             credential.revoked_at,

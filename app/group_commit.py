@@ -11,6 +11,7 @@ import threading
 from asyncio import wrap_future
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Request
@@ -39,8 +40,9 @@ class WriteGroup:
     async def run(self, job: Callable[[Connection], Result]) -> Result:
         """The job's result, once it is committed. What the job raises undoes the job alone and is raised here."""
         outcome: Future[Result] = Future()
+        context = copy_context()  # its refusal speaks the reader's language
         with self._guard:
-            self._waiting.append((job, outcome))
+            self._waiting.append((lambda connection: context.run(job, connection), outcome))
         self._threads.submit(self._commit_group)  # one for each job, so that none is left waiting
         return await wrap_future(outcome)
 

@@ -7,6 +7,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.accounts.api import router as accounts_api
+from app.accounts.language_routes import router as language_pages
 from app.accounts.routes import router as accounts_pages
 from app.accounts.sign_in import Doorman
 from app.db import make_engine
@@ -17,6 +18,7 @@ from app.group_commit import WriteGroup
 from app.headers import ResponseHeaders
 from app.labeling.api import router as labeling_api
 from app.labeling.routes import router as labeling_pages
+from app.languages import SpeaksLanguage
 from app.origin import SameSite
 from app.pages import StaticPages
 from app.problems import add_handlers
@@ -48,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     connect(app, settings)
     for calls in (labeling_api, accounts_api, projects_api, prompts_api, rounds_api, exports_api):
         app.include_router(calls, prefix=V1)  # tried in this order: the busiest first
-    for pages in (labeling_pages, accounts_pages, projects_pages, prompts_pages, rounds_pages, exports_pages):
+    for pages in (labeling_pages, accounts_pages, language_pages, projects_pages, prompts_pages, rounds_pages, exports_pages):
         app.include_router(pages, include_in_schema=False)
     app.mount("/static", StaticPages(), name="static")
     app.state.templates = path_templates(app)
@@ -58,6 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SameSite)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False)
     app.add_middleware(ResponseHeaders)
+    app.add_middleware(SpeaksLanguage)
     return app
 
 

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app import words
+from app import languages, words
 from app.reading import as_written
 from app.security import Principal, current_principal, form_token
 from app.settings import Settings
@@ -43,8 +43,11 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
-    jinja.filters |= words.FILTERS | {"as_written": as_written}
+    jinja.policies["ext.i18n.trimmed"] = True
+    jinja.install_gettext_callables(languages.known, languages.known_plural, newstyle=True)  # type: ignore[attr-defined]
+    jinja.filters |= words.FILTERS | {"as_written": as_written, "known": languages.known}
     jinja.globals |= {"static": static_url, "stylesheets": stylesheets}
     return jinja
 
@@ -76,6 +79,12 @@ def redirect(request: Request, url: str, message: str = "", tone: Tone = "ok") -
     return response
 
 
+def local(url: str) -> str:
+    """The address itself when it stays on this site, else the start page."""
+    plain = url.startswith("/") and not url.startswith(("//", "/\\")) and url.isprintable() and url.isascii()
+    return url if plain and len(url) < 500 else "/"
+
+
 def _shared(request: Request) -> dict[str, Any]:
     """The names every template may use."""
     principal = current_principal(request)
@@ -87,6 +96,10 @@ def _shared(request: Request) -> dict[str, Any]:
         "can_admin": _may(principal, "admin"),
         "can_review": _may(principal, "reviewer", "admin"),
         "project": None,
+        "language": languages.current(),
+        "languages": languages.LANGUAGES,
+        "text_direction": languages.locale().text_direction,
+        "browser_words": languages.browser_words(languages.current()),
         "csrf_token": token,
         "csrf_field": lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(token),
     }

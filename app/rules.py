@@ -80,6 +80,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/sign-in"): _public(),
     ("POST", "/sign-in"): _public(),
     ("POST", "/sign-out"): _signed_in(),
+    ("POST", "/language"): _public(),
     ("GET", "/invitations/{token}"): _public(),
     ("POST", "/invitations/{token}"): _public(),
     ("GET", "/account"): _signed_in(),

@@ -42,6 +42,7 @@ class Principal:
     via: Literal["session", "key"]
     scopes: frozenset[str] = frozenset()
     role: Role | None = None
+    language: str | None = None  # the one they chose; None: what their browser asks for
     credential: str = ""  # hash of the session id, or the id of the key: names the one in use in the account's lists
 
     def may(self, scope: Scope) -> bool:

@@ -14,6 +14,11 @@ class SignInForm(FormBody):
     next: Text = "/"
 
 
+class LanguageForm(FormBody):
+    language: Line = ""
+    next: Text = "/"
+
+
 class AcceptForm(FormBody):
     name: Line = ""
     email: Line = ""

@@ -17,7 +17,7 @@ from app.db import Db, WriteDb, get_engine, read_session, write_turn
 from app.errors import Conflict, Invalid, Refusal, TooMany
 from app.gate import CurrentProject
 from app.models import Project
-from app.pages import redirect, render
+from app.pages import local, redirect, render
 from app.schemas import MAX_ID
 from app.security import (
     SESSION_DAYS,
@@ -46,8 +46,8 @@ async def _doorman(request: Request) -> Doorman:
 @router.get("/sign-in")
 def sign_in_page(request: Request, next: str = "/") -> Response:
     if current_principal(request):
-        return redirect(request, _local(next))
-    return render(request, "accounts/sign_in.html", next=_local(next), email="", problem="")
+        return redirect(request, local(next))
+    return render(request, "accounts/sign_in.html", next=local(next), email="", problem="")
 
 
 @router.post("/sign-in")
@@ -59,7 +59,7 @@ async def sign_in(
         user_id = await run_in_threadpool(doorman.check, form.email, form.password, address)
     except (Invalid, TooMany) as refusal:
         return await run_in_threadpool(_sign_in_again, request, form, refusal)
-    return await _enter(request, user_id, _local(form.next))
+    return await _enter(request, user_id, local(form.next))
 
 
 def _sign_in_again(request: Request, form: SignInForm, refusal: Refusal) -> Response:
@@ -67,7 +67,7 @@ def _sign_in_again(request: Request, form: SignInForm, refusal: Refusal) -> Resp
         request,
         "accounts/sign_in.html",
         status=refusal.status,
-        next=_local(form.next),
+        next=local(form.next),
         email=form.email[:320],
         problem=refusal.detail,
     )
@@ -100,12 +100,6 @@ async def _enter(request: Request, user_id: int, url: str, message: str = "") ->
         samesite="lax",
     )
     return response
-
-
-def _local(url: str) -> str:
-    """The address itself when it stays on this site, else the start page."""
-    plain = url.startswith("/") and not url.startswith(("//", "/\\")) and url.isprintable() and url.isascii()
-    return url if plain and len(url) < 500 else "/"
 
 
 # Invitations

@@ -69,6 +69,11 @@ def add_user(session: Session, name: str, email: str, password_hash: str | None)
     return user
 
 
+def set_language(session: Session, user_id: int, language: str) -> None:
+    """The language this person reads, in every browser; `language` is a tag of `app.languages`."""
+    get_user(session, user_id).language = language
+
+
 def places_of(session: Session, user_id: int) -> list[Place]:
     rows = session.execute(
         select(Project.slug, Project.name, Membership.role)

@@ -29,6 +29,7 @@ from tests.app import factories
 OPEN_TO_ALL = {
     ("GET", "/sign-in"),
     ("POST", "/sign-in"),
+    ("POST", "/language"),
     ("GET", "/invitations/{token}"),
     ("POST", "/invitations/{token}"),
     ("GET", "/api/v1/health"),

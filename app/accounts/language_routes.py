@@ -1,0 +1,37 @@
+"""The language switch: for this browser, and for the person where somebody is signed in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response
+
+from app.accounts import service
+from app.accounts.forms import LanguageForm
+from app.db import WriteDb
+from app.errors import Invalid
+from app.languages import COOKIE, LANGUAGES
+from app.pages import local, redirect
+from app.security import current_principal
+from app.settings import Settings
+
+router = APIRouter()
+
+YEAR_S = 365 * 24 * 3600
+
+
+@router.post("/language")
+def choose_language(request: Request, session: WriteDb, form: Annotated[LanguageForm, Form()]) -> Response:
+    """The cookie goes on speaking it after signing out."""
+    if form.language not in LANGUAGES:
+        raise Invalid("Tastemaker does not speak that language yet.", {"language": "not one of ours"})
+    principal = current_principal(request)
+    if principal is not None:
+        service.set_language(session, principal.user_id, form.language)
+    settings: Settings = request.app.state.settings
+    response = redirect(request, local(form.next))
+    response.set_cookie(
+        COOKIE, form.language, max_age=YEAR_S, path="/", secure=settings.secure_cookies, httponly=True, samesite="lax"
+    )
+    return response
