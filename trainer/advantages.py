@@ -2,6 +2,9 @@
 
 Every tensor is (B, T): B answers, T the longest answer's tokens. `mask` is bool and True on the tokens the policy chose, up to
 and including EOS; it comes from lengths, never from `ids != pad`. Symbols and papers: docs/math.md.
+
+`gae`, `rloo` and `reinforce` are interchangeable: the same arguments, the same two results, `ESTIMATORS` names them. Each may
+ignore what it does not need.
 """
 
 from __future__ import annotations
@@ -47,10 +50,17 @@ def shaped_rewards(kl: Tensor, scores: Tensor, mask: Tensor, beta: float) -> Ten
     return rewards
 
 
-def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
+def gae(
+    rewards: Tensor,  # (B, T) KL-shaped, the score on the last token
+    values: Tensor,  # (B, T) V of the state *before* each token
+    mask: Tensor,  # (B, T) bool
+    prompts: Tensor,  # (B,) int64, equal for answers to the same prompt
+    gamma: float,
+    gae_lambda: float,
+) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimates and the returns `advantage + value` they imply; both (B, T), 0 outside the mask.
 
-    values[:, t] is V of the state *before* token t; the value after the last token is 0: the episode ends there, cut or not.
+    The value after the last token is 0: the episode ends there, cut or not.
     Schulman et al. 2016, arXiv:1506.02438, eq. 16.
     """
     next_value = torch.zeros_like(values[:, 0])
@@ -63,6 +73,39 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda:
         next_value = torch.where(mask[:, t], values[:, t], next_value)
         next_advantage = torch.where(mask[:, t], advantage, next_advantage)
     return advantages, torch.where(mask, advantages + values, 0.0)
+
+
+def reinforce(
+    rewards: Tensor, values: Tensor, mask: Tensor, prompts: Tensor, gamma: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """REINFORCE with a learned baseline: what came after a token, less V before it; and the returns. Shapes as in `gae`.
+
+    Williams 1992; Sutton & Barto 2018, section 13.4. It is `gae` at lambda 1: no bias from V, more variance.
+    """
+    return gae(rewards, values, mask, prompts, gamma, 1.0)
+
+
+def rloo(
+    rewards: Tensor, values: Tensor, mask: Tensor, prompts: Tensor, gamma: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """REINFORCE leave-one-out: the whole answer's return less the mean of the *other* answers to its prompt, on every token.
+
+    Ahmadian et al. 2024, arXiv:2402.14740, eq. 7. No value is used; the returns, from each token on, still teach the value head.
+    Raises ValueError for a prompt with a single answer, which has nothing to compare with.
+    """
+    zeros = torch.zeros_like(values)
+    returns, _ = gae(rewards, zeros, mask, prompts, gamma, 1.0)
+    first = mask.int().argmax(1, keepdim=True)
+    whole = returns.gather(1, first)[:, 0]  # (B,)
+    same = (prompts[:, None] == prompts[None, :]).to(whole.dtype)  # (B, B)
+    others = same.sum(1) - 1
+    if (others == 0).any():
+        raise ValueError("rloo needs at least two answers to every prompt")
+    baseline = (same @ whole - whole) / others
+    return torch.where(mask, (whole - baseline)[:, None], 0.0), returns
+
+
+ESTIMATORS = {"gae": gae, "rloo": rloo, "reinforce": reinforce}
 
 
 def whiten(values: Tensor, mask: Tensor) -> Tensor:

@@ -94,6 +94,7 @@ class PPOConfig:
 
     updates: int = setting(24, "Rollouts, each followed by its optimisation epochs.", "updates")
     episodes: int = setting(32, "Answers sampled per update.", "answers")
+    answers_per_prompt: int = setting(1, "Of those, how many answer the same prompt; rloo compares them.", "answers")
     max_prompt_tokens: int = setting(128, "Longer prompts are left out.", "tokens")
     max_new_tokens: int = setting(64, "The longest answer.", "tokens")
     temperature: float = setting(0.7, "Divides the logits in every log-probability.")
@@ -101,8 +102,14 @@ class PPOConfig:
     minibatches: int = setting(4, "Optimiser steps per pass.")
     microbatch: int = setting(8, "Answers in one forward and backward pass; does not change the result.", "answers")
     learning_rate: float = setting(6e-4, "Peak learning rate, linear to 0 over the run.")
+    advantage: str = setting(
+        "gae",
+        "gae: generalised advantage estimation; reinforce: the whole return less the value head's guess; rloo: an answer's "
+        "return less that of the other answers to its prompt.",
+        choices=("gae", "rloo", "reinforce"),
+    )
     gamma: float = setting(1.0, "Discount of later rewards.")
-    gae_lambda: float = setting(0.95, "Bias-variance trade-off of the advantages.")
+    gae_lambda: float = setting(0.95, "Bias-variance trade-off of gae's advantages.")
     clip: float = setting(0.2, "The ratio counts from 1 - clip to 1 + clip.")
     value_clip: float = setting(0.2, "How far a value may move from its rollout estimate.")
     vf_coef: float = setting(0.1, "Weight of the value loss.")
@@ -129,11 +136,12 @@ class PPOConfig:
     seed: int = setting(0, "Seeds sampling and order.")
 
     def __post_init__(self) -> None:
-        _choice(self, "reference", "dtype")
+        _choice(self, "advantage", "reference", "dtype")
         _positive(
             self,
             "updates",
             "episodes",
+            "answers_per_prompt",
             "max_prompt_tokens",
             "max_new_tokens",
             "temperature",
@@ -154,8 +162,11 @@ class PPOConfig:
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(name, "must lie between 0 and 1")
-        if self.episodes % self.minibatches:
-            raise ConfigError("minibatches", "must divide episodes")
+        for name in ("minibatches", "answers_per_prompt"):
+            if self.episodes % getattr(self, name):
+                raise ConfigError(name, "must divide episodes")
+        if self.advantage == "rloo" and self.answers_per_prompt < 2:
+            raise ConfigError("answers_per_prompt", "must be at least 2 with rloo, which compares answers to the same prompt")
         if self.beta < 0:
             raise ConfigError("beta", "must not be negative")
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from trainer.advantages import adapted_beta, explained_variance, gae, k1, k3, masked_mean, shaped_rewards, whiten
+from trainer.advantages import ESTIMATORS, adapted_beta, explained_variance, k1, k3, masked_mean, shaped_rewards, whiten
 from trainer.backbone import Backbone, attach_lora, chat_ids, load_backbone, load_policy, pin_reference, save_policy
 from trainer.checkpoint import CheckpointError
 from trainer.config import PPOConfig, config_dict
@@ -99,7 +99,9 @@ def train(
             clock = [time.monotonic()]
 
             # Rollout: the policy answers prompts, and everything is measured; the panel's answers are only read
-            asked = [prompts[index] for index in learner.next_prompts(config.episodes)] + list(panel)
+            drawn = learner.next_prompts(config.episodes // config.answers_per_prompt)
+            drawn = [index for index in drawn for _ in range(config.answers_per_prompt)]
+            asked = [prompts[index] for index in drawn] + list(panel)
             try:
                 answers = answer(learner, config, asked, folder.check)
                 clock.append(time.monotonic())
@@ -120,9 +122,12 @@ def train(
                     saved = safe
                     keep(folder.file("state"), saved)
             if reason is None and not last:
-                # Advantages: the KL-shaped reward, then GAE; returns from unwhitened advantages
+                # Advantages: the KL-shaped reward, then GAE or one of its alternatives; returns from unwhitened advantages
                 rewards = shaped_rewards(k1(rollout.logprobs, rollout.ref_logprobs), rollout.scores, rollout.mask, learner.beta)
-                advantages, returns = gae(rewards, rollout.values, rollout.mask, config.gamma, config.gae_lambda)
+                estimate = ESTIMATORS[config.advantage]
+                advantages, returns = estimate(
+                    rewards, rollout.values, rollout.mask, torch.tensor(drawn), config.gamma, config.gae_lambda
+                )
                 figures |= {"losses/explained_variance": explained_variance(rollout.values, returns, rollout.mask)}
 
                 # Epochs of minibatches

@@ -8,7 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.advantages import adapted_beta, explained_variance, gae, k1, k2, k3, masked_mean, shaped_rewards, whiten
+from trainer.advantages import (
+    ESTIMATORS,
+    adapted_beta,
+    explained_variance,
+    gae,
+    k1,
+    k2,
+    k3,
+    masked_mean,
+    reinforce,
+    rloo,
+    shaped_rewards,
+    whiten,
+)
+from trainer.config import ConfigError, PPOConfig
 
 
 def brute_force_gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> Tensor:
@@ -28,7 +42,7 @@ def brute_force_gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float,
 
 def test_gae_of_the_hand_worked_answer() -> None:
     rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[0.1, 0.2, 0.3]])
-    advantages, returns = gae(rewards, values, torch.ones(1, 3, dtype=torch.bool), gamma=1.0, gae_lambda=0.95)
+    advantages, returns = gae(rewards, values, torch.ones(1, 3, dtype=torch.bool), torch.zeros(1), gamma=1.0, gae_lambda=0.95)
     torch.testing.assert_close(advantages, torch.tensor([[0.82675, 0.765, 0.7]]))
     torch.testing.assert_close(returns, torch.tensor([[0.92675, 0.965, 1.0]]))
 
@@ -38,13 +52,58 @@ def test_gae_equals_the_double_sum_under_random_masks(gamma: float, lam: float) 
     generator = torch.Generator().manual_seed(0)
     rewards, values = torch.randn(2, 20, 9, generator=generator, dtype=torch.float64)
     mask = torch.rand(20, 9, generator=generator) < 0.6
-    advantages, returns = gae(rewards, values, mask, gamma, lam)
+    advantages, returns = gae(rewards, values, mask, torch.zeros(20), gamma, lam)
     expected = brute_force_gae(rewards, values, mask, gamma, lam)
     torch.testing.assert_close(advantages, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(returns, torch.where(mask, expected + values, 0.0), rtol=1e-12, atol=1e-12)
 
 
-def test_what_stands_after_eos_changes_no_advantage() -> None:
+def test_reinforce_is_what_came_after_less_the_value_before() -> None:
+    rewards, values = torch.tensor([[0.5, 0.0, 1.0, 9.0]]), torch.tensor([[0.1, 0.2, 0.3, 9.0]])
+    mask = torch.tensor([[True, True, True, False]])
+    advantages, returns = reinforce(rewards, values, mask, torch.zeros(1), gamma=0.5, gae_lambda=0.3)
+    torch.testing.assert_close(returns, torch.tensor([[0.75, 0.5, 1.0, 0.0]]))
+    torch.testing.assert_close(advantages, torch.tensor([[0.65, 0.3, 0.7, 0.0]]))
+
+
+def test_rloo_compares_an_answer_with_the_others_to_its_prompt() -> None:
+    rewards = torch.tensor([[0.0, 3.0], [1.0, 7.0], [-1.0, 2.0], [5.0, 9.0], [1.0, 0.0]])
+    mask = torch.tensor([[True, True], [True, False], [True, True], [True, False], [True, True]])
+    prompts = torch.tensor([4, 4, 9, 9, 4])  # returns 3, 1 and 1 of one prompt, 1 and 5 of the other
+    advantages, returns = rloo(rewards, torch.full((5, 2), 8.0), mask, prompts, gamma=1.0, gae_lambda=0.95)
+    torch.testing.assert_close(advantages, torch.tensor([[2.0, 2.0], [-1.0, 0.0], [-4.0, -4.0], [4.0, 0.0], [-1.0, -1.0]]))
+    torch.testing.assert_close(returns, torch.tensor([[3.0, 3.0], [1.0, 0.0], [1.0, 2.0], [5.0, 0.0], [1.0, 0.0]]))
+
+
+def test_rloo_over_every_pair_of_samples_follows_the_true_gradient() -> None:
+    """Of 5 outcomes; the baseline of a sample must not depend on it, or the expectation would be off."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(5, generator=generator, dtype=torch.float64, requires_grad=True)
+    score = torch.randn(5, generator=generator, dtype=torch.float64)
+    logprobs = logits.log_softmax(0)
+    (true,) = torch.autograd.grad((logprobs.exp() * score).sum(), logits, retain_graph=True)
+    expected = torch.zeros(5, dtype=torch.float64)
+    mask = torch.ones(2, 1, dtype=torch.bool)
+    for first in range(5):
+        for second in range(5):
+            pair = torch.tensor([first, second])
+            advantages, _ = rloo(score[pair][:, None], torch.zeros(2, 1, dtype=torch.float64), mask, torch.zeros(2), 1.0, 1.0)
+            (gradient,) = torch.autograd.grad((logprobs[pair] * advantages[:, 0]).mean(), logits, retain_graph=True)
+            expected += logprobs[pair].sum().exp().detach() * gradient
+    torch.testing.assert_close(expected, true, rtol=1e-12, atol=1e-12)
+
+
+def test_rloo_without_another_answer_is_refused_when_it_is_set_and_when_it_is_asked() -> None:
+    with pytest.raises(ConfigError, match="at least 2 with rloo"):
+        PPOConfig(advantage="rloo")
+    with pytest.raises(ConfigError, match="answers_per_prompt: must divide"):
+        PPOConfig(answers_per_prompt=5)
+    with pytest.raises(ValueError, match="at least two answers"):
+        rloo(torch.ones(2, 1), torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool), torch.tensor([1, 2]), 1.0, 0.95)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_what_stands_after_eos_changes_no_advantage(name: str) -> None:
     generator = torch.Generator().manual_seed(1)
     lengths = torch.tensor([1, 4, 7, 3])
     mask = torch.arange(7) < lengths[:, None]
@@ -53,7 +112,7 @@ def test_what_stands_after_eos_changes_no_advantage() -> None:
 
     def all_of_it(kl: Tensor, values: Tensor) -> list[Tensor]:
         rewards = shaped_rewards(kl, scores, mask, beta=0.3)
-        advantages, returns = gae(rewards, values, mask, 1.0, 0.95)
+        advantages, returns = ESTIMATORS[name](rewards, values, mask, torch.tensor([0, 1, 0, 1]), 1.0, 0.95)
         return [rewards, advantages, returns, whiten(advantages, mask)]
 
     clean = all_of_it(kl, values)

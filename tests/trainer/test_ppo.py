@@ -159,6 +159,18 @@ def test_every_prompt_is_answered_once_before_any_comes_again() -> None:
     assert drawn[:10] != drawn[10:]
 
 
+def test_a_prompt_is_asked_as_often_as_set(tmp_path: Path) -> None:
+    asked: list[list[int]] = []
+
+    def watch(prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+        asked.extend(prompts)
+        return even_share(prompts, answers)
+
+    learn(tmp_path, llama_policy(), score=watch, advantage="rloo", answers_per_prompt=4, updates=1)
+    assert asked[0:8] == [asked[0]] * 4 + [asked[4]] * 4
+    assert asked[0] != asked[4]
+
+
 def test_the_panel_is_answered_at_every_update_and_never_trained_on(tmp_path: Path) -> None:
     learn(tmp_path, llama_policy())
     samples = rows(tmp_path, "samples.jsonl")

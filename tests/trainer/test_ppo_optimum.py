@@ -90,6 +90,14 @@ def test_variable_length_with_an_end_token_reaches_the_optimum(tmp_path: Path) -
     torch.testing.assert_close(probabilities(backbone, answers), weights / weights.sum(), atol=0.006, rtol=0)
 
 
+@pytest.mark.parametrize(("advantage", "per_prompt"), [("reinforce", 1), ("rloo", 4)])
+def test_the_other_estimators_reach_the_optimum_too(tmp_path: Path, advantage: str, per_prompt: int) -> None:
+    backbone = simple_policy(vocab=2, eos=None, uniform=True)
+    sizes = {"advantage": advantage, "answers_per_prompt": per_prompt, "episodes": 64, "microbatch": 64, "updates": 40}
+    learn(tmp_path, backbone, beta=0.5, max_new_tokens=1, learning_rate=0.03, **sizes)
+    assert probabilities(backbone, [[1]]).item() == pytest.approx(0.880797, abs=0.02)
+
+
 def test_without_a_kl_penalty_a_bandit_takes_the_best_arm(tmp_path: Path) -> None:
     backbone = simple_policy(vocab=4, eos=None, seed=3)
     learn(tmp_path, backbone, beta=0.0, max_new_tokens=1, updates=30, learning_rate=0.02)
