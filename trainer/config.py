@@ -173,12 +173,20 @@ class PPOConfig:
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """Next-token training; on a plain text file it pretrains a SimpleLM from scratch."""
+    """Next-token training on texts or demonstrations; without a base it pretrains a SimpleLM from scratch."""
 
-    epochs: int = setting(1, "Passes over the text.")
-    learning_rate: float = setting(3e-3, "Peak learning rate, warmed up and then linear to 0.")
-    batch_size: int = setting(16, "Sequences per optimiser step.", "sequences")
-    block_tokens: int = setting(64, "Length of a training sequence; longer demonstrations are cut.", "tokens")
+    epochs: int = setting(3, "Passes over the text, unless the held-out loss ends it before.")
+    learning_rate: float = setting(
+        0.0, "Peak learning rate, warmed up and then linear to 0; 0 takes 3e-3 where all weights train and 5e-4 for adapters."
+    )
+    batch_size: int = setting(8, "Sequences per optimiser step; short ones packed together count as one.", "sequences")
+    block_tokens: int = setting(
+        256, "The longest training sequence, to which short ones are packed; longer demonstrations are cut.", "tokens"
+    )
+    look_every: int = setting(0, "Optimiser steps between looks at the held-out loss; 0 looks ten times in the run.", "steps")
+    patience: int = setting(3, "Looks in a row without a lower held-out loss that end the run; 0 never ends it early.", "looks")
+    lora_rank: int = setting(16, "Rank of the adapters of a model with attention.")
+    lora_layers: int = setting(8, "Adapted layers, counted from the top; 0 adapts every layer.", "layers")
     vocab_size: int = setting(1000, "Vocabulary of a new SimpleLM; 259 is bytes, more is BPE learned from the text.", "tokens")
     embedding_size: int = setting(64, "Width of a new SimpleLM's embedding.")
     hidden_size: int = setting(128, "Width of a new SimpleLM's LSTM.")
@@ -186,7 +194,10 @@ class SFTConfig:
     seed: int = setting(0, "Seeds initial weights and order.")
 
     def __post_init__(self) -> None:
-        _positive(self, "epochs", "learning_rate", "batch_size", "block_tokens", "embedding_size", "hidden_size", "layers")
+        _positive(self, "epochs", "batch_size", "block_tokens", "lora_rank", "embedding_size", "hidden_size", "layers")
+        for name in ("learning_rate", "look_every", "patience", "lora_layers"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, "must not be negative")
         if self.block_tokens < 2:
             raise ConfigError("block_tokens", "needs at least 2: one token to read and one to predict")
         if self.vocab_size < 259:

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -8,10 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import text
-from trainer import checkpoint, sft
-from trainer.backbone import chat_ids, load_backbone
-from trainer.config import ConfigError, make_config
+from trainer import checkpoint, ppo, sft
+from trainer.backbone import Backbone, load_backbone, named_trainable, reference
+from trainer.config import ConfigError, PPOConfig, make_config
+from trainer.documents import Document, encode
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.packing import mean_loss
 
 SMALL = {"epochs": 1, "vocab_size": 300, "embedding_size": 16, "hidden_size": 24, "batch_size": 8, "block_tokens": 32}
 
@@ -35,6 +38,11 @@ class StoppedAt(RunFolder):
         super().check()
 
 
+def result_of(run: RunFolder) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run.file("result.json").read_text(encoding="utf-8"))
+    return found
+
+
 def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path / "checkpoint" / "model.safetensors")
 
@@ -46,9 +54,12 @@ def test_pretraining_learns_and_leaves_a_whole_checkpoint_with_figures(simple_lm
     assert result["heldout_loss"] < 0.6  # nats per token; 6 before the first step
     manifest = checkpoint.verify(simple_lm_folder)
     assert (manifest["kind"], manifest["form"], manifest["base"]) == ("policy", "full", None)
-    losses = [row["losses/train_loss"] for row in read_jsonl(run / "metrics.jsonl")]
+    rows = list(read_jsonl(run / "metrics.jsonl"))
+    losses = [row["losses/train_loss"] for row in rows if "losses/train_loss" in row]
     assert losses[0] > 4 > 1 > losses[-1]
-    assert any("losses/heldout_loss" in row for row in read_jsonl(run / "metrics.jsonl"))
+    looks = [row["losses/heldout_loss"] for row in rows if "losses/heldout_loss" in row]
+    assert looks[0] == result["heldout_loss_before"] > 4
+    assert min(looks) == result["heldout_loss"]
 
 
 def test_a_cancelled_run_goes_on_to_the_very_same_weights(tmp_path: Path) -> None:
@@ -69,63 +80,117 @@ def test_a_cancelled_run_goes_on_to_the_very_same_weights(tmp_path: Path) -> Non
     assert steps[0] == steps[1]
 
 
-def test_only_the_assistants_tokens_of_a_demonstration_count(simple_lm_folder: Path) -> None:
-    model = load_backbone(str(simple_lm_folder))
-    talk = [
-        {"role": "user", "content": "Hi"},
-        {"role": "assistant", "content": "Yes"},
-        {"role": "user", "content": "And?"},
-        {"role": "assistant", "content": "No"},
+def demonstrations(run: RunFolder, answer: str = "The sea is green tea.", count: int = 8) -> list[Document]:
+    talks: list[Document] = [
+        [{"role": "user", "content": f"Tell me about the sea, {number}."}, {"role": "assistant", "content": answer}]
+        for number in range(count)
     ]
-    first, second = sft.encode(model, [talk], 200)
-    assert model.tokenizer.decode(first.ids[first.first :]) == "Yes<|eos|>"
-    assert model.tokenizer.decode(second.ids[second.first :]) == "No<|eos|>"
-    assert second.ids[: second.first] == chat_ids(model.tokenizer, talk[:3])
-    total, count = sft.loss_sum(model, [first, second])
-    by_hand = 0.0
-    for each in (first, second):
-        log_p = torch.log_softmax(model.model(torch.tensor([each.ids])).logits[0], -1)
-        by_hand -= sum(float(log_p[at - 1, each.ids[at]]) for at in range(each.first, len(each.ids)))
-    assert count == len(first.ids) - first.first + len(second.ids) - second.first
-    assert float(total) == pytest.approx(by_hand, rel=1e-5)
+    run.append("demonstrations.jsonl", [{"messages": talk} for talk in talks])
+    return talks
 
 
-def test_every_token_of_a_text_but_the_first_is_predicted_once(simple_lm_folder: Path) -> None:
-    model = load_backbone(str(simple_lm_folder))
-    blocks = sft.encode(model, ["One two three.", "Four."] * 7, 16)
-    assert {len(block.ids) for block in blocks[:-1]} == {16}
-    whole = blocks[0].ids + [token for block in blocks[1:] for token in block.ids[1:]]
-    assert model.tokenizer.decode(whole) == "<|bos|>One two three.<|eos|><|bos|>Four.<|eos|>" * 7
-
-
-def test_held_out_documents_are_never_trained_on() -> None:
-    documents = [f"document {index % 40}" for index in range(120)]
-    training, held_out = sft.split(documents)
-    assert len(set(held_out)) == 2
-    assert not set(training) & set(held_out)
-    assert len(training) + len(held_out) == 120
-    assert sft.split(["one", "two"]) == (["one", "two"], [])
+def loss_on(base: Backbone, documents: list[Document]) -> float:
+    return mean_loss(base, [[sequence] for sequence in encode(base, documents, 128)], packed=False)
 
 
 def test_demonstrations_move_a_base_towards_them(simple_lm_folder: Path, tmp_path: Path) -> None:
     run = folder(tmp_path / "r", str(simple_lm_folder), epochs=8, learning_rate=0.003, block_tokens=64)
-    talk = [{"role": "user", "content": "Tell me about the sea."}, {"role": "assistant", "content": "The sea is green tea."}]
-    run.append("demonstrations.jsonl", [{"messages": talk}] * 8)
-    base = load_backbone(str(simple_lm_folder))
-    before = sft.heldout_loss(base, sft.encode(base, [talk], 64), 1)
+    talks = demonstrations(run)
+    before = loss_on(load_backbone(str(simple_lm_folder)), talks)
     sft.run(run)
-    trained = load_backbone(str(tmp_path / "r" / "checkpoint"))
-    assert sft.heldout_loss(trained, sft.encode(trained, [talk], 64), 1) < before / 2
+    assert loss_on(load_backbone(str(tmp_path / "r" / "checkpoint")), talks) < before / 2
     assert checkpoint.read_manifest(tmp_path / "r" / "checkpoint")["base"]["source"] == str(simple_lm_folder)
 
 
-def test_a_llama_can_go_on_training_too(llama_folder: Path, tmp_path: Path) -> None:
-    run = folder(tmp_path / "r", str(llama_folder), epochs=2, learning_rate=0.003)
-    shutil.copy(simple_text(tmp_path), tmp_path / "r" / "text.txt")
+@pytest.fixture(scope="module")
+def tuned_llama(llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run that taught a model with attention an answer."""
+    run = folder(
+        tmp_path_factory.mktemp("sft") / "1", str(llama_folder), epochs=8, learning_rate=0.02, batch_size=1, block_tokens=128
+    )
+    demonstrations(run, "Green tea.", 12)
     sft.run(run)
-    result = json.loads((tmp_path / "r" / "result.json").read_text(encoding="utf-8"))
-    assert result["heldout_loss"] < 4  # 5.6 is a uniform guess at a byte
-    assert load_backbone(str(tmp_path / "r" / "checkpoint")).plain.config.model_type == "llama"
+    return run
+
+
+def test_a_model_with_attention_trains_adapters_over_an_untouched_base(tuned_llama: RunFolder, llama_folder: Path) -> None:
+    manifest = checkpoint.verify(tuned_llama.file("checkpoint"))
+    assert (manifest["form"], manifest["base"]["sha256"]) == ("adapter", load_backbone(str(llama_folder)).sha256)
+    assert result_of(tuned_llama)["heldout_loss"] < result_of(tuned_llama)["heldout_loss_before"] / 2
+
+
+def test_its_checkpoint_can_be_trained_on_as_a_policy(tuned_llama: RunFolder, llama_folder: Path, tmp_path: Path) -> None:
+    talks = demonstrations(folder(tmp_path / "same", str(llama_folder)), "Green tea.", 12)
+    source = str(tuned_llama.file("checkpoint"))
+    policy = ppo.open_policy(start_of_ppo(tmp_path / "ppo", llama_folder, source), PPOConfig(lora_rank=4))
+    learned = loss_on(policy, talks)
+    assert learned < 1
+    assert all("lora_" in name for name, _ in named_trainable(policy))
+    with reference(policy):
+        assert loss_on(policy, talks) > 2 * learned
+    again = folder(tmp_path / "again", source, epochs=2, learning_rate=0.01, batch_size=2, block_tokens=128)
+    demonstrations(again, "Red kites.", 12)
+    sft.run(again)
+    manifest = checkpoint.verify(again.file("checkpoint"))
+    assert manifest["base"]["source"] == str(llama_folder)  # not the stage between
+
+
+def start_of_ppo(path: Path, base: Path, start: str) -> RunFolder:
+    path.mkdir()
+    spec = {"kind": "ppo", "config": {}, "inputs": {"base": str(base), "start": start}}
+    (path / "run.json").write_text(json.dumps(spec), encoding="utf-8")
+    return RunFolder(path)
+
+
+def test_what_the_held_out_loss_liked_best_is_kept_and_a_rise_ends_the_run(
+    simple_lm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = folder(tmp_path / "r", str(simple_lm_folder), epochs=10, look_every=1, patience=2)
+    demonstrations(run, count=40)
+    losses = iter([5.0, 4.0, 3.0, 3.5, 2.5, 2.5, 2.6, 0.1])
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def told(model: Backbone, *_rest: Any) -> float:
+        kept.append({name: parameter.detach().clone() for name, parameter in named_trainable(model)})
+        return next(losses)
+
+    monkeypatch.setattr(sft, "mean_loss", told)
+    sft.run(run)
+    result = result_of(run)
+    assert (result["steps"], result["kept_step"], result["heldout_loss"]) == (6, 4, 2.5)
+    assert result["reason"] == (
+        "Stopped early: the held-out loss did not fall in 2 looks, the weights of step 4, with 2.500 nats per token, are kept."
+    )
+    found = weights(tmp_path / "r")
+    assert all(torch.equal(found[name], kept[4][name]) for name in found)
+
+
+def test_a_run_that_only_makes_the_held_out_loss_worse_keeps_nothing(simple_lm_folder: Path, tmp_path: Path) -> None:
+    run = folder(tmp_path / "r", str(simple_lm_folder), learning_rate=50.0, look_every=1)
+    shutil.copy(simple_text(tmp_path), tmp_path / "r" / "text.txt")
+    with pytest.raises(Refused, match="never fell below"):
+        sft.run(run)
+    assert not run.file("checkpoint").exists()
+
+
+def test_what_early_stopping_remembers_survives_a_cancel(simple_lm_folder: Path, tmp_path: Path) -> None:
+    config: dict[str, Any] = {"epochs": 6, "look_every": 1, "patience": 3, "learning_rate": 0.5}
+    for name in ("straight", "broken"):
+        run = folder(tmp_path / name, str(simple_lm_folder), **config)
+        shutil.copy(simple_text(tmp_path), run.file("text.txt"))
+    with contextlib.suppress(Refused):
+        sft.run(RunFolder(tmp_path / "straight"))
+    for left in (3, 2, 2, 10**9):  # stopped before, between and after looks that found nothing better
+        stopped = StoppedAt(tmp_path / "broken")
+        stopped.left = left
+        with contextlib.suppress(Cancelled, Refused):
+            sft.run(stopped)
+        (tmp_path / "broken" / "cancel").unlink(missing_ok=True)
+    rows = [
+        [row.get("losses/heldout_loss") for row in read_jsonl(tmp_path / n / "metrics.jsonl")] for n in ("straight", "broken")
+    ]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 4  # the first look, and three without a lower loss
 
 
 def simple_text(path: Path) -> Path:
@@ -146,7 +211,7 @@ def test_nothing_to_learn_from_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_settings_that_cannot_work_name_their_field() -> None:
-    for field, value in {"vocab_size": 258, "block_tokens": 1, "epochs": 0}.items():
+    for field, value in {"vocab_size": 258, "block_tokens": 1, "epochs": 0, "patience": -1}.items():
         with pytest.raises(ConfigError) as caught:
             make_config("sft", {field: value})
         assert caught.value.field == field
