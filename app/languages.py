@@ -70,6 +70,11 @@ def N_(text: str) -> str:
     return text
 
 
+def N_plural(one: str, many: str) -> tuple[str, str]:
+    """As `N_`, for `ngettext(*forms, number)`."""
+    return one, many
+
+
 def known(text: str) -> str:
     """A sentence that was stored or made elsewhere, in the reader's language if the catalogue has it, else as it is."""
     return _catalogue(current()).translations.gettext(text) if text else text

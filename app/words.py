@@ -4,82 +4,101 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
 
+from babel.dates import format_date, format_timedelta
+from babel.numbers import get_decimal_symbol, get_group_symbol
 from markupsafe import Markup
 
+from app.languages import N_plural, _, current, locale, ngettext
+
 MINUTE, HOUR, DAY = 60, 3600, 86400
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+# What pages count. Sentences name the English singular; how a language counts it is the catalogue's business.
+NOUNS: Final = {
+    "answer": N_plural("%(num)s answer", "%(num)s answers"),
+    "bad line": N_plural("%(num)s bad line", "%(num)s bad lines"),
+    "comparison": N_plural("%(num)s comparison", "%(num)s comparisons"),
+    "further line": N_plural("%(num)s further line", "%(num)s further lines"),
+    "label": N_plural("%(num)s label", "%(num)s labels"),
+    "line": N_plural("%(num)s line", "%(num)s lines"),
+    "message": N_plural("%(num)s message", "%(num)s messages"),
+    "more figure": N_plural("%(num)s more figure", "%(num)s more figures"),
+    "open task": N_plural("%(num)s open task", "%(num)s open tasks"),
+    "person": N_plural("%(num)s person", "%(num)s people"),
+    "preference": N_plural("%(num)s preference", "%(num)s preferences"),
+    "prompt": N_plural("%(num)s prompt", "%(num)s prompts"),
+    "rating": N_plural("%(num)s rating", "%(num)s ratings"),
+    "step": N_plural("%(num)s step", "%(num)s steps"),
+    "task": N_plural("%(num)s task", "%(num)s tasks"),
+    "tie": N_plural("%(num)s tie", "%(num)s ties"),
+    "tie or both bad": N_plural("%(num)s tie or both bad", "%(num)s ties and both bad"),
+    "update": N_plural("%(num)s update", "%(num)s updates"),
+}
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> Markup | str:
     """A `<time>` such as "3 minutes ago" or "in 2 hours", with the exact moment on hover; "never" for None."""
     if moment is None:
-        return "never"
+        return _("never")
     seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
     return Markup('<time datetime="{}" title="{}">{}</time>').format(moment.isoformat(), exact(moment), _relative(seconds))
 
 
 def exact(moment: datetime) -> str:
     """The moment to the second, in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    moment = moment.astimezone(UTC)
+    return f"{day(moment)} {moment:%H:%M:%S} UTC"
+
+
+def day(moment: datetime) -> str:
+    """The day in UTC: "Mar 1, 2026"."""
+    return format_date(moment.astimezone(UTC), "medium", locale())
 
 
 def _relative(seconds: float) -> str:
-    size = abs(seconds)
-    if size < 5:
-        return "just now"
-    if size < MINUTE:
-        text = count(int(size), "second")
-    elif size < HOUR:
-        text = count(round(size / MINUTE), "minute")
-    elif size < DAY:
-        text = count(round(size / HOUR), "hour")
-    elif size < 60 * DAY:
-        text = count(round(size / DAY), "day")
-    else:
-        text = count(round(size / (30.4 * DAY)), "month")
-    return f"{text} ago" if seconds > 0 else f"in {text}"
+    if abs(seconds) < 5:
+        return _("just now")
+    return format_timedelta(timedelta(seconds=-seconds), threshold=1, add_direction=True, locale=locale())
 
 
 def duration(seconds: float | None) -> str:
     """How long something takes: "0.4 s", "52 s", "2 min 5 s", "3 h 20 min"; "unknown" for None."""
     if seconds is None or not math.isfinite(seconds):
-        return "unknown"
+        return _("unknown")
     seconds = max(0.0, seconds)
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return _("%(num)s s", num=_decimal(seconds, 1))
     whole = round(seconds)
     if whole < MINUTE:
-        return f"{whole} s"
+        return _("%(num)s s", num=whole)
     if whole < 10 * MINUTE:
-        return _joined((whole // MINUTE, "min"), (whole % MINUTE, "s"))
+        parts = [_("%(num)s min", num=whole // MINUTE), _("%(num)s s", num=whole % MINUTE) if whole % MINUTE else ""]
+        return " ".join(filter(None, parts))
     whole = round(seconds / MINUTE)
     if whole < MINUTE:
-        return f"{whole} min"
+        return _("%(num)s min", num=whole)
     if whole < 48 * 60:
-        return _joined((whole // 60, "h"), (whole % 60, "min"))
-    return f"{round(whole / 1440)} days"
+        parts = [_("%(num)s h", num=whole // 60), _("%(num)s min", num=whole % 60) if whole % 60 else ""]
+        return " ".join(filter(None, parts))
+    return ngettext("%(num)s day", "%(num)s days", round(whole / 1440))
 
 
 def roughly(seconds: float) -> str:
     """An expectation, in the words of someone who does not promise: "under a minute", "about 12 minutes"."""
     if seconds < 50:
-        return "under a minute"
+        return _("under a minute")
     if seconds < 1.5 * HOUR:
-        return f"about {count(max(1, round(seconds / MINUTE)), 'minute')}"
-    return f"about {seconds / HOUR:.1f} hours"
+        return ngettext("about %(num)s minute", "about %(num)s minutes", max(1, round(seconds / MINUTE)))
+    return _("about %(num)s hours", num=_decimal(seconds / HOUR, 1))
 
 
-def _joined(first: tuple[int, str], second: tuple[int, str]) -> str:
-    parts = [f"{amount} {unit}" for amount, unit in (first, second) if amount]
-    return " ".join(parts)
-
-
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """ "1 label", "2,140 labels"; `plural` where an s is not enough."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+def count(number: int, noun: str) -> str:
+    """ "1 label", "2,140 labels". Raises KeyError for what is not in NOUNS."""
+    return ngettext(*NOUNS[noun], number, num=_decimal(number))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -87,20 +106,30 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     if isinstance(value, int) or (value == int(value) and abs(value) < 1e15):
-        text = f"{int(value):,}"
+        text = _decimal(int(value))
     elif abs(value) >= 1000:
-        text = f"{value:,.0f}"
+        text = _decimal(value)
     elif abs(value) < 1e-3:
-        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-        text = f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+        mantissa, _e, exponent = f"{value:.{digits - 1}e}".partition("e")
+        text = f"{_decimal(float(mantissa), digits - 1)} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
     else:
-        text = f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
+        text = _decimal(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
     return text.replace("-", "\N{MINUS SIGN}")
 
 
 def percent(share: float | None, digits: int = 0) -> str:
     """0.756 -> "76%"; a dash for None."""
-    return "–" if share is None or not math.isfinite(share) else f"{share * 100:.{digits}f}%"
+    return "–" if share is None or not math.isfinite(share) else f"{_decimal(share * 100, digits)}%"
+
+
+def _decimal(value: float, digits: int = 0) -> str:
+    """So many digits after the point; thousands and fractions set apart as the reader's language does."""
+    return f"{value:,.{digits}f}".translate(_separators(current()))
+
+
+@lru_cache(maxsize=8)
+def _separators(language: str) -> dict[int, str]:
+    return str.maketrans({",": get_group_symbol(locale()), ".": get_decimal_symbol(locale())})
 
 
 def size(octets: int) -> str:
@@ -110,7 +139,9 @@ def size(octets: int) -> str:
         if value < 1024 or unit == "GiB":
             break
         value /= 1024
-    return f"{octets:,} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
+    if unit == "bytes":
+        return ngettext("%(num)s byte", "%(num)s bytes", octets, num=_decimal(octets))
+    return f"{_decimal(value, 1)} {unit}"
 
 
 def short(digest: str | None) -> str:
@@ -120,7 +151,8 @@ def short(digest: str | None) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "ago": ago,
-    "count_of": lambda amount, noun, plural=None: count(amount, noun, plural),
+    "count_of": count,
+    "day": day,
     "duration": duration,
     "exact": exact,
     "number": number,

@@ -16,7 +16,6 @@ class SignInForm(FormBody):
 
 class LanguageForm(FormBody):
     language: Line = ""
-    next: Text = "/"
 
 
 class AcceptForm(FormBody):

@@ -22,7 +22,7 @@ YEAR_S = 365 * 24 * 3600
 
 
 @router.post("/language")
-def choose_language(request: Request, session: WriteDb, form: Annotated[LanguageForm, Form()]) -> Response:
+def choose_language(request: Request, session: WriteDb, form: Annotated[LanguageForm, Form()], next: str = "/") -> Response:
     """The cookie goes on speaking it after signing out."""
     if form.language not in LANGUAGES:
         raise Invalid("Tastemaker does not speak that language yet.", {"language": "not one of ours"})
@@ -30,7 +30,7 @@ def choose_language(request: Request, session: WriteDb, form: Annotated[Language
     if principal is not None:
         service.set_language(session, principal.user_id, form.language)
     settings: Settings = request.app.state.settings
-    response = redirect(request, local(form.next))
+    response = redirect(request, local(next))
     response.set_cookie(
         COOKIE, form.language, max_age=YEAR_S, path="/", secure=settings.secure_cookies, httponly=True, samesite="lax"
     )

@@ -93,7 +93,7 @@ def test_older_rounds_are_a_page_away(client: TestClient, engine: Engine, cast: 
 def test_a_round_cannot_be_started_with_too_few_labels(as_user: Browser, cast: Cast) -> None:
     browser = as_user("Grace")
     page = browser.get("/projects/demo/rounds/new")
-    assert "There are 0 labels; a reward model is fitted on 30 or more, so 30 labels to go." in seen(page.text)
+    assert "There are 0 labels; a reward model is fitted on 30 or more, so 30 to go." in seen(page.text)
     assert re.search(r"<button[^>]* disabled>Start the round", page.text)
     refused = browser.post("/projects/demo/rounds")
     assert refused.status_code == 409
@@ -116,9 +116,9 @@ def test_an_admin_starts_a_round_and_sees_how_long_it_should_take(as_user: Brows
 
 def test_a_round_is_told_from_labels_to_decision(client: TestClient, story: Told) -> None:
     words = seen(client.get(f"/rounds/{story.round}").text)
-    assert "120 labels , 120 of them new since the round before: 165 comparisons (15 ties, 0 both bad)." in words
+    assert "120 labels , 120 of them new since the round before. In detail: 165 comparisons (15 ties, 0 both bad)." in words
     assert "on 71% of the comparisons it had not seen (95% interval 64% to 78%, n = 150)" in words
-    assert "people agree with each other on 82% (n = 40)" in words
+    assert "People agree with each other on 82% (n = 40)" in words
     assert "score went from −0.120 to 0.810" in words
     assert "Held out 1.1 Before It was dark and stormy. After You will like this: <b>sun</b>." in words
     assert "Promote the candidate" in words
@@ -216,7 +216,7 @@ def test_a_waiting_run_says_what_it_waits_for(client: TestClient, engine: Engine
         waiting = factories.make_run(session, cast.demo, "reward", state="queued").id
         busy_id = busy.id
     words = seen(client.get(f"/runs/{waiting}").text)
-    assert f"The worker is busy with run {busy_id} , about 5 minutes left; this one comes after it." in words
+    assert f"The worker is busy with run {busy_id} ; this one comes after it. That takes about 5 minutes more." in words
 
 
 def test_an_admin_cancels_a_run(as_user: Browser, engine: Engine, cast: Cast) -> None:
