@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add_import_arguments(add("import", _import, "import prompts from a file"))
     add_export_arguments(add("export", _export, "write a project's labels to a file"))
     add_round_arguments(add("round", _round, "start a round of a project"))
-    add_sft_arguments(add("sft", _sft, "train a language model on a text"))
+    add_sft_arguments(add("sft", _sft, "train a language model on a text or on what annotators rewrote"))
     backup = add("backup", _backup, "copy the database while it is in use, and verify the copy")
     backup.add_argument("file", type=Path, help="where to; never overwritten")
     return parser

@@ -28,6 +28,7 @@ from app.prompts.api import router as prompts_api
 from app.prompts.routes import router as prompts_pages
 from app.rounds.api import router as rounds_api
 from app.rounds.routes import router as rounds_pages
+from app.rounds.sft_routes import router as sft_pages
 from app.rules import V1
 from app.settings import Settings, get_settings
 from app.uses import UseLog
@@ -50,7 +51,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     connect(app, settings)
     for calls in (labeling_api, accounts_api, projects_api, prompts_api, rounds_api, exports_api):
         app.include_router(calls, prefix=V1)  # tried in this order: the busiest first
-    for pages in (labeling_pages, accounts_pages, language_pages, projects_pages, prompts_pages, rounds_pages, exports_pages):
+    for pages in (
+        *(labeling_pages, accounts_pages, language_pages, projects_pages, prompts_pages),
+        *(rounds_pages, sft_pages, exports_pages),
+    ):
         app.include_router(pages, include_in_schema=False)
     app.mount("/static", StaticPages(), name="static")
     app.state.templates = path_templates(app)

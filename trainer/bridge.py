@@ -25,7 +25,7 @@ from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Ru
 from app.rounds import service
 from app.rounds.checkpoints import get_checkpoint, root_of
 from app.rounds.folder import log_tail, run_folder, text_file
-from app.rounds.labels import usable_labels
+from app.rounds.labels import usable_labels, usable_rewrites
 from app.rounds.runs import get_run, prompts_to_answer
 from app.settings import Settings
 from trainer.folder import write_atomic
@@ -107,10 +107,15 @@ def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> 
 
 
 def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
-    source = text_file(settings.data.resolve(), run.inputs["text"])
-    shutil.copyfile(source, folder / ("demonstrations.jsonl" if source.suffix == ".jsonl" else "text.txt"))
+    if run.inputs["text"]:
+        source = text_file(settings.data.resolve(), run.inputs["text"])
+        shutil.copyfile(source, folder / ("demonstrations.jsonl" if source.suffix == ".jsonl" else "text.txt"))
     base = run.inputs.get("base")
-    return {"base": model_spec(settings.data, get_checkpoint(session, base).source) if base else None}
+    inputs: dict[str, Any] = {"base": model_spec(settings.data, get_checkpoint(session, base).source) if base else None}
+    if run.inputs.get("rewrites"):
+        count = _write(folder / "rewrites.jsonl", _rewrites(session, run.project_id))
+        inputs |= {"label_digest": _digest(folder, "rewrites.jsonl"), "label_count": count}
+    return inputs
 
 
 _WRITERS = {"sample": _write_sample, "reward": _write_reward, "ppo": _write_ppo, "sft": _write_sft}
@@ -126,11 +131,7 @@ def freeze_labels(session: Session, project_id: int, folder: Path) -> tuple[str,
     """Write preferences.jsonl and ratings.jsonl; returns their common SHA-256 and the number of labels."""
     count = _write(folder / "preferences.jsonl", _judgements(session, project_id, "comparison"))
     count += _write(folder / "ratings.jsonl", _judgements(session, project_id, "rating"))
-    digest = hashlib.sha256()
-    for name in ("preferences.jsonl", "ratings.jsonl"):
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest(), count
+    return _digest(folder, "preferences.jsonl", "ratings.jsonl"), count
 
 
 def _judgements(session: Session, project_id: int, kind: str) -> Iterator[dict[str, Any]]:
@@ -162,6 +163,28 @@ def _judgements(session: Session, project_id: int, kind: str) -> Iterator[dict[s
             }
         else:
             yield shared | {"response": _answer(first), "overall": label.overall, "criteria": label.criteria}
+
+
+def _rewrites(session: Session, project_id: int) -> Iterator[dict[str, Any]]:
+    """One demonstration per label that has a rewrite, in the order in which they came."""
+    people = pseudonyms(session, project_id)
+    for label, _task, prompt in session.execute(usable_rewrites(project_id).order_by(Label.id).execution_options(yield_per=500)):
+        rewrite: dict[str, str] = label.rewrite or {}
+        yield {
+            "label_id": label.id,
+            "prompt_id": prompt.id,
+            "messages": [*prompt.messages, {"role": "assistant", "content": rewrite["text"]}],
+            "annotator": people[label.annotator_id],
+        }
+
+
+def _digest(folder: Path, *names: str) -> str:
+    """The common SHA-256 of some files of the folder; of one file, of its hash."""
+    digest = hashlib.sha256()
+    for name in names:
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:

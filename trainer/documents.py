@@ -17,6 +17,7 @@ from trainer.folder import Refused, RunFolder, read_jsonl
 Conversation = list[dict[str, str]]
 Document = str | Conversation
 
+CONVERSATIONS = ("demonstrations.jsonl", "rewrites.jsonl")
 HELD_OUT = 0.05
 HELD_OUT_FEWEST = 8  # of a small set, as long as that is at most a fifth: one document's loss would say little
 FEWEST_TO_SPLIT = 10
@@ -30,7 +31,7 @@ class Sequence(NamedTuple):
 
 
 def read_documents(folder: RunFolder) -> list[Document]:
-    """Texts of text.txt, parted by blank lines, and the conversations of demonstrations.jsonl; either file may be absent.
+    """Texts of text.txt, parted by blank lines, and the conversations of demonstrations.jsonl and rewrites.jsonl, where they are.
 
     Raises Refused, naming the row, on a conversation that breaks the format, and when there is nothing at all.
     """
@@ -38,14 +39,15 @@ def read_documents(folder: RunFolder) -> list[Document]:
     text = folder.file("text.txt")
     if text.exists():
         documents += [part.strip() for part in re.split(r"\n\s*\n", text.read_text(encoding="utf-8"))]
-    try:
-        rows = enumerate(read_jsonl(folder.file("demonstrations.jsonl")), start=1)
-        documents += [_conversation(number, row) for number, row in rows]
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"demonstrations.jsonl is not JSON lines: {error}") from error
+    for name in CONVERSATIONS:
+        try:
+            rows = enumerate(read_jsonl(folder.file(name)), start=1)
+            documents += [_conversation(f"{name}, row {number}", row) for number, row in rows]
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise Refused(f"{name} is not JSON lines: {error}") from error
     documents = [document for document in documents if document]
     if not documents:
-        raise Refused("There is no text to learn from: text.txt and demonstrations.jsonl are absent or empty.")
+        raise Refused(f"There is no text to learn from: text.txt, {' and '.join(CONVERSATIONS)} are absent or empty.")
     return documents
 
 
@@ -88,13 +90,13 @@ def encode(model: Backbone, documents: list[Document], block: int) -> list[Seque
     return sequences
 
 
-def _conversation(number: int, row: Any) -> Conversation:
+def _conversation(place: str, row: Any) -> Conversation:
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list) or not all(
         isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
         for message in messages
     ):
-        raise Refused(f'demonstrations.jsonl, row {number}: it needs "messages", a list of objects with "role" and "content"')
+        raise Refused(f'{place}: it needs "messages", a list of objects with "role" and "content"')
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 

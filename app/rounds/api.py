@@ -97,6 +97,9 @@ class RoundReply(Reply):
 
 
 class NewRound(Body):
+    start: Annotated[int, Field(ge=1, le=MAX_ID)] | None = Field(
+        None, description="The policy checkpoint that PPO goes on from; by default the promoted one."
+    )
     config: dict[Literal["reward", "ppo", "sample"], JsonObject] = Field(
         default_factory=dict, description="Settings that differ from the project's, per stage."
     )
@@ -107,7 +110,8 @@ class NewRun(Body):
     config: JsonObject = Field(
         default_factory=dict,
         description="Settings, and what it works on: sample takes checkpoint, split (train, holdout, all) and prompt_ids; "
-        "reward takes policy; ppo takes reward and start; sft takes text and base.",
+        "reward takes policy; ppo takes reward and start; sft takes text (the name of one), rewrites (true: what annotators "
+        "wrote instead) and base.",
     )
 
 
@@ -163,8 +167,9 @@ class GenerationReply(Reply):
 def start_round(session: WriteDb, caller: Caller, project_id: CurrentProjectId, body: NewRound | None = None) -> RoundReply:
     """Train on all labels so far. Refused while another round is open and while there are too few labels."""
     project = session.get_one(Project, project_id)
-    config = {str(stage): values for stage, values in (body or NewRound()).config.items()}
-    return _round(session, service.start_round(session, project, "admin", caller.user_id, config))
+    wanted = body or NewRound()
+    config = {str(stage): values for stage, values in wanted.config.items()}
+    return _round(session, service.start_round(session, project, "admin", caller.user_id, config, wanted.start))
 
 
 @router.get("/projects/{slug}/rounds")

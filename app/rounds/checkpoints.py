@@ -52,6 +52,23 @@ def current_policy(session: Session, project: Project) -> Checkpoint:
     return get_checkpoint(session, project.policy_id)
 
 
+def starting_policies(session: Session, project: Project, limit: int = 25) -> list[Checkpoint]:
+    """The policies a round can start from: the promoted one, then the newest that grew out of the same base. Changes nothing."""
+    if project.policy_id is None:  # nobody has asked for the base model yet
+        return []
+    current = get_checkpoint(session, project.policy_id)
+    root = root_of(session, current).id
+    newest = session.scalars(
+        select(Checkpoint)
+        .where(Checkpoint.project_id == project.id)
+        .where(Checkpoint.kind == "policy")
+        .where(Checkpoint.id != current.id)
+        .order_by(Checkpoint.id.desc())
+        .limit(limit)
+    )
+    return [current, *(policy for policy in newest if root_of(session, policy).id == root)]
+
+
 def root_of(session: Session, checkpoint: Checkpoint) -> Checkpoint:
     """Where the lineage of a policy begins: the model whose frozen states serve as reference and as features."""
     while checkpoint.parent_id is not None:

@@ -22,6 +22,9 @@ LOOK_S = 1.0
 def add_round_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("project", help="the project's slug, as in its address")
     parser.add_argument("--config", default="{}", help='settings per stage, as JSON: {"ppo": {"updates": 8}}')
+    parser.add_argument(
+        "--start", type=int, metavar="ID", help="the policy checkpoint to go on from; by default the promoted one"
+    )
     parser.add_argument("--wait", action="store_true", help="stay until the round waits for a decision, or has ended")
 
 
@@ -31,7 +34,7 @@ def run_round(engine: Engine, arguments: argparse.Namespace) -> int:
     with write_session(engine) as session:
         project = get_project(session, arguments.project)
         expected = times.expected_times(session, project, config)
-        round_ = service.start_round(session, project, "admin", None, config)
+        round_ = service.start_round(session, project, "admin", None, config, arguments.start)
         round_id, number, labels = round_.id, round_.number, round_.label_count
     minutes = sum(stage.seconds for stage in expected.values()) / 60
     print(f"Round {number} started on {labels} labels; it takes about {minutes:.0f} min.", flush=True)
@@ -40,17 +43,25 @@ def run_round(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def add_sft_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("project", help="the project's slug, as in its address")
-    parser.add_argument("file", type=Path, help="plain text as .txt, or conversations as .jsonl")
-    parser.add_argument("--base", type=int, help="the policy checkpoint to train on; by default a new SimpleLM")
+    parser.add_argument("file", type=Path, nargs="?", help="plain text as .txt, or conversations as .jsonl")
+    parser.add_argument("--rewrites", action="store_true", help="train on what annotators wrote instead of an answer")
+    parser.add_argument(
+        "--base",
+        type=int,
+        metavar="ID",
+        help="the policy checkpoint to train; by default the promoted one for rewrites, else a new SimpleLM",
+    )
     parser.add_argument("--config", default="{}", help='settings as JSON: {"epochs": 3}')
 
 
 def run_sft(engine: Engine, settings: Settings, arguments: argparse.Namespace) -> int:
-    """Copies the text into the data folder and queues the run. Raises Refusal, and OSError for the file."""
-    data = settings.data.resolve()
-    if arguments.file.resolve().parent != data / "texts":
-        folder.save_text(data, arguments.file.name, arguments.file.read_bytes())
-    inputs = {"text": arguments.file.name} | ({"base": arguments.base} if arguments.base else {})
+    """Copies the text, if there is one, into the data folder and queues the run. Raises Refusal, and OSError for the file."""
+    data, file = settings.data.resolve(), arguments.file
+    if file is None and not arguments.rewrites:
+        raise Invalid("Give a file to train on, or --rewrites.", {"file": "missing"})
+    if file is not None and file.resolve().parent != data / "texts":
+        folder.save_text(data, file.name, file.read_bytes())
+    inputs = {"text": file.name if file else None, "rewrites": arguments.rewrites, "base": arguments.base}
     with write_session(engine) as session:
         project = get_project(session, arguments.project)
         run = service.queue_run(session, project, "sft", _object(arguments.config), inputs, None)

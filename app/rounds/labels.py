@@ -1,4 +1,4 @@
-"""Which labels a reward model may learn from, and how many there are."""
+"""Which labels a run may learn from, and how many there are: verdicts for a reward model, rewrites for next-token training."""
 
 from __future__ import annotations
 
@@ -28,4 +28,15 @@ def usable_labels(project_id: int) -> Select[Label, Task, Prompt]:
 def usable_label_count(session: Session, project_id: int) -> int:
     """How many labels a reward run started now would learn from."""
     rows = usable_labels(project_id).with_only_columns(Label.id).subquery()
+    return session.scalar(select(func.count()).select_from(rows)) or 0
+
+
+def usable_rewrites(project_id: int) -> Select[Label, Task, Prompt]:
+    """The usable labels whose annotator wrote a better answer."""
+    return usable_labels(project_id).where(Label.rewrite.is_not(None))
+
+
+def usable_rewrite_count(session: Session, project_id: int) -> int:
+    """How many demonstrations an sft run of the rewrites would learn from, were it started now."""
+    rows = usable_rewrites(project_id).with_only_columns(Label.id).subquery()
     return session.scalar(select(func.count()).select_from(rows)) or 0

@@ -56,21 +56,31 @@ def list_rounds(request: Request, session: Db, project_id: CurrentProjectId, bef
 
 
 @router.get("/projects/{slug}/rounds/new")
-def new_round(request: Request, session: Db, project_id: CurrentProjectId) -> Response:
-    return _new_round_page(request, session, project_id)
+def new_round(
+    request: Request, session: Db, project_id: CurrentProjectId, start: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None
+) -> Response:
+    return _new_round_page(request, session, project_id, start)
 
 
 @router.post("/projects/{slug}/rounds")
-def start_round(request: Request, session: WriteDb, caller: Caller, project_id: CurrentProjectId) -> Response:
+def start_round(
+    request: Request,
+    session: WriteDb,
+    caller: Caller,
+    project_id: CurrentProjectId,
+    start: Annotated[int | None, Form(ge=1, le=MAX_ID)] = None,
+) -> Response:
     project = session.get_one(Project, project_id)
     try:
-        round_ = service.start_round(session, project, "admin", caller.user_id)
+        round_ = service.start_round(session, project, "admin", caller.user_id, start=start)
     except Refusal as refusal:
-        return _new_round_page(request, session, project_id, refusal)
+        return _new_round_page(request, session, project_id, start, refusal)
     return redirect(request, f"/rounds/{round_.id}", f"Round {round_.number} has started.")
 
 
-def _new_round_page(request: Request, session: Session, project_id: int, refusal: Refusal | None = None) -> Response:
+def _new_round_page(
+    request: Request, session: Session, project_id: int, start: int | None, refusal: Refusal | None = None
+) -> Response:
     project = session.get_one(Project, project_id)
     return render(
         request,
@@ -78,6 +88,8 @@ def _new_round_page(request: Request, session: Session, project_id: int, refusal
         status=refusal.status if refusal else 200,
         project=project,
         refusal=refusal,
+        starts=checkpoints.starting_policies(session, project),
+        start=start,
         usable=usable_label_count(session, project_id),
         needed=RewardConfig(**config_dict(run_config(project, "reward", {}))).min_labels,
         following=triggers.next_trigger(session, project),

@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 
 from app.audit import record
 from app.errors import Conflict, Invalid, NotFound
+from app.languages import _
 from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
 from app.rounds import checkpoints
 from app.rounds.folder import TEXT_NAME
+from app.rounds.labels import usable_rewrite_count
 from trainer.config import CONFIGS, ConfigError, RunConfig, config_dict, make_config
 
 LIVE = ("queued", "running")
@@ -22,7 +24,7 @@ INPUT_NAMES: dict[str, frozenset[str]] = {
     "sample": frozenset({"checkpoint", "split", "prompt_ids"}),
     "reward": frozenset({"policy"}),
     "ppo": frozenset({"reward", "start"}),
-    "sft": frozenset({"text", "base"}),
+    "sft": frozenset({"text", "rewrites", "base"}),
 }
 
 
@@ -139,7 +141,7 @@ def prompts_to_answer(session: Session, project_id: int, inputs: Mapping[str, An
 
 def _checked_inputs(session: Session, project: Project, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "sample":
-        checkpoint = _own_checkpoint(session, project, given.get("checkpoint"), "checkpoint", "policy")
+        checkpoint = own_checkpoint(session, project, given.get("checkpoint"), "checkpoint", "policy")
         split = given.get("split", "train")
         if split not in ("train", "holdout", "all"):
             raise Invalid("split is train, holdout or all.", {"split": "must be train, holdout or all"})
@@ -148,22 +150,36 @@ def _checked_inputs(session: Session, project: Project, kind: str, given: Mappin
             inputs["prompt_ids"] = _prompt_ids(ids)
         return inputs
     if kind == "ppo":
-        reward = _own_checkpoint(session, project, given.get("reward"), "reward", "reward")
+        reward = own_checkpoint(session, project, given.get("reward"), "reward", "reward")
         reward = reward or checkpoints.newest_reward(session, project.id)
         if reward is None:
             raise Invalid("PPO needs a reward model; start a reward run first.", {"reward": "there is none yet"})
-        start = _own_checkpoint(session, project, given.get("start"), "start", "policy")
+        start = own_checkpoint(session, project, given.get("start"), "start", "policy")
         return {"reward": reward.id, "start": (start or checkpoints.current_policy(session, project)).id}
     if kind == "reward":
-        policy = _own_checkpoint(session, project, given.get("policy"), "policy", "policy")
+        policy = own_checkpoint(session, project, given.get("policy"), "policy", "policy")
         return {"policy": (policy or checkpoints.current_policy(session, project)).id}
     if kind == "sft":
-        base = _own_checkpoint(session, project, given.get("base"), "base", "policy")
-        return {"text": _text_name(given.get("text")), "base": base.id if base else None}
+        return _sft_inputs(session, project, given)
     raise AssertionError(kind)
 
 
-def _own_checkpoint(session: Session, project: Project, value: Any, field: str, kind: str) -> Checkpoint | None:
+def _sft_inputs(session: Session, project: Project, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Rewrites teach the policy there is; a text alone makes a new SimpleLM, unless it says what to go on from."""
+    rewrites = given.get("rewrites", False)
+    if type(rewrites) is not bool:
+        raise Invalid(_("rewrites is true or false."), {"rewrites": _("must be true or false")})
+    if rewrites and not usable_rewrite_count(session, project.id):
+        raise Invalid(_("Nobody has rewritten an answer to a training prompt yet."), {"rewrites": _("there is none yet")})
+    text = _text_name(given.get("text")) if given.get("text") is not None or not rewrites else None
+    base = own_checkpoint(session, project, given.get("base"), "base", "policy")
+    if base is None and rewrites:
+        base = checkpoints.current_policy(session, project)
+    return {"text": text, "rewrites": rewrites, "base": base.id if base else None}
+
+
+def own_checkpoint(session: Session, project: Project, value: Any, field: str, kind: str) -> Checkpoint | None:
+    """The project's checkpoint with this id; None for None. Raises Invalid for any other value, naming the field."""
     if value is None:
         return None
     found = session.get(Checkpoint, value) if type(value) is int and 0 < value < 2**63 else None

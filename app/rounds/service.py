@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from app.audit import record
 from app.errors import Conflict, Invalid, NotFound, Refusal
+from app.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
 from app.rounds import checkpoints
 from app.rounds.labels import usable_label_count
 from app.rounds.promotion import promote, reject, settle_promoted
-from app.rounds.runs import LIVE, get_run, list_runs, queue_run, request_cancel, run_config, runs_of_round
+from app.rounds.runs import LIVE, get_run, list_runs, own_checkpoint, queue_run, request_cancel, run_config, runs_of_round
 from trainer.config import RewardConfig, config_dict
 
 __all__ = [
@@ -60,9 +61,14 @@ def open_round(session: Session, project_id: int) -> Round | None:
 
 
 def start_round(
-    session: Session, project: Project, trigger: str, by: int | None, config: Mapping[str, Mapping[str, Any]] | None = None
+    session: Session,
+    project: Project,
+    trigger: str,
+    by: int | None,
+    config: Mapping[str, Mapping[str, Any]] | None = None,
+    start: int | None = None,
 ) -> Round:
-    """Start a round on all labels so far: its reward run is queued.
+    """Start a round on all labels so far: its reward run is queued. PPO goes on from `start`, by default the promoted policy.
 
     `config` may override settings per stage: {"reward": {...}, "ppo": {...}, "sample": {...}}. Raises Conflict while another
     round is open or when there are too few labels, Invalid for a setting that cannot be used.
@@ -85,7 +91,7 @@ def start_round(
         trigger=trigger,
         config=settings,
         label_count=count,
-        start_policy_id=checkpoints.current_policy(session, project).id,
+        start_policy_id=_start_policy(session, project, start).id,
         created_by=by,
     )
     session.add(round_)
@@ -133,6 +139,15 @@ def cancel_round(session: Session, round_: Round, by: int | None) -> None:
     _cancel_others(session, round_, by)
     _close(round_, "cancelled", "Cancelled.")
     session.flush()
+
+
+def _start_policy(session: Session, project: Project, wanted: int | None) -> Checkpoint:
+    """The policy a round trains. Its reward model and the labels' token ids are of one base, so it must descend from that."""
+    current = checkpoints.current_policy(session, project)
+    start = own_checkpoint(session, project, wanted, "start", "policy") or current
+    if checkpoints.root_of(session, start).id != checkpoints.root_of(session, current).id:
+        raise Invalid(_("A round starts from a policy that grew out of the project's base model."), {"start": _("another base")})
+    return start
 
 
 def _next_stage(session: Session, round_: Round, run: Run) -> None:

@@ -188,6 +188,38 @@ def test_an_sft_run_gets_a_copy_of_its_text(
         prepare(session, engine, settings, gone)
 
 
+def test_an_sft_run_of_rewrites_freezes_what_people_wrote_instead(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    kept, rated, held_out, plain = (
+        factories.make_task(session, demo, kind) for kind in ("comparison", "rating", *["comparison"] * 2)
+    )
+    session.get_one(Prompt, held_out.prompt_id).split = "holdout"
+    label_task(session, kept, cast.mary, rewrite={"side": "right", "text": "Better."})
+    rating = {"kind": "rating", "choice": None, "overall": 2}
+    label_task(session, rated, cast.alan, **rating, rewrite={"side": "response", "text": "Far better."})
+    label_task(session, held_out, cast.mary, rewrite={"side": "left", "text": "Measures the model."})
+    label_task(session, plain, cast.mary)
+    (settings.data / "texts").mkdir()
+    (settings.data / "texts" / "ours.jsonl").write_text('{"messages": []}')
+    run = service.queue_run(session, demo, "sft", {}, {"rewrites": True, "text": "ours.jsonl"}, cast.grace)
+    prepared = prepare(session, engine, settings, run)
+    frozen = rows(prepared.folder, "rewrites.jsonl")
+    assert [row["messages"][-1] for row in frozen] == [
+        {"role": "assistant", "content": "Better."},
+        {"role": "assistant", "content": "Far better."},
+    ]
+    assert frozen[0]["messages"][:-1] == session.get_one(Prompt, kept.prompt_id).messages
+    assert {row["annotator"] for row in frozen} == {"annotator-1", "annotator-2"}
+    assert (prepared.folder / "demonstrations.jsonl").read_text() == '{"messages": []}'
+    assert prepared.label_count == 2
+    assert RunFolder(prepared.folder).inputs["base"] == "models/tiny"
+
+    record = prepare(session, engine, settings, run)
+    bridge.record_frozen(session, run, record)
+    assert (run.label_digest, run.label_count) == (prepared.label_digest, 2)
+
+
 def generation(prompt: Prompt, index: int) -> str:
     row = {"prompt_id": prompt.id, "index": index, "seed": 7, "text": f"Answer {index}", "token_ids": [5], "finish_reason": "eos"}
     return json.dumps(row) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -14,7 +15,7 @@ from app.models import Checkpoint, Project, Run
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.rounds.test_service import make_labels
+from tests.app.rounds.test_service import label_task, make_labels
 
 V1 = "/api/v1"
 Api = Callable[..., TestClient]
@@ -210,7 +211,7 @@ def test_a_text_is_put_once_and_then_an_sft_run_takes_it(admin: TestClient, sett
     assert (settings.data / "texts" / "tales.txt").read_text() == "Once upon a time."
     assert admin.put(f"{V1}/projects/demo/texts/tales.txt", content="Again").status_code == 409
     queued = admin.post(f"{V1}/projects/demo/runs", json={"kind": "sft", "config": {"text": "tales.txt"}})
-    assert queued.json()["inputs"] == {"text": "tales.txt", "base": None}
+    assert queued.json()["inputs"] == {"text": "tales.txt", "rewrites": False, "base": None}
 
 
 @pytest.mark.parametrize("name", ["..%2fescape.txt", "%2e%2e%2fescape.txt", "evil.exe", "..txt", "a%00.txt"])
@@ -223,3 +224,31 @@ def test_what_the_next_round_waits_for_and_how_long_it_would_take(admin: TestCli
     following = admin.get(f"{V1}/projects/demo/next-round").json()
     assert "30 more labels" in following["waits_for"]
     assert {stage for stage, expected in following["expected"].items() if not expected["measured"]} == {"reward", "ppo", "sample"}
+
+
+def test_a_round_starts_from_the_policy_that_was_asked_for(admin: TestClient, engine: Engine, cast: Cast, labels: None) -> None:
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        tuned = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id).id
+        stray = factories.make_checkpoint(session, demo.id).id
+    refused = admin.post(f"{V1}/projects/demo/rounds", json={"start": stray})
+    assert (refused.status_code, "grew out of the project's base model" in refused.json()["detail"]) == (422, True)
+    started = admin.post(f"{V1}/projects/demo/rounds", json={"start": tuned})
+    assert (started.status_code, started.json()["start_policy_id"]) == (202, tuned)
+
+
+def test_an_sft_run_of_rewrites_goes_on_from_the_policy(admin: TestClient, engine: Engine, cast: Cast) -> None:
+    def queue(**config: object) -> Any:
+        return admin.post(f"{V1}/projects/demo/runs", json={"kind": "sft", "config": config})
+
+    assert queue(rewrites=True).status_code == 422  # there is none yet
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        task = factories.make_task(session, demo)
+        label_task(session, task, cast.mary, rewrite={"side": "left", "text": "Better."})
+        policy = demo.policy_id
+    assert queue(rewrites="yes").status_code == 422
+    assert queue().status_code == 422  # neither a text nor rewrites
+    queued = queue(rewrites=True, epochs=4)
+    assert queued.json()["inputs"] == {"text": None, "rewrites": True, "base": policy}
+    assert queued.json()["config"]["epochs"] == 4

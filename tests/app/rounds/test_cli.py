@@ -14,8 +14,9 @@ from app.errors import Conflict, Invalid
 from app.models import Project, Round, Run
 from app.rounds import cli
 from app.settings import Settings
+from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.rounds.test_service import make_labels
+from tests.app.rounds.test_service import label_task, make_labels
 
 
 def arguments(add: Callable[[argparse.ArgumentParser], None], *words: str) -> argparse.Namespace:
@@ -63,3 +64,24 @@ def test_a_text_is_copied_and_its_run_queued(engine: Engine, settings: Settings,
     with read_session(engine) as session:
         run = session.scalars(select(Run)).one()
     assert (run.kind, run.inputs["text"], run.config["epochs"]) == ("sft", "tales.txt", 2)
+
+
+def test_rewrites_are_trained_on_without_a_file(engine: Engine, settings: Settings, cast: Cast) -> None:
+    with pytest.raises(Invalid, match="or --rewrites"):
+        cli.run_sft(engine, settings, arguments(cli.add_sft_arguments, "demo"))
+    with write_session(engine) as session:
+        task = factories.make_task(session, session.get_one(Project, cast.demo))
+        label_task(session, task, cast.mary, rewrite={"side": "left", "text": "Better."})
+    assert cli.run_sft(engine, settings, arguments(cli.add_sft_arguments, "demo", "--rewrites")) == 0
+    with read_session(engine) as session:
+        assert session.scalars(select(Run).where(Run.kind == "sft")).one().inputs["rewrites"] is True
+
+
+def test_a_round_is_started_from_the_policy_named(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        make_labels(session, demo, 30, cast.mary)
+        tuned = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id).id
+    cli.run_round(engine, arguments(cli.add_round_arguments, "demo", "--start", str(tuned)))
+    with read_session(engine) as session:
+        assert session.scalars(select(Round)).one().start_policy_id == tuned

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.db import read_session, write_session
@@ -271,3 +271,31 @@ def test_a_checkpoint_shows_its_family_its_files_and_its_manifest(
 
 def test_a_checkpoint_of_another_project_does_not_exist(as_user: Browser, story: Told) -> None:
     assert as_user("Eve").get(f"/checkpoints/{story.candidate}").status_code == 404
+
+
+def test_an_admin_trains_on_rewrites_and_starts_a_round_from_what_came_out(
+    as_user: Browser, engine: Engine, cast: Cast, settings: Settings
+) -> None:
+    grace = as_user("Grace")
+    assert "Nobody has rewritten an answer" in grace.get("/projects/demo/sft").text
+    add_labels(engine, cast, 30)
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        session.scalars(select(Label).limit(1)).one().rewrite = {"side": "left", "text": "Better."}
+        base = demo.policy_id
+    page = grace.get("/projects/demo/sft").text
+    assert "1 rewrite" in page
+    refused = grace.post("/projects/demo/sft", data={"source": "gone.txt"})
+    assert (refused.status_code, "no file gone.txt" in refused.text) == (404, True)
+    queued = grace.post("/projects/demo/sft", data={"source": "", "base": str(base)})
+    assert queued.status_code == 303
+    with write_session(engine) as session:
+        run = session.scalars(select(Run).where(Run.kind == "sft")).one()
+        assert (run.inputs, run.created_by) == ({"text": None, "rewrites": True, "base": base}, cast.grace)
+        made = factories.make_checkpoint(session, cast.demo, name="Taught", parent_id=base, run_id=run.id).id
+    link = f"/projects/demo/rounds/new?start={made}"
+    assert link in grace.get(f"/checkpoints/{made}").text
+    assert f'<option value="{made}" selected>Taught</option>' in grace.get(link).text
+    grace.post("/projects/demo/rounds", data={"start": str(made)})
+    with write_session(engine) as session:
+        assert session.scalars(select(Round)).one().start_policy_id == made
