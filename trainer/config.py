@@ -57,6 +57,11 @@ class RewardConfig:
     length_covariate: bool = setting(
         True, "Offer the head the log length and counts of words, which averages hide; the labels decide how much they weigh."
     )
+    judge_share: float = setting(
+        0.25,
+        "Share of the prompts whose labels are kept from the reward, so that a second reward, the judge, learns from them alone "
+        "and PPO's gains can be checked by somebody independent; 0 has no judge.",
+    )
     pessimism: float = setting(0.0, "Posterior deviations taken off a score, so that what the labels never covered earns less.")
     lora_rank: int = setting(16, "Rank of the adapters.")
     lora_layers: int = setting(8, "Adapted layers, counted from the top.", "layers")
@@ -86,6 +91,8 @@ class RewardConfig:
         for name in ("both_bad_weight", "rating_weight", "pessimism"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, "must not be negative")
+        if not 0 <= self.judge_share <= 0.5:
+            raise ConfigError("judge_share", "must lie between 0 and 0.5: the reward needs the larger part")
 
 
 @dataclass(frozen=True)

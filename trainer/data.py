@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +67,14 @@ class Labels:
         """The judged prompts, sorted by hash."""
         judged: list[Comparison | Rating] = [*self.comparisons, *self.ratings]
         return sorted({label.prompt_key for label in judged})
+
+    def on(self, prompts: Collection[str]) -> Labels:
+        """The judgements on these prompts (hashes), about the same answers."""
+        return replace(
+            self,
+            comparisons=[label for label in self.comparisons if label.prompt_key in prompts],
+            ratings=[label for label in self.ratings if label.prompt_key in prompts],
+        )
 
 
 def read_labels(folder: Path) -> Labels:

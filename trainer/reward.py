@@ -9,41 +9,48 @@ prior and covariates are found by the evidence inside each fold.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, likelihoods, validation
+from trainer import checkpoint, validation
 from trainer.backbone import Backbone, load_backbone
 from trainer.config import RewardConfig
-from trainer.data import Comparison, Labels, Rating, TokenSequence, encode, folds, read_labels
+from trainer.data import Labels, TokenSequence, encode, read_labels
 from trainer.features import FeatureCache, choose_layers, groups, pooled_states
 from trainer.folder import Refused, RunFolder
+from trainer.held_out import (
+    HeldOut,
+    Split,
+    cross_validate,
+    fold_metrics,
+    headline,
+    held_out_figures,
+    join,
+    predict,
+    split_prompts,
+)
 from trainer.metrics import Metrics
 from trainer.reward_adapter import FineTuned, train
-from trainer.reward_head import Head, HeadSettings, Rows, fit
-from trainer.scorer import pessimistic, write_adapter, write_head
+from trainer.reward_head import Head, HeadSettings, fit
+from trainer.scorer import JUDGE, pessimistic, write_adapter, write_head
 
 FEWEST_PROMPTS = 5
 LABEL_COUNTS = ("labels", "skipped", "prompts", "comparisons", "ratings", "ties", "both_bad")  # of everything judged
 
 
-class HeldOut(NamedTuple):
-    """Predictions for labels by rewards that did not see their prompts."""
+class Kept(NamedTuple):
+    """What a reward checkpoint holds: the head, or adapters in its place, and the judge."""
 
-    comparisons: list[Comparison]
-    delta: Tensor  # reward of left minus right
-    loglik: Tensor
-    comparison_fold: Tensor
-    ratings: list[Rating]
-    reward: Tensor
-    rating_loglik: Tensor
-    rating_fold: Tensor
+    head: Head
+    tuned: FineTuned | None
+    judge: Head | None
 
 
 def run(folder: RunFolder) -> None:
@@ -57,26 +64,34 @@ def run(folder: RunFolder) -> None:
     backbone = load_backbone(folder.resolve(folder.inputs["base"]))
     sequences = [encode(backbone, answer, config.max_tokens) for answer in labels.answers]
     features = read_answers(folder, backbone, sequences, config)
-    split = folds(labels.prompt_keys, min(config.folds, len(labels.prompt_keys)), config.seed)
-    held = cross_validate(folder, labels, features, split, config)
-    head = fit_head(features, labels.comparisons, labels.ratings, config)
+    split = split_prompts(labels, config)
+    own = labels.on(split.folds)  # what the reward learns from; the rest is the judge's
+    parts = predict_held_out(folder, own, features, split, config)
+    folder.progress(split.count, split.count + 1, "fit to all labels")
+    head = fit_head(features, own, config)
+    judge = fit_head(features, labels.on(split.judge), config) if split.judge else None
+    held = join([*parts, predict(labels.on(split.judge), split.count, head.reward(features), head)])
     figures = held_out_figures(labels, held, sequences)
-    figures |= {"form": "head", "groups": head.shares()}
+    figures |= {"form": "head", "groups": head.shares(), "judge_labels": labels.on(split.judge).usable}
     tuned: FineTuned | None = None
     if wants_adapter(labels, config):
-        tuned, compared = try_adapter(folder, labels, sequences, features, split, held, head, config)
+        tuned, compared = try_adapter(folder, own, sequences, features, split, head, config)
         figures |= compared
     rewards = pessimistic(head, features, config.pessimism) if tuned is None else tuned.rewards(sequences, folder.check)
-    scale = panel_scale(labels, rewards)
+    if judge is not None:
+        figures |= judge_figures(own, judge, rewards, features)
     lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float64)
-    figures |= scale | {"length_correlation": validation.correlation(rewards, lengths.log())}
+    figures |= {"length_correlation": validation.correlation(rewards, lengths.log())}
     figures["agreement_ceiling"], figures["agreement_pairs"] = validation.agreement(labels)
     figures["annotators"] = validation.annotators(held.comparisons, held.delta, head.log_nu)
     passed, reason = validation.gate(figures)
-    figures |= {"gate_passed": passed, "gate_reason": reason, "seconds": round(time.monotonic() - started, 3)}
-    save(folder, backbone, head, tuned, config, figures)
+    figures |= {"gate_passed": passed, "gate_reason": reason}
+    scale = panel_scale(labels, rewards, lengths)
+    judge_scale = panel_scale(labels, judge.reward(features), lengths) if judge is not None else None
+    save(folder, backbone, Kept(head, tuned, judge), figures, scale, judge_scale)
+    figures |= scale | {"seconds": round(time.monotonic() - started, 3)}
     Metrics(folder.file("metrics.jsonl")).write(
-        len(set(split.values())) + 1,
+        split.count + 1,
         {f"reward/{name}": float(value) for name, value in figures.items() if isinstance(value, int | float)},
     )
     folder.finish("done", reason=reason, **figures)
@@ -113,89 +128,33 @@ def read_answers(
     return groups(means, lengths, config.length_covariate)
 
 
-def fit_head(
-    features: dict[str, Tensor], comparisons: Sequence[Comparison], ratings: Sequence[Rating], config: RewardConfig
-) -> Head:
-    return fit(features, comparisons, ratings, HeadSettings(config.both_bad_weight, config.rating_weight))
+def fit_head(features: dict[str, Tensor], labels: Labels, config: RewardConfig) -> Head:
+    return fit(features, labels.comparisons, labels.ratings, HeadSettings(config.both_bad_weight, config.rating_weight))
 
 
-def cross_validate(
-    folder: RunFolder, labels: Labels, features: dict[str, Tensor], split: dict[str, int], config: RewardConfig
-) -> HeldOut:
-    """Every label predicted once, by a head fitted to the other folds."""
+def predict_held_out(
+    folder: RunFolder, labels: Labels, features: dict[str, Tensor], split: Split, config: RewardConfig
+) -> list[HeldOut]:
+    """Every label of the reward's prompts predicted once, by a head fitted to the other folds."""
     metrics = Metrics(folder.file("metrics.jsonl"))
     metrics.rewind(0)
-    parts = []
-    count = len(set(split.values()))
-    for number in range(count):
+
+    def tick(fold: int, part: HeldOut) -> None:
+        metrics.write(fold + 1, fold_metrics(part))
         folder.check()
-        folder.progress(number, count + 1, f"fit without fold {number + 1} of {count}")
-        head = fit_head(
-            features,
-            [label for label in labels.comparisons if split[label.prompt_key] != number],
-            [label for label in labels.ratings if split[label.prompt_key] != number],
-            config,
-        )
-        part = predict(labels, split, number, head.reward(features), head)
-        parts.append(part)
-        metrics.write(number + 1, fold_metrics(part))
-    folder.progress(count, count + 1, "fit to all labels")
-    return HeldOut(
-        [label for part in parts for label in part.comparisons],
-        torch.cat([part.delta for part in parts]),
-        torch.cat([part.loglik for part in parts]),
-        torch.cat([part.comparison_fold for part in parts]),
-        [label for part in parts for label in part.ratings],
-        torch.cat([part.reward for part in parts]),
-        torch.cat([part.rating_loglik for part in parts]),
-        torch.cat([part.rating_fold for part in parts]),
-    )
+        folder.progress(fold + 1, split.count + 1, f"fitted without fold {fold + 1} of {split.count}")
+
+    return cross_validate(labels, split, lambda rest: fit_head(features, rest, config), lambda head: head.reward(features), tick)
 
 
-def predict(labels: Labels, split: dict[str, int], fold: int, rewards: Tensor, people: Head) -> HeldOut:
-    """What rewards (answers,) and people's parameters say about the labels of one fold."""
-    comparisons = [label for label in labels.comparisons if split[label.prompt_key] == fold]
-    ratings = [label for label in labels.ratings if split[label.prompt_key] == fold]
-    pairs = Rows(comparisons, [], HeadSettings())
-    rated = Rows([], ratings, HeadSettings(), levels=False)
-    delta = rewards[pairs.left] - rewards[pairs.right]
-    nu = torch.tensor(people.log_nu, dtype=torch.float64)
-    own = rewards[rated.rated]
-    return HeldOut(
-        comparisons,
-        delta,
-        likelihoods.comparison(delta, pairs.verdict, nu),
-        torch.full((len(comparisons),), fold),
-        ratings,
-        own,
-        rated.loglik(own, rated.known(people))
-        if ratings and people.cutpoints
-        else torch.zeros(len(ratings), dtype=torch.float64),
-        torch.full((len(ratings),), fold),
-    )
-
-
-def fold_metrics(part: HeldOut) -> dict[str, float]:
-    """The metrics.jsonl row of one fold; NaN, written as null, where the fold has nothing of the kind."""
-    sign = torch.tensor([{"left": 1.0, "right": -1.0}.get(label.choice, 0.0) for label in part.comparisons])
-    hits = validation.correct(part.delta * sign)[sign != 0]
-    values = {
-        "reward/fold_accuracy": validation.mean(hits),
-        "reward/fold_nll": validation.mean(-part.loglik),
-        "reward/fold_rating_nll": validation.mean(-part.rating_loglik),
-    }
-    return {name: float("nan") if value is None else value for name, value in values.items()}
-
-
-def held_out_figures(labels: Labels, held: HeldOut, sequences: Sequence[TokenSequence]) -> dict[str, Any]:
-    """Figures of the held-out predictions, with the counts that they rest on."""
-    lengths = torch.tensor([len(item.response_ids) for item in sequences])
+def judge_figures(labels: Labels, judge: Head, rewards: Tensor, features: dict[str, Tensor]) -> dict[str, Any]:
+    """How the judge does on the reward's labels, none of which it saw, and how far the two agree about all answers."""
+    own = judge.reward(features)
+    said = predict(labels, 0, own, judge)
+    figures = fold_metrics(said)
     return {
-        "labels": labels.usable,
-        "skipped": labels.skipped,
-        "prompts": len(labels.prompt_keys),
-        **validation.comparison_figures(held.comparisons, held.delta, held.loglik, held.comparison_fold, lengths),
-        **validation.rating_figures(held.ratings, held.reward, held.rating_loglik, held.rating_fold),
+        "judge_accuracy": None if math.isnan(figures["reward/fold_accuracy"]) else figures["reward/fold_accuracy"],
+        "judge_correlation": validation.correlation(own, rewards),
     }
 
 
@@ -205,11 +164,10 @@ def wants_adapter(labels: Labels, config: RewardConfig) -> bool:
 
 def try_adapter(
     folder: RunFolder,
-    labels: Labels,
+    labels: Labels,  # the reward's
     sequences: Sequence[TokenSequence],
     features: dict[str, Tensor],
-    split: dict[str, int],
-    held: HeldOut,
+    split: Split,
     head: Head,
     config: RewardConfig,
 ) -> tuple[FineTuned | None, dict[str, Any]]:
@@ -219,19 +177,18 @@ def try_adapter(
     """
     source = folder.resolve(folder.inputs["base"])
 
-    def trained(comparisons: list[Comparison], ratings: list[Rating], people: Head, what: str) -> FineTuned:
+    def trained(labels: Labels, people: Head, what: str) -> FineTuned:
         def tick(done: int, total: int, loss: float) -> None:
             folder.check()
             folder.progress(done, total, f"{what}, loss {loss:.3f}")
 
-        return train(load_backbone(source), sequences, comparisons, ratings, config, people, tick)
+        return train(load_backbone(source), sequences, labels.comparisons, labels.ratings, config, people, tick)
 
-    rest = [label for label in labels.comparisons if split[label.prompt_key] != 0]
-    rest_rated = [label for label in labels.ratings if split[label.prompt_key] != 0]
-    people = fit_head(features, rest, rest_rated, config)
-    rewards = trained(rest, rest_rated, people, "adapters without fold 1").rewards(sequences, folder.check)
-    mine = held_out_figures(labels, predict(labels, split, 0, rewards, people), sequences)
-    theirs = held_out_figures(labels, predict(labels, split, 0, people.reward(features), people), sequences)
+    rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
+    people = fit_head(features, rest, config)
+    rewards = trained(rest, people, "adapters without fold 1").rewards(sequences, folder.check)
+    mine = held_out_figures(labels, predict(held, 0, rewards, people), sequences)
+    theirs = held_out_figures(labels, predict(held, 0, people.reward(features), people), sequences)
     compared = {
         "adapter_accuracy": headline(mine),
         "head_accuracy": headline(theirs),
@@ -239,33 +196,40 @@ def try_adapter(
     }
     if config.method == "auto" and headline(mine) <= headline(theirs):
         return None, compared
-    whole = trained(labels.comparisons, labels.ratings, head, "adapters on all labels")
+    whole = trained(labels, head, "adapters on all labels")
     # Of the held-out fold only, and counts of what those rest on; how many labels there are stays what it was.
     chosen = {name: value for name, value in mine.items() if name not in LABEL_COUNTS}
     return whole, chosen | compared | {"form": "lora", "figures_on": "choosing fold"}
 
 
-def headline(figures: dict[str, Any]) -> float:
-    """The accuracy to choose by: of comparisons, or of ratings where there are none."""
-    return figures["accuracy"] if figures["accuracy"] is not None else figures["rating_accuracy"] or 0.0
-
-
-def panel_scale(labels: Labels, rewards: Tensor) -> dict[str, float | str]:
-    """Mean and deviation of the reward on the panel, or on all judged answers where no panel was given."""
+def panel_scale(labels: Labels, rewards: Tensor, lengths: Tensor) -> dict[str, float | str]:
+    """Mean and deviation of the reward on the panel, or on all judged answers where no panel was given; and how it goes with
+    length: its slope on the log length over all answers.
+    """
     panel = rewards[labels.panel] if len(labels.panel) > 1 else rewards
+    log_length = lengths.double().log()
+    apart = log_length - log_length.mean()
+    slope = float((apart * rewards.double()).sum() / apart.square().sum().clamp(min=1e-9))
     return {
         "panel": "panel" if len(labels.panel) > 1 else "labelled answers",
         "panel_mean": float(panel.mean()),
         "panel_deviation": max(float(panel.std()), 1e-6),
+        "length_slope": slope,
+        "length_mean": float(log_length.mean()),
     }
 
 
 def save(
-    folder: RunFolder, backbone: Backbone, head: Head, tuned: FineTuned | None, config: RewardConfig, figures: dict[str, Any]
+    folder: RunFolder,
+    backbone: Backbone,
+    kept: Kept,
+    figures: dict[str, Any],
+    scale: dict[str, Any],
+    judge_scale: dict[str, Any] | None,
 ) -> None:
-    """Write checkpoint/: the kept reward, its scale, its figures, and the digests of what it learned from."""
+    """Write checkpoint/: the kept reward and its judge, their scales, the figures, and the digests of what they learned from."""
+    config = cast(RewardConfig, folder.config)
     settings = {"max_tokens": config.max_tokens, "pessimism": config.pessimism}
-    settings |= {name: figures[name] for name in ("panel_mean", "panel_deviation")}
     place = folder.file("checkpoint")
     base = {"source": backbone.source, "sha256": backbone.sha256}
     if Path(backbone.source).exists():
@@ -277,13 +241,18 @@ def save(
     }
     manifest = {
         "kind": "reward",
-        "form": "head" if tuned is None else "lora",
+        "form": "head" if kept.tuned is None else "lora",
         "base": base,
         "inputs": inputs,
         "figures": {name: figures[name] for name in ("labels", "accuracy", "accuracy_low", "accuracy_high", "gate_passed")},
     }
-    checkpoint.save(
-        place,
-        lambda inner: write_head(inner, head, settings) if tuned is None else write_adapter(inner, tuned, settings),
-        manifest,
-    )
+
+    def write(inner: Path) -> None:
+        if kept.tuned is None:
+            write_head(inner, kept.head, settings | scale)
+        else:
+            write_adapter(inner, kept.tuned, settings | scale)
+        if kept.judge is not None and judge_scale is not None:
+            write_head(inner, kept.judge, {**settings, **judge_scale, "pessimism": 0.0}, JUDGE)
+
+    checkpoint.save(place, write, manifest)

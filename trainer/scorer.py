@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,34 +36,62 @@ from trainer.reward_adapter import FineTuned, end_states
 from trainer.reward_head import Group, Head
 
 PARTS = ("centre", "spread", "weights")
+JUDGE = "judge"  # the files of the second head, `judge.safetensors` and `judge.json`
+
+
+@dataclass(frozen=True)
+class ScaledHead:
+    """A head and the scale that its scores are put on."""
+
+    head: Head
+    settings: dict[str, Any]  # as in its .json file
+
+    def score(self, pooler: Pooler) -> Tensor:
+        """(B,) float32 scores of pooled answers."""
+        return normalised(head_reward(self.head, self.settings, pooler), self.settings)
 
 
 class Scorer:
     """Scores answers with either form of reward. Neither batch size nor order nor padding changes a score."""
 
-    def __init__(self, backbone: Backbone, settings: dict[str, Any], head: Head | None, adapter: Adapter | None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        settings: dict[str, Any],
+        head: Head | None,
+        adapter: Adapter | None,
+        judge_head: ScaledHead | None = None,
+    ) -> None:
         self.backbone = backbone
         self.settings = settings
         self.head = head
         self.adapter = adapter
+        self.judge_head = judge_head  # learned from prompts that the reward never saw; None where labels were too few
         self.max_tokens = int(settings["max_tokens"])
 
     @property
     def layers(self) -> list[int]:
-        """Layers a `pooler` must visit; empty for an adapter, which needs a pass of its own."""
-        return layers_of(self.head.groups) if self.head else []
+        """Layers a `pooler` must visit for the score and the judge; an adapter's score needs a pass of its own."""
+        heads = [self.head, self.judge_head.head if self.judge_head else None]
+        return layers_of(name for head in heads if head for name in head.groups)
 
     def score(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
         """(B,) float32 scores of answers (token ids, with their end token or without) to prompts."""
-        ends = eos_ids(self.backbone)
-        sequences = [
-            cut(list(prompt), list(response), ends, self.max_tokens)
-            for prompt, response in zip(prompt_ids, response_ids, strict=True)
-        ]
-        scores = torch.empty(len(sequences))
-        for batch in by_length([len(item.prompt_ids) + len(item.response_ids) for item in sequences], BATCH_TOKENS):
-            scores[batch] = self._score_batch([sequences[index] for index in batch])
-        return scores
+        return self._in_batches(prompt_ids, response_ids, self._score_batch)
+
+    def judge(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
+        """(B,) float32 scores of the judge, on its own panel scale. Raises ValueError where there is none."""
+        return self._in_batches(prompt_ids, response_ids, lambda batch: self.judge_pooled(self._read(batch)))
+
+    def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
+        """(B,) scores less what the length of an answer alone foretells, from its `lengths` (B,) in tokens without the end.
+
+        The slope of the reward on the log length was found over all labelled answers, so that every path by which length may
+        enter a score is taken out, not only the covariate's.
+        """
+        slope = float(self.settings["length_slope"]) / float(self.settings["panel_deviation"])
+        apart = lengths.to(scores.device).clamp(min=1).double().log() - float(self.settings["length_mean"])
+        return scores - (slope * apart).to(scores.dtype)
 
     def score_texts(self, answers: Sequence[tuple[Sequence[dict[str, str]], str]]) -> Tensor:
         """(B,) float32 scores of answers given as (messages, text)."""
@@ -83,19 +111,50 @@ class Scorer:
         """(B,) float32 scores from a pooler that has seen every layer of `layers`."""
         if self.head is None:
             raise ValueError("an adapter's score needs its own pass: use score()")
-        return normalised(head_reward(self.head, self.settings, pooler), self.settings)
+        return ScaledHead(self.head, self.settings).score(pooler)
+
+    def judge_pooled(self, pooler: Pooler) -> Tensor:
+        """(B,) float32 scores of the judge from the same pooler. Raises ValueError where there is no judge."""
+        if self.judge_head is None:
+            raise ValueError("this reward has no judge: it was learned from too few labels, or with judge_share 0")
+        return self.judge_head.score(pooler)
+
+    def _in_batches(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        response_ids: Sequence[Sequence[int]],
+        score: Callable[[Sequence[TokenSequence]], Tensor],
+    ) -> Tensor:
+        ends = eos_ids(self.backbone)
+        sequences = [
+            cut(list(prompt), list(response), ends, self.max_tokens)
+            for prompt, response in zip(prompt_ids, response_ids, strict=True)
+        ]
+        scores = torch.empty(len(sequences))
+        for batch in by_length([len(item.prompt_ids) + len(item.response_ids) for item in sequences], BATCH_TOKENS):
+            scores[batch] = score([sequences[index] for index in batch])
+        return scores
 
     def _score_batch(self, sequences: Sequence[TokenSequence]) -> Tensor:
-        # Whatever the policy's KL reference is, the reward was learned on the bare base.
-        bare = replace(self.backbone, reference_weights=None)
-        with torch.no_grad(), reference(bare):
-            if self.adapter is not None:
-                with self.adapter.installed(bare):
-                    return normalised(end_states(bare, sequences) @ self.adapter.head, self.settings)
-            packed = pack([item.prompt_ids for item in sequences], [item.response_ids for item in sequences])
-            pooler = self.pooler(packed)
+        if self.adapter is None:
+            return self.score_pooled(self._read(sequences))
+        with torch.no_grad(), self._bare() as bare, self.adapter.installed(bare):
+            return normalised(end_states(bare, sequences) @ self.adapter.head, self.settings)
+
+    def _read(self, sequences: Sequence[TokenSequence]) -> Pooler:
+        """A pooler that has seen every layer of `layers` in a pass of the bare base."""
+        packed = pack([item.prompt_ids for item in sequences], [item.response_ids for item in sequences])
+        pooler = self.pooler(packed)
+        with torch.no_grad(), self._bare() as bare:
             final_states(bare, with_trunk(bare, packed, pooler.visit), pooler.visit)
-        return self.score_pooled(pooler)
+        return pooler
+
+    @contextlib.contextmanager
+    def _bare(self) -> Iterator[Backbone]:
+        """Inside, the base as rewards were learned on it, whatever the policy's KL reference is."""
+        bare = replace(self.backbone, reference_weights=None)
+        with reference(bare):
+            yield bare
 
 
 class Adapter:
@@ -128,23 +187,24 @@ def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None)
     if manifest.get("kind") != "reward":
         raise checkpoint.CheckpointError(f"{folder} holds a {manifest.get('kind')}, not a reward")
     settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
-    tensors = load_file(folder / "head.safetensors")
     base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"])
+    judge = _read_head(folder, JUDGE) if (folder / f"{JUDGE}.json").exists() else None
     if manifest["form"] == "head":
-        return Scorer(base, settings, _head(tensors, settings), None)
-    return Scorer(base, settings, None, Adapter(_merged(folder, base), tensors["head"]))
+        return Scorer(base, settings, _read_head(folder, "head").head, None, judge)
+    linear = load_file(folder / "head.safetensors")["head"]
+    return Scorer(base, settings, None, Adapter(_merged(folder, base), linear), judge)
 
 
-def write_head(folder: Path, head: Head, settings: dict[str, Any]) -> None:
-    """Write `head.safetensors` and `head.json`; `settings` are max_tokens, pessimism, panel_mean, panel_deviation, ..."""
-    tensors = {f"{name}.{part}": getattr(group, part) for name, group in head.groups.items() for part in PARTS}
+def write_head(folder: Path, head: Head, settings: dict[str, Any], name: str = "head") -> None:
+    """Write `NAME.safetensors` and `NAME.json`; `settings` are max_tokens, pessimism, panel_mean, panel_deviation, ..."""
+    tensors = {f"{key}.{part}": getattr(group, part) for key, group in head.groups.items() for part in PARTS}
     save_file(
-        {name: tensor.float().contiguous() for name, tensor in (tensors | {"shrink": head.shrink}).items()},
-        folder / "head.safetensors",
+        {key: tensor.float().contiguous() for key, tensor in (tensors | {"shrink": head.shrink}).items()},
+        folder / f"{name}.safetensors",
     )
-    people = {name: value for name, value in asdict(head).items() if name not in ("groups", "shrink")}
-    described = {"groups": {name: {"prior": group.prior} for name, group in head.groups.items()}, "people": people, **settings}
-    (folder / "head.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+    people = {key: value for key, value in asdict(head).items() if key not in ("groups", "shrink")}
+    described = {"groups": {key: {"prior": group.prior} for key, group in head.groups.items()}, "people": people, **settings}
+    (folder / f"{name}.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def write_adapter(folder: Path, tuned: FineTuned, settings: dict[str, Any]) -> None:
@@ -171,12 +231,14 @@ def normalised(rewards: Tensor, settings: dict[str, Any]) -> Tensor:
     return scores.float()
 
 
-def _head(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Head:
+def _read_head(folder: Path, name: str) -> ScaledHead:
+    tensors = load_file(folder / f"{name}.safetensors")
+    settings = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     loaded = {
-        name: Group(prior=entry["prior"], **{part: tensors[f"{name}.{part}"] for part in PARTS})
-        for name, entry in settings["groups"].items()
+        key: Group(prior=entry["prior"], **{part: tensors[f"{key}.{part}"] for part in PARTS})
+        for key, entry in settings["groups"].items()
     }
-    return Head(loaded, tensors["shrink"], **settings["people"])
+    return ScaledHead(Head(loaded, tensors["shrink"], **settings["people"]), settings)
 
 
 def _base(folder: Path, base: dict[str, Any], backbone: Backbone) -> Backbone:

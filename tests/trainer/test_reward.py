@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from trainer import checkpoint, reward
 from trainer.backbone import Backbone, BackboneError, attach_lora, chat_ids, load_backbone, trainable_parameters
+from trainer.data import TokenSequence
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.scorer import Scorer, load_scorer
 
@@ -357,3 +358,42 @@ def test_the_documented_loader_of_a_head_gives_the_same_scores(llama_done: RunFo
         x |= {"sum_0": own[0].sum(0), "log_length": torch.tensor([float(len(response))]).log()}
         r = sum(((x[g] - t[g + ".centre"]) / t[g + ".spread"]) @ t[g + ".weights"] for g in j["groups"])
         assert float((r - j["panel_mean"]) / j["panel_deviation"]) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("finished", ["done", "llama_done", "tuned"])
+def test_the_judge_scores_on_its_own_scale_by_the_pass_that_scores_too(finished: str, request: pytest.FixtureRequest) -> None:
+    folder: RunFolder = request.getfixturevalue(finished)
+    scorer = load_scorer(folder.file("checkpoint"))
+    if finished == "tuned":  # 40 labels are too few for a judge
+        with pytest.raises(ValueError, match="no judge"):
+            scorer.judge([[5]], [[6]])
+        return
+
+    prompts, responses = panel_ids(folder, scorer.backbone)
+    said = scorer.judge(prompts, responses)
+
+    assert (float(said.mean()), float(said.std())) == pytest.approx((0, 1), abs=1e-3)
+    assert result_of(folder)["judge_labels"] >= 30
+    assert result_of(folder)["judge_accuracy"] > 0.55  # from 30 labels, on 90 that it never saw
+    assert not torch.allclose(said, scorer.score(prompts, responses), atol=1e-2)
+    pooled = scorer._read([TokenSequence(*pair) for pair in zip(prompts, responses, strict=True)])
+    torch.testing.assert_close(scorer.judge_pooled(pooled), said, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(scorer.score_pooled(pooled), scorer.score(prompts, responses), atol=1e-4, rtol=1e-4)
+
+
+def test_scores_without_length_do_not_go_with_length(tmp_path: Path, simple_lm_folder: Path) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, lambda left, right: "left" if len(left) > len(right) else "right")
+    reward.run(folder)
+    scorer = load_scorer(folder.file("checkpoint"))
+    prompts, responses = panel_ids(folder, scorer.backbone)
+    lengths = torch.tensor([float(len(response)) for response in responses])
+    scores = scorer.score(prompts, responses)
+
+    residual = scorer.without_length(scores, lengths)
+
+    def together(values: torch.Tensor) -> float:
+        return float(torch.corrcoef(torch.stack([values, lengths.log()]))[0, 1])
+
+    assert together(scores) > 0.9
+    assert abs(together(residual)) < 0.4
+    assert float(residual.std()) < 0.5
