@@ -107,6 +107,10 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/projects"): _owner(),
     ("GET", "/projects/{slug}/settings"): _admin("slug"),
     ("POST", "/projects/{slug}/settings"): _admin("slug"),
+    ("GET", "/projects/{slug}/settings/questions"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings/questions"): _admin("slug"),
+    ("GET", "/projects/{slug}/settings/guidelines"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings/guidelines"): _admin("slug"),
     ("POST", V1 + "/projects"): _owner("admin"),
     ("GET", V1 + "/projects"): _signed_in(),
     ("GET", V1 + "/projects/{slug}"): _reviewer("slug"),
@@ -124,6 +128,7 @@ RULES: dict[tuple[str, str], Rule] = {
     # labeling: pages
     ("GET", "/projects/{slug}/annotate"): _annotator("slug"),
     ("GET", "/projects/{slug}/guidelines"): _annotator("slug"),
+    ("POST", "/projects/{slug}/guidelines/seen"): _annotator("slug"),
     ("GET", "/projects/{slug}/labels"): _annotator("slug"),
     ("GET", "/labels/{id}"): _annotator("label"),
     ("POST", "/tasks/{id}/label"): _annotator("task"),
@@ -134,6 +139,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/tasks/{id}/label"): _annotator("task", "annotate"),
     ("POST", V1 + "/tasks/{id}/skip"): _annotator("task", "annotate"),
     ("POST", V1 + "/tasks/{id}/renew"): _annotator("task", "annotate"),
+    ("GET", V1 + "/projects/{slug}/guidelines"): _annotator("slug", "annotate"),
+    ("GET", V1 + "/projects/{slug}/guidelines/versions"): _annotator("slug", "annotate"),
+    ("POST", V1 + "/projects/{slug}/guidelines/seen"): _annotator("slug", "annotate"),
     ("GET", V1 + "/projects/{slug}/labels"): _annotator("slug", "annotate"),
     ("GET", V1 + "/labels/{id}"): _annotator("label", "annotate"),
     # rounds: pages

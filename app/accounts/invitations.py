@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, cast
 
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from app.accounts.service import add_user, clean_email, close_sessions, find_user, get_user
+from app.accounts.service import add_member, add_user, clean_email, close_sessions, find_user, get_user
 from app.audit import record
 from app.errors import Conflict, Gone, NotFound
 from app.models import Invitation, Membership, Project, User, utc_now
@@ -182,7 +182,7 @@ def _join(session: Session, user_id: int, project_id: int, role: str) -> None:
     ranks = ("annotator", "reviewer", "admin")
     membership = session.scalar(select(Membership).where(Membership.user_id == user_id, Membership.project_id == project_id))
     if membership is None:
-        session.add(Membership(user_id=user_id, project_id=project_id, role=role))
+        add_member(session, user_id, project_id, cast(Role, role))
     elif ranks.index(role) > ranks.index(membership.role):
         membership.role = role
 

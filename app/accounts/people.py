@@ -11,7 +11,7 @@ from typing import cast
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
-from app.accounts.service import Place, add_user
+from app.accounts.service import Place, add_member, add_user
 from app.audit import record
 from app.errors import Conflict, NotAllowed, NotFound
 from app.models import Label, Membership, Project, User
@@ -98,7 +98,7 @@ def create_person(session: Session, name: str, email: str, role: Role, slugs: Se
     except Conflict:
         raise Conflict("There is already a person with this email. Invite them from the project's people page.") from None
     for project_id in project_ids:
-        session.add(Membership(user_id=user.id, project_id=project_id, role=role))
+        add_member(session, user.id, project_id, role)
         record(session, by.user_id, "person.added", f"user {user.id}", {"role": role}, project_id)
     session.flush()
     return user

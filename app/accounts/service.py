@@ -74,6 +74,12 @@ def set_language(session: Session, user_id: int, language: str) -> None:
     get_user(session, user_id).language = language
 
 
+def add_member(session: Session, user_id: int, project_id: int, role: Role) -> None:
+    """Who joins begins with the guidelines in force: only later ones are news to them."""
+    version = session.get_one(Project, project_id).guideline_version
+    session.add(Membership(user_id=user_id, project_id=project_id, role=role, seen_guideline_version=version))
+
+
 def places_of(session: Session, user_id: int) -> list[Place]:
     rows = session.execute(
         select(Project.slug, Project.name, Membership.role)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.db import Db
 from app.gate import CurrentProjectId
 from app.group_commit import Writes
-from app.labeling import claim, lease, record, service
+from app.labeling import claim, guideline_api, lease, record, service
 from app.labeling.bodies import (
     Annotator,
     AnswerShown,
@@ -33,6 +33,7 @@ from app.security import Caller, Principal
 from app.settings import Settings
 
 router = APIRouter(tags=["labeling"])
+router.include_router(guideline_api.router)
 
 TaskId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 LabelId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]

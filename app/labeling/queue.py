@@ -65,6 +65,12 @@ def open_task_count(session: Session, project_id: int) -> int:
     return session.scalar(select(func.count()).select_from(waiting.distinct().subquery())) or 0
 
 
+def tasks_in_hand(session: Session, project_id: int) -> int:
+    """Seats somebody holds right now: tasks that stand on a page as they were when it was loaded."""
+    held = select(func.count()).select_from(Seat).where(Seat.project_id == project_id, Seat.state == "leased")
+    return session.scalar(held.where(Seat.lease_until > utc_now())) or 0
+
+
 def refill_needed(session: Session, project: Project) -> bool:
     """Whether fewer tasks than the project's mark are open to everybody: nobody has sat down at them, nobody skipped them.
 

@@ -17,9 +17,10 @@ from app.db import Db, get_engine, read_session
 from app.errors import Gone, NotFound, Refusal
 from app.gate import CurrentProject, CurrentProjectId
 from app.group_commit import Writes
-from app.labeling import claim, forms, label_routes, lease, record, service
+from app.labeling import claim, forms, guideline_routes, label_routes, lease, record, service
 from app.labeling.api import INTERFACES, TaskId, lease_time
 from app.labeling.claim import ServedTask
+from app.labeling.guidelines import guideline
 from app.models import Project, utc_now
 from app.pages import redirect, render
 from app.reading import render_markdown
@@ -28,6 +29,7 @@ from app.security import Caller, Principal
 
 router = APIRouter()
 router.include_router(label_routes.router)
+router.include_router(guideline_routes.router)
 
 
 async def task_to_show(
@@ -106,12 +108,6 @@ async def renew(request: Request, task_id: TaskId, caller: Caller, project: Curr
     return redirect(request, f"/projects/{project.slug}/annotate")
 
 
-@router.get("/projects/{slug}/guidelines")
-def guidelines(request: Request, project: CurrentProject, session: Db) -> Response:
-    found = service.guideline(session, project)
-    return render(request, "labeling/guidelines.html", project=project, guideline=found, body=render_markdown(found.text))
-
-
 def _refused(request: Request, task_id: int, project: Project, caller: Principal, form: FormData, refusal: Refusal) -> Response:
     """The page again, as it was filled in, with what was wrong."""
     with read_session(get_engine(request)) as session:
@@ -161,5 +157,5 @@ def _surroundings(project: Project, caller: Principal, session: Session) -> dict
         "project": project,
         "progress": service.progress(session, project.id, caller.user_id),
         "verdicts": service.last_verdicts(session, project.id, caller.user_id),
-        "guidelines": render_markdown(service.guideline(session, project).text),
+        "guidelines": render_markdown(guideline(session, project).text),
     }

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
 from app.labeling.claim import LEASE_EXPIRED
-from app.models import Generation, Guideline, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, utc_now
+from app.models import Generation, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, utc_now
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
 
@@ -137,16 +137,6 @@ def waiting(session: Session, project: Project) -> Waiting:
         return Waiting("others")
     has_prompts = session.scalar(select(Prompt.id).where(Prompt.project_id == project.id).limit(1))
     return Waiting("finished" if has_prompts else "no_prompts")
-
-
-def guideline(session: Session, project: Project) -> Guideline:
-    """The guidelines in force. Raises NotFound."""
-    found = session.scalar(
-        select(Guideline).where(Guideline.project_id == project.id, Guideline.version == project.guideline_version)
-    )
-    if found is None:
-        raise NotFound("This project has no guidelines yet.")
-    return found
 
 
 def search_labels(

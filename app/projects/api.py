@@ -10,6 +10,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.db import Db, WriteDb
+from app.labeling.guidelines import guideline
 from app.models import Project
 from app.projects import service
 from app.projects.service import ProjectValues
@@ -140,7 +141,7 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         name=project.name,
         created_at=project.created_at,
         base_model=project.base_model,
-        guidelines=service.guideline(session, project).text,
+        guidelines=guideline(session, project).text,
         guideline_version=project.guideline_version,
         criteria=[CriterionJson.model_validate(criterion) for criterion in project.criteria],
         flags=[FlagJson.model_validate(flag) for flag in project.flags],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -12,19 +10,11 @@ from app.db import Db, WriteDb
 from app.errors import Refusal
 from app.models import Project
 from app.pages import redirect, render
-from app.projects import checks, demo, forms, overview_routes, service
-from app.projects.forms import Words
+from app.projects import checks, demo, forms, guideline_routes, overview_routes, question_routes, service
+from app.projects.forms import Submitted, Words
 from app.security import Caller
 
 router = APIRouter()
-
-
-async def submitted(request: Request) -> Words:
-    """The form's texts, read before the transaction begins."""
-    return forms.read_words(await request.form())
-
-
-Submitted = Annotated[Words, Depends(submitted)]
 
 
 @router.get("/projects/new")
@@ -52,21 +42,14 @@ def create_project(request: Request, words: Submitted, caller: Caller, session: 
 @router.get("/projects/{slug}/settings")
 def show_settings(request: Request, slug: str, session: Db) -> Response:
     project = service.get_project(session, slug)
-    return _settings_page(request, session, project, forms.words_of(project, service.guideline(session, project).text))
+    return _settings_page(request, session, project, forms.words_of(project))
 
 
 @router.post("/projects/{slug}/settings")
 def save_settings(request: Request, slug: str, words: Submitted, caller: Caller, session: WriteDb) -> Response:
     project = service.get_project(session, slug)
-    seen = words.get("seen_guidelines", "")
     try:
-        service.update_project(
-            session,
-            project,
-            forms.values_of(words, project),
-            caller.user_id,
-            seen_guidelines=int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 10 else None,
-        )
+        service.update_project(session, project, forms.values_of(words, project), caller.user_id)
     except Refusal as refusal:
         return _settings_page(request, session, project, words, refusal)
     return redirect(request, f"/projects/{slug}/settings", "Saved.")
@@ -83,13 +66,14 @@ def _settings_page(
         project=project,
         words=words,
         refusal=refusal,
-        errors={forms.field_of(name): sentence for name, sentence in fields.items()},
-        summary={forms.field_of(name): forms.labelled(name, sentence) for name, sentence in fields.items()},
-        criteria_rows=forms.criteria_rows(words),
+        errors=fields,
+        summary={name: forms.labelled(name, sentence) for name, sentence in fields.items()},
         base_model_is_fixed=service.base_model_is_fixed(session, project),
         sampling_fields=forms.config_fields("sample"),
         training_fields={kind: forms.config_fields(kind) for kind in checks.TRAINED_BY_ROUNDS},
     )
 
 
+router.include_router(question_routes.router)
+router.include_router(guideline_routes.router)
 router.include_router(overview_routes.router)  # after /projects/new, which /projects/{slug} would take

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import audit
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
+from app.labeling.guidelines import guideline
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User
 from app.projects import checks
 from app.rounds import checkpoints
@@ -107,15 +108,6 @@ def update_project(
         audit.record(session, by, "project.changed", project.slug, {"fields": changed}, project.id)
     session.flush()
     return project
-
-
-def guideline(session: Session, project: Project, version: int | None = None) -> Guideline:
-    """The guidelines in force, or an earlier version. Raises NotFound."""
-    wanted = project.guideline_version if version is None else version
-    found = session.scalar(select(Guideline).where(Guideline.project_id == project.id, Guideline.version == wanted))
-    if found is None:
-        raise NotFound("There is no such version of the guidelines.")
-    return found
 
 
 def base_model_is_fixed(session: Session, project: Project) -> bool:

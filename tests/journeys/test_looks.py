@@ -34,6 +34,8 @@ PAGES = (
     "/projects/demo/labels",
     "/projects/demo/people",
     "/projects/demo/settings",
+    "/projects/demo/settings/questions",
+    "/projects/demo/settings/guidelines",
     "/projects/demo/prompts",
     "/projects/demo/prompts/import",
     "/projects/demo/export",

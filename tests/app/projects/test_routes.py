@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from app.db import read_session, write_session
-from app.projects.service import get_project, guideline
+from app.projects.service import get_project
 from tests.app import factories
 
 Browser = Callable[[str], TestClient]
@@ -50,40 +50,29 @@ def test_what_a_person_changes_is_saved(as_user: Browser, engine: Engine) -> Non
     browser = as_user("Grace")
     words = form_of(browser.get(SETTINGS).text) | {
         "name": "Demo two",
-        "guidelines": "Only the truth.",
-        "rating_share": "40",
         "triggers_on": "on",
         "trigger_labels": "25",
         "sampling.temperature": "1.1",
         "training.reward.method": "head",
         "training.ppo.adaptive_kl": "off",
-        "criteria.0.name": "",
-        "criteria.0.key": "",
-        "criteria.0.description": "",
-        "criteria.0.anchor1": "",
-        "criteria.0.anchor5": "",
-        "criteria.2.name": "Good humour",
-        "criteria.2.anchor5": "I laughed",
     }
     reply = browser.post(SETTINGS, data=words, follow_redirects=True)
     assert "Saved." in reply.text
     with read_session(engine) as session:
         project = get_project(session, "demo")
-        assert (project.name, project.rating_share, project.triggers_on, project.trigger_labels) == ("Demo two", 0.4, True, 25)
-        assert guideline(session, project).text == "Only the truth."
+        assert (project.name, project.triggers_on, project.trigger_labels) == ("Demo two", True, 25)
         assert project.sampling["temperature"] == 1.1
         assert project.training == {"reward": {"method": "head"}, "ppo": {"adaptive_kl": False}}
-        assert [criterion["key"] for criterion in project.criteria] == ["accuracy", "good_humour"]
 
 
 def test_a_refused_form_keeps_what_was_typed_and_says_why_at_the_field(as_user: Browser, engine: Engine) -> None:
     browser = as_user("Grace")
-    words = form_of(browser.get(SETTINGS).text) | {"name": "Kept <words>", "overlap": "two", "training.ppo.clip": "-1"}
+    words = form_of(browser.get(SETTINGS).text) | {"name": "Kept <words>", "trigger_labels": "two", "training.ppo.clip": "-1"}
     reply = browser.post(SETTINGS, data=words)
     assert reply.status_code == 422
     assert form_of(reply.text)["name"] == "Kept <words>"
-    assert form_of(reply.text)["overlap"] == "two"
-    assert re.search(r'id="overlap-error">This must be a whole number from 1 to 20', reply.text)
+    assert form_of(reply.text)["trigger_labels"] == "two"
+    assert re.search(r'id="trigger_labels-error">This must be a whole number from 1 to 1,000,000', reply.text)
     assert re.search(r'id="training.ppo.clip-error">ppo.clip must be more than 0', reply.text)
     with read_session(engine) as session:
         assert get_project(session, "demo").name == "Demo"
@@ -105,7 +94,7 @@ def test_the_owner_makes_a_project_and_goes_on_to_its_prompts(as_user: Browser) 
     reply = browser.post("/projects", data={"name": "Poems", "base_model": "org/model"})
     assert (reply.status_code, reply.headers["location"]) == (303, "/projects/poems/prompts/import")
     assert "Now give it prompts." in browser.get("/projects/poems/prompts/import").text
-    assert "Harmlessness" in browser.get("/projects/poems/settings").text
+    assert "Harmlessness" in browser.get("/projects/poems/settings/questions").text
 
 
 def test_a_model_that_is_not_there_is_refused_at_its_field(as_user: Browser) -> None:

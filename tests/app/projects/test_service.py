@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.db import write_session
 from app.errors import Conflict, Invalid
+from app.labeling.guidelines import guideline
 from app.models import AuditEntry, Checkpoint, Guideline, Project
-from app.projects.service import ProjectValues, create_project, guideline, list_projects, update_project
+from app.projects.service import ProjectValues, create_project, list_projects, update_project
 from tests.app import factories
 
 CRITERION: Any = {"key": "truth", "name": "Truth", "description": "", "anchors": {"1": "false", "5": "true"}}

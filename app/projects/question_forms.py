@@ -1,0 +1,154 @@
+"""The form of the questions page: rows of criteria and of flags that can be added, moved and taken away, and the task mix.
+
+Every button of a row sends the whole form; the page comes back with the row moved and nothing saved. So it works without
+scripts, and nothing a person typed is lost on the way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final, Literal, cast
+
+from app.languages import N_
+from app.models import Project
+from app.projects.checks import MAX_CRITERIA, MAX_FLAGS
+from app.projects.forms import Words, number_of, share_of
+from app.projects.service import ProjectValues
+
+Row = dict[str, str]
+Kind = Literal["criteria", "flags"]
+
+PARTS: Final[dict[Kind, tuple[str, ...]]] = {
+    "criteria": ("key", "name", "description", "anchor1", "anchor5"),
+    "flags": ("key", "name", "description", "weight"),
+}
+MOST: Final[dict[Kind, int]] = {"criteria": MAX_CRITERIA, "flags": MAX_FLAGS}
+LABELS: Final = {
+    "criteria": N_("Criteria"),
+    "flags": N_("Flags"),
+    "overlap": N_("Labels per task"),
+    "rating_share": N_("Ratings"),
+    "queue_low_mark": N_("Refill below"),
+    "text_display": N_("Text of answers"),
+}
+LOOK: Final = "look"  # the button that only works out the cost again
+_ROW: Final = re.compile(r"(criteria|flags)\.(\d{1,3})\.name")
+_ACTION: Final = re.compile(r"(criteria|flags)\.(add|up|down|remove|restore)(?:\.([a-z0-9_]{1,40}))?")
+
+
+@dataclass(slots=True)
+class Questions:
+    """The form as it stands on the page, saved or not."""
+
+    rows: dict[Kind, list[Row]]
+    words: Words  # the other fields
+    focus: str = ""  # the control to go on from after a row was moved
+
+
+def questions_of(project: Project) -> Questions:
+    """The form as the project stands."""
+    return Questions(
+        rows={
+            "criteria": [_criterion_row(criterion) for criterion in project.criteria],
+            "flags": [_flag_row(flag) for flag in project.flags],
+        },
+        words={
+            "overlap": str(project.overlap),
+            "rating_share": f"{project.rating_share * 100:g}",
+            "queue_low_mark": str(project.queue_low_mark),
+            "text_display": project.text_display,
+        },
+    )
+
+
+def read_questions(words: Words) -> Questions:
+    """The form as it was sent: rows in the order of their numbers."""
+    rows: dict[Kind, list[Row]] = {"criteria": [], "flags": []}
+    found = sorted((match[1], int(match[2])) for name in words if (match := _ROW.fullmatch(name)))
+    for kind, number in found:
+        row = {part: words.get(f"{kind}.{number}.{part}", "").strip() for part in PARTS[cast(Kind, kind)]}
+        rows[cast(Kind, kind)].append(row)
+    return Questions(rows, {name: text for name, text in words.items() if "." not in name})
+
+
+def act(questions: Questions, action: str, retired: Mapping[str, list[dict[str, Any]]]) -> bool:
+    """Do what a row's button says: add, move, take away or bring back a row. False for a button that is none of these."""
+    if action == LOOK:
+        return True
+    match = _ACTION.fullmatch(action)
+    if match is None:
+        return False
+    kind, verb, target = cast(Kind, match[1]), match[2], match[3] or ""
+    rows = questions.rows[kind]
+    if verb == "add" and len(rows) < MOST[kind]:
+        rows.append(dict.fromkeys(PARTS[kind], "") | ({"weight": "1"} if kind == "flags" else {}))
+        questions.focus = f"{kind}.{len(rows) - 1}.name"
+    elif verb == "restore" and len(rows) < MOST[kind]:
+        back = [item for item in retired[kind] if item["key"] == target and all(row["key"] != target for row in rows)]
+        rows += [_criterion_row(item) if kind == "criteria" else _flag_row(item) for item in back]
+        questions.focus = f"{kind}.{len(rows) - 1}.name" if back else ""
+    elif target.isdigit() and int(target) < len(rows):
+        questions.focus = _move(rows, kind, int(target), verb)
+    return True
+
+
+def values_of(questions: Questions) -> ProjectValues:
+    """What the form asks for. A new row takes its key from its name unless it says one; an empty new row is no row."""
+    words = questions.words
+    values: dict[str, Any] = {
+        "criteria": [
+            _shared(row, key) | {"anchors": {"1": row["anchor1"], "5": row["anchor5"]}}
+            for row, key in _keyed(questions.rows["criteria"], "criterion")
+        ],
+        "flags": [
+            _shared(row, key) | {"weight": number_of(row["weight"])} for row, key in _keyed(questions.rows["flags"], "flag")
+        ],
+        "overlap": number_of(words.get("overlap", "")),
+        "rating_share": share_of(words.get("rating_share", "")),
+        "queue_low_mark": number_of(words.get("queue_low_mark", "")),
+        "text_display": words.get("text_display", ""),
+    }
+    return cast(ProjectValues, values)
+
+
+def _keyed(rows: list[Row], noun: str) -> Iterator[tuple[Row, str]]:
+    """The rows somebody filled in, each with its key: its own, or one made of its name, which may be in any script."""
+    taken = {row["key"] for row in rows}
+    for row in rows:
+        if not any(text for part, text in row.items() if part != "weight"):
+            continue
+        key = row["key"] or re.sub(r"[^a-z0-9]+", "_", row["name"].lower()).strip("_")[:40]
+        if not row["key"] and (not key[:1].isalpha() or key in taken):
+            key = next(free for number in count(1) if (free := f"{noun}_{number}") not in taken)
+        taken.add(key)
+        yield row, key
+
+
+def _shared(row: Row, key: str) -> dict[str, Any]:
+    return {"key": key, "name": row["name"], "description": row["description"]}
+
+
+def _move(rows: list[Row], kind: Kind, number: int, verb: str) -> str:
+    """Returns the control to go on from."""
+    if verb == "remove":
+        rows.pop(number)
+        return f"{kind}.{min(number, len(rows) - 1)}.name" if rows else f"{kind}.add"
+    to = number + (-1 if verb == "up" else 1)
+    if verb in ("up", "down") and 0 <= to < len(rows):
+        rows[number], rows[to] = rows[to], rows[number]
+        at_the_end = to == (0 if verb == "up" else len(rows) - 1)
+        return f"{kind}.{to}.name" if at_the_end else f"{kind}.{verb}.{to}"
+    return f"{kind}.{number}.name"
+
+
+def _criterion_row(criterion: Mapping[str, Any]) -> Row:
+    anchors = criterion["anchors"]
+    plain = {part: str(criterion[part]) for part in ("key", "name", "description")}
+    return plain | {"anchor1": anchors.get("1", ""), "anchor5": anchors.get("5", "")}
+
+
+def _flag_row(flag: Mapping[str, Any]) -> Row:
+    return {part: str(flag[part]) for part in ("key", "name", "description")} | {"weight": f"{flag['weight']:g}"}

@@ -1,0 +1,100 @@
+"""Page: what annotators are asked: criteria, flags, the mix of tasks and what it costs."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.db import Db, WriteDb
+from app.errors import Refusal
+from app.labeling import queue
+from app.languages import _, ngettext
+from app.models import Project
+from app.pages import redirect, render
+from app.projects import forms, question_forms, service
+from app.projects.costs import RoundCost, round_cost
+from app.projects.forms import Submitted
+from app.projects.question_forms import Questions
+from app.security import Caller
+
+router = APIRouter()
+
+
+@router.get("/projects/{slug}/settings/questions")
+def show_questions(request: Request, slug: str, session: Db) -> Response:
+    project = service.get_project(session, slug)
+    return _page(request, session, project, question_forms.questions_of(project))
+
+
+@router.post("/projects/{slug}/settings/questions")
+def save_questions(request: Request, slug: str, words: Submitted, caller: Caller, session: WriteDb) -> Response:
+    """Saves, unless the button pressed was one of a row: then the page comes back with that done and nothing saved."""
+    project = service.get_project(session, slug)
+    questions = question_forms.read_questions(words)
+    if question_forms.act(questions, words.get("do", ""), project.retired):
+        return _page(request, session, project, questions, unsaved=True)
+    try:
+        service.update_project(session, project, question_forms.values_of(questions), caller.user_id)
+    except Refusal as refusal:
+        return _page(request, session, project, questions, refusal)
+    return redirect(request, f"/projects/{slug}/settings/questions", _saved(session, project))
+
+
+def _saved(session: Session, project: Project) -> str:
+    in_hand = queue.tasks_in_hand(session, project.id)
+    if not in_hand:
+        return _("Saved.")
+    kept = ngettext(
+        "%(num)s task is on somebody's page as it was before; its verdict is kept as it is given.",
+        "%(num)s tasks are on somebody's page as they were before; their verdicts are kept as they are given.",
+        in_hand,
+    )
+    return f"{_('Saved.')} {kept}"
+
+
+def _page(
+    request: Request,
+    session: Session,
+    project: Project,
+    questions: Questions,
+    refusal: Refusal | None = None,
+    *,
+    unsaved: bool = False,
+) -> Response:
+    errors = refusal.fields if refusal else {}
+    return render(
+        request,
+        "projects/questions.html",
+        status=refusal.status if refusal else 200,
+        project=project,
+        questions=questions,
+        unsaved=unsaved,
+        refusal=refusal,
+        errors=errors,
+        summary={name: forms.labelled(name, sentence, question_forms.LABELS) for name, sentence in errors.items()},
+        fixed={kind: _stored_keys(project, kind) for kind in question_forms.PARTS},
+        gone={kind: _gone(project, questions, kind) for kind in question_forms.PARTS},
+        most=question_forms.MOST,
+        cost=_cost(session, project, questions),
+    )
+
+
+def _stored_keys(project: Project, kind: str) -> set[str]:
+    """Keys that labels may speak of already, so that they stay."""
+    return {item["key"] for item in getattr(project, kind) + project.retired[kind]}
+
+
+def _gone(project: Project, questions: Questions, kind: question_forms.Kind) -> list[dict[str, str]]:
+    """What was in use once and is not in the form."""
+    here = {row["key"] for row in questions.rows[kind]}
+    return [item for item in project.retired[kind] if item["key"] not in here]
+
+
+def _cost(session: Session, project: Project, questions: Questions) -> RoundCost | None:
+    """For the numbers in the form, saved or not; none while one of them cannot be read."""
+    values = question_forms.values_of(questions)
+    overlap, share = values["overlap"], values["rating_share"]
+    if not isinstance(overlap, int) or not 1 <= overlap <= 20 or not isinstance(share, int | float) or not 0 <= share <= 1:
+        return None
+    return round_cost(session, project, overlap, share, project.trigger_labels)

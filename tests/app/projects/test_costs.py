@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from app.db import write_session
+from app.models import Project
+from app.projects.costs import Cost, round_cost
+from tests.app.conftest import Cast
+from tests.app.labeling.judged import judge
+
+
+def test_a_round_costs_its_tasks_times_the_overlap(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for active_ms in (4_000, 6_000, 50_000):
+            judge(session, project, cast.mary, active_ms=active_ms)
+        judge(session, project, cast.mary, "rating", active_ms=10_000)
+
+        cost = round_cost(session, project, 2, 0.25, 100)
+
+        assert (cost.tasks, cost.ratings, cost.timed, cost.fewest) == (100, 25, 4, 30)
+        assert cost.costs[1] == Cost(2, 200, 2 * (75 * 6.0 + 25 * 10.0), True)
+        assert [one.overlap for one in cost.costs] == [1, 2, 3, 5]
+
+
+def test_without_triggers_it_is_the_fewest_labels_a_reward_model_takes(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.training = {"reward": {"min_labels": 40}}
+        assert round_cost(session, project, 7, 0.0, None).tasks == 40
+        assert [one.overlap for one in round_cost(session, project, 7, 0.0, None).costs] == [1, 2, 3, 5, 7]
+
+
+def test_the_time_is_unknown_until_both_kinds_were_judged(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        judge(session, project, cast.mary, active_ms=4_000)
+        assert round_cost(session, project, 1, 0.25, 100).costs[0].seconds is None
+        assert round_cost(session, project, 1, 0.0, 100).costs[0].seconds == 400.0

@@ -1,0 +1,137 @@
+"""The questions page: rows move without saving, saving keeps keys, and the cost is said before it is paid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from app.db import read_session, write_session
+from app.labeling.claim import claim_next
+from app.models import Project, utc_now
+from app.projects.service import get_project
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.projects.test_routes import form_of
+
+Browser = Callable[[str], TestClient]
+QUESTIONS = "/projects/demo/settings/questions"
+
+
+def stored(engine: Engine) -> Project:
+    with read_session(engine) as session:
+        project = get_project(session, "demo")
+        session.expunge(project)
+        return project
+
+
+def names(page: str, kind: str = "criteria") -> list[str]:
+    words = form_of(page)
+    return [words[name] for name in words if re.fullmatch(rf"{kind}\.\d+\.name", name)]
+
+
+def test_saving_the_page_as_it_is_changes_nothing(as_user: Browser, engine: Engine) -> None:
+    browser, before = as_user("Grace"), stored(engine)
+    assert browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text)).status_code == 303
+    after = stored(engine)
+    for name in ("criteria", "flags", "retired", "overlap", "rating_share", "queue_low_mark", "text_display"):
+        assert getattr(after, name) == getattr(before, name), name
+
+
+def test_a_row_moves_on_the_page_and_nothing_is_saved(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    words = form_of(browser.get(QUESTIONS).text) | {"overlap": "4", "do": "criteria.down.0"}
+    page = browser.post(QUESTIONS, data=words)
+    assert page.status_code == 200
+    assert names(page.text) == ["Accuracy", "Fluency"]
+    assert form_of(page.text)["overlap"] == "4", "what was typed elsewhere is kept"
+    assert "Not saved yet" in page.text
+    assert [criterion["name"] for criterion in stored(engine).criteria] == ["Fluency", "Accuracy"]
+
+    browser.post(QUESTIONS, data=form_of(page.text))
+    assert [criterion["key"] for criterion in stored(engine).criteria] == ["accuracy", "fluency"]
+
+
+def test_a_criterion_is_renamed_under_its_old_key_and_a_new_one_gets_a_key_in_any_script(
+    as_user: Browser, engine: Engine
+) -> None:
+    browser = as_user("Grace")
+    words = form_of(browser.get(QUESTIONS).text) | {"criteria.0.name": "Ease"}
+    for name in ("Good humour", "文氣"):
+        words = form_of(browser.post(QUESTIONS, data=words | {"do": "criteria.add"}).text)
+        row = max(int(found[1]) for key in words if (found := re.match(r"criteria\.(\d+)\.", key)))
+        words |= {f"criteria.{row}.name": name, f"criteria.{row}.anchor5": "I laughed"}
+    browser.post(QUESTIONS, data=words)
+    criteria = stored(engine).criteria
+    assert [(criterion["key"], criterion["name"]) for criterion in criteria] == [
+        ("fluency", "Ease"),
+        ("accuracy", "Accuracy"),
+        ("good_humour", "Good humour"),
+        ("criterion_1", "文氣"),
+    ]
+    assert criteria[2]["anchors"] == {"1": "", "5": "I laughed"}
+
+
+def test_what_was_removed_can_be_brought_back(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    words = form_of(browser.get(QUESTIONS).text)
+    browser.post(QUESTIONS, data=form_of(browser.post(QUESTIONS, data=words | {"do": "flags.remove.0"}).text))
+    assert [flag["key"] for flag in stored(engine).retired["flags"]] == ["unsafe"]
+
+    page = browser.get(QUESTIONS).text
+    assert "Bring back unsafe" in page
+    page = browser.post(QUESTIONS, data=form_of(page) | {"do": "flags.restore.unsafe"}).text
+    assert names(page, "flags")[-1] == "unsafe"
+    browser.post(QUESTIONS, data=form_of(page))
+    assert stored(engine).flags[-1]["key"] == "unsafe"
+    assert stored(engine).retired["flags"] == []
+
+
+def test_weights_and_the_way_text_is_shown_are_saved(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    words = form_of(browser.get(QUESTIONS).text) | {"flags.3.weight": "0.25", "text_display": "markdown", "rating_share": "40"}
+    browser.post(QUESTIONS, data=words)
+    project = stored(engine)
+    assert (project.flags[3]["weight"], project.text_display, project.rating_share) == (0.25, "markdown", 0.4)
+
+
+def test_a_refused_form_keeps_what_was_typed(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    words = form_of(browser.get(QUESTIONS).text) | {"criteria.0.name": "", "flags.0.weight": "much", "overlap": "none"}
+    reply = browser.post(QUESTIONS, data=words)
+    assert reply.status_code == 422
+    assert form_of(reply.text)["flags.0.weight"] == "much"
+    for sentence in ("The criterion fluency needs a name", "The weight of unsafe must be", "a whole number from 1 to 20"):
+        assert sentence in reply.text
+    assert stored(engine).criteria[0]["name"] == "Fluency"
+
+
+def test_saving_says_how_many_tasks_are_in_somebodys_hands(as_user: Browser, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        factories.make_task(session, session.get_one(Project, cast.demo))
+        claim_next(session.connection(), cast.demo, cast.mary, now=utc_now(), lease=timedelta(minutes=5))
+    browser = as_user("Grace")
+    browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text))
+    assert "1 task is on somebody" in browser.get(QUESTIONS).text
+
+
+def test_the_cost_follows_the_numbers_in_the_form(as_user: Browser, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).trigger_labels = 100
+    browser = as_user("Grace")
+    words = form_of(browser.get(QUESTIONS).text) | {"overlap": "4", "rating_share": "10", "do": "look"}
+    page = browser.post(QUESTIONS, data=words).text
+    assert re.search(r'table__chosen">\s*<td class="number">4.*?</td>\s*<td class="number">400</td>', page)
+    assert "90 comparisons and 10 ratings" in page
+    assert "The time shows once people have judged here" in page
+
+
+def test_buttons_nobody_sees_do_nothing(as_user: Browser) -> None:
+    browser = as_user("Grace")
+    words = form_of(browser.get(QUESTIONS).text)
+    for action in ("criteria.up.0", "criteria.down.99", "flags.remove.x", "criteria.restore.never", "criteria.down.1"):
+        page = browser.post(QUESTIONS, data=words | {"do": action})
+        assert (page.status_code, names(page.text)) == (200, ["Fluency", "Accuracy"]), action
