@@ -19,6 +19,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 from app.languages import LANGUAGES, LOCALES, SOURCE
+from app.words import humanized
 from trainer import config
 
 ROOT: Final = LOCALES.parent
@@ -42,10 +43,11 @@ def said() -> dict[Text, list[str]]:
 
 
 def _settings() -> Iterator[str]:
-    """What a person reads beside a training setting."""
+    """What a person reads on and beside a training setting."""
     for one in vars(config).values():
         if dataclasses.is_dataclass(one):
             for field in dataclasses.fields(one):
+                yield humanized(field.name)
                 yield from (field.metadata[part] for part in ("help", "unit") if field.metadata.get(part))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from app.languages import N_
+
 
 class Refusal(Exception):
     """What happened, what is safe, what to do: written for the reader. `fields` marks single inputs."""
 
     status = 400
-    title = "That cannot be done"
+    title = N_("That cannot be done")
 
     def __init__(self, detail: str, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -19,39 +21,39 @@ class Refusal(Exception):
 
 class Invalid(Refusal):
     status = 422
-    title = "Please check what you entered"
+    title = N_("Please check what you entered")
 
 
 class NotSignedIn(Refusal):
     status = 401
-    title = "Please sign in"
+    title = N_("Please sign in")
 
 
 class NotAllowed(Refusal):
     status = 403
-    title = "You may not do that"
+    title = N_("You may not do that")
 
 
 class NotFound(Refusal):
     status = 404
-    title = "That does not exist"
+    title = N_("That does not exist")
 
 
 class Conflict(Refusal):
     status = 409
-    title = "That clashes with what is already there"
+    title = N_("That clashes with what is already there")
 
 
 class Gone(Refusal):
     status = 410
-    title = "That is no longer available"
+    title = N_("That is no longer available")
 
 
 class TooMany(Refusal):
     status = 429
-    title = "Too many tries"
+    title = N_("Too many tries")
 
 
 class Unavailable(Refusal):
     status = 503
-    title = "Not available right now"
+    title = N_("Not available right now")

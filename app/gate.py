@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from app import languages
 from app.db import get_engine, read_session, reads_are_instant
 from app.errors import NotAllowed, NotFound, NotSignedIn
+from app.languages import _
 from app.models import (
     ApiKey,
     Checkpoint,
@@ -83,7 +84,7 @@ async def enforce(request: Request) -> None:
     state.principal = state.project_id = None
     rule = _rule(request)
     if rule is None:
-        raise NotAllowed("This address has no rule that says who may use it.")
+        raise NotAllowed(_("This address has no rule that says who may use it."))
     credential = _credential(request)
     if credential is not None:
         subject = _subject(request, rule)
@@ -129,29 +130,35 @@ def _check(rule: Rule, found: Finding) -> None:
         return
     principal = found.principal
     if principal is None:
-        raise NotSignedIn("This sign-in or key is not valid, or it has ended. Please sign in again.")
+        raise NotSignedIn(_("This sign-in or key is not valid, or it has ended. Please sign in again."))
     if rule.scope is not None and not principal.may(rule.scope):
-        raise NotAllowed(f"This key lacks the scope `{rule.scope}`.")
+        raise NotAllowed(_("This key lacks the scope `%(scope)s`.", scope=rule.scope))
     if rule.source is not None and found.project_id is None:
-        raise NotFound("There is nothing here, or it belongs to a project you are not a member of.")
+        raise NotFound(_("There is nothing here, or it belongs to a project you are not a member of."))
     if principal.is_owner or rule.level == Level.SIGNED_IN:
         return
     if rule.level == Level.OWNER:
-        raise NotAllowed("Only the owner of this installation may do that.")
+        raise NotAllowed(_("Only the owner of this installation may do that."))
     if rule.level == Level.ANY_ADMIN:
         if not found.is_admin_somewhere:
-            raise NotAllowed("Only the admin of a project may do that.")
+            raise NotAllowed(_("Only the admin of a project may do that."))
         return
     if principal.role is None:
-        raise NotFound("There is nothing here, or it belongs to a project you are not a member of.")
+        raise NotFound(_("There is nothing here, or it belongs to a project you are not a member of."))
     if RANKS[principal.role] < rule.level:
-        raise NotAllowed(f"That takes the role {rule.level.name.lower()} in this project; yours is {principal.role}.")
+        raise NotAllowed(
+            _(
+                "That takes the role %(needed)s in this project; yours is %(role)s.",
+                needed=rule.level.name.lower(),
+                role=principal.role,
+            )
+        )
 
 
 def _how_to_sign_in(request: Request) -> str:
     if request.url.path.startswith("/api/"):
-        return "Send an API key as `Authorization: Bearer tm_<id>_<secret>`."
-    return "Sign in to go on."
+        return _("Send an API key as `Authorization: Bearer tm_<id>_<secret>`.")
+    return _("Sign in to go on.")
 
 
 # What the request shows
@@ -189,7 +196,7 @@ async def _check_form_token(request: Request) -> None:
         field = (await request.form()).get("csrf_token")
         given = field if isinstance(field, str) else None
     if given is None or not form_token_matches(request, given):
-        raise NotAllowed("This form is too old, or another site sent it. Go back, reload the page and send it again.")
+        raise NotAllowed(_("This form is too old, or another site sent it. Go back, reload the page and send it again."))
 
 
 # The query
@@ -287,7 +294,7 @@ def _project_id(source: Source) -> ScalarSelect[int]:
 async def current_project_id(request: Request) -> int:
     project_id: int | None = request.state.project_id
     if project_id is None:
-        raise NotFound("There is no such project.")
+        raise NotFound(_("There is no such project."))
     return project_id
 
 
@@ -299,7 +306,7 @@ def current_project(request: Request, project_id: CurrentProjectId) -> Project:
     with read_session(get_engine(request)) as session:
         project = session.get(Project, project_id)
         if project is None:
-            raise NotFound("There is no such project.")
+            raise NotFound(_("There is no such project."))
         session.expunge(project)
     return project
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import NotAllowed, Refusal
+from app.languages import _
 from app.problems import refuse
 from app.settings import Settings
 
@@ -39,15 +40,15 @@ class SameSite:
 
 def _refusal(scope: Scope) -> Refusal | None:
     if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
-        return Refusal("The address contains a character that no address of ours has.")
+        return Refusal(_("The address contains a character that no address of ours has."))
     if not scope["path"].isprintable() and any("\ud800" <= character <= "\udfff" for character in scope["path"]):
-        return Refusal("The address is not valid Unicode.")
+        return Refusal(_("The address is not valid Unicode."))
     headers = Headers(scope=scope)
     if scope["method"] in SAFE_METHODS or "authorization" in headers:
         return None
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     foreign = site not in (None, "same-origin", "none") or (origin is not None and not _is_ours(origin, headers, scope))
-    return NotAllowed("This was sent from another site. Open Tastemaker itself and do it there.") if foreign else None
+    return NotAllowed(_("This was sent from another site. Open Tastemaker itself and do it there.")) if foreign else None
 
 
 def _is_ours(origin: str, headers: Headers, scope: Scope) -> bool:

@@ -24,6 +24,7 @@ from starlette.types import Scope
 
 from app import languages, words
 from app.reading import as_written
+from app.retelling import retold
 from app.security import Principal, current_principal, form_token
 from app.settings import Settings
 
@@ -47,7 +48,7 @@ def environment() -> Environment:
     )
     jinja.policies["ext.i18n.trimmed"] = True
     jinja.install_gettext_callables(languages.known, languages.known_plural, newstyle=True)  # type: ignore[attr-defined]
-    jinja.filters |= words.FILTERS | {"as_written": as_written, "known": languages.known}
+    jinja.filters |= words.FILTERS | {"as_written": as_written, "known": retold}
     jinja.globals |= {"static": static_url, "stylesheets": stylesheets}
     return jinja
 

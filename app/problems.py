@@ -6,7 +6,6 @@ import logging
 import re
 import uuid
 from collections.abc import Mapping
-from http import HTTPStatus
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -18,7 +17,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app import pages
 from app.errors import Invalid, NotFound, NotSignedIn, Refusal, Unavailable
+from app.field_words import sentence
 from app.headers import add_headers
+from app.languages import _, known
 from app.settings import Settings
 
 log = logging.getLogger("tastemaker")
@@ -29,10 +30,10 @@ _FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 def refuse(request: Request, refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
     """The reply to a refused request."""
     if is_api(request):
-        return problem(refusal.status, refusal.title, refusal.detail, refusal.fields, headers)
+        return problem(refusal.status, known(refusal.title), refusal.detail, refusal.fields, headers)
     if isinstance(refusal, NotSignedIn) and request.method == "GET":
         return RedirectResponse(f"/sign-in?next={quote(request.url.path)}", status_code=303)
-    return error_page(request, refusal.status, refusal.title, refusal.detail, refusal.fields, headers)
+    return error_page(request, refusal.status, known(refusal.title), refusal.detail, refusal.fields, headers)
 
 
 def is_api(request: Request) -> bool:
@@ -88,21 +89,21 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     """404, 405, 413 and the like, which the framework raises by itself."""
     assert isinstance(error, HTTPException)
     details = {
-        404: NotFound("There is nothing at this address."),
-        405: Refusal("This address does not answer that method."),
-        413: Refusal("That is too large to take at once. Send less, or send it in parts."),
+        404: NotFound(_("There is nothing at this address.")),
+        405: Refusal(_("This address does not answer that method.")),
+        413: Refusal(_("That is too large to take at once. Send less, or send it in parts.")),
     }
-    known = details.get(error.status_code) or Refusal("The request could not be understood.")
-    title = HTTPStatus(error.status_code).phrase if error.status_code != 404 else known.title
+    refusal = details.get(error.status_code) or Refusal(_("The request could not be understood."))
+    title = known(refusal.title)
     if is_api(request):
-        return problem(error.status_code, title, known.detail, headers=error.headers)
-    return error_page(request, error.status_code, title, known.detail, headers=error.headers)
+        return problem(error.status_code, title, refusal.detail, headers=error.headers)
+    return error_page(request, error.status_code, title, refusal.detail, headers=error.headers)
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    fields = {_field(item["loc"]): str(item["msg"]) for item in error.errors()}
-    return refuse(request, Invalid("Some of what was sent cannot be used.", fields))
+    fields = {_field(item["loc"]): sentence(item) for item in error.errors()}
+    return refuse(request, Invalid(_("Some of what was sent cannot be used."), fields))
 
 
 def _field(place: tuple[int | str, ...]) -> str:
@@ -112,20 +113,23 @@ def _field(place: tuple[int | str, ...]) -> str:
 
 
 def _on_unstorable(request: Request, error: Exception) -> Response:
-    return refuse(request, Invalid("It contains a number or a character that cannot be stored."))
+    return refuse(request, Invalid(_("It contains a number or a character that cannot be stored.")))
 
 
 def _on_busy(request: Request, error: Exception) -> Response:
     log.error("the database did not answer in time", exc_info=error)
-    return refuse(request, Unavailable("The database is busy. Nothing was changed; please try again."), {"Retry-After": "1"})
+    return refuse(request, Unavailable(_("The database is busy. Nothing was changed; please try again.")), {"Retry-After": "1"})
 
 
 def _on_crash(request: Request, error: Exception) -> Response:
     """A bug of ours. Its reference is in the log beside the traceback."""
     reference = uuid.uuid4().hex[:12]
     log.error("failure %s at %s", reference, request.scope.get("route"), exc_info=error)
-    detail = f"Something failed on our side; nothing you sent is lost unless you were told otherwise. Reference: {reference}."
-    title = "That failed"
+    detail = _(
+        "Something failed on our side; nothing you sent is lost unless you were told otherwise. Reference: %(reference)s.",
+        reference=reference,
+    )
+    title = _("That failed")
     response = problem(500, title, detail) if is_api(request) else error_page(request, 500, title, detail)
     settings: Settings = request.app.state.settings
     add_headers(MutableHeaders(raw=response.raw_headers), settings)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.errors import Invalid
+from app.languages import _
 
 MAX_ID = 2**63 - 1  # SQLite's and PostgreSQL's largest integer
 MAX_JSON_DEPTH = 20
@@ -86,7 +87,7 @@ def cursor_id(cursor: str | None) -> int | None:
         return None
     if cursor.isascii() and cursor.isdigit() and len(cursor) <= 19 and int(cursor) <= MAX_ID:
         return int(cursor)
-    raise Invalid("The cursor is not one of ours. Start again without it.", {"cursor": "unknown cursor"})
+    raise Invalid(_("The cursor is not one of ours. Start again without it."), {"cursor": _("unknown cursor")})
 
 
 def json_dumps(value: Any) -> str:

@@ -20,6 +20,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from starlette.requests import HTTPConnection
 
 from app.errors import Invalid, NotSignedIn, Unavailable
+from app.languages import _
 from app.settings import Settings
 
 Role = Literal["annotator", "reviewer", "admin"]
@@ -54,7 +55,7 @@ async def caller(request: Request) -> Principal:
     """The signed-in person. The rules have already let the request in; a public route may still have nobody."""
     principal = current_principal(request)
     if principal is None:
-        raise NotSignedIn("Sign in to go on.")
+        raise NotSignedIn(_("Sign in to go on."))
     return principal
 
 
@@ -147,8 +148,12 @@ def hash_password(password: str) -> str:
     """Raises Invalid for a password too short to protect anything or too long to hash."""
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise Invalid(
-            f"A password needs {MIN_PASSWORD} to {MAX_PASSWORD} characters. A sentence you can remember is best.",
-            {"password": f"{MIN_PASSWORD} to {MAX_PASSWORD} characters"},
+            _(
+                "A password needs %(least)s to %(most)s characters. A sentence you can remember is best.",
+                least=MIN_PASSWORD,
+                most=MAX_PASSWORD,
+            ),
+            {"password": _("%(least)s to %(most)s characters", least=MIN_PASSWORD, most=MAX_PASSWORD)},
         )
     with _hashing():
         return _hasher.hash(password)
@@ -165,7 +170,7 @@ def password_matches(password: str, stored: str | None) -> bool:
 class _hashing:
     def __enter__(self) -> None:
         if not _two_at_a_time.acquire(timeout=5):
-            raise Unavailable("Too many people are signing in at once. Please try again in a moment.")
+            raise Unavailable(_("Too many people are signing in at once. Please try again in a moment."))
 
     def __exit__(self, *ended: object) -> None:
         _two_at_a_time.release()

@@ -14,6 +14,7 @@ from app.accounts.service import Place
 from app.db import Db, WriteDb
 from app.errors import Unavailable
 from app.gate import CurrentProjectId
+from app.languages import _
 from app.schemas import MAX_ID, Body, Limit, Line, Page, Reply, Slug, cursor_id
 from app.security import Caller, Role, Scope
 
@@ -81,7 +82,7 @@ class InvitationReply(Reply):
 def show_health(request: Request, session: WriteDb) -> HealthReply:
     found = health.check(session)
     if not found.at_head:
-        raise Unavailable("The database is not at the newest version. Stop the server and start it with `tastemaker up`.")
+        raise Unavailable(_("The database is not at the newest version. Stop the server and start it with `tastemaker up`."))
     return HealthReply(status="ok", database="at head", worker="alive" if found.worker_alive else "away")
 
 

@@ -13,13 +13,14 @@ from sqlalchemy.orm import Session
 from app.accounts.service import add_member, add_user, clean_email, close_sessions, find_user, get_user
 from app.audit import record
 from app.errors import Conflict, Gone, NotFound
+from app.languages import N_, _
 from app.models import Invitation, Membership, Project, User, utc_now
 from app.security import Role, digest, new_secret
 
 INVITATION_DAYS = 14
 OWNER_LINK_HOURS = 24
 
-_GONE = "This invitation has been used, withdrawn or has run out. Ask whoever sent it for a new one."
+_GONE = N_("This invitation has been used, withdrawn or has run out. Ask whoever sent it for a new one.")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def read_offer(session: Session, token: str) -> Offer:
         )
     ).one_or_none()
     if row is None:
-        raise Gone(_GONE)
+        raise Gone(_(_GONE))
     return Offer(row.id, row.role, row.project_id, row.name or "", row.slug or "")
 
 
@@ -146,8 +147,8 @@ def accept_as_new(session: Session, token: str, name: str, email: str, password_
         close_sessions(session, user.id)  # whoever had found out the old password is out
     else:
         raise Conflict(
-            "There is already an account with this email. Sign in with it, then open the invitation again.",
-            {"email": "This address is taken."},
+            _("There is already an account with this email. Sign in with it, then open the invitation again."),
+            {"email": _("This address is taken.")},
         )
     _use(session, offer, user)
     return user.id
@@ -168,7 +169,7 @@ def _use(session: Session, offer: Offer, user: User) -> None:
         .returning(Invitation.id)
     ).one_or_none()
     if used is None:  # someone else used it in the same moment
-        raise Gone(_GONE)
+        raise Gone(_(_GONE))
     if offer.project_id is None:
         user.is_owner = True
     else:
@@ -195,5 +196,5 @@ def revoke_invitation(session: Session, project_id: int, invitation_id: int, by:
         .returning(Invitation.id)
     ).one_or_none()
     if found is None:
-        raise NotFound("There is no such open invitation in this project.")
+        raise NotFound(_("There is no such open invitation in this project."))
     record(session, by, "invitation.withdrawn", f"invitation {invitation_id}", None, project_id)

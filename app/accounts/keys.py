@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.accounts.people import administered_by
 from app.audit import record
 from app.errors import Invalid, NotFound
+from app.languages import _
 from app.models import ApiKey, Membership, User, utc_now
 from app.security import Principal, Scope, digest, format_key, new_secret
 
@@ -26,9 +27,12 @@ def make_key(
     Everyone may make keys for themselves. Raises NotFound for a person whom the caller may not act as.
     """
     if not scopes:
-        raise Invalid("Choose at least one thing the key may do.", {"scopes": "Choose at least one."})
+        raise Invalid(_("Choose at least one thing the key may do."), {"scopes": _("Choose at least one.")})
     if not 1 <= days <= LONGEST_DAYS:
-        raise Invalid(f"A key lasts 1 to {LONGEST_DAYS} days.", {"expires_in_days": f"1 to {LONGEST_DAYS}"})
+        raise Invalid(
+            _("A key lasts 1 to %(most)s days.", most=LONGEST_DAYS),
+            {"expires_in_days": _("1 to %(most)s", most=LONGEST_DAYS)},
+        )
     _check_may_act_as(session, user_id, by)
     secret = new_secret()
     key = ApiKey(
@@ -47,7 +51,7 @@ def make_key(
 def revoke_key(session: Session, key_id: int, by: Principal) -> None:
     key = session.get(ApiKey, key_id)
     if key is None:
-        raise NotFound("There is no such key.")
+        raise NotFound(_("There is no such key."))
     _check_may_act_as(session, key.user_id, by)
     if key.revoked_at is None:
         key.revoked_at = utc_now()
@@ -71,7 +75,7 @@ def _check_may_act_as(session: Session, user_id: int, by: Principal) -> None:
     user = session.get(User, user_id)
     if user is not None and (user_id == by.user_id or by.is_owner or _is_program_of(session, user, by)):
         return
-    raise NotFound("There is no such person, or you may not act as them.")
+    raise NotFound(_("There is no such person, or you may not act as them."))
 
 
 def _is_program_of(session: Session, user: User, by: Principal) -> bool:

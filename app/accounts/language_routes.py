@@ -11,7 +11,7 @@ from app.accounts import service
 from app.accounts.forms import LanguageForm
 from app.db import WriteDb
 from app.errors import Invalid
-from app.languages import COOKIE, LANGUAGES
+from app.languages import COOKIE, LANGUAGES, _
 from app.pages import local, redirect
 from app.security import current_principal
 from app.settings import Settings
@@ -25,7 +25,7 @@ YEAR_S = 365 * 24 * 3600
 def choose_language(request: Request, session: WriteDb, form: Annotated[LanguageForm, Form()], next: str = "/") -> Response:
     """The cookie goes on speaking it after signing out."""
     if form.language not in LANGUAGES:
-        raise Invalid("Tastemaker does not speak that language yet.", {"language": "not one of ours"})
+        raise Invalid(_("Tastemaker does not speak that language yet."), {"language": _("not one of ours")})
     principal = current_principal(request)
     if principal is not None:
         service.set_language(session, principal.user_id, form.language)

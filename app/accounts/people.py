@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.accounts.service import Place, add_member, add_user
 from app.audit import record
 from app.errors import Conflict, NotAllowed, NotFound
+from app.languages import _
 from app.models import Label, Membership, Project, User
 from app.security import Principal, Role
 
@@ -74,10 +75,10 @@ def remove_member(session: Session, project_id: int, user_id: int, by: Principal
 
 def _membership(session: Session, project_id: int, user_id: int, by: Principal) -> Membership:
     if user_id == by.user_id:
-        raise NotAllowed("Your own role can only be changed by another admin.")
+        raise NotAllowed(_("Your own role can only be changed by another admin."))
     membership = session.scalar(select(Membership).where(Membership.project_id == project_id, Membership.user_id == user_id))
     if membership is None:
-        raise NotFound("This person is not a member of the project.")
+        raise NotFound(_("This person is not a member of the project."))
     return membership
 
 
@@ -91,12 +92,12 @@ def create_person(session: Session, name: str, email: str, role: Role, slugs: Se
     unless the owner asks.
     """
     if not slugs and not by.is_owner:
-        raise NotAllowed("Name at least one project that you are an admin of.")
+        raise NotAllowed(_("Name at least one project that you are an admin of."))
     project_ids = _administered(session, slugs, by)
     try:
         user = add_user(session, name, email, None)
     except Conflict:
-        raise Conflict("There is already a person with this email. Invite them from the project's people page.") from None
+        raise Conflict(_("There is already a person with this email. Invite them from the project's people page.")) from None
     for project_id in project_ids:
         add_member(session, user.id, project_id, role)
         record(session, by.user_id, "person.added", f"user {user.id}", {"role": role}, project_id)
@@ -111,7 +112,7 @@ def _administered(session: Session, slugs: Sequence[str], by: Principal) -> list
     found = {row.slug: row.id for row in session.execute(wanted)}
     missing = [slug for slug in slugs if slug not in found]
     if missing:
-        raise NotFound("There is no such project, or you are not its admin.", {"projects": "not one of yours"})
+        raise NotFound(_("There is no such project, or you are not its admin."), {"projects": _("not one of yours")})
     return list(found.values())
 
 

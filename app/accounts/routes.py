@@ -16,6 +16,7 @@ from app.accounts.sign_in import Doorman
 from app.db import Db, WriteDb, get_engine, read_session, write_turn
 from app.errors import Conflict, Invalid, Refusal, TooMany
 from app.gate import CurrentProject
+from app.languages import _
 from app.models import Project
 from app.pages import local, redirect, render
 from app.schemas import MAX_ID
@@ -76,7 +77,7 @@ def _sign_in_again(request: Request, form: SignInForm, refusal: Refusal) -> Resp
 @router.post("/sign-out")
 def sign_out(request: Request, session: WriteDb, caller: Caller) -> Response:
     service.close_session(session, caller.user_id, caller.credential)
-    response = redirect(request, "/sign-in", "You are signed out.")
+    response = redirect(request, "/sign-in", _("You are signed out."))
     settings: Settings = request.app.state.settings
     response.delete_cookie(session_cookie(settings), path="/", secure=settings.secure_cookies, httponly=True, samesite="lax")
     return response
@@ -117,7 +118,7 @@ async def accept_invitation(request: Request, token: Token, form: Annotated[Acce
     if principal is not None:
         async with write_turn(get_engine(request)) as session:
             offer = await run_in_threadpool(invitations.accept_as, session, token, principal.user_id)
-        return redirect(request, _home_of(offer), "You are in.")
+        return redirect(request, _home_of(offer), _("You are in."))
     try:
         password_hash = await run_in_threadpool(hash_password, form.password)
         async with write_turn(get_engine(request)) as session:
@@ -125,7 +126,7 @@ async def accept_invitation(request: Request, token: Token, form: Annotated[Acce
             user_id = await run_in_threadpool(invitations.accept_as_new, session, token, form.name, form.email, password_hash)
     except (Invalid, Conflict) as refusal:
         return await run_in_threadpool(_invitation_again, request, token, form, refusal)
-    return await _enter(request, user_id, _home_of(offer), "Welcome to Tastemaker.")
+    return await _enter(request, user_id, _home_of(offer), _("Welcome to Tastemaker."))
 
 
 def _invitation_again(request: Request, token: str, form: AcceptForm, refusal: Refusal) -> Response:
@@ -185,12 +186,14 @@ async def change_password(
         await run_in_threadpool(doorman.check, caller.email, form.current, address)
         password_hash = await run_in_threadpool(hash_password, form.password)
     except (Invalid, TooMany) as refusal:
-        wrong = refusal.detail == service.WRONG_SIGN_IN
-        shown = Invalid("That is not your current password.", {"current": "Not your current password."}) if wrong else refusal
+        wrong = refusal.detail == _(service.WRONG_SIGN_IN)
+        shown = (
+            Invalid(_("That is not your current password."), {"current": _("Not your current password.")}) if wrong else refusal
+        )
         return await run_in_threadpool(_account_again, request, caller, shown)
     async with write_turn(get_engine(request)) as session:
         await run_in_threadpool(service.change_password, session, caller.user_id, password_hash)
-    return await _enter(request, caller.user_id, "/account", "Your password is changed. Every other browser is signed out.")
+    return await _enter(request, caller.user_id, "/account", _("Your password is changed. Every other browser is signed out."))
 
 
 def _account_again(request: Request, caller: Principal, refusal: Refusal) -> Response:
@@ -202,9 +205,9 @@ def _account_again(request: Request, caller: Principal, refusal: Refusal) -> Res
 def revoke_sessions(request: Request, session: WriteDb, caller: Caller, form: Annotated[SessionForm, Form()]) -> Response:
     if form.session:
         service.close_session(session, caller.user_id, form.session)
-        return redirect(request, "/account", "That browser is signed out.")
+        return redirect(request, "/account", _("That browser is signed out."))
     service.close_sessions(session, caller.user_id, keep=caller.credential)
-    return redirect(request, "/account", "Every other browser is signed out.")
+    return redirect(request, "/account", _("Every other browser is signed out."))
 
 
 # One's own keys
@@ -237,7 +240,7 @@ def make_key(request: Request, session: WriteDb, caller: Caller, form: Annotated
 @router.post("/account/keys/{id}/revocation")
 def revoke_key(request: Request, session: WriteDb, caller: Caller, key_id: Id) -> Response:
     keys.revoke_key(session, key_id, caller)
-    return redirect(request, "/account/keys", "The key is revoked.")
+    return redirect(request, "/account/keys", _("The key is revoked."))
 
 
 # A project's people
@@ -276,7 +279,7 @@ def withdraw_invitation(
     request: Request, project: CurrentProject, session: WriteDb, caller: Caller, invitation_id: Id
 ) -> Response:
     invitations.revoke_invitation(session, project.id, invitation_id, caller.user_id)
-    return redirect(request, f"/projects/{project.slug}/people", "The invitation is withdrawn.")
+    return redirect(request, f"/projects/{project.slug}/people", _("The invitation is withdrawn."))
 
 
 @router.post("/projects/{slug}/people/{id}/role")
@@ -289,10 +292,10 @@ def change_role(
     form: Annotated[RoleForm, Form()],
 ) -> Response:
     people.set_role(session, project.id, user_id, form.role, caller)
-    return redirect(request, f"/projects/{project.slug}/people", "The role is changed.")
+    return redirect(request, f"/projects/{project.slug}/people", _("The role is changed."))
 
 
 @router.post("/projects/{slug}/people/{id}/removal")
 def remove_member(request: Request, project: CurrentProject, session: WriteDb, caller: Caller, user_id: Id) -> Response:
     people.remove_member(session, project.id, user_id, caller)
-    return redirect(request, f"/projects/{project.slug}/people", "They no longer belong to the project. Their labels stay.")
+    return redirect(request, f"/projects/{project.slug}/people", _("They no longer belong to the project. Their labels stay."))

@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from app.audit import record
 from app.errors import Conflict, Invalid, NotFound
+from app.languages import N_, _
 from app.models import Membership, Project, SignInSession, User, utc_now
 from app.security import SESSION_DAYS, Role, digest, new_secret
 
-WRONG_SIGN_IN = "That email and password do not belong together. Check both and try again."
+WRONG_SIGN_IN = N_("That email and password do not belong together. Check both and try again.")
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,250}")
 
@@ -34,14 +35,14 @@ def clean_email(email: str) -> str:
     """As stored: casefolded, no spaces around. Raises Invalid for what is no address."""
     email = email.strip().casefold()
     if not _EMAIL.fullmatch(email):
-        raise Invalid("That is not an email address.", {"email": "Write it like name@example.org."})
+        raise Invalid(_("That is not an email address."), {"email": _("Write it like name@example.org.")})
     return email
 
 
 def clean_name(name: str) -> str:
     name = " ".join(name.split())
     if not name:
-        raise Invalid("Please say what you would like to be called.", {"name": "Write a name."})
+        raise Invalid(_("Please say what you would like to be called."), {"name": _("Write a name.")})
     return name[:200]
 
 
@@ -52,7 +53,7 @@ def find_user(session: Session, email: str) -> User | None:
 def get_user(session: Session, user_id: int) -> User:
     user = session.get(User, user_id)
     if user is None:
-        raise NotFound("There is no such person.")
+        raise NotFound(_("There is no such person."))
     return user
 
 
@@ -61,7 +62,7 @@ def add_user(session: Session, name: str, email: str, password_hash: str | None)
     email = clean_email(email)
     if find_user(session, email) is not None:
         raise Conflict(
-            "There is already an account with this email. Sign in with it instead.", {"email": "This address is taken."}
+            _("There is already an account with this email. Sign in with it instead."), {"email": _("This address is taken.")}
         )
     user = User(name=clean_name(name), email=email, password_hash=password_hash)
     session.add(user)

@@ -10,6 +10,7 @@ from app.accounts.service import WRONG_SIGN_IN, find_user
 from app.accounts.throttle import ACCOUNT_TRIES, ADDRESS_TRIES, Throttle
 from app.db import read_session
 from app.errors import Invalid
+from app.languages import _
 from app.security import password_matches
 
 
@@ -30,7 +31,7 @@ class Doorman:
         if not password_matches(password, found.password_hash) or found.user_id is None:
             self._accounts.failed(account)
             self._addresses.failed(address)
-            raise Invalid(WRONG_SIGN_IN)
+            raise Invalid(_(WRONG_SIGN_IN))
         self._accounts.succeeded(account)
         return found.user_id
 

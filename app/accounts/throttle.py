@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from app.errors import TooMany
+from app.languages import _
 
 WINDOW_S = 15 * 60
 ACCOUNT_TRIES = 5  # failures within the window before an account has to wait
@@ -32,7 +33,7 @@ class Throttle:
             excess = len(failures) - self._tries
             wait_s = failures[-1] + min(2.0**excess, LONGEST_WAIT_S) - self._clock() if excess >= 0 else 0.0
         if wait_s > 0:
-            raise TooMany(f"Too many failed tries. Please wait {int(wait_s) + 1} seconds and try again.")
+            raise TooMany(_("Too many failed tries. Please wait %(seconds)s seconds and try again.", seconds=int(wait_s) + 1))
 
     def failed(self, name: str) -> None:
         with self._guard:

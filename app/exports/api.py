@@ -14,6 +14,7 @@ from app.exports import service
 from app.exports.rows import Format
 from app.exports.service import ExportQuery
 from app.gate import CurrentProject
+from app.languages import _
 from app.prompts.service import Split
 
 router = APIRouter(tags=["exports"])
@@ -33,7 +34,7 @@ def export_query(
     ] = 0.0,
 ) -> ExportQuery:
     if as_ == "parquet":
-        raise Invalid("Parquet comes in a later version. Use jsonl or csv.", {"as": "parquet is not there yet"})
+        raise Invalid(_("Parquet comes in a later version. Use jsonl or csv."), {"as": _("parquet is not there yet")})
     return ExportQuery(
         format=format,
         as_=as_,

@@ -21,6 +21,7 @@ from app.db import read_session
 from app.errors import Invalid
 from app.exports.csv_text import csv_lines
 from app.exports.rows import Answer, Format, Judged, agreement, columns_of, flat, rows_of
+from app.languages import _
 from app.models import Generation, Label, Project, Prompt, Task
 from app.prompts.service import Split
 from app.schemas import json_dumps
@@ -76,8 +77,8 @@ def read_time(text: str | None, field: str) -> datetime | None:
     moment = _moment(f"{text}T00:00:00Z" if _is_date(text) else text)
     if moment is None:
         raise Invalid(
-            f"{field} must be a date such as 2026-03-31 or a time with its zone such as 2026-03-31T12:00:00Z.",
-            {field: "not a date or a time with its zone"},
+            _("%(field)s must be a date such as 2026-03-31 or a time with its zone such as 2026-03-31T12:00:00Z.", field=field),
+            {field: _("not a date or a time with its zone")},
         )
     return moment
 

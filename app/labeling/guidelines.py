@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.differences import Line, changed_lines
 from app.errors import NotFound
+from app.languages import _
 from app.models import Guideline, Membership, Project, User
 
 
@@ -34,7 +35,7 @@ def guideline(session: Session, project: Project, version: int | None = None) ->
     wanted = project.guideline_version if version is None else version
     found = session.scalar(select(Guideline).where(Guideline.project_id == project.id, Guideline.version == wanted))
     if found is None:
-        raise NotFound("There is no such version of the guidelines.")
+        raise NotFound(_("There is no such version of the guidelines."))
     return found
 
 

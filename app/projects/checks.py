@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import Invalid
+from app.languages import _, known
+from app.words import number
 from trainer.config import ConfigError, config_dict, make_config
 
 MAX_NAME = 200
@@ -36,13 +38,13 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
         try:
             clean[name] = _CHECKS[name](value)
         except KeyError:
-            problems[name] = "This is not a setting of a project."
+            problems[name] = _("This is not a setting of a project.")
         except ConfigError as error:
-            problems[f"{name}.{error.field}"] = f"{error.field} {error.message}."
+            problems[f"{name}.{error.field}"] = _("%(field)s %(problem)s.", field=error.field, problem=known(error.message))
         except _Problem as problem:
             problems[name] = str(problem)
     if problems:
-        raise Invalid("Some settings cannot be used. Nothing was changed.", problems)
+        raise Invalid(_("Some settings cannot be used. Nothing was changed."), problems)
     return clean
 
 
@@ -53,37 +55,40 @@ def check_base_model(spec: Any) -> str:
     """
     text = _text(spec, 500).strip()
     if not text:
-        raise _Problem("Name a base model: a folder, a hub id or a .gguf file.")
+        raise _Problem(_("Name a base model: a folder, a hub id or a .gguf file."))
     if text.lower().endswith(".gguf"):
         if not Path(text).expanduser().is_file():
-            raise _Problem("There is no such .gguf file on this machine.")
+            raise _Problem(_("There is no such .gguf file on this machine."))
         return str(Path(text).expanduser().resolve())
     folder = Path(text).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / "manifest.json").is_file():
-            raise _Problem("That folder holds no model: neither config.json nor manifest.json is in it.")
+            raise _Problem(_("That folder holds no model: neither config.json nor manifest.json is in it."))
         return str(folder.resolve())
     if text.startswith((".", "/", "~", "\\")) or not _HUB_ID.fullmatch(text):
         raise _Problem(
-            "This is neither a folder on this machine nor a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct nor a .gguf file."
+            _(
+                "This is neither a folder on this machine nor a hub id such as "
+                "HuggingFaceTB/SmolLM2-135M-Instruct nor a .gguf file."
+            )
         )
     return text
 
 
 def _text(value: Any, longest: int) -> str:
     if not isinstance(value, str):
-        raise _Problem("This must be text.")
+        raise _Problem(_("This must be text."))
     if _UNSTORABLE.search(value):
-        raise _Problem("This holds a character that cannot be stored.")
+        raise _Problem(_("This holds a character that cannot be stored."))
     if len(value) > longest:
-        raise _Problem(f"This is longer than {longest:,} characters.")
+        raise _Problem(_("This is longer than %(longest)s characters.", longest=number(longest)))
     return value
 
 
 def _name(value: Any) -> str:
     text = " ".join(_text(value, MAX_NAME).split())
     if not text:
-        raise _Problem("Give the project a name.")
+        raise _Problem(_("Give the project a name."))
     return text
 
 
@@ -93,27 +98,27 @@ def _guidelines(value: Any) -> str:
 
 def _criteria(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
-        raise _Problem("Criteria come as a list.")
+        raise _Problem(_("Criteria come as a list."))
     if len(value) > MAX_CRITERIA:
-        raise _Problem(f"More than {MAX_CRITERIA} criteria are too many to judge by.")
+        raise _Problem(_("More than %(most)s criteria are too many to judge by.", most=MAX_CRITERIA))
     criteria = [_criterion(item) for item in value]
-    _refuse_twins([criterion["key"] for criterion in criteria], "criteria")
+    _refuse_twins([criterion["key"] for criterion in criteria])
     return criteria
 
 
 def _criterion(item: Any) -> dict[str, Any]:
     if not isinstance(item, Mapping):
-        raise _Problem("Each criterion needs a key, a name, a description and anchors.")
+        raise _Problem(_("Each criterion needs a key, a name, a description and anchors."))
     unknown = item.keys() - {"key", "name", "description", "anchors"}
     if unknown:
-        raise _Problem("A criterion has a key, a name, a description and anchors, and nothing else.")
-    key = _key(item.get("key", ""), "criterion")
+        raise _Problem(_("A criterion has a key, a name, a description and anchors, and nothing else."))
+    key = _key(item.get("key", ""))
     name = _text(item.get("name", ""), 60).strip()
     if not name:
-        raise _Problem(f"The criterion {key} needs a name.")
+        raise _Problem(_("The criterion %(key)s needs a name.", key=key))
     anchors = item.get("anchors", {})
     if not isinstance(anchors, Mapping) or anchors.keys() - {"1", "5"}:
-        raise _Problem(f"The anchors of {key} are the words under 1 and under 5.")
+        raise _Problem(_("The anchors of %(key)s are the words under 1 and under 5.", key=key))
     return {
         "key": key,
         "name": name,
@@ -124,51 +129,51 @@ def _criterion(item: Any) -> dict[str, Any]:
 
 def _flags(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
-        raise _Problem("Flags come as a list.")
+        raise _Problem(_("Flags come as a list."))
     if len(value) > MAX_FLAGS:
-        raise _Problem(f"More than {MAX_FLAGS} flags are too many to choose from.")
+        raise _Problem(_("More than %(most)s flags are too many to choose from.", most=MAX_FLAGS))
     flags = [_flag(item) for item in value]
-    _refuse_twins([flag["key"] for flag in flags], "flags")
+    _refuse_twins([flag["key"] for flag in flags])
     return flags
 
 
 def _flag(item: Any) -> dict[str, Any]:
     if not isinstance(item, Mapping) or item.keys() - {"key", "name", "description", "weight"}:
-        raise _Problem("A flag has a key, a name, a description and a weight, and nothing else.")
-    key = _key(item.get("key", ""), "flag")
+        raise _Problem(_("A flag has a key, a name, a description and a weight, and nothing else."))
+    key = _key(item.get("key", ""))
     name = _text(item.get("name", ""), 60).strip()
     if not name:
-        raise _Problem(f"The flag {key} needs a name.")
+        raise _Problem(_("The flag %(key)s needs a name.", key=key))
     weight = item.get("weight", 1.0)
     if type(weight) not in (int, float) or not 0 <= weight <= MAX_WEIGHT:
-        raise _Problem(f"The weight of {key} must be a number from 0 to {MAX_WEIGHT:g}.")
+        raise _Problem(_("The weight of %(key)s must be a number from 0 to %(most)s.", key=key, most=f"{MAX_WEIGHT:g}"))
     description = _text(item.get("description", ""), 500).strip()
     return {"key": key, "name": name, "description": description, "weight": float(weight)}
 
 
-def _key(value: Any, what: str) -> str:
+def _key(value: Any) -> str:
     key = _text(value, 40)
     if not _KEY.fullmatch(key):
-        raise _Problem(f"A {what}'s key is a small letter followed by small letters, digits or underscores, 40 at most.")
+        raise _Problem(_("A key is a small letter followed by small letters, digits or underscores, 40 at most."))
     return key
 
 
-def _refuse_twins(keys: list[str], what: str) -> None:
+def _refuse_twins(keys: list[str]) -> None:
     for key in keys:
         if keys.count(key) > 1:
-            raise _Problem(f"Two {what} have the key {key}.")
+            raise _Problem(_("The key %(key)s is there twice.", key=key))
 
 
 def _text_display(value: Any) -> str:
     if value not in TEXT_DISPLAYS:
-        raise _Problem("A model's text is shown either as written or as Markdown.")
+        raise _Problem(_("A model's text is shown either as written or as Markdown."))
     return str(value)
 
 
 def _whole(least: int, most: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
         if type(value) is not int or not least <= value <= most:
-            raise _Problem(f"This must be a whole number from {least} to {most:,}.")
+            raise _Problem(_("This must be a whole number from %(least)s to %(most)s.", least=least, most=number(most)))
         return value
 
     return check
@@ -177,7 +182,7 @@ def _whole(least: int, most: int) -> Callable[[Any], int]:
 def _number(least: float, most: float) -> Callable[[Any], float]:
     def check(value: Any) -> float:
         if type(value) not in (int, float) or not least <= value <= most:
-            raise _Problem(f"This must be a number from {least:g} to {most:,g}.")
+            raise _Problem(_("This must be a number from %(least)s to %(most)s.", least=f"{least:g}", most=f"{most:,g}"))
         return float(value)
 
     return check
@@ -189,24 +194,24 @@ def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _on_off(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise _Problem("This is either on or off.")
+        raise _Problem(_("This is either on or off."))
     return value
 
 
 def _sampling(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise _Problem("Sampling settings come as an object.")
+        raise _Problem(_("Sampling settings come as an object."))
     return config_dict(make_config("sample", dict(value)))
 
 
 def _training(value: Any) -> dict[str, Any]:
     """Only what is set; it is completed by the defaults of the day when a round starts."""
     if not isinstance(value, Mapping) or value.keys() - set(TRAINED_BY_ROUNDS):
-        raise _Problem("Training settings come as an object with reward and ppo.")
+        raise _Problem(_("Training settings come as an object with reward and ppo."))
     clean: dict[str, Any] = {}
     for kind, settings in value.items():
         if not isinstance(settings, Mapping):
-            raise _Problem(f"The settings of {kind} come as an object.")
+            raise _Problem(_("The settings of %(kind)s come as an object.", kind=kind))
         try:
             config = config_dict(make_config(kind, dict(settings)))
         except ConfigError as error:

@@ -12,10 +12,11 @@ from typing import Annotated, Any, cast, get_type_hints
 
 from fastapi import Depends, Request
 
-from app.languages import N_, known
+from app.languages import N_, _, known
 from app.models import Project
 from app.projects.checks import TRAINED_BY_ROUNDS
 from app.projects.service import ProjectValues
+from app.words import humanized
 from trainer.config import CONFIGS, SampleConfig
 
 Words = dict[str, str]  # field name -> what stands in the field
@@ -43,11 +44,14 @@ def config_fields(kind: str) -> list[ConfigField]:
     return [
         ConfigField(
             name=field.name,
-            label=field.name.replace("_", " ").capitalize(),
-            help=field.metadata["help"],
-            unit=field.metadata["unit"],
+            label=known(humanized(field.name)),
+            help=known(field.metadata["help"]),
+            unit=known(field.metadata["unit"]),
             default=_word(field.default),
-            choices=[(word, word) for word in (("on", "off") if types[field.name] is bool else field.metadata["choices"])],
+            choices=[
+                (word, known(word))
+                for word in ((N_("on"), N_("off")) if types[field.name] is bool else field.metadata["choices"])
+            ],
             is_switch=types[field.name] is bool,
             is_number=types[field.name] in (int, float),
         )
@@ -89,8 +93,8 @@ def values_of(words: Words, stored: Project) -> ProjectValues:
 
 def labelled(name: str, sentence: str, labels: Mapping[str, str] = LABELS) -> str:
     """A refusal for the list above the form, which says where it belongs."""
-    label = known(labels[name]) if name in labels else name.rpartition(".")[2].replace("_", " ").capitalize()
-    return f"{label}: {sentence}"
+    label = known(labels[name] if name in labels else humanized(name.rpartition(".")[2]))
+    return _("%(field)s: %(sentence)s", field=label, sentence=sentence)
 
 
 def _settings(words: Words, kind: str, prefix: str) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app import words
 from app.labeling import queue
+from app.languages import _
 from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Run, utc_now
 from app.rounds import checkpoints, service
 from app.rounds.labels import usable_label_count
@@ -118,13 +120,14 @@ def _stations(
     root = f"/projects/{project.slug}"
     stage = open_round.state if open_round else None
     at = f"/rounds/{open_round.id}" if open_round else f"{root}/rounds"
-    waiting = f"{open_tasks:,} tasks open" if open_tasks != 1 else "1 task open"
+    new = _("%(number)s new", number=words.number(trigger.new_labels))
+    waiting = words.count(open_tasks, "open task")
     return [
-        Station("labels", "Labels", "active" if stage is None else "done", f"{trigger.new_labels:,} new", f"{root}/labels"),
-        Station("reward", "Reward model", _state(stage, "reward"), _reward_words(session, project, stage), at),
-        Station("ppo", "PPO", _state(stage, "ppo"), _stage_words(stage, "ppo", "training"), at),
-        Station("candidate", "Candidate", _candidate_state(stage), _candidate_words(stage, rounds), at),
-        Station("people", "People", "active" if open_tasks else "idle", waiting, f"{root}/annotate"),
+        Station("labels", _("Labels"), "active" if stage is None else "done", new, f"{root}/labels"),
+        Station("reward", _("Reward model"), _state(stage, "reward"), _reward_words(session, project, stage), at),
+        Station("ppo", "PPO", _state(stage, "ppo"), _stage_words(stage, "ppo", _("training")), at),
+        Station("candidate", _("Candidate"), _candidate_state(stage), _candidate_words(stage, rounds), at),
+        Station("people", _("People"), "active" if open_tasks else "idle", waiting, f"{root}/annotate"),
     ]
 
 
@@ -143,22 +146,24 @@ def _candidate_state(stage: str | None) -> str:
 
 def _reward_words(session: Session, project: Project, stage: str | None) -> str:
     if stage == "reward":
-        return "fitting"
+        return _("fitting")
     newest = checkpoints.newest_reward(session, project.id)
     quality = quality_of(newest.metrics) if newest else None
-    return f"right on {quality.accuracy:.0%}" if quality else "none yet"
+    return _("right on %(share)s", share=words.percent(quality.accuracy)) if quality else _("none yet")
 
 
 def _stage_words(stage: str | None, station: str, doing: str) -> str:
     if stage is None:
-        return "between rounds"
-    return {"active": doing, "done": "done", "idle": "comes next"}[_state(stage, station)]
+        return _("between rounds")
+    return {"active": doing, "done": _("done"), "idle": _("comes next")}[_state(stage, station)]
 
 
 def _candidate_words(stage: str | None, rounds: list[Round]) -> str:
     if stage in ("sample", "decision"):
-        return "writing answers" if stage == "sample" else "waits for a decision"
+        return _("writing answers") if stage == "sample" else _("waits for a decision")
     if stage is not None:
-        return "not yet"
+        return _("not yet")
     decided = next((round_ for round_ in rounds if round_.decision), None)
-    return f"last one {decided.decision}" if decided else "none yet"
+    if decided is None:
+        return _("none yet")
+    return _("last one promoted") if decided.decision == "promoted" else _("last one rejected")

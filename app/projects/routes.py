@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from app.db import Db, WriteDb
 from app.errors import Refusal
+from app.languages import _
 from app.models import Project
 from app.pages import redirect, render
 from app.projects import checks, demo, forms, guideline_routes, overview_routes, question_routes, service
@@ -36,7 +37,7 @@ def create_project(request: Request, words: Submitted, caller: Caller, session: 
     except Refusal as refusal:
         shown = {"name": "", "base_model": ""} | words
         return render(request, "projects/new.html", status=refusal.status, words=shown, refusal=refusal)
-    return redirect(request, f"/projects/{project.slug}/prompts/import", "The project is there. Now give it prompts.")
+    return redirect(request, f"/projects/{project.slug}/prompts/import", _("The project is there. Now give it prompts."))
 
 
 @router.get("/projects/{slug}/settings")
@@ -52,7 +53,7 @@ def save_settings(request: Request, slug: str, words: Submitted, caller: Caller,
         service.update_project(session, project, forms.values_of(words, project), caller.user_id)
     except Refusal as refusal:
         return _settings_page(request, session, project, words, refusal)
-    return redirect(request, f"/projects/{slug}/settings", "Saved.")
+    return redirect(request, f"/projects/{slug}/settings", _("Saved."))
 
 
 def _settings_page(

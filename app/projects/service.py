@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app import audit
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.labeling.guidelines import guideline
+from app.languages import _
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User
 from app.projects import checks
 from app.rounds import checkpoints
@@ -45,7 +46,7 @@ def get_project(session: Session, slug: str) -> Project:
     """Raises NotFound."""
     project = session.scalar(select(Project).where(Project.slug == slug))
     if project is None:
-        raise NotFound("There is no such project.")
+        raise NotFound(_("There is no such project."))
     return project
 
 
@@ -64,7 +65,7 @@ def create_project(session: Session, values: ProjectValues, by: int | None) -> P
     """
     missing = {name: "This is needed." for name in ("name", "base_model") if name not in values}
     if missing:
-        raise Invalid("A project needs a name and a base model.", missing)
+        raise Invalid(_("A project needs a name and a base model."), missing)
     filled: ProjectValues = {"guidelines": "", "criteria": [], "sampling": {}, **values}
     clean = checks.check_values(filled)
     _check_triggers(clean)
@@ -93,8 +94,16 @@ def update_project(
     new_guidelines = "guidelines" in clean and clean["guidelines"] != guideline(session, project).text
     if new_guidelines and seen_guidelines not in (None, project.guideline_version):
         raise Conflict(
-            "Somebody saved other guidelines while you were writing. Nothing of yours was saved; compare it with theirs first.",
-            {"guidelines": f"Version {project.guideline_version} is newer than the one you started from."},
+            _(
+                "Somebody saved other guidelines while you were writing. Nothing of yours was saved; compare it "
+                "with theirs first."
+            ),
+            {
+                "guidelines": _(
+                    "Version %(number)s is newer than the one you started from.",
+                    number=project.guideline_version,
+                )
+            },
         )
     if "base_model" in clean and clean["base_model"] != project.base_model:
         _change_base_model(session, project, clean["base_model"], by)
@@ -122,14 +131,16 @@ def base_model_is_fixed(session: Session, project: Project) -> bool:
 def _change_base_model(session: Session, project: Project, base_model: str, by: int | None) -> None:
     if by is not None and not session.get_one(User, by).is_owner:
         raise NotAllowed(
-            "Only the owner of this installation chooses a project's base model. Nothing was saved.",
-            {"base_model": "Only the owner may change this."},
+            _("Only the owner of this installation chooses a project's base model. Nothing was saved."),
+            {"base_model": _("Only the owner may change this.")},
         )
     if base_model_is_fixed(session, project):
         raise Conflict(
-            "This project already has answers of its base model, and its labels and checkpoints grew out of them. "
-            "Start a new project for another model; prompts can be imported there as well.",
-            {"base_model": "This can no longer change: answers of this model exist."},
+            _(
+                "This project already has answers of its base model, and its labels and checkpoints grew out of "
+                "them. Start a new project for another model; prompts can be imported there as well."
+            ),
+            {"base_model": _("This can no longer change: answers of this model exist.")},
         )
     for checkpoint in session.scalars(select(Checkpoint).where(Checkpoint.project_id == project.id)):
         checkpoint.source = base_model  # with no run there is only the base model's own row
@@ -148,7 +159,7 @@ def _apply(project: Project, clean: dict[str, Any]) -> None:
 def _check_triggers(values: Mapping[str, Any]) -> None:
     """Looks at the project as it will be: a PATCH may switch on what an earlier one described."""
     if values.get("triggers_on") and values.get("trigger_labels") is None and values.get("trigger_hours") is None:
-        sentence = "Say after how many labels or hours a round starts, or switch it off."
+        sentence = _("Say after how many labels or hours a round starts, or switch it off.")
         raise Invalid(sentence, {"triggers_on": sentence})
 
 

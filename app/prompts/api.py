@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from app.db import Db, WriteDb
 from app.errors import Invalid
 from app.gate import CurrentProject
+from app.languages import _
 from app.models import Prompt
 from app.prompts import importers, service
 from app.prompts.service import BadLine, PromptRow
@@ -88,13 +89,15 @@ def _parse(kind: str, data: bytes) -> list[PromptRow | BadLine]:
     if kind in ("application/x-ndjson", "application/jsonl"):
         return list(importers.read_prompts(text, "jsonl"))
     if kind != "application/json":
-        raise Invalid("Send application/json or application/x-ndjson.", {"Content-Type": "not one of these two"})
+        raise Invalid(_("Send application/json or application/x-ndjson."), {"Content-Type": _("not one of these two")})
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
-        raise Invalid('The body is not JSON. Send {"items": [...]}.') from None
+        raise Invalid(_('The body is not JSON. Send {"items": [...]}.')) from None
     if not isinstance(body, dict) or body.keys() != {"items"} or not isinstance(body["items"], list):
-        raise Invalid('Send an object with one key, items, that holds a list: {"items": [{"text": "..."}]}.', {"items": "needed"})
+        raise Invalid(
+            _('Send an object with one key, items, that holds a list: {"items": [{"text": "..."}]}.'), {"items": _("needed")}
+        )
     return list(importers.read_items(body["items"]))
 
 

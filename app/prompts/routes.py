@@ -13,6 +13,7 @@ from starlette.responses import Response
 from app.db import Db, WriteDb
 from app.errors import Invalid, Refusal
 from app.gate import CurrentProject
+from app.languages import _, ngettext
 from app.pages import redirect, render
 from app.prompts import importers, service
 from app.prompts.api import PromptId
@@ -88,7 +89,7 @@ async def import_form(request: Request) -> ImportForm:
 def _parse(name: str, data: bytes, format: str) -> list[PromptRow | BadLine]:
     text = importers.decode_upload(data)
     if not text.strip():
-        raise Invalid("There is nothing to import: choose a file or paste prompts.")
+        raise Invalid(_("There is nothing to import: choose a file or paste prompts."))
     chosen = next((known for known in importers.FORMATS if known == format), None)
     fallback: importers.Format = "jsonl" if text.lstrip().startswith("{") else "text"
     return list(importers.read_prompts(text, chosen or importers.guess_format(name, fallback)))
@@ -119,7 +120,11 @@ def import_prompts(
         return _import_page(request, project, form, form.refusal.detail, form.refusal.status)
     report = service.import_prompts(session, project, form.rows, by=caller.user_id, skip_bad_lines=form.skip_bad_lines)
     if report.rejected and not form.skip_bad_lines:
-        detail = f"Nothing was imported: {count(len(report.rejected), 'line')} cannot be used."
+        detail = ngettext(
+            "Nothing was imported: %(num)s line cannot be used.",
+            "Nothing was imported: %(num)s lines cannot be used.",
+            len(report.rejected),
+        )
         return _import_page(request, project, form, detail, Invalid.status, report.rejected)
     return redirect(request, f"/projects/{project.slug}/prompts", _summary(report))
 
@@ -140,22 +145,22 @@ def _import_page(
 
 
 def _summary(report: ImportReport) -> str:
-    sentences = [f"Imported {count(report.created, 'prompt')}."]
+    sentences = [_("Imported %(prompts)s.", prompts=count(report.created, "prompt"))]
     if report.duplicates:
-        sentences.append(f"{count(report.duplicates, 'prompt')} were there already.")
+        sentences.append(_("%(prompts)s were there already.", prompts=count(report.duplicates, "prompt")))
     if report.rejected:
         lines = ", ".join(str(bad.line) for bad in report.rejected[:10]) + (", ..." if len(report.rejected) > 10 else "")
-        sentences.append(f"Left out {count(len(report.rejected), 'bad line')}: {lines}.")
+        sentences.append(_("Left out %(bad_lines)s: %(lines)s.", bad_lines=count(len(report.rejected), "bad line"), lines=lines))
     return " ".join(sentences)
 
 
 @router.post("/prompts/{id}/archive")
 def archive_prompt(request: Request, project: CurrentProject, session: WriteDb, prompt_id: PromptId) -> Response:
     service.archive_prompt(session, prompt_id)
-    return redirect(request, f"/projects/{project.slug}/prompts", "Put away. No new answers are written for it.")
+    return redirect(request, f"/projects/{project.slug}/prompts", _("Put away. No new answers are written for it."))
 
 
 @router.post("/prompts/{id}/restore")
 def restore_prompt(request: Request, project: CurrentProject, session: WriteDb, prompt_id: PromptId) -> Response:
     service.restore_prompt(session, prompt_id)
-    return redirect(request, f"/projects/{project.slug}/prompts?view=archived", "In use again.")
+    return redirect(request, f"/projects/{project.slug}/prompts?view=archived", _("In use again."))

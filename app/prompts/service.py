@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app import audit
 from app.errors import NotFound
+from app.languages import _
 from app.models import Project, Prompt, utc_now
 
 HOLDOUT_SHARE = 0.2
@@ -168,7 +169,7 @@ def list_prompts(
 def get_prompt(session: Session, prompt_id: int) -> Prompt:
     prompt = session.get(Prompt, prompt_id)
     if prompt is None:
-        raise NotFound("There is no such prompt.")
+        raise NotFound(_("There is no such prompt."))
     return prompt
 
 

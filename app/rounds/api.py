@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.db import Db, WriteDb
 from app.errors import Invalid, NotFound
 from app.gate import CurrentProjectId
+from app.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run
 from app.rounds import checkpoints, folder, runs, service, times, triggers
 from app.rounds.generations import list_generations
@@ -319,7 +320,7 @@ def download_file(session: Db, data: Data, id: PathId, name: Annotated[str, Path
     """A file that the manifest names, or manifest.json itself."""
     found = folder.checkpoint_folder(data, checkpoints.get_checkpoint(session, id).source)
     if found is None:
-        raise NotFound("The files of this checkpoint are not on this machine.")
+        raise NotFound(_("The files of this checkpoint are not on this machine."))
     path = folder.checkpoint_file(found, name)
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
@@ -356,7 +357,12 @@ async def read_text(request: Request) -> AsyncIterator[bytes]:
     async for chunk in request.stream():
         data += chunk
         if len(data) > folder.TEXT_BYTES:
-            raise Invalid(f"A text has at most {folder.TEXT_BYTES // 2**20} MiB; put larger ones into the folder texts by hand.")
+            raise Invalid(
+                _(
+                    "A text has at most %(most)s MiB; put larger ones into the folder texts by hand.",
+                    most=folder.TEXT_BYTES // 2**20,
+                )
+            )
     yield data
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from app import words
+from app.languages import N_, _, known
 from app.rounds.folder import metric_names, metric_series
 
 WIDTH, NARROW, HEIGHT = 560, 320, 200  # a phone shows the narrow one, so that words stay readable
@@ -32,34 +33,38 @@ class Meaning:
     unit: str = ""
     percent: bool = False
 
+    def said(self) -> Meaning:
+        """The same in the reader's language."""
+        return Meaning(known(self.title), known(self.unit), self.percent)
+
 
 MEANINGS: dict[str, Meaning] = {
-    "rollout/score": Meaning("Score of the reward model", "mean over answers, deviations from the base model"),
-    "kl/exact_nats_per_answer": Meaning("KL from the reference", "nats per answer, exact"),
-    "rollout/length": Meaning("Length of answers", "tokens, mean"),
-    "rollout/truncated": Meaning("Answers cut off at the limit", "share of answers", percent=True),
-    "rollout/reward": Meaning("Reward", "score less the KL penalty, mean over answers"),
-    "rollout/score_deviation": Meaning("Spread of scores", "standard deviation over answers"),
-    "rollout/entropy": Meaning("Entropy", "nats per token, mean"),
-    "rollout/distinct_1": Meaning("Different words", "share of 1-grams", percent=True),
-    "rollout/distinct_2": Meaning("Different pairs of words", "share of 2-grams", percent=True),
-    "kl/nats_per_answer": Meaning("KL, sampled", "nats per answer"),
-    "kl/nats_per_token": Meaning("KL, sampled", "nats per token"),
-    "kl/beta": Meaning("Weight of the KL penalty", "beta"),
-    "losses/policy_loss": Meaning("Policy loss"),
-    "losses/value_loss": Meaning("Value loss"),
-    "losses/approx_kl": Meaning("Step size of the policy", "approx-KL, nats per token"),
-    "losses/clipfrac": Meaning("Clipped ratios", "share of tokens", percent=True),
-    "losses/value_clipfrac": Meaning("Clipped values", "share of tokens", percent=True),
-    "losses/max_ratio": Meaning("Largest ratio", "new over old probability"),
-    "losses/explained_variance": Meaning("Explained variance of the value head"),
-    "losses/grad_norm": Meaning("Gradient norm", "before clipping"),
-    "losses/train_loss": Meaning("Loss on the text", "nats per token"),
-    "losses/heldout_loss": Meaning("Loss on held-out text", "nats per token"),
-    "charts/learning_rate": Meaning("Learning rate"),
-    "reward/fold_accuracy": Meaning("Accuracy by fold", "share of held-out comparisons", percent=True),
-    "reward/fold_nll": Meaning("Surprise at a comparison by fold", "nats"),
-    "reward/fold_rating_nll": Meaning("Surprise at a rating by fold", "nats"),
+    "rollout/score": Meaning(N_("Score of the reward model"), N_("mean over answers, deviations from the base model")),
+    "kl/exact_nats_per_answer": Meaning(N_("KL from the reference"), N_("nats per answer, exact")),
+    "rollout/length": Meaning(N_("Length of answers"), N_("tokens, mean")),
+    "rollout/truncated": Meaning(N_("Answers cut off at the limit"), N_("share of answers"), percent=True),
+    "rollout/reward": Meaning(N_("Reward"), N_("score less the KL penalty, mean over answers")),
+    "rollout/score_deviation": Meaning(N_("Spread of scores"), N_("standard deviation over answers")),
+    "rollout/entropy": Meaning(N_("Entropy"), N_("nats per token, mean")),
+    "rollout/distinct_1": Meaning(N_("Different words"), N_("share of 1-grams"), percent=True),
+    "rollout/distinct_2": Meaning(N_("Different pairs of words"), N_("share of 2-grams"), percent=True),
+    "kl/nats_per_answer": Meaning(N_("KL, sampled"), N_("nats per answer")),
+    "kl/nats_per_token": Meaning(N_("KL, sampled"), N_("nats per token")),
+    "kl/beta": Meaning(N_("Weight of the KL penalty"), N_("beta")),
+    "losses/policy_loss": Meaning(N_("Policy loss")),
+    "losses/value_loss": Meaning(N_("Value loss")),
+    "losses/approx_kl": Meaning(N_("Step size of the policy"), N_("approx-KL, nats per token")),
+    "losses/clipfrac": Meaning(N_("Clipped ratios"), N_("share of tokens"), percent=True),
+    "losses/value_clipfrac": Meaning(N_("Clipped values"), N_("share of tokens"), percent=True),
+    "losses/max_ratio": Meaning(N_("Largest ratio"), N_("new over old probability")),
+    "losses/explained_variance": Meaning(N_("Explained variance of the value head")),
+    "losses/grad_norm": Meaning(N_("Gradient norm"), N_("before clipping")),
+    "losses/train_loss": Meaning(N_("Loss on the text"), N_("nats per token")),
+    "losses/heldout_loss": Meaning(N_("Loss on held-out text"), N_("nats per token")),
+    "charts/learning_rate": Meaning(N_("Learning rate")),
+    "reward/fold_accuracy": Meaning(N_("Accuracy by fold"), N_("share of held-out comparisons"), percent=True),
+    "reward/fold_nll": Meaning(N_("Surprise at a comparison by fold"), N_("nats")),
+    "reward/fold_rating_nll": Meaning(N_("Surprise at a rating by fold"), N_("nats")),
 }
 MAIN = tuple(MEANINGS)[:4]
 
@@ -82,21 +87,29 @@ class Chart:
         """The curve in a sentence."""
         (first, start), (last, end) = self.points[0], self.points[-1]
         if first == last:
-            return f"{self.caption}: {self.value(start)} at step {first}."
+            return _("%(caption)s: %(value)s at step %(step)s.", caption=self.caption, value=self.value(start), step=first)
         values = [value for _, value in self.points]
         low, high = self.value(min(values)), self.value(max(values))
-        return (
-            f"{self.caption}: {self.value(start)} at step {first}, {self.value(end)} at step {last}; "
-            f"lowest {low}, highest {high}, over {words.count(len(values), 'step')}."
+        return _(
+            "%(caption)s: %(start)s at step %(first)s, %(end)s at step %(last)s; "
+            "lowest %(low)s, highest %(high)s, over %(steps)s.",
+            caption=self.caption,
+            start=self.value(start),
+            first=first,
+            end=self.value(end),
+            last=last,
+            low=low,
+            high=high,
+            steps=words.count(len(values), "step"),
         )
 
     @property
     def table(self) -> dict[str, Any]:
         """The same numbers for people who cannot see the curve."""
         if not self.band:
-            return {"heads": ["step", "value"], "rows": [list(point) for point in self.points]}
+            return {"heads": [_("step"), _("value")], "rows": [list(point) for point in self.points]}
         rows = [[step, value, low, high] for (step, value), (_, low, high) in zip(self.points, self.band, strict=True)]
-        return {"heads": ["step", "value", "95% from", "to"], "rows": rows}
+        return {"heads": [_("step"), _("value"), _("95%% from"), _("to")], "rows": rows}
 
     def value(self, number: float) -> str:
         return words.percent(number) if self.meaning.percent else words.number(number)
@@ -124,7 +137,8 @@ def chart_of(rows: list[dict[str, Any]], config: Mapping[str, Any], name: str) -
 
 def meaning_of(name: str) -> Meaning:
     """A metric in words; one without a line of its own is called what its run calls it."""
-    return MEANINGS.get(name) or Meaning(name.rpartition("/")[2].replace("_", " ").capitalize(), name.partition("/")[0])
+    found = MEANINGS.get(name)
+    return found.said() if found else Meaning(name.rpartition("/")[2].replace("_", " ").capitalize(), name.partition("/")[0])
 
 
 def _interval(rows: list[dict[str, Any]], config: Mapping[str, Any], name: str, points: list[Point]) -> list[Band]:

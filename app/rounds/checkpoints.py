@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
+from app.languages import _
 from app.models import Checkpoint, Project
 
 
@@ -13,7 +14,7 @@ def get_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
     """Raises NotFound."""
     checkpoint = session.get(Checkpoint, checkpoint_id)
     if checkpoint is None:
-        raise NotFound("There is no such checkpoint.")
+        raise NotFound(_("There is no such checkpoint."))
     return checkpoint
 
 

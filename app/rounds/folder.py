@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import Conflict, Invalid, NotFound
+from app.languages import _
 
 LOG_BYTES = 64 * 1024
 TEXT_BYTES = 20 * 2**20
@@ -74,19 +75,19 @@ def manifest(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise NotFound("This checkpoint has no manifest on this machine.") from None
+        raise NotFound(_("This checkpoint has no manifest on this machine.")) from None
     if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
-        raise NotFound("This checkpoint has no manifest on this machine.")
+        raise NotFound(_("This checkpoint has no manifest on this machine."))
     return found
 
 
 def checkpoint_file(folder: Path, name: str) -> Path:
     """A file of a checkpoint by the name its manifest gives it, and by no other. Raises NotFound."""
     if name != "manifest.json" and name not in manifest(folder)["files"]:
-        raise NotFound("This checkpoint has no such file.")
+        raise NotFound(_("This checkpoint has no such file."))
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        raise NotFound("This checkpoint has no such file.")
+        raise NotFound(_("This checkpoint has no such file."))
     return path
 
 
@@ -95,7 +96,7 @@ def text_file(data: Path, name: str) -> Path:
     texts = (data / "texts").resolve()
     path = (texts / name).resolve()
     if path.parent != texts or not path.is_file():
-        raise NotFound(f"There is no file {name} in the folder texts of the data folder.")
+        raise NotFound(_("There is no file %(name)s in the folder texts of the data folder.", name=name))
     return path
 
 
@@ -103,19 +104,19 @@ def save_text(data: Path, name: str, content: bytes) -> None:
     """Put a text where sft runs find it. Raises Invalid for a bad name or text, Conflict for a name that is taken."""
     if not TEXT_NAME.fullmatch(name):
         raise Invalid(
-            "The name of a text is letters, digits, spaces, dots and dashes, and ends in .txt or .jsonl.",
-            {"name": "cannot be used"},
+            _("The name of a text is letters, digits, spaces, dots and dashes, and ends in .txt or .jsonl."),
+            {"name": _("cannot be used")},
         )
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
-        raise Invalid("The text is not UTF-8.", {"text": "not UTF-8"}) from None
+        raise Invalid(_("The text is not UTF-8."), {"text": _("not UTF-8")}) from None
     (data / "texts").mkdir(parents=True, exist_ok=True)
     try:
         with (data / "texts" / name).open("xb") as file:
             file.write(content)
     except FileExistsError:
-        raise Conflict(f"There is a text named {name} already; choose another name.") from None
+        raise Conflict(_("There is a text named %(name)s already; choose another name.", name=name)) from None
 
 
 def texts(data: Path) -> list[str]:

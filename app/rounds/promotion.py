@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.audit import record
 from app.errors import Conflict
 from app.labeling import queue
+from app.languages import _
 from app.models import Checkpoint, Project, Round, utc_now
 
 
@@ -18,9 +19,9 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
     """
     project = session.get_one(Project, checkpoint.project_id)
     if checkpoint.kind != "policy":
-        raise Conflict("Only a policy can be promoted; this checkpoint is a reward model.")
+        raise Conflict(_("Only a policy can be promoted; this checkpoint is a reward model."))
     if project.policy_id == checkpoint.id:
-        raise Conflict("This policy is the promoted one already.")
+        raise Conflict(_("This policy is the promoted one already."))
     replaced = project.policy_id
     project.previous_policy_id, project.policy_id = replaced, checkpoint.id
     checkpoint.promoted_at, checkpoint.promoted_by = utc_now(), by
@@ -47,7 +48,7 @@ def settle_promoted(session: Session, round_: Round) -> None:
 def reject(session: Session, round_: Round, by: int | None, reason: str = "") -> None:
     """Turn a round's candidate down: the policy stays as it is. Raises Conflict when nothing waits for a decision."""
     if round_.state != "decision":
-        raise Conflict("This round does not wait for a decision.")
+        raise Conflict(_("This round does not wait for a decision."))
     _decide(round_, "rejected", by)
     round_.reason = reason
     details = {"candidate": round_.candidate_id, "reason": reason}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import words
+from app.languages import _
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Quality:
 
 def quality_of(figures: Mapping[str, Any]) -> Quality | None:
     """The quality on comparisons where there are any, else on pairs of ratings; None where nothing was measured."""
-    for prefix, count, what in (("", "decided", "comparisons"), ("rating_", "rating_pairs", "pairs of ratings")):
+    for prefix, count, what in (("", "decided", _("comparisons")), ("rating_", "rating_pairs", _("pairs of ratings"))):
         accuracy = _number(figures, f"{prefix}accuracy")
         if accuracy is not None:
             return Quality(
@@ -47,28 +48,36 @@ def learned_from(figures: Mapping[str, Any]) -> str:
     parts = []
     if comparisons:
         ties, bad = (int(_number(figures, name) or 0) for name in ("ties", "both_bad"))
-        parts.append(f"{words.count(comparisons, 'comparison')} ({words.count(ties, 'tie')}, {bad:,} both bad)")
+        parts.append(
+            _(
+                "%(comparisons)s (%(ties)s, %(bad)s both bad)",
+                comparisons=words.count(comparisons, "comparison"),
+                ties=words.count(ties, "tie"),
+                bad=words.number(bad),
+            )
+        )
     if ratings:
         parts.append(words.count(ratings, "rating"))
     prompts = int(_number(figures, "prompts") or 0)
     if parts and prompts:
-        parts.append(f"on {words.count(prompts, 'prompt')}")
-    return ", ".join(parts)
+        parts.append(_("on %(prompts)s", prompts=words.count(prompts, "prompt")))
+    return _(", ").join(parts)
 
 
 def _beside(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What an honest reader asks next: length, calibration, the form of the model."""
     shorter, judged = _number(figures, "shorter_accuracy"), int(_number(figures, "shorter_decided") or 0)
+    forms = {"head": _("head on the frozen base"), "lora": _("adapters and a scalar head")}
     found = [
         (
-            "Right where the shorter answer won",
+            _("Right where the shorter answer won"),
             f"{words.percent(shorter)} (n = {judged:,})" if shorter is not None and judged else None,
         ),
-        ("The longer answer won", _percent(figures, "longer_wins")),
-        ("Correlation of reward with log length", _plain(figures, "length_correlation")),
-        ("Calibration error", _percent(figures, "ece")),
-        ("Surprise at a verdict", _plain(figures, "nll", " nats")),
-        ("Form", {"head": "head on the frozen base", "lora": "adapters and a scalar head"}.get(str(figures.get("form")))),
+        (_("The longer answer won"), _percent(figures, "longer_wins")),
+        (_("Correlation of reward with log length"), _plain(figures, "length_correlation")),
+        (_("Calibration error"), _percent(figures, "ece")),
+        (_("Surprise at a verdict"), _plain(figures, "nll", _(" nats"))),
+        (_("Form"), forms.get(str(figures.get("form")))),
     ]
     return [(term, value) for term, value in found if value is not None]
 

@@ -13,6 +13,7 @@ from app import words
 from app.db import Db, WriteDb
 from app.errors import NotFound, Refusal
 from app.gate import CurrentProjectId
+from app.languages import _, known
 from app.models import Project, Run
 from app.pages import redirect, render
 from app.rounds import charts, checkpoints, folder, service, story, times, triggers
@@ -75,7 +76,7 @@ def start_round(
         round_ = service.start_round(session, project, "admin", caller.user_id, start=start)
     except Refusal as refusal:
         return _new_round_page(request, session, project_id, start, refusal)
-    return redirect(request, f"/rounds/{round_.id}", f"Round {round_.number} has started.")
+    return redirect(request, f"/rounds/{round_.id}", _("Round %(number)s has started.", number=round_.number))
 
 
 def _new_round_page(
@@ -125,7 +126,7 @@ def show_round(request: Request, session: Db, id: PathId) -> Response:
 @router.post("/rounds/{id}/cancel")
 def cancel_round(request: Request, session: WriteDb, caller: Caller, id: PathId) -> Response:
     service.cancel_round(session, service.get_round(session, id), caller.user_id)
-    return redirect(request, f"/rounds/{id}", "The round is cancelled; what still computes stops within seconds.")
+    return redirect(request, f"/rounds/{id}", _("The round is cancelled; what still computes stops within seconds."))
 
 
 @router.post("/rounds/{id}/rejection")
@@ -133,7 +134,7 @@ def reject_candidate(
     request: Request, session: WriteDb, caller: Caller, id: PathId, reason: Annotated[str, Form(max_length=2000)] = ""
 ) -> Response:
     service.reject(session, service.get_round(session, id), caller.user_id, reason.strip())
-    return redirect(request, f"/rounds/{id}", "The candidate is rejected. The policy stays as it was.")
+    return redirect(request, f"/rounds/{id}", _("The candidate is rejected. The policy stays as it was."))
 
 
 # Runs
@@ -169,7 +170,7 @@ def show_run(request: Request, session: Db, id: PathId, step: Annotated[int | No
 @router.post("/runs/{id}/cancel")
 def cancel_run(request: Request, session: WriteDb, caller: Caller, id: PathId) -> Response:
     service.cancel_run(session, service.get_run(session, id), caller.user_id)
-    return redirect(request, f"/runs/{id}", "The run is being cancelled; it stops within seconds.")
+    return redirect(request, f"/runs/{id}", _("The run is being cancelled; it stops within seconds."))
 
 
 @router.get("/runs/{id}/charts/{name:path}")
@@ -181,7 +182,7 @@ def show_chart(
     rows = folder.metric_rows(_folder(request, run))
     chart = charts.chart_of(rows, run.config, name.removesuffix(".svg"))
     if chart is None:
-        raise NotFound("This run has written no such figure.")
+        raise NotFound(_("This run has written no such figure."))
     headers = {"Content-Security-Policy": charts.CONTENT_SECURITY_POLICY, "Cache-Control": "private, max-age=3600"}
     svg = charts.draw(chart, charts.NARROW if narrow else charts.WIDTH)
     return Response(svg, media_type="image/svg+xml", headers=headers)
@@ -263,7 +264,7 @@ def promote_checkpoint(request: Request, session: WriteDb, caller: Caller, id: P
     return redirect(
         request,
         f"/checkpoints/{id}",
-        f"{checkpoint.name} is the policy now. New tasks mix its answers with those of the one before.",
+        _("%(name)s is the policy now. New tasks mix its answers with those of the one before.", name=known(checkpoint.name)),
     )
 
 
@@ -272,5 +273,5 @@ def _files(at: FilePath) -> list[tuple[str, str, str]]:
     rows = []
     for name, digest in sorted(folder.manifest(at)["files"].items()):
         path = at / name
-        rows.append((name, words.size(path.stat().st_size) if path.is_file() else "missing", str(digest)))
+        rows.append((name, words.size(path.stat().st_size) if path.is_file() else _("missing"), str(digest)))
     return rows

@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 
 from app.audit import record
 from app.errors import Conflict, Invalid, NotFound
-from app.languages import _
+from app.languages import _, known
 from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
 from app.rounds import checkpoints
 from app.rounds.folder import TEXT_NAME
 from app.rounds.labels import usable_rewrite_count
+from app.words import number
 from trainer.config import CONFIGS, ConfigError, RunConfig, config_dict, make_config
 
 LIVE = ("queued", "running")
@@ -32,7 +33,7 @@ def get_run(session: Session, run_id: int) -> Run:
     """Raises NotFound."""
     run = session.get(Run, run_id)
     if run is None:
-        raise NotFound("There is no such run.")
+        raise NotFound(_("There is no such run."))
     return run
 
 
@@ -69,7 +70,9 @@ def run_config(project: Project, kind: str, given: Mapping[str, Any]) -> RunConf
     try:
         return make_config(kind, own | dict(project.training.get(kind) or {}) | dict(given))
     except ConfigError as error:
-        raise Invalid(f"{error.field} {error.message}.", {error.field: error.message}) from None
+        raise Invalid(
+            _("%(field)s %(problem)s.", field=error.field, problem=known(error.message)), {error.field: known(error.message)}
+        ) from None
 
 
 def queue_run(
@@ -86,11 +89,11 @@ def queue_run(
     `config` holds settings of trainer.config, `inputs` the names of INPUT_NAMES. Raises Invalid or NotFound.
     """
     if kind not in CONFIGS:
-        raise Invalid(f"A run is one of {', '.join(CONFIGS)}.", {"kind": "unknown"})
+        raise Invalid(_("A run is one of %(kinds)s.", kinds=", ".join(CONFIGS)), {"kind": _("unknown")})
     settings = config_dict(run_config(project, kind, config))
     if unknown := inputs.keys() - INPUT_NAMES[kind]:
         name = min(unknown)
-        raise Invalid(f"{name} is not an input of a {kind} run.", {name: "unknown"})
+        raise Invalid(_("%(name)s is not an input of a %(kind)s run.", name=name, kind=kind), {name: _("unknown")})
     checked = _checked_inputs(session, project, kind, inputs)
     if kind == "sample":
         _check_answers(session, project, checked, settings["per_prompt"])
@@ -116,7 +119,7 @@ def request_cancel(session: Session, run: Run, by: int | None) -> None:
     """
     session.refresh(run, with_for_update=True)  # the worker may be taking it at this moment
     if run.state not in LIVE:
-        raise Conflict(f"This run has ended already: {run.state}.")
+        raise Conflict(_("This run has ended already: %(state)s.", state=run.state))
     now = utc_now()
     run.cancel_requested_at = run.cancel_requested_at or now
     if run.state == "queued":
@@ -144,7 +147,7 @@ def _checked_inputs(session: Session, project: Project, kind: str, given: Mappin
         checkpoint = own_checkpoint(session, project, given.get("checkpoint"), "checkpoint", "policy")
         split = given.get("split", "train")
         if split not in ("train", "holdout", "all"):
-            raise Invalid("split is train, holdout or all.", {"split": "must be train, holdout or all"})
+            raise Invalid(_("split is train, holdout or all."), {"split": _("must be train, holdout or all")})
         inputs = {"checkpoint": (checkpoint or checkpoints.current_policy(session, project)).id, "split": split}
         if (ids := given.get("prompt_ids")) is not None:
             inputs["prompt_ids"] = _prompt_ids(ids)
@@ -153,7 +156,7 @@ def _checked_inputs(session: Session, project: Project, kind: str, given: Mappin
         reward = own_checkpoint(session, project, given.get("reward"), "reward", "reward")
         reward = reward or checkpoints.newest_reward(session, project.id)
         if reward is None:
-            raise Invalid("PPO needs a reward model; start a reward run first.", {"reward": "there is none yet"})
+            raise Invalid(_("PPO needs a reward model; start a reward run first."), {"reward": _("there is none yet")})
         start = own_checkpoint(session, project, given.get("start"), "start", "policy")
         return {"reward": reward.id, "start": (start or checkpoints.current_policy(session, project)).id}
     if kind == "reward":
@@ -184,7 +187,10 @@ def own_checkpoint(session: Session, project: Project, value: Any, field: str, k
         return None
     found = session.get(Checkpoint, value) if type(value) is int and 0 < value < 2**63 else None
     if found is None or found.project_id != project.id or found.kind != kind:
-        raise Invalid(f"{field} must be the id of a {kind} checkpoint of this project.", {field: f"not a {kind} checkpoint here"})
+        raise Invalid(
+            _("%(field)s must be the id of a %(kind)s checkpoint of this project.", field=field, kind=kind),
+            {field: _("not a %(kind)s checkpoint here", kind=kind)},
+        )
     return found
 
 
@@ -194,13 +200,13 @@ def _prompt_ids(value: Any) -> list[int]:
         or not all(type(item) is int and 0 < item < 2**63 for item in value)
         or len(value) > MOST_ANSWERS
     ):
-        raise Invalid("prompt_ids is a list of prompt ids.", {"prompt_ids": "must be a list of ids"})
+        raise Invalid(_("prompt_ids is a list of prompt ids."), {"prompt_ids": _("must be a list of ids")})
     return list(dict.fromkeys(value))
 
 
 def _text_name(value: Any) -> str:
     if not isinstance(value, str) or not TEXT_NAME.fullmatch(value):
-        raise Invalid("text is the name of a .txt or .jsonl file in the data folder's texts/.", {"text": "not such a name"})
+        raise Invalid(_("text is the name of a .txt or .jsonl file in the data folder's texts/."), {"text": _("not such a name")})
     return value
 
 
@@ -212,8 +218,13 @@ def _check_answers(session: Session, project: Project, inputs: Mapping[str, Any]
     if "prompt_ids" in inputs:
         count = len(prompts_to_answer(session, project.id, inputs))
     if not count:
-        raise Invalid("There is no prompt to answer; import prompts first.")
+        raise Invalid(_("There is no prompt to answer; import prompts first."))
     if count * per_prompt > MOST_ANSWERS:
         raise Invalid(
-            f"That would be {count * per_prompt:,} answers; one run writes at most {MOST_ANSWERS:,}.", {"per_prompt": "too many"}
+            _(
+                "That would be %(answers)s answers; one run writes at most %(most)s.",
+                answers=number(count * per_prompt),
+                most=number(MOST_ANSWERS),
+            ),
+            {"per_prompt": _("too many")},
         )

@@ -43,7 +43,7 @@ def get_round(session: Session, round_id: int) -> Round:
     """Raises NotFound."""
     round_ = session.get(Round, round_id)
     if round_ is None:
-        raise NotFound("There is no such round.")
+        raise NotFound(_("There is no such round."))
     return round_
 
 
@@ -74,16 +74,17 @@ def start_round(
     round is open or when there are too few labels, Invalid for a setting that cannot be used.
     """
     if (other := open_round(session, project.id)) is not None:
-        doing = "waits for your decision" if other.state == "decision" else "is still running"
-        raise Conflict(f"Round {other.number} {doing}; finish or cancel it first.")
+        if other.state == "decision":
+            raise Conflict(_("Round %(number)s waits for your decision; decide on it first.", number=other.number))
+        raise Conflict(_("Round %(number)s is still running; finish or cancel it first.", number=other.number))
     given = dict(config or {})
     if unknown := given.keys() - set(STAGES):
-        raise Invalid(f"A round has the stages {', '.join(STAGES)}.", {min(unknown): "unknown stage"})
+        raise Invalid(_("A round has the stages %(stages)s.", stages=", ".join(STAGES)), {min(unknown): _("unknown stage")})
     settings = {stage: config_dict(run_config(project, stage, given.get(stage) or {})) for stage in STAGES}
     count = usable_label_count(session, project.id)
     needed = RewardConfig(**settings["reward"]).min_labels
     if count < needed:
-        raise Conflict(f"A round needs at least {needed} labels; there are {count} so far.")
+        raise Conflict(_("A round needs at least %(needed)s labels; there are %(count)s so far.", needed=needed, count=count))
     last = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id)) or 0
     round_ = Round(
         project_id=project.id,
@@ -135,7 +136,7 @@ def cancel_run(session: Session, run: Run, by: int | None) -> None:
 def cancel_round(session: Session, round_: Round, by: int | None) -> None:
     """Stop a round that still computes. Raises Conflict otherwise; a candidate that waits is rejected, not cancelled."""
     if round_.state not in STAGES:
-        raise Conflict("This round does not compute any more.")
+        raise Conflict(_("This round does not compute any more."))
     _cancel_others(session, round_, by)
     _close(round_, "cancelled", "Cancelled.")
     session.flush()

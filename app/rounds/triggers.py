@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.languages import _
 from app.models import Project, Round, utc_now
 from app.rounds import service
 from app.rounds.labels import usable_label_count
@@ -50,8 +51,14 @@ def due_trigger(session: Session, project: Project) -> str | None:
 
 def _waits_for(session: Session, project: Project, usable: int, new: int) -> str:
     if (open_ := service.open_round(session, project.id)) is not None:
-        return f"a decision on round {open_.number}" if open_.state == "decision" else f"round {open_.number} to end"
+        if open_.state == "decision":
+            return _("a decision on round %(number)s", number=open_.number)
+        return _("round %(number)s to end", number=open_.number)
     needed = RewardConfig(**config_dict(run_config(project, "reward", {}))).min_labels
     if usable < needed:
-        return f"{needed - usable} more labels, {needed} being the fewest a reward model is fitted on"
-    return "" if new else "a new label"
+        return _(
+            "%(missing)s more labels, %(needed)s being the fewest a reward model is fitted on",
+            missing=needed - usable,
+            needed=needed,
+        )
+    return "" if new else _("a new label")
