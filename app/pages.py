@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from app import languages, words
-from app.reading import as_written
+from app.reading import as_written, begin_page, shown
 from app.retelling import retold
 from app.security import Principal, current_principal, form_token
 from app.settings import Settings
@@ -48,7 +48,7 @@ def environment() -> Environment:
     )
     jinja.policies["ext.i18n.trimmed"] = True
     jinja.install_gettext_callables(languages.known, languages.known_plural, newstyle=True)  # type: ignore[attr-defined]
-    jinja.filters |= words.FILTERS | {"as_written": as_written, "known": retold}
+    jinja.filters |= words.FILTERS | {"as_written": as_written, "shown": shown, "known": retold}
     jinja.globals |= {"static": static_url, "stylesheets": stylesheets}
     return jinja
 
@@ -57,6 +57,7 @@ def render(
     request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
 ) -> Response:
     """An HTML reply. `values` are what the template shows; `project`, where there is one, also draws the navigation."""
+    begin_page()
     message = _read_message(request)
     text = environment().get_template(template).render(_shared(request) | {"message": message, "status": status} | values)
     response = HTMLResponse(text, status_code=status, headers=dict(headers or {}))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.reading import LONGEST_MARKDOWN, as_written, render_markdown
+from app.reading import LONGEST_ANSWER, LONGEST_MARKDOWN, as_written, begin_page, render_markdown, shown
 
 
 def test_text_is_escaped_and_otherwise_left_alone() -> None:
@@ -15,10 +15,15 @@ def test_text_is_escaped_and_otherwise_left_alone() -> None:
 
 @pytest.mark.parametrize("character", ["\u202e", "\u2066", "\u200b", "\ufeff", "\u061c", "\x1b", "\x85"])
 def test_characters_that_hide_are_shown_by_their_number(character: str) -> None:
-    shown = as_written(f"a{character}b")
+    text = as_written(f"a{character}b")
 
-    assert character not in shown
-    assert f">U+{ord(character):04X}</span>" in shown
+    assert character not in text
+    assert f">U+{ord(character):04X}</span>" in text
+
+
+def test_a_run_of_the_same_control_is_counted_and_many_take_no_room() -> None:
+    assert ">U+200B ×57</span>b" in as_written("a" + "\u200b" * 57 + "b")
+    assert len(as_written("\u200b\u202e" * 50_000)) < 200_000
 
 
 @pytest.mark.parametrize("text", ["می\u200cخواهم", "👩\u200d🚀", "עברית", "line\r\ntab\t", "中文"])
@@ -64,3 +69,65 @@ def test_a_markdown_bomb_is_shown_as_written_and_at_once() -> None:
 
     assert time.perf_counter() - began < 0.2
     assert html.startswith('<div class="reading">[[[')
+
+
+# An answer as Markdown, where the project wants it so
+
+
+def test_an_answer_is_rendered_only_where_the_project_says_so() -> None:
+    assert shown("**so**", "written") == "**so**"
+    assert "<strong>so</strong>" in shown("**so**", "markdown")
+
+
+def test_a_link_shows_where_it_points_and_leads_nowhere() -> None:
+    html = shown(
+        "See [the docs](https://evil.example/?a=1&b=2), <https://a.example> and ![a picture](https://b.example/p.png).",
+        "markdown",
+    )
+
+    assert 'the docs <span class="address">(https://evil.example/?a=1&amp;b=2)</span>' in html
+    assert "<a" not in html
+    assert "<img" not in html
+    assert "https://a.example" in html
+
+
+def test_a_heading_of_an_answer_is_no_heading_of_the_page() -> None:
+    assert '<p class="heading heading--1">Title</p>' in shown("# Title", "markdown")
+
+
+def test_columns_are_aligned_by_classes_because_inline_styles_are_forbidden() -> None:
+    html = shown("|a|b|\n|-|-:|\n|1|2|", "markdown")
+    assert '<td class="align-right">2</td>' in html
+    assert "style" not in html
+
+
+def test_code_is_coloured_by_classes_and_unknown_languages_stay_plain() -> None:
+    assert '<span class="hl-k">def</span>' in shown("```python\ndef f(): pass\n```", "markdown")
+    assert "hl-" not in shown("```nonsense\ndef f(): pass\n```", "markdown")
+    assert "hl-" not in shown("```python\n" + "x = 1\n" * 2_000 + "```", "markdown")
+
+
+def test_markup_of_an_answer_stays_text_and_controls_show() -> None:
+    html = shown("<b>bold</b> a\u202eb `\u200b`", "markdown")
+    assert "&lt;b&gt;bold&lt;/b&gt;" in html
+    assert ">U+202E</span>" in html
+    assert ">U+200B</span></code>" in html
+
+
+@pytest.mark.parametrize("bomb", ["[", "*a_", "[a](", "a\n", "# a\n", "[x]: y\n", "`a", "> ", "|a", "- "])
+def test_a_text_that_would_take_long_is_shown_as_written(bomb: str) -> None:
+    text = (bomb * LONGEST_ANSWER)[:LONGEST_ANSWER]
+    began = time.thread_time()
+    shown(text, "markdown")
+    assert time.thread_time() - began < 0.15
+
+
+def test_the_texts_of_a_page_share_its_time() -> None:
+    begin_page()
+    began = time.thread_time()
+    rendered = [shown("[" * 9_000 + str(number), "markdown") for number in range(30)]
+    assert time.thread_time() - began < 0.25
+    assert shown("**late**", "markdown") == "**late**"
+    assert len(rendered) == 30
+    begin_page()
+    assert "<strong>" in shown("**on the next page**", "markdown")
