@@ -75,7 +75,10 @@ def record_frozen(session: Session, run: Run, prepared: Prepared) -> None:
 def _write_sample(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
     policy = get_checkpoint(session, run.inputs["checkpoint"])
     _write_prompts(folder / "prompts.jsonl", prompts_to_answer(session, run.project_id, run.inputs))
-    return {"policy": model_spec(settings.data, policy.source)}
+    inputs = {"policy": model_spec(settings.data, policy.source)}
+    if policy.parent_id is None and policy.run_id is None:  # the base itself, whose states a reward model will read
+        inputs["cache"] = str(settings.cache)
+    return inputs
 
 
 def _write_reward(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ beyond the rounding of float32. This file knows neither sampling nor the end of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -15,11 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.backbone import Backbone
-from trainer.forward import first_trained_layer, head, llama_like, shared_prefix
+from trainer.forward import first_trained_layer, llama_like, shared_prefix
+from trainer.vocabulary import head
 
 
 class Decoder(Protocol):
     """A batch in the making. All logits are (n, V) float32, those that choose each row's next token."""
+
+    seen: dict[int, Tensor]  # of each watched layer: its input at the tokens read last
+    seen_prefix: dict[int, Tensor]  # the same, (1, S, D), of the prefix that all prompts of the batch share; empty if none
 
     def start(self, prompt_ids: Sequence[Sequence[int]], room: int) -> Tensor:
         """Read the prompts, leaving room for `room` tokens of answer."""
@@ -31,9 +35,17 @@ class Decoder(Protocol):
         """Go on with these rows only, in this order."""
 
 
-def make_decoder(backbone: Backbone) -> Decoder:
-    """The fastest decoder that is right for this model, with the policy (or inside `reference`, the reference) as it is now."""
-    return FusedDecoder(backbone) if llama_like(backbone) else PlainDecoder(backbone)
+def make_decoder(backbone: Backbone, watch: Collection[int] = ()) -> Decoder:
+    """The fastest decoder that is right for this model, with the policy (or inside `reference`, the reference) as it is now.
+
+    `watch` names the layers, as indices into transformers' `hidden_states`, whose input is wanted in `seen` after every call:
+    (n, tokens, D), of prompts the right-aligned tokens after the prefix that all share. Llama-like models only.
+    """
+    if llama_like(backbone):
+        return FusedDecoder(backbone, watch)
+    if watch:
+        raise ValueError(f"the layers of a {backbone.plain.config.model_type} cannot be watched while it writes")
+    return PlainDecoder(backbone)
 
 
 class PlainDecoder:
@@ -41,6 +53,8 @@ class PlainDecoder:
 
     def __init__(self, backbone: Backbone) -> None:
         self.model = backbone.plain
+        self.seen: dict[int, Tensor] = {}
+        self.seen_prefix: dict[int, Tensor] = {}
 
     def start(self, prompt_ids: Sequence[Sequence[int]], room: int) -> Tensor:
         ids, self.mask = _pad_left(prompt_ids)
@@ -87,7 +101,10 @@ class _Layer:
 class FusedDecoder:
     """Llama-like models. Rows are left-padded after a prefix that all share and that is read once, as are equal prompts."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, watch: Collection[int] = ()) -> None:
+        self.watch = frozenset(watch)
+        self.seen: dict[int, Tensor] = {}
+        self.seen_prefix: dict[int, Tensor] = {}
         self.decoder = backbone.plain.model
         config = backbone.plain.config
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -112,10 +129,12 @@ class FusedDecoder:
         cos, sin = self.decoder.rotary_emb(embed.weight, torch.arange(columns)[None])  # (1, columns, d) each
         self.cos, self.sin = cos[0], sin[0]
         lowest = torch.finfo(dtype).min
+        self.seen_prefix = {}
         if shared:
             causal = torch.full((shared, shared), lowest, dtype=dtype).triu(1)[None]
             self.column = 0
             self._run(embed(torch.tensor([unique[0][:shared]])), torch.arange(shared)[None], causal)
+            self.seen_prefix = self.seen
             self.cache[:, :, 1:, :, :shared] = self.cache[:, :, :1, :, :shared]
         self.column = shared
         seen = torch.cat([mask.new_ones(len(unique), shared), mask], 1).bool()  # (U, S + P)
@@ -125,6 +144,7 @@ class FusedDecoder:
         x = self._run(embed(ids), positions[:, shared:], hidden)[:, -1]
         back = {prompt: index for index, prompt in enumerate(unique)}
         index = torch.tensor([back[tuple(prompt)] for prompt in prompt_ids])
+        self.seen = {layer: states[index] for layer, states in self.seen.items()}
         if len(unique) < len(prompt_ids):
             self.cache = self.cache[:, :, index]
         self.rows = len(prompt_ids)
@@ -162,7 +182,10 @@ class FusedDecoder:
         # Scores are (n, kv heads, group * L, columns): the queries of a group share their keys.
         hidden = hidden[:, None, None].expand(n, kv, group, length, end).reshape(n, kv, group * length, end)
         x = x.reshape(n * length, width)
+        seen: dict[int, Tensor] = {}
         for index, layer in enumerate(self.layers):
+            if index in self.watch:
+                seen[index] = x.view(n, length, width)  # nothing below writes into it
             qkv = layer.qkv(layer.attention_norm(x)).view(n, length, heads + 2 * kv, self.head_dim)
             qk = qkv[:, :, : heads + kv]
             qk = qk * cos + torch.cat((-qk[..., self.head_dim // 2 :], qk[..., : self.head_dim // 2]), -1) * sin
@@ -176,6 +199,9 @@ class FusedDecoder:
             x = x + layer.output(mixed.reshape(n * length, heads * self.head_dim))
             gate, up = layer.gate_up(layer.mlp_norm(x)).chunk(2, -1)
             x = x + layer.down(layer.act(gate) * up)
+        if len(self.layers) in self.watch:
+            seen[len(self.layers)] = self.decoder.norm(x).view(n, length, width)
+        self.seen = seen
         self.column = end
         return x.view(n, length, width)
 

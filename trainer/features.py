@@ -20,6 +20,7 @@ from torch import Tensor
 from trainer.backbone import Backbone, eos_ids, reference
 from trainer.data import TokenSequence, by_length, content_length
 from trainer.forward import Packed, final_states, pack, with_trunk
+from trainer.recording import Recording
 
 LAYERS_AT_MOST = 12
 BATCH_TOKENS = 4096
@@ -67,6 +68,7 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path, backbone: Backbone, layers: Sequence[int]) -> None:
+        self.layers = list(layers)
         key = json.dumps([VERSION, backbone.sha256, str(backbone.dtype), list(layers)])
         self.folder = folder / f"features-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         self._where: dict[str, Path] = {}
@@ -148,6 +150,12 @@ def pooled_states(
     rows |= fresh
     table = torch.stack([rows[digest] for digest in digests])
     return dict(zip(layers, torch.split(table, _widths(backbone, sequences[0], layers), 1), strict=True))
+
+
+def recorded_means(recording: Recording, index: int, sequence: TokenSequence, layers: Sequence[int]) -> Tensor:
+    """(sum of D,) float32: a row of the cache for one answer, from what the base's layers saw while they wrote it."""
+    own = slice(len(sequence.prompt_ids), len(sequence.prompt_ids) + len(sequence.response_ids))
+    return torch.cat([recording.states(layer, index)[own].float().mean(0) for layer in layers])
 
 
 def groups(means: Mapping[int, Tensor], lengths: Tensor, with_length: bool) -> dict[str, Tensor]:

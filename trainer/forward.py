@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainer.backbone import LLAMA_LIKE, Backbone
-
-HEAD_ROWS = 256  # rows of vocabulary logits held at once
+from trainer.backbone import LLAMA_LIKE, Backbone, reference
+from trainer.recording import Recording
+from trainer.vocabulary import Comparison, compare, from_logits, head, token_logprobs
 
 Visit = Callable[[int, Tensor], None]
 
@@ -119,6 +119,24 @@ def with_trunk(backbone: Backbone, packed: Packed, visit: Visit | None = None) -
     return replace(packed, prefix_states=prefix, states=rest)
 
 
+def with_recording(backbone: Backbone, packed: Packed, recording: Recording, visit: Visit | None = None) -> Packed:
+    """`with_trunk` for answers that were just written, from what the decoder kept of its own pass over these layers.
+
+    The recording holds the input of the lowest trained layer; `visit` receives those of the layers under it that it holds.
+    """
+    first, shared = first_trained_layer(backbone), len(packed.prefix)
+
+    def padded(layer: int) -> Tensor:
+        rows = [recording.states(layer, row)[shared:] for row in range(len(packed.ids))]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    if visit is not None:
+        for layer in sorted(layer for layer in recording.layers if layer < first):
+            visit(layer, padded(layer))
+    prefix = recording.states(first, 0)[None, :shared] if shared else None
+    return replace(packed, prefix_states=prefix, states=padded(first))
+
+
 def final_states(backbone: Backbone, packed: Packed, visit: Visit | None = None) -> Tensor:
     """(B, L, D) hidden states after the final norm, with gradient where one is wanted; starts from the trunk if it is there.
 
@@ -147,65 +165,51 @@ def response_logprobs(
     Runs with or without gradient, as the caller's torch.no_grad() says. Logits are float32.
     """
     chosen = packed.ids[packed.answer_positions]  # (N,) in row order, as are all flat tensors here
-    if llama_like(backbone) or backbone.plain.config.model_type == "simple_lm":
+    if bare_head(backbone):
         flat = final_states(backbone, packed, visit)[packed.choice_positions]  # (N, D)
         logprobs, entropy = token_logprobs(backbone, flat, chosen, temperature, entropy_gradient)
     else:
         out = _plain_pass(backbone, packed, visit)
         flat = out.hidden_states[-1][packed.choice_positions]
-        logprobs, entropy = _from_logits(out.logits[packed.choice_positions].float() / temperature, chosen)
+        logprobs, entropy = from_logits(out.logits[packed.choice_positions].float() / temperature, chosen)
         entropy = entropy if entropy_gradient else entropy.detach()
     mask = packed.mask
     return ResponseLogprobs(spread(logprobs, mask), spread(entropy, mask), mask, spread(flat, mask))
 
 
-def token_logprobs(
-    backbone: Backbone, states: Tensor, chosen: Tensor, temperature: float, entropy_gradient: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Log-probability of `chosen` (N,) and entropy of the distribution, both (N,) float32, from final states (N, D)."""
-    weight, bias = head(backbone)
-    if torch.is_grad_enabled() and (weight.requires_grad or entropy_gradient):
-        logprobs, entropy = _from_logits(nn.functional.linear(states.float(), weight, bias) / temperature, chosen)
-        return logprobs, entropy if entropy_gradient else entropy.detach()
-    logprobs, entropy = _HeadLogprobs.apply(states.float(), weight, bias, chosen, temperature)  # type: ignore[no-untyped-call]
-    return logprobs, entropy
+def compared_logprobs(
+    backbone: Backbone, packed: Packed, temperature: float, visit: Visit | None = None, ref_visit: Visit | None = None
+) -> tuple[Comparison, Tensor]:
+    """The answers under the policy and under its reference, without gradient: flat (N,) figures, and (N, D) the policy's states.
 
-
-def response_distributions(
-    backbone: Backbone, packed: Packed, temperature: float, states: Tensor | None = None, visit: Visit | None = None
-) -> Tensor:
-    """(N, V) float32 log-probabilities of the whole vocabulary before each of the N answer tokens, in row order; for exact KL.
-
-    `states` (N, D), where a pass over these rows has them already, spare another pass if logits are a bare head's.
+    `visit` looks on at the policy's layers, `ref_visit` at the reference's.
     """
-    if not (llama_like(backbone) or backbone.plain.config.model_type == "simple_lm"):
-        logits = _plain_pass(backbone, packed, visit).logits[packed.choice_positions]
-        return torch.log_softmax(logits.float() / temperature, dim=-1)
-    if states is None:
-        states = final_states(backbone, packed, visit)[packed.choice_positions]
-    return log_distribution(backbone, states, temperature)
-
-
-def log_distribution(backbone: Backbone, states: Tensor, temperature: float) -> Tensor:
-    """(N, V) float32 log-probabilities of the whole vocabulary from final states (N, D); for exact KL, a few rows at a time."""
-    weight, bias = head(backbone)
-    return torch.log_softmax(nn.functional.linear(states.float(), weight, bias) / temperature, dim=-1)
-
-
-def head(backbone: Backbone) -> tuple[Tensor, Tensor | None]:
-    """The vocabulary head's weight (V, D) and bias (V,) in float32; a bfloat16 head is widened once and kept."""
-    layer = backbone.plain.get_output_embeddings()
-    if layer.weight.dtype == torch.float32:
-        return layer.weight, layer.bias
-    if backbone.wide_head is None:
-        backbone.wide_head = (layer.weight.detach().float(), None if layer.bias is None else layer.bias.detach().float())
-    return backbone.wide_head
+    chosen, at = packed.ids[packed.answer_positions], packed.choice_positions
+    with torch.no_grad():
+        if bare_head(backbone):
+            states, own = final_states(backbone, packed, visit)[at], _held(head(backbone))
+            with reference(backbone):
+                ref_states, ref = final_states(backbone, packed, ref_visit)[at], _held(head(backbone))
+            return compare(states, own, ref_states, ref, chosen, temperature), states
+        out = _plain_pass(backbone, packed, visit)
+        log_p = torch.log_softmax(out.logits[at].float() / temperature, dim=-1)
+        with reference(backbone):
+            log_q = torch.log_softmax(_plain_pass(backbone, packed, ref_visit).logits[at].float() / temperature, dim=-1)
+        logprobs, entropy = from_logits(out.logits[at].float() / temperature, chosen)
+        ref_logprobs = log_q.gather(1, chosen[:, None]).squeeze(1)
+        exact_kl = (log_p.exp() * (log_p - log_q)).sum(1)
+        return Comparison(logprobs, entropy, ref_logprobs, exact_kl), out.hidden_states[-1][at]
 
 
 def llama_like(backbone: Backbone) -> bool:
     """Whether the layers can be run one by one here."""
     config = backbone.plain.config
     return config.model_type in LLAMA_LIKE and not getattr(config, "sliding_window", None)
+
+
+def bare_head(backbone: Backbone) -> bool:
+    """Whether logits are a linear head's on the final states, and nothing more."""
+    return llama_like(backbone) or backbone.plain.config.model_type == "simple_lm"
 
 
 def has_trunk(backbone: Backbone) -> bool:
@@ -219,48 +223,6 @@ def first_trained_layer(backbone: Backbone) -> int:
     return next(
         (index for index, layer in enumerate(layers) if any("lora_" in name for name, _ in layer.named_parameters())), len(layers)
     )
-
-
-class _HeadLogprobs(torch.autograd.Function):
-    """Linear head, log-softmax and gather over slices of rows, with a frozen head.
-
-    The derivative of row n's log-probability by its state, W[chosen] - p W over the temperature, needs nothing from later, so
-    it is made while the slice's probabilities are at hand; backward only scales it. The entropy carries no gradient.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, chosen: Tensor, temperature: float
-    ) -> tuple[Tensor, Tensor]:
-        wanted = ctx.needs_input_grad[0]
-        logprobs, entropy = states.new_empty(len(states)), states.new_empty(len(states))
-        slope = torch.empty_like(states) if wanted else None
-        for start in range(0, len(states), HEAD_ROWS):
-            part = slice(start, start + HEAD_ROWS)
-            logits = nn.functional.linear(states[part], weight, bias)  # (n, V), 2-D: a 3-D input would copy the weight per row
-            if temperature != 1.0:
-                logits.div_(temperature)
-            at = chosen[part, None]
-            picked = logits.gather(1, at)
-            peak = logits.amax(1, keepdim=True)
-            # H = log Z - sum p z, with z the logits less their peak
-            shifted = logits.sub_(peak)
-            p = shifted.exp()
-            total = p.sum(1, keepdim=True)
-            log_total = total.log()
-            logprobs[part] = (picked - peak - log_total).squeeze(1)
-            entropy[part] = log_total.squeeze(1) - shifted.mul_(p).sum(1) / total.squeeze(1)
-            if slope is not None:
-                slope[part] = (weight[chosen[part]] - (p @ weight) / total) / temperature
-        if slope is not None:
-            ctx.save_for_backward(slope)
-        ctx.mark_non_differentiable(entropy)
-        return logprobs, entropy
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (slope,) = ctx.saved_tensors
-        return grads[0][:, None] * slope, None, None, None, None
 
 
 class _Prefix:
@@ -323,9 +285,10 @@ def _plain_pass(backbone: Backbone, packed: Packed, visit: Visit | None) -> Any:
     return out
 
 
-def _from_logits(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    log_p = torch.log_softmax(logits, dim=-1)
-    return log_p.gather(1, chosen[:, None]).squeeze(1), -(log_p.exp() * log_p).sum(-1)
+def _held(layer: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
+    """A head as it is now, whatever its parameters are swapped for later."""
+    weight, bias = layer
+    return weight.detach(), None if bias is None else bias.detach()
 
 
 def spread(flat: Tensor, mask: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ import torch
 from trainer.backbone import Backbone, named_trainable
 from trainer.checkpoint import capture_rng, load_state, restore_rng, save_state
 from trainer.config import PPOConfig
-from trainer.forward import head
 from trainer.heads import ValueHead
+from trainer.vocabulary import head
 
 
 class Learner:

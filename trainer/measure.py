@@ -15,11 +15,22 @@ import torch
 from torch import Tensor
 
 from trainer.advantages import k1, masked_mean
-from trainer.backbone import Backbone, reference
+from trainer.backbone import Backbone
 from trainer.config import PPOConfig
 from trainer.features import Pooler
-from trainer.forward import Packed, Visit, has_trunk, pack, response_distributions, response_logprobs, spread, with_trunk
+from trainer.forward import (
+    Packed,
+    Visit,
+    compared_logprobs,
+    first_trained_layer,
+    has_trunk,
+    pack,
+    spread,
+    with_recording,
+    with_trunk,
+)
 from trainer.learner import Learner
+from trainer.recording import Recording
 from trainer.rollout import Generated, Trajectory
 from trainer.scorer import Scorer
 
@@ -44,6 +55,14 @@ def draw_plan(learner: Learner, config: PPOConfig, packed: Packed) -> Plan:
     return epochs
 
 
+def to_record(backbone: Backbone, score: Score | Scorer) -> Recording | None:
+    """What to keep while answers are written: the frozen trunk's output, and what a reward reads of the layers under it."""
+    if not has_trunk(backbone):
+        return None
+    first = first_trained_layer(backbone)
+    return Recording({first, *(layer for layer in (score.layers if isinstance(score, Scorer) else ()) if layer < first)})
+
+
 @torch.no_grad()
 def measure(
     learner: Learner,
@@ -51,6 +70,7 @@ def measure(
     score: Score | Scorer,
     asked: Sequence[Prompt],
     answers: Sequence[Generated],
+    recording: Recording | None,  # what `to_record` asked for, kept while these answers were written
     check: Callable[[], None],
 ) -> tuple[Packed, Plan, Trajectory]:
     """The answers under policy, value head, reference and reward; the plan of the epochs to come; and the answers packed, with
@@ -62,25 +82,21 @@ def measure(
     backbone = learner.backbone
     packed = pack([prompt.ids for prompt in asked], [given.ids for given in answers])
     pooler = score.pooler(packed) if isinstance(score, Scorer) and _reads_the_reference_pass(score, backbone, packed) else None
-    packed = with_trunk(backbone, packed, _watch(pooler, check))
+    watch = _watch(pooler, check)
+    packed = with_trunk(backbone, packed, watch) if recording is None else with_recording(backbone, packed, recording, watch)
     plan = draw_plan(learner, config, packed)
     shown = cut(torch.arange(config.episodes, len(asked)), packed.lengths, config.microbatch)
     blank, mask = torch.zeros(packed.mask.shape), packed.mask
     logprobs, ref_logprobs, exact_kl, entropy, values = (blank.clone() for _ in range(5))
     for piece in [*(piece for step in plan[0] for piece in step), *shown]:
         rows = packed.rows(piece)
-        policy = response_logprobs(backbone, rows, config.temperature, _watch(None, check))
-        log_p = response_distributions(backbone, rows, config.temperature, policy.states[rows.mask])
         part = score.pooler(rows) if isinstance(score, Scorer) and pooler is not None else None
-        with reference(backbone):
-            log_q = response_distributions(backbone, rows, config.temperature, visit=_watch(part, check))
+        found, states = compared_logprobs(backbone, rows, config.temperature, _watch(None, check), _watch(part, check))
         if pooler is not None and part is not None:
             pooler.take(piece, part)
-        chosen = rows.ids[rows.answer_positions]
-        logprobs[piece], entropy[piece] = policy.logprobs, policy.entropy
-        ref_logprobs[piece] = spread(log_q.gather(1, chosen[:, None]).squeeze(1), rows.mask)
-        exact_kl[piece] = spread((log_p.exp() * (log_p - log_q)).sum(1), rows.mask)
-        values[piece] = torch.where(rows.mask, learner.value_head(policy.states), 0.0)
+        for place, flat in zip((logprobs, entropy, ref_logprobs, exact_kl), found, strict=True):
+            place[piece] = spread(flat, rows.mask)
+        values[piece] = spread(learner.value_head(states), rows.mask)
     if isinstance(score, Scorer) and pooler is not None:
         scores = score.score_pooled(pooler)
     else:

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from trainer.backbone import Backbone
 from trainer.documents import Sequence
-from trainer.forward import llama_like, token_logprobs
+from trainer.forward import llama_like
+from trainer.vocabulary import token_logprobs
 
 Row = list[Sequence]
 

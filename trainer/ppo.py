@@ -24,8 +24,9 @@ from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.forward import Packed, response_logprobs
 from trainer.learner import Learner, keep
 from trainer.losses import clipped_share, policy_loss, value_loss
-from trainer.measure import Plan, Prompt, Score, measure, panel_rows, rollout_metrics
+from trainer.measure import Plan, Prompt, Score, measure, panel_rows, rollout_metrics, to_record
 from trainer.metrics import Metrics
+from trainer.recording import Recording
 from trainer.rollout import Generated, Trajectory, generate
 from trainer.scorer import Scorer, load_scorer
 
@@ -103,9 +104,10 @@ def train(
             drawn = [index for index in drawn for _ in range(config.answers_per_prompt)]
             asked = [prompts[index] for index in drawn] + list(panel)
             try:
-                answers = answer(learner, config, asked, folder.check)
+                recording = to_record(backbone, score)
+                answers = answer(learner, config, asked, recording, folder.check)
                 clock.append(time.monotonic())
-                packed, plan, everything = measure(learner, config, score, asked, answers, folder.check)
+                packed, plan, everything = measure(learner, config, score, asked, answers, recording, folder.check)
                 clock.append(time.monotonic())
             except FloatingPointError:  # not finite: try other prompts, and at the third time go back
                 learner.bad_steps += 1
@@ -158,7 +160,9 @@ def train(
         raise
 
 
-def answer(learner: Learner, config: PPOConfig, asked: Sequence[Prompt], check: Callable[[], None]) -> list[Generated]:
+def answer(
+    learner: Learner, config: PPOConfig, asked: Sequence[Prompt], recording: Recording | None, check: Callable[[], None]
+) -> list[Generated]:
     """One sampled answer per prompt. Token ids are kept from here on, never decoded and encoded again."""
     return generate(
         learner.backbone,
@@ -168,6 +172,7 @@ def answer(learner: Learner, config: PPOConfig, asked: Sequence[Prompt], check: 
         generator=learner.sampling,
         batch_size=DECODED_TOGETHER,
         check=check,
+        recording=recording,
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from trainer.backbone import Backbone, BackboneError, eos_ids
 from trainer.decode import make_decoder
+from trainer.recording import Recording
 
 BLOCK = 256  # tokens whose probabilities are summed first, then searched
 
@@ -66,13 +67,15 @@ def generate(
     batch_size: int,
     check: Callable[[], None] | None = None,
     on_done: Callable[[int, Generated], None] | None = None,
+    recording: Recording | None = None,
 ) -> list[Generated]:
     """Answer every prompt, drawing each token from softmax(logits / temperature); temperature 0 takes the likeliest.
 
     Which random numbers a row gets depends on its place in `prompt_ids` alone (or on its own generator, when there is one for
     each), so neither batch size nor the other rows change an answer beyond rounding. `check` runs before every step and may
-    raise to stop; `on_done(index, answer)` is called when a row ends. Raises BackboneError when a prompt and its answer do not
-    fit the model's context, FloatingPointError when the logits are not finite.
+    raise to stop; `on_done(index, answer)` is called when a row ends. With a `recording` (Llama-like models only) every row
+    also reads its last token, and what its layers saw is there before `on_done`. Raises BackboneError when a prompt and its
+    answer do not fit the model's context, FloatingPointError when the logits are not finite.
     """
     _must_fit(backbone, prompt_ids, max_new_tokens)
     if isinstance(generator, torch.Generator):
@@ -83,33 +86,37 @@ def generate(
     answers: list[Generated | None] = [None] * len(prompt_ids)
     by_length = sorted(range(len(prompt_ids)), key=lambda index: len(prompt_ids[index]))
     with torch.no_grad():
-        decoder = make_decoder(backbone)
+        decoder = make_decoder(backbone, recording.layers if recording else ())
         for start in range(0, len(by_length), batch_size):
             live = by_length[start : start + batch_size]
             written: dict[int, list[int]] = {index: [] for index in live}
             if check is not None:
                 check()
             logits = decoder.start([prompt_ids[index] for index in live], max_new_tokens)
+            if recording is not None:
+                recording.begin(live, [prompt_ids[index] for index in live], decoder)
             while live:
                 if check is not None:
                     check()
                 at = len(written[live[0]])
                 tokens = draw(logits, temperature, draws[live, at])
-                done = []
-                for row, (index, token) in enumerate(zip(live, tokens.tolist(), strict=True)):
+                for index, token in zip(live, tokens.tolist(), strict=True):
                     written[index].append(token)
-                    if token in ends or at + 1 == max_new_tokens:
-                        done.append(row)
-                        answer = Generated(written[index], "eos" if token in ends else "length")
-                        answers[index] = answer
-                        if on_done is not None:
-                            on_done(index, answer)
+                done = [row for row, index in enumerate(live) if written[index][-1] in ends or at + 1 == max_new_tokens]
+                if recording is not None:
+                    logits = decoder.step(tokens)
+                    recording.take(live, decoder)
+                for index in (live[row] for row in done):
+                    answers[index] = answer = Generated(written[index], "eos" if written[index][-1] in ends else "length")
+                    if on_done is not None:
+                        on_done(index, answer)
                 if done:
                     kept = _fill_holes(len(live), done)
                     live, tokens = [live[row] for row in kept], tokens[kept]
                     if live:
                         decoder.keep(kept)
-                if live:
+                        logits = logits[kept]
+                if live and recording is None:
                     logits = decoder.step(tokens)
     return [answer for answer in answers if answer is not None]
 

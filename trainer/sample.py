@@ -1,7 +1,8 @@
 """The sample run: several answers to each prompt, each saved as soon as it ends.
 
 Every answer has a seed of its own, made from the run's seed, the prompt and its number, so a resumed run writes the
-answers it would have written anyway.
+answers it would have written anyway. Where the writer is the project's base, the features that a reward run will read come free
+with the writing and go into the cache.
 """
 
 from __future__ import annotations
@@ -9,13 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 
-from trainer.backbone import BackboneError, chat_ids, load_policy
-from trainer.config import SampleConfig
+from trainer.backbone import Backbone, BackboneError, chat_ids, eos_ids, load_policy
+from trainer.config import RewardConfig, SampleConfig
+from trainer.data import cut
+from trainer.features import FeatureCache, choose_layers, recorded_means
 from trainer.folder import Refused, RunFolder, read_jsonl, write_atomic
+from trainer.forward import llama_like
+from trainer.recording import Recording
 from trainer.rollout import Generated, generate
 
 GENERATIONS = "generations.jsonl"
@@ -30,6 +36,7 @@ def run(folder: RunFolder) -> None:
     total = len(prompts) * config.per_prompt
     folder.progress(0, total, "Opening the model")
     policy = load_policy(folder.resolve(folder.inputs["policy"]))
+    cache = open_cache(folder, policy)
     _drop_broken_tail(folder)
     there = {(row["prompt_id"], row["index"]) for row in read_jsonl(folder.file(GENERATIONS))}
     context = getattr(policy.plain.config, "max_position_embeddings", None) or float("inf")
@@ -70,8 +77,9 @@ def run(folder: RunFolder) -> None:
             done, tokens = done + 1, tokens + len(answer.ids)
             folder.progress(done, total, "Writing answers")
 
+        recording = Recording(cache.layers) if cache else None
         try:
-            generate(
+            answers = generate(
                 policy,
                 [ids for _, _, ids in batch],
                 max_new_tokens=config.max_new_tokens,
@@ -80,11 +88,39 @@ def run(folder: RunFolder) -> None:
                 batch_size=config.batch_size,
                 check=folder.check,
                 on_done=save,
+                recording=recording,
             )
         except FloatingPointError as error:
             raise BackboneError(f"{folder.inputs['policy']} cannot be sampled from: {error}") from error
+        if cache is not None and recording is not None:
+            keep_features(cache, recording, policy, [ids for _, _, ids in batch], answers)
     seconds = time.monotonic() - started
     folder.finish("done", generations=done, tokens=tokens, seconds=seconds, too_long_prompts=too_long)
+
+
+def open_cache(folder: RunFolder, policy: Backbone) -> FeatureCache | None:
+    """Where a reward run on this very base will look for features; None where there is no such run, or no layer to watch."""
+    place = folder.inputs.get("cache")
+    if place is None or policy.adapted or not llama_like(policy):
+        return None
+    return FeatureCache(folder.path / place, policy, choose_layers(policy))
+
+
+def keep_features(
+    cache: FeatureCache,
+    recording: Recording,
+    policy: Backbone,
+    prompt_ids: Sequence[list[int]],
+    answers: Sequence[Generated],
+) -> None:
+    """Put the answers' features into the cache, except of those that a reward run would cut."""
+    longest = RewardConfig().max_tokens
+    rows = {}
+    for index, (ids, answer) in enumerate(zip(prompt_ids, answers, strict=True)):
+        if len(ids) + len(answer.ids) <= longest:
+            sequence = cut(ids, answer.ids, eos_ids(policy), longest)
+            rows[sequence.digest] = recorded_means(recording, index, sequence, cache.layers)
+    cache.write(rows)
 
 
 def derived_seed(run_seed: int, prompt_id: int, index: int) -> int:

@@ -51,7 +51,8 @@ def test_a_sample_run_gets_its_prompts_and_model(
     factories.make_prompt(session, demo.id, split="holdout")
     run = service.queue_run(session, demo, "sample", {"seed": 3}, {}, cast.grace)
     folder = RunFolder(prepare(session, engine, settings, run).folder)
-    assert (folder.kind, folder.config.seed, folder.inputs) == ("sample", 3, {"policy": "models/tiny"})
+    assert (folder.kind, folder.config.seed) == ("sample", 3)
+    assert folder.inputs == {"policy": "models/tiny", "cache": str(settings.cache)}
     assert rows(folder.path, "prompts.jsonl") == [
         {"prompt_id": wanted.id, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
     ]

@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from trainer.backbone import Backbone, attach_lora, load_backbone, reference, trainable_parameters
-from trainer.forward import Packed, final_states, log_distribution, pack, response_logprobs, with_trunk
+from trainer.forward import Packed, compared_logprobs, final_states, pack, response_logprobs, with_trunk
 from trainer.simple_lm import train_tokenizer
 
 PROMPTS = [[0, 40, 41, 42, 43], [0, 40, 41], [0, 40, 41, 50, 51, 52, 53, 54], [0, 40, 41, 42]]
@@ -136,14 +136,28 @@ def test_the_state_given_to_a_value_head_is_the_one_before_the_token(any_model: 
     torch.testing.assert_close(found.states[0, :3], hidden[0, 4:7], atol=1e-5, rtol=1e-5)
 
 
-def test_the_whole_distribution_agrees_with_its_entries(llama: Backbone) -> None:
+def test_policy_and_reference_are_compared_over_the_whole_vocabulary(any_model: Backbone) -> None:
     packed = pack(PROMPTS, ANSWERS)
     with torch.no_grad():
-        found = response_logprobs(llama, packed, TEMPERATURE)
-        log_p = log_distribution(llama, found.states[found.mask], TEMPERATURE)
-    chosen = packed.ids[packed.answer_positions]
-    torch.testing.assert_close(log_p.gather(1, chosen[:, None]).squeeze(1), found.logprobs[found.mask], atol=1e-6, rtol=0)
-    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(len(chosen)))
+        own = response_logprobs(any_model, packed, TEMPERATURE)
+        with reference(any_model):
+            theirs = response_logprobs(any_model, packed, TEMPERATURE)
+            log_q = [distribution(any_model, *row) for row in zip(PROMPTS, ANSWERS, strict=True)]
+        log_p = [distribution(any_model, *row) for row in zip(PROMPTS, ANSWERS, strict=True)]
+    kl = torch.cat([(p.exp() * (p - q)).sum(1) for p, q in zip(log_p, log_q, strict=True)])
+    found, states = compared_logprobs(any_model, packed, TEMPERATURE)
+    assert torch.equal(found.logprobs, own.logprobs[own.mask])  # the ratio of the first step is exactly 1
+    torch.testing.assert_close(found.entropy, own.entropy[own.mask], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.ref_logprobs, theirs.logprobs[own.mask], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.exact_kl, kl, atol=1e-5, rtol=0)
+    assert kl.mean() > 0.01
+    assert torch.equal(states, own.states[own.mask])
+
+
+def distribution(backbone: Backbone, prompt: list[int], answer: list[int]) -> Tensor:
+    """(T, V) log-probabilities before each token of one answer, from the model's own forward."""
+    logits = backbone.model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+    return torch.log_softmax(logits / TEMPERATURE, -1)
 
 
 def test_a_shared_prefix_leaves_every_prompt_a_token_of_its_own() -> None:

@@ -73,8 +73,8 @@ def test_temperature_divides_the_logits_of_every_log_probability(tmp_path: Path)
     config = PPOConfig(**(SMALL | {"temperature": 0.7}))
     learner = Learner(backbone, config, len(PROMPTS))
     move_adapters(backbone)
-    answers = answer(learner, config, PROMPTS[:8], lambda: None)
-    _, _, found = measure(learner, config, even_share, PROMPTS[:8], answers, lambda: None)
+    answers = answer(learner, config, PROMPTS[:8], None, lambda: None)
+    _, _, found = measure(learner, config, even_share, PROMPTS[:8], answers, None, lambda: None)
     for index, given in enumerate(answers):
         for logprobs, context in ((found.logprobs, None), (found.ref_logprobs, backbone)):
             with torch.no_grad():
@@ -110,7 +110,7 @@ def one_step(backbone: Backbone, *, microbatch: int, after_end: int = 0) -> Step
     move_adapters(backbone)
     lengths = [1, 6, 2, 5, 3, 4, 6, 1]
     answers = [Generated([3 + (row * 7 + at) % 30 for at in range(count)], "eos") for row, count in enumerate(lengths)]
-    packed, plan, found = measure(learner, config, even_share, PROMPTS[:8], answers, lambda: None)
+    packed, plan, found = measure(learner, config, even_share, PROMPTS[:8], answers, None, lambda: None)
     if after_end:
         inside = torch.arange(packed.ids.shape[1]) < (packed.prompt_lengths + packed.response_lengths)[:, None]
         noise = torch.Generator().manual_seed(after_end)
@@ -149,7 +149,7 @@ def test_an_answer_without_end_gets_the_fixed_score_only_when_truncation_is_pena
     for penalise, expected in ((True, [1.0, -1.5]), (False, [1.0, 1.0])):
         config = PPOConfig(penalise_truncation=penalise, truncated_score=-1.5, episodes=2, minibatches=1)
         learner = Learner(llama_policy(), config, len(PROMPTS))
-        assert measure(learner, config, even_share, PROMPTS[:2], answers, lambda: None)[2].scores.tolist() == expected
+        assert measure(learner, config, even_share, PROMPTS[:2], answers, None, lambda: None)[2].scores.tolist() == expected
 
 
 def test_every_prompt_is_answered_once_before_any_comes_again() -> None:
@@ -307,7 +307,7 @@ def test_the_guard_fires_before_a_hacked_proxy_ruins_the_gold_reward(tmp_path: P
         config: dict[str, Any] = {"updates": 40, "episodes": 64, "microbatch": 64, "beta": 0.0, "adaptive_kl": False}
         figures = learn(tmp_path / name, backbone, learning_rate=0.03, kl_stop_nats=ceiling, **config)
         learner = Learner(backbone, PPOConfig(**(SMALL | {"seed": 9})), len(PROMPTS))
-        answers = answer(learner, PPOConfig(**SMALL), PROMPTS * 10, lambda: None)
+        answers = answer(learner, PPOConfig(**SMALL), PROMPTS * 10, None, lambda: None)
         ends[name] = (figures, gold([given.ids for given in answers]))
     assert "KL reached" in ends["guarded"][0]["reason"]
     assert ends["unguarded"][0]["score"] > ends["guarded"][0]["score"]  # the proxy prefers the hacked policy

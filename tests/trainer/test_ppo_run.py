@@ -23,7 +23,7 @@ from trainer.config import PPOConfig
 from trainer.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, read_jsonl
 from trainer.forward import pack, response_logprobs
 from trainer.learner import Learner
-from trainer.measure import Prompt, measure
+from trainer.measure import Prompt, measure, to_record
 from trainer.ppo import answer, open_policy, train
 from trainer.reward_head import Group, Head
 from trainer.scorer import Scorer, load_scorer, write_head
@@ -233,12 +233,14 @@ def test_scores_from_the_reference_pass_are_the_scorers_own(
         for parameter in learner.policy.values():
             parameter.add_(0.05)
     asked = [Prompt(index, [65, 66, *range(70, 71 + index % 3)]) for index in range(6)]
-    answers = answer(learner, config, asked, lambda: None)
+    recording = to_record(backbone, scorer)
+    answers = answer(learner, config, asked, recording, lambda: None)
     expected = scorer.score([prompt.ids for prompt in asked], [given.ids for given in answers])
     monkeypatch.delattr(Scorer, "score")  # a pass of its own would fail
-    _, _, found = measure(learner, config, scorer, asked, answers, lambda: None)
-    torch.testing.assert_close(found.scores, expected, atol=1e-5, rtol=1e-5)
-    assert found.scores.std() > 0.1
+    for kept in (recording, None):  # what the decoder saw of the trunk, and a pass over it
+        _, _, found = measure(learner, config, scorer, asked, answers, kept, lambda: None)
+        torch.testing.assert_close(found.scores, expected, atol=1e-5, rtol=1e-5)
+        assert found.scores.std() > 0.1
 
 
 def test_adapters_off_is_the_base_and_they_are_back_after_an_exception() -> None:

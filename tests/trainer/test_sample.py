@@ -3,8 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from trainer import sample
+from trainer.backbone import load_backbone
+from trainer.data import Answer, encode
+from trainer.features import FeatureCache, choose_layers, pooled_states
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
 
 QUESTIONS = ("Tell me about the sea.", "Explain the moon to a child.", "Why do people like honey bees?")
@@ -99,3 +103,22 @@ def test_prompts_that_do_not_fit_are_left_out_and_counted(llama_folder: Path, tm
 def test_a_run_without_prompts_is_refused(simple_lm_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no prompts"):
         sample.run(folder(tmp_path / "r", simple_lm_folder, ()))
+
+
+def test_the_base_leaves_the_features_that_a_reward_run_reads(llama_folder: Path, tmp_path: Path) -> None:
+    run = folder(tmp_path / "r", llama_folder, ("Hello", "And a longer one, beside it"), per_prompt=3, max_new_tokens=6)
+    run.inputs["cache"] = str(tmp_path / "cache")
+    sample.run(run)
+    base = load_backbone(str(llama_folder))
+    layers = choose_layers(base)
+    asked = {row["prompt_id"]: row["messages"] for row in read_jsonl(run.file("prompts.jsonl"))}
+    answers = [
+        Answer(tuple((turn["role"], turn["content"]) for turn in asked[prompt]), row["text"], tuple(row["token_ids"]))
+        for (prompt, _), row in written(run).items()
+    ]
+    sequences = [encode(base, answer, 256) for answer in answers]
+    cache = FeatureCache(tmp_path / "cache", base, layers)
+    assert all(sequence.digest in cache for sequence in sequences)
+    kept, fresh = pooled_states(base, sequences, layers, cache), pooled_states(base, sequences, layers)
+    for layer in layers:
+        torch.testing.assert_close(kept[layer], fresh[layer], atol=1e-4, rtol=1e-4)
