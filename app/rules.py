@@ -127,6 +127,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/prompts/{id}/restore"): _admin("prompt", "admin"),
     # labeling: pages
     ("GET", "/projects/{slug}/annotate"): _annotator("slug"),
+    ("POST", "/projects/{slug}/annotate/next"): _annotator("slug"),
     ("GET", "/projects/{slug}/guidelines"): _annotator("slug"),
     ("POST", "/projects/{slug}/guidelines/seen"): _annotator("slug"),
     ("GET", "/projects/{slug}/labels"): _annotator("slug"),
@@ -139,6 +140,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/tasks/{id}/label"): _annotator("task", "annotate"),
     ("POST", V1 + "/tasks/{id}/skip"): _annotator("task", "annotate"),
     ("POST", V1 + "/tasks/{id}/renew"): _annotator("task", "annotate"),
+    ("POST", V1 + "/tasks/{id}/return"): _annotator("task", "annotate"),
     ("GET", V1 + "/projects/{slug}/guidelines"): _annotator("slug", "annotate"),
     ("GET", V1 + "/projects/{slug}/guidelines/versions"): _annotator("slug", "annotate"),
     ("POST", V1 + "/projects/{slug}/guidelines/seen"): _annotator("slug", "annotate"),

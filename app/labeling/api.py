@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from app.db import Db
@@ -21,6 +23,7 @@ from app.labeling.bodies import (
     LabelReply,
     LeaseReply,
     Message,
+    NextIn,
     PromptShown,
     SkipIn,
     StoredReply,
@@ -38,7 +41,7 @@ router.include_router(guideline_api.router)
 TaskId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 LabelId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
-INTERFACES: Final = {"session": "page 1", "key": "api 1"}  # what a label says about where it was given
+INTERFACES: Final = {"session": "page 2", "key": "api 1"}  # what a label says about where it was given
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     404: {"description": "Never given to you"},
     409: {"description": "Clashes with what is stored"},
@@ -51,9 +54,11 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     responses={204: {"description": "No task right now"}},
     summary="Claim a seat: the task held already, or the oldest one open to the caller",
 )
-async def next_task(request: Request, caller: Caller, project_id: CurrentProjectId, writes: Writes) -> Response:
-    take = partial(claim.claim_next, project_id=project_id, annotator_id=caller.user_id, now=utc_now(), lease=lease_time(request))
-    task = await writes.run(take)
+async def next_task(
+    request: Request, caller: Caller, project_id: CurrentProjectId, writes: Writes, body: NextIn | None = None
+) -> Response:
+    besides = frozenset(body.besides) if body else frozenset()
+    task = await writes.run(claiming(request, caller, project_id, besides))
     return Response(status_code=204) if task is None else _json(_task(task))
 
 
@@ -86,6 +91,12 @@ async def submit(task_id: TaskId, body: LabelIn, caller: Caller, writes: Writes)
 @router.post("/tasks/{id}/skip", status_code=204, responses=_REFUSALS, summary="Give the seat back; not asked again")
 async def skip(task_id: TaskId, body: SkipIn, caller: Caller, writes: Writes) -> Response:
     await writes.run(partial(lease.skip, task_id=task_id, annotator_id=caller.user_id, reason=body.reason, now=utc_now()))
+    return Response(status_code=204)
+
+
+@router.post("/tasks/{id}/return", status_code=204, summary="Give a seat back unused; the task may come again")
+async def give_back(task_id: TaskId, caller: Caller, writes: Writes) -> Response:
+    await writes.run(partial(lease.give_back, task_id=task_id, annotator_id=caller.user_id, now=utc_now()))
     return Response(status_code=204)
 
 
@@ -126,6 +137,20 @@ def show_label(session: Db, caller: Caller, label_id: LabelId) -> HistoryReply:
         prompt=PromptShown(messages=[Message(**message) for message in found.messages]),
         left=AnswerShown(text=found.left),
         right=None if found.right is None else AnswerShown(text=found.right),
+    )
+
+
+def claiming(
+    request: Request, caller: Principal, project_id: int, besides: frozenset[int] = frozenset()
+) -> Callable[[Connection], ServedTask | None]:
+    """The write that gives the caller their next task."""
+    return partial(
+        claim.claim_next,
+        project_id=project_id,
+        annotator_id=caller.user_id,
+        now=utc_now(),
+        lease=lease_time(request),
+        besides=besides,
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag
 
 from app.labeling.record import LONGEST_MS
 from app.labeling.verdict import Rewrite, Verdict
-from app.schemas import Body, Line, Reply, Text
+from app.schemas import Body, Id, Line, Reply, Text
 
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="the key of a flag of the project")]
 ClientId = Annotated[
@@ -20,6 +20,8 @@ Score = Annotated[int, Field(ge=1, le=5)]
 Comment = Annotated[Text, Field(max_length=10_000)]
 Rewritten = Annotated[Text, Field(min_length=1, max_length=50_000)]
 Milliseconds = Annotated[int, Field(ge=0, le=LONGEST_MS)]
+
+WallMs = Annotated[Milliseconds, Field(description="since the task was shown; without it, the time since the claim counts")]
 
 
 class RewriteIn(Body):
@@ -36,6 +38,9 @@ class ComparisonIn(Body):
     rewrite: RewriteIn | None = None
     comment: Comment = ""
     active_ms: Milliseconds | None = None
+    wall_ms: Annotated[Milliseconds, Field(description="since the task was shown; else it is counted from the claim")] | None = (
+        None
+    )
 
     def verdict(self) -> Verdict:
         rewrite = Rewrite(self.rewrite.side, self.rewrite.text) if self.rewrite else None
@@ -48,6 +53,7 @@ class ComparisonIn(Body):
             rewrite=rewrite,
             comment=self.comment,
             active_ms=self.active_ms,
+            wall_ms=self.wall_ms,
         )
 
 
@@ -59,6 +65,9 @@ class RatingIn(Body):
     rewrite: Rewritten | None = None
     comment: Comment = ""
     active_ms: Milliseconds | None = None
+    wall_ms: Annotated[Milliseconds, Field(description="since the task was shown; else it is counted from the claim")] | None = (
+        None
+    )
 
     def verdict(self) -> Verdict:
         return Verdict(
@@ -69,6 +78,7 @@ class RatingIn(Body):
             rewrite=Rewrite("response", self.rewrite) if self.rewrite else None,
             comment=self.comment,
             active_ms=self.active_ms,
+            wall_ms=self.wall_ms,
         )
 
 
@@ -80,6 +90,10 @@ LabelIn = Annotated[
     Annotated[ComparisonIn, Tag("comparison")] | Annotated[RatingIn, Tag("rating")],
     Discriminator(_kind),
 ]
+
+
+class NextIn(Body):
+    besides: Annotated[list[Id], Field(max_length=100, description="tasks in hand: the next one is none of these")] = []
 
 
 class SkipIn(Body):

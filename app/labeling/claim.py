@@ -7,6 +7,7 @@ showed before. Which answer stands left is drawn here, by the server.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -39,6 +40,7 @@ from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, Use
 LEASE_EXPIRED: Final = "lease expired"  # the reason on a skip that the clock made, not the person
 NEAR: Final = 200  # open seats looked at, oldest first, before the search starts behind the person's own last seat
 EVERYWHERE: Final = 2**62
+MOST_HELD: Final = 4  # seats one person may hold: the one in hand, the next ones, and verdicts that are still on their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +58,23 @@ class ServedTask:
 
 
 def claim_next(
-    connection: Connection, project_id: int, annotator_id: int, *, now: datetime, lease: timedelta
+    connection: Connection,
+    project_id: int,
+    annotator_id: int,
+    *,
+    now: datetime,
+    lease: timedelta,
+    besides: Collection[int] = (),
 ) -> ServedTask | None:
     """The task this person holds already, else the oldest one still open to them, else none.
 
-    Runs in the caller's write transaction. `lease` is how long the seat is kept.
+    `besides` names tasks they have in hand, for a page that fetches the next one ahead. Runs in the caller's write
+    transaction. `lease` is how long the seat is kept.
     """
     if connection.dialect.name != "sqlite":  # where writers do not queue, one person's claims do
         connection.execute(_ONE_AT_A_TIME, {"me": annotator_id})
     until = now + lease
-    while (seat := _open_seat(connection, project_id, annotator_id, now)) is not None:
+    while (seat := _open_seat(connection, project_id, annotator_id, now, besides)) is not None:
         coin = second_stands_left(seat.task_id, annotator_id)
         values = {"seat": seat.id, "me": annotator_id, "swapped_now": coin, "now": now, "until": until}
         taken = connection.execute(_TAKE, values).first()
@@ -92,19 +101,30 @@ def second_stands_left(task_id: int, annotator_id: int) -> bool:
     return bool(hashlib.blake2b(b"%d side %d" % (task_id, annotator_id), digest_size=1).digest()[0] & 1)
 
 
-def _open_seat(connection: Connection, project_id: int, annotator_id: int, now: datetime) -> Row[Any] | None:
+def _open_seat(
+    connection: Connection, project_id: int, annotator_id: int, now: datetime, besides: Collection[int]
+) -> Row[Any] | None:
     """The seat this person holds, or the oldest they may take.
 
     Where tasks have several seats, a busy person has had most of the oldest ones. The search therefore looks at the oldest
     few, then from that person's own last seat on, and only then at everything.
     """
     values: dict[str, Any] = {"project": project_id, "me": annotator_id, "now": now}
-    seat = connection.execute(_CANDIDATE, values | {"after": 0, "near": NEAR}).first()
+    candidate = _CANDIDATE
+    if besides:
+        held = connection.execute(_HELD, values).all()
+        for own in held:
+            if own.task_id not in besides:
+                return own
+        if len(held) >= MOST_HELD:
+            return None
+        candidate = _UNHELD
+    seat = connection.execute(candidate, values | {"after": 0, "near": NEAR}).first()
     if seat is None:
         last = connection.execute(_LAST_SEAT, {"me": annotator_id}).scalar() or 0
-        seat = connection.execute(_CANDIDATE, values | {"after": last, "near": EVERYWHERE}).first()
+        seat = connection.execute(candidate, values | {"after": last, "near": EVERYWHERE}).first()
         if seat is None and last:
-            seat = connection.execute(_CANDIDATE, values | {"after": 0, "near": EVERYWHERE}).first()
+            seat = connection.execute(candidate, values | {"after": 0, "near": EVERYWHERE}).first()
     return seat
 
 
@@ -127,6 +147,7 @@ _first = aliased(Generation)
 _second = aliased(Generation)
 _me: ColumnElement[int] = bindparam("me", type_=Seat.annotator_id.type)
 _now: ColumnElement[datetime] = bindparam("now", type_=Utc())
+_SEAT: Final[tuple[Any, ...]] = (Seat.id, Seat.task_id, Seat.annotator_id)
 
 
 def _shown() -> Select[Any]:
@@ -156,8 +177,18 @@ def _not_had(task_id: Any) -> ColumnElement[bool]:
     return and_(*(~_had(table, task_id) for table in (Seat, Skip, Label)))
 
 
-def _candidate() -> CompoundSelect[Any]:
-    """The seat held already, else the older one of the oldest expired and the oldest free seat.
+def _held(limit: int) -> Select[Any]:
+    """Seats this person holds, the one they have had longest first: a page that is loaded again shows what it showed."""
+    return (
+        select(*_SEAT, literal(0).label("rank"))
+        .where(Seat.annotator_id == _me, Seat.state == "leased", Seat.project_id == bindparam("project"))
+        .order_by(Seat.claimed_at, Seat.id)
+        .limit(limit)
+    )
+
+
+def _candidate(*first: Select[Any]) -> CompoundSelect[Any]:
+    """A row of `first`, else the older one of the oldest expired and the oldest free seat.
 
     The window's order is the index's, so both databases stop at the first row that passes.
     """
@@ -168,28 +199,21 @@ def _candidate() -> CompoundSelect[Any]:
         .limit(bindparam("near", type_=BigInteger()))
         .subquery("window")
     )
-    seat = (Seat.id, Seat.task_id, Seat.annotator_id)
-    held = (
-        select(*seat, literal(0).label("rank"))
-        .where(Seat.annotator_id == _me, Seat.state == "leased", Seat.project_id == bindparam("project"))
-        .order_by(Seat.id)
-        .limit(1)
-    )
     free = (
-        select(*seat, literal(1).label("rank"))
+        select(*_SEAT, literal(1).label("rank"))
         .join_from(window, Seat, Seat.id == window.c.id)
         .where(Seat.state == "free", _not_had(Seat.task_id))
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
     )
     expired = (
-        select(*seat, literal(1).label("rank"))
+        select(*_SEAT, literal(1).label("rank"))
         .where(Seat.project_id == bindparam("project"), Seat.state == "leased", Seat.lease_until < _now, _not_had(Seat.task_id))
         .order_by(Seat.id)
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
     )
-    branches = (select(branch.subquery(name)) for name, branch in (("held", held), ("expired", expired), ("free", free)))
+    branches = (select(branch.subquery(f"branch{number}")) for number, branch in enumerate((*first, expired, free)))
     return union_all(*branches).order_by(literal_column("rank"), literal_column("id")).limit(1)
 
 
@@ -219,6 +243,8 @@ _REOPENED: Final = _shown().where(
     Task.project_id == bindparam("project"),
     or_(*(_had(table, Task.id) for table in (Seat, Skip, Label))),
 )
-_CANDIDATE: Final = _candidate()
+_HELD: Final = _held(MOST_HELD)
+_CANDIDATE: Final = _candidate(_held(1))
+_UNHELD: Final = _candidate()
 _TAKE: Final = _take()
 _LAST_SEAT: Final = select(func.max(Seat.id)).where(Seat.annotator_id == _me, Seat.state == "done")

@@ -13,18 +13,20 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData
 
 from app.errors import Invalid
-from app.labeling.bodies import LabelIn
+from app.labeling.bodies import LabelIn, SkipIn
 from app.labeling.verdict import Verdict
 from app.models import Label
 
 _BODY: Final[TypeAdapter[Any]] = TypeAdapter(LabelIn)
-_NUMBERS: Final = ("strength", "overall", "active_ms")
+_NUMBERS: Final = ("strength", "overall", "active_ms", "wall_ms")
+_ABOUT_SKIPPING: Final = ("reason", "reason_words")
 
 
 def verdict_of(form: FormData) -> Verdict:
     """Raises Invalid for a form that no page of ours sends, or one with two rewrites."""
     texts = {name: value for name, value in form.multi_items() if isinstance(value, str) and value != "" and "." not in name}
-    texts.pop("csrf_token", None)
+    for name in ("csrf_token", *_ABOUT_SKIPPING):
+        texts.pop(name, None)
     body: dict[str, Any] = {name: _number(value) if name in _NUMBERS else value for name, value in texts.items()}
     is_rating = "overall" in body
     criteria = _parts(form, "criteria")
@@ -44,6 +46,21 @@ def verdict_of(form: FormData) -> Verdict:
     except ValidationError as error:
         raise Invalid("This verdict cannot be saved as it is. Nothing was stored.", _sentences(error)) from error
     return verdict
+
+
+def skip_reason_of(form: FormData) -> str:
+    """Why somebody skips: the reason they ticked and what they wrote, either of them or none. Raises Invalid when too long."""
+    said = [value.strip() for name in _ABOUT_SKIPPING if isinstance(value := form.get(name), str) and value.strip()]
+    try:
+        return SkipIn(reason=": ".join(said)).reason
+    except ValidationError as error:
+        raise Invalid("This reason cannot be saved. Use up to 1,000 characters of plain text.") from error
+
+
+def tasks_in_hand(form: FormData) -> frozenset[int]:
+    """The tasks a page has already, of those it fetched ahead and those whose verdicts are on their way."""
+    named = [value for value in form.getlist("besides") if isinstance(value, str)]
+    return frozenset(int(value) for value in named[:100] if value.isascii() and value.isdigit() and len(value) < 19)
 
 
 def values_of(label: Label | None) -> dict[str, Any]:

@@ -26,6 +26,19 @@ def renew(connection: Connection, task_id: int, annotator_id: int, *, now: datet
     return until
 
 
+def give_back(connection: Connection, task_id: int, annotator_id: int, *, now: datetime) -> None:
+    """End the lease of a seat that is not used after all: the next person who asks may have it, this one included.
+
+    The seat keeps its holder until then, so that a verdict which comes after all is theirs. Nothing happens without a lease.
+    """
+    connection.execute(
+        update(Seat)
+        .where(Seat.task_id == task_id, Seat.annotator_id == annotator_id, Seat.state == "leased")
+        .values(lease_until=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def skip(connection: Connection, task_id: int, annotator_id: int, reason: str, *, now: datetime) -> None:
     """Give the seat back; this person is not asked the task again. Skipping twice is skipping once.
 

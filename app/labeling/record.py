@@ -87,7 +87,6 @@ def _label(
     left, right = task.first_generation_id, task.second_generation_id
     if swapped:
         left, right = right, left
-    seen_once = task.seat_state == "leased" and task.label_id is None
     return {
         "project_id": task.project_id,
         "task_id": task.id,
@@ -111,12 +110,20 @@ def _label(
         "right_generation_id": right,
         "guideline_version": task.guideline_version,
         "interface_version": interface,
-        "wall_ms": min(int((now - task.claimed_at).total_seconds() * 1000), LONGEST_MS) if seen_once else None,
+        "wall_ms": _wall_ms(task, verdict, now),
         "active_ms": verdict.active_ms,
         "served_reason": task.served_reason,
         "reward_checkpoint_id": task.reward_checkpoint_id,
         "created_at": now,
     }
+
+
+def _wall_ms(task: Row[Any], verdict: Verdict, now: datetime) -> int | None:
+    """Since the task was shown, as the page says; never longer than the seat was held. None for a correction."""
+    if task.seat_state != "leased" or task.label_id is not None:
+        return None
+    held = min(int((now - task.claimed_at).total_seconds() * 1000), LONGEST_MS)
+    return held if verdict.wall_ms is None else min(held, verdict.wall_ms)
 
 
 def _is_right(rewrite: Rewrite | None) -> bool:

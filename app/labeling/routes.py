@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -18,9 +17,10 @@ from app.errors import Gone, NotFound, Refusal
 from app.gate import CurrentProject, CurrentProjectId
 from app.group_commit import Writes
 from app.labeling import claim, forms, guideline_routes, label_routes, lease, record, service
-from app.labeling.api import INTERFACES, TaskId, lease_time
+from app.labeling.api import INTERFACES, TaskId, claiming, lease_time
 from app.labeling.claim import ServedTask
-from app.labeling.guidelines import guideline
+from app.labeling.guidelines import guideline, untold_change
+from app.labeling.verdict import SKIP_REASONS
 from app.models import Project, utc_now
 from app.pages import redirect, render
 from app.reading import render_markdown
@@ -30,6 +30,14 @@ from app.security import Caller, Principal
 router = APIRouter()
 router.include_router(label_routes.router)
 router.include_router(guideline_routes.router)
+
+
+async def submitted(request: Request) -> FormData:
+    """The form, read before anything else is done."""
+    return await request.form()
+
+
+Submitted = Annotated[FormData, Depends(submitted)]
 
 
 async def task_to_show(
@@ -42,8 +50,7 @@ async def task_to_show(
     """The next task, or the one this person wants to look at again."""
     if task is not None:
         return await run_in_threadpool(_reopened, request, project_id, caller.user_id, task)
-    take = partial(claim.claim_next, project_id=project_id, annotator_id=caller.user_id, now=utc_now(), lease=lease_time(request))
-    return await writes.run(take)
+    return await writes.run(claiming(request, caller, project_id))
 
 
 def _reopened(request: Request, project_id: int, annotator_id: int, task_id: int) -> ServedTask:
@@ -59,18 +66,30 @@ ToShow = Annotated[ServedTask | None, Depends(task_to_show)]
 
 @router.get("/projects/{slug}/annotate")
 def annotate(request: Request, task: ToShow, project: CurrentProject, caller: Caller, session: Db) -> Response:
-    if task is None:
-        return _empty_page(request, project, caller, session)
-    given = service.my_label(session, task.id, caller.user_id)
-    return _task_page(request, task, project, caller, session, forms.values_of(given))
+    return _page(request, project, caller, session, _desk(request, task, project, caller, session))
 
 
-async def submitted(request: Request) -> FormData:
-    """The form, read before anything else is done."""
-    return await request.form()
+async def task_ahead(
+    request: Request, form: Submitted, caller: Caller, project_id: CurrentProjectId, writes: Writes
+) -> ServedTask | None:
+    """One more task than the page has; none for a page that only asks how things stand."""
+    if form.get("wanted") != "yes":
+        return None
+    return await writes.run(claiming(request, caller, project_id, forms.tasks_in_hand(form)))
 
 
-Submitted = Annotated[FormData, Depends(submitted)]
+@router.post("/projects/{slug}/annotate/next")
+def next_task(
+    request: Request,
+    task: Annotated[ServedTask | None, Depends(task_ahead)],
+    form: Submitted,
+    project: CurrentProject,
+    caller: Caller,
+    session: Db,
+) -> Response:
+    """The next task and what stands around it, as parts of a page: for the script that fetches ahead."""
+    desk = _desk(request, task, project, caller, session) if form.get("wanted") == "yes" else {"desk": ""}
+    return render(request, "labeling/next.html", **_standing(project, caller, session), **desk)
 
 
 @router.post("/tasks/{id}/label")
@@ -96,8 +115,11 @@ async def label(
 
 
 @router.post("/tasks/{id}/skip")
-async def skip(request: Request, task_id: TaskId, project: CurrentProject, caller: Caller, writes: Writes) -> Response:
-    await writes.run(partial(lease.skip, task_id=task_id, annotator_id=caller.user_id, reason="", now=utc_now()))
+async def skip(
+    request: Request, task_id: TaskId, form: Submitted, project: CurrentProject, caller: Caller, writes: Writes
+) -> Response:
+    reason = forms.skip_reason_of(form)
+    await writes.run(partial(lease.skip, task_id=task_id, annotator_id=caller.user_id, reason=reason, now=utc_now()))
     return redirect(request, f"/projects/{project.slug}/annotate")
 
 
@@ -114,48 +136,47 @@ def _refused(request: Request, task_id: int, project: Project, caller: Principal
         task = claim.reopen(session.connection(), project.id, caller.user_id, task_id)
         if task is None:
             raise Gone("This task is no longer there. Nothing was saved.") from refusal
-        return _task_page(request, task, project, caller, session, forms.values_again(form), refusal)
+        desk = _desk(request, task, project, caller, session) | {"values": forms.values_again(form), "refusal": refusal}
+        return _page(request, project, caller, session, desk, refusal.status)
 
 
-def _task_page(
-    request: Request,
-    task: ServedTask,
-    project: Project,
-    caller: Principal,
-    session: Session,
-    values: Mapping[str, Any],
-    refusal: Refusal | None = None,
+def _page(
+    request: Request, project: Project, caller: Principal, session: Session, desk: dict[str, Any], status: int = 200
 ) -> Response:
-    given = service.my_label(session, task.id, caller.user_id)
     return render(
         request,
-        f"labeling/{task.kind}.html",
-        status=refusal.status if refusal else 200,
-        task=task,
-        again=given is not None,
-        values=values,
-        refusal=refusal,
-        client_id=str(uuid.uuid4()),
-        flags=project.flags,
+        "labeling/annotate.html",
+        status=status,
+        guidelines=render_markdown(guideline(session, project).text),
+        news=untold_change(session, project, caller.user_id),
         lease_s=int(lease_time(request).total_seconds()),
-        **_surroundings(project, caller, session),
+        **_standing(project, caller, session),
+        **desk,
     )
 
 
-def _empty_page(request: Request, project: Project, caller: Principal, session: Session) -> Response:
-    return render(
-        request,
-        "labeling/empty.html",
-        waiting=service.waiting(session, project),
-        **_surroundings(project, caller, session),
-    )
+def _desk(request: Request, task: ServedTask | None, project: Project, caller: Principal, session: Session) -> dict[str, Any]:
+    """What the desk shows: a comparison, a rating, or why there is nothing to answer."""
+    if task is None:
+        return {"desk": "waiting", "waiting": service.waiting(session, project)}
+    given = service.my_label(session, task.id, caller.user_id)
+    skipped = given is None and task.lease_until is None and service.has_skipped(session, task.id, caller.user_id)
+    return {
+        "desk": task.kind,
+        "task": task,
+        "opened": "answered" if given else "skipped" if skipped else "",
+        "values": forms.values_of(given),
+        "refusal": None,
+        "client_id": str(uuid.uuid4()),
+        "flags": project.flags,
+        "skip_reasons": SKIP_REASONS,
+    }
 
 
-def _surroundings(project: Project, caller: Principal, session: Session) -> dict[str, Any]:
-    """What stands around every task: progress, the last verdicts, the guidelines."""
+def _standing(project: Project, caller: Principal, session: Session) -> dict[str, Any]:
+    """What stands around every task and changes with each verdict."""
     return {
         "project": project,
         "progress": service.progress(session, project.id, caller.user_id),
         "verdicts": service.last_verdicts(session, project.id, caller.user_id),
-        "guidelines": render_markdown(guideline(session, project).text),
     }

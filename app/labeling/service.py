@@ -73,7 +73,7 @@ class Waiting:
     reason: str
     done: int = 0  # answers written so far
     total: int = 0
-    eta_s: float | None = None
+    eta_s: float | None = None  # until the run is done, or until the first seat somebody else holds runs out
 
 
 def progress(session: Session, project_id: int, annotator_id: int) -> Progress:
@@ -123,6 +123,12 @@ def my_label(session: Session, task_id: int, annotator_id: int) -> Label | None:
     return session.scalar(select(Label).where(Label.task_id == task_id, Label.annotator_id == annotator_id, Label.current))
 
 
+def has_skipped(session: Session, task_id: int, annotator_id: int) -> bool:
+    """Whether this person said that they would rather not answer the task."""
+    mine = (Skip.task_id == task_id, Skip.annotator_id == annotator_id)
+    return session.scalar(select(Skip.id).where(*mine, Skip.reason != LEASE_EXPIRED)) is not None
+
+
 def waiting(session: Session, project: Project) -> Waiting:
     """Why this project has no task for somebody who just asked for one."""
     runs = session.scalars(
@@ -133,8 +139,10 @@ def waiting(session: Session, project: Project) -> Waiting:
             return Waiting("writing", run.step, run.total, run.eta_s)
     if runs:
         return Waiting("learning", eta_s=runs[0].eta_s)
-    if session.scalar(select(Seat.id).where(Seat.project_id == project.id, Seat.state != "done").limit(1)):
-        return Waiting("others")
+    here = Seat.project_id == project.id
+    if session.scalar(select(Seat.id).where(here, Seat.state.in_(("free", "leased"))).limit(1)):
+        first_end = session.scalar(select(func.min(Seat.lease_until)).where(here, Seat.state == "leased"))
+        return Waiting("others", eta_s=None if first_end is None else max(0.0, (first_end - utc_now()).total_seconds()))
     has_prompts = session.scalar(select(Prompt.id).where(Prompt.project_id == project.id).limit(1))
     return Waiting("finished" if has_prompts else "no_prompts")
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from app.errors import Invalid
 
 CHOICES = ("left", "right", "tie", "both_bad")
+SKIP_REASONS = ("not_my_subject", "cannot_read", "broken", "upsetting", "other")
 SIDES = {"comparison": ("left", "right"), "rating": ("response",)}
 
 
@@ -31,11 +32,15 @@ class Verdict:
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)  # per side
     rewrite: Rewrite | None = None
     comment: str = ""
-    active_ms: int | None = None
+    active_ms: int | None = None  # the page was seen and somebody was there
+    wall_ms: int | None = None  # since the page showed the task, which it may have fetched ahead
 
     def digest(self, task_id: int, annotator_id: int) -> str:
         """SHA-256 of everything said, by whom and about what: tells a repeated send from a different verdict."""
-        said = json.dumps([task_id, annotator_id, asdict(self)], sort_keys=True, separators=(",", ":"))
+        fields = asdict(self)
+        if self.wall_ms is None:
+            del fields["wall_ms"]  # verdicts stored before there was such a field keep their digest
+        said = json.dumps([task_id, annotator_id, fields], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(said.encode()).hexdigest()
 
 

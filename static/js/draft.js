@@ -1,28 +1,37 @@
 // Keeps an unfinished verdict in the browser, so that a reload, a crash or a sign-out loses nothing.
 const KEPT_DAYS = 14;
 
-export function connect(form) {
-  const key = `tastemaker.draft.${form.dataset.person}.${form.dataset.task}`;
-  restore(form, key);
-  const save = () => localStorage.setItem(key, JSON.stringify({ at: Date.now(), fields: fieldsOf(form) }));
-  form.addEventListener("input", save);
-  form.addEventListener("saved", () => localStorage.removeItem(key));
+export function connect(desk) {
+  const key = (task) => `tastemaker.draft.${desk.dataset.person}.${task}`;
+  const here = () => desk.firstElementChild;
+  const recall = () => here().dataset.task && restore(here(), read(key(here().dataset.task)));
+  desk.addEventListener("shown", recall);
+  desk.addEventListener("input", (event) => {
+    const draft = { at: Date.now(), fields: fieldsOf(event.target.form) };
+    localStorage.setItem(key(here().dataset.task), JSON.stringify(draft));
+  });
+  document.addEventListener("verdict", ({ detail: { entry, result } }) => {
+    if (result.state === "saved") localStorage.removeItem(key(entry.task));
+  });
+  recall();
   forgetOld();
 }
 
 function fieldsOf(form) {
-  const unkept = ["csrf_token", "client_id", "active_ms"];
-  return [...new FormData(form)].filter(([name, value]) => !unkept.includes(name) && value !== "");
+  return [...new FormData(form)].filter(([name, value]) => !["csrf_token", "client_id"].includes(name) && value !== "");
 }
 
-function restore(form, key) {
-  const draft = read(key);
+function restore(part, draft) {
   if (!draft) return;
+  const form = part.querySelector("form");
+  const texts = part.dataset.opened ? "textarea, .input" : "textarea, .input, [name$=_ms]"; // a correction has its own time
+  const valueOf = (name) => draft.fields.find(([other]) => name === other)?.[1] ?? "";
   for (const box of form.querySelectorAll("[type=radio], [type=checkbox]")) {
     box.checked = draft.fields.some(([name, value]) => name === box.name && value === box.value);
+    if (box.checked) box.closest("details")?.setAttribute("open", "");
   }
-  for (const box of form.querySelectorAll("textarea")) {
-    box.value = draft.fields.find(([name]) => name === box.name)?.[1] ?? "";
+  for (const box of form.querySelectorAll(texts)) {
+    box.value = valueOf(box.name);
     if (box.value) box.closest("details")?.setAttribute("open", "");
   }
 }

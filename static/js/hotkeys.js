@@ -14,7 +14,8 @@ export function connect(root) {
 function find(root, key) {
   const scope = root.querySelector("dialog[open]") ?? root;
   const controls = [...scope.querySelectorAll("[data-hotkey]")];
-  return controls.find((control) => control.dataset.hotkey === key && !control.disabled && control.checkVisibility());
+  const works = (control) => !control.disabled && !control.closest("[inert]") && control.checkVisibility();
+  return controls.find((control) => control.dataset.hotkey === key && works(control));
 }
 
 function isTyping(target) {

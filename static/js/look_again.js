@@ -1,20 +1,7 @@
-// <div id="waiting" data-connect="look_again" data-seconds="5">: asks for the page again while it can be seen; shows how far
-// the model is, and goes to the task as soon as there is one.
+// <div data-connect="look_again" data-seconds="5">: while it is seen, has the desk look for a task every so often.
 export function connect(element) {
-  setInterval(() => {
-    if (document.visibilityState === "visible") look(element);
+  const timer = setInterval(() => {
+    if (!element.isConnected) clearInterval(timer);
+    else if (document.visibilityState === "visible") element.dispatchEvent(new Event("look", { bubbles: true }));
   }, Number(element.dataset.seconds) * 1000);
-}
-
-function look(element) {
-  const request = new XMLHttpRequest(); // parses the page without running its scripts
-  request.open("GET", location.href);
-  request.responseType = "document";
-  request.timeout = 20000;
-  request.onload = () => {
-    const fresh = request.response?.getElementById(element.id);
-    if (request.status === 200 && !fresh) location.reload();
-    if (fresh && fresh.textContent !== element.textContent) element.replaceChildren(...document.adoptNode(fresh).childNodes);
-  };
-  request.send();
 }

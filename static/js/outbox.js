@@ -1,45 +1,82 @@
-// Shows whether everything is saved, and sends what is not, again and again until it is acknowledged.
-import { drop, pending, send } from "./pending.js";
+// Shows whether everything is saved and lists what is not; sends it, again and again, until it is acknowledged or refused. What was
+// refused stays in the list until somebody dismisses it. The words are attributes of the element.
+import { dismiss, drop, pending, refuse, refused, send } from "./pending.js";
 
-const LONGEST_WAIT_MS = 30000;
+const SLOW_MS = 400;
+const LONGEST_WAIT_MS = 8000;
 
-export function connect(output) {
-  const { person } = output.dataset;
-  const flush = once(() => sendAll(output, person));
-  output.addEventListener("flush", flush);
+export function connect(box) {
+  const { person } = box.dataset;
+  const flush = once(() => sendAll(box, person));
+  box.addEventListener("flush", flush);
+  box.addEventListener("click", (event) => {
+    if (event.target.dataset.dismiss === undefined) return;
+    dismiss(person, event.target.closest("li").dataset.id);
+    draw(box, "saved");
+  });
   window.addEventListener("online", flush);
   window.addEventListener("beforeunload", (event) => {
-    if (pending(person).length && output.dataset.state === "waiting") event.preventDefault();
+    if (pending(person).length && box.dataset.state === "waiting") event.preventDefault();
   });
+  draw(box, "saved");
   flush();
 }
 
-async function sendAll(output, person) {
-  for (let waitMs = 1000; pending(person).length; waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
-    for (const entry of pending(person)) {
-      const result = await send(person, entry);
-      if (result.state === "waiting") {
-        const count = pending(person).length;
-        show(output, "waiting", `Hang on, ${count === 1 ? "a verdict is" : `${count} verdicts are`} not saved yet. ${result.why} Trying again.`);
-        break;
-      }
-      drop(person, entry);
-      waitMs = 500;
-      if (result.state === "refused") show(output, "refused", `A verdict could not be saved. ${result.why}`);
-      document.dispatchEvent(new CustomEvent("verdict", { detail: { entry, result } }));
-    }
-    if (pending(person).length) await Promise.race([pause(waitMs), woken()]);
+async function sendAll(box, person) {
+  const slow = setTimeout(() => draw(box, box.dataset.state === "waiting" ? "waiting" : "saving", box.dataset.why), SLOW_MS);
+  for (let waitMs = 500; pending(person).length; waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
+    const why = await sendRound(box, person);
+    if (why === null) continue;
+    draw(box, "waiting", why);
+    await Promise.race([pause(waitMs), woken(box)]);
   }
-  if (output.dataset.state !== "refused") show(output, "saved", "All saved");
+  clearTimeout(slow);
+  draw(box, "saved");
 }
 
-function show(output, state, words) {
-  output.dataset.state = state;
-  if (output.textContent !== words) output.textContent = words;
+// Each in its order; null when all went, else why the first one did not.
+async function sendRound(box, person) {
+  for (const entry of pending(person)) {
+    const result = await send(person, entry);
+    const why = result.why || box.dataset[result.names];
+    if (result.state === "waiting") return why;
+    if (result.state === "refused") refuse(person, entry, why);
+    drop(person, entry);
+    document.dispatchEvent(new CustomEvent("verdict", { detail: { entry, result } }));
+  }
+  return null;
+}
+
+function draw(box, state, why = "") {
+  const words = box.dataset;
+  const [unsaved, lost] = [state === "saved" ? [] : pending(words.person), refused(words.person)];
+  const sentences = { saved: lost.length ? `${words.refused} ${lost.length}.` : words.saved, saving: words.saving };
+  const sentence = sentences[state] ?? `${words.waiting} ${unsaved.length}. ${why} ${words.again}`;
+  Object.assign(words, { state: state === "saved" && lost.length ? "refused" : state, why });
+  const output = box.querySelector("output");
+  if (output.textContent !== sentence) output.textContent = sentence;
+  const listed = [...(state === "waiting" ? unsaved : []), ...lost];
+  box.querySelector("ul").replaceChildren(...listed.map((entry) => drawn(box, entry)));
+}
+
+function drawn(box, entry) {
+  const item = box.querySelector("template").content.firstElementChild.cloneNode(true);
+  const link = item.querySelector("a");
+  link.textContent = entry.words || entry.task;
+  link.href = `${box.dataset.page}?task=${entry.task}`;
+  link.dataset.reopens = item.dataset.task = entry.task;
+  item.dataset.id = entry.id;
+  item.querySelector("[data-about]").textContent = entry.about;
+  item.querySelector("[data-why]").textContent = entry.why ?? "";
+  item.querySelector("button").hidden = !entry.why;
+  return item;
 }
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const woken = () => new Promise((resolve) => window.addEventListener("online", resolve, { once: true }));
+const woken = (box) => new Promise((resolve) => {
+  window.addEventListener("online", resolve, { once: true });
+  box.addEventListener("flush", resolve, { once: true });
+});
 
 // One run at a time; a call during a run is served by that run.
 function once(work) {

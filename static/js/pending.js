@@ -1,33 +1,37 @@
-// Verdicts that are not acknowledged yet, kept in the browser under the person who gave them; and how one is sent.
+// Verdicts that are not acknowledged yet, and those that were refused, kept in the browser under the person who gave them; and how
+// one is sent. An entry is an envelope of verdict.js.
 import { renewToken, token } from "./token.js";
 
-const key = (person) => `tastemaker.outbox.${person}`;
+export const pending = (person) => read(`tastemaker.outbox.${person}`);
+export const refused = (person) => read(`tastemaker.refused.${person}`);
+export const keep = (person, entry) => write(`tastemaker.outbox.${person}`, entry.id, entry);
+export const drop = (person, entry) => write(`tastemaker.outbox.${person}`, entry.id);
+export const refuse = (person, entry, why) => write(`tastemaker.refused.${person}`, entry.id, { ...entry, why });
+export const dismiss = (person, id) => write(`tastemaker.refused.${person}`, id);
 
-export function pending(person) {
+function read(key) {
   try {
-    return JSON.parse(localStorage.getItem(key(person))) ?? [];
+    const entries = JSON.parse(localStorage.getItem(key)) ?? [];
+    return entries.map((entry) => ({ id: entry.body.client_id, path: "label", words: "", about: "", ...entry })); // of older pages
   } catch {
     return [];
   }
 }
 
-export function keep(person, entry) {
-  const others = pending(person).filter((other) => other.body.client_id !== entry.body.client_id);
-  localStorage.setItem(key(person), JSON.stringify([...others, entry]));
+function write(key, id, entry) {
+  const entries = read(key).filter((other) => other.id !== id);
+  if (entry) entries.push(entry);
+  if (entries.length) localStorage.setItem(key, JSON.stringify(entries));
+  else localStorage.removeItem(key);
 }
 
-export function drop(person, entry) {
-  const left = pending(person).filter((other) => other.body.client_id !== entry.body.client_id);
-  if (left.length) localStorage.setItem(key(person), JSON.stringify(left));
-  else localStorage.removeItem(key(person));
-}
-
-// Sends one verdict of this person. "saved"; "refused" with the reason, when sending it again cannot help; "waiting" when it can.
-// The server knows a client_id it has seen, so sending twice stores once.
+// Sends one verdict of this person: "saved"; "refused", when sending it again cannot help; "waiting" when it can. `why` is in the
+// server's words, or names the words of the page: noAnswer, signIn, notAccepted. The server knows a client_id it has seen, so
+// sending twice stores once.
 export async function send(person, entry) {
   let reply, text;
   try {
-    reply = await fetch(`/api/v1/tasks/${entry.task}/label`, {
+    reply = await fetch(`/api/v1/tasks/${entry.task}/${entry.path}`, {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-CSRF-Token": token() },
       body: JSON.stringify(entry.body),
@@ -35,16 +39,16 @@ export async function send(person, entry) {
     });
     text = await reply.text(); // an unread reply would hold its connection
   } catch {
-    return { state: "waiting", why: "The network or the server does not answer." };
+    return { state: "waiting", names: "noAnswer" };
   }
   if (reply.ok) return { state: "saved" };
+  if (reply.status === 401 || reply.status === 403) {
+    renewToken(person);
+    return { state: "waiting", names: "signIn" };
+  }
   const problem = parsed(text);
-  const sentences = (problem.errors ?? []).map((error) => error.message);
-  const why = [problem.detail ?? "It was not accepted.", ...sentences].join(" ");
-  if ([404, 409, 410, 422].includes(reply.status)) return { state: "refused", why };
-  if (reply.status !== 401 && reply.status !== 403) return { state: "waiting", why };
-  renewToken(person);
-  return { state: "waiting", why: "Sign in again as yourself in another tab; it is kept here." };
+  const why = [problem.detail, ...(problem.errors ?? []).map((error) => error.message)].filter(Boolean).join(" ");
+  return { state: [404, 409, 410, 422].includes(reply.status) ? "refused" : "waiting", why, names: "notAccepted" };
 }
 
 function parsed(text) {

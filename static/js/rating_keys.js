@@ -1,19 +1,21 @@
 // 1 to 5 score the marked row, the arrows up and down mark another one. The marked row is the one with the focus.
-export function connect(scores) {
-  const rows = [...scores.querySelectorAll("[data-row]")];
-  const mark = (row) => rows.forEach((other) => other.toggleAttribute("data-marked", other === row));
-  const marked = () => rows.find((row) => row.hasAttribute("data-marked")) ?? rows[0];
-  mark(rows[0]);
-  scores.addEventListener("focusin", (event) => mark(event.target.closest("[data-row]") ?? marked()));
+export function connect(desk) {
+  const rows = () => [...desk.querySelectorAll("[data-row]")];
+  const mark = (row) => rows().forEach((other) => other.toggleAttribute("data-marked", other === row));
+  const marked = () => rows().find((row) => row.hasAttribute("data-marked")) ?? rows()[0];
+  const begin = () => mark(rows()[0]);
+  desk.addEventListener("shown", begin);
+  desk.addEventListener("focusin", (event) => mark(event.target.closest("[data-row]") ?? marked()));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
-    if (event.target.closest("textarea, input:not([type=radio], [type=checkbox])")) return;
+    if (!marked() || event.target.closest("textarea, input:not([type=radio], [type=checkbox]), [data-enter], [inert]")) return;
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (/^[1-5]$/.test(event.key)) choose(marked(), event.key);
-    else if (step && !event.target.closest(".reading, .conversation")) go(rows[rows.indexOf(marked()) + step]);
+    else if (step && !event.target.closest(".reading, .conversation")) go(rows()[rows().indexOf(marked()) + step]);
     else return;
     event.preventDefault();
   });
+  begin();
 }
 
 function choose(row, score) {

@@ -1,5 +1,24 @@
-// The annotating form as the API takes it. A field of several parts has a dot in its name: criteria.accuracy, flags.left.
-export function bodyOf(form) {
+// The annotating form as the API takes it, in an envelope for the outbox: {id, task, path, body, words, about}. A field of several
+// parts has a dot in its name: criteria.accuracy, flags.left.
+export function verdictOf(form, task) {
+  const body = bodyOf(form);
+  const { words } = form.querySelector("[name=choice]:checked, [name=overall]:checked").dataset;
+  return { id: body.client_id, task, path: "label", body, words, about: aboutOf(form) };
+}
+
+export function skipOf(form, task, button) {
+  const data = new FormData(form);
+  const reason = [data.get("reason"), data.get("reason_words")?.trim()].filter(Boolean).join(": ");
+  return { id: `skip-${task}`, task, path: "skip", body: { reason }, words: button.dataset.words, about: aboutOf(form) };
+}
+
+// A random UUID; crypto.randomUUID is missing where the page does not come over TLS.
+export function newId() {
+  const hex = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12})$/, "$1-$2-4$3-8$4-$5");
+}
+
+function bodyOf(form) {
   const data = new FormData(form);
   const rating = form.dataset.kind === "rating";
   const body = { client_id: data.get("client_id"), comment: data.get("comment") ?? "" };
@@ -8,6 +27,7 @@ export function bodyOf(form) {
   else body.choice = data.get("choice");
   if (["left", "right"].includes(body.choice)) body.strength = number("strength");
   body.active_ms = number("active_ms");
+  body.wall_ms = number("wall_ms");
   body.criteria = Object.fromEntries(parts(data, "criteria").map(([key, value]) => [key, rating ? Number(value) : value]));
   const flags = {};
   for (const [side, flag] of parts(data, "flags")) (flags[side] ??= []).push(flag);
@@ -22,3 +42,5 @@ function parts(data, field) {
   const found = [...data].filter(([name, value]) => name.startsWith(start) && value.trim() !== "");
   return found.map(([name, value]) => [name.slice(start.length), value.replaceAll("\r\n", "\n")]);
 }
+
+const aboutOf = (form) => form.querySelector(".conversation__turn:last-child .reading")?.textContent.slice(0, 80) ?? "";

@@ -18,9 +18,9 @@ from app.db import write_session
 from app.security import session_cookie
 from app.settings import Settings
 from tests.app import factories
-from tests.app.conftest import Cast, app, built_app, cast, empty_database, engine, settings
+from tests.app.conftest import Cast, api, app, built_app, cast, empty_database, engine, settings
 
-__all__ = ["app", "built_app", "cast", "empty_database", "engine", "settings"]
+__all__ = ["api", "app", "built_app", "cast", "empty_database", "engine", "settings"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = [

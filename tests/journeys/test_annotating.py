@@ -1,247 +1,115 @@
-"""Annotating in a real browser: by keyboard, through a lost network, a killed tab, a reload."""
+"""Annotating in a real browser: each kind of verdict, keys, undo, hostile text, any screen, and without scripts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, Route, expect
-from sqlalchemy import Engine, delete, select
+from playwright.sync_api import expect
+from sqlalchemy import Engine, select
 
 from app.db import read_session, write_session
-from app.models import Generation, Label, Project, Run, SignInSession, Skip
-from app.security import session_cookie
-from app.settings import Settings
+from app.models import Generation, Project, Prompt, Run, Seat, Skip
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.labeling.test_claim import make_tasks
+from tests.journeys.desk import PAGE, Open, all_saved, fetched_ahead, go, judge, press, stored, task_on, watch
 
 pytestmark = pytest.mark.journey
 
-Open = Callable[..., Page]
-PAGE = "/projects/demo/annotate"
 
-
-def stored(engine: Engine) -> list[Label]:
-    with read_session(engine) as session:
-        found = list(session.scalars(select(Label).order_by(Label.id)))
-        session.expunge_all()
-        return found
-
-
-def watch(page: Page) -> list[str]:
-    """What the console complains of."""
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    return said
-
-
-def go(page: Page) -> None:
-    """To the next task, once its scripts are there."""
-    page.goto(PAGE)
-    page.wait_for_load_state("networkidle")
-
-
-def test_ten_comparisons_by_keyboard_alone(open_as: Open, engine: Engine, cast: Cast) -> None:
-    make_tasks(engine, cast.demo, 11)
-    page = open_as("Mary")
-    said = watch(page)
-    go(page)
-
-    for number, key in enumerate("1290129012", start=1):
-        expect(page.locator(".bar__figure")).to_have_text(f"{number - 1} today, {12 - number} left")
-        page.wait_for_load_state("networkidle")
-        page.keyboard.press(key)
-        page.keyboard.press("Enter")
-    expect(page.locator(".bar__figure")).to_have_text("10 today, 1 left")
-
-    words = {"1": "left", "2": "right", "0": "tie", "9": "both_bad"}
-    assert [label.choice for label in stored(engine)] == [words[key] for key in "1290129012"]
-    assert all(label.interface_version == "page 1" for label in stored(engine))
-    expect(page.locator(".last-verdicts li")).to_have_count(10)
-    assert said == []
-
-
-def test_five_ratings_by_keyboard_alone(open_as: Open, engine: Engine, cast: Cast) -> None:
-    make_tasks(engine, cast.demo, 5, kind="rating")
-    page = open_as("Mary")
-    said = watch(page)
-    go(page)
-
-    for number in range(5):
-        expect(page.locator(".bar__figure")).to_contain_text(f"{number} today")
-        page.wait_for_load_state("networkidle")
-        expect(page.locator("[data-marked]")).to_contain_text("Overall")
-        page.keyboard.press(str(number + 1))
-        page.keyboard.press("ArrowDown")
-        page.keyboard.press("4")
-        page.keyboard.press("Tab")
-        page.keyboard.press("2")
-        page.keyboard.press("Enter")
-    expect(page.locator(".bar__figure")).to_have_text("5 today")
-
-    assert [(label.overall, label.criteria) for label in stored(engine)] == [
-        (score, {"fluency": 4, "accuracy": 2}) for score in range(1, 6)
-    ]
-    assert all(label.active_ms is None or label.active_ms < 60_000 for label in stored(engine))
-    assert said == []
-
-
-def test_skip_undo_flags_rewrite_and_comment(open_as: Open, engine: Engine, cast: Cast) -> None:
+def test_each_kind_of_verdict(open_as: Open, engine: Engine, cast: Cast) -> None:
     make_tasks(engine, cast.demo, 3)
     page = open_as("Mary")
+    said = watch(page)
     go(page)
+    fetched_ahead(page)
     shown = page.locator(".pane__text").nth(1).inner_text()
 
-    page.keyboard.press("2")
+    press(page, "2")
     page.get_by_label("clearly").click(force=True)
-    page.keyboard.press("F")
-    page.locator("[name='flags.right']").first.check()
-    page.keyboard.press("E")
+    press(page, "F", "Space")
+    press(page, "E")
     box = page.locator("[name='rewrite.right']")
     expect(box).to_have_value(shown)
     box.fill(shown + " And 1, 2, s are typed, not pressed.")
     page.get_by_text("Add a comment").click()
     page.get_by_label("Comment").fill("Needs a source.")
+    page.get_by_text("Judge by criterion").click()
+    page.get_by_role("group", name="Accuracy").get_by_label("A", exact=True).click(force=True)
+    page.get_by_role("group", name="Fluency").get_by_label("Tie").click(force=True)
     page.get_by_role("button", name="Save").click()
-    expect(page.locator(".bar__figure")).to_contain_text("1 today")
-    page.wait_for_load_state("networkidle")
+    expect(page.locator("#last-verdicts li")).to_have_text(["B clearly"])
 
     (label,) = stored(engine)
     assert (label.choice, label.strength, label.flags, label.comment) == ("right", 2, {"right": ["unsafe"]}, "Needs a source.")
     assert label.rewrite == {"side": "right", "text": shown + " And 1, 2, s are typed, not pressed."}
+    assert label.criteria == {"accuracy": "left", "fluency": "tie"}
+    assert said == []
 
-    page.keyboard.press("s")
-    expect(page.locator(".last-verdicts li").first).to_have_text("skipped")
-    page.locator(".last-verdicts a", has_text="B clearly").click()
-    expect(page.get_by_text("You answered this one before")).to_be_visible()
-    page.wait_for_load_state("networkidle")
-    expect(page.locator("[name=choice][value=right]")).to_be_checked()
-    page.keyboard.press("1")
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("You answered this one before")).to_be_hidden()
-    page.wait_for_load_state("networkidle")
-    assert [(label.version, label.choice) for label in stored(engine)] == [(1, "right"), (2, "left")]
-    page.keyboard.press("u")
-    expect(page.locator("[name=choice][value=left]")).to_be_checked()
+
+def test_skipping_asks_why_and_can_be_taken_back(open_as: Open, engine: Engine, cast: Cast) -> None:
+    skipped, other = make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    go(page)
+    fetched_ahead(page)
+
+    press(page, "s", "ArrowDown", "Tab")
+    page.keyboard.type("Too long for me")
+    press(page, "Enter")
+    expect(page.locator("#last-verdicts li")).to_have_text(["skipped"])
+    assert task_on(page) == other
     with read_session(engine) as session:
-        assert len(session.scalars(select(Skip)).all()) == 1
+        (skip,) = session.scalars(select(Skip))
+        assert (skip.task_id, skip.annotator_id, skip.reason) == (skipped, cast.mary, "cannot_read: Too long for me")
+        assert [seat.state for seat in session.scalars(select(Seat).where(Seat.task_id == skipped))] == ["free"]
+
+    press(page, "u")
+    expect(page.get_by_text("You skipped this one.")).to_be_visible()
+    judge(page, "1")
+    all_saved(page)
+    assert [(label.task_id, label.choice) for label in stored(engine)] == [(skipped, "left")]
+    assert task_on(page) == other
 
 
-def test_a_lost_network_loses_no_verdict_and_says_so(open_as: Open, engine: Engine, cast: Cast) -> None:
-    make_tasks(engine, cast.demo, 2)
+def test_any_of_the_last_ten_opens_again_even_after_a_reload(open_as: Open, engine: Engine, cast: Cast) -> None:
+    first, _, third, _ = make_tasks(engine, cast.demo, 4)
     page = open_as("Mary")
     go(page)
-    page.context.set_offline(True)
-
-    page.keyboard.press("1")
-    page.keyboard.press("Enter")
-    expect(page.locator(".save-state")).to_contain_text("not saved yet")
-    assert stored(engine) == []
-
-    page.context.set_offline(False)
-    expect(page.locator(".bar__figure")).to_have_text("1 today, 1 left", timeout=15_000)
-    expect(page.locator(".save-state")).to_have_text("All saved")
-    assert [label.choice for label in stored(engine)] == ["left"]
-
-
-def test_an_answer_lost_on_its_way_back_is_asked_for_again_and_stored_once(open_as: Open, engine: Engine, cast: Cast) -> None:
-    make_tasks(engine, cast.demo, 2)
-    page = open_as("Mary")
-    lost: list[int] = []
-
-    def lose_the_first_reply(route: Route) -> None:
-        if lost:
-            route.continue_()
-            return
-        lost.append(route.fetch().status)  # stored, but nobody hears of it
-        route.abort()
-
-    page.route("**/api/v1/tasks/*/label", lose_the_first_reply)
-    go(page)
-    page.keyboard.press("2")
-    page.keyboard.press("Enter")
-
-    expect(page.locator(".bar__figure")).to_have_text("1 today, 1 left", timeout=15_000)
-    assert lost == [201]
-    assert [label.choice for label in stored(engine)] == ["right"]
-
-
-def test_a_verdict_outlives_its_tab(open_as: Open, engine: Engine, cast: Cast) -> None:
-    make_tasks(engine, cast.demo, 2)
-    page = open_as("Mary")
-    page.route("**/api/v1/tasks/*/label", lambda route: route.abort())
-    go(page)
-    page.keyboard.press("0")
-    page.keyboard.press("Enter")
-    expect(page.locator(".save-state")).to_contain_text("not saved yet")
-    context = page.context
-    page.close()
-    assert stored(engine) == []
-
-    page = context.new_page()
-    go(page)
-
-    expect(page.locator(".save-state")).to_have_text("All saved")
-    assert [label.choice for label in stored(engine)] == ["tie"]
-
-
-def test_signing_in_again_sends_what_was_kept(
-    open_as: Open, engine: Engine, cast: Cast, settings: Settings, address: str
-) -> None:
-    make_tasks(engine, cast.demo, 2)
-    page = open_as("Mary")
-    go(page)
-    with write_session(engine) as session:
-        session.execute(delete(SignInSession))
-    page.keyboard.press("1")
-    page.keyboard.press("Enter")
-    expect(page.locator(".save-state")).to_contain_text("Sign in again")
-
-    with write_session(engine) as session:
-        secret = factories.make_sign_in(session, cast.mary)
-    page.context.add_cookies([{"name": session_cookie(settings), "value": secret, "url": address}])
-
-    expect(page.locator(".bar__figure")).to_have_text("1 today, 1 left", timeout=20_000)
-    assert [label.choice for label in stored(engine)] == ["left"]
-
-
-def test_what_was_kept_is_not_sent_as_somebody_else(
-    open_as: Open, engine: Engine, cast: Cast, settings: Settings, address: str
-) -> None:
-    make_tasks(engine, cast.demo, 2)
-    page = open_as("Mary")
-    go(page)
-    with write_session(engine) as session:
-        session.execute(delete(SignInSession))
-        secret = factories.make_sign_in(session, cast.alan)
-    page.context.add_cookies([{"name": session_cookie(settings), "value": secret, "url": address}])
-    before = page.locator("meta[name=csrf-token]").get_attribute("content")
-    page.keyboard.press("1")
-    with page.expect_response(lambda reply: reply.url.endswith(PAGE) and reply.request.resource_type == "xhr"):
-        page.keyboard.press("Enter")
-
-    expect(page.locator(".save-state")).to_contain_text("Sign in again as yourself")
-    page.wait_for_timeout(500)
-    assert page.locator("meta[name=csrf-token]").get_attribute("content") == before
-    assert stored(engine) == []
-
-
-def test_a_draft_survives_a_reload(open_as: Open, engine: Engine, cast: Cast) -> None:
-    make_tasks(engine, cast.demo, 1)
-    page = open_as("Mary")
-    go(page)
-    page.keyboard.press("9")
-    page.get_by_text("Add a comment").click()
-    page.get_by_label("Comment").fill("Half a thought")
-
+    judge(page, "2")
+    judge(page, "0")
+    all_saved(page)
     page.reload()
-    page.wait_for_load_state("networkidle")
+    expect(page.locator("#last-verdicts li")).to_have_text(["tie", "B"])
 
-    expect(page.locator("[name=choice][value=both_bad]")).to_be_checked()
-    expect(page.get_by_label("Comment")).to_have_value("Half a thought")
+    page.locator("#last-verdicts a", has_text="B").click()
+    expect(page.get_by_text("You answered this one before")).to_be_visible()
+    assert task_on(page) == first
+    expect(page.locator("[name=choice][value=right]")).to_be_checked()
+    judge(page, "1")
+    expect(page.get_by_text("You answered this one before")).to_be_hidden()
+    assert task_on(page) == third
+    all_saved(page)
+
+    versions = [(label.version, label.choice, label.current) for label in stored(engine) if label.task_id == first]
+    assert versions == [(1, "right", False), (2, "left", True)]
+    assert page.url.endswith(PAGE)
+
+
+def test_a_long_conversation_shows_its_last_turn(open_as: Open, engine: Engine, cast: Cast) -> None:
+    turns = [{"role": "system", "content": "Be brief."}]
+    for number in range(8):
+        turns.append({"role": "user", "content": f"Question {number} " * 30})
+        turns.append({"role": "assistant", "content": f"Reply {number} " * 30})
+    turns.append({"role": "user", "content": "And the last one?"})
+    with write_session(engine) as session:
+        task = factories.make_task(session, session.get_one(Project, cast.demo))
+        session.get_one(Prompt, task.prompt_id).messages = turns
+    page = open_as("Mary")
+    go(page)
+
+    expect(page.get_by_role("region", name="Conversation")).to_contain_text("Person")
+    expect(page.get_by_text("And the last one?")).to_be_in_viewport()
+    expect(page.get_by_role("group", name="A", exact=True)).to_be_in_viewport()
 
 
 def test_keys_rest_while_typing_and_in_dialogs(open_as: Open, engine: Engine, cast: Cast) -> None:

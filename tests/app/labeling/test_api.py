@@ -233,3 +233,16 @@ def test_a_body_that_is_no_verdict_is_refused_and_not_echoed(mary: TestClient, e
 
 def test_a_key_without_the_scope_cannot_annotate(api: Api, cast: Cast) -> None:
     assert api("export", who="Mary").post(f"{V1}/projects/demo/tasks/next").status_code == 403
+
+
+def test_a_program_works_ahead_and_gives_back_what_it_does_not_use(
+    api: Api, mary: TestClient, engine: Engine, cast: Cast
+) -> None:
+    make_tasks(engine, cast.demo, 2)
+    first = next_task(mary)
+
+    second = mary.post(f"{V1}/projects/demo/tasks/next", json={"besides": [first["id"]]})
+    assert second.status_code == 200
+    assert second.json()["id"] != first["id"]
+    assert mary.post(f"{V1}/tasks/{second.json()['id']}/return").status_code == 204
+    assert next_task(api("annotate", who="Alan"))["id"] == second.json()["id"]

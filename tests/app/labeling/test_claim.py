@@ -8,7 +8,7 @@ from sqlalchemy import Engine, select
 
 from app.db import write_session
 from app.labeling import lease
-from app.labeling.claim import ServedTask, claim_next, reopen, second_stands_left
+from app.labeling.claim import MOST_HELD, ServedTask, claim_next, reopen, second_stands_left
 from app.models import Generation, Project, Seat, Skip, Task
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -92,6 +92,75 @@ def test_a_skipped_task_does_not_come_back_to_who_skipped_it(engine: Engine, cas
 
     assert claim(engine, cast.demo, cast.mary) is None
     assert claimed(engine, cast.demo, cast.alan) == task_id
+
+
+def ahead(engine: Engine, project_id: int, annotator_id: int, *besides: int, now: datetime = NOON) -> int | None:
+    with write_session(engine) as session:
+        task = claim_next(session.connection(), project_id, annotator_id, now=now, lease=LEASE, besides=besides)
+    return task.id if task else None
+
+
+def give_back(engine: Engine, task_id: int, annotator_id: int, now: datetime = NOON) -> None:
+    with write_session(engine) as session:
+        lease.give_back(session.connection(), task_id, annotator_id, now=now)
+
+
+def test_one_more_task_can_be_fetched_ahead_and_is_the_same_one_when_asked_again(engine: Engine, cast: Cast) -> None:
+    first, second, third = make_tasks(engine, cast.demo, 3)
+    claimed(engine, cast.demo, cast.mary)
+
+    assert ahead(engine, cast.demo, cast.mary, first) == second
+    assert ahead(engine, cast.demo, cast.mary, first) == second
+    assert ahead(engine, cast.demo, cast.mary, first, second) == third
+    assert claimed(engine, cast.demo, cast.mary, NOON + timedelta(seconds=1)) == first  # a reload shows what was in hand
+    assert claim(engine, cast.demo, cast.alan) is None
+
+
+def test_a_reload_shows_what_was_claimed_first_even_when_its_number_is_higher(engine: Engine, cast: Cast) -> None:
+    first, second = make_tasks(engine, cast.demo, 2)
+    claimed(engine, cast.demo, cast.alan)
+    assert claimed(engine, cast.demo, cast.mary) == second
+    give_back(engine, first, cast.alan)
+
+    assert ahead(engine, cast.demo, cast.mary, second, now=NOON + timedelta(seconds=1)) == first
+    assert claimed(engine, cast.demo, cast.mary, NOON + timedelta(seconds=2)) == second
+
+
+def test_nobody_hoards_seats(engine: Engine, cast: Cast) -> None:
+    tasks = make_tasks(engine, cast.demo, 6)
+    held = [claimed(engine, cast.demo, cast.mary)]
+    while (more := ahead(engine, cast.demo, cast.mary, *held)) is not None:
+        held.append(more)
+
+    assert held == tasks[:MOST_HELD]
+    assert claimed(engine, cast.demo, cast.alan) == tasks[MOST_HELD]
+
+
+def test_a_seat_given_back_goes_to_the_next_person_who_asks(engine: Engine, cast: Cast) -> None:
+    first, second = make_tasks(engine, cast.demo, 2)
+    claimed(engine, cast.demo, cast.mary)
+    ahead(engine, cast.demo, cast.mary, first)
+    give_back(engine, second, cast.mary)
+
+    assert claimed(engine, cast.demo, cast.alan, NOON + timedelta(seconds=1)) == second
+
+
+def test_who_gave_a_seat_back_has_it_again_while_nobody_else_wants_it(engine: Engine, cast: Cast) -> None:
+    first, second = make_tasks(engine, cast.demo, 2)
+    claimed(engine, cast.demo, cast.mary)
+    ahead(engine, cast.demo, cast.mary, first)
+    give_back(engine, second, cast.mary)
+
+    assert ahead(engine, cast.demo, cast.mary, first, now=NOON + timedelta(seconds=1)) == second
+    assert claim(engine, cast.demo, cast.alan, NOON + timedelta(minutes=5)) is None
+
+
+def test_giving_back_a_seat_of_somebody_else_changes_nothing(engine: Engine, cast: Cast) -> None:
+    (task_id,) = make_tasks(engine, cast.demo, 1)
+    claimed(engine, cast.demo, cast.mary)
+    give_back(engine, task_id, cast.alan)
+
+    assert claim(engine, cast.demo, cast.alan, NOON + timedelta(seconds=1)) is None
 
 
 def test_an_expired_seat_goes_to_the_next_person_who_asks(engine: Engine, cast: Cast) -> None:

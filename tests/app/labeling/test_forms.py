@@ -8,7 +8,7 @@ import pytest
 from starlette.datastructures import FormData
 
 from app.errors import Invalid
-from app.labeling.forms import values_again, values_of, verdict_of
+from app.labeling.forms import skip_reason_of, tasks_in_hand, values_again, values_of, verdict_of
 from app.labeling.verdict import Rewrite
 from app.models import Label
 
@@ -89,3 +89,26 @@ def test_a_refused_form_is_shown_as_it_was_sent() -> None:
     values = values_again(form(("strength", "2"), ("flags.left", "untrue"), ("flags.left", "broken")))
 
     assert (values["choice"], values["strength"], values["flags.left"]) == ("", "2", ["untrue", "broken"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ([], ""),
+        ([("reason", "broken")], "broken"),
+        ([("reason_words", " It is cut off. ")], "It is cut off."),
+        ([("reason", "other"), ("reason_words", "Twice the same.")], "other: Twice the same."),
+    ],
+)
+def test_why_a_task_is_skipped(fields: list[tuple[str, str]], reason: str) -> None:
+    assert skip_reason_of(form(*fields)) == reason
+    assert verdict_of(form(("choice", "tie"), *fields)).choice == "tie"  # asked for beside it, and no part of a verdict
+
+
+def test_a_reason_that_is_too_long_is_refused() -> None:
+    with pytest.raises(Invalid):
+        skip_reason_of(form(("reason_words", "x" * 1001)))
+
+
+def test_only_numbers_name_tasks_in_hand() -> None:
+    assert tasks_in_hand(form(("besides", "3"), ("besides", "12"), ("besides", "x"), ("besides", "-1"))) == {3, 12}

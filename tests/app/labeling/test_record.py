@@ -76,6 +76,23 @@ def test_a_verdict_is_stored_with_everything_it_should_carry(engine: Engine, cas
     assert seat_states(engine, task_id) == [("done", cast.mary)]
 
 
+@pytest.mark.parametrize(("said_ms", "stored_ms"), [(9_000, 9_000), (90_000, 60_000), (None, 60_000)])
+def test_time_counts_from_when_the_page_showed_the_task_and_never_from_before_the_claim(
+    engine: Engine, cast: Cast, task_id: int, said_ms: int | None, stored_ms: int
+) -> None:
+    record(engine, task_id, cast.mary, say(wall_ms=said_ms))
+
+    assert [label.wall_ms for label in labels(engine)] == [stored_ms]
+
+
+def test_a_verdict_on_a_task_that_was_given_back_is_still_its_authors(engine: Engine, cast: Cast, task_id: int) -> None:
+    with write_session(engine) as session:
+        lease.give_back(session.connection(), task_id, cast.mary, now=NOON)
+
+    assert record(engine, task_id, cast.mary, say()).surplus is False
+    assert seat_states(engine, task_id) == [("done", cast.mary)]
+
+
 def test_left_and_right_are_the_answers_as_they_stood(engine: Engine, cast: Cast) -> None:
     for _ in make_tasks(engine, cast.demo, 6):
         shown = claim(engine, cast.demo, cast.mary)

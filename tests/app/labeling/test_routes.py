@@ -53,7 +53,7 @@ def test_a_comparison_is_answered_without_scripts(as_user: As, engine: Engine, c
     assert "A is better" in html
     assert "0 today, 2 left" in html
     (label,) = stored(engine)
-    assert (label.choice, label.strength, label.comment, label.interface_version) == ("right", 2, "Clearer.", "page 1")
+    assert (label.choice, label.strength, label.comment, label.interface_version) == ("right", 2, "Clearer.", "page 2")
     after = mary.get(PAGE).text
     assert "1 today, 1 left" in after
     assert "B clearly" in after
@@ -101,7 +101,7 @@ def test_a_verdict_is_opened_again_and_corrected(as_user: As, engine: Engine, ca
     answer(mary, choice="left", strength="3")
 
     again = mary.get(f"{PAGE}?task={first}").text
-    assert "You answered this one before" in again
+    assert re.search(r'data-notice="answered">', again)
     assert re.search(r'name="choice" value="left"[^>]* checked', again)
     hidden = fields(again)
     mary.post(hidden.pop("action"), data={**hidden, "choice": "right"})
@@ -110,16 +110,39 @@ def test_a_verdict_is_opened_again_and_corrected(as_user: As, engine: Engine, ca
     assert as_user("Alan").get(f"{PAGE}?task={first}").status_code == 404
 
 
+def test_the_next_task_is_fetched_ahead_as_parts_of_a_page(as_user: As, engine: Engine, cast: Cast) -> None:
+    first, second = make_tasks(engine, cast.demo, 2)
+    mary = as_user("Mary")
+    assert f'data-task="{first}"' in mary.get(PAGE).text
+
+    more = mary.post(f"{PAGE}/next", data={"wanted": "yes", "besides": [first]})
+    standing = mary.post(f"{PAGE}/next", data={"wanted": "no", "besides": [first, second]})
+    none = mary.post(f"{PAGE}/next", data={"wanted": "yes", "besides": [first, second]})
+
+    assert f'data-task="{second}"' in more.text
+    assert "<nav" in standing.text
+    assert "data-part" not in standing.text
+    assert 'data-part="waiting"' in none.text
+    for reply in (more, standing, none):
+        assert reply.status_code == 200
+        assert 'id="progress">0 today, 2 left<' in reply.text
+        assert "<script" not in reply.text
+
+
 def test_a_skipped_task_is_listed_and_can_be_answered_after_all(as_user: As, engine: Engine, cast: Cast) -> None:
     (task_id,) = make_tasks(engine, cast.demo, 1)
     mary = as_user("Mary")
     hidden = fields(mary.get(PAGE).text)
-    mary.post(f"/tasks/{task_id}/skip", data=hidden)
+    mary.post(f"/tasks/{task_id}/skip", data={**hidden, "reason": "broken", "reason_words": "No answer at all"})
+    with read_session(engine) as session:
+        assert session.scalars(select(Skip.reason)).all() == ["broken: No answer at all"]
 
     html = mary.get(PAGE).text
     assert "You have answered everything open to you" in html
     assert "skipped" in html
-    hidden = fields(mary.get(f"{PAGE}?task={task_id}").text)
+    again = mary.get(f"{PAGE}?task={task_id}").text
+    assert re.search(r'data-notice="skipped">', again)
+    hidden = fields(again)
     mary.post(hidden.pop("action"), data={**hidden, "choice": "tie"})
     assert [label.surplus for label in stored(engine)] == [False]
 

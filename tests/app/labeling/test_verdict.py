@@ -82,3 +82,10 @@ def test_the_digest_tells_verdicts_tasks_and_people_apart() -> None:
 
     assert verdict.digest(1, 2) == same.digest(1, 2)
     assert len({verdict.digest(1, 2), verdict.digest(2, 1), replace(verdict, comment="x").digest(1, 2)}) == 3
+
+
+def test_a_verdict_without_the_newer_field_keeps_the_digest_it_always_had() -> None:
+    """Computed before `wall_ms` came: a browser may still hold such a verdict and send it again."""
+    known = "42918ca0e701e50facbea0a683a25a6e28a6858647d9ab9a216f18f9fa5880d2"
+    assert Verdict("c", choice="left", active_ms=7).digest(3, 4) == known
+    assert Verdict("c", choice="left", active_ms=7, wall_ms=9).digest(3, 4) != known

@@ -1,0 +1,9 @@
+// <details data-connect="tool">: opened by its key or a click, it takes the focus to its first field at once.
+export function connect(details) {
+  details.querySelector("summary").addEventListener("click", (event) => {
+    if (details.open) return; // it is about to close
+    event.preventDefault();
+    details.open = true;
+    details.querySelector("input, textarea")?.focus();
+  });
+}

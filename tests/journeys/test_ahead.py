@@ -1,0 +1,174 @@
+"""The next task is there before it is asked for: at once on the screen, blind, kept while one reads, given back unused."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Response, expect
+from sqlalchemy import Engine, select
+
+from app.db import read_session, write_session
+from app.labeling.claim import claim_next
+from app.models import Project, Seat, utc_now
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.labeling.test_claim import make_tasks
+from tests.journeys.desk import Open, all_saved, fetched_ahead, go, judge, press, stored, task_on, until
+
+pytestmark = pytest.mark.journey
+
+# From the key to the frame after the next pair is drawn, in milliseconds.
+STOPWATCH = """() => {
+  window.laps = [];
+  let began = null;
+  document.addEventListener("keydown", (event) => { if (event.key === "Enter") began = performance.now(); }, { capture: true });
+  const stop = () => { window.laps.push(performance.now() - began); began = null; };
+  const painted = () => requestAnimationFrame(() => setTimeout(stop));
+  new MutationObserver(() => { if (began !== null && document.querySelector("#desk form.task")) painted(); })
+    .observe(document.getElementById("desk"), { childList: true });
+}"""
+
+
+def seat_of(engine: Engine, task_id: int) -> Seat:
+    with read_session(engine) as session:
+        seat = session.scalars(select(Seat).where(Seat.task_id == task_id)).one()
+        session.expunge(seat)
+        return seat
+
+
+def test_the_next_pair_is_on_the_screen_at_once_and_no_page_is_loaded(open_as: Open, engine: Engine, cast: Cast) -> None:
+    make_tasks(engine, cast.demo, 12)
+    page = open_as("Mary")
+    go(page)
+    loads: list[str] = []
+    page.on("framenavigated", lambda frame: loads.append(frame.url))
+    page.evaluate(STOPWATCH)
+
+    for _ in range(10):
+        ahead = fetched_ahead(page)
+        judge(page, "1")
+        assert task_on(page) == ahead
+    laps = until(page, "window.laps.length === 10 && window.laps")
+
+    all_saved(page)
+    assert loads == []
+    assert sorted(laps)[5] < 100, laps
+    expect(page.locator("#progress")).to_have_text("10 today, 2 left")
+    expect(page.get_by_role("heading", name="Which answer is better?")).to_be_focused()
+
+
+def test_an_unused_seat_is_given_back_when_the_page_is_left(open_as: Open, engine: Engine, cast: Cast) -> None:
+    first, second = make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    go(page)
+    assert fetched_ahead(page) == second
+    assert seat_of(engine, second).annotator_id == cast.mary
+
+    page.goto("/account")
+    deadline = time.monotonic() + 20
+    while (seat_of(engine, second).lease_until or utc_now()) > utc_now():
+        assert time.monotonic() < deadline, "the seat was not given back"
+        time.sleep(0.05)
+
+    with write_session(engine) as session:
+        got = claim_next(session.connection(), cast.demo, cast.alan, now=utc_now(), lease=timedelta(minutes=10))
+    assert got is not None
+    assert got.id == second
+    assert seat_of(engine, first).annotator_id == cast.mary  # this one was seen, and its lease runs on
+    go(page)
+    assert task_on(page) == first
+
+
+def test_a_seat_that_went_to_somebody_else_is_not_shown(open_as: Open, engine: Engine, cast: Cast) -> None:
+    _, second, third = make_tasks(engine, cast.demo, 3)
+    page = open_as("Mary")
+    page.clock.install()
+    go(page)
+    assert fetched_ahead(page) == second
+    with write_session(engine) as session:
+        seat = session.scalars(select(Seat).where(Seat.task_id == second)).one()
+        seat.annotator_id = cast.alan
+    press(page, "1")
+
+    with page.expect_response(f"**/api/v1/tasks/{second}/renew") as renewed:
+        page.clock.fast_forward(200_000)  # a third of the lease
+    assert renewed.value.status == 409
+    until(page, f"Number(document.getElementById('ahead').content.firstElementChild?.dataset.task) === {third}")
+
+
+def test_nothing_that_is_fetched_ahead_tells_who_wrote_what(open_as: Open, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        other = factories.make_checkpoint(session, project.id, name="policy-of-round-9")
+        for task in [factories.make_task(session, project) for _ in range(3)]:
+            prompt = factories.make_prompt(session, project.id)
+            high: dict[str, Any] = {"id": 9_000_001} if task.id == 1 else {}  # the next ones follow it
+            task.first_generation_id = factories.make_generation(session, prompt, other.id, seed=424242, **high).id
+    page = open_as("Mary")
+    replies: list[Response] = []
+    page.on("response", lambda reply: replies.append(reply))
+    go(page)
+    judge(page, "1")
+    all_saved(page)
+    fetched_ahead(page)
+
+    asked = [reply for reply in replies if "/static/" not in reply.url]
+    assert sum(reply.url.endswith("/annotate/next") for reply in asked) >= 2
+    for reply in asked:
+        body = reply.text() if reply.status == 200 or reply.status == 201 else ""
+        seen = reply.url + json.dumps(reply.headers) + body
+        for trace in ("policy-of-round-9", "900000", "424242", "models/tiny", "checkpoint", "generation"):
+            assert trace not in seen, f"{trace} in {reply.url}"
+
+
+def test_a_reload_while_a_verdict_is_on_its_way_does_not_ask_the_task_again(open_as: Open, engine: Engine, cast: Cast) -> None:
+    first, second = make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    go(page)
+    fetched_ahead(page)
+    page.route("**/api/v1/tasks/*/label", lambda route: route.abort())
+    assert judge(page, "1") == first
+    expect(page.locator(".save-state")).to_contain_text("not saved yet")
+    page.evaluate("window.onbeforeunload = null")
+    page.reload()
+    expect(page.locator(f"#desk > [data-task='{first}'][inert]")).to_be_visible()  # it rests until it is known
+    page.unroute("**/api/v1/tasks/*/label")
+
+    expect(page.locator(f"#desk > [data-task='{second}']")).to_be_visible(timeout=15_000)
+    all_saved(page)
+    assert [(label.task_id, label.version) for label in stored(engine)] == [(first, 1)]
+
+
+def test_differences_are_shown_by_words(open_as: Open, engine: Engine, cast: Cast) -> None:
+    make_tasks(engine, cast.demo, 1)
+    page = open_as("Mary")
+    go(page)
+    cases = [
+        ("The cat sat down.", "The dog sat down.", ["same:The ", "out:cat", "in:dog", "same: sat down."]),
+        ("one two", "one two three", ["same:one two", "in: three"]),
+        ("", "new", ["in:new"]),
+        ("gone", "", ["out:gone"]),
+        ("same", "same", ["same:same"]),
+        ("\u4eca\u5929\u5929\u6c23\u5f88\u597d", "\u660e\u5929\u5929\u6c23\u5f88\u597d", None),
+    ]
+    source = page.evaluate("document.querySelector('link[rel=modulepreload][href$=\"word_diff.js\"]').href")
+    for before, after, want in cases:
+        found = page.evaluate(
+            "async ([source, before, after]) => (await import(source)).wordDiff(before, after)", [source, before, after]
+        )
+        if want is not None:
+            assert [f"{kind}:{text}" for kind, text in found] == want
+        assert "".join(text for kind, text in found if kind != "in") == before
+        assert "".join(text for kind, text in found if kind != "out") == after
+    words = " ".join(f"word{number}" for number in range(6000))
+    other = " ".join(f"word{number + 1}" for number in range(0, 12000, 2))
+    took = page.evaluate(
+        "async ([source, before, after]) => { const { wordDiff } = await import(source); const began = performance.now();"
+        " wordDiff(before, after); return performance.now() - began; }",
+        [source, words, other],
+    )
+    assert took < 2000

@@ -1,0 +1,171 @@
+"""What is judged is kept until the server has it, under the person who judged it, and they are told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+from sqlalchemy import Engine, delete, update
+
+from app.db import write_session
+from app.models import Project, SignInSession
+from app.security import session_cookie
+from app.settings import Settings
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.labeling.test_claim import make_tasks
+from tests.journeys.desk import PAGE, Open, all_saved, fetched_ahead, go, judge, press, stored, task_on
+
+pytestmark = pytest.mark.journey
+
+SignIn = Callable[[Page, int], None]
+
+
+@pytest.fixture
+def sign_in_as(engine: Engine, settings: Settings, address: str) -> SignIn:
+    """Gives the page's browser a sign-in of that person's, as if it had been done in another tab."""
+
+    def give(page: Page, user_id: int) -> None:
+        with write_session(engine) as session:
+            secret = factories.make_sign_in(session, user_id)
+        page.context.add_cookies([{"name": session_cookie(settings), "value": secret, "url": address}])
+
+    return give
+
+
+def end_sign_ins(engine: Engine) -> None:
+    with write_session(engine) as session:
+        session.execute(delete(SignInSession))
+
+
+def test_an_answer_lost_on_its_way_back_is_asked_for_again_and_stored_once(open_as: Open, engine: Engine, cast: Cast) -> None:
+    make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    lost: list[int] = []
+
+    def lose_the_first_reply(route: Route) -> None:
+        if lost:
+            route.continue_()
+            return
+        lost.append(route.fetch().status)  # stored, but nobody hears of it
+        route.abort()
+
+    page.route("**/api/v1/tasks/*/label", lose_the_first_reply)
+    go(page)
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".bar__figure")).to_have_text("1 today, 1 left", timeout=15_000)
+    assert lost == [201]
+    assert [label.choice for label in stored(engine)] == ["right"]
+
+
+def test_a_verdict_outlives_its_tab(open_as: Open, engine: Engine, cast: Cast) -> None:
+    make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    page.route("**/api/v1/tasks/*/label", lambda route: route.abort())
+    go(page)
+    page.keyboard.press("0")
+    page.keyboard.press("Enter")
+    expect(page.locator(".save-state")).to_contain_text("not saved yet")
+    context = page.context
+    page.close()
+    assert stored(engine) == []
+
+    page = context.new_page()
+    go(page)
+
+    expect(page.locator(".save-state")).to_have_text("All saved")
+    assert [label.choice for label in stored(engine)] == ["tie"]
+
+
+def test_signing_in_again_sends_what_was_kept(open_as: Open, engine: Engine, cast: Cast, sign_in_as: SignIn) -> None:
+    make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    go(page)
+    end_sign_ins(engine)
+    press(page, "1", "Enter")
+    expect(page.locator(".save-state")).to_contain_text("Sign in again")
+
+    sign_in_as(page, cast.mary)
+
+    expect(page.locator(".bar__figure")).to_have_text("1 today, 1 left", timeout=20_000)
+    assert [label.choice for label in stored(engine)] == ["left"]
+
+
+def test_what_was_kept_is_not_sent_as_somebody_else(open_as: Open, engine: Engine, cast: Cast, sign_in_as: SignIn) -> None:
+    make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    go(page)
+    end_sign_ins(engine)
+    sign_in_as(page, cast.alan)
+    before = page.locator("meta[name=csrf-token]").get_attribute("content")
+    page.keyboard.press("1")
+    with page.expect_response(lambda reply: reply.url.endswith(PAGE) and reply.request.resource_type == "xhr"):
+        page.keyboard.press("Enter")
+
+    expect(page.locator(".save-state")).to_contain_text("Sign in again as yourself")
+    page.wait_for_timeout(500)
+    assert page.locator("meta[name=csrf-token]").get_attribute("content") == before
+    assert stored(engine) == []
+
+
+def test_a_draft_survives_a_reload(open_as: Open, engine: Engine, cast: Cast) -> None:
+    make_tasks(engine, cast.demo, 1)
+    page = open_as("Mary")
+    go(page)
+    page.keyboard.press("9")
+    page.get_by_text("Add a comment").click()
+    page.get_by_label("Comment").fill("Half a thought")
+
+    page.reload()
+    page.wait_for_load_state("networkidle")
+
+    expect(page.locator("[name=choice][value=both_bad]")).to_be_checked()
+    expect(page.get_by_label("Comment")).to_have_value("Half a thought")
+
+
+def test_a_refused_verdict_is_listed_until_it_is_dismissed(open_as: Open, engine: Engine, cast: Cast) -> None:
+    make_tasks(engine, cast.demo, 2, kind="rating")
+    page = open_as("Mary")
+    go(page)
+    fetched_ahead(page)
+    with write_session(engine) as session:  # the page still shows the old criteria, and none of them is known any more
+        gone = {"criteria": [], "retired": {"criteria": [], "flags": []}}
+        session.execute(update(Project).where(Project.id == cast.demo).values(gone))
+    refused = judge(page, "3", "ArrowDown", "2")
+
+    expect(page.locator(".save-state")).to_have_text("Could not be saved: 1.")
+    expect(page.locator(".outbox__entry")).to_contain_text("3 of 5")
+    expect(page.locator(".outbox__entry")).to_contain_text("no criterion called fluency")
+    page.reload()
+    expect(page.locator(".save-state")).to_have_text("Could not be saved: 1.")
+    assert task_on(page) == refused  # with its draft
+    expect(page.locator("[name=overall][value='3']")).to_be_checked()
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.locator(".save-state")).to_have_text("All saved")
+    expect(page.locator(".outbox__entry")).to_have_count(0)
+    assert stored(engine) == []
+
+
+def test_a_draft_survives_signing_out(open_as: Open, engine: Engine, cast: Cast, sign_in_as: SignIn) -> None:
+    (task, _) = make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    go(page)
+    press(page, "2", "e")
+    page.keyboard.type("Begun: ")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+    sign_in_as(page, cast.mary)
+    go(page)
+
+    assert task_on(page) == task
+    expect(page.locator("[name=choice][value=right]")).to_be_checked()
+    expect(page.locator("[name='rewrite.left']")).to_have_value(re.compile("Begun: "))
+    expect(page.locator(".diff ins")).to_have_text(re.compile("Begun"))
+    judge(page)
+    all_saved(page)
+    assert [(label.choice, label.task_id) for label in stored(engine)] == [("right", task)]
