@@ -32,11 +32,12 @@ from transformers.utils import logging
 
 import trainer.simple_lm  # noqa: F401  registers SimpleLM with transformers' Auto classes
 from trainer import checkpoint
+from trainer.card import gguf_licence, write_card
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LLAMA_LIKE = {"llama", "mistral", "qwen2"}  # pre-norm layers on one residual stream, rotary positions, a bare linear head
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt", "README.md"]  # the last for its licence
 logging.disable_progress_bar()  # a run has its own
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft asks transformers so
 LORA_ALPHA_PER_RANK = 2  # the adapters' output is scaled by 2 at every rank, so that a learning rate keeps its meaning
@@ -195,7 +196,12 @@ def save_policy(backbone: Backbone, folder: Path, **manifest_extra: Any) -> dict
     if base and Path(backbone.source).exists():
         base["relative"] = os.path.relpath(backbone.source, folder)
     manifest = {"kind": "policy", "form": "adapter" if backbone.adapted else "full", "base": base, **manifest_extra}
-    return checkpoint.save(folder, lambda inner: _write_policy(backbone, inner), manifest)
+
+    def write(inner: Path) -> None:
+        _write_policy(backbone, inner)
+        write_card(inner, manifest, folder.parent)
+
+    return checkpoint.save(folder, write, manifest)
 
 
 def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
@@ -258,14 +264,19 @@ def convert_gguf(gguf: Path, out: Path) -> dict[str, Any]:
     return checkpoint.save(
         out,
         lambda inner: _write_policy(backbone, inner),
-        {"kind": "policy", "form": "full", "base": None, "converted_from": {"file": gguf.name, "sha256": digest}},
+        {
+            "kind": "policy",
+            "form": "full",
+            "base": None,
+            "licence": gguf_licence(gguf),
+            "converted_from": {"file": gguf.name, "sha256": digest},
+        },
     )
 
 
 def _write_policy(backbone: Backbone, inner: Path) -> None:
     if backbone.adapted:
         backbone.model.save_pretrained(str(inner), save_embedding_layers=False)
-        (inner / "README.md").unlink(missing_ok=True)  # peft's model card template
     else:
         backbone.model.save_pretrained(str(inner))
         backbone.tokenizer.save_pretrained(str(inner))

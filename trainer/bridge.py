@@ -28,7 +28,7 @@ from app.rounds.folder import log_tail, run_folder, text_file
 from app.rounds.labels import usable_labels, usable_rewrites
 from app.rounds.runs import get_run, prompts_to_answer
 from app.settings import Settings
-from trainer.folder import write_atomic
+from trainer.folder import digest_of, write_atomic
 
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
 SHOWN_PROMPTS = 32  # holdout prompts a PPO run may show; its setting panel_prompts takes the first of them
@@ -117,7 +117,7 @@ def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> 
     inputs: dict[str, Any] = {"base": model_spec(settings.data, get_checkpoint(session, base).source) if base else None}
     if run.inputs.get("rewrites"):
         count = _write(folder / "rewrites.jsonl", _rewrites(session, run.project_id))
-        inputs |= {"label_digest": _digest(folder, "rewrites.jsonl"), "label_count": count}
+        inputs |= {"label_digest": digest_of(folder, "rewrites.jsonl"), "label_count": count}
     return inputs
 
 
@@ -134,7 +134,7 @@ def freeze_labels(session: Session, project_id: int, folder: Path) -> tuple[str,
     """Write preferences.jsonl and ratings.jsonl; returns their common SHA-256 and the number of labels."""
     count = _write(folder / "preferences.jsonl", _judgements(session, project_id, "comparison"))
     count += _write(folder / "ratings.jsonl", _judgements(session, project_id, "rating"))
-    return _digest(folder, "preferences.jsonl", "ratings.jsonl"), count
+    return digest_of(folder, "preferences.jsonl", "ratings.jsonl"), count
 
 
 def _judgements(session: Session, project_id: int, kind: str) -> Iterator[dict[str, Any]]:
@@ -179,15 +179,6 @@ def _rewrites(session: Session, project_id: int) -> Iterator[dict[str, Any]]:
             "messages": [*prompt.messages, {"role": "assistant", "content": rewrite["text"]}],
             "annotator": people[label.annotator_id],
         }
-
-
-def _digest(folder: Path, *names: str) -> str:
-    """The common SHA-256 of some files of the folder; of one file, of its hash."""
-    digest = hashlib.sha256()
-    for name in names:
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from trainer import checkpoint, validation
 from trainer.backbone import Backbone, load_backbone
+from trainer.card import write_card
 from trainer.config import RewardConfig
 from trainer.data import Labels, TokenSequence, encode, read_labels
 from trainer.features import FeatureCache, choose_layers, groups, pooled_states
@@ -254,5 +255,6 @@ def save(
             write_adapter(inner, kept.tuned, settings | scale)
         if kept.judge is not None and judge_scale is not None:
             write_head(inner, kept.judge, {**settings, **judge_scale, "pessimism": 0.0}, JUDGE)
+        write_card(inner, manifest, folder.path, figures)
 
     checkpoint.save(place, write, manifest)
