@@ -256,3 +256,15 @@ def test_a_lease_that_ran_out_is_not_listed_as_a_skip(as_user: As, engine: Engin
         session.add(Skip(task_id=task_id, annotator_id=cast.mary, reason="lease expired"))
 
     assert "skipped" not in as_user("Mary").get(PAGE).text
+
+
+def test_answers_are_shown_as_the_project_chooses(as_user: As, engine: Engine, cast: Cast) -> None:
+    (task_id,) = make_tasks(engine, cast.demo, 1)
+    with write_session(engine) as session:
+        session.get_one(Generation, session.get_one(Task, task_id).first_generation_id).text = "This is **bold**."
+    mary = as_user("Mary")
+    assert "This is **bold**." in re.sub(r'data-original="[^"]*"', "", mary.get(PAGE).text)
+
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).text_display = "markdown"
+    assert "This is <strong>bold</strong>." in mary.get(PAGE).text
