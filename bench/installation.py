@@ -106,7 +106,16 @@ class Installation:
             browser.headers["x-csrf-token"] = header[1]
             users = browser.get("/api/v1/users").raise_for_status().json()["items"]
             mine = next(user["id"] for user in users if user["email"] == person["email"])
-            self.api.headers["authorization"] = f"Bearer {_new_key(browser, '/api/v1', mine, 'annotate', 'export', 'admin')}"
+            self.key = _new_key(browser, "/api/v1", mine, "annotate", "export", "admin")
+
+    @property
+    def key(self) -> str:
+        """The admin's API key; settable, because a copy of a data folder knows the keys of the folder it is a copy of."""
+        return self.api.headers["authorization"].removeprefix("Bearer ")
+
+    @key.setter
+    def key(self, key: str) -> None:
+        self.api.headers["authorization"] = f"Bearer {key}"
 
     def annotators(self, count: int) -> list[str]:
         """So many people who may annotate the demo project; their keys."""

@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import random
+import shutil
 import statistics
 import tempfile
 import time
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.annotators import last_words, taste_of, work
 from bench.installation import SLUG, Installation, default_model, say, simple_model
@@ -46,57 +47,86 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tastemaker-loop-") as folder:
         place = options.data or Path(folder)
         model = simple_model(place) if options.simple else options.model or default_model(place)
+        say("== the base model's answers, which every preference judges")
+        base = write_base_answers(place / "base", model, options)
         lines = []
         for name in options.preference or list(PREFERENCES):
             say(f"== {name}")
-            lines.append(loop(name, find(name), place / name.replace(":", "-"), model, options))
+            data = place / name.replace(":", "-")
+            shutil.copytree(base.data, data)
+            lines.append(loop(name, find(name), data, model, base, options))
             print(json.dumps(lines[-1]), flush=True)
     print(json.dumps(_summary(lines)), flush=True)
     return 0 if all("refused" not in line for line in lines) else 1
 
 
-def loop(name: str, score: Preference, data: Path, model: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One installation, one preference, one round; the line of figures."""
+class BaseAnswers(NamedTuple):
+    """A data folder with the base model's answers in it, from which every preference starts."""
+
+    data: Path
+    key: str
+    policy_id: int
+    held_out_run: int
+    seconds: float
+
+
+def write_base_answers(data: Path, model: Path, options: argparse.Namespace) -> BaseAnswers:
+    """Set up the demo project and let its base model answer the training prompts and the held-out ones."""
     began = time.monotonic()
     house = Installation(data, model)
     try:
         house.start_web()
         house.sign_in()
         project = _settle(house, options)
-        runs = _ask_for_base_answers(house, project["policy_id"], options)
+        base = project["policy_id"]
+        runs = [house.sample(base, "train", seed=1), house.sample(base, "holdout", per_prompt=HELD_OUT_ANSWERS, seed=1)]
         house.start_worker()
-        people = house.annotators(PEOPLE)
-        say(f"{house.url}: waiting for the base model's answers")
         for run_id in runs:
             _done(house.wait(f"/runs/{run_id}", RUN_ENDED, PATIENCE_S))
-        sampled = time.monotonic()
+        return BaseAnswers(data, house.key, base, runs[1], time.monotonic() - began)
+    finally:
+        house.stop()
 
-        base = project["policy_id"]
-        taste = taste_of(score, [(one.prompt, one.texts) for one in _answers(house, checkpoint=base, split="train").values()])
+
+def loop(
+    name: str, score: Preference, data: Path, model: Path, before: BaseAnswers, options: argparse.Namespace
+) -> dict[str, Any]:
+    """One installation, one preference, one round; the line of figures. Its seconds count the base model's answers, too."""
+    began = time.monotonic()
+    house = Installation(data, model)
+    house.key = before.key
+    try:
+        house.start_web()
+        house.start_worker()
+        people = house.annotators(PEOPLE)
+        answers = _answers(house, checkpoint=before.policy_id, split="train")
+        taste = taste_of(score, [(one.prompt, one.texts) for one in answers.values()])
         labels = work(house.url, SLUG, people, taste, options.labels, patience_s=60)
-        say(f"{labels} labels in {time.monotonic() - sampled:.0f} s")
+        say(f"{labels} labels in {time.monotonic() - began:.0f} s")
 
         line: dict[str, Any] = {"preference": name, "labels": labels}
         started = house.send("POST", f"/projects/{SLUG}/rounds", json={"config": _stages(options)})
         round_ = house.wait(f"/rounds/{started['id']}", ROUND_ENDED, PATIENCE_S)
-        stages = {run["kind"]: _seconds(run) for run in round_["runs"]}
+        stages = {"base_answers": round(before.seconds), **{run["kind"]: _seconds(run) for run in round_["runs"]}}
         if round_["reward_id"] is not None:
-            line |= _reward_figures(house, round_["reward_id"], base, score)
+            line |= _reward_figures(house, round_["reward_id"], before.policy_id, score)
         if round_["state"] != "decision":
-            return line | {"refused": round_["reason"], "seconds": time.monotonic() - began, "seconds_per_stage": stages}
+            seconds = round(before.seconds + time.monotonic() - began)
+            return line | {"refused": round_["reason"], "seconds": seconds, "seconds_per_stage": stages}
 
         candidate = round_["candidate_id"]
         extra = house.sample(candidate, "holdout", per_prompt=HELD_OUT_ANSWERS, seed=2)
         _done(house.wait(f"/runs/{extra}", RUN_ENDED, PATIENCE_S))
-        line |= _compare(_answers(house, run=extra, split="holdout"), _answers(house, run=runs[1], split="holdout"), score)
+        old = _answers(house, run=before.held_out_run, split="holdout")
+        line |= _compare(_answers(house, run=extra, split="holdout"), old, score)
         house.send("POST", f"/checkpoints/{candidate}/promote")
         ppo = next(run for run in round_["runs"] if run["kind"] == "ppo")["result"]
         return line | {
             "kl_per_sequence": _rounded(ppo["kl_nats_per_answer"]),
             "kl_measured_on": "training rollout",
             "updates": ppo["updates"],
-            "seconds": round(time.monotonic() - began),
-            "seconds_per_stage": {"base_answers": round(sampled - began), **stages},
+            "seconds": round(before.seconds + time.monotonic() - began),
+            "seconds_per_stage": stages,
         }
     finally:
         house.stop()
@@ -112,13 +142,9 @@ def _settle(house: Installation, options: argparse.Namespace) -> dict[str, Any]:
     return project
 
 
-def _ask_for_base_answers(house: Installation, base: int, options: argparse.Namespace) -> list[int]:
-    """Sample runs for the training prompts and for the held-out ones."""
-    return [house.sample(base, "train", seed=1), house.sample(base, "holdout", per_prompt=HELD_OUT_ANSWERS, seed=1)]
-
-
 def _stages(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    return {"ppo": {"updates": options.updates}} if options.updates else {}
+    """Settings of the round. Its own answers to the training prompts are for people to judge next; nobody here does."""
+    return {"sample": {"per_prompt": 2}} | ({"ppo": {"updates": options.updates}} if options.updates else {})
 
 
 @dataclass

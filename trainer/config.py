@@ -99,7 +99,7 @@ class RewardConfig:
 class PPOConfig:
     """Train the policy against the reward model (Schulman et al. 2017; Ziegler et al. 2019)."""
 
-    updates: int = setting(24, "Rollouts, each followed by its optimisation epochs.", "updates")
+    updates: int = setting(16, "Rollouts, each followed by its optimisation epochs.", "updates")
     episodes: int = setting(32, "Answers sampled per update.", "answers")
     answers_per_prompt: int = setting(1, "Of those, how many answer the same prompt; rloo compares them.", "answers")
     max_prompt_tokens: int = setting(128, "Longer prompts are left out.", "tokens")
@@ -136,7 +136,7 @@ class PPOConfig:
         "base", "What KL is measured from: the project's base model or the policy the run starts from.", choices=("base", "start")
     )
     lora_rank: int = setting(16, "Rank of the adapters.")
-    lora_layers: int = setting(8, "Adapted layers, counted from the top; 0 adapts every layer.", "layers")
+    lora_layers: int = setting(4, "Adapted layers, counted from the top; 0 adapts every layer.", "layers")
     panel_prompts: int = setting(5, "Prompts whose sampled answers are kept at every update for a person to read.")
     checkpoint_every: int = setting(5, "Updates between checkpoints.", "updates")
     dtype: str = setting("float32", "Arithmetic of the trunk.", choices=("float32", "bfloat16"))
