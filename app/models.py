@@ -422,6 +422,7 @@ class Label(Base):
         CheckConstraint("(version = 1) = (supersedes_id IS NULL)", name="later_versions_supersede"),
         Index("ix_labels_project_id_current", "project_id", "current", "id"),
         Index("ix_labels_annotator_id", "annotator_id", "id"),
+        Index("ix_labels_annotator_id_created_at", "annotator_id", "created_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

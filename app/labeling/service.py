@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, Text, and_, cast, exists, func, or_, select
+from sqlalchemy import CompoundSelect, Select, Text, cast, exists, func, or_, select, union
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
@@ -16,6 +16,7 @@ from app.labeling.claim import LEASE_EXPIRED
 from app.models import Generation, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, utc_now
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
+LOOKED_AT: Final = 1000  # free seats, at either place where a person's next task may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +85,26 @@ def progress(session: Session, project_id: int, annotator_id: int) -> Progress:
         .where(Label.annotator_id == annotator_id, Label.project_id == project_id)
         .where(Label.version == 1, Label.created_at >= midnight)
     )
-    mine = and_(Seat.annotator_id == annotator_id, Seat.state == "leased")
-    open_to_me = (
-        select(Seat.task_id)
-        .where(Seat.project_id == project_id, or_(Seat.state == "free", mine))
-        .where(or_(mine, and_(*(~_had(table, annotator_id) for table in (Seat, Skip, Label)))))
-        .distinct()
-        .limit(COUNT_TO + 1)
+    left = session.scalar(select(func.count()).select_from(_open_to(annotator_id, project_id).limit(COUNT_TO + 1).subquery()))
+    return Progress(today or 0, min(left or 0, COUNT_TO), (left or 0) > COUNT_TO)
+
+
+def _open_to(annotator_id: int, project_id: int) -> CompoundSelect[Any]:
+    """Tasks this person holds or may take: free seats are looked for where claiming does, the oldest and behind their last."""
+    free = (
+        select(Seat.id, Seat.task_id)
+        .where(Seat.project_id == project_id, Seat.state == "free")
+        .order_by(Seat.id)
+        .limit(LOOKED_AT)
     )
-    left = session.scalar(select(func.count()).select_from(open_to_me.subquery())) or 0
-    return Progress(today or 0, min(left, COUNT_TO), left > COUNT_TO)
+    last = select(func.coalesce(func.max(Seat.id), 0)).where(Seat.annotator_id == annotator_id, Seat.state == "done")
+    seen = (free.subquery("oldest"), free.where(Seat.id > last.scalar_subquery()).subquery("behind"))
+    takeable = (
+        select(seats.c.task_id).where(*(~_had(table, seats.c.task_id, annotator_id) for table in (Seat, Skip, Label)))
+        for seats in seen
+    )
+    mine = select(Seat.task_id).where(Seat.annotator_id == annotator_id, Seat.state == "leased", Seat.project_id == project_id)
+    return union(mine, *takeable)
 
 
 def last_verdicts(session: Session, project_id: int, annotator_id: int, limit: int = 10) -> list[PastVerdict]:
@@ -209,9 +220,9 @@ def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:
     return [(user_id, name) for user_id, name in session.execute(select(User.id, User.name).where(people).order_by(User.name))]
 
 
-def _had(table: type[Seat] | type[Skip] | type[Label], annotator_id: int) -> Any:
+def _had(table: type[Seat] | type[Skip] | type[Label], task_id: Any, annotator_id: int) -> Any:
     other = aliased(table)
-    return exists().where(other.task_id == Seat.task_id, other.annotator_id == annotator_id)
+    return exists().where(other.task_id == task_id, other.annotator_id == annotator_id)
 
 
 def _tasks_about(project_id: int, text: str) -> Select[int]:
