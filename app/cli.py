@@ -1,4 +1,7 @@
-"""`tastemaker up | serve | work | admin-link | import | export | round | sft | backup`. Each command loads what it needs."""
+"""The program `tastemaker`: `up | serve | work | admin-link | import | export | round | checkpoint | sft | backup`.
+
+Each command loads what it needs.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from app.exports.cli import add_arguments as add_export_arguments
     from app.prompts.cli import add_arguments as add_import_arguments
+    from app.rounds.checkpoint_cli import add_checkpoint_arguments
     from app.rounds.cli import add_round_arguments, add_sft_arguments
 
     parser = argparse.ArgumentParser(prog="tastemaker", description="Turns human taste into better language models.")
@@ -53,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add_import_arguments(add("import", _import, "import prompts from a file"))
     add_export_arguments(add("export", _export, "write a project's labels to a file"))
     add_round_arguments(add("round", _round, "start a round of a project"))
+    add_checkpoint_arguments(add("checkpoint", _checkpoint, "write a checkpoint as plain transformers opens it"))
     add_sft_arguments(add("sft", _sft, "train a language model on a text or on what annotators rewrote"))
     backup = add("backup", _backup, "copy the database while it is in use, and verify the copy")
     backup.add_argument("file", type=Path, help="where to; never overwritten")
@@ -122,6 +127,12 @@ def _round(settings: Settings, given: argparse.Namespace) -> int:
     from app.rounds.cli import run_round
 
     return run_round(_engine(settings), given)
+
+
+def _checkpoint(settings: Settings, given: argparse.Namespace) -> int:
+    from app.rounds.checkpoint_cli import run_checkpoint
+
+    return run_checkpoint(_engine(settings), settings, given)
 
 
 def _sft(settings: Settings, given: argparse.Namespace) -> int:

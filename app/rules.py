@@ -179,6 +179,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", V1 + "/checkpoints/{id}"): _reviewer("checkpoint", "export"),
     ("POST", V1 + "/checkpoints/{id}/promote"): _admin("checkpoint", "admin"),
     ("GET", V1 + "/checkpoints/{id}/files/{name}"): _reviewer("checkpoint", "export"),
+    ("GET", V1 + "/checkpoints/{id}/export/{name}"): _reviewer("checkpoint", "export"),
     ("GET", V1 + "/projects/{slug}/generations"): _reviewer("slug", "export"),
     ("PUT", V1 + "/projects/{slug}/texts/{name}"): _admin("slug", "admin"),
     # exports

@@ -26,6 +26,7 @@ class Settings(BaseSettings):
         "", description="Base model of the demo project: folder, hub id or .gguf; empty means SmolLM2-135M-Instruct."
     )
     threads: int = Field(0, ge=0, description="Processor threads of a training run; 0 lets torch decide.")
+    tensorboard: bool = Field(False, description="Write a run's figures as TensorBoard events, too; needs tensorboardX.")
 
     @property
     def url(self) -> str:

@@ -2,7 +2,7 @@
 
 Exit status: 0 done, 2 refused (result.json says why), 3 cancelled (its state is saved; starting it again goes on), 75 another
 process is at work in the folder. Anything else is a crash, and starting it again goes on from the last saved state.
-TASTEMAKER_THREADS sets the processor cores used.
+TASTEMAKER_THREADS sets the processor cores used, TASTEMAKER_TENSORBOARD writes TensorBoard events into the folder.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trainer import events
 from trainer.config import CONFIGS, ConfigError
 from trainer.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, Refused, RunFolder, write_atomic
 from trainer.process import TUNING
@@ -52,6 +53,7 @@ def _do(kind: str, path: Path) -> int:
         if folder.kind != kind:
             raise Refused(f"This folder is for a {folder.kind} run, not for a {kind} run.")
         folder.catch_signals()
+        events.require()
     except (ConfigError, Refused, KeyError, ValueError) as error:
         return _refuse(path, error)
     _use_threads()

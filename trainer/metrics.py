@@ -8,18 +8,23 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from trainer import events
+
 
 class Metrics:
     """Writes metrics.jsonl. A resumed run drops the lines of steps it will do again, so that steps stay unique."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._events = events.Events(path.parent / "tensorboard") if events.wanted() else None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         row = {"step": step, "time": datetime.now(UTC).isoformat()}
         row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+        if self._events is not None:
+            self._events.write(step, values)
 
     def rewind(self, step: int) -> None:
         """Keep only the lines before `step`."""

@@ -317,12 +317,20 @@ def promote_checkpoint(session: WriteDb, caller: Caller, data: Data, id: PathId)
 
 @router.get("/checkpoints/{id}/files/{name:path}", response_class=FileResponse)
 def download_file(session: Db, data: Data, id: PathId, name: Annotated[str, Path(max_length=300)]) -> FileResponse:
-    """A file that the manifest names, or manifest.json itself."""
+    """A file that the manifest names, or manifest.json itself. Of an adapter, the adapter as it is."""
     found = folder.checkpoint_folder(data, checkpoints.get_checkpoint(session, id).source)
     if found is None:
         raise NotFound(_("The files of this checkpoint are not on this machine."))
-    path = folder.checkpoint_file(found, name)
-    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+    return _download(found, name)
+
+
+@router.get("/checkpoints/{id}/export/{name:path}", response_class=FileResponse)
+def download_export(session: Db, data: Data, id: PathId, name: Annotated[str, Path(max_length=300)]) -> FileResponse:
+    """A file of the checkpoint as plain transformers opens it, once `tastemaker checkpoint export` has written that."""
+    checkpoint = checkpoints.get_checkpoint(session, id)
+    if checkpoint.run_id is None:
+        raise NotFound(_("This model is as it came; nothing was exported from it."))
+    return _download(folder.export_folder(data / "runs", checkpoint.run_id), name)
 
 
 @router.get("/projects/{slug}/generations")
@@ -378,6 +386,11 @@ def put_text(
     """A text for sft runs: plain text as .txt, conversations as .jsonl. A name can be used once."""
     folder.save_text(data, name, body)
     return {"text": name}
+
+
+def _download(at: FilePath, name: str) -> FileResponse:
+    path = folder.checkpoint_file(at, name)
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 
 def _page(items: list[Any], limit: int) -> Page[Any]:

@@ -25,6 +25,11 @@ def run_folder(runs: Path, run_id: int) -> Path:
     return runs / str(run_id)
 
 
+def export_folder(runs: Path, run_id: int) -> Path:
+    """Where `tastemaker checkpoint export` puts what the run made, as plain transformers opens it."""
+    return run_folder(runs, run_id) / "export"
+
+
 def log_tail(folder: Path, most: int = LOG_BYTES) -> str:
     """The last lines of log.txt, at most `most` bytes; empty while there is none."""
     try:

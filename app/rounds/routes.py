@@ -240,6 +240,7 @@ def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
     settings: Settings = request.app.state.settings
     at = folder.checkpoint_folder(settings.data.resolve(), checkpoint.source)
     has_manifest = at is not None and (at / "manifest.json").is_file()
+    exported = folder.export_folder(settings.runs, checkpoint.run_id) if checkpoint.run_id else None
     return render(
         request,
         "rounds/checkpoint.html",
@@ -252,6 +253,7 @@ def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
         promoted_by=story.names_of(session, [checkpoint.promoted_by]).get(checkpoint.promoted_by or 0, ""),
         manifest=folder.manifest(at) if at is not None and has_manifest else None,
         files=_files(at) if at is not None and has_manifest else [],
+        exported=_files(exported) if exported and (exported / "manifest.json").is_file() else [],
         on_this_machine=at is not None,
         place=f"/projects/{project.slug}/checkpoints",
     )

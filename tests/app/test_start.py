@@ -143,5 +143,5 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     shown = capsys.readouterr().out
-    for command in ("up", "serve", "work", "admin-link", "import", "export", "round", "sft", "backup"):
+    for command in ("up", "serve", "work", "admin-link", "import", "export", "round", "checkpoint", "sft", "backup"):
         assert re.search(rf"^    {command}\b", shown, re.MULTILINE), command

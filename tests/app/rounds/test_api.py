@@ -134,6 +134,24 @@ def test_a_checkpoint_gives_the_files_its_manifest_names(admin: TestClient, chec
     assert admin.get(f"{V1}/checkpoints/{checkpoint_id}/files/manifest.json").json()["kind"] == "policy"
 
 
+def test_an_export_is_given_once_it_was_made(admin: TestClient, engine: Engine, cast: Cast, settings: Settings) -> None:
+    with write_session(engine) as session:
+        run_id = factories.make_run(session, cast.demo).id
+        made = factories.make_checkpoint(session, cast.demo, run_id=run_id, source=f"runs/{run_id}/checkpoint").id
+        bare = factories.make_checkpoint(session, cast.demo).id
+    address = f"{V1}/checkpoints/{made}/export"
+    assert admin.get(f"{address}/config.json").status_code == 404
+    folder = settings.runs / str(run_id) / "export"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "notes.txt").write_text("not ours to give")
+    (folder / "manifest.json").write_text(json.dumps({"format": 1, "kind": "policy", "files": {"config.json": "abc"}}))
+    assert admin.get(f"{address}/config.json").content == b"{}"
+    for other in ("notes.txt", "../checkpoint/config.json", "..%2f..%2f..%2ftastemaker.db"):
+        assert admin.get(f"{address}/{other}").status_code in (403, 404), other
+    assert admin.get(f"{V1}/checkpoints/{bare}/export/config.json").status_code == 404
+
+
 @pytest.mark.parametrize(
     "name",
     ["notes.txt", "../../../tastemaker.db", "..%2f..%2f..%2ftastemaker.db", "%2fetc%2fpasswd", "manifest.json/..", "nothing"],

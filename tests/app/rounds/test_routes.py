@@ -267,6 +267,13 @@ def test_a_checkpoint_shows_its_family_its_files_and_its_manifest(
     assert "A child policy, made just now Policy of round 1 this one base no parent" in words
     assert "adapter.safetensors 2.0 KiB ababababab" in words
     assert '"format": 1' in words
+    assert f"tastemaker checkpoint export {story.candidate} writes it as plain transformers opens it" in words
+    assert "Files of the export" not in words
+    with read_session(engine) as session:
+        run_id = session.get_one(Checkpoint, story.candidate).run_id
+    told.keep_checkpoint(settings.runs / str(run_id) / "export")
+    page = client.get(f"/checkpoints/{story.candidate}").text
+    assert f'href="/api/v1/checkpoints/{story.candidate}/export/adapter.safetensors"' in page
 
 
 def test_a_checkpoint_of_another_project_does_not_exist(as_user: Browser, story: Told) -> None:
