@@ -130,6 +130,22 @@ class PPOConfig:
         0.03, "Epochs of an update stop once approx-KL per token passes 1.5 times this.", "nats per token"
     )
     entropy_floor_nats: float = setting(0.05, "The run ends when the mean entropy per token falls under this.", "nats per token")
+    judge_window: int = setting(
+        3,
+        "The run ends when, over this many rollouts, the score has risen while the judge's, a second reward that learned from "
+        "other labels, has fallen since its best; 0 never ends it.",
+        "updates",
+    )
+    length_control: str = setting(
+        "penalty",
+        "What keeps answers from growing or shrinking for a better score. penalty: a price on length holds the mean near the "
+        "first rollout's; residual: what length alone foretells is taken out of the score; off: length may move, which is right "
+        "where the labels are about length.",
+        choices=("penalty", "residual", "off"),
+    )
+    length_band: float = setting(
+        0.2, "With the penalty, a policy whose mean length left the first by more than this share is not kept."
+    )
     truncated_score: float = setting(-1.0, "Score given to an answer that never ended, where penalise_truncation is on.")
     penalise_truncation: bool = setting(False, "Replace the score of answers without an end by truncated_score.")
     reference: str = setting(
@@ -143,7 +159,7 @@ class PPOConfig:
     seed: int = setting(0, "Seeds sampling and order.")
 
     def __post_init__(self) -> None:
-        _choice(self, "advantage", "reference", "dtype")
+        _choice(self, "advantage", "length_control", "reference", "dtype")
         _positive(
             self,
             "updates",
@@ -163,6 +179,7 @@ class PPOConfig:
             "kl_horizon",
             "kl_stop_nats",
             "early_stop_kl_nats",
+            "length_band",
             "lora_rank",
             "checkpoint_every",
         )
@@ -174,8 +191,9 @@ class PPOConfig:
                 raise ConfigError(name, "must divide episodes")
         if self.advantage == "rloo" and self.answers_per_prompt < 2:
             raise ConfigError("answers_per_prompt", "must be at least 2 with rloo, which compares answers to the same prompt")
-        if self.beta < 0:
-            raise ConfigError("beta", "must not be negative")
+        for name in ("beta", "judge_window"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, "must not be negative")
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trainer.backbone import Backbone, named_trainable
 from trainer.checkpoint import capture_rng, load_state, restore_rng, save_state
 from trainer.config import PPOConfig
+from trainer.guards import Judgement, LengthPrice, plain
 from trainer.heads import ValueHead
 from trainer.vocabulary import head
 
@@ -38,6 +40,8 @@ class Learner:
         self.rate_scale = 1.0  # halved by each roll-back
         self.rollbacks = 0
         self.bad_steps = 0  # in a row
+        self.length = LengthPrice(config.length_band if config.length_control == "penalty" else None)
+        self.judgement = Judgement()
 
     def next_prompts(self, count: int) -> list[int]:
         """Indices of the prompts to answer next: every prompt once, in random order, before any comes again."""
@@ -73,6 +77,8 @@ class Learner:
             "random": capture_rng(sampling=self.sampling, shuffling=self.shuffling),
             "order": self.order.clone(),
             "counters": {name: getattr(self, name) for name in COUNTERS},
+            "length": plain(self.length),
+            "judgement": plain(self.judgement),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -87,6 +93,15 @@ class Learner:
         self.order = snapshot["order"].clone()
         for name in COUNTERS:
             setattr(self, name, snapshot["counters"][name])
+        self.length = LengthPrice(**snapshot["length"])
+        self.judgement = Judgement(**snapshot["judgement"])
+
+    def take_back(self, update: int, policy: dict[str, Tensor]) -> None:
+        """Hand on an earlier policy. Nothing else goes back with it, so that this is for a run that ends here."""
+        with torch.no_grad():
+            for name, parameter in self.policy.items():
+                parameter.copy_(policy[name])
+        self.update = update
 
     def resume(self, folder: Path) -> bool:
         """Take up the newest whole state in the folder; False when there is none."""

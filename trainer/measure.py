@@ -29,6 +29,7 @@ from trainer.forward import (
     with_recording,
     with_trunk,
 )
+from trainer.guards import LengthPrice
 from trainer.learner import Learner
 from trainer.recording import Recording
 from trainer.rollout import Generated, Trajectory
@@ -72,6 +73,7 @@ def measure(
     answers: Sequence[Generated],
     recording: Recording | None,  # what `to_record` asked for, kept while these answers were written
     check: Callable[[], None],
+    judge: Score | None = None,
 ) -> tuple[Packed, Plan, Trajectory]:
     """The answers under policy, value head, reference and reward; the plan of the epochs to come; and the answers packed, with
     the activations that no training changes.
@@ -99,17 +101,25 @@ def measure(
         values[piece] = spread(learner.value_head(states), rows.mask)
     if isinstance(score, Scorer) and pooler is not None:
         scores = score.score_pooled(pooler)
+        judged = score.judge_pooled(pooler) if score.judge_head else None
     else:
-        scores = judge(score.score if isinstance(score, Scorer) else score, asked, answers, config.microbatch, check)
+        judge = score.judge if isinstance(score, Scorer) and score.judge_head else judge
+        scores = in_parts(score.score if isinstance(score, Scorer) else score, asked, answers, config.microbatch, check)
+        judged = in_parts(judge, asked, answers, config.microbatch, check) if judge else None
+    if config.length_control == "residual":
+        if not isinstance(score, Scorer):
+            raise ValueError("only a reward checkpoint knows what length foretells of its scores")
+        ended = torch.tensor([given.finish_reason == "eos" for given in answers])
+        scores = score.without_length(scores, mask.sum(1) - ended.long())
     if config.penalise_truncation:
         scores[torch.tensor([given.finish_reason == "length" for given in answers])] = config.truncated_score
-    trajectory = Trajectory(logprobs, ref_logprobs, exact_kl, entropy, values, scores, mask)
+    trajectory = Trajectory(logprobs, ref_logprobs, exact_kl, entropy, values, scores, mask, judged)
     if not trajectory.finite:
         raise FloatingPointError("the policy's log-probabilities or the scores are not finite")
     return packed, plan, trajectory
 
 
-def judge(score: Score, asked: Sequence[Prompt], answers: Sequence[Generated], size: int, check: Callable[[], None]) -> Tensor:
+def in_parts(score: Score, asked: Sequence[Prompt], answers: Sequence[Generated], size: int, check: Callable[[], None]) -> Tensor:
     """(B,) float32 scores, `size` answers at a time."""
     parts = []
     for start in range(0, len(asked), size):
@@ -119,15 +129,17 @@ def judge(score: Score, asked: Sequence[Prompt], answers: Sequence[Generated], s
     return torch.cat(parts)
 
 
-def rollout_metrics(rollout: Trajectory, answers: Sequence[Generated], beta: float) -> dict[str, float]:
+def rollout_metrics(rollout: Trajectory, answers: Sequence[Generated], beta: float, length: LengthPrice) -> dict[str, float]:
     """What a rollout says of the policy that wrote it; every mean is over answers' own tokens only."""
     sampled_kl = k1(rollout.logprobs, rollout.ref_logprobs)
-    lengths = rollout.mask.sum(1).float()
-    return {
+    judged = {} if rollout.judged is None else {"rollout/judged": float(rollout.judged.mean())}
+    return judged | {
         "rollout/score": float(rollout.scores.mean()),
         "rollout/score_deviation": float(rollout.scores.std(correction=0)),
-        "rollout/reward": float((rollout.scores - beta * sampled_kl.sum(1)).mean()),
-        "rollout/length": float(lengths.mean()),
+        "rollout/reward": float((rollout.scores - length.cost(rollout.lengths) - beta * sampled_kl.sum(1)).mean()),
+        "rollout/length": float(rollout.lengths.float().mean()),
+        "rollout/length_ratio": length.ratio,
+        "rollout/length_price": length.price,
         "rollout/truncated": _mean([given.finish_reason == "length" for given in answers]),
         "rollout/distinct_1": distinct([given.ids for given in answers], 1),
         "rollout/distinct_2": distinct([given.ids for given in answers], 2),
@@ -183,7 +195,7 @@ def _reads_the_reference_pass(scorer: Scorer, backbone: Backbone, packed: Packed
     """Whether the reference's pass is the one the scorer would make itself, so that its score comes free with it."""
     return (
         scorer.backbone is backbone
-        and bool(scorer.layers)
+        and scorer.head is not None
         and has_trunk(backbone)
         and backbone.reference_weights is None
         and len(packed.prefix) + int(packed.lengths.max()) <= scorer.max_tokens

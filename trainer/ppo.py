@@ -16,12 +16,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from trainer.advantages import ESTIMATORS, adapted_beta, explained_variance, k1, k3, masked_mean, shaped_rewards, whiten
+from trainer.advantages import ESTIMATORS, adapted_beta, explained_variance, k1, k3, shaped_rewards, whiten
 from trainer.backbone import Backbone, attach_lora, chat_ids, load_backbone, load_policy, pin_reference, save_policy
 from trainer.checkpoint import CheckpointError
 from trainer.config import PPOConfig, config_dict
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.forward import Packed, response_logprobs
+from trainer.guards import DEAR, out_of_bounds
 from trainer.learner import Learner, keep
 from trainer.losses import clipped_share, policy_loss, value_loss
 from trainer.measure import Plan, Prompt, Score, measure, panel_rows, rollout_metrics, to_record
@@ -32,6 +33,9 @@ from trainer.scorer import Scorer, load_scorer
 
 STAGES = ("time/generate_s", "time/score_s", "time/train_s")
 DECODED_TOGETHER = 64
+LENGTH_HELD = (
+    ", under a price that kept answers near their first length: where your labels are about length, set length_control to off"
+)
 BAD_STEPS_TO_ROLL_BACK, ROLLBACKS_TO_GIVE_UP = 3, 3
 
 
@@ -83,6 +87,7 @@ def train(
     score: Score | Scorer,
     prompts: Sequence[Prompt],
     panel: Sequence[Prompt],
+    judge: Score | None = None,  # whose word ends a run that a reward alone would go on with; a Scorer brings its own
 ) -> dict[str, Any]:
     """Run PPO until it is done, a guard ends it, or it is cancelled; leaves the trained policy in `backbone`.
 
@@ -107,7 +112,7 @@ def train(
                 recording = to_record(backbone, score)
                 answers = answer(learner, config, asked, recording, folder.check)
                 clock.append(time.monotonic())
-                packed, plan, everything = measure(learner, config, score, asked, answers, recording, folder.check)
+                packed, plan, everything = measure(learner, config, score, asked, answers, recording, folder.check, judge)
                 clock.append(time.monotonic())
             except FloatingPointError:  # not finite: try other prompts, and at the third time go back
                 learner.bad_steps += 1
@@ -115,17 +120,22 @@ def train(
                     safe = saved = roll_back(folder, config, learner, saved)
                 continue
             rollout = everything.rows(slice(config.episodes))
-            figures = rollout_metrics(rollout, answers[: config.episodes], learner.beta)
 
-            reason = guard(config, rollout)
-            if reason is None:
+            # Guards: bounds on KL and entropy, the judge's word, the price on length
+            learner.length.look(rollout.lengths)
+            figures = rollout_metrics(rollout, answers[: config.episodes], learner.beta, learner.length)
+            reason = out_of_bounds(config, rollout)
+            parted = learner.judgement.look(learner.update, rollout, learner.policy, config.judge_window)
+            reason = reason or parted or learner.length.failed(last)
+            if reason is None and not learner.length.outside:
                 safe = before
                 if learner.update % config.checkpoint_every == 0:
                     saved = safe
                     keep(folder.file("state"), saved)
             if reason is None and not last:
                 # Advantages: the KL-shaped reward, then GAE or one of its alternatives; returns from unwhitened advantages
-                rewards = shaped_rewards(k1(rollout.logprobs, rollout.ref_logprobs), rollout.scores, rollout.mask, learner.beta)
+                scores = rollout.scores - learner.length.cost(rollout.lengths)
+                rewards = shaped_rewards(k1(rollout.logprobs, rollout.ref_logprobs), scores, rollout.mask, learner.beta)
                 estimate = ESTIMATORS[config.advantage]
                 advantages, returns = estimate(
                     rewards, rollout.values, rollout.mask, torch.tensor(drawn), config.gamma, config.gae_lambda
@@ -146,10 +156,13 @@ def train(
             folder.append("samples.jsonl", panel_rows(learner, asked, answers, everything, config.episodes))
 
             if reason or last:
+                price, best = learner.length.price, learner.judgement.best
                 learner.restore(safe)
+                if reason is not None and reason == parted and best is not None:
+                    learner.take_back(best["update"], best["policy"])
                 if reason and learner.update == 0:
                     raise Refused(f"{reason}. That is the policy the run began with: nothing was learned that could be kept")
-                return result(folder, learner, reason)
+                return result(folder, learner, reason, price)
             learner.update += 1
             if learner.bad_steps >= BAD_STEPS_TO_ROLL_BACK:
                 safe = saved = roll_back(folder, config, learner, saved)
@@ -174,17 +187,6 @@ def answer(
         check=check,
         recording=recording,
     )
-
-
-def guard(config: PPOConfig, rollout: Trajectory) -> str | None:
-    """Why the run must end now, in words for a person; None while the policy is inside its bounds."""
-    kl, entropy = rollout.kl_nats, float(masked_mean(rollout.entropy, rollout.mask))
-    if kl > config.kl_stop_nats:
-        return f"KL reached {kl:.1f} nats per answer, past the limit of {config.kl_stop_nats:g}: the policy before that is kept"
-    if entropy < config.entropy_floor_nats:
-        floor = f"under the floor of {config.entropy_floor_nats:g}"
-        return f"entropy fell to {entropy:.3f} nats per token, {floor}: the policy before that is kept"
-    return None
 
 
 def optimise(
@@ -281,12 +283,15 @@ def summary(figures: dict[str, float]) -> str:
     )
 
 
-def result(folder: RunFolder, learner: Learner, reason: str | None) -> dict[str, Any]:
-    """The figures of result.json: the policy kept, as its own rollout measured it, beside the one the run started from."""
+def result(folder: RunFolder, learner: Learner, reason: str | None, price: float) -> dict[str, Any]:
+    """The figures of result.json: the policy kept, as its own rollout measured it, beside the one the run started from.
+
+    `price` is the last one on length.
+    """
     rows = {row["step"]: row for row in read_jsonl(folder.file("metrics.jsonl"))}
     start, kept = rows[min(rows)], rows[learner.update]
     return {
-        "reason": reason or "all updates are done",
+        "reason": reason or "all updates are done" + (LENGTH_HELD if abs(price) >= DEAR else ""),
         "updates": learner.update,
         "rollbacks": learner.rollbacks,
         "beta": kept["kl/beta"],
@@ -295,6 +300,8 @@ def result(folder: RunFolder, learner: Learner, reason: str | None) -> dict[str,
         "kl_nats_per_answer": kept["kl/exact_nats_per_answer"],
         "length_before": start["rollout/length"],
         "length": kept["rollout/length"],
+        "judged_before": start.get("rollout/judged"),
+        "judged": kept.get("rollout/judged"),
         "entropy": kept["rollout/entropy"],
     }
 

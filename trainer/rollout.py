@@ -42,14 +42,20 @@ class Trajectory(NamedTuple):
     values: Tensor  # (B, T) the value head's estimate of the state before each token
     scores: Tensor  # (B,) the word on the whole answer for which the policy is rewarded
     mask: Tensor  # (B, T) bool, True on tokens of the answer, its EOS included; made from lengths
+    judged: Tensor | None = None  # (B,) the word of an independent judge, which no policy is rewarded for; None without one
 
     def rows(self, index: Tensor | slice) -> Trajectory:
         """Some of the answers."""
-        return Trajectory(*(tensor[index] for tensor in self))
+        return Trajectory._make(None if tensor is None else tensor[index] for tensor in self)
 
     @property
     def finite(self) -> bool:
-        return all(bool(torch.isfinite(tensor).all()) for tensor in self)
+        return all(bool(torch.isfinite(tensor).all()) for tensor in self if tensor is not None)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) tokens of each answer, its EOS included."""
+        return self.mask.sum(1)
 
     @property
     def kl_nats(self) -> float:

@@ -181,7 +181,9 @@ def test_the_panel_is_answered_at_every_update_and_never_trained_on(tmp_path: Pa
 
 
 def test_the_metrics_are_the_vocabulary_of_the_mathematics_page(tmp_path: Path) -> None:
-    learn(tmp_path, llama_policy(), updates=1)
+    folder = ppo_folder(tmp_path, **(SMALL | {"updates": 1}))
+    assert isinstance(folder.config, PPOConfig)
+    train(folder, folder.config, llama_policy(), even_share, PROMPTS, PANEL, judge=even_share)
     written = {name for row in rows(tmp_path) for name in row if "/" in name}
     page = (Path(__file__).parents[2] / "docs" / "math.md").read_text(encoding="utf-8")
     listed = page.split("## Metrics of a `ppo` run")[1].split("\n## ")[0]

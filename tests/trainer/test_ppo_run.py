@@ -26,6 +26,7 @@ from trainer.learner import Learner
 from trainer.measure import Prompt, measure, to_record
 from trainer.ppo import answer, open_policy, train
 from trainer.reward_head import Group, Head
+from trainer.rollout import Generated
 from trainer.scorer import Scorer, load_scorer, write_head
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -62,7 +63,7 @@ def make_run(path: Path, base: Path, reward: Path, start: Path | None = None, **
     return path
 
 
-def make_reward(path: Path, base: Path, layers: tuple[int, ...] = (1, 3)) -> Path:
+def make_reward(path: Path, base: Path, layers: tuple[int, ...] = (1, 3), **settings: float) -> Path:
     """A reward head of random weights, as a reward run would leave it."""
     backbone = load_backbone(str(base))
     generator = torch.Generator().manual_seed(5)
@@ -74,9 +75,9 @@ def make_reward(path: Path, base: Path, layers: tuple[int, ...] = (1, 3)) -> Pat
         for layer in layers
     }
     head = Head(groups, torch.zeros(1, width * len(layers), dtype=torch.float64), 0.0, None, [], 1.0)
-    settings = {"max_tokens": 256, "pessimism": 0.0, "panel_mean": 0.0, "panel_deviation": 3.0}
+    scale = {"max_tokens": 256, "pessimism": 0.0, "panel_mean": 0.0, "panel_deviation": 3.0, "length_slope": 0.0}
     manifest = {"kind": "reward", "form": "head", "base": {"source": str(base), "sha256": backbone.sha256}}
-    checkpoint.save(path, lambda inner: write_head(inner, head, settings), manifest)
+    checkpoint.save(path, lambda inner: write_head(inner, head, scale | {"length_mean": 0.0} | settings), manifest)
     return path
 
 
@@ -179,7 +180,8 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path, kind: str, e
         folder = ppo_folder(path, **CONFIG)
         how = (lambda: (path / "cancel").touch()) if cancel else crash
         assert isinstance(folder.config, PPOConfig)
-        train(folder, folder.config, policy, Stop(stop_at, how), prompts, prompts[:2])
+        judge = Stop(0, how)
+        train(folder, folder.config, policy, Stop(stop_at, how), prompts, prompts[:2], judge)
         return policy
 
     straight = attempt(tmp_path / "straight")
@@ -193,7 +195,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path, kind: str, e
     for file in ("metrics.jsonl", "samples.jsonl"):
         assert told(tmp_path / "straight", file) == told(tmp_path / "stopped", file)
     whole, joined = (checkpoint.load_state(tmp_path / name / "state") for name in ("straight", "stopped"))
-    assert same(whole, joined)  # value head, optimiser, random numbers, beta, order and counters
+    assert same(whole, joined)  # value head, optimiser, random numbers, beta, order, counters and what the guards remember
 
 
 def test_a_terminated_process_saves_its_state_and_ends_within_five_seconds(
@@ -241,6 +243,34 @@ def test_scores_from_the_reference_pass_are_the_scorers_own(
         _, _, found = measure(learner, config, scorer, asked, answers, kept, lambda: None)
         torch.testing.assert_close(found.scores, expected, atol=1e-5, rtol=1e-5)
         assert found.scores.std() > 0.1
+
+
+def scores_in_training(path: Path, base: Path, reward: Path, **config: Any) -> tuple[Tensor, Tensor]:
+    """Scores of one rollout as PPO sees them, and the lengths of its answers without their end."""
+    run_folder = ppo_folder(path, **(CONFIG | config))
+    run_folder.inputs = {"base": str(base), "start": None}
+    assert isinstance(run_folder.config, PPOConfig)
+    backbone = open_policy(run_folder, run_folder.config)
+    learner = Learner(backbone, run_folder.config, 6)
+    asked = [Prompt(index, [65, 66, *range(70, 71 + index % 3)]) for index in range(6)]
+    answers = [Generated([*range(75, 76 + index % 4), 1], "eos") for index in range(6)]
+    scorer = load_scorer(reward, backbone)
+    found = measure(learner, run_folder.config, scorer, asked, answers, None, lambda: None)[2]
+    return found.scores, torch.tensor([len(given.ids) - 1 for given in answers])
+
+
+def test_pessimism_lowers_the_scores_that_ppo_maximises(tmp_path: Path, llama_folder: Path) -> None:
+    plain, wary = (make_reward(tmp_path / str(k), llama_folder, pessimism=k) for k in (0.0, 2.0))
+    (before, _), (after, _) = (scores_in_training(tmp_path / "run", llama_folder, reward) for reward in (plain, wary))
+    assert bool((after < before - 0.1).all())
+    assert float((before - after).std()) > 1e-3  # by how little the labels say about each, not by a constant
+
+
+def test_the_residual_takes_out_what_length_foretells(tmp_path: Path, llama_folder: Path) -> None:
+    reward = make_reward(tmp_path / "reward", llama_folder, length_slope=6.0, length_mean=1.0)
+    plain, lengths = scores_in_training(tmp_path / "run", llama_folder, reward)
+    residual, _ = scores_in_training(tmp_path / "run", llama_folder, reward, length_control="residual")
+    torch.testing.assert_close(plain - residual, 6.0 / 3.0 * (lengths.float().log() - 1.0), atol=1e-5, rtol=0)
 
 
 def test_adapters_off_is_the_base_and_they_are_back_after_an_exception() -> None:

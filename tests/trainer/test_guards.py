@@ -1,0 +1,188 @@
+"""The guards against over-optimisation: by hand, and firing in runs of tiny models. KL, entropy and roll-back: test_ppo.py."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.trainer.tiny import ppo_folder, simple_policy
+from trainer.backbone import Backbone
+from trainer.config import PPOConfig
+from trainer.folder import read_jsonl
+from trainer.guards import Judgement, LengthPrice
+from trainer.measure import Prompt, Score
+from trainer.ppo import train
+from trainer.rollout import Trajectory
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PROMPTS = [Prompt(index, [5, 6, 7 + index % 4]) for index in range(12)]
+END = 2
+SMALL: dict[str, Any] = {
+    "updates": 24,
+    "episodes": 64,
+    "minibatches": 2,
+    "microbatch": 64,
+    "max_new_tokens": 16,
+    "learning_rate": 0.004,
+    "beta": 0.0,
+    "adaptive_kl": False,
+    "kl_stop_nats": 1e6,
+    "entropy_floor_nats": -1.0,
+    "early_stop_kl_nats": 10.0,
+    "length_control": "off",
+}
+
+
+def talker() -> Backbone:
+    """A policy that ends an answer after seven tokens or so, of the sixteen it may write."""
+    backbone = simple_policy(vocab=20, eos=END)
+    with torch.no_grad():
+        backbone.plain.head.bias[END] += 1.2
+    return backbone
+
+
+def learn(path: Path, backbone: Backbone, score: Score, judge: Score | None = None, **config: Any) -> dict[str, Any]:
+    folder = ppo_folder(path, **(SMALL | config))
+    assert isinstance(folder.config, PPOConfig)
+    return train(folder, folder.config, backbone, score, PROMPTS, [], judge)
+
+
+def metric(path: Path, name: str) -> list[float]:
+    return [row[name] for row in read_jsonl(path / "metrics.jsonl")]
+
+
+def evens(answers: list[list[int]]) -> Tensor:
+    return torch.tensor([sum(token % 2 == 0 for token in given) / len(given) for given in answers])
+
+
+def rollout(scores: list[float], judged: list[float] | None, length: int = 3) -> Trajectory:
+    blank, mask = torch.zeros(len(scores), length), torch.ones(len(scores), length, dtype=torch.bool)
+    return Trajectory(blank, blank, blank, blank, blank, torch.tensor(scores), mask, torch.tensor(judged) if judged else None)
+
+
+# Length
+
+
+def test_the_price_of_length_by_hand() -> None:
+    length = LengthPrice(band=0.2)
+    length.look(torch.tensor([40, 40]))
+    assert (length.start, length.ratio, length.price) == (40.0, 1.0, 0.0)
+    length.look(torch.tensor([24, 40]))  # a mean of 32: .8
+    assert length.price == pytest.approx((10 + 2) * math.log(0.8))
+    torch.testing.assert_close(length.cost(torch.tensor([20, 40, 60])), torch.tensor([1.339, 0.0, -1.339]), atol=1e-3, rtol=0)
+    length.look(torch.tensor([40, 40]))  # back, and what is kept goes on pushing
+    assert length.price == pytest.approx(2 * math.log(0.8))
+    length.look(torch.tensor([50, 50]))
+    assert length.price == pytest.approx(10 * math.log(1.25))
+    assert length.outside == 1
+
+
+def test_a_mean_length_that_chance_may_have_made_is_not_outside() -> None:
+    for count, outside in ((4, 0), (400, 1)):
+        length = LengthPrice(band=0.2)
+        length.look(torch.tensor([20, 60] * (count // 2)))  # 40, give or take 20 / sqrt(count)
+        length.look(torch.tensor([14, 42] * (count // 2)))  # .7
+        assert length.outside == outside
+
+
+def test_a_price_has_its_limit_and_none_is_asked_where_length_is_free() -> None:
+    bound, free = LengthPrice(band=0.2), LengthPrice(band=None)
+    for length in (bound, free):
+        for mean in (100, *[1] * 9):
+            length.look(torch.tensor([mean]))
+    assert (bound.price, bound.outside) == (-20.0, 9)
+    assert (free.price, free.outside, free.ratio) == (0.0, 0, 0.01)
+    assert free.failed(last=True) is None
+
+
+def likes_short(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    """Even tokens, and a bias to the short that nobody asked for; about 1 of deviation, as of every score."""
+    return 4 * evens(answers) - torch.tensor([len(given) / 4 for given in answers])
+
+
+def test_the_penalty_holds_the_length_that_the_reward_would_halve(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"updates": 12, "max_new_tokens": 12, "learning_rate": 0.006}
+    free = learn(tmp_path / "off", talker(), likes_short, **few)
+    held = learn(tmp_path / "penalty", talker(), likes_short, length_control="penalty", **few)
+    assert free["length"] < 0.6 * free["length_before"]
+    assert free["reason"] == "all updates are done"
+    assert metric(tmp_path / "off", "rollout/length_price") == [0.0] * 13
+    assert 0.8 <= held["length"] / held["length_before"] <= 1.2
+    assert min(metric(tmp_path / "penalty", "rollout/length_price")) < -1
+    likes_even = [row["rollout/score"] + row["rollout/length"] / 4 for row in read_jsonl(tmp_path / "penalty" / "metrics.jsonl")]
+    assert likes_even[-1] > likes_even[0] + 0.2  # what was asked for is learned all the same
+
+
+def test_a_length_that_no_price_holds_ends_the_run_with_the_last_policy_that_kept_it(tmp_path: Path) -> None:
+    def craves_short(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+        return -100 * torch.tensor([float(len(given)) for given in answers])
+
+    held = learn(tmp_path, talker(), craves_short, length_control="penalty", updates=40, learning_rate=0.01)
+    ratios = metric(tmp_path, "rollout/length_ratio")
+    assert "did not bring them back" in held["reason"]
+    assert ratios[held["updates"]] > 0.6 > ratios[-1]  # inside, within the doubt that 64 answers leave
+    assert len(ratios) < 41
+    assert all(ratio < 0.7 for ratio in ratios[-5:])
+    assert held["updates"] == len(ratios) - 6
+
+
+# Judge
+
+
+def test_a_judge_that_falls_while_the_score_rises_ends_the_run() -> None:
+    judgement, weights = Judgement(), {"w": torch.zeros(1)}
+    said = []
+    for update, (score, judged) in enumerate([(0, 0.0), (1, 1.0), (2, 1.2), (3, -0.5), (4, -0.5)]):
+        weights["w"].fill_(update)
+        spread = [-0.1, 0.1]
+        said.append(
+            judgement.look(update, rollout([score + d for d in spread] * 8, [judged + d for d in spread] * 8), weights, window=2)
+        )
+    assert said[:4] == [None] * 4  # at update 3 the judge has fallen, but the windows (1, 2) and (2, 3) share a rollout
+    assert said[4] is not None
+    assert "since update 2 the score rose from +1.50 to +3.50" in said[4]
+    assert "fell from +1.10 to -0.50" in said[4]
+    assert judgement.best is not None
+    assert judgement.best["policy"]["w"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("score", "judged", "spread", "window"),
+    [
+        (4.0, -0.5, 3.0, 2),  # the fall is inside the noise
+        (0.0, -0.5, 0.1, 2),  # the score fell too: nothing was over-optimised
+        (4.0, -0.5, 0.1, 0),  # switched off
+        (4.0, None, 0.1, 2),  # nobody judges
+    ],
+)
+def test_a_judge_ends_nothing_without_cause(score: float, judged: float | None, spread: float, window: int) -> None:
+    judgement = Judgement()
+    for update, (own, theirs) in enumerate([(1.0, 1.0)] * 2 + [(score, judged)] * 4):
+        ends = [-spread, spread] * 8
+        verdicts = None if judged is None or theirs is None else [theirs + d for d in ends]
+        assert judgement.look(update, rollout([own + d for d in ends], verdicts), {}, window) is None
+
+
+def test_a_run_ends_when_the_judge_turns_away_and_keeps_the_policy_it_liked(tmp_path: Path) -> None:
+    """The proxy is blind to repetition, which the judge hates; nothing else would end the run."""
+
+    def proxy(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+        return 4 * evens(answers)
+
+    def judge(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+        return 4 * evens(answers) - torch.tensor([8 * (1 - len(set(given)) / len(given)) for given in answers])
+
+    figures = learn(
+        tmp_path, simple_policy(vocab=40, eos=None), proxy, judge, updates=40, learning_rate=0.03, max_new_tokens=6, episodes=64
+    )
+    judged = metric(tmp_path, "rollout/judged")
+    assert "while the judge, which learned from other labels, fell" in figures["reason"]
+    assert figures["updates"] + 3 <= len(judged) - 1 < 40
+    assert figures["judged"] == judged[figures["updates"]] > judged[-1] + 0.5
+    assert metric(tmp_path, "rollout/score")[-1] > figures["score"]
