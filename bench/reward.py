@@ -1,8 +1,11 @@
 """The reward run on real human judgements: `python bench/reward.py --data DIR`.
 
 DIR holds `pairs_hh_harmless.jsonl.gz` and `pairs_tulu1.jsonl.gz`. Each becomes an ordinary run folder, so that what is measured
-is what a project gets: held-out accuracy over five folds by prompt. One JSON line is printed last.
+is what a project gets: held-out accuracy over five folds by prompt. With `ratings_scratchplot_1to5.jsonl.gz` there too, ratings
+are foretold with each annotator's leniency and without. One JSON line is printed last.
 With `--work DIR` the answers already read stay there, and a second call goes on where the first was stopped.
+
+`compared` gives our figures on given training and test pairs, for a comparison with a peer on the same ones.
 """
 
 from __future__ import annotations
@@ -20,17 +23,27 @@ import random
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.installation import ROOT, default_model, say
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainer.backbone import Backbone
+    from trainer.config import RewardConfig
+    from trainer.data import Labels
+
 SETS = ("pairs_hh_harmless", "pairs_tulu1")
+RATINGS = "ratings_scratchplot_1to5"
+FOLDS = 5
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 FIGURES = (
     *("comparisons", "prompts", "accuracy", "accuracy_low", "accuracy_high", "nll", "ece", "temperature", "longer_wins"),
-    *("shorter_accuracy", "length_correlation", "groups", "form", "seconds"),
+    *("shorter_accuracy", "length_correlation", "groups", "form", "seconds", "fit_s"),
 )
 
 
@@ -75,14 +88,135 @@ def measure(name: str, data: Path, work: Path, base: Path, limit: int, config: d
     rows = list(pairs(data / f"{name}.jsonl.gz"))
     random.Random(1).shuffle(rows)
     rows = rows[:limit] if limit else rows
-    folder = work / f"{name}-{len(rows)}-{config['method']}-{'length' if config['length_covariate'] else 'plain'}"
+    folder = (
+        work
+        / f"{name}-{len(rows)}-{config['method']}-{'length' if config['length_covariate'] else 'plain'}-{config['max_tokens']}"
+    )
     fill(folder, rows, base, work / "cache", config)
     say(f"{name}: {len(rows)} pairs in {folder}")
     status = subprocess.run([sys.executable, "-m", "trainer", "reward", str(folder)], cwd=ROOT, stdout=sys.stderr).returncode
     result = json.loads((folder / "result.json").read_text(encoding="utf-8")) if (folder / "result.json").exists() else {}
     if status != 0:
         return {"status": result.get("status", "failed"), "reason": result.get("reason", f"exit status {status}")}
-    return {name: result.get(name) for name in FIGURES}
+    return {name: result.get(name) for name in FIGURES} | {"pairs_per_s": round(result["comparisons"] / result["seconds"], 2)}
+
+
+def compared(
+    train: list[dict[str, Any]], test: list[dict[str, Any]], base: Path, cache: Path, max_tokens: int = 256
+) -> dict[str, Any]:
+    """Our head fitted to `train` and asked about `test`, both rows of a pairs file; `pairs_per_s` counts training pairs over
+    the time from their texts to the fitted reward, unless the cache has them already. The temperature is of training pairs.
+    """
+    import torch
+
+    from trainer import validation
+    from trainer.backbone import load_backbone
+    from trainer.config import RewardConfig
+    from trainer.held_out import cross_validate, join, predict, split_prompts
+    from trainer.reward import fitted_head
+
+    config = RewardConfig(max_tokens=max_tokens, judge_share=0.0)
+    backbone = load_backbone(str(base))
+
+    def read(rows: list[dict[str, Any]]) -> tuple[Labels, dict[str, torch.Tensor]]:
+        labels = _labels(rows)
+        return labels, _features(backbone, labels, cache, config)
+
+    started = time.monotonic()
+    labels, features = read(train)
+    head = fitted_head(features, labels, config)
+    seconds = time.monotonic() - started
+    folds = cross_validate(
+        labels, split_prompts(labels, config), lambda rest: fitted_head(features, rest, config), lambda one: one.reward(features)
+    )
+    own = join(folds)
+    heat = validation.temperature(own.delta * validation.signs(own.comparisons))
+    asked, seen = read(test)
+    held = predict(asked, 0, head.reward(seen), head)
+    hits = validation.correct(held.delta * validation.signs(held.comparisons))
+    low, high = validation.interval(hits, [label.prompt_key for label in held.comparisons])
+    return {
+        "trained_on": len(train),
+        "tested_on": len(test),
+        "accuracy": validation.mean(hits),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "ece": validation.diagram(torch.sigmoid((held.delta / heat).abs()), hits.double())[0],
+        "temperature": heat,
+        "pairs_per_s": round(len(train) / seconds, 2),
+    }
+
+
+def ratings(data: Path, base: Path, cache: Path) -> dict[str, Any]:
+    """Held-out log-likelihood of a rating, in nats, by the ordinal model with leniency and noise per annotator and without;
+    five folds by story, each criterion a reward of its own; the interval of the gain resamples stories.
+    """
+    import torch
+
+    from trainer import validation
+    from trainer.backbone import load_backbone
+    from trainer.config import RewardConfig
+    from trainer.data import Answer, Labels, Rating
+    from trainer.data import folds as dealt
+    from trainer.fitting import fit
+    from trainer.held_out import predict
+    from trainer.rows import HeadSettings
+
+    rows = list(pairs(data / f"{RATINGS}.jsonl.gz"))
+    texts = list(dict.fromkeys((row["prompt"], row["response"]) for row in rows))
+    answers = [Answer((("user", prompt),), text, None) for prompt, text in texts]
+    at = {text: number for number, text in enumerate(texts)}
+    features = _features(load_backbone(str(base)), Labels(answers=answers), cache, RewardConfig())
+    split = dealt([str(number) for number in range(len(texts))], FOLDS)
+    found: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+    stories: list[str] = []
+    for criterion in sorted({row["criterion"] for row in rows}):
+        mine = [row for row in rows if row["criterion"] == criterion]
+        numbers = [at[row["prompt"], row["response"]] for row in mine]
+        given = [
+            Rating(number, int(row["rating"]), str(row["annotator"]), str(number))
+            for number, row in zip(numbers, mine, strict=True)
+        ]
+        for fold in range(FOLDS):
+            inside = [rating for rating in given if split[rating.prompt_key] == fold]
+            outside = [rating for rating in given if split[rating.prompt_key] != fold]
+            stories += [rating.prompt_key for rating in inside]
+            for leniency, parts in found.items():
+                head = fit(features, [], outside, HeadSettings(leniency=leniency))
+                parts.append(predict(Labels(ratings=inside), fold, head.reward(features), head).rating_loglik)
+    lenient, plain = (torch.cat(found[way]) for way in (True, False))
+    low, high = validation.bootstrap(lenient - plain, stories)
+    return {
+        "ratings": len(stories),
+        "loglik_with_leniency": validation.mean(lenient),
+        "loglik_without": validation.mean(plain),
+        "gain": validation.mean(lenient - plain),
+        "gain_low": low,
+        "gain_high": high,
+    }
+
+
+def _labels(rows: list[dict[str, Any]]) -> Labels:
+    """Pairs as labels, by way of the file that a run would read."""
+    from trainer.data import read_labels
+
+    with tempfile.TemporaryDirectory() as temporary:
+        fill(Path(temporary), rows, Path(temporary), Path(temporary), {})
+        return read_labels(Path(temporary))
+
+
+def _features(backbone: Backbone, labels: Labels, cache: Path, config: RewardConfig) -> dict[str, Tensor]:
+    """Group -> (answers, D), read by the base or found in the cache."""
+    import torch
+
+    from trainer.data import encode_all
+    from trainer.features import FeatureCache, choose_layers, groups, pooled_states
+
+    layers = choose_layers(backbone)
+    sequences = encode_all(backbone, labels.answers, config.max_tokens)
+    means = pooled_states(backbone, sequences, layers, FeatureCache(cache, backbone, layers))
+    lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float32)
+    return groups(means, lengths, config.length_covariate)
 
 
 def main() -> int:
@@ -91,21 +225,25 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=0, help="use this many pairs of each set, drawn by a fixed seed; 0 is all")
     parser.add_argument("--sets", default=",".join(SETS), help="comma-separated names")
     parser.add_argument("--method", choices=("head", "lora"), default="head")
+    parser.add_argument("--max-tokens", type=int, default=256, help="prompt and answer are cut to this many")
+    parser.add_argument("--no-ratings", action="store_true", help="leave the ratings out")
     parser.add_argument("--no-length", action="store_true", help="do not offer length to the head")
     parser.add_argument("--base", type=Path, help="a model folder; by default SmolLM2-135M-Instruct")
     parser.add_argument("--work", type=Path, help="keep run folders and read answers here")
     given = parser.parse_args()
-    missing = [name for name in given.sets.split(",") if not (given.data / f"{name}.jsonl.gz").exists()]
+    missing = [name for name in filter(None, given.sets.split(",")) if not (given.data / f"{name}.jsonl.gz").exists()]
     if missing:
         say(f"{given.data} does not hold {', '.join(name + '.jsonl.gz' for name in missing)}: nothing was measured")
         print(json.dumps({"status": "absent", "missing": missing}))
         return 2
-    config = {"method": given.method, "length_covariate": not given.no_length}
+    config = {"method": given.method, "length_covariate": not given.no_length, "max_tokens": given.max_tokens}
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         base = given.base or default_model(work)
-        found = {name: measure(name, given.data, work, base, given.pairs, config) for name in given.sets.split(",")}
+        found = {name: measure(name, given.data, work, base, given.pairs, config) for name in given.sets.split(",") if name}
+        if (given.data / f"{RATINGS}.jsonl.gz").exists() and not given.no_ratings:
+            found[RATINGS] = ratings(given.data, base, work / "cache")
     print(json.dumps(found))
     return 0
 

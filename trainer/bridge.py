@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db import read_session
@@ -85,13 +85,31 @@ def _write_reward(session: Session, settings: Settings, run: Run, folder: Path) 
     base = root_of(session, get_checkpoint(session, run.inputs["policy"]))
     digest, count = freeze_labels(session, run.project_id, folder)
     _write(folder / "panel.jsonl", _panel(session, base.id))
-    return {
+    inputs = {
         "base": model_spec(settings.data, base.source),
         "base_checkpoint": base.id,
         "cache": str(settings.cache),
+        "flag_costs": {flag["key"]: flag["weight"] for flag in session.get_one(Project, run.project_id).flags},
         "label_digest": digest,
         "label_count": count,
     }
+    earlier = _last_reward(session, run.project_id, base.id) if run.config["method"] == "warm" else None
+    if earlier is not None:
+        inputs["earlier"] = model_spec(settings.data, earlier.source)
+    return inputs
+
+
+def _last_reward(session: Session, project_id: int, base_id: int) -> Checkpoint | None:
+    """The project's newest reward model on this base, where a warm refit begins."""
+    found: Checkpoint | None = session.scalar(
+        select(Checkpoint)
+        .where(Checkpoint.project_id == project_id)
+        .where(Checkpoint.kind == "reward")
+        .where(Checkpoint.parent_id == base_id)
+        .order_by(Checkpoint.id.desc())
+        .limit(1)
+    )
+    return found
 
 
 def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
@@ -133,6 +151,7 @@ def model_spec(data: Path, source: str) -> str:
 def freeze_labels(session: Session, project_id: int, folder: Path) -> tuple[str, int]:
     """Write preferences.jsonl and ratings.jsonl; returns their common SHA-256 and the number of labels."""
     count = _write(folder / "preferences.jsonl", _judgements(session, project_id, "comparison"))
+    _write(folder / "preferences.jsonl", _improvements(session, project_id), "a")
     count += _write(folder / "ratings.jsonl", _judgements(session, project_id, "rating"))
     return digest_of(folder, "preferences.jsonl", "ratings.jsonl"), count
 
@@ -163,9 +182,41 @@ def _judgements(session: Session, project_id: int, kind: str) -> Iterator[dict[s
                 "right": _answer(second),
                 "choice": label.choice,
                 "strength": label.strength,
+                "criteria": label.criteria,
+                "flags": label.flags,
             }
         else:
-            yield shared | {"response": _answer(first), "overall": label.overall, "criteria": label.criteria}
+            flags = label.flags.get("response", [])
+            yield shared | {"response": _answer(first), "overall": label.overall, "criteria": label.criteria, "flags": flags}
+
+
+def _improvements(session: Session, project_id: int) -> Iterator[dict[str, Any]]:
+    """Each rewrite as what it also says: that its text beats the answer that it was made from."""
+    people = pseudonyms(session, project_id)
+    rows = session.execute(
+        usable_rewrites(project_id)
+        .add_columns(Generation)
+        .join(
+            Generation,
+            Generation.id
+            == case((Label.rewrite["side"].as_string() == "right", Label.right_generation_id), else_=Label.left_generation_id),
+        )
+        .order_by(Label.id)
+        .execution_options(yield_per=500)
+    )
+    for label, _task, prompt, original in rows:
+        rewrite: dict[str, str] = label.rewrite or {}
+        yield {
+            "label_id": label.id,
+            "prompt_id": prompt.id,
+            "messages": prompt.messages,
+            "annotator": people[label.annotator_id],
+            "left": {"text": rewrite["text"], "token_ids": None},
+            "right": _answer(original),
+            "choice": "left",
+            "strength": None,
+            "source": "rewrite",
+        }
 
 
 def _rewrites(session: Session, project_id: int) -> Iterator[dict[str, Any]]:
@@ -209,10 +260,10 @@ def _write_prompts(path: Path, prompts: Iterable[Prompt]) -> None:
     _write(path, ({"prompt_id": prompt.id, "messages": prompt.messages} for prompt in prompts))
 
 
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Write rows, durably, before run.json says that the folder is whole; returns how many."""
+def _write(path: Path, rows: Iterable[dict[str, Any]], mode: str = "w") -> int:
+    """Write rows, durably, before run.json says that the folder is whole; returns how many. Mode "a" adds to those there."""
     count = 0
-    with path.open("w", encoding="utf-8") as file:
+    with path.open(mode, encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
@@ -354,7 +405,7 @@ def _checkpoint(session: Session, run: Run, folder: Path) -> Checkpoint:
         source=f"{folder.parent.name}/{folder.name}/checkpoint",
         digest=hashlib.sha256((folder / "checkpoint" / "manifest.json").read_bytes()).hexdigest(),
         label_digest=label_digest,
-        metrics={name: value for name, value in run.result.items() if isinstance(value, int | float | str | list)},
+        metrics={name: value for name, value in run.result.items() if isinstance(value, int | float | str | list | dict)},
     )
 
 

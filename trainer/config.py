@@ -46,14 +46,25 @@ class RewardConfig:
     method: str = setting(
         "auto",
         "head: a Bayesian head on the frozen base; lora: adapters and a scalar head; auto: fit both when there are enough "
-        "labels and keep the better on held-out prompts.",
-        choices=("auto", "head", "lora"),
+        "labels and keep the better on held-out prompts; warm: refit the head from the newest reward model's, in seconds.",
+        choices=("auto", "head", "lora", "warm"),
     )
     min_labels: int = setting(30, "Fewer usable labels than this are refused.", "labels")
     lora_min_labels: int = setting(1000, "With method auto, adapters are tried from this many labels.", "labels")
     folds: int = setting(5, "Held-out accuracy is cross-validated by prompt over this many folds.")
     both_bad_weight: float = setting(0.5, "How strongly 'both bad' says that both answers are low.")
     rating_weight: float = setting(1.0, "Weight of one rating beside one comparison.")
+    rewrite_weight: float = setting(1.0, "Weight of a rewrite, which says that the person's own text beats the answer.")
+    criteria_weights: str = setting(
+        "overall=1", "What PPO is rewarded for, as 'overall=1, accuracy=0.5'; a criterion that is not named counts nothing."
+    )
+    reliability: str = setting(
+        "auto",
+        "Whether the likelihood learns how often each annotator means the other side: on, off, or auto, whichever foretells "
+        "held-out comparisons better.",
+        choices=("auto", "on", "off"),
+    )
+    leniency: bool = setting(True, "Learn each annotator's leniency and noise in ratings.")
     length_covariate: bool = setting(
         True, "Offer the head the log length and counts of words, which averages hide; the labels decide how much they weigh."
     )
@@ -72,7 +83,8 @@ class RewardConfig:
     seed: int = setting(0, "Seeds folds, initial weights and order.")
 
     def __post_init__(self) -> None:
-        _choice(self, "method")
+        _choice(self, "method", "reliability")
+        self.weights()
         _positive(
             self,
             "min_labels",
@@ -88,11 +100,26 @@ class RewardConfig:
             raise ConfigError("folds", "cross-validation needs at least 2 folds")
         if self.max_tokens < 16:
             raise ConfigError("max_tokens", "needs at least 16: an answer and some of its prompt")
-        for name in ("both_bad_weight", "rating_weight", "pessimism"):
+        for name in ("both_bad_weight", "rating_weight", "rewrite_weight", "pessimism"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, "must not be negative")
         if not 0 <= self.judge_share <= 0.5:
             raise ConfigError("judge_share", "must lie between 0 and 0.5: the reward needs the larger part")
+
+    def weights(self) -> dict[str, float]:
+        """Criterion, or `overall`, -> its weight in PPO's reward."""
+        found: dict[str, float] = {}
+        for part in filter(str.strip, self.criteria_weights.split(",")):
+            key, _, weight = (piece.strip() for piece in part.partition("="))
+            try:
+                found[key] = float(weight)
+            except ValueError:
+                raise ConfigError("criteria_weights", f"write each as key=number; '{part.strip()}' is not") from None
+            if not key or not 0 <= found[key] < float("inf"):
+                raise ConfigError("criteria_weights", f"'{part.strip()}' needs a key and a weight of at least 0")
+        if not any(found.values()):
+            raise ConfigError("criteria_weights", "needs at least one weight above 0")
+        return found
 
 
 @dataclass(frozen=True)

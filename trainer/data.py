@@ -1,4 +1,4 @@
-"""`preferences.jsonl`, `ratings.jsonl`, `panel.jsonl` -> answers, judgements, token sequences, folds by prompt.
+"""`preferences.jsonl`, `ratings.jsonl`, `panel.jsonl` -> answers, judgements, flags, token sequences, folds by prompt.
 
 Knows files and a tokenizer; no model, no database. An answer that several judgements speak of is kept once.
 """
@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from trainer.backbone import Backbone, chat_ids, eos_ids
 from trainer.folder import Refused, read_jsonl
 
 CHOICES = ("left", "right", "tie", "both_bad")
+SOURCES = ("verdict", "rewrite")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,24 @@ class Comparison(NamedTuple):
     strength: int | None  # 1 slightly, 2, 3 much
     annotator: str
     prompt_key: str
+    source: str = "verdict"  # or "rewrite": a person's own text beside the answer that it improves
+    criteria: Mapping[str, str] = NOTHING  # criterion -> left, right or tie
 
 
 class Rating(NamedTuple):
     answer: int  # index into Labels.answers
     overall: int  # 1 to 5
+    annotator: str
+    prompt_key: str
+    criteria: Mapping[str, int] = NOTHING  # criterion -> 1 to 5
+    weight: float = 1.0
+
+
+class Look(NamedTuple):
+    """One person saw one answer and flagged it, or did not."""
+
+    answer: int
+    flags: frozenset[str]
     annotator: str
     prompt_key: str
 
@@ -55,12 +71,32 @@ class Labels:
     answers: list[Answer] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     ratings: list[Rating] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     panel: list[int] = field(default_factory=list)  # indices into answers
     skipped: int = 0
 
     @property
     def usable(self) -> int:
-        return len(self.comparisons) + len(self.ratings)
+        """Verdicts, each once: a rewrite belongs to the verdict it came with."""
+        return sum(label.source == "verdict" for label in self.comparisons) + len(self.ratings)
+
+    @property
+    def criteria(self) -> list[str]:
+        """Keys of the criteria that anybody judged by."""
+        judged: list[Comparison | Rating] = [*self.comparisons, *self.ratings]
+        return sorted({key for label in judged for key in label.criteria})
+
+    def by(self, criterion: str) -> Labels:
+        """The same judgements as said of one criterion, where it was."""
+        return replace(
+            self,
+            comparisons=[
+                label._replace(choice=label.criteria[criterion], strength=None)
+                for label in self.comparisons
+                if criterion in label.criteria
+            ],
+            ratings=[label._replace(overall=label.criteria[criterion]) for label in self.ratings if criterion in label.criteria],
+        )
 
     @property
     def prompt_keys(self) -> list[str]:
@@ -74,6 +110,7 @@ class Labels:
             self,
             comparisons=[label for label in self.comparisons if label.prompt_key in prompts],
             ratings=[label for label in self.ratings if label.prompt_key in prompts],
+            looks=[look for look in self.looks if look.prompt_key in prompts],
         )
 
 
@@ -87,14 +124,22 @@ def read_labels(folder: Path) -> Labels:
             labels.answers.append(answer)
         return known[answer]
 
-    for row in _rows(folder / "preferences.jsonl", _comparison):
-        left, right, choice, strength, annotator = row
-        if left.text == right.text:
+    for said in _rows(folder / "preferences.jsonl", _comparison):
+        key = said.left.prompt_key
+        if said.source == "verdict":
+            for answer, flags in ((said.left, said.flags["left"]), (said.right, said.flags["right"])):
+                labels.looks.append(Look(index(answer), flags, said.annotator, key))
+        if said.left.text == said.right.text:
             labels.skipped += 1
             continue
-        labels.comparisons.append(Comparison(index(left), index(right), choice, strength, annotator, left.prompt_key))
-    for answer, overall, annotator in _rows(folder / "ratings.jsonl", _rating):
-        labels.ratings.append(Rating(index(answer), overall, annotator, answer.prompt_key))
+        labels.comparisons.append(
+            Comparison(
+                index(said.left), index(said.right), said.choice, said.strength, said.annotator, key, said.source, said.criteria
+            )
+        )
+    for answer, overall, annotator, flags, criteria in _rows(folder / "ratings.jsonl", _rating):
+        labels.ratings.append(Rating(index(answer), overall, annotator, answer.prompt_key, criteria))
+        labels.looks.append(Look(index(answer), flags, annotator, answer.prompt_key))
     labels.panel = [index(answer) for answer in _rows(folder / "panel.jsonl", _panel)]
     return labels
 
@@ -121,11 +166,18 @@ class TokenSequence(NamedTuple):
 
 
 def encode(backbone: Backbone, answer: Answer, max_tokens: int) -> TokenSequence:
-    """Token ids of an answer under its prompt. The text is tokenised only where its ids were not kept."""
-    prompt = chat_ids(backbone.tokenizer, [{"role": role, "content": content} for role, content in answer.messages])
-    kept = answer.token_ids
-    response = list(kept) if kept else list(backbone.tokenizer(answer.text, add_special_tokens=False)["input_ids"])
-    return cut(prompt, response, eos_ids(backbone), max_tokens)
+    """Token ids of an answer under its prompt."""
+    return encode_all(backbone, [answer], max_tokens)[0]
+
+
+def encode_all(backbone: Backbone, answers: Sequence[Answer], max_tokens: int) -> list[TokenSequence]:
+    """Token ids of answers under their prompts, each different prompt put into the chat template once."""
+    prompts = {
+        messages: chat_ids(backbone.tokenizer, [{"role": role, "content": content} for role, content in messages])
+        for messages in dict.fromkeys(answer.messages for answer in answers)
+    }
+    ends = eos_ids(backbone)
+    return [cut(prompts[answer.messages], _response_ids(backbone, answer), ends, max_tokens) for answer in answers]
 
 
 def cut(prompt_ids: list[int], response_ids: list[int], ends: set[int], max_tokens: int) -> TokenSequence:
@@ -133,6 +185,13 @@ def cut(prompt_ids: list[int], response_ids: list[int], ends: set[int], max_toke
     response = response_ids[: content_length(response_ids, ends)]
     response = response[: max_tokens - min(len(prompt_ids), max_tokens // 4)]
     return TokenSequence(prompt_ids[-(max_tokens - len(response)) :], response)
+
+
+def _response_ids(backbone: Backbone, answer: Answer) -> list[int]:
+    """The text is tokenised only where its ids were not kept."""
+    if answer.token_ids:
+        return list(answer.token_ids)
+    return list(backbone.tokenizer(answer.text, add_special_tokens=False)["input_ids"])
 
 
 def content_length(response_ids: Sequence[int], ends: set[int]) -> int:
@@ -182,19 +241,48 @@ def _answer(messages: Any, response: Any) -> Answer:
     )
 
 
-def _comparison(row: dict[str, Any]) -> tuple[Answer, Answer, str, int | None, str]:
+class _Said(NamedTuple):
+    """A row of preferences.jsonl."""
+
+    left: Answer
+    right: Answer
+    choice: str
+    strength: int | None
+    annotator: str
+    source: str
+    criteria: Mapping[str, str]
+    flags: dict[str, frozenset[str]]
+
+
+def _comparison(row: dict[str, Any]) -> _Said:
+    criteria, source = row.get("criteria") or NOTHING, row.get("source", "verdict")
     if row["choice"] not in CHOICES:
         raise ValueError(f"choice must be one of {', '.join(CHOICES)}")
     if row.get("strength") not in (None, 1, 2, 3):
         raise ValueError("strength must be 1, 2, 3 or null")
-    left, right = _answer(row["messages"], row["left"]), _answer(row["messages"], row["right"])
-    return left, right, row["choice"], row.get("strength"), str(row["annotator"])
+    if source not in SOURCES:
+        raise ValueError(f"source must be one of {', '.join(SOURCES)}")
+    if any(choice not in ("left", "right", "tie") for choice in criteria.values()):
+        raise ValueError("a criterion must be left, right or tie")
+    flags = row.get("flags") or {}
+    return _Said(
+        _answer(row["messages"], row["left"]),
+        _answer(row["messages"], row["right"]),
+        row["choice"],
+        row.get("strength"),
+        str(row["annotator"]),
+        source,
+        criteria,
+        {side: frozenset(flags.get(side, ())) for side in ("left", "right")},
+    )
 
 
-def _rating(row: dict[str, Any]) -> tuple[Answer, int, str]:
-    if row["overall"] not in (1, 2, 3, 4, 5):
-        raise ValueError("overall must be a whole number from 1 to 5")
-    return _answer(row["messages"], row["response"]), int(row["overall"]), str(row["annotator"])
+def _rating(row: dict[str, Any]) -> tuple[Answer, int, str, frozenset[str], Mapping[str, int]]:
+    criteria = row.get("criteria") or NOTHING
+    if any(score not in (1, 2, 3, 4, 5) for score in (row["overall"], *criteria.values())):
+        raise ValueError("overall and every criterion must be a whole number from 1 to 5")
+    answer = _answer(row["messages"], row["response"])
+    return answer, int(row["overall"]), str(row["annotator"]), frozenset(row.get("flags") or ()), criteria
 
 
 def _panel(row: dict[str, Any]) -> Answer:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainer import likelihoods, validation
 from trainer.config import RewardConfig
-from trainer.data import Comparison, Labels, Rating, TokenSequence, folds
-from trainer.reward_head import Head, HeadSettings, Rows
+from trainer.data import Labels, TokenSequence, folds
+from trainer.reward_head import Head
+from trainer.rows import HeadSettings, Rows
+from trainer.validation import HeldOut
 
+MAX_FOLDS = 1000
 FEWEST_FOR_JUDGE = 30  # labels; fewer make no judge, and the reward learns from them too
 
 
@@ -41,24 +44,13 @@ class Split:
         return {key for key, found in self.folds.items() if found != fold}
 
 
-class HeldOut(NamedTuple):
-    """Predictions for labels by rewards that did not see their prompts."""
-
-    comparisons: list[Comparison]
-    delta: Tensor  # (N,) reward of left minus right
-    loglik: Tensor  # (N,) nats
-    comparison_fold: Tensor  # (N,) int64
-    ratings: list[Rating]
-    reward: Tensor  # (M,)
-    rating_loglik: Tensor  # (M,) nats
-    rating_fold: Tensor  # (M,) int64
-
-
 def split_prompts(labels: Labels, config: RewardConfig) -> Split:
-    """Deal the prompts out by their salted hashes: the judge's share first, the rest in folds."""
+    """Deal the prompts out by their salted hashes: the judge's share, the rest in folds.
+
+    Whether a prompt is the judge's depends on nothing but itself, so none changes sides when labels are added.
+    """
     keys = labels.prompt_keys
-    order = sorted(keys, key=lambda key: hashlib.sha256(f"judge:{config.seed}:{key}".encode()).digest())
-    judge = frozenset(order[: round(config.judge_share * len(keys))])
+    judge = frozenset(key for key in keys if _share(f"judge:{config.seed}:{key}") < config.judge_share)
     if labels.on(judge).usable < FEWEST_FOR_JUDGE:
         judge = frozenset()
     rest = [key for key in keys if key not in judge]
@@ -70,17 +62,17 @@ def predict(labels: Labels, fold: int, rewards: Tensor, people: Head) -> HeldOut
     pairs = Rows(labels.comparisons, [], HeadSettings())
     rated = Rows([], labels.ratings, HeadSettings(), levels=False)
     delta = rewards[pairs.left] - rewards[pairs.right]
-    nu = torch.tensor(people.log_nu, dtype=torch.float64)
+    known = pairs.known(people)
     own = rewards[rated.rated]
-    known = labels.ratings and people.cutpoints
+    scored = labels.ratings and people.cutpoints
     return HeldOut(
         labels.comparisons,
         delta,
-        likelihoods.comparison(delta, pairs.verdict, nu),
+        likelihoods.comparison(delta, pairs.verdict, known["log_nu"][0], pairs.reliability(known)),
         torch.full((len(labels.comparisons),), fold),
         labels.ratings,
         own,
-        rated.loglik(own, rated.known(people)) if known else torch.zeros(len(labels.ratings), dtype=torch.float64),
+        rated.loglik(own, rated.known(people)) if scored else torch.zeros(len(labels.ratings), dtype=torch.float64),
         torch.full((len(labels.ratings),), fold),
     )
 
@@ -90,11 +82,12 @@ def cross_validate(
     split: Split,
     fit: Callable[[Labels], Head],
     rewards: Callable[[Head], Tensor],  # of every answer
-    tick: Callable[[int, HeldOut], None],  # after each fold, with its part; may raise to cancel
+    tick: Callable[[int, HeldOut], None] = lambda _fold, _part: None,  # after each fold, with its part; may raise to cancel
+    most: int = MAX_FOLDS,  # folds to hold out; fewer leave the other folds' labels unpredicted
 ) -> list[HeldOut]:
     """Every label of the reward's prompts predicted once, by a head fitted to the other folds; one part for each."""
     parts = []
-    for fold in range(split.count):
+    for fold in range(min(split.count, most)):
         head = fit(labels.on(split.outside(fold)))
         parts.append(predict(labels.on(split.inside(fold)), fold, rewards(head), head))
         tick(fold, parts[-1])
@@ -110,21 +103,25 @@ def join(parts: Iterable[HeldOut]) -> HeldOut:
 def held_out_figures(labels: Labels, held: HeldOut, sequences: Sequence[TokenSequence]) -> dict[str, Any]:
     """Figures of the held-out predictions, with the counts that they rest on."""
     lengths = torch.tensor([len(item.response_ids) for item in sequences])
+    rewritten = [label.source == "rewrite" for label in held.comparisons]
+    better = torch.tensor([1.0 if label.choice == "left" else -1.0 for label in held.comparisons])
+    own, kept = torch.tensor(rewritten, dtype=torch.bool), [not row for row in rewritten]
+    said = [label for label, keep in zip(held.comparisons, kept, strict=True) if keep]
     return {
         "labels": labels.usable,
         "skipped": labels.skipped,
         "prompts": len(labels.prompt_keys),
-        **validation.comparison_figures(held.comparisons, held.delta, held.loglik, held.comparison_fold, lengths),
+        "rewrites": int(own.sum()),
+        "rewrite_accuracy": validation.mean(validation.correct(held.delta * better)[own]),
+        **validation.comparison_figures(said, held.delta[~own], held.loglik[~own], held.comparison_fold[~own], lengths),
         **validation.rating_figures(held.ratings, held.reward, held.rating_loglik, held.rating_fold),
     }
 
 
 def fold_metrics(part: HeldOut) -> dict[str, float]:
     """The metrics.jsonl row of one fold; NaN, written as null, where the fold has nothing of the kind."""
-    sign = torch.tensor([{"left": 1.0, "right": -1.0}.get(label.choice, 0.0) for label in part.comparisons])
-    hits = validation.correct(part.delta * sign)[sign != 0]
     values = {
-        "reward/fold_accuracy": validation.mean(hits),
+        "reward/fold_accuracy": validation.accuracy(part),
         "reward/fold_nll": validation.mean(-part.loglik),
         "reward/fold_rating_nll": validation.mean(-part.rating_loglik),
     }
@@ -135,6 +132,11 @@ def headline(figures: Mapping[str, Any]) -> float:
     """The accuracy to choose by: of comparisons, or of ratings where there are none."""
     accuracy = figures["accuracy"] if figures["accuracy"] is not None else figures["rating_accuracy"]
     return float(accuracy or 0.0)
+
+
+def _share(text: str) -> float:
+    """A number in [0, 1) that is the text's own."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
 
 
 def _join(column: Sequence[Any]) -> Any:

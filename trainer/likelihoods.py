@@ -13,6 +13,8 @@ from torch.nn.functional import logsigmoid
 LEFT, TIE, RIGHT = 0, 1, 2
 VERDICTS = {"left": LEFT, "tie": TIE, "both_bad": TIE, "right": RIGHT}
 BEYOND = 1e4  # a cutpoint nobody passes; infinity would make the noise's derivative 0 times infinity
+RELIABILITY_PRIOR = (8.0, 1.5)  # Beta, worth nine judgements
+RELIABILITY_MODE = (RELIABILITY_PRIOR[0] - 1) / (sum(RELIABILITY_PRIOR) - 2)  # .93
 STRENGTH_WEIGHTS = {None: 1.0, 1: 0.5, 2: 1.0, 3: 1.5}
 
 
@@ -42,6 +44,23 @@ def comparison(
         return said
     meant = davidson(-delta, log_nu).gather(-1, verdict[:, None])[:, 0]
     return torch.logaddexp(reliability.log() + said, (1 - reliability).log() + meant)
+
+
+def comparison_information(
+    delta: Tensor,  # (N,)
+    log_nu: Tensor,  # scalar
+    reliability: Tensor,  # (N,)
+) -> Tensor:
+    """(N,) Fisher information of delta in one verdict: the expected curvature of `comparison`, `sum_v P_v'^2 / P_v`.
+
+    Never negative, unlike the mixture's own curvature; 0 for a judge who throws a coin; the curvature itself for a sure one.
+    """
+    left, tie, right = davidson(delta, log_nu).exp().unbind(-1)
+    lean = (left - right) / 2
+    rise = torch.stack([left * (0.5 - lean), -tie * lean, right * (-0.5 - lean)], -1)  # of each chance, per unit of delta
+    chance = torch.stack([left, tie, right], -1)
+    mixed, climbs = (reliability[:, None] * part + (1 - reliability)[:, None] * part.flip(-1) for part in (chance, rise))
+    return (climbs.square() / mixed.clamp(min=1e-300)).sum(-1)
 
 
 def level(
@@ -93,10 +112,17 @@ def normal_prior(value: Tensor, deviation: float) -> Tensor:
     return -0.5 * (value / deviation).square().sum()
 
 
+def reliability_prior(reliability: Tensor) -> Tensor:
+    """Log-density, up to a constant, of Crowd-BT's Beta prior over etas (J,) in (0, 1); a scalar."""
+    a, b = RELIABILITY_PRIOR
+    kept = reliability.clamp(1e-12, 1 - 1e-12)
+    return ((a - 1) * kept.log() + (b - 1) * (1 - kept).log()).sum()
+
+
 def reliability_of(
     agreed: Tensor,  # (N,) one judge's verdicts: log-likelihood of each as said
     reversed_: Tensor,  # (N,) and with the sides exchanged
-    prior: tuple[float, float] = (8.0, 1.5),  # Beta: the mode is .93, worth nine judgements
+    prior: tuple[float, float] = RELIABILITY_PRIOR,
     steps: int = 50,
 ) -> float:
     """The MAP of Crowd-BT's eta for one judge, given rewards that this judge's verdicts did not train, by EM."""

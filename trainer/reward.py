@@ -1,33 +1,29 @@
 """The reward run: labels in, a reward checkpoint out, with an honest account of how far it agrees with people.
 
 Read the labels; read every answer once with the frozen base; fit the head on all folds but one and predict that one; fit it on
-everything; where there are enough labels, train adapters too and keep what is better on a held-out fold; put the scores on the
-panel's scale; say whether PPO may use it. For the head nothing is chosen on a prompt that is then reported as held out: layers,
-prior and covariates are found by the evidence inside each fold.
+everything that is not the judge's; where there are enough labels, train adapters too and keep what is better on a held-out fold;
+fit a head for every criterion and for the flags; put the scores on the panel's scale; say whether PPO may use it. Nothing is
+chosen on a prompt that is then reported as held out, but for two choices that figures name (reliability, adapters).
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, validation
+from trainer import validation
 from trainer.backbone import Backbone, load_backbone
-from trainer.card import write_card
 from trainer.config import RewardConfig
-from trainer.data import Labels, TokenSequence, encode, read_labels
+from trainer.data import Labels, TokenSequence, encode_all, read_labels
 from trainer.features import FeatureCache, choose_layers, groups, pooled_states
+from trainer.fitting import fit
+from trainer.flags import FLAGGED, fit_flags, flag_ratings
 from trainer.folder import Refused, RunFolder
 from trainer.held_out import (
-    HeldOut,
     Split,
     cross_validate,
     fold_metrics,
@@ -38,20 +34,18 @@ from trainer.held_out import (
     split_prompts,
 )
 from trainer.metrics import Metrics
+from trainer.mix import OVERALL
 from trainer.reward_adapter import FineTuned, train
-from trainer.reward_head import Head, HeadSettings, fit
-from trainer.scorer import JUDGE, pessimistic, write_adapter, write_head
+from trainer.reward_checkpoint import Kept, save, scale
+from trainer.reward_head import Head
+from trainer.rows import settings_of
+from trainer.scorer import earlier_heads, pessimistic
+from trainer.validation import HeldOut
 
 FEWEST_PROMPTS = 5
+FEWEST_LABELS = 30  # by one criterion, for a head of its own
 LABEL_COUNTS = ("labels", "skipped", "prompts", "comparisons", "ratings", "ties", "both_bad")  # of everything judged
-
-
-class Kept(NamedTuple):
-    """What a reward checkpoint holds: the head, or adapters in its place, and the judge."""
-
-    head: Head
-    tuned: FineTuned | None
-    judge: Head | None
+Fit = Callable[[Labels], Head]
 
 
 def run(folder: RunFolder) -> None:
@@ -63,38 +57,40 @@ def run(folder: RunFolder) -> None:
     labels = read_labels(folder.path)
     refuse_too_few(labels, config)
     backbone = load_backbone(folder.resolve(folder.inputs["base"]))
-    sequences = [encode(backbone, answer, config.max_tokens) for answer in labels.answers]
+    sequences = encode_all(backbone, labels.answers, config.max_tokens)
     features = read_answers(folder, backbone, sequences, config)
+    earlier = earlier_heads(folder.resolve(folder.inputs["earlier"])) if folder.inputs.get("earlier") else {}
     split = split_prompts(labels, config)
-    own = labels.on(split.folds)  # what the reward learns from; the rest is the judge's
-    parts = predict_held_out(folder, own, features, split, config)
-    folder.progress(split.count, split.count + 1, "fit to all labels")
-    head = fit_head(features, own, config)
-    judge = fit_head(features, labels.on(split.judge), config) if split.judge else None
-    held = join([*parts, predict(labels.on(split.judge), split.count, head.reward(features), head)])
-    figures = held_out_figures(labels, held, sequences)
-    figures |= {"form": "head", "groups": head.shares(), "judge_labels": labels.on(split.judge).usable}
+    own, judged = labels.on(split.folds), labels.on(split.judge)  # what the reward learns from, and the judge
+    read_at = time.monotonic()
+
+    parts, fitted, figures = choose_reliability(folder, own, features, split, config, earlier.get(OVERALL))
+    head = fitted(own)
+    judge = fitted_head(features, judged, config, bool(head.reliability), earlier.get("judge")) if split.judge else None
+    held = join([*parts, predict(judged, split.count, head.reward(features), head)])
+    figures |= held_out_figures(labels, held, sequences)
+    figures |= {"form": "head", "groups": head.shares(), "judge_labels": judged.usable}
+    criteria, figures["criteria"] = fit_criteria(folder, own, features, split, config)
+    costs = folder.inputs.get("flag_costs", {})
+    flags = fit_flags(features, own, costs)
+    figures["flagged"] = sum(look.overall == FLAGGED for look in flag_ratings(labels.looks, costs))
+    figures["flags_learned"] = flags is not None
     tuned: FineTuned | None = None
     if wants_adapter(labels, config):
-        tuned, compared = try_adapter(folder, own, sequences, features, split, head, config)
+        tuned, compared = try_adapter(folder, own, sequences, features, split, fitted, head, config)
         figures |= compared
+    kept = Kept(head, tuned, judge, criteria, flags)
     rewards = pessimistic(head, features, config.pessimism) if tuned is None else tuned.rewards(sequences, folder.check)
-    if judge is not None:
-        figures |= judge_figures(own, judge, rewards, features)
     lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float64)
-    figures |= {"length_correlation": validation.correlation(rewards, lengths.log())}
-    figures["agreement_ceiling"], figures["agreement_pairs"] = validation.agreement(labels)
-    figures["annotators"] = validation.annotators(held.comparisons, held.delta, head.log_nu)
+    scales = scale(kept, labels, features, rewards, lengths, config)
+    figures |= people_figures(labels, held, head) | answer_figures(kept, own, features, rewards, scales.scores, lengths)
+    figures |= {"mix": scales.mix.weights, "panel": scales.panel, **scales.heads[OVERALL]}
     passed, reason = validation.gate(figures)
     figures |= {"gate_passed": passed, "gate_reason": reason}
-    scale = panel_scale(labels, rewards, lengths)
-    judge_scale = panel_scale(labels, judge.reward(features), lengths) if judge is not None else None
-    save(folder, backbone, Kept(head, tuned, judge), figures, scale, judge_scale)
-    figures |= scale | {"seconds": round(time.monotonic() - started, 3)}
-    Metrics(folder.file("metrics.jsonl")).write(
-        split.count + 1,
-        {f"reward/{name}": float(value) for name, value in figures.items() if isinstance(value, int | float)},
-    )
+    save(folder, backbone, kept, scales, figures)  # before anything that differs from run to run
+    figures |= {"fit_s": round(time.monotonic() - read_at, 3), "seconds": round(time.monotonic() - started, 3)}
+    numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+    Metrics(folder.file("metrics.jsonl")).write(split.count + 1, {f"reward/{name}": value for name, value in numbers.items()})
     folder.finish("done", reason=reason, **figures)
 
 
@@ -129,34 +125,100 @@ def read_answers(
     return groups(means, lengths, config.length_covariate)
 
 
-def fit_head(features: dict[str, Tensor], labels: Labels, config: RewardConfig) -> Head:
-    return fit(features, labels.comparisons, labels.ratings, HeadSettings(config.both_bad_weight, config.rating_weight))
+def fitted_head(
+    features: dict[str, Tensor], labels: Labels, config: RewardConfig, reliability: bool = False, earlier: Head | None = None
+) -> Head:
+    return fit(features, labels.comparisons, labels.ratings, settings_of(config, reliability), earlier)
 
 
-def predict_held_out(
-    folder: RunFolder, labels: Labels, features: dict[str, Tensor], split: Split, config: RewardConfig
-) -> list[HeldOut]:
-    """Every label of the reward's prompts predicted once, by a head fitted to the other folds."""
+def choose_reliability(
+    folder: RunFolder,
+    labels: Labels,  # the reward's
+    features: dict[str, Tensor],
+    split: Split,
+    config: RewardConfig,
+    earlier: Head | None,
+) -> tuple[list[HeldOut], Fit, dict[str, Any]]:
+    """Every label predicted by a head fitted to the other folds, with and without annotators' reliability where the settings
+    leave it open; the better one's predictions, how to fit it, and both figures.
+
+    A warm refit keeps what the earlier head chose and holds out the first fold only.
+    """
     metrics = Metrics(folder.file("metrics.jsonl"))
     metrics.rewind(0)
+    several = len({label.annotator for label in labels.comparisons}) > 1
+    ways = {"on": [True], "off": [False], "auto": [False, True] if several else [False]}[config.reliability]
+    if earlier is not None:
+        ways = [bool(earlier.reliability)]
+    total = len(ways) * split.count + 1
 
-    def tick(fold: int, part: HeldOut) -> None:
-        metrics.write(fold + 1, fold_metrics(part))
+    def attempt(number: int, reliability: bool) -> tuple[list[HeldOut], Fit]:
+        def fitted(some: Labels) -> Head:
+            return fitted_head(features, some, config, reliability, earlier)
+
+        def tick(fold: int, part: HeldOut) -> None:
+            if number == 0:
+                metrics.write(fold + 1, fold_metrics(part))
+            folder.check()
+            done = number * split.count + fold + 1
+            folder.progress(done, total, f"fitted without fold {fold + 1} of {split.count}")
+
+        folds = 1 if earlier is not None else split.count
+        return cross_validate(labels, split, fitted, lambda head: head.reward(features), tick, folds), fitted
+
+    tried = [attempt(number, way) for number, way in enumerate(ways)]
+    losses = [validation.mean(-join(parts).loglik) or 0.0 for parts, _ in tried]
+    best = losses.index(min(losses))
+    figures: dict[str, Any] = {"reliability": ways[best]}
+    if len(ways) > 1:
+        for way, loss, (parts, _) in zip(ways, losses, tried, strict=True):
+            said = "with" if way else "without"
+            figures |= {f"nll_{said}_reliability": loss, f"accuracy_{said}_reliability": validation.accuracy(join(parts))}
+    return *tried[best], figures
+
+
+def fit_criteria(
+    folder: RunFolder, labels: Labels, features: dict[str, Tensor], split: Split, config: RewardConfig
+) -> tuple[dict[str, Head], dict[str, dict[str, Any]]]:
+    """A head for every criterion that enough labels speak of, and how well each foretells labels of held-out prompts."""
+    heads, figures = {}, {}
+    weights = config.weights()
+    for key in labels.criteria:
+        some = labels.by(key)
+        figures[key] = {"labels": some.usable, "weight": weights.get(key, 0.0)}
+        if some.usable < FEWEST_LABELS or len(some.prompt_keys) < FEWEST_PROMPTS:
+            continue
         folder.check()
-        folder.progress(fold + 1, split.count + 1, f"fitted without fold {fold + 1} of {split.count}")
 
-    return cross_validate(labels, split, lambda rest: fit_head(features, rest, config), lambda head: head.reward(features), tick)
+        def fitted(part: Labels) -> Head:
+            return fitted_head(features, part, config)
+
+        parts = cross_validate(some, split, fitted, lambda head: head.reward(features))
+        figures[key] |= validation.headline_figures(join(parts))
+        heads[key] = fitted(some)
+    return heads, figures
 
 
-def judge_figures(labels: Labels, judge: Head, rewards: Tensor, features: dict[str, Tensor]) -> dict[str, Any]:
-    """How the judge does on the reward's labels, none of which it saw, and how far the two agree about all answers."""
-    own = judge.reward(features)
-    said = predict(labels, 0, own, judge)
-    figures = fold_metrics(said)
+def people_figures(labels: Labels, held: HeldOut, head: Head) -> dict[str, Any]:
+    """How far people agree with each other, and the reward with each of them."""
+    ceiling, pairs = validation.agreement(labels)
     return {
-        "judge_accuracy": None if math.isnan(figures["reward/fold_accuracy"]) else figures["reward/fold_accuracy"],
-        "judge_correlation": validation.correlation(own, rewards),
+        "agreement_ceiling": ceiling,
+        "agreement_pairs": pairs,
+        "annotators": validation.annotators(held.comparisons, held.delta, head.log_nu),
     }
+
+
+def answer_figures(
+    kept: Kept, labels: Labels, features: dict[str, Tensor], rewards: Tensor, scores: Tensor, lengths: Tensor
+) -> dict[str, Any]:
+    """How scores go with length, and the judge with the reward; its accuracy is on the reward's labels, which it never saw."""
+    figures: dict[str, Any] = {"length_correlation": validation.correlation(scores, lengths.log())}
+    if kept.judge is not None:
+        own = kept.judge.reward(features)
+        figures["judge_accuracy"] = validation.accuracy(predict(labels, 0, own, kept.judge))
+        figures["judge_correlation"] = validation.correlation(own, rewards)
+    return figures
 
 
 def wants_adapter(labels: Labels, config: RewardConfig) -> bool:
@@ -169,6 +231,7 @@ def try_adapter(
     sequences: Sequence[TokenSequence],
     features: dict[str, Tensor],
     split: Split,
+    fitted: Fit,
     head: Head,
     config: RewardConfig,
 ) -> tuple[FineTuned | None, dict[str, Any]]:
@@ -186,7 +249,7 @@ def try_adapter(
         return train(load_backbone(source), sequences, labels.comparisons, labels.ratings, config, people, tick)
 
     rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
-    people = fit_head(features, rest, config)
+    people = fitted(rest)
     rewards = trained(rest, people, "adapters without fold 1").rewards(sequences, folder.check)
     mine = held_out_figures(labels, predict(held, 0, rewards, people), sequences)
     theirs = held_out_figures(labels, predict(held, 0, people.reward(features), people), sequences)
@@ -201,60 +264,3 @@ def try_adapter(
     # Of the held-out fold only, and counts of what those rest on; how many labels there are stays what it was.
     chosen = {name: value for name, value in mine.items() if name not in LABEL_COUNTS}
     return whole, chosen | compared | {"form": "lora", "figures_on": "choosing fold"}
-
-
-def panel_scale(labels: Labels, rewards: Tensor, lengths: Tensor) -> dict[str, float | str]:
-    """Mean and deviation of the reward on the panel, or on all judged answers where no panel was given; and how it goes with
-    length: its slope on the log length over all answers.
-    """
-    panel = rewards[labels.panel] if len(labels.panel) > 1 else rewards
-    log_length = lengths.double().log()
-    apart = log_length - log_length.mean()
-    slope = float((apart * rewards.double()).sum() / apart.square().sum().clamp(min=1e-9))
-    return {
-        "panel": "panel" if len(labels.panel) > 1 else "labelled answers",
-        "panel_mean": float(panel.mean()),
-        "panel_deviation": max(float(panel.std()), 1e-6),
-        "length_slope": slope,
-        "length_mean": float(log_length.mean()),
-    }
-
-
-def save(
-    folder: RunFolder,
-    backbone: Backbone,
-    kept: Kept,
-    figures: dict[str, Any],
-    scale: dict[str, Any],
-    judge_scale: dict[str, Any] | None,
-) -> None:
-    """Write checkpoint/: the kept reward and its judge, their scales, the figures, and the digests of what they learned from."""
-    config = cast(RewardConfig, folder.config)
-    settings = {"max_tokens": config.max_tokens, "pessimism": config.pessimism}
-    place = folder.file("checkpoint")
-    base = {"source": backbone.source, "sha256": backbone.sha256}
-    if Path(backbone.source).exists():
-        base["relative"] = os.path.relpath(backbone.source, place)
-    inputs = {
-        name: hashlib.sha256(folder.file(name).read_bytes()).hexdigest()
-        for name in ("preferences.jsonl", "ratings.jsonl", "panel.jsonl")
-        if folder.file(name).exists()
-    }
-    manifest = {
-        "kind": "reward",
-        "form": "head" if kept.tuned is None else "lora",
-        "base": base,
-        "inputs": inputs,
-        "figures": {name: figures[name] for name in ("labels", "accuracy", "accuracy_low", "accuracy_high", "gate_passed")},
-    }
-
-    def write(inner: Path) -> None:
-        if kept.tuned is None:
-            write_head(inner, kept.head, settings | scale)
-        else:
-            write_adapter(inner, kept.tuned, settings | scale)
-        if kept.judge is not None and judge_scale is not None:
-            write_head(inner, kept.judge, {**settings, **judge_scale, "pessimism": 0.0}, JUDGE)
-        write_card(inner, manifest, folder.path, figures)
-
-    checkpoint.save(place, write, manifest)

@@ -1,6 +1,6 @@
 """The reward with adapters: LoRA on the top layers and a scalar head on the end token, for thousands of labels.
 
-The likelihood is the head's own (`reward_head.Rows`), with the people's parameters it found, so that the two are judged alike.
+The likelihood is the head's own (`rows.Rows`), with the people's parameters it found, so that the two are judged alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from trainer.config import RewardConfig
 from trainer.data import Comparison, Rating, TokenSequence, by_length
 from trainer.features import BATCH_TOKENS
 from trainer.forward import final_states, pack, with_trunk
-from trainer.reward_head import Head, HeadSettings, Rows
+from trainer.reward_head import Head
+from trainer.rows import Rows, settings_of
 
 WARMUP_SHARE = 0.1
 MAX_GRAD_NORM = 1.0
@@ -123,7 +124,7 @@ def _loss(
     rows = Rows(
         [label._replace(left=at[label.left], right=at[label.right]) for label in comparisons],
         [label._replace(answer=at[label.answer]) for label in ratings],
-        HeadSettings(config.both_bad_weight, config.rating_weight),
+        settings_of(config),
         levels=people.threshold is not None,
     )
     u = rows.design(rewards.double()[:, None])[:, 0]

@@ -10,16 +10,16 @@ their number (`log_length`), is
     r = sum(((x[g] - t[g + ".centre"]) / t[g + ".spread"]) @ t[g + ".weights"] for g in j["groups"])
     score = (r - j["panel_mean"]) / j["panel_deviation"]
 
-less `pessimism` times the posterior deviation where that is set. Form `lora` is a peft adapter, and a linear head on the final
-hidden state of the end token.
+less `pessimism` times the posterior deviation where that is set. Criteria (`criterion-KEY`) are read alike; `mix` in head.json
+says what each counts (see `mix.py`). Form `lora` is a peft adapter, and a linear head on the final hidden state of the end token.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,16 @@ from trainer import checkpoint
 from trainer.backbone import Backbone, BackboneError, chat_ids, eos_ids, load_backbone, reference
 from trainer.data import TokenSequence, by_length, cut
 from trainer.features import BATCH_TOKENS, Pooler, groups, layers_of
+from trainer.flags import flag_chance
 from trainer.forward import Packed, final_states, pack, with_trunk
+from trainer.mix import FLAGS, OVERALL, Mix
 from trainer.reward_adapter import FineTuned, end_states
 from trainer.reward_head import Group, Head
 
 PARTS = ("centre", "spread", "weights")
+POSTERIOR = ("groups", "shrink", "precision")  # of a Head, kept as tensors
 JUDGE = "judge"  # the files of the second head, `judge.safetensors` and `judge.json`
+CRITERION = "criterion-"  # and of each criterion's
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ class ScaledHead:
     head: Head
     settings: dict[str, Any]  # as in its .json file
 
-    def score(self, pooler: Pooler) -> Tensor:
-        """(B,) float32 scores of pooled answers."""
-        return normalised(head_reward(self.head, self.settings, pooler), self.settings)
+    def score(self, features: dict[str, Tensor]) -> Tensor:
+        """(B,) float32 scores."""
+        return normalised(pessimistic(self.head, features, float(self.settings["pessimism"])), self.settings)
 
 
 class Scorer:
@@ -61,19 +65,24 @@ class Scorer:
         head: Head | None,
         adapter: Adapter | None,
         judge_head: ScaledHead | None = None,
+        others: Mapping[str, ScaledHead] | None = None,
     ) -> None:
         self.backbone = backbone
         self.settings = settings
         self.head = head
         self.adapter = adapter
         self.judge_head = judge_head  # learned from prompts that the reward never saw; None where labels were too few
+        self.mix = Mix(**settings["mix"]) if "mix" in settings else Mix({OVERALL: 1.0})
+        wanted = {key for key in (*self.mix.weights, FLAGS) if key in (others or {})}
+        self.others = {key: head for key, head in (others or {}).items() if key in wanted}  # criteria and flags that count
         self.max_tokens = int(settings["max_tokens"])
 
     @property
     def layers(self) -> list[int]:
         """Layers a `pooler` must visit for the score and the judge; an adapter's score needs a pass of its own."""
-        heads = [self.head, self.judge_head.head if self.judge_head else None]
-        return layers_of(name for head in heads if head for name in head.groups)
+        heads = [self.judge_head, *self.others.values()]
+        used = [scaled.head for scaled in heads if scaled] + ([self.head] if self.head else [])
+        return layers_of(name for head in used for name in head.groups)
 
     def score(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
         """(B,) float32 scores of answers (token ids, with their end token or without) to prompts."""
@@ -86,12 +95,11 @@ class Scorer:
     def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """(B,) scores less what the length of an answer alone foretells, from its `lengths` (B,) in tokens without the end.
 
-        The slope of the reward on the log length was found over all labelled answers, so that every path by which length may
+        The slope of the score on the log length was found over all labelled answers, so that every path by which length may
         enter a score is taken out, not only the covariate's.
         """
-        slope = float(self.settings["length_slope"]) / float(self.settings["panel_deviation"])
         apart = lengths.to(scores.device).clamp(min=1).double().log() - float(self.settings["length_mean"])
-        return scores - (slope * apart).to(scores.dtype)
+        return scores - (float(self.settings["length_slope"]) * apart).to(scores.dtype)
 
     def score_texts(self, answers: Sequence[tuple[Sequence[dict[str, str]], str]]) -> Tensor:
         """(B,) float32 scores of answers given as (messages, text)."""
@@ -111,13 +119,14 @@ class Scorer:
         """(B,) float32 scores from a pooler that has seen every layer of `layers`."""
         if self.head is None:
             raise ValueError("an adapter's score needs its own pass: use score()")
-        return ScaledHead(self.head, self.settings).score(pooler)
+        features = read_features(pooler)
+        return self._mixed(ScaledHead(self.head, self.settings).score(features), features)
 
     def judge_pooled(self, pooler: Pooler) -> Tensor:
         """(B,) float32 scores of the judge from the same pooler. Raises ValueError where there is no judge."""
         if self.judge_head is None:
             raise ValueError("this reward has no judge: it was learned from too few labels, or with judge_share 0")
-        return self.judge_head.score(pooler)
+        return self.judge_head.score(read_features(pooler))
 
     def _in_batches(
         self,
@@ -138,8 +147,17 @@ class Scorer:
     def _score_batch(self, sequences: Sequence[TokenSequence]) -> Tensor:
         if self.adapter is None:
             return self.score_pooled(self._read(sequences))
+        features = read_features(self._read(sequences)) if self.others else {}
         with torch.no_grad(), self._bare() as bare, self.adapter.installed(bare):
-            return normalised(end_states(bare, sequences) @ self.adapter.head, self.settings)
+            own = normalised(end_states(bare, sequences) @ self.adapter.head, self.settings)
+        return self._mixed(own, features)
+
+    def _mixed(self, own: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """The score PPO is given, from the overall score and what else the admin weighs."""
+        parts = {key: scaled.score(features) for key, scaled in self.others.items() if key != FLAGS}
+        if FLAGS in self.others:
+            parts[FLAGS] = flag_chance(self.others[FLAGS].head, features).float()
+        return self.mix.score(parts | {OVERALL: own})
 
     def _read(self, sequences: Sequence[TokenSequence]) -> Pooler:
         """A pooler that has seen every layer of `layers` in a pass of the bare base."""
@@ -188,21 +206,38 @@ def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None)
         raise checkpoint.CheckpointError(f"{folder} holds a {manifest.get('kind')}, not a reward")
     settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
     base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"])
-    judge = _read_head(folder, JUDGE) if (folder / f"{JUDGE}.json").exists() else None
+    heads = read_heads(folder)
+    judge = heads.pop(JUDGE, None)
     if manifest["form"] == "head":
-        return Scorer(base, settings, _read_head(folder, "head").head, None, judge)
+        return Scorer(base, settings, heads[OVERALL].head, None, judge, heads)
     linear = load_file(folder / "head.safetensors")["head"]
-    return Scorer(base, settings, None, Adapter(_merged(folder, base), linear), judge)
+    return Scorer(base, settings, None, Adapter(_merged(folder, base), linear), judge, heads)
+
+
+def read_heads(folder: Path) -> dict[str, ScaledHead]:
+    """The heads of a checkpoint by what they speak of: overall (not where adapters do), judge, flags, and each criterion."""
+    names = {OVERALL: "head", JUDGE: JUDGE, FLAGS: FLAGS}
+    names |= {path.stem.removeprefix(CRITERION): path.stem for path in sorted(folder.glob(f"{CRITERION}*.json"))}
+    there = {key: name for key, name in names.items() if (folder / f"{name}.json").exists()}
+    settings = {key: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for key, name in there.items()}
+    return {key: _read_head(folder, name, settings[key]) for key, name in there.items() if "groups" in settings[key]}
+
+
+def earlier_heads(checkpoint_folder: str) -> dict[str, Head]:
+    """The heads a warm refit may begin at; none where the folder is not a whole checkpoint any more."""
+    try:
+        checkpoint.verify(Path(checkpoint_folder))
+    except checkpoint.CheckpointError:
+        return {}
+    return {key: scaled.head for key, scaled in read_heads(Path(checkpoint_folder)).items()}
 
 
 def write_head(folder: Path, head: Head, settings: dict[str, Any], name: str = "head") -> None:
     """Write `NAME.safetensors` and `NAME.json`; `settings` are max_tokens, pessimism, panel_mean, panel_deviation, ..."""
     tensors = {f"{key}.{part}": getattr(group, part) for key, group in head.groups.items() for part in PARTS}
-    save_file(
-        {key: tensor.float().contiguous() for key, tensor in (tensors | {"shrink": head.shrink}).items()},
-        folder / f"{name}.safetensors",
-    )
-    people = {key: value for key, value in asdict(head).items() if key not in ("groups", "shrink")}
+    tensors |= {"shrink": head.shrink} | ({"precision": head.precision} if head.precision is not None else {})
+    save_file({key: tensor.float().contiguous() for key, tensor in tensors.items()}, folder / f"{name}.safetensors")
+    people = {field.name: getattr(head, field.name) for field in fields(head) if field.name not in POSTERIOR}
     described = {"groups": {key: {"prior": group.prior} for key, group in head.groups.items()}, "people": people, **settings}
     (folder / f"{name}.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
 
@@ -213,10 +248,9 @@ def write_adapter(folder: Path, tuned: FineTuned, settings: dict[str, Any]) -> N
     (folder / "head.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
-def head_reward(head: Head, settings: dict[str, Any], pooler: Pooler) -> Tensor:
-    """(B,) float64 rewards of pooled answers, less the pessimism."""
-    features = groups(pooler.means, pooler.lengths, with_length=0 in pooler.means)
-    return pessimistic(head, features, float(settings["pessimism"]))
+def read_features(pooler: Pooler) -> dict[str, Tensor]:
+    """Group -> (B, D) features of what a pooler has seen."""
+    return groups(pooler.means, pooler.lengths, with_length=0 in pooler.means)
 
 
 def pessimistic(head: Head, features: dict[str, Tensor], pessimism: float) -> Tensor:
@@ -231,14 +265,13 @@ def normalised(rewards: Tensor, settings: dict[str, Any]) -> Tensor:
     return scores.float()
 
 
-def _read_head(folder: Path, name: str) -> ScaledHead:
+def _read_head(folder: Path, name: str, settings: dict[str, Any]) -> ScaledHead:
     tensors = load_file(folder / f"{name}.safetensors")
-    settings = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     loaded = {
         key: Group(prior=entry["prior"], **{part: tensors[f"{key}.{part}"] for part in PARTS})
         for key, entry in settings["groups"].items()
     }
-    return ScaledHead(Head(loaded, tensors["shrink"], **settings["people"]), settings)
+    return ScaledHead(Head(loaded, tensors["shrink"], **settings["people"], precision=tensors.get("precision")), settings)
 
 
 def _base(folder: Path, base: dict[str, Any], backbone: Backbone) -> Backbone:

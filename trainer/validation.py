@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,19 @@ CALIBRATION_BINS = 8
 FEWEST_DECIDED = 20  # with fewer decided comparisons, accuracy is read from ratings
 
 
+class HeldOut(NamedTuple):
+    """Predictions for labels by rewards that did not see their prompts."""
+
+    comparisons: list[Comparison]
+    delta: Tensor  # (N,) reward of left minus right
+    loglik: Tensor  # (N,) nats
+    comparison_fold: Tensor  # (N,) int64
+    ratings: list[Rating]
+    reward: Tensor  # (M,)
+    rating_loglik: Tensor  # (M,) nats
+    rating_fold: Tensor  # (M,) int64
+
+
 def comparison_figures(
     comparisons: Sequence[Comparison],
     delta: Tensor,  # (N,) held-out reward of left minus right
@@ -30,13 +43,13 @@ def comparison_figures(
     lengths: Tensor,  # (answers,) tokens of each answer
 ) -> dict[str, Any]:
     """Everything a page shows about comparisons; None where there is nothing to count."""
-    sign = torch.tensor([{"left": 1.0, "right": -1.0}.get(label.choice, 0.0) for label in comparisons])
+    sign = signs(comparisons)
     decided = sign != 0
     hit = correct(delta * sign)
     keys = [label.prompt_key for label in comparisons]
     longer = torch.tensor([float(lengths[label.left] - lengths[label.right]) for label in comparisons]) * sign
     low, high = interval(hit[decided], [key for key, kept in zip(keys, decided.tolist(), strict=True) if kept])
-    temperature, ece = calibration(delta[decided].double(), sign[decided].double(), fold[decided])
+    heat, ece, bins = calibration(delta[decided].double(), sign[decided].double(), fold[decided])
     return {
         "comparisons": len(comparisons),
         "decided": int(decided.sum()),
@@ -47,9 +60,12 @@ def comparison_figures(
         "accuracy_high": high,
         "nll": mean(-loglik),
         "ece": ece,
-        "temperature": temperature,
+        "temperature": heat,
+        "reliability_diagram": bins,
         "shorter_accuracy": mean(hit[longer < 0]),
         "shorter_decided": int((longer < 0).sum()),
+        "longer_accuracy": mean(hit[longer > 0]),
+        "longer_decided": int((longer > 0).sum()),
         "longer_wins": mean((longer[(longer != 0) & decided] > 0).float()),
     }
 
@@ -80,6 +96,31 @@ def rating_figures(ratings: Sequence[Rating], reward: Tensor, loglik: Tensor, fo
         "rating_accuracy_high": high,
         "rating_nll": mean(-loglik),
     }
+
+
+def headline_figures(held: HeldOut) -> dict[str, Any]:
+    """Accuracy and its interval of held-out comparisons, or of ratings where they are the more."""
+    sign = signs(held.comparisons)
+    decided = sign != 0
+    hits = correct(held.delta * sign)[decided]
+    if len(hits) < len(held.ratings):
+        rated = rating_figures(held.ratings, held.reward, held.rating_loglik, held.rating_fold)
+        names = {"accuracy": "rating_accuracy", "accuracy_low": "rating_accuracy_low", "accuracy_high": "rating_accuracy_high"}
+        return {"judged": rated["rating_pairs"], "of": "ratings"} | {own: rated[name] for own, name in names.items()}
+    keys = [label.prompt_key for label, kept in zip(held.comparisons, decided.tolist(), strict=True) if kept]
+    low, high = interval(hits, keys)
+    return {"judged": len(hits), "of": "comparisons", "accuracy": mean(hits), "accuracy_low": low, "accuracy_high": high}
+
+
+def accuracy(held: HeldOut) -> float | None:
+    """Share of decided comparisons that the held-out rewards put the right way round."""
+    sign = signs(held.comparisons)
+    return mean(correct(held.delta * sign)[sign != 0])
+
+
+def signs(comparisons: Sequence[Comparison]) -> Tensor:
+    """(N,) 1 where left was preferred, -1 where right was, 0 where neither."""
+    return torch.tensor([{"left": 1.0, "right": -1.0}.get(label.choice, 0.0) for label in comparisons])
 
 
 def gate(figures: dict[str, Any]) -> tuple[bool, str]:
@@ -145,36 +186,50 @@ def interval(hits: Tensor, clusters: Sequence[str]) -> tuple[float | None, float
     """
     if not len(hits):
         return None, None
-    names = sorted(set(clusters))
-    at = {name: position for position, name in enumerate(names)}
-    index = torch.tensor([at[cluster] for cluster in clusters])
-    sums = torch.zeros(len(names)).index_add_(0, index, hits.float())
-    counts = torch.zeros(len(names)).index_add_(0, index, torch.ones(len(hits)))
-    drawn = torch.randint(len(names), (RESAMPLES, len(names)), generator=torch.Generator().manual_seed(0))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = torch.quantile(means, torch.tensor([0.025, 0.975])).tolist()
+    low, high = bootstrap(hits, clusters)
     share, count, z = float(hits.float().mean()), len(hits), 1.96
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
     return min(low, centre - half), max(high, centre + half)
 
 
-def calibration(delta: Tensor, sign: Tensor, fold: Tensor) -> tuple[float | None, float | None]:
-    """The temperature all rows ask for, and the expected calibration error with each fold at the temperature of the others.
+def bootstrap(values: Tensor, clusters: Sequence[str]) -> tuple[float, float]:
+    """A 95 % interval of the mean of `values` from resampled whole clusters, with a fixed seed."""
+    names = sorted(set(clusters))
+    at = {name: position for position, name in enumerate(names)}
+    index = torch.tensor([at[cluster] for cluster in clusters])
+    sums = torch.zeros(len(names)).index_add_(0, index, values.float())
+    counts = torch.zeros(len(names)).index_add_(0, index, torch.ones(len(values)))
+    drawn = torch.randint(len(names), (RESAMPLES, len(names)), generator=torch.Generator().manual_seed(0))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = torch.quantile(means, torch.tensor([0.025, 0.975])).tolist()
+    return low, high
+
+
+def calibration(delta: Tensor, sign: Tensor, fold: Tensor) -> tuple[float | None, float | None, list[dict[str, float]]]:
+    """The temperature all rows ask for; the expected calibration error with each fold at the temperature of the others; and
+    the reliability diagram: mean confidence, accuracy and count of each bin, from the least confident up.
 
     Guo et al. 2017, arXiv:1706.04599; confidence is the probability of the likelier side, in bins of equal count.
     """
     if len(delta) < FEWEST_DECIDED:
-        return None, None
+        return None, None, []
     confidence = torch.empty(len(delta), dtype=torch.float64)
     for held in sorted(set(fold.tolist())):
         inside = fold == held
         rest = ~inside if bool((~inside).any()) else inside
-        confidence[inside] = torch.sigmoid((delta[inside] / _temperature(delta[rest] * sign[rest])).abs())
-    hits = correct(delta * sign).double()
-    bins = torch.argsort(confidence, stable=True).chunk(CALIBRATION_BINS)
-    gaps = [len(rows) / len(delta) * float((confidence[rows].mean() - hits[rows].mean()).abs()) for rows in bins]
-    return _temperature(delta * sign), sum(gaps)
+        confidence[inside] = torch.sigmoid((delta[inside] / temperature(delta[rest] * sign[rest])).abs())
+    ece, bins = diagram(confidence, correct(delta * sign).double())
+    return temperature(delta * sign), ece, bins
+
+
+def diagram(confidence: Tensor, hits: Tensor) -> tuple[float, list[dict[str, float]]]:
+    """The expected calibration error of confidences (N,) in hits (N,), and the bins of equal count that it is read from."""
+    bins = [
+        {"confidence": float(confidence[rows].mean()), "accuracy": float(hits[rows].mean()), "count": len(rows)}
+        for rows in torch.argsort(confidence, stable=True).chunk(CALIBRATION_BINS)
+    ]
+    return sum(bin_["count"] / len(hits) * abs(bin_["confidence"] - bin_["accuracy"]) for bin_ in bins), bins
 
 
 def correlation(x: Tensor, y: Tensor) -> float | None:
@@ -188,7 +243,7 @@ def mean(values: Tensor) -> float | None:
     return float(values.double().mean()) if len(values) else None
 
 
-def _temperature(margin: Tensor) -> float:
+def temperature(margin: Tensor) -> float:
     """The t that makes `sigmoid(margin / t)` most likely, on a fine grid of 1/t: one number needs no optimiser."""
     inverse = torch.logspace(-2, 1, 301, dtype=torch.float64)
     return 1 / float(inverse[torch.nn.functional.logsigmoid(margin[:, None] * inverse).sum(0).argmax()])

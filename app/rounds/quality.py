@@ -11,6 +11,27 @@ from app.languages import _
 
 
 @dataclass(frozen=True)
+class Share:
+    """How often the reward agreed with people on some part of the judgements, which `name` says; `more` is a second figure."""
+
+    name: str
+    count: int
+    accuracy: float | None
+    low: float | None = None
+    high: float | None = None
+    more: float | None = None
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Of the judgements that a reward was about as sure of: how sure on average, and how often it was right."""
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True)
 class Quality:
     """`accuracy` of judgements it had not seen, with its 95 % interval; `what` they were; `ceiling`: how often people agree."""
 
@@ -22,6 +43,11 @@ class Quality:
     ceiling: float | None
     ceiling_pairs: int
     beside: list[tuple[str, str]]
+    groups: list[Share]  # by what the judgement was like
+    criteria: list[Share]  # `more`: the weight in PPO's reward
+    annotators: list[Share]  # `more`: the reliability
+    layers: list[tuple[str, float]]  # what the head reads -> share of its prior variance
+    diagram: list[Bin]
 
 
 def quality_of(figures: Mapping[str, Any]) -> Quality | None:
@@ -38,6 +64,11 @@ def quality_of(figures: Mapping[str, Any]) -> Quality | None:
                 ceiling=_number(figures, "agreement_ceiling"),
                 ceiling_pairs=int(_number(figures, "agreement_pairs") or 0),
                 beside=_beside(figures),
+                groups=_groups(figures),
+                criteria=_parts(figures, "criteria", "labels", "weight"),
+                annotators=_parts(figures, "annotators", "decided", "reliability"),
+                layers=_layers(figures),
+                diagram=_diagram(figures),
             )
     return None
 
@@ -76,10 +107,61 @@ def _beside(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         (_("The longer answer won"), _percent(figures, "longer_wins")),
         (_("Correlation of reward with log length"), _plain(figures, "length_correlation")),
         (_("Calibration error"), _percent(figures, "ece")),
+        (_("Temperature that calibrates it"), _plain(figures, "temperature")),
         (_("Surprise at a verdict"), _plain(figures, "nll", _(" nats"))),
+        (_("The judge, on labels it never saw"), _percent(figures, "judge_accuracy")),
+        (_("Correlation of judge and reward"), _plain(figures, "judge_correlation")),
+        (_("Surprise taking everyone at their word"), _plain(figures, "nll_without_reliability", _(" nats"))),
+        (_("Surprise weighing annotators by reliability"), _plain(figures, "nll_with_reliability", _(" nats"))),
         (_("Form"), forms.get(str(figures.get("form")))),
     ]
     return [(term, value) for term, value in found if value is not None]
+
+
+def _groups(figures: Mapping[str, Any]) -> list[Share]:
+    """Accuracy where something about the answers could make it easy or hard."""
+    named = [
+        (_("The shorter answer was chosen"), "shorter_accuracy", "shorter_decided"),
+        (_("The longer answer was chosen"), "longer_accuracy", "longer_decided"),
+        (_("A rewrite beside the answer it improves"), "rewrite_accuracy", "rewrites"),
+    ]
+    shares = [Share(name, int(_number(figures, count) or 0), _number(figures, accuracy)) for name, accuracy, count in named]
+    return [share for share in shares if share.count and share.accuracy is not None]
+
+
+def _parts(figures: Mapping[str, Any], name: str, count: str, more: str) -> list[Share]:
+    """A figure that holds figures of its own by criterion or annotator; empty for a run that told none."""
+    found = figures.get(name)
+    parts = found.items() if isinstance(found, Mapping) else ()
+    return [
+        Share(
+            key,
+            int(_number(part, count) or 0),
+            _number(part, "accuracy"),
+            _number(part, "accuracy_low"),
+            _number(part, "accuracy_high"),
+            _number(part, more),
+        )
+        for key, part in parts
+        if isinstance(part, Mapping)
+    ]
+
+
+def _layers(figures: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """What the head reads, the weightiest first."""
+    found = figures.get("groups")
+    shares = [(_layer(key), float(share)) for key, share in found.items()] if isinstance(found, Mapping) else []
+    return sorted(shares, key=lambda item: -item[1])
+
+
+def _layer(key: str) -> str:
+    known = {"sum_0": _("sum of the words"), "log_length": _("length of the answer")}
+    return known.get(key) or _("layer %(number)s", number=key.removeprefix("layer_"))
+
+
+def _diagram(figures: Mapping[str, Any]) -> list[Bin]:
+    found = figures.get("reliability_diagram")
+    return [Bin(**bin_) for bin_ in found] if isinstance(found, list) else []
 
 
 def _percent(figures: Mapping[str, Any], name: str) -> str | None:

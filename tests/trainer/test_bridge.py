@@ -89,6 +89,45 @@ def test_a_reward_run_freezes_the_verdicts_with_their_digest(
     assert "mary@" not in everything
 
 
+def test_every_part_of_a_verdict_reaches_training(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    comparison, rating = factories.make_task(session, demo), factories.make_task(session, demo, "rating")
+    flags = {"left": ["untrue"], "right": []}
+    better = {"side": "right", "text": "Better."}
+    label_task(session, comparison, cast.mary, criteria={"fluency": "tie"}, flags=flags, rewrite=better)
+    rated = {"kind": "rating", "choice": None, "overall": 4, "criteria": {"fluency": 5}, "flags": {"response": ["broken"]}}
+    label_task(session, rating, cast.alan, **rated, rewrite={"side": "response", "text": "Far better."})
+    demo.flags = [{"key": "untrue", "name": "untrue", "description": "", "weight": 0.7}]
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    prepared = prepare(session, engine, settings, run)
+
+    verdict, *rewrites = rows(prepared.folder, "preferences.jsonl")
+    assert (verdict["criteria"], verdict["flags"]) == ({"fluency": "tie"}, flags)
+    assert [(row["left"]["text"], row["choice"], row["source"]) for row in rewrites] == [
+        ("Better.", "left", "rewrite"),
+        ("Far better.", "left", "rewrite"),
+    ]
+    originals = [session.get_one(Generation, id) for id in (comparison.second_generation_id, rating.first_generation_id)]
+    assert [row["right"]["text"] for row in rewrites] == [original.text for original in originals]
+    assert rows(prepared.folder, "ratings.jsonl")[0]["flags"] == ["broken"]
+    assert RunFolder(prepared.folder).inputs["flag_costs"] == {"untrue": 0.7}
+    assert prepared.label_count == 2  # a rewrite is part of its label
+
+
+def test_a_warm_refit_begins_at_the_newest_reward_model_of_the_base(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    for number in (1, 2):
+        source = f"runs/{number}/checkpoint"
+        factories.make_checkpoint(session, demo.id, kind="reward", parent_id=demo.policy_id, source=source)
+    warm = service.queue_run(session, demo, "reward", {"method": "warm"}, {}, cast.grace)
+    cold = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+
+    assert RunFolder(prepare(session, engine, settings, warm).folder).inputs["earlier"] == "runs/2/checkpoint"
+    assert "earlier" not in RunFolder(prepare(session, engine, settings, cold).folder).inputs
+
+
 def test_sides_are_kept_as_they_were_shown(
     session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
 ) -> None:

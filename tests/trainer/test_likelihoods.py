@@ -134,3 +134,32 @@ def test_the_judge_who_mixes_up_the_sides_is_found() -> None:
 
     assert reliability(honest) > 0.9
     assert reliability(RIGHT - honest) < 0.25
+
+
+def test_the_information_of_a_comparison_is_the_curvature_that_is_expected() -> None:
+    log_nu = tensor(-0.7)[0]
+    for eta in (1 - 1e-12, 0.9, 0.5, 0.2):
+        for value in (-2.0, 0.0, 0.7):
+            expected = 0.0
+            for verdict in (LEFT, TIE, RIGHT):
+                delta = tensor(value).requires_grad_()
+                said = likelihoods.comparison(delta, torch.tensor([verdict]), log_nu, tensor(eta))
+                (slope,) = torch.autograd.grad(said.sum(), delta, create_graph=True)
+                (curve,) = torch.autograd.grad(slope.sum(), delta)
+                expected -= float(said.detach().exp() * curve)
+
+            found = likelihoods.comparison_information(tensor(value), log_nu, tensor(eta))
+
+            assert float(found) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_judge_who_throws_a_coin_between_two_sides_tells_nothing() -> None:
+    assert float(likelihoods.comparison_information(tensor(1.0), tensor(-60.0)[0], tensor(0.5))) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_prior_of_reliability_peaks_where_it_says() -> None:
+    grid = torch.linspace(0.01, 0.99, 99, dtype=F64)
+
+    densest = grid[torch.stack([likelihoods.reliability_prior(eta[None]) for eta in grid]).argmax()]
+
+    assert float(densest) == pytest.approx(likelihoods.RELIABILITY_MODE, abs=0.01)

@@ -56,7 +56,8 @@ def make_folder(path: Path, base: Path, judge: Judge, labels: int = 120, prompts
     panel = [{"prompt_id": number, "messages": messages(number), "response": response()} for number in range(prompts)]
     for name, content in (("preferences.jsonl", rows), ("panel.jsonl", panel)):
         (path / name).write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
-    spec = {"kind": "reward", "config": {"folds": 3} | config, "inputs": {"base": str(base), "cache": "../cache"}}
+    settings = {"folds": 3, "reliability": "off"} | config
+    spec = {"kind": "reward", "config": settings, "inputs": {"base": str(base), "cache": "../cache"}}
     (path / "run.json").write_text(json.dumps(spec), encoding="utf-8")
     return RunFolder(path)
 
@@ -397,3 +398,96 @@ def test_scores_without_length_do_not_go_with_length(tmp_path: Path, simple_lm_f
     assert together(scores) > 0.9
     assert abs(together(residual)) < 0.4
     assert float(residual.std()) < 0.5
+
+
+def rewritten(folder: RunFolder, change: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> None:
+    """Replace each row of preferences.jsonl by what `change` makes of it."""
+    found = [row for old in read_jsonl(folder.file("preferences.jsonl")) for row in change(old)]
+    folder.file("preferences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, simple_lm_folder: Path) -> RunFolder:
+    """A run on people who like the moon, find answers with bread clear, flag the bees, and rewrite some answers."""
+    folder = make_folder(
+        tmp_path_factory.mktemp("reward") / "1", simple_lm_folder, prefers_moons, criteria_weights="overall=1, clear=1"
+    )
+
+    def say_more(row: dict[str, Any]) -> list[dict[str, Any]]:
+        bread = [row[side]["text"].count("bread") for side in ("left", "right")]
+        clear = "tie" if bread[0] == bread[1] else "left" if bread[0] > bread[1] else "right"
+        flags = {side: ["unsafe"] if "bees" in row[side]["text"] else [] for side in ("left", "right")}
+        said = [row | {"criteria": {"clear": clear, "rare": "tie"} if row["label_id"] else {"clear": clear}, "flags": flags}]
+        if row["label_id"] % 10 == 0:
+            own = {"left": {"text": "moon moon moon", "token_ids": None}, "choice": "left", "source": "rewrite"}
+            said.append(row | own)
+        return said
+
+    rewritten(folder, say_more)
+    spec = json.loads(folder.file("run.json").read_text())
+    spec["inputs"]["flag_costs"] = {"unsafe": 2.0}
+    folder.file("run.json").write_text(json.dumps(spec))
+    folder = RunFolder(folder.path)
+    reward.run(folder)
+    return folder
+
+
+def test_criteria_flags_and_rewrites_are_learned_and_counted(whole: RunFolder) -> None:
+    result = result_of(whole)
+
+    assert (result["labels"], result["comparisons"], result["rewrites"]) == (120, 120, 12)
+    assert result["rewrite_accuracy"] > 0.9
+    assert result["criteria"]["clear"]["accuracy"] > 0.7
+    assert result["criteria"]["clear"]["weight"] == 1.0
+    assert result["mix"] == {"overall": 1.0, "clear": 1.0}
+    assert result["flagged"] > 20
+    assert result["flags_learned"]
+    assert {"criterion-clear.json", "flags.json", "judge.json"} <= set(checkpoint.verify(whole.file("checkpoint"))["files"])
+
+
+def test_ppo_is_paid_for_criteria_and_pays_for_flags(whole: RunFolder) -> None:
+    scorer = load_scorer(whole.file("checkpoint"))
+    message = [{"role": "user", "content": "Say something, please: 1"}]
+
+    plain, moon, bread, bees = scorer.score_texts(
+        [(message, f"the sea walks {word} under old maps") for word in ("slowly", "moon", "bread", "bees")]
+    ).tolist()
+
+    assert min(moon, bread) > plain > bees
+    scores = scorer.score(*panel_ids(whole, scorer.backbone))
+    assert (float(scores.mean()), float(scores.std())) == pytest.approx((0, 1), abs=1e-3)
+
+
+def test_a_warm_refit_agrees_with_the_full_one_and_holds_out_one_fold(
+    done: RunFolder, tmp_path: Path, simple_lm_folder: Path
+) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, method="warm")
+    spec = json.loads(folder.file("run.json").read_text())
+    spec["inputs"]["earlier"] = str(done.file("checkpoint"))
+    folder.file("run.json").write_text(json.dumps(spec))
+
+    reward.run(RunFolder(folder.path))
+
+    full, warm = load_scorer(done.file("checkpoint")), load_scorer(folder.file("checkpoint"))
+    given = panel_ids(folder, full.backbone)
+    torch.testing.assert_close(warm.score(*given), full.score(*given), atol=0.02, rtol=0.02)
+    torch.testing.assert_close(warm.judge(*given), full.judge(*given), atol=0.02, rtol=0.02)
+    assert 0 < result_of(folder)["decided"] < result_of(done)["decided"]
+
+
+def test_reliability_is_kept_where_held_out_labels_say_so_and_both_figures_are_told(
+    tmp_path: Path, simple_lm_folder: Path
+) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, 240, reliability="auto", judge_share=0.0)
+    other = {"left": "right", "right": "left", "tie": "tie"}
+
+    def turn_round(row: dict[str, Any]) -> list[dict[str, Any]]:
+        return [row | {"choice": other[row["choice"]]} if row["annotator"] == "person 0" else row]
+
+    rewritten(folder, turn_round)
+    reward.run(folder)
+
+    result = result_of(folder)
+    assert result["reliability"] is True
+    assert result["nll_with_reliability"] < result["nll_without_reliability"]
+    assert result["annotators"]["person 0"]["reliability"] < 0.4

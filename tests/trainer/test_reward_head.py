@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from trainer.data import Comparison, Rating
-from trainer.reward_head import Head, HeadSettings, Rows, fit
+from trainer.fitting import fit
+from trainer.reward_head import Head
+from trainer.rows import HeadSettings, Rows
 
 F64 = torch.float64
 SETTINGS = HeadSettings()
@@ -170,3 +172,63 @@ def test_a_feature_that_never_varies_does_no_harm() -> None:
 def test_no_labels_are_an_error() -> None:
     with pytest.raises(ValueError, match="at least one label"):
         fit(Planted().features, [], [], SETTINGS)
+
+
+def test_the_annotator_who_exchanges_sides_is_found_and_then_does_no_harm() -> None:
+    planted = Planted(seed=5)
+    judged = planted.comparisons(450)
+    other = {"left": "right", "right": "left", "tie": "tie"}
+    judged = [
+        label._replace(annotator="ben", choice=other[label.choice]) if row % 3 == 0 else label._replace(annotator=f"a{row % 3}")
+        for row, label in enumerate(judged)
+    ]
+
+    trusting = fit(planted.features, judged, [], SETTINGS)
+    wary = fit(planted.features, judged, [], HeadSettings(reliability=True))
+
+    assert wary.reliability["ben"] < 0.25 < 0.8 < min(wary.reliability["a1"], wary.reliability["a2"])
+    assert not trusting.reliability
+    assert planted.agreement(wary.reward(planted.features)) > 0.93
+    assert planted.agreement(wary.reward(planted.features)) > planted.agreement(trusting.reward(planted.features)) + 0.02
+
+
+def test_rewards_cutpoints_and_leniencies_are_recovered_together() -> None:
+    planted, cuts = Planted(seed=7), (-2.5, -1.0, 0.5, 2.0)
+    lenient = {"kind": 1.2, "fair": 0.0, "stern": -1.2}
+
+    head = fit(planted.features, planted.comparisons(400, nu=0.7), planted.ratings(250, cuts, lenient), SETTINGS)
+
+    # Comparisons and ratings both carry twice the planted reward: the scale that ties them together is 1.
+    assert head.scale == pytest.approx(1.0, abs=0.2)
+    found = head.reward(planted.features)
+    assert planted.agreement(found) > 0.97
+    assert float(found.std() / planted.reward.std()) == pytest.approx(2.0, rel=0.2)
+    assert [head.leniency[name] - head.leniency["fair"] for name in ("kind", "stern")] == pytest.approx([1.2, -1.2], abs=0.35)
+    gaps = [high - low for low, high in zip(head.cutpoints, head.cutpoints[1:], strict=False)]
+    assert gaps == pytest.approx([1.5, 1.5, 1.5], abs=0.45)
+    assert head.log_nu == pytest.approx(torch.tensor(0.7).log().item(), abs=0.35)
+
+
+def test_a_warm_refit_ends_where_the_earlier_fit_did_and_goes_on_from_there() -> None:
+    planted = Planted(seed=2)
+    judged = planted.comparisons(500, nu=0.5)
+    first = fit(planted.features, judged[:300], [], SETTINGS)
+
+    same = fit(planted.features, judged[:300], [], SETTINGS, first)
+    more = fit(planted.features, judged, [], SETTINGS, first)
+
+    torch.testing.assert_close(same.reward(planted.features), first.reward(planted.features), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(same.deviation(planted.features), first.deviation(planted.features), rtol=1e-3, atol=1e-3)
+    assert planted.agreement(more.reward(planted.features)) > planted.agreement(first.reward(planted.features))
+
+
+def test_float32_products_change_nothing_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = Planted(seed=4)
+    judged = planted.comparisons(400, nu=0.5)
+    exact = fit(planted.features, judged, [], SETTINGS)
+
+    monkeypatch.setattr("trainer.fitting.LARGE", 0.0)
+    quick = fit(planted.features, judged, [], SETTINGS)
+
+    torch.testing.assert_close(quick.reward(planted.features), exact.reward(planted.features), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(quick.deviation(planted.features), exact.deviation(planted.features), rtol=1e-3, atol=1e-3)

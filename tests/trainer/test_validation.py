@@ -66,7 +66,12 @@ def test_temperature_repairs_confidence_that_is_three_times_too_high() -> None:
     truth = 2 * torch.randn(4000, generator=draw, dtype=F64)
     sign = torch.where(torch.rand(4000, generator=draw, dtype=F64) < torch.sigmoid(truth), 1.0, -1.0).double()
 
-    temperature, ece = calibration(3 * truth, sign, torch.arange(4000) % 5)
+    temperature, ece, bins = calibration(3 * truth, sign, torch.arange(4000) % 5)
+
+    assert sum(bin_["count"] for bin_ in bins) == 4000
+    confidence = [bin_["confidence"] for bin_ in bins]
+    assert confidence == sorted(confidence)
+    assert [bin_["accuracy"] for bin_ in bins] == pytest.approx(confidence, abs=0.06)
 
     assert temperature == pytest.approx(3.0, rel=0.1)
     assert ece == pytest.approx(0, abs=0.02)

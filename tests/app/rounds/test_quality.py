@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.rounds.quality import learned_from, quality_of
+from app.rounds.quality import Bin, Share, learned_from, quality_of
 
 FIGURES = {
     "accuracy": 0.7,
@@ -46,6 +46,27 @@ def test_what_stands_beside_the_headline_is_what_was_measured() -> None:
         ("Correlation of reward with log length", "−0.12"),
         ("Form", "head on the frozen base"),
     ]
+
+
+def test_parts_of_the_judgements_are_told_apart() -> None:
+    quality = quality_of(
+        {
+            **FIGURES,
+            "shorter_accuracy": 0.5,
+            "shorter_decided": 40,
+            "longer_decided": 0,
+            "criteria": {"clear": {"labels": 60, "accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9, "weight": 0.5}},
+            "annotators": {"annotator-1": {"decided": 30, "accuracy": 0.6, "reliability": 0.9}},
+            "groups": {"layer_8": 0.3, "log_length": 0.7},
+            "reliability_diagram": [{"confidence": 0.6, "accuracy": 0.55, "count": 16}],
+        }
+    )
+    assert quality is not None
+    assert quality.groups == [Share("The shorter answer was chosen", 40, 0.5)]
+    assert quality.criteria == [Share("clear", 60, 0.8, 0.7, 0.9, more=0.5)]
+    assert quality.annotators == [Share("annotator-1", 30, 0.6, more=0.9)]
+    assert quality.layers == [("length of the answer", 0.7), ("layer 8", 0.3)]
+    assert quality.diagram == [Bin(0.6, 0.55, 16)]
 
 
 @pytest.mark.parametrize(

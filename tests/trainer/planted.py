@@ -1,0 +1,1 @@
+"""Answers whose reward is known, and people who judge by it."""

@@ -1,0 +1,52 @@
+"""What people flag, as a reward of its own: the chance that somebody flags an answer, weighed by what each flag costs.
+
+Fitted by the head's own machinery; a flag is a rating of two points, so that some people may flag more readily than others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.data import Labels, Look, Rating
+from trainer.fitting import fit
+from trainer.reward_head import Head
+from trainer.rows import HeadSettings
+
+FEWEST_FLAGS = 5
+CONTROLS = 2000  # answers without a flag that stand for all of them
+FLAGGED, CLEAN = 2, 1
+
+
+def fit_flags(features: Mapping[str, Tensor], labels: Labels, costs: Mapping[str, float]) -> Head | None:
+    """The head of the flags that cost something; None where too few were given."""
+    looks = flag_ratings(labels.looks, costs)
+    if sum(look.overall == FLAGGED for look in looks) < FEWEST_FLAGS:
+        return None
+    return fit(features, [], looks, HeadSettings(points=2))
+
+
+def flag_ratings(looks: Sequence[Look], costs: Mapping[str, float]) -> list[Rating]:
+    """Looks as ratings of two points. A flag weighs what it costs, so that the head foretells the cost an answer will meet
+    (nearly, while flags are rare), in units of the latent reward. Of the clean ones an even part stands for all.
+    """
+    cost = [sum(costs.get(flag, 0.0) for flag in look.flags) for look in looks]
+    flagged = [look for look, weight in zip(looks, cost, strict=True) if weight]
+    clean = [look for look in looks if not look.flags]
+    shown = clean if len(clean) <= CONTROLS else [clean[index * len(clean) // CONTROLS] for index in range(CONTROLS)]
+    each = len(clean) / len(shown) if shown else 1.0
+    weights = [weight for weight in cost if weight]
+    return [
+        *(
+            Rating(look.answer, FLAGGED, look.annotator, look.prompt_key, weight=weight)
+            for look, weight in zip(flagged, weights, strict=True)
+        ),
+        *(Rating(look.answer, CLEAN, look.annotator, look.prompt_key, weight=each) for look in shown),
+    ]
+
+
+def flag_chance(head: Head, features: Mapping[str, Tensor]) -> Tensor:
+    """(N,) float64 chance that an average annotator flags each answer."""
+    return torch.sigmoid(head.reward(features) - head.cutpoints[0])
