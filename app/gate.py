@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import BindParameter, Engine, ScalarSelect, Select, bindparam, exists, null, select
+from sqlalchemy import BindParameter, Engine, Exists, ScalarSelect, Select, bindparam, exists, null, select
 from starlette.concurrency import run_in_threadpool
 
 from app import languages
@@ -26,6 +26,7 @@ from app.models import (
     Generation,
     Label,
     Membership,
+    PracticeTask,
     Project,
     Prompt,
     Round,
@@ -221,6 +222,7 @@ def _find(engine: Engine, credential: Credential, source: Source | None, subject
         via=credential.via,
         scopes=frozenset(row.scopes or ()),
         role=row.role,
+        practice_due=bool(row.practice_due),
         language=row.language if credential.via == "session" else None,
         credential=str(credential.id),
     )
@@ -254,7 +256,7 @@ def _statement(via: Literal["session", "key"], source: Source | None) -> Select[
         .where(shown == bindparam("credential"))
     )
     if source is None:
-        return statement.add_columns(null().label("project_id"), null().label("role"))
+        return statement.add_columns(null().label("project_id"), null().label("role"), null().label("practice_due"))
     project_id = _project_id(source)
     return statement.add_columns(
         project_id.label("project_id"),
@@ -262,6 +264,19 @@ def _statement(via: Literal["session", "key"], source: Source | None) -> Select[
         .where(Membership.user_id == User.id, Membership.project_id == project_id)
         .scalar_subquery()
         .label("role"),
+        _practice_due(project_id).label("practice_due"),
+    )
+
+
+def _practice_due(project_id: ScalarSelect[int]) -> Exists:
+    """Whether this annotator is to practise before real tasks: three rows by key, in a query that every request makes anyway."""
+    return (
+        exists()
+        .where(Membership.user_id == User.id, Membership.project_id == project_id)
+        .where(Membership.role == "annotator", Membership.practised_at.is_(None))
+        .where(Project.id == Membership.project_id, Project.practice_tasks > 0)
+        .where(exists().where(PracticeTask.project_id == Project.id, PracticeTask.archived_at.is_(None)))
+        .correlate(User)
     )
 
 

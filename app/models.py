@@ -96,6 +96,7 @@ class Membership(Base):
     project_id: Mapped[int] = _key("projects.id")
     role: Mapped[str] = mapped_column(String(20))
     seen_guideline_version: Mapped[int | None]  # the newest this person was told about; none: they began with the one in force
+    practised_at: Mapped[datetime | None]  # real tasks are open from then on, where the project asks for practice
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -185,6 +186,8 @@ class Project(Base):
     rating_share: Mapped[float] = mapped_column(default=0.25)  # share of tasks that are ratings
     sampling: Mapped[dict[str, Any]]  # trainer.config.SampleConfig values
     training: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"reward": {...}, "ppo": {...}} overrides for rounds
+    practice_tasks: Mapped[int] = mapped_column(default=0)  # how many a new annotator meets before real ones; 0: none
+    qualifying_score: Mapped[float] = mapped_column(default=0.0)  # share of them that must be right before real tasks open
     queue_low_mark: Mapped[int] = mapped_column(default=20)  # open tasks under which the queue refills itself
     trigger_labels: Mapped[int | None]  # a round starts every so many new labels
     trigger_hours: Mapped[float | None]  # and/or every so many hours
@@ -454,4 +457,57 @@ class Label(Base):
     active_ms: Mapped[int | None]
     served_reason: Mapped[str] = mapped_column(String(10))
     reward_checkpoint_id: Mapped[int | None] = _key("checkpoints.id", index=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+# Practice. Its tasks are no `tasks` and its verdicts no `labels`: nothing that learns, exports or measures can read them by
+# mistake, and a text that an admin wrote has no checkpoint a generation could point to.
+
+
+class PracticeTask(Base):
+    """A question with a known answer, and why it is the answer. Sides stand as they were written: the explanation names them."""
+
+    __tablename__ = "practice_tasks"
+    __table_args__ = (
+        _one_of("kind", "comparison", "rating"),
+        _one_of("choice", "left", "right", "tie", "both_bad"),
+        CheckConstraint("overall BETWEEN 1 AND 5", name="overall_1_to_5"),
+        CheckConstraint("(kind = 'comparison') = (right_text IS NOT NULL)", name="comparison_has_two"),
+        CheckConstraint("(kind = 'comparison') = (choice IS NOT NULL)", name="comparison_has_choice"),
+        CheckConstraint("(kind = 'rating') = (overall IS NOT NULL)", name="rating_has_overall"),
+        Index("ix_practice_tasks_project_id_archived_at", "project_id", "archived_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = _key("projects.id", index=False)
+    kind: Mapped[str] = mapped_column(String(10))
+    messages: Mapped[list[Any]]
+    left_text: Mapped[str]  # a rating's only answer
+    right_text: Mapped[str | None]
+    choice: Mapped[str | None] = mapped_column(String(10))
+    overall: Mapped[int | None]
+    explanation: Mapped[str]  # markdown
+    created_by: Mapped[int | None] = _key("users.id", index=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    archived_at: Mapped[datetime | None]
+
+
+class PracticeVerdict(Base):
+    """What somebody said to a practice task. An attempt asks each task once."""
+
+    __tablename__ = "practice_verdicts"
+    __table_args__ = (
+        UniqueConstraint("annotator_id", "task_id", "attempt"),
+        _one_of("choice", "left", "right", "tie", "both_bad"),
+        CheckConstraint("overall BETWEEN 1 AND 5", name="overall_1_to_5"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = _key("projects.id")
+    task_id: Mapped[int] = _key("practice_tasks.id")
+    annotator_id: Mapped[int] = _key("users.id", index=False)
+    attempt: Mapped[int]
+    choice: Mapped[str | None] = mapped_column(String(10))
+    overall: Mapped[int | None]
+    is_right: Mapped[bool]  # by the answer known at that time
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

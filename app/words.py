@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -54,9 +54,9 @@ def exact(moment: datetime) -> str:
     return f"{day(moment)} {moment:%H:%M:%S} UTC"
 
 
-def day(moment: datetime) -> str:
-    """The day in UTC: "Mar 1, 2026"."""
-    return format_date(moment.astimezone(UTC), "medium", locale())
+def day(moment: datetime | date) -> str:
+    """The day, of a moment in UTC: "Mar 1, 2026"."""
+    return format_date(moment.astimezone(UTC) if isinstance(moment, datetime) else moment, "medium", locale())
 
 
 def _relative(seconds: float) -> str:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from app.db import Db
 from app.gate import CurrentProjectId
 from app.group_commit import Writes
-from app.labeling import claim, guideline_api, lease, record, service
+from app.labeling import claim, guideline_api, lease, practice, practice_api, record, service
 from app.labeling.bodies import (
     Annotator,
     AnswerShown,
@@ -37,6 +37,7 @@ from app.settings import Settings
 
 router = APIRouter(tags=["labeling"])
 router.include_router(guideline_api.router)
+router.include_router(practice_api.router)
 
 TaskId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 LabelId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
@@ -143,7 +144,8 @@ def show_label(session: Db, caller: Caller, label_id: LabelId) -> HistoryReply:
 def claiming(
     request: Request, caller: Principal, project_id: int, besides: frozenset[int] = frozenset()
 ) -> Callable[[Connection], ServedTask | None]:
-    """The write that gives the caller their next task."""
+    """The write that gives the caller their next task. Raises NotAllowed for somebody who has to practise first."""
+    practice.refuse_before_practice(caller.practice_due)
     return partial(
         claim.claim_next,
         project_id=project_id,

@@ -16,7 +16,18 @@ from app.db import Db, get_engine, read_session
 from app.errors import Gone, NotFound, Refusal
 from app.gate import CurrentProject, CurrentProjectId
 from app.group_commit import Writes
-from app.labeling import claim, forms, guideline_routes, label_routes, lease, record, service
+from app.labeling import (
+    claim,
+    forms,
+    gold_routes,
+    guideline_routes,
+    label_routes,
+    lease,
+    practice_routes,
+    preview_routes,
+    record,
+    service,
+)
 from app.labeling.api import INTERFACES, TaskId, claiming, lease_time
 from app.labeling.claim import ServedTask
 from app.labeling.guidelines import guideline, untold_change
@@ -28,8 +39,8 @@ from app.schemas import MAX_ID
 from app.security import Caller, Principal
 
 router = APIRouter()
-router.include_router(label_routes.router)
-router.include_router(guideline_routes.router)
+for more in (label_routes, guideline_routes, practice_routes, preview_routes, gold_routes):
+    router.include_router(more.router)
 
 
 async def submitted(request: Request) -> FormData:
@@ -47,9 +58,11 @@ async def task_to_show(
     writes: Writes,
     task: Annotated[int | None, Query(ge=1, le=MAX_ID, description="open this one again")] = None,
 ) -> ServedTask | None:
-    """The next task, or the one this person wants to look at again."""
+    """The next task, or the one this person wants to look at again; none where practice comes first."""
     if task is not None:
         return await run_in_threadpool(_reopened, request, project_id, caller.user_id, task)
+    if caller.practice_due:
+        return None
     return await writes.run(claiming(request, caller, project_id))
 
 
@@ -66,6 +79,8 @@ ToShow = Annotated[ServedTask | None, Depends(task_to_show)]
 
 @router.get("/projects/{slug}/annotate")
 def annotate(request: Request, task: ToShow, project: CurrentProject, caller: Caller, session: Db) -> Response:
+    if task is None and caller.practice_due:
+        return redirect(request, f"/projects/{project.slug}/practice")
     return _page(request, project, caller, session, _desk(request, task, project, caller, session))
 
 

@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session
 from app.db import Db, WriteDb
 from app.labeling.guidelines import guideline
 from app.models import Project
-from app.projects import service
+from app.projects import service, work_api
 from app.projects.service import ProjectValues
 from app.schemas import Body, Id, JsonObject, Limit, Name, Page, Reply, Text, cursor_id
 from app.security import Caller
 
 router = APIRouter(tags=["projects"])
+router.include_router(work_api.router)
 
 
 class CriterionJson(Body):
@@ -57,6 +58,12 @@ class ProjectChanges(Body):
     overlap: Id | None = Field(None, description="Labels wanted for each task.")
     rating_share: float | None = Field(None, ge=0, le=1, description="Share of tasks that are ratings; the rest are comparisons.")
     queue_low_mark: Id | None = Field(None, description="Open tasks under which the queue refills itself.")
+    practice_tasks: Annotated[int, Field(ge=0, le=50)] | None = Field(
+        None, description="Practice tasks a new annotator meets before real ones; 0 asks for none."
+    )
+    qualifying_score: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="Share of them that must be right before real tasks open; 0 asks for no score."
+    )
     sampling: JsonObject | None = Field(None, description="Settings of a sample run; the ones left out take their defaults.")
     training: dict[Literal["reward", "ppo"], JsonObject] | None = Field(
         None, description="What rounds set differently from the defaults of reward and PPO runs."
@@ -87,6 +94,8 @@ class ProjectReply(ProjectSummary):
     overlap: int
     rating_share: float
     queue_low_mark: int
+    practice_tasks: int
+    qualifying_score: float
     sampling: dict[str, Any]
     training: dict[str, Any]
     triggers: TriggersJson
@@ -150,6 +159,8 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         overlap=project.overlap,
         rating_share=project.rating_share,
         queue_low_mark=project.queue_low_mark,
+        practice_tasks=project.practice_tasks,
+        qualifying_score=project.qualifying_score,
         sampling=project.sampling,
         training=project.training,
         triggers=triggers,

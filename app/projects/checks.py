@@ -19,6 +19,7 @@ MAX_FLAGS = 20
 MAX_WEIGHT = 10.0  # of a flag, in units of the latent reward
 TEXT_DISPLAYS = ("written", "markdown")
 MAX_OVERLAP = 20
+MAX_PRACTICE_TASKS = 50
 TRAINED_BY_ROUNDS = ("reward", "ppo")
 
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -230,6 +231,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "overlap": _whole(1, MAX_OVERLAP),
     "rating_share": _number(0, 1),
     "queue_low_mark": _whole(1, 10_000),
+    "practice_tasks": _whole(0, MAX_PRACTICE_TASKS),
+    "qualifying_score": _number(0, 1),
     "sampling": _sampling,
     "training": _training,
     "triggers_on": _on_off,

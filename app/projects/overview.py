@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -84,8 +85,7 @@ def project_overview(session: Session, project: Project) -> Overview:
 
 def pace_today(session: Session, project_id: int) -> Pace:
     """Since midnight where the server stands. A correction is no new label."""
-    midnight = utc_now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
-    today = (Label.project_id == project_id, Label.version == 1, Label.created_at >= midnight)
+    today = (Label.project_id == project_id, Label.version == 1, Label.created_at >= last_midnight())
     labels, people = session.execute(select(func.count(Label.id), func.count(Label.annotator_id.distinct())).where(*today)).one()
     times = session.scalars(
         select(func.coalesce(Label.active_ms, Label.wall_ms))
@@ -95,6 +95,11 @@ def pace_today(session: Session, project_id: int) -> Pace:
         .limit(MOST_TIMES)
     ).all()
     return Pace(labels, people, statistics.median(times) / 1000 if times else None, len(times))
+
+
+def last_midnight() -> datetime:
+    """Where the server stands."""
+    return utc_now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _prompt_count(session: Session, project_id: int) -> int:

@@ -11,7 +11,17 @@ from app.errors import Refusal
 from app.languages import _
 from app.models import Project
 from app.pages import redirect, render
-from app.projects import checks, demo, forms, guideline_routes, overview_routes, question_routes, service
+from app.projects import (
+    checks,
+    demo,
+    forms,
+    guideline_routes,
+    overview_routes,
+    practice_routes,
+    question_routes,
+    service,
+    work_routes,
+)
 from app.projects.forms import Submitted, Words
 from app.security import Caller
 
@@ -77,4 +87,6 @@ def _settings_page(
 
 router.include_router(question_routes.router)
 router.include_router(guideline_routes.router)
+router.include_router(practice_routes.router)
+router.include_router(work_routes.router)
 router.include_router(overview_routes.router)  # after /projects/new, which /projects/{slug} would take

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app import audit
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.labeling.guidelines import guideline
+from app.labeling.practice import admit_experienced
 from app.languages import _
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User
 from app.projects import checks
@@ -35,6 +36,8 @@ class ProjectValues(TypedDict, total=False):
     overlap: int
     rating_share: float
     queue_low_mark: int
+    practice_tasks: int
+    qualifying_score: float  # share of them; 0: practising is enough
     sampling: dict[str, Any]  # settings of trainer.config.SampleConfig
     training: dict[str, dict[str, Any]]  # {"reward": {...}, "ppo": {...}}: what rounds set differently from the defaults
     triggers_on: bool
@@ -107,6 +110,8 @@ def update_project(
         )
     if "base_model" in clean and clean["base_model"] != project.base_model:
         _change_base_model(session, project, clean["base_model"], by)
+    if clean.get("practice_tasks") and not project.practice_tasks:
+        admit_experienced(session, project.id)
     changed = sorted(name for name in clean if name != "guidelines" and clean[name] != getattr(project, name))
     _apply(project, clean)
     if new_guidelines:

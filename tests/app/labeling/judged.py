@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.labeling.claim import second_stands_left
 from app.labeling.record import Stored, record_label
 from app.labeling.verdict import Verdict
 from app.models import Project, Seat, Task, utc_now
@@ -30,7 +31,7 @@ def judge(
     seat = session.query(Seat).filter_by(task_id=task.id, state="free").order_by(Seat.number).first()
     assert seat is not None, "no free seat"
     seat.state, seat.annotator_id, seat.claimed_at = "leased", annotator_id, now - timedelta(seconds=9)
-    seat.lease_until = now + timedelta(minutes=5)
+    seat.lease_until, seat.swapped = now + timedelta(minutes=5), second_stands_left(task.id, annotator_id)
     session.flush()
     verdict = Verdict(str(uuid.uuid4()), **({"choice": "left"} if kind == "comparison" else {"overall": 4}) | said)
     return record_label(session.connection(), task.id, annotator_id, verdict, interface="test", now=now)
