@@ -31,6 +31,7 @@ from app.rounds.routes import router as rounds_pages
 from app.rounds.sft_routes import router as sft_pages
 from app.rules import V1
 from app.settings import Settings, get_settings
+from app.styleguide import router as styleguide
 from app.uses import UseLog
 
 MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_body_size=`
@@ -53,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(calls, prefix=V1)  # tried in this order: the busiest first
     for pages in (
         *(labeling_pages, accounts_pages, language_pages, projects_pages, prompts_pages),
-        *(rounds_pages, sft_pages, exports_pages),
+        *(rounds_pages, sft_pages, exports_pages, styleguide),
     ):
         app.include_router(pages, include_in_schema=False)
     app.mount("/static", StaticPages(), name="static")

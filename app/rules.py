@@ -76,6 +76,7 @@ RULES: dict[tuple[str, str], Rule] = {
     # the platform
     ("GET", V1 + "/openapi.json"): _public(),
     ("GET", V1 + "/health"): _public(),
+    ("GET", "/styleguide"): _any_admin(),
     # accounts: pages
     ("GET", "/sign-in"): _public(),
     ("POST", "/sign-in"): _public(),

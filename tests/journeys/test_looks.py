@@ -40,6 +40,7 @@ PAGES = (
     "/projects/demo/settings/practice/new",
     "/projects/demo/settings/preview",
     "/projects/demo/work",
+    "/styleguide",
     "/projects/demo/prompts",
     "/projects/demo/prompts/import",
     "/projects/demo/export",
