@@ -8,6 +8,7 @@ chosen on a prompt that is then reported as held out, but for two choices that f
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -92,6 +93,7 @@ def run(folder: RunFolder) -> None:
     numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
     Metrics(folder.file("metrics.jsonl")).write(split.count + 1, {f"reward/{name}": value for name, value in numbers.items()})
     folder.finish("done", reason=reason, **figures)
+    shutil.rmtree(folder.file("state"), ignore_errors=True)
 
 
 def refuse_too_few(labels: Labels, config: RewardConfig) -> None:
@@ -241,16 +243,17 @@ def try_adapter(
     """
     source = folder.resolve(folder.inputs["base"])
 
-    def trained(labels: Labels, people: Head, what: str) -> FineTuned:
+    def trained(labels: Labels, people: Head, what: str, state: str) -> FineTuned:
         def tick(done: int, total: int, loss: float) -> None:
             folder.check()
             folder.progress(done, total, f"{what}, loss {loss:.3f}")
 
-        return train(load_backbone(source), sequences, labels.comparisons, labels.ratings, config, people, tick)
+        states = folder.file("state") / state
+        return train(load_backbone(source), sequences, labels.comparisons, labels.ratings, config, people, tick, states)
 
     rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
     people = fitted(rest)
-    rewards = trained(rest, people, "adapters without fold 1").rewards(sequences, folder.check)
+    rewards = trained(rest, people, "adapters without fold 1", "adapters-held-out").rewards(sequences, folder.check)
     mine = held_out_figures(labels, predict(held, 0, rewards, people), sequences)
     theirs = held_out_figures(labels, predict(held, 0, people.reward(features), people), sequences)
     compared = {
@@ -260,7 +263,7 @@ def try_adapter(
     }
     if config.method == "auto" and headline(mine) <= headline(theirs):
         return None, compared
-    whole = trained(labels, head, "adapters on all labels")
+    whole = trained(labels, head, "adapters on all labels", "adapters")
     # Of the held-out fold only, and counts of what those rest on; how many labels there are stays what it was.
     chosen = {name: value for name, value in mine.items() if name not in LABEL_COUNTS}
     return whole, chosen | compared | {"form": "lora", "figures_on": "choosing fold"}

@@ -1,10 +1,12 @@
 """The reward with adapters: LoRA on the top layers and a scalar head on the end token, for thousands of labels.
 
 The likelihood is the head's own (`rows.Rows`), with the people's parameters it found, so that the two are judged alike.
+Training resumes from its state bit for bit.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,15 +15,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainer.backbone import Backbone, attach_lora, named_trainable, trainable_parameters
+from trainer.checkpoint import load_state, save_state
 from trainer.config import RewardConfig
 from trainer.data import Comparison, Rating, TokenSequence, by_length
 from trainer.features import BATCH_TOKENS
+from trainer.folder import Cancelled
 from trainer.forward import final_states, pack, with_trunk
 from trainer.reward_head import Head
 from trainer.rows import Rows, settings_of
 
 WARMUP_SHARE = 0.1
 MAX_GRAD_NORM = 1.0
+SAVE_EVERY_S = 120.0
 HEAD_RATE = 10  # the head learns faster than the adapters by this factor: it starts from noise
 
 
@@ -61,9 +66,10 @@ def train(
     ratings: Sequence[Rating],
     config: RewardConfig,
     people: Head,  # a head fitted to the same labels: how these people tie and rate
-    tick: Callable[[int, int, float], None],  # (steps done, steps in all, loss); may raise to cancel
+    tick: Callable[[int, int, float], None],  # (steps done, steps in all, loss); may raise Cancelled
+    states: Path,  # folder of the resumable state; the finished weights stay there too
 ) -> FineTuned:
-    """Train adapters and head on labels; the same seed gives the same weights."""
+    """Train adapters and head on labels; the same seed gives the same weights, in one go or in several."""
     attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     width = end_states(backbone, sequences[:1]).shape[1]
@@ -79,11 +85,23 @@ def train(
     labels: list[Comparison | Rating] = [*comparisons, *ratings]
     per_epoch = -(-len(labels) // config.batch_size)
     total = per_epoch * config.epochs
-    for step in range(total):
-        if step % per_epoch == 0:
-            order = torch.randperm(len(labels), generator=generator).tolist()
-        start = step % per_epoch * config.batch_size
-        batch = [labels[row] for row in order[start : start + config.batch_size]]
+    orders = [torch.randperm(len(labels), generator=generator).tolist() for _ in range(config.epochs)]
+    weights = dict(named_trainable(backbone)) | {"head": head}
+
+    def save(done: int) -> None:
+        kept = {name: parameter.data for name, parameter in weights.items()}
+        save_state(states, done, {"weights": kept, "optimiser": optimiser.state_dict()})
+
+    first = 0
+    if (found := load_state(states)) is not None:
+        first, state = found
+        for name, parameter in weights.items():
+            parameter.data.copy_(state["weights"][name])
+        optimiser.load_state_dict(state["optimiser"])
+    saved = time.monotonic()
+    for step in range(first, total):
+        epoch, at = divmod(step, per_epoch)
+        batch = [labels[row] for row in orders[epoch][at * config.batch_size : (at + 1) * config.batch_size]]
         loss = _loss(backbone, head, sequences, batch, config, people)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -92,7 +110,14 @@ def train(
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * factor
         optimiser.step()
-        tick(step + 1, total, float(loss.detach()))
+        if step + 1 == total or time.monotonic() - saved > SAVE_EVERY_S:
+            save(step + 1)
+            saved = time.monotonic()
+        try:
+            tick(step + 1, total, float(loss.detach()))
+        except Cancelled:
+            save(step + 1)
+            raise
     return FineTuned(backbone, head.detach())
 
 

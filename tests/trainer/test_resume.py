@@ -1,0 +1,29 @@
+"""Runs killed by SIGKILL go on bit for bit; `bench/resume.py` does so after every one of twenty steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.resume import KINDS, make_base, table
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("kind", "kill_after"), [("reward", (1, 3)), ("sft", (2,)), ("ppo", (2,))])
+def test_a_killed_run_ends_with_the_very_weights_of_an_undisturbed_one(
+    tmp_path: Path, kind: str, kill_after: tuple[int, ...]
+) -> None:
+    """Of a reward run, step 1 is before the fold's adapters are done and step 3 after."""
+    whole, again, rows = table(tmp_path, make_base(tmp_path / "base"), kind, 4, kill_after)
+    assert again == whole
+    assert {digest for _, digest in rows} == {whole}
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_killed_after_any_of_twenty_steps_ends_with_the_very_same_weights(tmp_path: Path, kind: str) -> None:
+    whole, again, rows = table(tmp_path, make_base(tmp_path / "base"), kind, 20, range(1, 21))
+    assert again == whole
+    assert {digest for _, digest in rows} == {whole}
