@@ -40,7 +40,8 @@ def test_the_defaults_in_the_readme_are_the_defaults() -> None:
 def test_every_setting_of_a_run_explains_itself(kind: str) -> None:
     for field in dataclasses.fields(CONFIGS[kind]):
         assert field.metadata["help"].endswith("."), field.name
-        assert field.metadata["help"][0].isupper() or field.name == "method", field.name
+        first = field.metadata["help"].split(":")[0]
+        assert first[0].isupper() or first in field.metadata["choices"], field.name
 
 
 def test_every_address_in_the_readme_exists() -> None:
