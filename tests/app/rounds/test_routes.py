@@ -114,6 +114,19 @@ def test_an_admin_starts_a_round_and_sees_how_long_it_should_take(as_user: Brows
     assert "No worker is running" in page
 
 
+def test_a_reward_models_page_says_on_what_it_agrees_and_how_sure_it_may_be(client: TestClient, story: Told) -> None:
+    page = client.get(f"/checkpoints/{story.reward}").text
+    words = seen(page)
+    assert "By criterion Criterion Judgements Agrees 95% interval Weight in PPO's reward clear 80 66% 55% to 76% 0.500" in words
+    assert "rare 3 – – 0" in words
+    assert "annotator-1 150 71% – 0.910" in words
+    assert "The shorter answer was chosen 60 58%" in words
+    assert "layer 16 55%" in words
+    assert "53% 50% 38" in words
+    assert page.count('class="diagram__gap"') == 4
+    assert 'cx="52.0" cy="110.0"' in page  # 53% sure, right on 50%
+
+
 def test_a_round_is_told_from_labels_to_decision(client: TestClient, story: Told) -> None:
     words = seen(client.get(f"/rounds/{story.round}").text)
     assert "120 labels , 120 of them new since the round before. In detail: 165 comparisons (15 ties, 0 both bad)." in words

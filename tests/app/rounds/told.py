@@ -60,6 +60,23 @@ def tell(session: Session, project: Project, runs: Path, *, state: str = "decisi
             "agreement_ceiling": 0.82,
             "agreement_pairs": 40,
             "length_correlation": 0.12,
+            "shorter_accuracy": 0.58,
+            "shorter_decided": 60,
+            "longer_accuracy": 0.8,
+            "longer_decided": 90,
+            "criteria": {
+                "clear": {"labels": 80, "accuracy": 0.66, "accuracy_low": 0.55, "accuracy_high": 0.76, "weight": 0.5},
+                "rare": {"labels": 3, "weight": 0.0},
+            },
+            "annotators": {"annotator-1": {"decided": 150, "accuracy": 0.714, "reliability": 0.91}},
+            "groups": {"layer_16": 0.55, "sum_0": 0.25, "log_length": 0.2},
+            "reliability_diagram": [
+                {"confidence": 0.53, "accuracy": 0.5, "count": 38},
+                {"confidence": 0.61, "accuracy": 0.66, "count": 38},
+                {"confidence": 0.74, "accuracy": 0.79, "count": 37},
+                {"confidence": 0.9, "accuracy": 0.86, "count": 37},
+            ],
+            "judge_accuracy": 0.62,
             "form": "head",
         },
     )
