@@ -1,6 +1,6 @@
 """Claim + submit cycles per second over HTTP, many annotators at once, on SQLite; then what the database says about them.
 
-    python bench/queue.py [--annotators 32] [--seconds 15] [--tasks N] [--overlap 1]
+    python bench/queue.py [--annotators 32] [--seconds 15] [--tasks N] [--labels N] [--overlap 1]
     python bench/queue.py --url http://... --keys FILE    # a running server; one API key a line
 
 The last line on stdout is one JSON object.
@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.grown import fill_grown
 from bench.stage import Record, annotate, fill, inspect, percentiles_ms, say, serving
 
 
@@ -39,6 +40,7 @@ def figures(record: Record, annotators: int, overlap: int, elapsed_s: float) -> 
     cycles = [claim + submit for claim, submit in zip(record.claims_s, record.submits_s, strict=False)]
     return {
         "bench": "queue",
+        "load": round(os.getloadavg()[0], 1),
         "annotators": annotators,
         "seconds": round(elapsed_s, 1),
         "cycles": len(record.acknowledged),
@@ -52,11 +54,18 @@ def figures(record: Record, annotators: int, overlap: int, elapsed_s: float) -> 
     }
 
 
+def _filled(data: Path, tasks: int, labels: int, annotators: int, overlap: int) -> list[str]:
+    if labels:
+        return fill_grown(data, tasks=tasks, labels=labels, annotators=annotators, overlap=overlap)
+    return fill(data, tasks=tasks, annotators=annotators, overlap=overlap)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--annotators", type=int, default=32)
     options.add_argument("--seconds", type=float, default=15.0)
     options.add_argument("--tasks", type=int, default=0, help="open tasks at the start; by default more than can be done")
+    options.add_argument("--labels", type=int, default=0, help="labels that are there already, each of one of the annotators")
     options.add_argument("--overlap", type=int, default=1, help="seats of a task")
     options.add_argument("--url", default="", help="a running server, instead of one of our own")
     options.add_argument("--keys", type=Path, help="with --url: a file of API keys, one a line, for project `bench`")
@@ -69,7 +78,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder:
             data = Path(folder)
             tasks = chosen.tasks or int(700 * chosen.seconds)
-            keys = fill(data, tasks=tasks, annotators=chosen.annotators, overlap=chosen.overlap)
+            keys = _filled(data, tasks, chosen.labels, chosen.annotators, chosen.overlap)
             with serving(data) as server:
                 asyncio.run(work(server.url, keys, 1.0))  # the first requests compile their statements
                 say("warm")

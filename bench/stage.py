@@ -25,7 +25,22 @@ from sqlalchemy import func, insert, select
 
 from app.db import make_engine, read_session, write_session
 from app.labeling.queue import make_tasks
-from app.models import ApiKey, Base, Checkpoint, Generation, Label, Membership, Project, Prompt, Run, Seat, Task, User, utc_now
+from app.models import (
+    ApiKey,
+    Base,
+    Checkpoint,
+    Generation,
+    Guideline,
+    Label,
+    Membership,
+    Project,
+    Prompt,
+    Run,
+    Seat,
+    Task,
+    User,
+    utc_now,
+)
 from app.security import digest, format_key, new_secret
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +79,7 @@ def fill(data: Path, *, tasks: int, annotators: int, overlap: int = 1, rating_sh
         session.flush()
         policy = Checkpoint(project_id=project.id, kind="policy", name="base", source="none")
         run = Run(project_id=project.id, kind="sample", state="done", config={})
-        session.add_all([policy, run])
+        session.add_all([policy, run, Guideline(project_id=project.id, version=1, text="Prefer what helps.")])
         session.flush()
         project.policy_id = policy.id
         for start in range(0, prompts, 2000):

@@ -173,7 +173,8 @@ def _had(table: type[Seat] | type[Skip] | type[Label], task_id: Any) -> ColumnEl
     return exists().where(other.task_id == task_id, other.annotator_id == _me)
 
 
-def _not_had(task_id: Any) -> ColumnElement[bool]:
+def not_had(task_id: Any) -> ColumnElement[bool]:
+    """Whether the person of the parameter `me` never had this task."""
     return and_(*(~_had(table, task_id) for table in (Seat, Skip, Label)))
 
 
@@ -202,13 +203,13 @@ def _candidate(*first: Select[Any]) -> CompoundSelect[Any]:
     free = (
         select(*_SEAT, literal(1).label("rank"))
         .join_from(window, Seat, Seat.id == window.c.id)
-        .where(Seat.state == "free", _not_had(Seat.task_id))
+        .where(Seat.state == "free", not_had(Seat.task_id))
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
     )
     expired = (
         select(*_SEAT, literal(1).label("rank"))
-        .where(Seat.project_id == bindparam("project"), Seat.state == "leased", Seat.lease_until < _now, _not_had(Seat.task_id))
+        .where(Seat.project_id == bindparam("project"), Seat.state == "leased", Seat.lease_until < _now, not_had(Seat.task_id))
         .order_by(Seat.id)
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)

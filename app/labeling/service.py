@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import CompoundSelect, Select, Text, cast, exists, func, or_, select, union
+from sqlalchemy import Integer, Select, Text, bindparam, cast, exists, func, or_, select, union
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
-from app.labeling.claim import LEASE_EXPIRED
-from app.models import Generation, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, utc_now
+from app.labeling.claim import LEASE_EXPIRED, not_had
+from app.models import Generation, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, Utc, utc_now
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
 LOOKED_AT: Final = 1000  # free seats, at either place where a person's next task may be
@@ -79,53 +79,17 @@ class Waiting:
 
 def progress(session: Session, project_id: int, annotator_id: int) -> Progress:
     midnight = utc_now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
-    today = session.scalar(
-        select(func.count())
-        .select_from(Label)
-        .where(Label.annotator_id == annotator_id, Label.project_id == project_id)
-        .where(Label.version == 1, Label.created_at >= midnight)
-    )
-    left = session.scalar(select(func.count()).select_from(_open_to(annotator_id, project_id).limit(COUNT_TO + 1).subquery()))
-    return Progress(today or 0, min(left or 0, COUNT_TO), (left or 0) > COUNT_TO)
-
-
-def _open_to(annotator_id: int, project_id: int) -> CompoundSelect[Any]:
-    """Tasks this person holds or may take: free seats are looked for where claiming does, the oldest and behind their last."""
-    free = (
-        select(Seat.id, Seat.task_id)
-        .where(Seat.project_id == project_id, Seat.state == "free")
-        .order_by(Seat.id)
-        .limit(LOOKED_AT)
-    )
-    last = select(func.coalesce(func.max(Seat.id), 0)).where(Seat.annotator_id == annotator_id, Seat.state == "done")
-    seen = (free.subquery("oldest"), free.where(Seat.id > last.scalar_subquery()).subquery("behind"))
-    takeable = (
-        select(seats.c.task_id).where(*(~_had(table, seats.c.task_id, annotator_id) for table in (Seat, Skip, Label)))
-        for seats in seen
-    )
-    mine = select(Seat.task_id).where(Seat.annotator_id == annotator_id, Seat.state == "leased", Seat.project_id == project_id)
-    return union(mine, *takeable)
+    here = {"project": project_id, "me": annotator_id}
+    today = session.scalar(_TODAY, here | {"midnight": midnight}) or 0
+    left = session.scalar(_LEFT, here | {"most": COUNT_TO + 1}) or 0
+    return Progress(today, min(left, COUNT_TO), left > COUNT_TO)
 
 
 def last_verdicts(session: Session, project_id: int, annotator_id: int, limit: int = 10) -> list[PastVerdict]:
     """The person's latest verdicts and skips, newest first, one entry for each task."""
-    labels = session.scalars(
-        select(Label)
-        .where(Label.annotator_id == annotator_id, Label.project_id == project_id, Label.current)
-        .order_by(Label.id.desc())
-        .limit(limit)
-    ).all()
-    answered = aliased(Label)
-    skips = session.scalars(
-        select(Skip)
-        .join(Task, Task.id == Skip.task_id)
-        .where(Skip.annotator_id == annotator_id, Task.project_id == project_id, Skip.reason != LEASE_EXPIRED)
-        .where(~exists().where(answered.task_id == Skip.task_id, answered.annotator_id == annotator_id))
-        .order_by(Skip.id.desc())
-        .limit(limit)
-    ).all()
-    verdicts = [PastVerdict(label.task_id, label.created_at, label) for label in labels]
-    verdicts += [PastVerdict(skip.task_id, skip.created_at, None) for skip in skips]
+    here = {"project": project_id, "me": annotator_id, "limit": limit}
+    verdicts = [PastVerdict(label.task_id, label.created_at, label) for label in session.scalars(_LAST_LABELS, here)]
+    verdicts += [PastVerdict(skip.task_id, skip.created_at, None) for skip in session.scalars(_LAST_SKIPS, here)]
     return sorted(verdicts, key=lambda verdict: verdict.at, reverse=True)[:limit]
 
 
@@ -220,11 +184,6 @@ def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:
     return [(user_id, name) for user_id, name in session.execute(select(User.id, User.name).where(people).order_by(User.name))]
 
 
-def _had(table: type[Seat] | type[Skip] | type[Label], task_id: Any, annotator_id: int) -> Any:
-    other = aliased(table)
-    return exists().where(other.task_id == task_id, other.annotator_id == annotator_id)
-
-
 def _tasks_about(project_id: int, text: str) -> Select[int]:
     """Tasks whose prompt contains the text, written as the database writes it inside JSON."""
     inside = json.dumps(text)[1:-1]
@@ -233,3 +192,47 @@ def _tasks_about(project_id: int, text: str) -> Select[int]:
         .join(Prompt, Prompt.id == Task.prompt_id)
         .where(Prompt.project_id == project_id, cast(Prompt.messages, Text).icontains(inside, autoescape=True))
     )
+
+
+# What stands around every task is asked with each of them: these statements are built once.
+
+_me: Any = bindparam("me")
+_project: Any = bindparam("project")
+
+
+def _left() -> Select[int]:
+    """Tasks this person holds or may take: free seats are looked for where claiming does, the oldest and behind their last."""
+    free = (
+        select(Seat.id, Seat.task_id).where(Seat.project_id == _project, Seat.state == "free").order_by(Seat.id).limit(LOOKED_AT)
+    )
+    last = select(func.coalesce(func.max(Seat.id), 0)).where(Seat.annotator_id == _me, Seat.state == "done")
+    seen = (free.subquery("oldest"), free.where(Seat.id > last.scalar_subquery()).subquery("behind"))
+    most: Any = bindparam("most", type_=Integer())
+    takeable = (select(seats.c.task_id).where(not_had(seats.c.task_id)).distinct().limit(most).subquery() for seats in seen)
+    mine = select(Seat.task_id).where(Seat.annotator_id == _me, Seat.state == "leased", Seat.project_id == _project)
+    tasks = union(mine, *(select(tasks.c.task_id) for tasks in takeable)).limit(most)
+    return select(func.count()).select_from(tasks.subquery())
+
+
+_LEFT: Final = _left()
+_TODAY: Final = (
+    select(func.count())
+    .select_from(Label)
+    .where(Label.annotator_id == _me, Label.project_id == _project)
+    .where(Label.version == 1, Label.created_at >= bindparam("midnight", type_=Utc()))
+)
+_LAST_LABELS: Final = (
+    select(Label)
+    .where(Label.annotator_id == _me, Label.project_id == _project, Label.current)
+    .order_by(Label.id.desc())
+    .limit(bindparam("limit", type_=Integer()))
+)
+_answered = aliased(Label)
+_LAST_SKIPS: Final = (
+    select(Skip)
+    .join(Task, Task.id == Skip.task_id)
+    .where(Skip.annotator_id == _me, Task.project_id == _project, Skip.reason != LEASE_EXPIRED)
+    .where(~exists().where(_answered.task_id == Skip.task_id, _answered.annotator_id == _me))
+    .order_by(Skip.id.desc())
+    .limit(bindparam("limit", type_=Integer()))
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 import time
@@ -17,30 +16,19 @@ from sqlalchemy import Engine
 from app.db import write_session
 from app.security import session_cookie
 from app.settings import Settings
+from bench.browser import launch
 from tests.app import factories
 from tests.app.conftest import Cast, api, app, built_app, cast, empty_database, engine, settings
 
 __all__ = ["api", "app", "built_app", "cast", "empty_database", "engine", "settings"]
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    assert CHROMIUM, "these tests drive Chromium, which .ci/run installs"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = launch(playwright)
         yield browser
         browser.close()
 

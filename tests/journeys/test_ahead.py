@@ -14,23 +14,13 @@ from sqlalchemy import Engine, select
 from app.db import read_session, write_session
 from app.labeling.claim import claim_next
 from app.models import Project, Seat, utc_now
+from bench.browser import STOPWATCH
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.labeling.test_claim import make_tasks
 from tests.journeys.desk import Open, all_saved, fetched_ahead, go, judge, press, stored, task_on, until
 
 pytestmark = pytest.mark.journey
-
-# From the key to the frame after the next pair is drawn, in milliseconds.
-STOPWATCH = """() => {
-  window.laps = [];
-  let began = null;
-  document.addEventListener("keydown", (event) => { if (event.key === "Enter") began = performance.now(); }, { capture: true });
-  const stop = () => { window.laps.push(performance.now() - began); began = null; };
-  const painted = () => requestAnimationFrame(() => setTimeout(stop));
-  new MutationObserver(() => { if (began !== null && document.querySelector("#desk form.task")) painted(); })
-    .observe(document.getElementById("desk"), { childList: true });
-}"""
 
 
 def seat_of(engine: Engine, task_id: int) -> Seat:
