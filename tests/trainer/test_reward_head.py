@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainer import likelihoods
 from trainer.data import Comparison, Rating
 from trainer.fitting import fit
 from trainer.reward_head import Head
@@ -232,3 +233,15 @@ def test_float32_products_change_nothing_that_matters(monkeypatch: pytest.Monkey
 
     torch.testing.assert_close(quick.reward(planted.features), exact.reward(planted.features), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(quick.deviation(planted.features), exact.deviation(planted.features), rtol=1e-3, atol=1e-3)
+
+
+def test_the_curvature_of_a_doubted_verdict_is_the_expected_one() -> None:
+    rows = Rows([Comparison(0, 1, "left", 3, "ben", "p")], [], HeadSettings(reliability=True))
+    people = rows.people() | {"trust": torch.logit(torch.tensor([0.7], dtype=F64))}
+    u = torch.tensor([-3.0], dtype=F64)  # ben's verdict looks like a slip: the mixture itself curves the other way here
+
+    (curve,) = rows.slopes(u, people)[1]
+
+    information = likelihoods.comparison_information(u, people["log_nu"][0], torch.tensor([0.7], dtype=F64))
+    assert float(curve) == pytest.approx(1.5 * float(information), rel=1e-6)
+    assert float(curve) > 1e-3
