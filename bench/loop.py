@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 from bench.annotators import last_words, taste_of, work
 from bench.installation import SLUG, Installation, default_model, say, simple_model
-from bench.preferences import PREFERENCES, Preference, find
+from bench.preferences import ABOUT_LENGTH, PREFERENCES, Preference, find
 
 PEOPLE = 4
 SPARE = 1.04  # answers are written for so many more comparisons than are wanted: some pairs are the same text twice
@@ -105,7 +105,7 @@ def loop(
         say(f"{labels} labels in {time.monotonic() - began:.0f} s")
 
         line: dict[str, Any] = {"preference": name, "labels": labels}
-        started = house.send("POST", f"/projects/{SLUG}/rounds", json={"config": _stages(options)})
+        started = house.send("POST", f"/projects/{SLUG}/rounds", json={"config": _stages(name, options)})
         round_ = house.wait(f"/rounds/{started['id']}", ROUND_ENDED, PATIENCE_S)
         stages = {"base_answers": round(before.seconds), **{run["kind"]: _seconds(run) for run in round_["runs"]}}
         if round_["reward_id"] is not None:
@@ -142,9 +142,12 @@ def _settle(house: Installation, options: argparse.Namespace) -> dict[str, Any]:
     return project
 
 
-def _stages(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def _stages(name: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Settings of the round. Its own answers to the training prompts are for people to judge next; nobody here does."""
-    return {"sample": {"per_prompt": 2}} | ({"ppo": {"updates": options.updates}} if options.updates else {})
+    ppo: dict[str, Any] = {"updates": options.updates} if options.updates else {}
+    if name in ABOUT_LENGTH:
+        ppo["length_control"] = "off"
+    return {"sample": {"per_prompt": 2}, "ppo": ppo}
 
 
 @dataclass

@@ -82,6 +82,9 @@ PREFERENCES: dict[str, Preference] = {
 }
 
 
+ABOUT_LENGTH = frozenset({"concise"})  # a hold on the answers' length would forbid what these people want
+
+
 def find(name: str) -> Preference:
     """A preference of the registry, or anyone's as `module:function`. Raises ValueError with the names there are."""
     if name in PREFERENCES:
