@@ -3,8 +3,9 @@
     python -m trainer.export policy CHECKPOINT OUT        for AutoModelForCausalLM: adapters merged into the base
     python -m trainer.export classifier REWARD OUT        for AutoModelForSequenceClassification, one output
 
-A fine-tuned reward becomes a classifier with the same scores; one that is a head on the frozen base is distilled into one
-(`trainer.distil`), and its card says how close that came. What OUT already holds of the same checkpoint is left as it is.
+A fine-tuned reward becomes a classifier with the same scores. One that also reads the frozen base, as a head, or in what criteria
+and flags add, is distilled (`trainer.distil`), and its card says how close that came. What OUT holds already, if made from the
+same checkpoint, is left as it is.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from trainer.card import write_card
 from trainer.data import read_labels
 from trainer.distil import distil
 from trainer.folder import Refused
+from trainer.mix import OVERALL
 from trainer.scorer import Scorer, load_scorer
 
 
@@ -49,17 +51,19 @@ def export_policy(source: Path, out: Path) -> bool:
 def export_classifier(source: Path, out: Path, answers: Path | None = None) -> bool:
     """Write the reward as a sequence classifier with one output; False when it is there already.
 
-    A head is distilled on the answers in the folder `answers` (panel.jsonl and the label files of a reward run), by default on
-    those of the run that made it. Raises BackboneError, CheckpointError, and Refused when there are too few answers.
+    What cannot be merged is distilled on the answers in the folder `answers` (panel.jsonl and the label files of a reward run),
+    by default on those of the run that made it. Raises BackboneError, CheckpointError, and Refused when there are too few.
     """
     scorer = load_scorer(source)
-    origin = _origin(source, "Merged" if scorer.adapter else "Distilled")
+    merged = scorer.adapter is not None and not scorer.others  # else the score also reads the frozen base
+    origin = _origin(source, "Merged" if merged else "Distilled")
     if _is_there(out, origin):
         return False
     figures: dict[str, Any] = {}
-    if scorer.adapter is not None:
+    if scorer.adapter is not None and merged:
+        at_nought, at_one = _scores_of(scorer, torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
         with scorer.adapter.installed(scorer.backbone):
-            model = classifier(scorer.backbone, scorer.adapter.head / scorer.settings["panel_deviation"], _offset(scorer))
+            model = classifier(scorer.backbone, scorer.adapter.head * (at_one - at_nought), -at_nought)
     else:
         model_of(scorer.backbone)  # before the work: is there such a class?
         student = distil(scorer, read_labels(answers or source.parent).answers, _say)
@@ -114,8 +118,9 @@ def _padding(backbone: Backbone) -> int:
     return next(int(token) for token in others if token is not None and token != end)
 
 
-def _offset(scorer: Scorer) -> float:
-    return float(scorer.settings["panel_mean"] / scorer.settings["panel_deviation"])
+def _scores_of(scorer: Scorer, rewards: Tensor) -> Tensor:
+    """Scores of latent rewards of a scorer that weighs nothing else: a straight line."""
+    return scorer.mix.score({OVERALL: (rewards - scorer.settings["panel_mean"]) / scorer.settings["panel_deviation"]})
 
 
 def _origin(source: Path, how: str) -> dict[str, str]:
