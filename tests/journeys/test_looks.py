@@ -11,75 +11,22 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import Engine
 
 from app.db import write_session
-from app.models import Project, Run, utc_now
+from app.models import Project, Run
 from app.settings import Settings
-from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.rounds import told
 from tests.app.rounds.told import tell, write_run
+from tests.app.tour import PAGES, furnish
 
 pytestmark = pytest.mark.journey
 
 Open = Callable[..., Page]
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-PAGES = (
-    "/",
-    "/projects/demo",
-    "/projects/other",
-    "/projects/new",
-    "/account",
-    "/account/keys",
-    "/projects/demo/annotate",
-    "/projects/demo/guidelines",
-    "/projects/demo/labels",
-    "/projects/demo/people",
-    "/projects/demo/settings",
-    "/projects/demo/settings/questions",
-    "/projects/demo/settings/guidelines",
-    "/projects/demo/settings/practice",
-    "/projects/demo/settings/practice/new",
-    "/projects/demo/settings/preview",
-    "/projects/demo/work",
-    "/styleguide",
-    "/projects/demo/prompts",
-    "/projects/demo/prompts/import",
-    "/projects/demo/export",
-    "/projects/demo/rounds",
-    "/projects/demo/rounds/new",
-    "/projects/demo/checkpoints",
-    "/rounds/{round}",
-    "/rounds/{live_round}",
-    "/runs/{ppo}",
-    "/runs/{live}",
-    "/runs/{failed}",
-    "/checkpoints/{candidate}",
-    "/checkpoints/{reward}",
-    "/no-such-page",
-)
 
 
 @pytest.fixture
 def ids(engine: Engine, cast: Cast, settings: Settings) -> dict[str, int]:
-    """A project with a finished round, a round in PPO and a run that failed."""
     with write_session(engine) as session:
-        project = session.get_one(Project, cast.demo)
-        first = tell(session, project, settings.runs, state="done")
-        second = tell(session, project, settings.runs, state="ppo", number=2)
-        live = session.get_one(Run, second.ppo)
-        live.state, live.step, live.total, live.eta_s, live.ended_at = "running", 3, 24, 600.0, None
-        for _ in range(3):
-            factories.make_task(session, project)
-        failed = factories.make_run(session, project.id, state="failed", message="It ran out of memory.", ended_at=utc_now())
-        told.a_worker(session)
-        return {
-            "round": first.round,
-            "live_round": second.round,
-            "ppo": first.ppo,
-            "live": second.ppo,
-            "failed": failed.id,
-            "candidate": first.candidate,
-            "reward": first.reward,
-        }
+        return furnish(session, cast, settings)
 
 
 def axe(page: Page) -> str:

@@ -1,0 +1,74 @@
+"""One of everything to look at, and the address of every page that shows it."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from app.models import Project, Run, utc_now
+from app.settings import Settings
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.exports.judging import judge
+from tests.app.rounds import told
+
+PAGES = (
+    "/",
+    "/projects/demo",
+    "/projects/other",
+    "/projects/new",
+    "/account",
+    "/account/keys",
+    "/projects/demo/annotate",
+    "/projects/demo/guidelines",
+    "/projects/demo/labels",
+    "/labels/{label}",
+    "/projects/demo/people",
+    "/projects/demo/settings",
+    "/projects/demo/settings/questions",
+    "/projects/demo/settings/guidelines",
+    "/projects/demo/settings/practice",
+    "/projects/demo/settings/practice/new",
+    "/projects/demo/settings/preview",
+    "/projects/demo/work",
+    "/styleguide",
+    "/projects/demo/prompts",
+    "/projects/demo/prompts/import",
+    "/projects/demo/export",
+    "/projects/demo/rounds",
+    "/projects/demo/rounds/new",
+    "/projects/demo/sft",
+    "/projects/demo/checkpoints",
+    "/rounds/{round}",
+    "/rounds/{live_round}",
+    "/runs/{ppo}",
+    "/runs/{live}",
+    "/runs/{failed}",
+    "/checkpoints/{candidate}",
+    "/checkpoints/{reward}",
+    "/no-such-page",
+)
+
+
+def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
+    """A project with labels, a finished round, a round in PPO and a run that failed; the ids that PAGES ask for."""
+    project = session.get_one(Project, cast.demo)
+    first = told.tell(session, project, settings.runs, state="done")
+    second = told.tell(session, project, settings.runs, state="ppo", number=2)
+    live = session.get_one(Run, second.ppo)
+    live.state, live.step, live.total, live.eta_s, live.ended_at = "running", 3, 24, 600.0, None
+    for _ in range(3):
+        factories.make_task(session, project)
+    label = judge(session, project, cast.mary, choice="left", comment="Clearer.")
+    failed = factories.make_run(session, project.id, state="failed", message="It ran out of memory.", ended_at=utc_now())
+    told.a_worker(session)
+    return {
+        "version": project.guideline_version,
+        "label": label.id,
+        "round": first.round,
+        "live_round": second.round,
+        "ppo": first.ppo,
+        "live": second.ppo,
+        "failed": failed.id,
+        "candidate": first.candidate,
+        "reward": first.reward,
+    }
