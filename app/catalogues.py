@@ -1,8 +1,8 @@
 """Keeping the catalogues in `locales/` complete: `python -m app.catalogues` finds what is said and merges it into each.
 
-Sentences are found in Python (`_`, `ngettext`, `N_`), in templates (`{% trans %}`, `_`), in scripts, and in the help of the
-training settings. A new sentence is left without a translation, and a test fails until somebody writes one: the words of an
-old sentence are never guessed into a new one.
+Sentences are found in Python (`_`, `ngettext`, `N_`), in templates (`{% trans %}`, `_`), and in the help of the training
+settings; what scripts say stands in attributes of the page. A new sentence is left without a translation, and a test fails
+until somebody writes one: the words of an old sentence are never guessed into a new one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from trainer import config
 ROOT: Final = LOCALES.parent
 KEYWORDS: Final = {"_": None, "gettext": None, "N_": None, "ngettext": (1, 2), "N_plural": (1, 2)}
 TEMPLATES: Final = {"trimmed": "true", "trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}
-METHODS: Final = (("app", "**.py", "python"), ("templates", "**.html", "jinja2"), ("static/js", "**.js", "javascript"))
+METHODS: Final = (("app", "**.py", "python"), ("templates", "**.html", "jinja2"))
 
 Text = str | tuple[str, ...]  # a sentence, or its singular and plural
 

@@ -27,6 +27,7 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from app.errors import Unavailable
+from app.languages import _
 
 POOL_SIZE = 48  # the thread pool's 40 and some room
 POOL_OVERFLOW = 32  # more only for a moment: the event loop must never wait for a connection
@@ -162,7 +163,7 @@ class WriterTurns:
             except TimeoutError:
                 if not ticket.cancel():  # granted in the same instant
                     self._pass_on()
-                raise Unavailable("The database is busy writing. Nothing was changed; please try again.") from None
+                raise Unavailable(_("The database is busy writing. Nothing was changed; please try again.")) from None
         try:
             yield
         finally:

@@ -9,9 +9,7 @@ written, so there is nothing to compile. How they are kept complete is in `app/c
 from __future__ import annotations
 
 import io
-import json
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import lru_cache
 from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
@@ -77,42 +75,26 @@ def N_plural(one: str, many: str) -> tuple[str, str]:
 
 def known(text: str) -> str:
     """A sentence that was stored or made elsewhere, in the reader's language if the catalogue has it, else as it is."""
-    return _catalogue(current()).translations.gettext(text) if text else text
+    return _catalogue(current()).gettext(text) if text else text
 
 
 def known_plural(one: str, many: str, number: int) -> str:
-    return _catalogue(current()).translations.ngettext(one, many, number)
+    return _catalogue(current()).ngettext(one, many, number)
 
 
 _ = gettext
 
 
-def browser_words(language: str) -> str:
-    """What scripts say in this language, as a JSON object: text -> translation, or its plural forms as a list."""
-    return _catalogue(language).browser
-
-
-@dataclass(frozen=True)
-class _Catalogue:
-    translations: NullTranslations
-    browser: str
-
-
 @lru_cache(maxsize=8)
-def _catalogue(language: str) -> _Catalogue:
+def _catalogue(language: str) -> NullTranslations:
     if language == SOURCE:
-        return _Catalogue(NullTranslations(), "{}")
+        return NullTranslations()
     with (LOCALES / f"{language}.po").open("rb") as file:
         catalog = read_po(file, locale=str(_locale(language)), abort_invalid=True)
     compiled = io.BytesIO()
     write_mo(compiled, catalog)
     compiled.seek(0)
-    browser = {
-        message.id if isinstance(message.id, str) else message.id[0]: message.string
-        for message in catalog
-        if message.id and any(place.startswith("static/") for place, _line in message.locations)
-    }
-    return _Catalogue(GNUTranslations(compiled), json.dumps(browser, ensure_ascii=False))
+    return GNUTranslations(compiled)
 
 
 # Which language

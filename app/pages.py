@@ -101,7 +101,6 @@ def _shared(request: Request) -> dict[str, Any]:
         "language": languages.current(),
         "languages": languages.LANGUAGES,
         "text_direction": languages.locale().text_direction,
-        "browser_words": languages.browser_words(languages.current()),
         "csrf_token": token,
         "csrf_field": lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(token),
     }

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.errors import Invalid
-from app.languages import _
+from app.languages import N_, _
 
 MAX_ID = 2**63 - 1  # SQLite's and PostgreSQL's largest integer
 MAX_JSON_DEPTH = 20
@@ -20,22 +20,22 @@ Item = TypeVar("Item")
 def _plain(value: str) -> str:
     """Text that UTF-8 can carry and PostgreSQL can hold: no NUL, no half of a surrogate pair."""
     if "\0" in value:
-        raise ValueError("must not contain a NUL character")
+        raise ValueError(N_("must not contain a NUL character"))
     if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("must be valid Unicode")
+        raise ValueError(N_("must be valid Unicode"))
     return value
 
 
 def _finite(value: Any, depth: int = 0) -> Any:
     """JSON as the standard has it: no NaN, no infinity, integers a database can hold, text as `_plain` wants it."""
     if depth > MAX_JSON_DEPTH:
-        raise ValueError("is nested too deeply")
+        raise ValueError(N_("is nested too deeply"))
     if isinstance(value, str):
         return _plain(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("must not contain NaN or infinity")
+        raise ValueError(N_("must not contain NaN or infinity"))
     if isinstance(value, int) and abs(value) > MAX_ID:
-        raise ValueError("contains a number that is too large")
+        raise ValueError(N_("contains a number that is too large"))
     if isinstance(value, dict):
         for key, item in value.items():
             _finite(key, depth + 1)

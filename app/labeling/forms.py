@@ -13,8 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData
 
 from app.errors import Invalid
+from app.field_words import sentence
 from app.labeling.bodies import LabelIn, SkipIn
 from app.labeling.verdict import Verdict
+from app.languages import _
 from app.models import Label
 
 _BODY: Final[TypeAdapter[Any]] = TypeAdapter(LabelIn)
@@ -38,13 +40,13 @@ def verdict_of(form: FormData) -> Verdict:
     body["flags"] = flags["response"] if is_rating else dict(flags)
     body |= _rewrite(form, is_rating)
     if "choice" not in body and not is_rating:
-        raise Invalid("Choose an answer first, then save.", {"choice": "Choose A, B, tie or both bad."})
+        raise Invalid(_("Choose an answer first, then save."), {"choice": _("Choose A, B, tie or both bad.")})
     if body.get("choice") in ("tie", "both_bad"):
         body.pop("strength", None)  # chosen for A or B before the mind was changed
     try:
         verdict: Verdict = _BODY.validate_python(body).verdict()
     except ValidationError as error:
-        raise Invalid("This verdict cannot be saved as it is. Nothing was stored.", _sentences(error)) from error
+        raise Invalid(_("This verdict cannot be saved as it is. Nothing was stored."), _sentences(error)) from error
     return verdict
 
 
@@ -54,7 +56,7 @@ def skip_reason_of(form: FormData) -> str:
     try:
         return SkipIn(reason=": ".join(said)).reason
     except ValidationError as error:
-        raise Invalid("This reason cannot be saved. Use up to 1,000 characters of plain text.") from error
+        raise Invalid(_("This reason cannot be saved. Use up to 1,000 characters of plain text.")) from error
 
 
 def tasks_in_hand(form: FormData) -> frozenset[int]:
@@ -90,7 +92,7 @@ def _rewrite(form: FormData, is_rating: bool) -> dict[str, Any]:
     """The box that was written in; they begin empty."""
     written = {side: text.replace("\r\n", "\n") for side, text in _parts(form, "rewrite").items()}
     if len(written) > 1:
-        raise Invalid("Rewrite one answer, not both. Nothing was stored.", {"rewrite": "Empty one of the two boxes."})
+        raise Invalid(_("Rewrite one answer, not both. Nothing was stored."), {"rewrite": _("Empty one of the two boxes.")})
     for side, text in written.items():
         return {"rewrite": text if is_rating else {"side": side, "text": text}}
     return {}
@@ -111,4 +113,4 @@ def _number(text: str) -> int | str:
 
 
 def _sentences(error: ValidationError) -> Mapping[str, str]:
-    return {str(problem["loc"][1] if len(problem["loc"]) > 1 else "form")[:40]: problem["msg"] for problem in error.errors()}
+    return {str(problem["loc"][1] if len(problem["loc"]) > 1 else "form")[:40]: sentence(problem) for problem in error.errors()}

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from app.errors import Conflict, NotFound
 from app.labeling.claim import LEASE_EXPIRED
+from app.languages import _
 from app.models import Label, Seat, Skip
 
 
@@ -22,7 +23,7 @@ def renew(connection: Connection, task_id: int, annotator_id: int, *, now: datet
         .execution_options(synchronize_session=False)
     ).first()
     if kept is None:
-        raise Conflict("This task is no longer kept for you. If you send your verdict, it will still be saved.")
+        raise Conflict(_("This task is no longer kept for you. If you send your verdict, it will still be saved."))
     return until
 
 
@@ -55,8 +56,8 @@ def skip(connection: Connection, task_id: int, annotator_id: int, reason: str, *
     known = connection.execute(select(Skip.reason).where(*mine)).first()
     if freed is None and known is None:
         if connection.execute(select(Label.id).where(Label.task_id == task_id, Label.annotator_id == annotator_id)).first():
-            raise Conflict("You have answered this task already. You can open it again and change your verdict.")
-        raise NotFound("This task was never given to you.")
+            raise Conflict(_("You have answered this task already. You can open it again and change your verdict."))
+        raise NotFound(_("This task was never given to you."))
     if known is not None and known.reason == LEASE_EXPIRED:
         connection.execute(delete(Skip).where(*mine))  # now it is the person who says so
         known = None

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app.errors import Conflict, Invalid, NotFound
 from app.labeling.claim import second_stands_left
 from app.labeling.verdict import Rewrite, Verdict, check
+from app.languages import _
 from app.models import Generation, Label, Project, Seat, Skip, Task, Utc
 
 LONGEST_MS: Final = 2**31 - 1
@@ -45,7 +46,7 @@ def record_label(
         connection.execute(_ONE_AT_A_TIME, {"task": task_id})
     task = connection.execute(_CONTEXT, {"task": task_id, "me": annotator_id}).first()
     if task is None or not (task.seat_id or task.label_id or task.skip_id):
-        raise NotFound("This task was never given to you.")
+        raise NotFound(_("This task was never given to you."))
     try:
         check(verdict, task.kind, _keys(task, "criteria"), _keys(task, "flags"))
     except Invalid:
@@ -144,7 +145,7 @@ def _changed(connection: Connection, rewrite: Rewrite | None, generation_id: int
 def _stored_before(connection: Connection, label: dict[str, Any]) -> Stored:
     known = connection.execute(_KNOWN, {"client": label["client_id"]}).one()
     if known.payload_hash != label["payload_hash"]:
-        raise Conflict("Another verdict was already sent under this client_id. Nothing was changed; send it under a new one.")
+        raise Conflict(_("Another verdict was already sent under this client_id. Nothing was changed; send it under a new one."))
     return _as_stored(known)
 
 

@@ -32,6 +32,7 @@ from app.labeling.api import INTERFACES, TaskId, claiming, lease_time
 from app.labeling.claim import ServedTask
 from app.labeling.guidelines import guideline, untold_change
 from app.labeling.verdict import SKIP_REASONS
+from app.languages import _
 from app.models import Project, utc_now
 from app.pages import redirect, render
 from app.reading import render_markdown
@@ -70,7 +71,7 @@ def _reopened(request: Request, project_id: int, annotator_id: int, task_id: int
     with read_session(get_engine(request)) as session:
         found = claim.reopen(session.connection(), project_id, annotator_id, task_id)
     if found is None:
-        raise NotFound("This task was never given to you.")
+        raise NotFound(_("This task was never given to you."))
     return found
 
 
@@ -150,7 +151,7 @@ def _refused(request: Request, task_id: int, project: Project, caller: Principal
     with read_session(get_engine(request)) as session:
         task = claim.reopen(session.connection(), project.id, caller.user_id, task_id)
         if task is None:
-            raise Gone("This task is no longer there. Nothing was saved.") from refusal
+            raise Gone(_("This task is no longer there. Nothing was saved.")) from refusal
         desk = _desk(request, task, project, caller, session) | {"values": forms.values_again(form), "refusal": refusal}
         return _page(request, project, caller, session, desk, refusal.status)
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
 from app.labeling.claim import LEASE_EXPIRED, not_had
+from app.languages import _
 from app.models import Generation, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, Utc, utc_now
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
@@ -156,7 +157,7 @@ def history(session: Session, label_id: int, *, only_of: int | None = None) -> H
     """The verdict that this label is a version of. With `only_of`, another person's label does not exist. Raises NotFound."""
     label = session.get(Label, label_id)
     if label is None or (only_of is not None and label.annotator_id != only_of):
-        raise NotFound("There is no such label.")
+        raise NotFound(_("There is no such label."))
     versions = session.scalars(
         select(Label)
         .where(Label.task_id == label.task_id, Label.annotator_id == label.annotator_id)

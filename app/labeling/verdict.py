@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from app.errors import Invalid
+from app.languages import _
 
 CHOICES = ("left", "right", "tie", "both_bad")
 SKIP_REASONS = ("not_my_subject", "cannot_read", "broken", "upsetting", "other")
@@ -51,45 +52,45 @@ def check(verdict: Verdict, kind: str, criteria: Collection[str], flags: Collect
     """
     wrong = _comparison_faults(verdict) if kind == "comparison" else _rating_faults(verdict)
     if unknown := [key for key in verdict.criteria if key not in criteria]:
-        wrong["criteria"] = f"This project has no criterion called {_listed(unknown)}."
+        wrong["criteria"] = _("This project has no criterion called %(names)s.", names=_listed(unknown))
     sides = SIDES[kind]
     for side, ticked in verdict.flags.items():
         if side not in sides:
-            wrong["flags"] = f"Flags belong to {' or '.join(sides)}."
+            wrong["flags"] = _("Flags belong to %(sides)s.", sides=", ".join(sides))
         elif unknown := [flag for flag in ticked if flag not in flags]:
-            wrong["flags"] = f"This project has no flag called {_listed(unknown)}."
+            wrong["flags"] = _("This project has no flag called %(names)s.", names=_listed(unknown))
     if verdict.rewrite is not None and verdict.rewrite.side not in sides:
-        wrong["rewrite"] = f"A rewrite belongs to {' or '.join(sides)}."
+        wrong["rewrite"] = _("A rewrite belongs to %(sides)s.", sides=", ".join(sides))
     if wrong:
-        raise Invalid("This verdict cannot be saved as it is. Nothing was stored.", wrong)
+        raise Invalid(_("This verdict cannot be saved as it is. Nothing was stored."), wrong)
 
 
 def _comparison_faults(verdict: Verdict) -> dict[str, str]:
     wrong = {}
     if verdict.choice not in CHOICES:
-        wrong["choice"] = "Choose A, B, tie or both bad."
+        wrong["choice"] = _("Choose A, B, tie or both bad.")
     if verdict.overall is not None:
-        wrong["overall"] = "A comparison has a choice, not an overall score."
+        wrong["overall"] = _("A comparison has a choice, not an overall score.")
     if verdict.strength is not None:
         if verdict.strength not in (1, 2, 3):
-            wrong["strength"] = "The strength is 1, 2 or 3."
+            wrong["strength"] = _("The strength is 1, 2 or 3.")
         elif verdict.choice not in ("left", "right"):
-            wrong["strength"] = "Only a choice of A or B has a strength."
+            wrong["strength"] = _("Only a choice of A or B has a strength.")
     if any(value not in ("left", "right", "tie") for value in verdict.criteria.values()):
-        wrong["criteria"] = "In a comparison a criterion is left, right or tie."
+        wrong["criteria"] = _("In a comparison a criterion is left, right or tie.")
     return wrong
 
 
 def _rating_faults(verdict: Verdict) -> dict[str, str]:
     wrong = {}
     if verdict.overall not in (1, 2, 3, 4, 5):
-        wrong["overall"] = "Give an overall score from 1 to 5."
+        wrong["overall"] = _("Give an overall score from 1 to 5.")
     if verdict.choice is not None:
-        wrong["choice"] = "A rating has an overall score, not a choice."
+        wrong["choice"] = _("A rating has an overall score, not a choice.")
     if verdict.strength is not None:
-        wrong["strength"] = "Only a comparison has a strength."
+        wrong["strength"] = _("Only a comparison has a strength.")
     if any(value not in (1, 2, 3, 4, 5) for value in verdict.criteria.values()):
-        wrong["criteria"] = "In a rating a criterion is a score from 1 to 5."
+        wrong["criteria"] = _("In a rating a criterion is a score from 1 to 5.")
     return wrong
 
 

@@ -35,7 +35,7 @@ function replace(element, fresh) {
 // Says so when the server does not answer, and goes on trying.
 function late(element, fresh) {
   const note = element.querySelector("[data-refresh-note]");
-  if (note && !fresh) note.textContent = `Not updated since ${new Date().toLocaleTimeString()}: no answer from the server. Trying again.`;
+  if (note && !fresh) note.textContent = note.dataset.late.replace("{time}", new Date().toLocaleTimeString(document.documentElement.lang));
   connect(element);
 }
 

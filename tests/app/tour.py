@@ -59,7 +59,9 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     for _ in range(3):
         factories.make_task(session, project)
     label = judge(session, project, cast.mary, choice="left", comment="Clearer.")
-    failed = factories.make_run(session, project.id, state="failed", message="It ran out of memory.", ended_at=utc_now())
+    failed = factories.make_run(
+        session, project.id, state="failed", message="The worker died three times while it did this run.", ended_at=utc_now()
+    )
     told.a_worker(session)
     return {
         "version": project.guideline_version,
