@@ -61,6 +61,7 @@ def run(folder: RunFolder) -> None:
     sequences = encode_all(backbone, labels.answers, config.max_tokens)
     features = read_answers(folder, backbone, sequences, config)
     earlier = earlier_heads(folder.resolve(folder.inputs["earlier"])) if folder.inputs.get("earlier") else {}
+    earlier = {key: head for key, head in earlier.items() if head.groups.keys() <= features.keys()}  # the settings may differ
     split = split_prompts(labels, config)
     own, judged = labels.on(split.folds), labels.on(split.judge)  # what the reward learns from, and the judge
     read_at = time.monotonic()

@@ -475,6 +475,19 @@ def test_a_warm_refit_agrees_with_the_full_one_and_holds_out_one_fold(
     assert 0 < result_of(folder)["decided"] < result_of(done)["decided"]
 
 
+def test_a_refit_that_may_not_read_what_the_earlier_head_read_begins_from_nothing(
+    done: RunFolder, tmp_path: Path, simple_lm_folder: Path
+) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, 60, method="warm", length_covariate=False)
+    spec = json.loads(folder.file("run.json").read_text())
+    spec["inputs"]["earlier"] = str(done.file("checkpoint"))
+    folder.file("run.json").write_text(json.dumps(spec))
+
+    reward.run(RunFolder(folder.path))
+
+    assert not {"sum_0", "log_length"} & result_of(folder)["groups"].keys()
+
+
 def test_reliability_is_kept_where_held_out_labels_say_so_and_both_figures_are_told(
     tmp_path: Path, simple_lm_folder: Path
 ) -> None:
