@@ -10,12 +10,12 @@ from bench.resume import KINDS, make_base, table
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("kind", "kill_after"), [("reward", (1, 3)), ("sft", (2,)), ("ppo", (2,))])
+@pytest.mark.parametrize(("kind", "kill_after"), [("reward", (2, 5)), ("sft", (2,)), ("ppo", (2,))])
 def test_a_killed_run_ends_with_the_very_weights_of_an_undisturbed_one(
     tmp_path: Path, kind: str, kill_after: tuple[int, ...]
 ) -> None:
-    """Of a reward run, step 1 is before the fold's adapters are done and step 3 after."""
-    whole, again, rows = table(tmp_path, make_base(tmp_path / "base"), kind, 4, kill_after)
+    """A kill comes before its own step is saved. Of a reward run, 2 is the second of the fold's adapters, 5 of the final ones."""
+    whole, again, rows = table(tmp_path, make_base(tmp_path / "base"), kind, 6, kill_after)
     assert again == whole
     assert {digest for _, digest in rows} == {whole}
 
