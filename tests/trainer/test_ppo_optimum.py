@@ -38,6 +38,7 @@ EXACT: dict[str, Any] = {
     "early_stop_kl_nats": 1.0,
     "vf_coef": 0.5,
     "value_clip": 10.0,
+    "length_control": "off",  # a price on length would move the optimum
     "checkpoint_every": 1000,
 }
 
