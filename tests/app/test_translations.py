@@ -55,9 +55,9 @@ def test_every_sentence_is_translated_with_the_same_places_and_the_same_markup(l
 
 def problems(message: Message, plurals: int) -> Iterator[str]:
     """What is wrong with one translation: nothing there, unsure, or other places and other tags than its source has."""
-    forms = message.string if isinstance(message.string, tuple) else (message.string,)
-    source = message.id[-1] if isinstance(message.id, tuple) else message.id
-    if message.fuzzy or not all(forms) or (isinstance(message.id, tuple) and len(forms) != plurals):
+    forms = [form or "" for form in (message.string if isinstance(message.string, list | tuple) else [message.string])]
+    source = message.id[-1] if isinstance(message.id, list | tuple) else message.id
+    if message.fuzzy or not all(forms) or (isinstance(message.id, list | tuple) and len(forms) != plurals):
         yield f"not translated: {source}"
         return
     for form in forms:
