@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.trainer.test_reward import make_folder, prefers_moons
-from trainer import checkpoint, reward
+from trainer import checkpoint, distil, reward
 from trainer.backbone import BackboneError, attach_lora, load_backbone, load_policy, save_policy, trainable_parameters
 from trainer.data import Answer, read_labels
 from trainer.export import export_classifier, export_policy, main, model_of
@@ -117,7 +117,9 @@ def test_peft_opens_the_adapters_of_a_reward(tuned: RunFolder, llama_folder: Pat
     assert not torch.allclose(logits_of(model), logits_of(AutoModelForCausalLM.from_pretrained(llama_folder)), atol=1e-3)
 
 
-def test_a_head_is_distilled_and_its_card_says_how_close_it_came(tmp_path: Path, llama_folder: Path) -> None:
+def test_a_head_is_distilled_and_its_card_says_how_close_it_came(
+    tmp_path: Path, llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_folder(tmp_path / "1", llama_folder, prefers_moons, 60)
     reward.run(run)
     export_classifier(run.file("checkpoint"), tmp_path / "out")
@@ -129,6 +131,9 @@ def test_a_head_is_distilled_and_its_card_says_how_close_it_came(tmp_path: Path,
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"| fidelity correlation | {fidelity['fidelity_correlation']:.4g} |" in card
     assert "Distilled from the checkpoint" in card
+    monkeypatch.setattr(distil, "EPOCHS", 0)
+    untaught = distil.distil(load_scorer(run.file("checkpoint")), answers, lambda _text: None).fidelity
+    assert fidelity["fidelity_correlation"] > untaught["fidelity_correlation"] + 0.02
     # what was measured is what was written
     expected = load_scorer(run.file("checkpoint")).score_texts(
         [([{"role": role, "content": content} for role, content in answer.messages], answer.text) for answer in answers]

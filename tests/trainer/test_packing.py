@@ -26,6 +26,7 @@ def gpt2() -> Backbone:
     return Backbone(GPT2LMHeadModel(config).eval(), letters(40, 2), "tiny", "0", torch.float32)
 
 
+@torch.no_grad()
 def by_hand(model: Backbone, sequences: list[Sequence]) -> float:
     total = 0.0
     for sequence in sequences:
