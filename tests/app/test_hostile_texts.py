@@ -1,0 +1,129 @@
+"""Hostile texts on the pages that show them, all three hundred: nothing of theirs is markup, and no page takes long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from app.db import write_session
+from app.models import Generation, Project, Prompt
+from tests.app import factories, hostile
+from tests.app.conftest import Cast
+from tests.app.exports.judging import judge
+
+AsUser = Callable[[str], TestClient]
+
+SLOWEST_S = 0.2  # of this process, for a whole page
+HIDDEN = set("\u202e\u202d\u2066\u2069\u200b\ufeff\u00ad\x1b")
+TAGS_OF_TEXT = {
+    *("p", "ul", "ol", "li", "blockquote", "pre", "code", "em", "strong", "s", "hr", "br", "span"),
+    *("table", "thead", "tbody", "tr", "th", "td", "div"),
+}
+
+
+class Seen(HTMLParser):
+    """The tags of a page with the names of their attributes, and the addresses in them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[tuple[str, str]] = set()
+        self.addresses: set[str] = set()
+        self.hidden: set[str] = set()
+        self._edited = False  # inside of a box, a text is what was written, to the sign
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags |= {(tag, name) for name, _ in attrs} or {(tag, "")}
+        self.addresses |= {value or "" for name, value in attrs if name in ("href", "src", "srcset", "action", "formaction")}
+        self._edited = tag == "textarea"
+
+    def handle_data(self, data: str) -> None:
+        if not self._edited:
+            self.hidden |= set(data) & HIDDEN
+
+
+def seen(html: str) -> Seen:
+    reader = Seen()
+    reader.feed(html)
+    reader.close()
+    return reader
+
+
+def write_everywhere(engine: Engine, cast: Cast, text: str, display: str) -> tuple[int, int]:
+    """A comparison whose prompt, answers, rewrite and comment are that text: the ids of its task and of its label."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.text_display = display
+        task = factories.make_task(session, project, seats=2)
+        prompt = session.get_one(Prompt, task.prompt_id)
+        prompt.messages = [{"role": "user", "content": text}]
+        for generation_id in (task.first_generation_id, task.second_generation_id):
+            session.get_one(Generation, generation_id).text = text
+        rewrite = {"side": "left", "text": text}
+        label = judge(session, project, cast.alan, task, choice="left", comment=text, rewrite=rewrite)
+        return task.id, label.id
+
+
+def faults(html: str, harmless: Seen) -> list[str]:
+    """What a page with a hostile text has that the same page with a harmless one does not."""
+    found = seen(html)
+    new = {
+        (tag, name) for tag, name in found.tags - harmless.tags if tag not in TAGS_OF_TEXT or name not in ("", "class", "title")
+    }
+    elsewhere = {address for address in found.addresses if not address.startswith(("/", "#", "?"))}
+    return [*map(str, new), *elsewhere, *map(ascii, found.hidden)]
+
+
+def plain_page(browser: TestClient, address: str) -> Seen:
+    return seen(browser.get(address).text)
+
+
+def test_the_check_sees_what_gets_through(engine: Engine, cast: Cast) -> None:
+    harmless = seen('<main><p class="x">a</p><a href="/b">b</a></main>')
+    for got_through in ("<script>x</script>", "<p onclick=x>", "<img src=/x>", '<a href="javascript:x">', "a\u202eb"):
+        assert faults(f'<main><p class="x">a</p>{got_through}</main>', harmless), got_through
+    assert not faults('<main><p class="x">a</p><pre><code class="language-python">x</code></pre></main>', harmless)
+
+
+@pytest.mark.parametrize("display", ["written", "markdown"])
+def test_every_hostile_text_is_text_on_a_label_s_page(as_user: AsUser, engine: Engine, cast: Cast, display: str) -> None:
+    """The page that shows most: the prompt, both answers, the rewrite and the comment."""
+    alan = as_user("Alan")
+    _, label = write_everywhere(engine, cast, "A *harmless* text.", display)
+    harmless = plain_page(alan, f"/labels/{label}")
+    wrong = []
+    for number, text in enumerate(hostile.payloads()):
+        _, label = write_everywhere(engine, cast, text, display)
+        began = time.process_time()
+        reply = alan.get(f"/labels/{label}")
+        took_s = time.process_time() - began
+        assert reply.status_code == 200
+        wrong += [f"{number} {text[:60]!r}: {fault}" for fault in faults(reply.text, harmless)]
+        if took_s > SLOWEST_S:
+            wrong.append(f"{number} {text[:60]!r}: {took_s:.3f} s")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", ["/projects/demo/annotate", "/projects/demo/labels", "/projects/demo/prompts"])
+def test_hostile_texts_are_text_on_every_other_page_that_lists_or_asks(
+    client: TestClient, engine: Engine, cast: Cast, page: str
+) -> None:
+    write_everywhere(engine, cast, "A *harmless* text.", "markdown")
+    harmless = plain_page(client, page)
+    wrong = []
+    for text in hostile.sample(30):
+        write_everywhere(engine, cast, text, "markdown")
+        began = time.process_time()
+        reply = client.get(page)
+        took_s = time.process_time() - began
+        wrong += [f"{text[:60]!r}: {fault}" for fault in faults(reply.text, harmless)]
+        if took_s > SLOWEST_S:
+            wrong.append(f"{text[:60]!r}: {took_s:.3f} s")
+        if page.endswith("annotate"):  # give it back, so that the next one is asked
+            session_task = reply.text.partition('data-task="')[2].partition('"')[0]
+            client.post(f"/tasks/{session_task}/skip", data={"csrf_token": client.headers["x-csrf-token"]})
+    assert wrong == []
