@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -35,9 +36,16 @@ def axe(page: Page) -> str:
     return str(found.generate_report()) if found.violations_count else ""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_to_object_to(open_as: Open, ids: dict[str, int], scheme: str) -> None:
-    page = open_as("Ada", color_scheme=scheme, viewport={"width": 1280, "height": 800})
+# Who looks: theme, browser's language, width. The suite takes two views that differ in all of them, the night takes the rest.
+VIEWS = list(product(("light", "dark"), ("en-GB", "zh-TW"), (1280, 360)))
+SUITE = [("light", "en-GB", 1280), ("dark", "zh-TW", 360)]
+NIGHT = [pytest.param(*view, marks=pytest.mark.nightly) for view in VIEWS if view not in SUITE]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("scheme", "locale", "width"), SUITE + NIGHT)
+def test_axe_finds_nothing_to_object_to(open_as: Open, ids: dict[str, int], scheme: str, locale: str, width: int) -> None:
+    page = open_as("Ada", color_scheme=scheme, locale=locale, viewport={"width": width, "height": 800})
     problems = []
     for path in PAGES:
         page.goto(path.format(**ids))
@@ -45,6 +53,57 @@ def test_axe_finds_nothing_to_object_to(open_as: Open, ids: dict[str, int], sche
         if found := axe(page):
             problems.append(f"{path}: {found}")
     assert not problems, "\n".join(problems)
+
+
+# Pages whose controls differ most from each other; the night tabs through all of them.
+TABBED = ("/account", "/projects/demo/annotate", "/projects/demo/labels", "/projects/demo/people", "/rounds/{round}")
+
+FOCUSED = """() => {
+  const element = document.activeElement;
+  if (!element || element === document.body) return null;
+  element.dataset.tabbed = "yes";
+  const ring = (one) => {
+    const style = one && getComputedStyle(one);
+    return style && (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0 || style.boxShadow !== "none");
+  };
+  const shown = ring(element) || ring(element.nextElementSibling) || ring(element.closest("label"));
+  return shown ? "ring" : element.outerHTML.slice(0, 200);
+}"""
+UNREACHED = """() => {
+  const controls = "a[href], button, input, select, textarea, summary, [tabindex='0']";
+  const group = (one) => one.type === "radio" && document.querySelector(`[name="${one.name}"][data-tabbed]`);
+  return [...document.querySelectorAll(controls)]
+    .filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.disabled && one.tabIndex >= 0)
+    .filter((one) => !one.dataset.tabbed && !group(one))
+    .map((one) => one.outerHTML.slice(0, 200));
+}"""
+
+
+def tab_through(page: Page, most: int = 400) -> list[str]:
+    """Press Tab from the top to the bottom: the controls that took the focus without showing it, and those it never came to."""
+    unseen = []
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(FOCUSED)
+        if focused is None:
+            break
+        if focused != "ring":
+            unseen.append(f"no ring: {focused}")
+    return unseen + [f"not reached: {control}" for control in page.evaluate(UNREACHED)]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("paths", [pytest.param(TABBED, id="some"), pytest.param(PAGES, id="all", marks=pytest.mark.nightly)])
+def test_everything_is_reached_by_keyboard_and_shows_where_it_is(
+    open_as: Open, ids: dict[str, int], paths: tuple[str, ...]
+) -> None:
+    page = open_as("Ada", viewport={"width": 1280, "height": 800})
+    problems = []
+    for path in paths:
+        page.goto(path.format(**ids))
+        page.wait_for_load_state("networkidle")
+        problems += [f"{path}: {problem}" for problem in tab_through(page)]
+    assert problems == []
 
 
 def test_pages_fit_a_small_phone_and_the_browser_has_nothing_to_complain_about(open_as: Open, ids: dict[str, int]) -> None:
