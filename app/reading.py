@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from contextvars import ContextVar
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 import nh3
@@ -28,14 +29,16 @@ LONGEST_ANSWER: Final = 10_000  # characters of an answer rendered as Markdown
 RENDER_CPU_S: Final = 0.04  # of one text: the parser is superlinear on hostile text, so the clock of its thread stops it
 PAGE_CPU_S: Final = 0.12  # of all texts of a page together
 MOST_TOKENS: Final = 3_000  # pieces of an answer, each of which is rendered and cleaned
-MOST_MARKS: Final = 500  # controls shown by name; further ones get a plain sign
+MOST_MARKS: Final = 500  # controls shown by name; each further run of them is one plain sign
 
 # Characters that change the order or the look of others without being seen, and what no script can print. The joiners
 # U+200C and U+200D are left alone: Persian, Indic scripts and emoji are written with them.
-_UNSEEN: Final = re.compile(
-    "([\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f])\\1*"
+_CONTROLS: Final = (
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
 )
+_UNSEEN: Final = re.compile(f"({_CONTROLS})\\1*")
+_UNSEEN_RUN: Final = re.compile(f"{_CONTROLS}+")
 _TAGS: Final = {
     *("p", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "em", "strong", "s", "hr", "br", "span"),
     *("table", "thead", "tbody", "tr", "th", "td"),
@@ -73,19 +76,16 @@ def as_written(text: str) -> Markup:
 
 def _reveal(html: str) -> Markup:
     """Safe HTML, whose tags hold no controls, with those of its text made visible; a run of the same one is shown once."""
-    marks = 0
+    named = list(islice(_UNSEEN.finditer(html), MOST_MARKS))
+    end = named[-1].end() if len(named) == MOST_MARKS else len(html)
+    return Markup(_UNSEEN.sub(_mark, html[:end]) + _UNSEEN_RUN.sub("\N{SYMBOL FOR SUBSTITUTE FORM TWO}", html[end:]))
 
-    def mark(found: re.Match[str]) -> str:
-        nonlocal marks
-        marks += 1
-        if marks > MOST_MARKS:
-            return "\N{SYMBOL FOR SUBSTITUTE FORM TWO}"
-        character, times = found.group(1), len(found.group())
-        name = unicodedata.name(character, "control character").lower()
-        more = f" ×{times}" if times > 1 else ""
-        return f'<span class="unseen" title="{name}">U+{ord(character):04X}{more}</span>'
 
-    return Markup(_UNSEEN.sub(mark, html))
+def _mark(found: re.Match[str]) -> str:
+    character, times = found.group(1), len(found.group())
+    name = unicodedata.name(character, "control character").lower()
+    more = f" ×{times}" if times > 1 else ""
+    return f'<span class="unseen" title="{name}">U+{ord(character):04X}{more}</span>'
 
 
 # Markdown

@@ -89,7 +89,7 @@ def test_the_check_sees_what_gets_through(engine: Engine, cast: Cast) -> None:
     assert not faults('<main><p class="x">a</p><pre><code class="language-python">x</code></pre></main>', harmless)
 
 
-@pytest.mark.parametrize("display", ["written", "markdown"])
+@pytest.mark.parametrize("display", ["markdown", pytest.param("written", marks=pytest.mark.nightly)])
 def test_every_hostile_text_is_text_on_a_label_s_page(as_user: AsUser, engine: Engine, cast: Cast, display: str) -> None:
     """The page that shows most: the prompt, both answers, the rewrite and the comment."""
     alan = as_user("Alan")

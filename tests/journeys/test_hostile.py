@@ -6,7 +6,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 from sqlalchemy import Engine
 
 from tests.app import hostile
@@ -21,7 +21,12 @@ Open = Callable[..., Page]
 def watched(page: Page) -> list[str]:
     """What must not happen on this page, as it happens: a dialog, an error, a request to another host, a window."""
     seen: list[str] = []
-    page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+    def dismiss(dialog: Dialog) -> None:
+        seen.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
     page.on("popup", lambda popup: seen.append(f"window: {popup.url}"))
     page.on("pageerror", lambda error: seen.append(f"error: {error}"))
     page.on("console", lambda message: seen.append(f"console: {message.text}") if message.type == "error" else None)

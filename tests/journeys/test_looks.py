@@ -43,7 +43,7 @@ NIGHT = [pytest.param(*view, marks=pytest.mark.nightly) for view in VIEWS if vie
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("scheme", "locale", "width"), SUITE + NIGHT)
+@pytest.mark.parametrize(("scheme", "locale", "width"), [*SUITE, *NIGHT])
 def test_axe_finds_nothing_to_object_to(open_as: Open, ids: dict[str, int], scheme: str, locale: str, width: int) -> None:
     page = open_as("Ada", color_scheme=scheme, locale=locale, viewport={"width": width, "height": 800})
     problems = []
