@@ -119,14 +119,14 @@ def test_a_text_that_would_take_long_is_shown_as_written(bomb: str) -> None:
     text = (bomb * LONGEST_ANSWER)[:LONGEST_ANSWER]
     began = time.thread_time()
     shown(text, "markdown")
-    assert time.thread_time() - began < 0.15
+    assert time.thread_time() - began < 0.2
 
 
 def test_the_texts_of_a_page_share_its_time() -> None:
     begin_page()
     began = time.thread_time()
     rendered = [shown("[" * 9_000 + str(number), "markdown") for number in range(30)]
-    assert time.thread_time() - began < 0.25
+    assert time.thread_time() - began < 0.3
     assert shown("**late**", "markdown") == "**late**"
     assert len(rendered) == 30
     begin_page()
