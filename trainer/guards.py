@@ -97,10 +97,13 @@ class Judgement:
     readings: list[list[float]] = field(default_factory=list)  # the window: mean score, mean judged, its squared standard error
     best: dict[str, Any] | None = None  # update, score, judged, squared error, policy; of the best window so far
 
-    def look(self, update: int, rollout: Trajectory, policy: Mapping[str, Tensor], window: int) -> str | None:
+    def look(
+        self, update: int, rollout: Trajectory, policy: Mapping[str, Tensor], window: int, keepable: bool = True
+    ) -> str | None:
         """Take in a rollout; why the run must end now, if the reward has risen since the judge's best window and the judge fell.
 
-        The fall must exceed three standard errors, so that a run of bad prompts ends nothing.
+        Only a policy that the other guards would keep may be the best. The fall must exceed three standard errors, so that a run
+        of bad prompts ends nothing.
         """
         if rollout.judged is None or window == 0:
             return None
@@ -110,9 +113,11 @@ class Judgement:
             return None
         score, judged, error = torch.tensor(self.readings, dtype=torch.float64).mean(0).tolist()
         error /= window
-        if self.best is None or judged > self.best["judged"]:
+        if keepable and (self.best is None or judged > self.best["judged"]):
             kept = {name: parameter.detach().clone() for name, parameter in policy.items()}
             self.best = {"update": update, "score": score, "judged": judged, "error": error, "policy": kept}
+            return None
+        if self.best is None:
             return None
         fall = self.best["judged"] - judged
         apart = update >= self.best["update"] + window  # the two windows share no rollout

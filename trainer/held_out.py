@@ -22,6 +22,7 @@ from trainer.rows import HeadSettings, Rows
 from trainer.validation import HeldOut
 
 MAX_FOLDS = 1000
+FEWEST_PROMPTS = 5  # accuracy is measured on prompts that were held out
 FEWEST_FOR_JUDGE = 30  # labels; fewer make no judge, and the reward learns from them too
 
 
@@ -51,9 +52,10 @@ def split_prompts(labels: Labels, config: RewardConfig) -> Split:
     """
     keys = labels.prompt_keys
     judge = frozenset(key for key in keys if _share(f"judge:{config.seed}:{key}") < config.judge_share)
-    if labels.on(judge).usable < FEWEST_FOR_JUDGE:
-        judge = frozenset()
     rest = [key for key in keys if key not in judge]
+    enough = len(rest) >= FEWEST_PROMPTS and labels.on(set(rest)).usable >= config.min_labels
+    if not enough or labels.on(judge).usable < FEWEST_FOR_JUDGE:  # the reward comes first
+        judge, rest = frozenset(), keys
     return Split(folds(rest, min(config.folds, len(rest)), config.seed), judge)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trainer import events
+from trainer.folder import write_atomic
 
 
 class Metrics:
@@ -27,8 +28,8 @@ class Metrics:
             self._events.write(step, values)
 
     def rewind(self, step: int) -> None:
-        """Keep only the lines before `step`."""
+        """Keep only the lines before `step`; a last line that a crash cut short is about a step to be done again."""
         if not self._path.exists():
             return
-        kept = [line for line in self._path.read_text(encoding="utf-8").splitlines() if line and json.loads(line)["step"] < step]
-        self._path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        whole = [line for line in self._path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        write_atomic(self._path, "".join(line for line in whole if json.loads(line)["step"] < step))

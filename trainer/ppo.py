@@ -125,7 +125,8 @@ def train(
             learner.length.look(rollout.lengths)
             figures = rollout_metrics(rollout, answers[: config.episodes], learner.beta, learner.length)
             reason = out_of_bounds(config, rollout)
-            parted = learner.judgement.look(learner.update, rollout, learner.policy, config.judge_window)
+            keepable = reason is None and not learner.length.outside
+            parted = learner.judgement.look(learner.update, rollout, learner.policy, config.judge_window, keepable)
             reason = reason or parted or learner.length.failed(last)
             if reason is None and not learner.length.outside:
                 safe = before

@@ -25,6 +25,7 @@ from trainer.fitting import fit
 from trainer.flags import FLAGGED, fit_flags, flag_ratings
 from trainer.folder import Refused, RunFolder
 from trainer.held_out import (
+    FEWEST_PROMPTS,
     Split,
     cross_validate,
     fold_metrics,
@@ -40,10 +41,9 @@ from trainer.reward_adapter import FineTuned, train
 from trainer.reward_checkpoint import Kept, save, scale
 from trainer.reward_head import Head
 from trainer.rows import settings_of
-from trainer.scorer import earlier_heads, pessimistic
+from trainer.scorer import RESERVED, earlier_heads, pessimistic
 from trainer.validation import HeldOut
 
-FEWEST_PROMPTS = 5
 FEWEST_LABELS = 30  # by one criterion, for a head of its own
 LABEL_COUNTS = ("labels", "skipped", "prompts", "comparisons", "ratings", "ties", "both_bad")  # of everything judged
 Fit = Callable[[Labels], Head]
@@ -187,6 +187,8 @@ def fit_criteria(
     heads, figures = {}, {}
     weights = config.weights()
     for key in labels.criteria:
+        if key in RESERVED:  # a project older than their refusal; the checkpoint keeps other heads under these names
+            continue
         some = labels.by(key)
         figures[key] = {"labels": some.usable, "weight": weights.get(key, 0.0)}
         if some.usable < FEWEST_LABELS or len(some.prompt_keys) < FEWEST_PROMPTS:

@@ -41,6 +41,7 @@ PARTS = ("centre", "spread", "weights")
 POSTERIOR = ("groups", "shrink", "precision")  # of a Head, kept as tensors
 JUDGE = "judge"  # the files of the second head, `judge.safetensors` and `judge.json`
 CRITERION = "criterion-"  # and of each criterion's
+RESERVED = frozenset({OVERALL, JUDGE, FLAGS})  # heads of their own, so no criterion's key
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ MAX_OVERLAP = 20
 MAX_PRACTICE_TASKS = 50
 TRAINED_BY_ROUNDS = ("reward", "ppo")
 
+RESERVED_KEYS = frozenset({"overall", "judge", "flags"})  # a reward model has heads of its own under these names
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -114,6 +115,8 @@ def _criterion(item: Any) -> dict[str, Any]:
     if unknown:
         raise _Problem(_("A criterion has a key, a name, a description and anchors, and nothing else."))
     key = _key(item.get("key", ""))
+    if key in RESERVED_KEYS:
+        raise _Problem(_("The key %(key)s is taken by the reward model itself; choose another.", key=key))
     name = _text(item.get("name", ""), 60).strip()
     if not name:
         raise _Problem(_("The criterion %(key)s needs a name.", key=key))

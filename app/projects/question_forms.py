@@ -7,14 +7,14 @@ scripts, and nothing a person typed is lost on the way.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Literal, cast
 
 from app.languages import N_
 from app.models import Project
-from app.projects.checks import MAX_CRITERIA, MAX_FLAGS
+from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, RESERVED_KEYS
 from app.projects.forms import Words, number_of, share_of
 from app.projects.service import ProjectValues
 
@@ -95,16 +95,20 @@ def act(questions: Questions, action: str, retired: Mapping[str, list[dict[str, 
     return True
 
 
-def values_of(questions: Questions) -> ProjectValues:
-    """What the form asks for. A new row takes its key from its name unless it says one; an empty new row is no row."""
+def values_of(questions: Questions, used: Mapping[Kind, Set[str]]) -> ProjectValues:
+    """What the form asks for. A new row takes its key from its name unless it says one; an empty new row is no row.
+
+    `used` are keys that labels may speak of: none is given again to a question that may mean something else.
+    """
     words = questions.words
     values: dict[str, Any] = {
         "criteria": [
             _shared(row, key) | {"anchors": {"1": row["anchor1"], "5": row["anchor5"]}}
-            for row, key in _keyed(questions.rows["criteria"], "criterion")
+            for row, key in _keyed(questions.rows["criteria"], "criterion", used["criteria"] | RESERVED_KEYS)
         ],
         "flags": [
-            _shared(row, key) | {"weight": number_of(row["weight"])} for row, key in _keyed(questions.rows["flags"], "flag")
+            _shared(row, key) | {"weight": number_of(row["weight"])}
+            for row, key in _keyed(questions.rows["flags"], "flag", used["flags"])
         ],
         "overlap": number_of(words.get("overlap", "")),
         "rating_share": share_of(words.get("rating_share", "")),
@@ -114,9 +118,9 @@ def values_of(questions: Questions) -> ProjectValues:
     return cast(ProjectValues, values)
 
 
-def _keyed(rows: list[Row], noun: str) -> Iterator[tuple[Row, str]]:
+def _keyed(rows: list[Row], noun: str, used: Set[str]) -> Iterator[tuple[Row, str]]:
     """The rows somebody filled in, each with its key: its own, or one made of its name, which may be in any script."""
-    taken = {row["key"] for row in rows}
+    taken = {row["key"] for row in rows} | used
     for row in rows:
         if not any(text for part, text in row.items() if part != "weight"):
             continue

@@ -35,7 +35,7 @@ def save_questions(request: Request, slug: str, words: Submitted, caller: Caller
     if question_forms.act(questions, words.get("do", ""), project.retired):
         return _page(request, session, project, questions, unsaved=True)
     try:
-        service.update_project(session, project, question_forms.values_of(questions), caller.user_id)
+        service.update_project(session, project, question_forms.values_of(questions, _used(project)), caller.user_id)
     except Refusal as refusal:
         return _page(request, session, project, questions, refusal)
     return redirect(request, f"/projects/{slug}/settings/questions", _saved(session, project))
@@ -73,7 +73,7 @@ def _page(
         refusal=refusal,
         errors=errors,
         summary={name: forms.labelled(name, sentence, question_forms.LABELS) for name, sentence in errors.items()},
-        fixed={kind: _stored_keys(project, kind) for kind in question_forms.PARTS},
+        fixed=_used(project),
         gone={kind: _gone(project, questions, kind) for kind in question_forms.PARTS},
         most=question_forms.MOST,
         cost=_cost(session, project, questions),
@@ -85,6 +85,10 @@ def _stored_keys(project: Project, kind: str) -> set[str]:
     return {item["key"] for item in getattr(project, kind) + project.retired[kind]}
 
 
+def _used(project: Project) -> dict[question_forms.Kind, set[str]]:
+    return {kind: _stored_keys(project, kind) for kind in question_forms.PARTS}
+
+
 def _gone(project: Project, questions: Questions, kind: question_forms.Kind) -> list[dict[str, str]]:
     """What was in use once and is not in the form."""
     here = {row["key"] for row in questions.rows[kind]}
@@ -93,7 +97,7 @@ def _gone(project: Project, questions: Questions, kind: question_forms.Kind) -> 
 
 def _cost(session: Session, project: Project, questions: Questions) -> RoundCost | None:
     """For the numbers in the form, saved or not; none while one of them cannot be read."""
-    values = question_forms.values_of(questions)
+    values = question_forms.values_of(questions, _used(project))
     overlap, share = values["overlap"], values["rating_share"]
     if not isinstance(overlap, int) or not 1 <= overlap <= 20 or not isinstance(share, int | float) or not 0 <= share <= 1:
         return None

@@ -6,6 +6,7 @@ import { pending } from "./pending.js";
 import { post, renewToken } from "./token.js";
 
 const TRY_AGAIN_MS = 3000;
+let waiting; // one timer for the page, however many ask
 
 export function connect(desk) {
   const look = () => fill(desk);
@@ -26,8 +27,9 @@ async function fill(desk) {
   delete desk.dataset.asking;
   if (status === 401 && !isQuestion(desk.firstElementChild)) return location.reload(); // to sign in
   if (status === 401 || status === 403) renewToken(desk.dataset.person);
+  clearTimeout(waiting);
   if (again) fill(desk);
-  else if (!page) setTimeout(() => fill(desk), TRY_AGAIN_MS);
+  else if (!page) waiting = setTimeout(() => fill(desk), TRY_AGAIN_MS);
 }
 
 function asked(desk) {

@@ -72,5 +72,13 @@ def test_too_few_labels_make_no_judge_and_lose_none() -> None:
     assert set(split.folds) == set(given.prompt_keys)
 
 
+def test_a_judge_never_leaves_the_reward_too_little() -> None:
+    given = labels(400)
+    assert split_prompts(given, RewardConfig(judge_share=0.25)).judge
+    greedy = split_prompts(given, RewardConfig(judge_share=0.25, min_labels=given.usable - 10))
+    assert not greedy.judge
+    assert set(greedy.folds) == set(given.prompt_keys)
+
+
 def test_no_judge_is_made_where_none_is_wanted() -> None:
     assert not split_prompts(labels(), RewardConfig(judge_share=0.0)).judge

@@ -38,6 +38,16 @@ def test_events_say_what_the_lines_say_and_forget_what_is_done_again(tmp_path: P
     assert read_events(tmp_path / "tensorboard") == [(0, "losses/train_loss", 3.0), (1, "losses/train_loss", 0.5)]
 
 
+def test_a_line_that_a_crash_cut_short_stops_no_run(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    for step in range(3):
+        metrics.write(step, {"a": 1.0})
+    with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 3, "ti')
+    metrics.rewind(2)
+    assert [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [0, 1]
+
+
 def test_nobody_who_does_not_ask_gets_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("", "0", "false"):
         monkeypatch.setenv("TASTEMAKER_TENSORBOARD", value)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
@@ -73,6 +74,20 @@ def test_a_criterion_is_renamed_under_its_old_key_and_a_new_one_gets_a_key_in_an
         ("criterion_1", "文氣"),
     ]
     assert criteria[2]["anchors"] == {"1": "", "5": "I laughed"}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("criteria", "Fluency"), ("criteria", "Overall"), ("flags", "Unsafe")])
+def test_a_new_row_never_takes_a_key_that_stands_for_something_else(
+    as_user: Browser, engine: Engine, kind: str, name: str
+) -> None:
+    browser = as_user("Grace")
+    words = form_of(browser.get(QUESTIONS).text)
+    browser.post(QUESTIONS, data=form_of(browser.post(QUESTIONS, data=words | {"do": f"{kind}.remove.0"}).text))
+    words = form_of(browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text) | {"do": f"{kind}.add"}).text)
+    row = max(int(found[1]) for key in words if (found := re.match(rf"{kind}\.(\d+)\.", key)))
+    browser.post(QUESTIONS, data=words | {f"{kind}.{row}.name": name})
+    added = getattr(stored(engine), kind)[-1]
+    assert (added["name"], added["key"][-2:]) == (name, "_1")
 
 
 def test_what_was_removed_can_be_brought_back(as_user: Browser, engine: Engine) -> None:
