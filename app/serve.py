@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import gc
+
 import uvicorn
+from fastapi import FastAPI
 
 from app.main import create_app
 from app.settings import Settings
 from app.upgrade import require_head
 
+COLLECT_AFTER = (100_000, 50, 100)  # new objects, young collections, middle ones
 GRACE_S = 5  # for requests in flight when the process is told to stop
+
+
+def application(settings: Settings | None = None) -> FastAPI:
+    """The application as a process serves it: what is there at the start is never looked through for garbage again.
+
+    Requests leave hardly any cycles, and walking all modules and statements to find them made a busy server slower and its
+    longest waits longer (bench/RESULTS.md, the queue).
+    """
+    app = create_app(settings)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    return app
 
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C; the exit status. Raises Unavailable unless the database is at head."""
-    app = create_app(settings)
+    app = application(settings)
     require_head(app.state.engine)
     config = uvicorn.Config(
         app,

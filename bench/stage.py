@@ -141,7 +141,7 @@ def free_port() -> int:
 
 
 class Server:
-    """`uvicorn app.main:create_app` on a data folder, as a process that can be killed."""
+    """`uvicorn app.serve:application` on a data folder, as a process that can be killed."""
 
     def __init__(self, data: Path) -> None:
         self.port = free_port()
@@ -153,7 +153,7 @@ class Server:
     def start(self, patience_s: float = 60.0) -> float:
         """Starts it and waits until it answers; seconds that took. Raises RuntimeError when it does not."""
         began = time.monotonic()
-        command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", str(self.port)]
+        command = [sys.executable, "-m", "uvicorn", "--factory", "app.serve:application", "--port", str(self.port)]
         self._process = subprocess.Popen(
             [*command, "--no-access-log", "--log-level", "warning"],
             cwd=ROOT,
