@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from tests.app import hostile
 from tests.app.conftest import Cast
 from tests.app.test_hostile_texts import write_everywhere
+from tests.journeys.desk import go
 
 pytestmark = pytest.mark.journey
 
@@ -65,7 +66,7 @@ def test_a_hostile_pair_can_be_judged(open_as: Open, engine: Engine, cast: Cast)
     write_everywhere(engine, cast, hostile.SCRIPTS[0].replace("{act}", "window.hit=1") + "\u202e" + "x" * 5_000, "markdown")
     page = open_as("Mary")
     seen = watched(page)
-    page.goto("/projects/demo/annotate")
+    go(page)
     page.keyboard.press("1")
     page.keyboard.press("Enter")
     expect(page.get_by_text("1 today")).to_be_visible()
