@@ -39,6 +39,7 @@ _CONTROLS: Final = (
 )
 _UNSEEN: Final = re.compile(f"({_CONTROLS})\\1*")
 _UNSEEN_RUN: Final = re.compile(f"{_CONTROLS}+")
+_LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.-]{0,40}")  # that a fence names
 _TAGS: Final = {
     *("p", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "em", "strong", "s", "hr", "br", "span"),
     *("table", "thead", "tbody", "tr", "th", "td"),
@@ -108,6 +109,8 @@ def _markdown(text: str) -> Markup:
     if sum(1 + len(token.children or ()) for token in tokens) > MOST_TOKENS:
         return as_written(text)
     for token in tokens:
+        if not _LANGUAGE.fullmatch(token.info):  # it becomes part of a tag, where no control may be made visible
+            token.info = ""
         if token.type in ("heading_open", "heading_close"):
             token.attrSet("class", f"heading heading--{token.tag[1]}")
             token.tag = "p"

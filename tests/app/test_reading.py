@@ -131,3 +131,10 @@ def test_the_texts_of_a_page_share_its_time() -> None:
     assert len(rendered) == 30
     begin_page()
     assert "<strong>" in shown("**on the next page**", "markdown")
+
+
+def test_what_a_fence_calls_its_language_stays_out_of_the_tag_where_it_is_no_name() -> None:
+    begin_page()
+    page = shown("```\u202e&lt;input/name=choice&gt;\nx\n```\n\n```python\ny = 1\n```", "markdown")
+    assert "input/name" not in page
+    assert "unseen" not in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -12,6 +13,8 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db import write_session
+from app.labeling.record import record_label
+from app.labeling.verdict import Verdict
 from app.models import Label, Project, Round, Task, utc_now
 from app.projects.overview import last_midnight
 from app.projects.work import Agreement, agreements, wilson, work_of
@@ -74,6 +77,21 @@ def test_agreement_looks_at_the_answer_chosen_not_at_its_side(engine: Engine, ca
 
         assert comparison == Agreement("comparison", 20, 0.75, *wilson(0.75, 20))
         assert rating == Agreement("rating", 0, None, None, None)
+
+
+def test_nobody_finds_out_anothers_verdict_by_correcting_theirs(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for task in together(session, cast, tasks=20):
+            chosen(session, project, task, cast.mary, task.first_generation_id)
+            chosen(session, project, task, cast.alan, task.first_generation_id)
+        before = agreements(session, cast.demo, cast.mary)
+        mine = session.query(Label).filter_by(annotator_id=cast.mary, task_id=task.id).one()
+        other = "right" if mine.choice == "left" else "left"
+        verdict = Verdict(str(uuid.uuid4()), choice=other)
+        record_label(session.connection(), task.id, cast.mary, verdict, interface="test", now=utc_now())
+        assert session.query(Label).filter_by(annotator_id=cast.mary, task_id=task.id).count() == 2
+        assert agreements(session, cast.demo, cast.mary) == before
 
 
 def test_ratings_agree_within_one_step_and_ties_with_ties(engine: Engine, cast: Cast) -> None:
