@@ -73,6 +73,9 @@ class RewardConfig:
         "Share of the prompts whose labels are kept from the reward, so that a second reward, the judge, learns from them alone "
         "and PPO's gains can be checked by somebody independent; 0 has no judge.",
     )
+    judge_min_labels: int = setting(
+        75, "Were the judge to learn from fewer than this, there is none, and the reward learns from all.", "labels"
+    )
     pessimism: float = setting(0.0, "Posterior deviations taken off a score, so that what the labels never covered earns less.")
     lora_rank: int = setting(16, "Rank of the adapters.")
     lora_layers: int = setting(8, "Adapted layers, counted from the top.", "layers")
@@ -88,6 +91,7 @@ class RewardConfig:
         _positive(
             self,
             "min_labels",
+            "judge_min_labels",
             "lora_min_labels",
             "lora_rank",
             "lora_layers",

@@ -23,7 +23,6 @@ from trainer.validation import HeldOut
 
 MAX_FOLDS = 1000
 FEWEST_PROMPTS = 5  # accuracy is measured on prompts that were held out
-FEWEST_FOR_JUDGE = 30  # labels; fewer make no judge, and the reward learns from them too
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def split_prompts(labels: Labels, config: RewardConfig) -> Split:
     judge = frozenset(key for key in keys if _share(f"judge:{config.seed}:{key}") < config.judge_share)
     rest = [key for key in keys if key not in judge]
     enough = len(rest) >= FEWEST_PROMPTS and labels.on(set(rest)).usable >= config.min_labels
-    if not enough or labels.on(judge).usable < FEWEST_FOR_JUDGE:  # the reward comes first
+    if not enough or labels.on(judge).usable < config.judge_min_labels:  # the reward comes first
         judge, rest = frozenset(), keys
     return Split(folds(rest, min(config.folds, len(rest)), config.seed), judge)
 

@@ -11,6 +11,8 @@ from trainer.held_out import cross_validate, split_prompts
 from trainer.reward_head import Head
 from trainer.rows import HeadSettings
 
+CONFIG = RewardConfig(judge_min_labels=30)
+
 
 def labels(count: int = 200, prompts: int = 40) -> Labels:
     draw = torch.Generator().manual_seed(0)
@@ -28,10 +30,10 @@ def labels(count: int = 200, prompts: int = 40) -> Labels:
 def test_no_prompt_is_on_two_sides() -> None:
     given = labels()
 
-    split = split_prompts(given, RewardConfig())
+    split = split_prompts(given, CONFIG)
 
     assert 5 <= len(split.judge) <= 15
-    assert split_prompts(given.on(given.prompt_keys[:35]), RewardConfig()).judge <= split.judge  # more labels move no prompt
+    assert split_prompts(given.on(given.prompt_keys[:35]), CONFIG).judge <= split.judge  # more labels move no prompt
     assert set(split.folds) | split.judge == set(given.prompt_keys)
     assert not set(split.folds) & split.judge
     for fold in range(split.count):
@@ -46,7 +48,7 @@ def test_no_prompt_is_on_two_sides() -> None:
 
 def test_nothing_of_a_held_out_prompt_is_fitted() -> None:
     given = labels()
-    split = split_prompts(given, RewardConfig())
+    split = split_prompts(given, CONFIG)
     features = {"told": torch.randn(60, 3, generator=torch.Generator().manual_seed(1))}
     seen: list[set[str]] = []
 

@@ -56,7 +56,7 @@ def make_folder(path: Path, base: Path, judge: Judge, labels: int = 120, prompts
     panel = [{"prompt_id": number, "messages": messages(number), "response": response()} for number in range(prompts)]
     for name, content in (("preferences.jsonl", rows), ("panel.jsonl", panel)):
         (path / name).write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
-    settings = {"folds": 3, "reliability": "off"} | config
+    settings = {"folds": 3, "reliability": "off", "judge_min_labels": 30} | config
     spec = {"kind": "reward", "config": settings, "inputs": {"base": str(base), "cache": "../cache"}}
     (path / "run.json").write_text(json.dumps(spec), encoding="utf-8")
     return RunFolder(path)
