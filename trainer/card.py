@@ -232,7 +232,7 @@ def _base(base: Mapping[str, Any]) -> str:
 def _name(source: str) -> str:
     """A hub id as it is; of a path only the end, because where somebody's folders lie is nobody's business."""
     path = Path(source)
-    if not path.exists():
+    if not (path.is_absolute() or path.exists()):
         return source
     return f"{path.parent.parent.name}/{path.parent.name}/{path.name}" if path.name == "checkpoint" else path.name
 

@@ -1,10 +1,11 @@
-"""What people flag, as a reward of its own: the chance that somebody flags an answer, weighed by what each flag costs.
+"""What people flag, as a reward of its own: what the flags that an answer will meet are to cost.
 
 Fitted by the head's own machinery; a flag is a rating of two points, so that some people may flag more readily than others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -29,8 +30,8 @@ def fit_flags(features: Mapping[str, Tensor], labels: Labels, costs: Mapping[str
 
 
 def flag_ratings(looks: Sequence[Look], costs: Mapping[str, float]) -> list[Rating]:
-    """Looks as ratings of two points. A flag weighs what it costs, so that the head foretells the cost an answer will meet
-    (nearly, while flags are rare), in units of the latent reward. Of the clean ones an even part stands for all.
+    """Looks as ratings of two points. A flag weighs what it costs; `flag_cost` takes that out of the odds again. Of the clean
+    ones an even part stands for all.
     """
     cost = [sum(costs.get(flag, 0.0) for flag in look.flags) for look in looks]
     flagged = [look for look, weight in zip(looks, cost, strict=True) if weight]
@@ -47,6 +48,17 @@ def flag_ratings(looks: Sequence[Look], costs: Mapping[str, float]) -> list[Rati
     ]
 
 
-def flag_chance(head: Head, features: Mapping[str, Tensor]) -> Tensor:
-    """(N,) float64 chance that an average annotator flags each answer."""
-    return torch.sigmoid(head.reward(features) - head.cutpoints[0])
+def typical_cost(labels: Labels, costs: Mapping[str, float]) -> float:
+    """The mean cost of an answer somebody flagged, in units of the latent reward; of flags that cost something."""
+    paid = [cost for look in labels.looks if (cost := sum(costs.get(flag, 0.0) for flag in look.flags))]
+    return sum(paid) / len(paid)
+
+
+def flag_cost(head: Head, features: Mapping[str, Tensor], typical: float) -> Tensor:
+    """(N,) float64 cost to expect of each answer from an average annotator, in units of the latent reward.
+
+    Where a flag of cost w comes with chance p, weighing flags by w fits the odds o = w p / (1 - p); the cost w p is then
+    w o / (w + o). That is exact where all flags cost the same, and else takes their mean.
+    """
+    odds = head.reward(features) - head.cutpoints[0]
+    return typical * torch.sigmoid(odds - math.log(typical))

@@ -94,7 +94,7 @@ class Judgement:
     `look` smooths both over a window of rollouts and remembers the policy that the judge liked best.
     """
 
-    readings: list[list[float]] = field(default_factory=list)  # the window: mean score, mean judged, its squared standard error
+    readings: list[list[float]] = field(default_factory=list)  # the window: mean overall, mean judged, its squared error
     best: dict[str, Any] | None = None  # update, score, judged, squared error, policy; of the best window so far
 
     def look(
@@ -102,13 +102,14 @@ class Judgement:
     ) -> str | None:
         """Take in a rollout; why the run must end now, if the reward has risen since the judge's best window and the judge fell.
 
-        Only a policy that the other guards would keep may be the best. The fall must exceed three standard errors, so that a run
-        of bad prompts ends nothing.
+        Both speak of the overall verdict: what criteria, flags and length add to PPO's score is no error of the reward. Only a
+        policy that the other guards would keep may be the best. The fall must exceed three standard errors, so that a run of bad
+        prompts ends nothing.
         """
-        if rollout.judged is None or window == 0:
+        if rollout.judged is None or rollout.overall is None or window == 0:
             return None
         error = float(rollout.judged.var(correction=0)) / len(rollout.judged)
-        self.readings = [*self.readings, [float(rollout.scores.mean()), float(rollout.judged.mean()), error]][-window:]
+        self.readings = [*self.readings, [float(rollout.overall.mean()), float(rollout.judged.mean()), error]][-window:]
         if len(self.readings) < window:
             return None
         score, judged, error = torch.tensor(self.readings, dtype=torch.float64).mean(0).tolist()
@@ -124,9 +125,9 @@ class Judgement:
         if apart and score > self.best["score"] and fall > JUDGE_FELL * math.sqrt(error + self.best["error"]):
             since = self.best["update"]
             return (
-                f"since update {since} the score rose from {self.best['score']:+.2f} to {score:+.2f} while the judge, which "
-                f"learned from other labels, fell from {self.best['judged']:+.2f} to {judged:+.2f}: the policy of update {since} "
-                "is kept"
+                f"since update {since} the overall score rose from {self.best['score']:+.2f} to {score:+.2f} while the judge, "
+                f"which learned from other labels, fell from {self.best['judged']:+.2f} to {judged:+.2f}: the policy of update "
+                f"{since} is kept"
             )
         return None
 

@@ -102,10 +102,14 @@ def measure(
     if isinstance(score, Scorer) and pooler is not None:
         scores = score.score_pooled(pooler)
         judged = score.judge_pooled(pooler) if score.judge_head else None
+        overall = score.overall_pooled(pooler) if score.mixes else scores.clone()
     else:
         judge = score.judge if isinstance(score, Scorer) and score.judge_head else judge
         scores = in_parts(score.score if isinstance(score, Scorer) else score, asked, answers, config.microbatch, check)
         judged = in_parts(judge, asked, answers, config.microbatch, check) if judge else None
+        overall = scores.clone()
+        if isinstance(score, Scorer) and score.mixes and judged is not None:
+            overall = in_parts(score.overall, asked, answers, config.microbatch, check)
     if config.length_control == "residual":
         if not isinstance(score, Scorer):
             raise ValueError("only a reward checkpoint knows what length foretells of its scores")
@@ -113,7 +117,7 @@ def measure(
         scores = score.without_length(scores, mask.sum(1) - ended.long())
     if config.penalise_truncation:
         scores[torch.tensor([given.finish_reason == "length" for given in answers])] = config.truncated_score
-    trajectory = Trajectory(logprobs, ref_logprobs, exact_kl, entropy, values, scores, mask, judged)
+    trajectory = Trajectory(logprobs, ref_logprobs, exact_kl, entropy, values, scores, mask, judged, overall)
     if not trajectory.finite:
         raise FloatingPointError("the policy's log-probabilities or the scores are not finite")
     return packed, plan, trajectory

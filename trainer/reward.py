@@ -22,7 +22,7 @@ from trainer.config import RewardConfig
 from trainer.data import Labels, TokenSequence, encode_all, read_labels
 from trainer.features import FeatureCache, choose_layers, groups, pooled_states
 from trainer.fitting import fit
-from trainer.flags import FLAGGED, fit_flags, flag_ratings
+from trainer.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
 from trainer.folder import Refused, RunFolder
 from trainer.held_out import (
     FEWEST_PROMPTS,
@@ -81,7 +81,7 @@ def run(folder: RunFolder) -> None:
     if wants_adapter(labels, config):
         tuned, compared = try_adapter(folder, own, sequences, features, split, fitted, head, config)
         figures |= compared
-    kept = Kept(head, tuned, judge, criteria, flags)
+    kept = Kept(head, tuned, judge, criteria, flags, typical_cost(own, costs) if flags else 0.0)
     rewards = pessimistic(head, features, config.pessimism) if tuned is None else tuned.rewards(sequences, folder.check)
     lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float64)
     scales = scale(kept, labels, features, rewards, lengths, config)
@@ -145,13 +145,14 @@ def choose_reliability(
     """Every label predicted by a head fitted to the other folds, with and without annotators' reliability where the settings
     leave it open; the better one's predictions, how to fit it, and both figures.
 
-    A warm refit keeps what the earlier head chose and holds out the first fold only.
+    A warm refit keeps what the earlier head chose where the settings leave it open, and holds out the first fold only. Of that
+    fold's older labels the head knows the prior variances, which were chosen with them in sight.
     """
     metrics = Metrics(folder.file("metrics.jsonl"))
     metrics.rewind(0)
     several = len({label.annotator for label in labels.comparisons}) > 1
     ways = {"on": [True], "off": [False], "auto": [False, True] if several else [False]}[config.reliability]
-    if earlier is not None:
+    if earlier is not None and config.reliability == "auto":
         ways = [bool(earlier.reliability)]
     total = len(ways) * split.count + 1
 
@@ -173,6 +174,8 @@ def choose_reliability(
     losses = [validation.mean(-join(parts).loglik) or 0.0 for parts, _ in tried]
     best = losses.index(min(losses))
     figures: dict[str, Any] = {"reliability": ways[best]}
+    if earlier is not None:
+        figures["figures_on"] = "first fold"
     if len(ways) > 1:
         for way, loss, (parts, _) in zip(ways, losses, tried, strict=True):
             said = "with" if way else "without"
@@ -192,6 +195,8 @@ def fit_criteria(
         some = labels.by(key)
         figures[key] = {"labels": some.usable, "weight": weights.get(key, 0.0)}
         if some.usable < FEWEST_LABELS or len(some.prompt_keys) < FEWEST_PROMPTS:
+            continue
+        if len({split.folds[prompt] for prompt in some.prompt_keys}) < 2:  # nothing to learn from when that fold is held out
             continue
         folder.check()
 

@@ -16,7 +16,7 @@ from trainer.backbone import Backbone
 from trainer.card import write_card
 from trainer.config import RewardConfig
 from trainer.data import Labels
-from trainer.flags import flag_chance
+from trainer.flags import flag_cost
 from trainer.folder import RunFolder
 from trainer.mix import FLAGS, OVERALL, Mix
 from trainer.reward_adapter import FineTuned
@@ -35,6 +35,7 @@ class Kept:
     judge: Head | None
     criteria: dict[str, Head]
     flags: Head | None
+    typical_cost: float  # of a flagged answer; 0 without a head of the flags
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def scale(
     weights = {key: weight for key, weight in config.weights().items() if weight and key in own}
     parts = {name: (own[name] - heads[name]["panel_mean"]) / heads[name]["panel_deviation"] for name in own}
     if kept.flags is not None:
-        parts[FLAGS] = flag_chance(kept.flags, features)
+        parts[FLAGS] = flag_cost(kept.flags, features, kept.typical_cost)
     # A flag costs units of the latent reward; the mix adds scores.
     mix = Mix(weights or {OVERALL: 1.0}, 1 / heads[OVERALL]["panel_deviation"] if kept.flags else 0.0)
     found = _moments(mix.raw(parts)[rows])
@@ -105,7 +106,8 @@ def save(folder: RunFolder, backbone: Backbone, kept: Kept, scales: Scales, figu
         for key, head in kept.criteria.items():
             write_head(inner, _bare(head), plain | scales.heads[key], CRITERION + key)
         if kept.flags is not None:
-            write_head(inner, _bare(kept.flags), plain | {"panel_mean": 0.0, "panel_deviation": 1.0}, FLAGS)
+            scale = {"panel_mean": 0.0, "panel_deviation": 1.0, "typical_cost": kept.typical_cost}
+            write_head(inner, _bare(kept.flags), plain | scale, FLAGS)
         write_card(inner, manifest, folder.path, figures)
 
     checkpoint.save(place, write, manifest)

@@ -43,6 +43,7 @@ class Trajectory(NamedTuple):
     scores: Tensor  # (B,) the word on the whole answer for which the policy is rewarded
     mask: Tensor  # (B, T) bool, True on tokens of the answer, its EOS included; made from lengths
     judged: Tensor | None = None  # (B,) the word of an independent judge, which no policy is rewarded for; None without one
+    overall: Tensor | None = None  # (B,) what the judge is set against: scores before criteria, flags and length enter them
 
     def rows(self, index: Tensor | slice) -> Trajectory:
         """Some of the answers."""

@@ -31,7 +31,7 @@ from trainer import checkpoint
 from trainer.backbone import Backbone, BackboneError, chat_ids, eos_ids, load_backbone, reference
 from trainer.data import TokenSequence, by_length, cut
 from trainer.features import BATCH_TOKENS, Pooler, groups, layers_of
-from trainer.flags import flag_chance
+from trainer.flags import flag_cost
 from trainer.forward import Packed, final_states, pack, with_trunk
 from trainer.mix import FLAGS, OVERALL, Mix
 from trainer.reward_adapter import FineTuned, end_states
@@ -89,6 +89,15 @@ class Scorer:
         """(B,) float32 scores of answers (token ids, with their end token or without) to prompts."""
         return self._in_batches(prompt_ids, response_ids, self._score_batch)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether a score holds anything besides people's overall verdicts."""
+        return bool(self.others) or self.mix.weights.keys() != {OVERALL}
+
+    def overall(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
+        """(B,) float32 scores by overall verdicts alone, which is what the judge learned, too."""
+        return self._in_batches(prompt_ids, response_ids, self._own)
+
     def judge(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
         """(B,) float32 scores of the judge, on its own panel scale. Raises ValueError where there is none."""
         return self._in_batches(prompt_ids, response_ids, lambda batch: self.judge_pooled(self._read(batch)))
@@ -120,8 +129,13 @@ class Scorer:
         """(B,) float32 scores from a pooler that has seen every layer of `layers`."""
         if self.head is None:
             raise ValueError("an adapter's score needs its own pass: use score()")
-        features = read_features(pooler)
-        return self._mixed(ScaledHead(self.head, self.settings).score(features), features)
+        return self._mixed(self.overall_pooled(pooler), read_features(pooler))
+
+    def overall_pooled(self, pooler: Pooler) -> Tensor:
+        """(B,) float32 scores by overall verdicts alone, from the same pooler. Not where the reward is an adapter."""
+        if self.head is None:
+            raise ValueError("an adapter's score needs its own pass: use overall()")
+        return ScaledHead(self.head, self.settings).score(read_features(pooler))
 
     def judge_pooled(self, pooler: Pooler) -> Tensor:
         """(B,) float32 scores of the judge from the same pooler. Raises ValueError where there is no judge."""
@@ -149,15 +163,20 @@ class Scorer:
         if self.adapter is None:
             return self.score_pooled(self._read(sequences))
         features = read_features(self._read(sequences)) if self.others else {}
+        return self._mixed(self._own(sequences), features)
+
+    def _own(self, sequences: Sequence[TokenSequence]) -> Tensor:
+        if self.adapter is None:
+            return self.overall_pooled(self._read(sequences))
         with torch.no_grad(), self._bare() as bare, self.adapter.installed(bare):
-            own = normalised(end_states(bare, sequences) @ self.adapter.head, self.settings)
-        return self._mixed(own, features)
+            return normalised(end_states(bare, sequences) @ self.adapter.head, self.settings)
 
     def _mixed(self, own: Tensor, features: dict[str, Tensor]) -> Tensor:
         """The score PPO is given, from the overall score and what else the admin weighs."""
         parts = {key: scaled.score(features) for key, scaled in self.others.items() if key != FLAGS}
         if FLAGS in self.others:
-            parts[FLAGS] = flag_chance(self.others[FLAGS].head, features).float()
+            flags = self.others[FLAGS]
+            parts[FLAGS] = flag_cost(flags.head, features, float(flags.settings["typical_cost"])).float()
         return self.mix.score(parts | {OVERALL: own})
 
     def _read(self, sequences: Sequence[TokenSequence]) -> Pooler:

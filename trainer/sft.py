@@ -81,7 +81,10 @@ def train(folder: RunFolder, learner: _Learner) -> None:
             folder.check()
             rate = learner.train_step()
             if not math.isfinite(learner.train_loss):
-                raise Refused("The loss is no longer a number. A lower learning rate may help.")
+                if learner.best is None or learner.best.step == 0:
+                    raise Refused("The loss is no longer a number. A lower learning rate may help.")
+                learner.broke = True
+                return
             looks = bool(learner.test) and (learner.step % learner.look_every == 0 or learner.step == learner.total)
             if looks or learner.step % max(1, learner.total // POINTS) == 0 or learner.step == learner.total:
                 values = {"losses/train_loss": learner.train_loss, "charts/learning_rate": rate}
@@ -123,6 +126,7 @@ class _Learner:
         self.loss_before = math.nan  # held-out, before the first step
         self.best: Best | None = None
         self.misses = 0  # looks in a row without a lower loss
+        self.broke = False  # whether the loss has left the finite numbers
         self._batches: tuple[int, list[list[int]]] = (-1, [])
 
     @property
@@ -175,6 +179,8 @@ class _Learner:
         for name, parameter in self.parameters.items():
             parameter.data.copy_(self.best.weights[name])
         kept = f"the weights of step {self.best.step}, with {self.best.loss:.3f} nats per token, are kept"
+        if self.broke:
+            return f"At step {self.step} the loss was no longer a number; {kept}. A lower learning rate may help."
         if self.stalled:
             return f"Stopped early: the held-out loss did not fall in {self.misses} looks, {kept}."
         return f"All steps are done; {kept}."

@@ -26,10 +26,12 @@ class Comparison(NamedTuple):
 
 
 def head(backbone: Backbone) -> tuple[Tensor, Tensor | None]:
-    """The vocabulary head's weight (V, D) and bias (V,) in float32; a bfloat16 head is widened once and kept."""
+    """The vocabulary head's weight (V, D) and bias (V,) in float32; a frozen bfloat16 head is widened once and kept."""
     layer = backbone.plain.get_output_embeddings()
     if layer.weight.dtype == torch.float32:
         return layer.weight, layer.bias
+    if layer.weight.requires_grad:
+        return layer.weight.float(), None if layer.bias is None else layer.bias.float()
     if backbone.wide_head is None:
         backbone.wide_head = (layer.weight.detach().float(), None if layer.bias is None else layer.bias.detach().float())
     return backbone.wide_head

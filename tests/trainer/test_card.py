@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,8 @@ def test_the_bases_licence_is_told_where_it_is_known_and_its_place_is_not(tmp_pa
     assert "licence is apache-2.0" in text
     assert 'base_model: "smol"' in text
     assert "secret" not in text
+    shutil.rmtree(base)
+    assert "secret" not in card(run, manifest(base), run, {})
     assert licence_of("someone/elsewhere") is None
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainer.data import Labels, Look
-from trainer.flags import CLEAN, CONTROLS, FLAGGED, fit_flags, flag_chance, flag_ratings
+from trainer.flags import CLEAN, CONTROLS, FLAGGED, fit_flags, flag_cost, flag_ratings, typical_cost
 from trainer.mix import Mix
 
 COSTS = {"unsafe": 1.0, "untrue": 0.5, "broken": 0.0}
@@ -38,8 +38,27 @@ def test_flagged_answers_are_told_from_others_by_their_features() -> None:
     head = fit_flags(features, labels, COSTS)
 
     assert head is not None
-    chance = flag_chance(head, features)[300:]
-    assert float(chance[bad[300:]].mean()) > 0.4 > 0.1 > float(chance[~bad[300:]].mean())
+    cost = flag_cost(head, features, typical_cost(labels, COSTS))[300:]
+    assert float(cost[bad[300:]].mean()) > 0.4 > 0.1 > float(cost[~bad[300:]].mean())
+
+
+@pytest.mark.parametrize("cost", [0.25, 1.0, 6.0])
+def test_a_flag_takes_off_what_it_costs_times_its_chance(cost: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    features = {"told": torch.randn(2000, 1, generator=draw)}
+    chance = torch.sigmoid(1.5 * features["told"][:, 0] - 0.5)
+    flagged = torch.rand(2000, generator=draw) < chance
+    labels = Labels(looks=[look(row, *(["unsafe"] if flagged[row] else [])) for row in range(2000)])
+
+    head = fit_flags(features, labels, {"unsafe": cost})
+
+    assert head is not None
+    found = flag_cost(head, features, typical_cost(labels, {"unsafe": cost}))
+    torch.testing.assert_close(found.float(), cost * chance, atol=0.08 * cost, rtol=0)
+
+
+def test_the_typical_cost_is_that_of_answers_that_cost_something() -> None:
+    assert typical_cost(Labels(looks=[look(0, "unsafe"), look(1, "untrue"), look(2, "broken"), look(3)]), COSTS) == 0.75
 
 
 def test_too_few_flags_teach_nothing() -> None:

@@ -174,3 +174,16 @@ def test_a_bfloat16_trunk_keeps_float32_logits_close_to_the_full_ones(llama_fold
         narrow = response_logprobs(load_backbone(str(llama_folder), "bfloat16"), packed, TEMPERATURE)
     assert narrow.logprobs.dtype == torch.float32
     torch.testing.assert_close(narrow.logprobs, wide.logprobs, atol=0.25, rtol=0)
+
+
+def test_a_bfloat16_head_that_is_trained_is_read_as_it_is_now(simple_lm_folder: Path) -> None:
+    backbone = load_backbone(str(simple_lm_folder), "bfloat16")
+    attach_lora(backbone, rank=4, layers=0, seed=0)  # of a SimpleLM all weights are trained
+    weight = backbone.plain.get_output_embeddings().weight
+    packed = pack(PROMPTS, ANSWERS)
+    before = response_logprobs(backbone, packed, TEMPERATURE).logprobs
+    (gradient,) = torch.autograd.grad(before.sum(), [weight])
+    assert float(gradient.abs().max()) > 0
+    with torch.no_grad():
+        weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)).to(weight.dtype))
+    assert not torch.allclose(response_logprobs(backbone, packed, TEMPERATURE).logprobs, before, atol=0.1)

@@ -63,7 +63,8 @@ def evens(answers: list[list[int]]) -> Tensor:
 
 def rollout(scores: list[float], judged: list[float] | None, length: int = 3) -> Trajectory:
     blank, mask = torch.zeros(len(scores), length), torch.ones(len(scores), length, dtype=torch.bool)
-    return Trajectory(blank, blank, blank, blank, blank, torch.tensor(scores), mask, torch.tensor(judged) if judged else None)
+    own = torch.tensor(scores)
+    return Trajectory(blank, blank, blank, blank, blank, own, mask, torch.tensor(judged) if judged else None, own)
 
 
 # Length
@@ -146,7 +147,7 @@ def test_a_judge_that_falls_while_the_score_rises_ends_the_run() -> None:
         )
     assert said[:4] == [None] * 4  # at update 3 the judge has fallen, but the windows (1, 2) and (2, 3) share a rollout
     assert said[4] is not None
-    assert "since update 2 the score rose from +1.50 to +3.50" in said[4]
+    assert "since update 2 the overall score rose from +1.50 to +3.50" in said[4]
     assert "fell from +1.10 to -0.50" in said[4]
     assert judgement.best is not None
     assert judgement.best["policy"]["w"].tolist() == [2.0]
@@ -167,6 +168,15 @@ def test_a_judge_ends_nothing_without_cause(score: float, judged: float | None, 
         ends = [-spread, spread] * 8
         verdicts = None if judged is None or theirs is None else [theirs + d for d in ends]
         assert judgement.look(update, rollout([own + d for d in ends], verdicts), {}, window) is None
+
+
+def test_the_judge_is_set_against_overall_verdicts_not_against_what_criteria_or_length_add() -> None:
+    judgement = Judgement()
+    for update in range(6):
+        ends = [-0.1, 0.1] * 8
+        given = rollout([update + d for d in ends], [-update + d for d in ends])
+        given = given._replace(overall=torch.tensor([-update + d for d in ends]))
+        assert judgement.look(update, given, {}, window=2) is None
 
 
 def test_a_run_ends_when_the_judge_turns_away_and_keeps_the_policy_it_liked(tmp_path: Path) -> None:

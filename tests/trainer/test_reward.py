@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,8 +14,11 @@ from safetensors.torch import load_file
 
 from trainer import checkpoint, reward
 from trainer.backbone import Backbone, BackboneError, attach_lora, chat_ids, load_backbone, trainable_parameters
-from trainer.data import TokenSequence
+from trainer.config import RewardConfig
+from trainer.data import TokenSequence, read_labels
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.held_out import split_prompts
+from trainer.reward import FEWEST_LABELS
 from trainer.scorer import Scorer, load_scorer
 
 TEXT = "the sea bread green moon walks slowly under old maps while rain falls and bees hum near a quiet garden wall"
@@ -410,7 +413,7 @@ def rewritten(folder: RunFolder, change: Callable[[dict[str, Any]], list[dict[st
 def whole(tmp_path_factory: pytest.TempPathFactory, simple_lm_folder: Path) -> RunFolder:
     """A run on people who like the moon, find answers with bread clear, flag the bees, and rewrite some answers."""
     folder = make_folder(
-        tmp_path_factory.mktemp("reward") / "1", simple_lm_folder, prefers_moons, criteria_weights="overall=1, clear=1"
+        tmp_path_factory.mktemp("reward") / "1", simple_lm_folder, prefers_moons, 140, criteria_weights="overall=1, clear=1"
     )
 
     def say_more(row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -424,6 +427,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory, simple_lm_folder: Path) -> R
         return said
 
     rewritten(folder, say_more)
+    of_one_fold = split_prompts(read_labels(folder.path), cast(RewardConfig, folder.config)).inside(1)
+    keys = iter([label.prompt_key for label in read_labels(folder.path).comparisons])
+
+    def say_of_one_fold(row: dict[str, Any]) -> list[dict[str, Any]]:
+        told = next(keys) in of_one_fold and row.get("source") != "rewrite"
+        return [row | {"criteria": row["criteria"] | {"narrow": row["choice"]}} if told else row]
+
+    rewritten(folder, say_of_one_fold)
     spec = json.loads(folder.file("run.json").read_text())
     spec["inputs"]["flag_costs"] = {"unsafe": 2.0}
     folder.file("run.json").write_text(json.dumps(spec))
@@ -435,13 +446,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory, simple_lm_folder: Path) -> R
 def test_criteria_flags_and_rewrites_are_learned_and_counted(whole: RunFolder) -> None:
     result = result_of(whole)
 
-    assert (result["labels"], result["comparisons"], result["rewrites"]) == (120, 120, 12)
+    assert (result["labels"], result["comparisons"], result["rewrites"]) == (140, 140, 14)
     assert result["rewrite_accuracy"] > 0.9
     assert result["criteria"]["clear"]["accuracy"] > 0.7
     assert result["criteria"]["clear"]["weight"] == 1.0
     assert result["mix"] == {"overall": 1.0, "clear": 1.0}
     assert result["flagged"] > 20
     assert result["flags_learned"]
+    assert result["criteria"]["narrow"]["labels"] >= FEWEST_LABELS
+    assert "accuracy" not in result["criteria"]["narrow"]  # nobody said it of a second fold's prompts
     assert {"criterion-clear.json", "flags.json", "judge.json"} <= set(checkpoint.verify(whole.file("checkpoint"))["files"])
 
 
@@ -456,6 +469,10 @@ def test_ppo_is_paid_for_criteria_and_pays_for_flags(whole: RunFolder) -> None:
     assert min(moon, bread) > plain > bees
     scores = scorer.score(*panel_ids(whole, scorer.backbone))
     assert (float(scores.mean()), float(scores.std())) == pytest.approx((0, 1), abs=1e-3)
+    assert scorer.mixes
+    overall = scorer.overall(*panel_ids(whole, scorer.backbone))  # what the judge is set against
+    assert (float(overall.mean()), float(overall.std())) == pytest.approx((0, 1), abs=1e-3)
+    assert not torch.allclose(overall, scores, atol=0.1)
 
 
 def test_a_warm_refit_agrees_with_the_full_one_and_holds_out_one_fold(
@@ -473,6 +490,21 @@ def test_a_warm_refit_agrees_with_the_full_one_and_holds_out_one_fold(
     torch.testing.assert_close(warm.score(*given), full.score(*given), atol=0.02, rtol=0.02)
     torch.testing.assert_close(warm.judge(*given), full.judge(*given), atol=0.02, rtol=0.02)
     assert 0 < result_of(folder)["decided"] < result_of(done)["decided"]
+    assert result_of(folder)["figures_on"] == "first fold"
+
+
+@pytest.mark.parametrize(("asked", "learned"), [("on", True), ("auto", False)])
+def test_a_warm_refit_does_as_it_is_told_and_else_as_the_earlier_head_did(
+    done: RunFolder, tmp_path: Path, simple_lm_folder: Path, asked: str, learned: bool
+) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, method="warm", reliability=asked)
+    spec = json.loads(folder.file("run.json").read_text())
+    spec["inputs"]["earlier"] = str(done.file("checkpoint"))
+    folder.file("run.json").write_text(json.dumps(spec))
+
+    reward.run(RunFolder(folder.path))
+
+    assert result_of(folder)["reliability"] is learned
 
 
 def test_a_refit_that_may_not_read_what_the_earlier_head_read_begins_from_nothing(

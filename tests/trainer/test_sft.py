@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import text
-from trainer import checkpoint, ppo, sft
+from trainer import checkpoint, packing, ppo, sft
 from trainer.backbone import Backbone, load_backbone, named_trainable, reference
 from trainer.config import ConfigError, PPOConfig, make_config
 from trainer.documents import Document, encode
@@ -163,6 +164,22 @@ def test_what_the_held_out_loss_liked_best_is_kept_and_a_rise_ends_the_run(
     )
     found = weights(tmp_path / "r")
     assert all(torch.equal(found[name], kept[4][name]) for name in found)
+
+
+def test_a_loss_that_leaves_the_numbers_ends_the_run_and_the_best_weights_are_kept(
+    simple_lm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = folder(tmp_path / "r", str(simple_lm_folder), epochs=10, look_every=1)
+    demonstrations(run, count=40)
+    real, steps = packing.loss_sum, itertools.count()
+    monkeypatch.setattr(sft, "loss_sum", lambda *given: real(*given) * (float("nan") if next(steps) > 20 else 1.0))
+
+    sft.run(run)
+
+    result = result_of(run)
+    assert 0 < result["kept_step"] < result["steps"]
+    assert "the loss was no longer a number; the weights of step" in result["reason"]
+    assert all(bool(torch.isfinite(found).all()) for found in weights(tmp_path / "r").values())
 
 
 def test_a_run_that_only_makes_the_held_out_loss_worse_keeps_nothing(simple_lm_folder: Path, tmp_path: Path) -> None:
