@@ -6,6 +6,7 @@ One indexed query finds the credential, its person and their role in the project
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -13,11 +14,11 @@ from typing import Annotated, Any, Literal, cast
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import BindParameter, Engine, Exists, ScalarSelect, Select, bindparam, exists, null, select
+from sqlalchemy import BindParameter, Engine, Exists, Row, ScalarSelect, Select, bindparam, exists, null, select
 from starlette.concurrency import run_in_threadpool
 
 from app import languages
-from app.db import get_engine, read_session, reads_are_instant
+from app.db import get_engine, instant_row, read_session, reads_are_instant
 from app.errors import NotAllowed, NotFound, NotSignedIn
 from app.languages import _
 from app.models import (
@@ -90,10 +91,13 @@ async def enforce(request: Request) -> None:
     if credential is not None:
         subject = _subject(request, rule)
         engine = get_engine(request)
+        statement = _statement(credential.via, rule.source)
+        values = {"credential": credential.id, "subject": subject}
         if reads_are_instant(engine):
-            found = _find(engine, credential, rule.source, subject)
+            row = instant_row(engine, statement, values)
         else:
-            found = await run_in_threadpool(_find, engine, credential, rule.source, subject)
+            row = await run_in_threadpool(_row, engine, statement, values)
+        found = _finding(row, credential)
         state.principal, state.project_id = found.principal, found.project_id
         if found.principal is not None and found.principal.language in languages.LANGUAGES:
             languages.use(found.principal.language)
@@ -203,12 +207,12 @@ async def _check_form_token(request: Request) -> None:
 # The query
 
 
-def _find(engine: Engine, credential: Credential, source: Source | None, subject: str | int | None) -> Finding:
+def _row(engine: Engine, statement: Select[Any], values: Mapping[str, Any]) -> Row[Any] | None:
     with engine.connect() as connection:
-        row = connection.execute(
-            _statement(credential.via, source),
-            {"credential": credential.id, "subject": subject},
-        ).one_or_none()
+        return connection.execute(statement, values).one_or_none()
+
+
+def _finding(row: Row[Any] | None, credential: Credential) -> Finding:
     now = utc_now()
     if row is None or row.revoked_at is not None or row.disabled_at is not None or row.expires_at <= now:
         return Finding(None, None, False, False)
