@@ -33,7 +33,7 @@ from app.rounds.service import start_round
 from app.rounds.triggers import due_trigger
 from app.settings import Settings, get_settings
 from app.start import open_database
-from trainer import bridge
+from trainer.bridge import freeze, results
 from trainer.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED
 from trainer.process import RunProcess, end_orphan
 
@@ -62,7 +62,7 @@ class Held:
     fence: int
     folder: Path
     process: RunProcess
-    generations: bridge.NewGenerations
+    generations: results.NewGenerations
     unstored: list[dict[str, Any]] = field(default_factory=list)  # read from the folder, not yet rows
     cancelled_at: float | None = None  # monotonic seconds
     told: dict[str, Any] | None = None  # the progress last written
@@ -123,10 +123,10 @@ class Supervisor:
             if run is None:
                 return
             if run.cancel_requested_at is not None:
-                bridge.record_end(session, run, "cancelled", "Cancelled")
+                results.record_end(session, run, "cancelled", "Cancelled")
                 return
             if run.attempts > MOST_ATTEMPTS:
-                bridge.record_end(session, run, "failed", "The worker died three times while it did this run.")
+                results.record_end(session, run, "failed", "The worker died three times while it did this run.")
                 return
             claimed = (run.id, run.project_id, run.kind, run.fence)
         with contextlib.suppress(LostRun):  # whoever took it over goes on with the folder
@@ -176,16 +176,16 @@ class Supervisor:
 
     def _start(self, run_id: int, project_id: int, kind: str, fence: int) -> None:
         try:
-            prepared = bridge.prepare(self._engine, self._settings, run_id)
+            prepared = freeze.prepare(self._engine, self._settings, run_id)
         except (Refusal, OSError) as error:
             why = error.detail if isinstance(error, Refusal) else f"The run's folder could not be written: {error}"
             with write_session(self._engine) as session:
-                bridge.record_end(session, self._mine(session, run_id, fence), "failed", why)
+                results.record_end(session, self._mine(session, run_id, fence), "failed", why)
             return
         end_orphan(prepared.folder, ORPHAN_GRACE_S)
         with write_session(self._engine) as session:
-            bridge.record_frozen(session, self._mine(session, run_id, fence), prepared)
-            stored = bridge.stored_generations(session, run_id)
+            freeze.record_frozen(session, self._mine(session, run_id, fence), prepared)
+            stored = results.stored_generations(session, run_id)
         self._held = Held(
             run_id,
             project_id,
@@ -193,7 +193,7 @@ class Supervisor:
             fence,
             prepared.folder,
             RunProcess(kind, prepared.folder, self._environment()),
-            bridge.NewGenerations(prepared.folder, stored),
+            results.NewGenerations(prepared.folder, stored),
         )
 
     def _environment(self) -> dict[str, str]:
@@ -230,14 +230,14 @@ class Supervisor:
         if not held.unstored:
             return False
         with write_session(self._engine) as session:
-            bridge.store_generations(session, self._mine(session, held.run_id, held.fence), held.unstored)
+            results.store_generations(session, self._mine(session, held.run_id, held.fence), held.unstored)
         held.unstored = []
         with write_session(self._engine) as session:
-            bridge.ask_about(session, held.project_id)
+            results.ask_about(session, held.project_id)
         return True
 
     def _tell_progress(self, held: Held) -> None:
-        progress = bridge.read_progress(held.folder)
+        progress = results.read_progress(held.folder)
         if progress == held.told and time.monotonic() < held.beat_at:
             return
         with write_session(self._engine) as session:
@@ -264,20 +264,20 @@ class Supervisor:
             held.process.kill()
 
     def _finish(self, held: Held, code: int) -> None:
-        result = bridge.read_result(held.folder)
+        result = results.read_result(held.folder)
         with write_session(self._engine) as session:
             run = self._mine(session, held.run_id, held.fence)
             if code == EXIT_DONE:
-                bridge.record_done(session, run, held.folder)
+                results.record_done(session, run, held.folder)
             elif code == EXIT_REFUSED:
-                bridge.record_end(session, run, "failed", str(result.get("reason") or "It was refused."), result)
+                results.record_end(session, run, "failed", str(result.get("reason") or "It was refused."), result)
             elif run.cancel_requested_at is not None:
-                bridge.record_end(session, run, "cancelled", "Cancelled", result)
+                results.record_end(session, run, "cancelled", "Cancelled", result)
             elif code == EXIT_CANCELLED:
                 _requeue(run, blameless=True)
             elif run.attempts >= MOST_ATTEMPTS:
-                why = f"It crashed three times in a row; the last time it {_ending(code)}. {bridge.last_words(held.folder)}"
-                bridge.record_end(session, run, "failed", why, result)
+                why = f"It crashed three times in a row; the last time it {_ending(code)}. {results.last_words(held.folder)}"
+                results.record_end(session, run, "failed", why, result)
             else:
                 _requeue(run, blameless=False)
         self._held = None
@@ -298,7 +298,7 @@ class Supervisor:
             with write_session(self._engine) as session:
                 run = self._mine(session, held.run_id, held.fence)
                 if run.cancel_requested_at is not None:
-                    bridge.record_end(session, run, "cancelled", "Cancelled")
+                    results.record_end(session, run, "cancelled", "Cancelled")
                 else:
                     _requeue(run, blameless=True)
         except LostRun:

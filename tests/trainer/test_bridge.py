@@ -20,7 +20,7 @@ from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task, make_labels
-from trainer import bridge
+from trainer.bridge import freeze, results
 from trainer.folder import RunFolder, read_jsonl
 
 
@@ -35,9 +35,9 @@ def demo(session: Session, cast: Cast) -> Project:
     return session.get_one(Project, cast.demo)
 
 
-def prepare(session: Session, engine: Engine, settings: Settings, run: Run) -> bridge.Prepared:
+def prepare(session: Session, engine: Engine, settings: Settings, run: Run) -> freeze.Prepared:
     session.commit()
-    return bridge.prepare(engine, settings, run.id)
+    return freeze.prepare(engine, settings, run.id)
 
 
 def rows(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -60,8 +60,8 @@ def test_a_sample_run_gets_its_prompts_and_model(
 
 def test_a_model_in_the_data_folder_is_found_wherever_that_folder_is(settings: Settings) -> None:
     (settings.data / "runs" / "3" / "checkpoint").mkdir(parents=True)
-    assert bridge.model_spec(settings.data, "runs/3/checkpoint") == str(settings.data.resolve() / "runs/3/checkpoint")
-    assert bridge.model_spec(settings.data, "HuggingFaceTB/SmolLM2-135M") == "HuggingFaceTB/SmolLM2-135M"
+    assert freeze.model_spec(settings.data, "runs/3/checkpoint") == str(settings.data.resolve() / "runs/3/checkpoint")
+    assert freeze.model_spec(settings.data, "HuggingFaceTB/SmolLM2-135M") == "HuggingFaceTB/SmolLM2-135M"
 
 
 def test_a_reward_run_freezes_the_verdicts_with_their_digest(
@@ -256,7 +256,7 @@ def test_an_sft_run_of_rewrites_freezes_what_people_wrote_instead(
     assert RunFolder(prepared.folder).inputs["base"] == "models/tiny"
 
     record = prepare(session, engine, settings, run)
-    bridge.record_frozen(session, run, record)
+    freeze.record_frozen(session, run, record)
     assert (run.label_digest, run.label_count) == (prepared.label_digest, 2)
 
 
@@ -268,7 +268,7 @@ def generation(prompt: Prompt, index: int) -> str:
 def test_generations_are_read_line_by_line_and_each_once(session: Session, demo: Project, tmp_path: Path) -> None:
     prompt = factories.make_prompt(session, demo.id)
     file = tmp_path / "generations.jsonl"
-    new = bridge.NewGenerations(tmp_path, [(prompt.id, 0)])
+    new = results.NewGenerations(tmp_path, [(prompt.id, 0)])
     assert new.read(10) == []
     file.write_text(generation(prompt, 0) + generation(prompt, 1) + generation(prompt, 2)[:20])
     assert [row["index"] for row in new.read(10)] == [1]
@@ -282,11 +282,11 @@ def test_answers_become_rows_and_rows_become_tasks(session: Session, demo: Proje
     prompt = factories.make_prompt(session, demo.id)
     run = service.queue_run(session, demo, "sample", {"temperature": 0.5}, {}, cast.grace)
     demo.rating_share = 0.0
-    bridge.store_generations(session, run, [json.loads(generation(prompt, 0)), json.loads(generation(prompt, 1))])
-    bridge.ask_about(session, demo.id)
+    results.store_generations(session, run, [json.loads(generation(prompt, 0)), json.loads(generation(prompt, 1))])
+    results.ask_about(session, demo.id)
     stored = session.scalars(select(Generation)).all()
     assert {answer.settings["temperature"] for answer in stored} == {0.5}
-    assert bridge.stored_generations(session, run.id) == [(prompt.id, 0), (prompt.id, 1)]
+    assert results.stored_generations(session, run.id) == [(prompt.id, 0), (prompt.id, 1)]
     task = session.scalars(select(Task)).one()
     assert {task.first_generation_id, task.second_generation_id} == {answer.id for answer in stored}
 
@@ -308,7 +308,7 @@ def test_a_finished_reward_run_becomes_a_checkpoint_and_its_round_goes_on(
     run = service.runs_of_round(session, round_.id)[0]
     run.label_digest = "d" * 64
     folder = finished(settings, run, '{"status": "done", "gate_passed": true, "accuracy": 0.71, "nll": NaN}')
-    bridge.record_done(session, run, folder)
+    results.record_done(session, run, folder)
     assert round_.reward_id is not None
     reward = get_checkpoint(session, round_.reward_id)
     assert (reward.kind, reward.parent_id, reward.run_id) == ("reward", demo.policy_id, run.id)
@@ -323,7 +323,7 @@ def test_a_tuned_policy_descends_from_its_start_and_carries_the_labels_it_learne
 ) -> None:
     reward = factories.make_checkpoint(session, demo.id, kind="reward", label_digest="e" * 64)
     run = service.queue_run(session, demo, "ppo", {}, {"reward": reward.id}, cast.grace)
-    bridge.record_done(session, run, finished(settings, run, '{"status": "done", "reason": "KL reached 31"}'))
+    results.record_done(session, run, finished(settings, run, '{"status": "done", "reason": "KL reached 31"}'))
     policy = session.scalars(select(Checkpoint).where(Checkpoint.run_id == run.id)).one()
     assert (policy.kind, policy.parent_id, policy.label_digest) == ("policy", demo.policy_id, "e" * 64)
     assert run.message == "KL reached 31"
@@ -333,7 +333,7 @@ def test_a_refused_run_tells_its_round_why(session: Session, demo: Project, cast
     make_labels(session, demo, 30, cast.mary)
     round_ = service.start_round(session, demo, "admin", cast.grace)
     run = service.runs_of_round(session, round_.id)[0]
-    bridge.record_end(session, run, "failed", "all verdicts are ties", {"status": "refused"})
+    results.record_end(session, run, "failed", "all verdicts are ties", {"status": "refused"})
     assert (run.state, round_.state, round_.reason) == ("failed", "refused", "all verdicts are ties")
 
 
@@ -341,5 +341,5 @@ def test_a_round_counts_the_labels_that_its_reward_run_froze(session: Session, d
     make_labels(session, demo, 30, cast.mary)
     round_ = service.start_round(session, demo, "admin", cast.grace)
     reward = service.runs_of_round(session, round_.id)[0]
-    bridge.record_frozen(session, reward, bridge.Prepared(Path("unused"), "d" * 64, 34))
+    freeze.record_frozen(session, reward, freeze.Prepared(Path("unused"), "d" * 64, 34))
     assert (reward.label_count, round_.label_count) == (34, 34)

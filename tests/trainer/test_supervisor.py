@@ -27,7 +27,7 @@ from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import make_labels
-from trainer import bridge
+from trainer.bridge import freeze
 from trainer.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 from trainer.supervisor import LostRun, Supervisor
 
@@ -169,14 +169,14 @@ def test_a_run_lost_before_it_started_does_not_stop_the_worker(
     engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = queue_sample(engine, cast)
-    prepare = bridge.prepare
+    prepare = freeze.prepare
 
-    def slowly(*given: Any) -> bridge.Prepared:
+    def slowly(*given: Any) -> freeze.Prepared:
         with write_session(engine) as session:
             service.get_run(session, run_id).fence += 1  # another worker claims it meanwhile
         return prepare(*given)
 
-    monkeypatch.setattr(bridge, "prepare", slowly)
+    monkeypatch.setattr(freeze, "prepare", slowly)
     one = make_worker()
     one.tick()
     assert one._held is None
