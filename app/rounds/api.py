@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse
-from pydantic import Field
-from sqlalchemy.orm import Session
 
 from app.db import Db, WriteDb
 from app.errors import Invalid, NotFound
 from app.gate import CurrentProjectId
 from app.languages import _
-from app.models import Checkpoint, Generation, Project, Prompt, Round, Run
+from app.models import Project
 from app.rounds import checkpoints, folder, runs, service, times, triggers
+from app.rounds.bodies import (
+    CheckpointReply,
+    CheckpointSummary,
+    ExpectedReply,
+    GenerationReply,
+    MetricRow,
+    MetricsReply,
+    NewRound,
+    NewRun,
+    NextRoundReply,
+    Rejection,
+    RoundReply,
+    RunReply,
+    checkpoint_reply,
+    generation_reply,
+    round_reply,
+    run_replies,
+    run_reply,
+)
 from app.rounds.generations import list_generations
-from app.schemas import MAX_ID, Body, JsonObject, Limit, Line, Page, Reply, cursor_id
+from app.schemas import MAX_ID, Limit, Page, cursor_id
 from app.security import Caller
 from app.settings import Settings
 
@@ -27,7 +43,6 @@ router = APIRouter(tags=["rounds"])
 
 PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 Cursor = Annotated[str | None, Query(max_length=40)]
-Kind = Literal["sample", "reward", "ppo", "sft"]
 
 
 async def data_folder(request: Request) -> FilePath:
@@ -36,129 +51,6 @@ async def data_folder(request: Request) -> FilePath:
 
 
 Data = Annotated[FilePath, Depends(data_folder)]
-
-
-class RunReply(Reply):
-    id: int
-    round_id: int | None
-    kind: Kind
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
-    step: int
-    total: int
-    eta_s: float | None
-    message: str = Field(description="What it is doing, or why it ended.")
-    config: dict[str, Any]
-    inputs: dict[str, Any]
-    result: dict[str, Any]
-    label_digest: str | None
-    label_count: int | None
-    attempts: int
-    queued_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    checkpoint_id: int | None = Field(None, description="What it made, once it is done.")
-
-
-class CheckpointSummary(Reply):
-    id: int
-    kind: Literal["policy", "reward"]
-    name: str
-    parent_id: int | None
-    run_id: int | None
-    digest: str | None = Field(description="SHA-256 of its manifest, which holds the SHA-256 of each file.")
-    label_digest: str | None
-    metrics: dict[str, Any]
-    created_at: datetime
-    promoted_at: datetime | None
-
-
-class CheckpointReply(CheckpointSummary):
-    lineage: list[int] = Field(description="Its ancestors' ids, the nearest first.")
-    is_policy: bool = Field(description="Whether it is the project's promoted policy.")
-    manifest: dict[str, Any] | None = Field(description="None for a model that is not a folder of ours.")
-
-
-class RoundReply(Reply):
-    id: int
-    number: int
-    state: Literal["reward", "ppo", "sample", "decision", "done", "refused", "failed", "cancelled"]
-    trigger: str
-    label_count: int
-    config: dict[str, Any]
-    start_policy_id: int
-    reward_id: int | None
-    candidate_id: int | None
-    reason: str
-    decision: Literal["promoted", "rejected"] | None
-    decided_at: datetime | None
-    started_at: datetime
-    ended_at: datetime | None
-    runs: list[RunReply] = []
-    candidate: CheckpointSummary | None = None
-
-
-class NewRound(Body):
-    start: Annotated[int, Field(ge=1, le=MAX_ID)] | None = Field(
-        None, description="The policy checkpoint that PPO goes on from; by default the promoted one."
-    )
-    config: dict[Literal["reward", "ppo", "sample"], JsonObject] = Field(
-        default_factory=dict, description="Settings that differ from the project's, per stage."
-    )
-
-
-class NewRun(Body):
-    kind: Kind
-    config: JsonObject = Field(
-        default_factory=dict,
-        description="Settings, and what it works on: sample takes checkpoint, split (train, holdout, all) and prompt_ids; "
-        "reward takes policy; ppo takes reward and start; sft takes text (the name of one), rewrites (true: what annotators "
-        "wrote instead) and base.",
-    )
-
-
-class Rejection(Body):
-    reason: Line = ""
-
-
-class ExpectedReply(Reply):
-    seconds: float
-    measured: bool = Field(description="False: a guess, because this project has no finished run of that kind.")
-
-
-class NextRoundReply(Reply):
-    triggers_on: bool
-    new_labels: int
-    labels_left: int | None
-    due_at: datetime | None
-    waits_for: str
-    expected: dict[str, ExpectedReply]
-
-
-class MetricRow(Reply):
-    step: int
-    time: str
-    values: dict[str, float | None]
-
-
-class MetricsReply(Reply):
-    names: list[str]
-    items: list[MetricRow]
-
-
-class GenerationReply(Reply):
-    id: int
-    prompt_id: int
-    split: Literal["train", "holdout"]
-    messages: list[dict[str, str]]
-    text: str
-    token_ids: list[int]
-    checkpoint_id: int
-    run_id: int
-    number: int
-    settings: dict[str, Any]
-    seed: int
-    finish_reason: Literal["eos", "length"]
-    created_at: datetime
 
 
 # Rounds
@@ -170,7 +62,7 @@ def start_round(session: WriteDb, caller: Caller, project_id: CurrentProjectId, 
     project = session.get_one(Project, project_id)
     wanted = body or NewRound()
     config = {str(stage): values for stage, values in wanted.config.items()}
-    return _round(session, service.start_round(session, project, "admin", caller.user_id, config, wanted.start))
+    return round_reply(session, service.start_round(session, project, "admin", caller.user_id, config, wanted.start))
 
 
 @router.get("/projects/{slug}/rounds")
@@ -179,7 +71,7 @@ def list_rounds(
 ) -> Page[RoundReply]:
     """The newest first."""
     found = service.list_rounds(session, project_id, cursor_id(cursor), limit + 1)
-    return _page([_round(session, round_) for round_ in found], limit)
+    return _page([round_reply(session, round_) for round_ in found], limit)
 
 
 @router.get("/projects/{slug}/next-round")
@@ -200,14 +92,14 @@ def next_round(session: Db, project_id: CurrentProjectId) -> NextRoundReply:
 
 @router.get("/rounds/{id}")
 def show_round(session: Db, id: PathId) -> RoundReply:
-    return _round(session, service.get_round(session, id))
+    return round_reply(session, service.get_round(session, id))
 
 
 @router.post("/rounds/{id}/cancel")
 def cancel_round(session: WriteDb, caller: Caller, id: PathId) -> RoundReply:
     round_ = service.get_round(session, id)
     service.cancel_round(session, round_, caller.user_id)
-    return _round(session, round_)
+    return round_reply(session, round_)
 
 
 @router.post("/rounds/{id}/reject")
@@ -215,7 +107,7 @@ def reject_candidate(session: WriteDb, caller: Caller, id: PathId, body: Rejecti
     """The policy stays as it is."""
     round_ = service.get_round(session, id)
     service.reject(session, round_, caller.user_id, body.reason if body else "")
-    return _round(session, round_)
+    return round_reply(session, round_)
 
 
 # Runs
@@ -227,7 +119,7 @@ def queue_run(session: WriteDb, caller: Caller, project_id: CurrentProjectId, da
     if isinstance(inputs.get("text"), str):
         folder.text_file(data, inputs["text"])
     project = session.get_one(Project, project_id)
-    return _run(session, service.queue_run(session, project, body.kind, settings, inputs, caller.user_id))
+    return run_reply(session, service.queue_run(session, project, body.kind, settings, inputs, caller.user_id))
 
 
 @router.get("/projects/{slug}/runs")
@@ -236,12 +128,12 @@ def list_runs(
 ) -> Page[RunReply]:
     """The newest first."""
     found = service.list_runs(session, project_id, cursor_id(cursor), limit + 1)
-    return _page(_runs(session, found), limit)
+    return _page(run_replies(session, found), limit)
 
 
 @router.get("/runs/{id}")
 def show_run(session: Db, id: PathId) -> RunReply:
-    return _run(session, service.get_run(session, id))
+    return run_reply(session, service.get_run(session, id))
 
 
 @router.post("/runs/{id}/cancel")
@@ -249,7 +141,7 @@ def cancel_run(session: WriteDb, caller: Caller, id: PathId) -> RunReply:
     """Stops it within seconds, and the round it belongs to."""
     run = service.get_run(session, id)
     service.cancel_run(session, run, caller.user_id)
-    return _run(session, run)
+    return run_reply(session, run)
 
 
 @router.get("/runs/{id}/metrics")
@@ -304,7 +196,7 @@ def list_checkpoints(
 
 @router.get("/checkpoints/{id}")
 def show_checkpoint(session: Db, data: Data, id: PathId) -> CheckpointReply:
-    return _checkpoint(session, data, checkpoints.get_checkpoint(session, id))
+    return checkpoint_reply(session, data, checkpoints.get_checkpoint(session, id))
 
 
 @router.post("/checkpoints/{id}/promote")
@@ -312,7 +204,7 @@ def promote_checkpoint(session: WriteDb, caller: Caller, data: Data, id: PathId)
     """Make it the project's policy. Promoting the one before is how to go back."""
     checkpoint = checkpoints.get_checkpoint(session, id)
     service.promote(session, checkpoint, caller.user_id)
-    return _checkpoint(session, data, checkpoint)
+    return checkpoint_reply(session, data, checkpoint)
 
 
 @router.get("/checkpoints/{id}/files/{name:path}", response_class=FileResponse)
@@ -353,7 +245,7 @@ def show_generations(
         after=cursor_id(cursor) or 0,
         limit=limit + 1,
     )
-    return _page([_generation(generation, prompt) for generation, prompt in found], limit)
+    return _page([generation_reply(generation, prompt) for generation, prompt in found], limit)
 
 
 # Texts to train on
@@ -395,38 +287,3 @@ def _download(at: FilePath, name: str) -> FileResponse:
 
 def _page(items: list[Any], limit: int) -> Page[Any]:
     return Page(items=items[:limit], next_cursor=str(items[limit - 1].id) if len(items) > limit else None)
-
-
-def _run(session: Session, run: Run) -> RunReply:
-    return _runs(session, [run])[0]
-
-
-def _runs(session: Session, found: list[Run]) -> list[RunReply]:
-    made = checkpoints.made_by_runs(session, [run.id for run in found])
-    return [RunReply.model_validate(run).model_copy(update={"checkpoint_id": made.get(run.id)}) for run in found]
-
-
-def _round(session: Session, round_: Round) -> RoundReply:
-    candidate = session.get(Checkpoint, round_.candidate_id) if round_.candidate_id else None
-    return RoundReply.model_validate(round_).model_copy(
-        update={
-            "runs": _runs(session, service.runs_of_round(session, round_.id)),
-            "candidate": CheckpointSummary.model_validate(candidate) if candidate else None,
-        }
-    )
-
-
-def _checkpoint(session: Session, data: FilePath, checkpoint: Checkpoint) -> CheckpointReply:
-    found = folder.checkpoint_folder(data, checkpoint.source)
-    project = session.get_one(Project, checkpoint.project_id)
-    return CheckpointReply(
-        **CheckpointSummary.model_validate(checkpoint).model_dump(),
-        lineage=[one.id for one in checkpoints.lineage(session, checkpoint)[1:]],
-        is_policy=project.policy_id == checkpoint.id,
-        manifest=folder.manifest(found) if found and (found / "manifest.json").exists() else None,
-    )
-
-
-def _generation(generation: Generation, prompt: Prompt) -> GenerationReply:
-    fields = {name: getattr(generation, name) for name in GenerationReply.model_fields if name not in ("split", "messages")}
-    return GenerationReply(**fields, split=prompt.split, messages=prompt.messages)
