@@ -214,11 +214,11 @@ def _reward_figures(house: Installation, reward_id: int, base: int, score: Prefe
     by_prompt: dict[int, list[tuple[float, float]]] = defaultdict(list)  # (by the preference, by the reward model)
     for item, reward in zip(items, rewards, strict=True):
         by_prompt[item["prompt_id"]].append((score(last_words(item["messages"]), item["text"]), reward))
-    right, pairs = _agreement(by_prompt.values())
+    right, pairs = agreement(by_prompt.values())
     return {"reward_accuracy": _rounded(right / pairs), "reward_pairs": pairs}
 
 
-def _agreement(prompts: Iterable[list[tuple[float, float]]]) -> tuple[float, int]:
+def agreement(prompts: Iterable[list[tuple[float, float]]]) -> tuple[float, int]:
     """Pairs of one prompt whose truths differ: how many are ordered alike (equal rewards: half), and how many there are."""
     right, pairs = 0.0, 0
     for answers in prompts:

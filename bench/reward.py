@@ -120,7 +120,7 @@ def compared(
 
     def read(rows: list[dict[str, Any]]) -> tuple[Labels, dict[str, torch.Tensor]]:
         labels = _labels(rows)
-        return labels, _features(backbone, labels, cache, config)
+        return labels, features_of(backbone, labels, cache, config)
 
     started = time.monotonic()
     labels, features = read(train)
@@ -166,7 +166,7 @@ def ratings(data: Path, base: Path, cache: Path) -> dict[str, Any]:
     texts = list(dict.fromkeys((row["prompt"], row["response"]) for row in rows))
     answers = [Answer((("user", prompt),), text, None) for prompt, text in texts]
     at = {text: number for number, text in enumerate(texts)}
-    features = _features(load_backbone(str(base)), Labels(answers=answers), cache, RewardConfig())
+    features = features_of(load_backbone(str(base)), Labels(answers=answers), cache, RewardConfig())
     split = dealt([str(number) for number in range(len(texts))], FOLDS)
     found: dict[bool, list[torch.Tensor]] = {True: [], False: []}
     stories: list[str] = []
@@ -205,7 +205,7 @@ def _labels(rows: list[dict[str, Any]]) -> Labels:
         return read_labels(Path(temporary))
 
 
-def _features(backbone: Backbone, labels: Labels, cache: Path, config: RewardConfig) -> dict[str, Tensor]:
+def features_of(backbone: Backbone, labels: Labels, cache: Path, config: RewardConfig) -> dict[str, Tensor]:
     """Group -> (answers, D), read by the base or found in the cache."""
     import torch
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainer.rows import Rows
 
-JITTER = 1e-6
+JITTERS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # beside a prior variance of the rewards of order 1
 NEWTON_STEPS = 48
 REFRESH = 8  # steps that share one factorised curvature: a step costs a hundredth of a factorisation
 TOLERANCE = 1e-4
@@ -88,9 +88,18 @@ def precision(basis: Tensor, curve: Tensor) -> Tensor:
 
 
 def root(kernel: Tensor) -> Tensor:
-    """Cholesky factor of a kernel matrix, which repeated labels make singular."""
-    factor: Tensor = torch.linalg.cholesky(kernel + JITTER * torch.eye(len(kernel), dtype=kernel.dtype))
-    return factor
+    """Cholesky factor of a kernel matrix, with the least jitter that makes it one.
+
+    More labels than their answers differ in, and labels said twice, make it singular; float32 products then leave eigenvalues
+    under 0, the further the larger the features. Raises ValueError where the kernel is none at all.
+    """
+    unit = torch.eye(len(kernel), dtype=kernel.dtype)
+    factor: Tensor
+    for jitter in JITTERS:
+        factor, failed = torch.linalg.cholesky_ex(kernel + jitter * unit)
+        if not failed:
+            return factor
+    raise ValueError("the products of the answers' features are not finite, or far from exact")
 
 
 def times(matrix: Tensor, vector: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from trainer import likelihoods
 from trainer.data import Comparison, Rating
 from trainer.fitting import fit
+from trainer.posterior import JITTERS, root
 from trainer.reward_head import Head
 from trainer.rows import HeadSettings, Rows
 
@@ -245,3 +246,19 @@ def test_the_curvature_of_a_doubted_verdict_is_the_expected_one() -> None:
     information = likelihoods.comparison_information(u, people["log_nu"][0], torch.tensor([0.7], dtype=F64))
     assert float(curve) == pytest.approx(1.5 * float(information), rel=1e-6)
     assert float(curve) > 1e-3
+
+
+def test_more_labels_than_answers_differ_in_have_a_kernel_that_can_be_factorised() -> None:
+    """Comparisons of 40 answers span 39 directions; in float32 their products are wrong by more than the least jitter."""
+    draw = torch.Generator().manual_seed(0)
+    features = 20 * torch.randn(40, 600, generator=draw)
+    sides = torch.randint(40, (500, 2), generator=draw)
+    differences = features[sides[:, 0]] - features[sides[:, 1]]
+    kernel = (differences @ differences.T).double() / 600
+    assert torch.linalg.cholesky_ex(kernel + JITTERS[0] * torch.eye(500, dtype=torch.float64))[1] > 0
+
+    factor = root(kernel)
+
+    torch.testing.assert_close(factor @ factor.T, kernel, atol=0.2, rtol=1e-5)
+    with pytest.raises(ValueError, match="not finite"):
+        root(torch.full((3, 3), float("nan"), dtype=torch.float64))
