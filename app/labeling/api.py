@@ -25,6 +25,7 @@ from app.labeling.bodies import (
     Message,
     NextIn,
     PromptShown,
+    ReturnIn,
     SkipIn,
     StoredReply,
     TaskReply,
@@ -95,9 +96,15 @@ async def skip(task_id: TaskId, body: SkipIn, caller: Caller, writes: Writes) ->
     return Response(status_code=204)
 
 
-@router.post("/tasks/{id}/return", status_code=204, summary="Give a seat back unused; the task may come again")
-async def give_back(task_id: TaskId, caller: Caller, writes: Writes) -> Response:
-    await writes.run(partial(lease.give_back, task_id=task_id, annotator_id=caller.user_id, now=utc_now()))
+@router.post(
+    "/tasks/{id}/return",
+    status_code=204,
+    responses={409: {"description": "Another lease: nothing was given back"}},
+    summary="Give a seat back unused; the task may come again",
+)
+async def give_back(task_id: TaskId, body: ReturnIn, caller: Caller, writes: Writes) -> Response:
+    free = partial(lease.give_back, task_id=task_id, annotator_id=caller.user_id, lease_until=body.lease_until, now=utc_now())
+    await writes.run(free)
     return Response(status_code=204)
 
 

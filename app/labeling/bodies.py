@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AwareDatetime, Discriminator, Field, Tag
 
 from app.labeling.record import LONGEST_MS
 from app.labeling.verdict import Rewrite, Verdict
@@ -98,6 +98,10 @@ class NextIn(Body):
 
 class SkipIn(Body):
     reason: Annotated[Text, Field(max_length=1000)] = ""
+
+
+class ReturnIn(Body):
+    lease_until: Annotated[AwareDatetime, Field(description="of the lease that is meant, as the claim said it")]
 
 
 class Message(Reply):

@@ -22,6 +22,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    delete,
     exists,
     func,
     insert,
@@ -37,7 +38,8 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc
 
-LEASE_EXPIRED: Final = "lease expired"  # the reason on a skip that the clock made, not the person
+LEASE_EXPIRED: Final = "lease expired"  # the reasons on skips that say only that somebody had the task: the clock took it,
+GIVEN_BACK: Final = "given back"  # or they returned it unused, and it stays open to them
 NEAR: Final = 200  # open seats looked at, oldest first, before the search starts behind the person's own last seat
 EVERYWHERE: Final = 2**62
 MOST_HELD: Final = 4  # seats one person may hold: the one in hand, the next ones, and verdicts that are still on their way
@@ -130,10 +132,10 @@ def _open_seat(
 
 def _remember_lost_lease(connection: Connection, task_id: int, annotator_id: int, now: datetime) -> None:
     """Who lost a seat to somebody else is not asked again, and a late verdict of theirs is still accepted."""
-    known = connection.execute(select(Skip.id).where(Skip.task_id == task_id, Skip.annotator_id == annotator_id)).first()
-    if known is None:
-        lost = {"task_id": task_id, "annotator_id": annotator_id, "reason": LEASE_EXPIRED, "created_at": now}
-        connection.execute(insert(Skip).values(lost))
+    mine = (Skip.task_id == task_id, Skip.annotator_id == annotator_id)
+    connection.execute(delete(Skip).where(*mine))  # given back once, and fetched again
+    lost = {"task_id": task_id, "annotator_id": annotator_id, "reason": LEASE_EXPIRED, "created_at": now}
+    connection.execute(insert(Skip).values(lost))
 
 
 def _served(row: Row[Any], swapped: bool, until: datetime | None) -> ServedTask:
@@ -174,8 +176,10 @@ def _had(table: type[Seat] | type[Skip] | type[Label], task_id: Any) -> ColumnEl
 
 
 def not_had(task_id: Any) -> ColumnElement[bool]:
-    """Whether the person of the parameter `me` never had this task."""
-    return and_(*(~_had(table, task_id) for table in (Seat, Skip, Label)))
+    """Whether the person of the parameter `me` never had this task, or gave it back unused."""
+    other = aliased(Skip)
+    barred = exists().where(other.task_id == task_id, other.annotator_id == _me, other.reason != GIVEN_BACK)
+    return and_(~_had(Seat, task_id), ~barred, ~_had(Label, task_id))
 
 
 def _held(limit: int) -> Select[Any]:

@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import Select, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
+from app.labeling.claim import GIVEN_BACK
 from app.models import Checkpoint, Generation, Project, Prompt, Seat, Skip, Task, utc_now
 
 MIXED_SHARE: Final = 0.5  # of the comparisons, once a policy replaced another: new against previous; the rest new against new
@@ -79,7 +80,7 @@ def refill_needed(session: Session, project: Project) -> bool:
     untouched = (
         select(Seat.id)
         .where(Seat.project_id == project.id, Seat.state == "free", Seat.number == 1)
-        .where(~exists().where(Skip.task_id == Seat.task_id))
+        .where(~exists().where(Skip.task_id == Seat.task_id, Skip.reason != GIVEN_BACK))
         .limit(project.queue_low_mark)
     )
     return len(session.scalars(untouched).all()) < project.queue_low_mark

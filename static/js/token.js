@@ -19,7 +19,7 @@ export function renewToken(person) {
 
 // A call that only asks for something to be done: the reply, or null when none came.
 export async function post(url, options) {
-  const reply = await fetch(url, { method: "POST", headers: { "X-CSRF-Token": token() }, ...options }).catch(() => null);
+  const reply = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json", "X-CSRF-Token": token() }, ...options }).catch(() => null);
   await reply?.text(); // an unread reply would hold its connection
   return reply;
 }

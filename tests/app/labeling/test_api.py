@@ -244,5 +244,11 @@ def test_a_program_works_ahead_and_gives_back_what_it_does_not_use(
     second = mary.post(f"{V1}/projects/demo/tasks/next", json={"besides": [first["id"]]})
     assert second.status_code == 200
     assert second.json()["id"] != first["id"]
-    assert mary.post(f"{V1}/tasks/{second.json()['id']}/return").status_code == 204
+    path = f"{V1}/tasks/{second.json()['id']}/return"
+    late = mary.post(path, json={"lease_until": first["lease_until"]})
+    assert (late.status_code, late.json()["detail"]) == (
+        409,
+        "The task is not kept for you under that lease any more. Nothing was given back.",
+    )
+    assert mary.post(path, json={"lease_until": second.json()["lease_until"]}).status_code == 204
     assert next_task(api("annotate", who="Alan"))["id"] == second.json()["id"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import Engine, select
 
 from app.db import write_session
+from app.errors import Conflict
 from app.labeling import lease
 from app.labeling.claim import MOST_HELD, ServedTask, claim_next, reopen, second_stands_left
 from app.models import Generation, Project, Seat, Skip, Task
@@ -100,9 +102,9 @@ def ahead(engine: Engine, project_id: int, annotator_id: int, *besides: int, now
     return task.id if task else None
 
 
-def give_back(engine: Engine, task_id: int, annotator_id: int, now: datetime = NOON) -> None:
+def give_back(engine: Engine, task_id: int, annotator_id: int, until: datetime = NOON + LEASE) -> None:
     with write_session(engine) as session:
-        lease.give_back(session.connection(), task_id, annotator_id, now=now)
+        lease.give_back(session.connection(), task_id, annotator_id, until, now=NOON)
 
 
 def test_one_more_task_can_be_fetched_ahead_and_is_the_same_one_when_asked_again(engine: Engine, cast: Cast) -> None:
@@ -155,10 +157,57 @@ def test_who_gave_a_seat_back_has_it_again_while_nobody_else_wants_it(engine: En
     assert claim(engine, cast.demo, cast.alan, NOON + timedelta(minutes=5)) is None
 
 
+def test_who_gave_a_seat_back_may_have_the_task_when_it_comes_free_again(engine: Engine, cast: Cast) -> None:
+    """Given back, had and lost by somebody else: it is still open. Losing it to the clock is what closes it."""
+    (task_id,) = make_tasks(engine, cast.demo, 1)
+    claimed(engine, cast.demo, cast.mary)
+    give_back(engine, task_id, cast.mary)
+    claimed(engine, cast.demo, cast.alan)
+    later = NOON + timedelta(minutes=11)
+
+    assert claimed(engine, cast.demo, cast.mary, later) == task_id
+    assert claim(engine, cast.demo, cast.alan, later) is None
+    assert claimed(engine, cast.demo, cast.grace, later + LEASE + LEASE) == task_id
+    skip(engine, task_id, cast.grace)
+    assert claim(engine, cast.demo, cast.mary, later + LEASE + LEASE) is None
+
+
+def test_a_seat_can_be_given_back_again_and_then_be_skipped(engine: Engine, cast: Cast) -> None:
+    (task_id,) = make_tasks(engine, cast.demo, 1)
+    for _ in range(2):
+        claimed(engine, cast.demo, cast.mary)
+        give_back(engine, task_id, cast.mary)
+    claimed(engine, cast.demo, cast.mary)
+    skip(engine, task_id, cast.mary)
+
+    assert claim(engine, cast.demo, cast.mary) is None
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_a_late_return_of_another_lease_ends_no_lease_in_use(engine: Engine, cast: Cast, renewed: bool) -> None:
+    """Fetched ahead by one tab; then kept on, or shown by another tab of the same person."""
+    (task_id,) = make_tasks(engine, cast.demo, 1)
+    claimed(engine, cast.demo, cast.mary)
+    later = NOON + timedelta(minutes=5)
+    if renewed:
+        with write_session(engine) as session:
+            lease.renew(session.connection(), task_id, cast.mary, now=later, lease=LEASE)
+    else:
+        claimed(engine, cast.demo, cast.mary, later)
+
+    with pytest.raises(Conflict, match="Nothing was given back"):
+        give_back(engine, task_id, cast.mary)
+
+    assert claim(engine, cast.demo, cast.alan, NOON + timedelta(minutes=14)) is None
+    give_back(engine, task_id, cast.mary, later + LEASE)
+    assert claimed(engine, cast.demo, cast.alan, NOON + timedelta(minutes=14)) == task_id
+
+
 def test_giving_back_a_seat_of_somebody_else_changes_nothing(engine: Engine, cast: Cast) -> None:
     (task_id,) = make_tasks(engine, cast.demo, 1)
     claimed(engine, cast.demo, cast.mary)
-    give_back(engine, task_id, cast.alan)
+    with pytest.raises(Conflict):
+        give_back(engine, task_id, cast.alan)
 
     assert claim(engine, cast.demo, cast.alan, NOON + timedelta(seconds=1)) is None
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.db import write_session
 from app.labeling import queue
+from app.labeling.claim import GIVEN_BACK
 from app.models import Generation, Project, Prompt, Seat, Skip, Task
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -194,6 +195,9 @@ def test_the_queue_runs_low_when_little_is_open_to_everybody(engine: Engine, cas
         first.state, first.annotator_id = "free", None
         session.flush()
         assert not queue.refill_needed(session, project)
+        session.add(Skip(task_id=tasks[2].id, annotator_id=cast.mary, reason=GIVEN_BACK))
+        session.flush()
+        assert not queue.refill_needed(session, project)  # to Mary it is open again
         session.add(Skip(task_id=tasks[1].id, annotator_id=cast.mary))
         session.flush()
         assert queue.refill_needed(session, project)

@@ -87,7 +87,9 @@ def test_time_counts_from_when_the_page_showed_the_task_and_never_from_before_th
 
 def test_a_verdict_on_a_task_that_was_given_back_is_still_its_authors(engine: Engine, cast: Cast, task_id: int) -> None:
     with write_session(engine) as session:
-        lease.give_back(session.connection(), task_id, cast.mary, now=NOON)
+        held = session.scalars(select(Seat.lease_until).where(Seat.task_id == task_id)).one()
+        assert held is not None
+        lease.give_back(session.connection(), task_id, cast.mary, held, now=NOON)
 
     assert record(engine, task_id, cast.mary, say()).surplus is False
     assert seat_states(engine, task_id) == [("done", cast.mary)]

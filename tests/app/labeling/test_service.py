@@ -13,7 +13,7 @@ from app.labeling.service import LabelFilter, Progress
 from app.models import Label, Project, Prompt, Task, utc_now
 from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.labeling.test_claim import claimed, make_tasks, skip
+from tests.app.labeling.test_claim import claimed, give_back, make_tasks, skip
 from tests.app.labeling.test_record import record, say
 
 
@@ -70,6 +70,17 @@ def test_the_last_verdicts_are_one_for_each_task_newest_first(engine: Engine, ca
         assert [verdict.task_id for verdict in verdicts[:3]] == [tasks[5], tasks[10], tasks[9]]
         assert len({verdict.task_id for verdict in verdicts}) == len(verdicts) == 10
         assert service.last_verdicts(session, cast.demo, cast.alan) == []
+
+
+def test_a_task_given_back_is_no_skipped_one(engine: Engine, cast: Cast) -> None:
+    (task_id,) = make_tasks(engine, cast.demo, 1)
+    claimed(engine, cast.demo, cast.mary)
+    give_back(engine, task_id, cast.mary)
+
+    with write_session(engine) as session:
+        assert service.last_verdicts(session, cast.demo, cast.mary) == []
+        assert not service.has_skipped(session, task_id, cast.mary)
+    assert progress(engine, cast, cast.mary).left == 1
 
 
 @pytest.mark.parametrize(
