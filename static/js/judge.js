@@ -33,11 +33,15 @@ function onKey(desk, event) {
   else form.requestSubmit();
 }
 
+// A verdict holds one rewrite. The sentence under each box says so until one of them is written in; the box last opened shows it.
 function twoRewrites(form) {
   const boxes = [...form.querySelectorAll("textarea[name^='rewrite.']")].filter((box) => box.value.trim());
   if (boxes.length < 2) return false;
-  boxes[1].setCustomValidity(boxes[1].dataset.onlyOne);
-  boxes[1].reportValidity();
-  boxes[1].addEventListener("input", () => boxes[1].setCustomValidity(""), { once: true });
+  const say = (said) => form.querySelectorAll("[data-only-one]").forEach((words) => (words.hidden = !said));
+  const box = boxes.find((one) => one.closest("details").open) ?? boxes[1];
+  box.closest("details").open = true;
+  box.focus();
+  say(true);
+  form.addEventListener("input", () => say(false), { once: true });
   return true;
 }

@@ -47,6 +47,34 @@ def test_each_kind_of_verdict(open_as: Open, engine: Engine, cast: Cast) -> None
     assert said == []
 
 
+@pytest.mark.parametrize("last", ["left", "right"])
+def test_two_rewrites_are_refused_where_they_stand(open_as: Open, engine: Engine, cast: Cast, last: str) -> None:
+    """Whichever was written last: opening one closes the other, and what a closed box says nobody reads."""
+    make_tasks(engine, cast.demo, 1)
+    page = open_as("Mary")
+    go(page)
+    keys = {"left": "e", "right": "E"}
+    for side in sorted(keys, key=lambda side: side == last):
+        press(page, keys[side])
+        page.locator(f"[name='rewrite.{side}']").fill("Better words.")
+        press(page, "Escape")
+
+    press(page, "1", "Enter")
+    said = page.locator(f"details:has([name='rewrite.{last}']) [data-only-one]")
+    expect(said).to_have_text("Rewrite one answer, not both. Empty this box or the other, then save.")
+    expect(said).to_be_visible()
+    expect(page.locator(f"[name='rewrite.{last}']")).to_be_focused()
+    assert stored(engine) == []
+
+    page.locator(f"[name='rewrite.{last}']").fill("")
+    expect(said).to_be_hidden()
+    press(page, "Escape", "Enter")
+    expect(page.locator("#last-verdicts li")).to_have_count(1)
+    (label,) = stored(engine)
+    assert label.rewrite is not None
+    assert label.rewrite["side"] != last
+
+
 def test_skipping_asks_why_and_can_be_taken_back(open_as: Open, engine: Engine, cast: Cast) -> None:
     skipped, other = make_tasks(engine, cast.demo, 2)
     page = open_as("Mary")
