@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.db import Db, WriteDb
 from app.differences import changed_lines
-from app.errors import Refusal
+from app.errors import Conflict, Refusal
 from app.labeling.guidelines import guideline, versions
 from app.languages import _
 from app.models import Project
@@ -47,6 +47,8 @@ def save_guidelines(request: Request, slug: str, words: Submitted, caller: Calle
         return _page(request, session, project, text, started_from, previewed=True)
     try:
         service.update_project(session, project, {"guidelines": text}, caller.user_id, seen_guidelines=started_from)
+    except Conflict as conflict:  # saving again is saving over theirs, knowingly: it stands on the page now
+        return _page(request, session, project, text, project.guideline_version, conflict)
     except Refusal as refusal:
         return _page(request, session, project, text, started_from, refusal)
     message = _("Saved as version %(number)s. Annotators are shown what changed.", number=project.guideline_version)
@@ -73,6 +75,7 @@ def _page(
         text=text,
         started_from=started_from or "",
         refusal=refusal,
+        theirs=in_force if isinstance(refusal, Conflict) else None,
         body=render_markdown(text) if previewed and usable else None,
         lines=changed_lines(in_force, text.strip()) if usable and text.strip() != in_force else (),
         versions=versions(session, project.id),

@@ -55,6 +55,20 @@ def test_newer_guidelines_of_somebody_else_are_not_overwritten(as_user: Browser,
     assert form_of(reply.text)["guidelines"] == "Mine."
     assert in_force(engine) == (2, "Theirs.")
 
+    assert "Version 2, saved meanwhile" in reply.text
+    assert ">Theirs.</div>" in reply.text
+    assert browser.post(EDITOR, data=form_of(reply.text)).status_code == 303, "their text was shown, so it may be replaced"
+    assert in_force(engine) == (3, "Mine.")
+
+
+def test_a_preview_of_an_old_text_still_does_not_overwrite_a_newer_one(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    mine = form_of(browser.get(EDITOR).text) | {"guidelines": "Mine."}
+    browser.post(EDITOR, data=mine | {"guidelines": "Theirs."})
+    previewed = form_of(browser.post(EDITOR, data=mine | {"do": "preview"}).text)
+    assert browser.post(EDITOR, data=previewed).status_code == 409
+    assert in_force(engine) == (2, "Theirs.")
+
 
 def test_what_is_too_long_to_render_is_refused_at_once(as_user: Browser) -> None:
     browser = as_user("Grace")
