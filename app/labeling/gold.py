@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app import audit
 from app.errors import Invalid
+from app.labeling import practice
 from app.labeling.verdict import CHOICES
 from app.languages import _
 from app.models import PracticeTask, Project, utc_now
@@ -36,6 +37,7 @@ def add_task(session: Session, project: Project, values: GoldValues, by: int) ->
     task = PracticeTask(project_id=project.id, created_by=by, **_columns(values))
     session.add(task)
     session.flush()
+    practice.admit_experienced(session, project.id)  # with the first task, practice begins for those who are new
     audit.record(session, by, "practice.added", f"practice task {task.id}", project_id=project.id)
     return task
 
@@ -49,11 +51,15 @@ def change_task(session: Session, task: PracticeTask, values: GoldValues, by: in
 
 
 def put_away(session: Session, task: PracticeTask, by: int, *, back: bool = False) -> None:
-    """Nobody meets the task any more, until it is brought back."""
+    """Nobody meets the task any more, until it is brought back. Without it an attempt may be through, with it practice begins."""
     task.archived_at = None if back else task.archived_at or utc_now()
     action = "practice.restored" if back else "practice.archived"
     audit.record(session, by, action, f"practice task {task.id}", project_id=task.project_id)
     session.flush()
+    if back:
+        practice.admit_experienced(session, task.project_id)
+    else:
+        practice.admit_qualified(session, session.get_one(Project, task.project_id))
 
 
 def _columns(values: GoldValues) -> dict[str, Any]:

@@ -67,7 +67,10 @@ def refuse_before_practice(practice_due: bool) -> None:
 
 
 def standing(session: Session, project: Project, user_id: int) -> Standing:
-    attempt = _attempt(session, project.id, user_id)
+    return _of_attempt(session, project, user_id, _attempt(session, project.id, user_id))
+
+
+def _of_attempt(session: Session, project: Project, user_id: int, attempt: int) -> Standing:
     done, right = _counts(session, project.id, user_id, attempt)
     membership = _membership(session, project.id, user_id)
     passed = membership is not None and membership.practised_at is not None
@@ -151,9 +154,12 @@ def _is_right(task: PracticeTask, choice: str | None, overall: int | None) -> bo
 
 
 def _open_when_passed(session: Session, project: Project, user_id: int) -> None:
-    now = standing(session, project, user_id)
-    if now.is_over and now.right >= now.needed and _membership(session, project.id, user_id) is not None:
+    if _is_enough(standing(session, project, user_id)) and _membership(session, project.id, user_id) is not None:
         admit(session, project.id, user_id)
+
+
+def _is_enough(now: Standing) -> bool:
+    return now.total > 0 and now.is_over and now.right >= now.needed
 
 
 def _attempt(session: Session, project_id: int, user_id: int) -> int:
@@ -233,6 +239,15 @@ def admit_experienced(session: Session, project_id: int) -> None:
         .values(practised_at=utc_now())
         .execution_options(synchronize_session=False)
     )
+
+
+def admit_qualified(session: Session, project: Project) -> None:
+    """Whoever has an attempt that is enough by the rule as it is now; nobody who is in is sent back to practise."""
+    attempts = select(PracticeVerdict.annotator_id, PracticeVerdict.attempt).where(PracticeVerdict.project_id == project.id)
+    waiting = select(Membership.user_id).where(Membership.project_id == project.id, Membership.practised_at.is_(None))
+    for user_id, attempt in session.execute(attempts.where(PracticeVerdict.annotator_id.in_(waiting)).distinct()).all():
+        if _is_enough(_of_attempt(session, project, user_id, attempt)):
+            admit(session, project.id, user_id)
 
 
 def practising(session: Session, project_id: int) -> list[Practising]:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app import audit
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.labeling.guidelines import guideline
-from app.labeling.practice import admit_experienced
+from app.labeling.practice import admit_experienced, admit_qualified
 from app.languages import _
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User
 from app.projects import checks
@@ -121,6 +121,8 @@ def update_project(
     if changed:
         audit.record(session, by, "project.changed", project.slug, {"fields": changed}, project.id)
     session.flush()
+    if "practice_tasks" in changed or "qualifying_score" in changed:
+        admit_qualified(session, project)
     return project
 
 

@@ -14,7 +14,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.labeling import gold, practice
 from app.labeling.practice import Standing
 from app.models import Label, Membership, PracticeTask, Project
-from app.projects.service import update_project
+from app.projects.service import ProjectValues, update_project
 from app.rounds.labels import usable_label_count
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -89,6 +89,28 @@ def test_only_new_annotators_practise(engine: Engine, cast: Cast, api: Api) -> N
     assert api("annotate", who="Alan").post(f"{V1}/tasks/next").status_code == 200, "a reviewer"
 
 
+@pytest.mark.parametrize("begins", ["the first task is written", "a task is brought back"])
+def test_the_first_practice_task_locks_nobody_out_who_judged_before(engine: Engine, cast: Cast, api: Api, begins: str) -> None:
+    """The project asked for practice all along, and had no task to meet."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.practice_tasks = 2
+        task = gold.add_task(session, project, COMPARISON, cast.grace) if begins == "a task is brought back" else None
+        if task:
+            gold.put_away(session, task, cast.grace)
+        judge(session, project, cast.mary)
+        zoe = factories.make_user(session, "Zoe").id
+        factories.make_membership(session, zoe, cast.demo, "annotator")
+        if task:
+            gold.put_away(session, task, cast.grace, back=True)
+        else:
+            gold.add_task(session, project, COMPARISON, cast.grace)
+        new = session.scalars(select(Membership.user_id).where(Membership.practised_at.is_(None))).all()
+    a_real_task(engine, cast)
+    assert api("annotate", who="Mary").post(f"{V1}/tasks/next").status_code == 200
+    assert zoe in new, "who is new practises"
+
+
 @pytest.mark.parametrize("ended", ["asked for no more", "every task put away"])
 def test_without_a_task_to_meet_nobody_is_held_back(engine: Engine, cast: Cast, api: Api, ended: str) -> None:
     a_real_task(engine, cast)
@@ -124,6 +146,38 @@ def test_another_attempt_begins_with_tasks_not_met_before(engine: Engine, cast: 
     assert following(engine, cast, again=True) == third
     say(engine, cast, third, overall=4)
     assert following(engine, cast) == first
+
+
+@pytest.mark.parametrize(
+    ("rule", "opens"),
+    [({"qualifying_score": 0.5}, True), ({"practice_tasks": 1}, True), ({"qualifying_score": 0.6}, False)],
+)
+def test_a_kinder_rule_lets_in_who_reached_it(engine: Engine, cast: Cast, rule: ProjectValues, opens: bool) -> None:
+    """Any attempt counts, also when another one was begun."""
+    first, second = ask(engine, cast, COMPARISON, RATING, score=1.0)
+    say(engine, cast, first, choice="left")
+    say(engine, cast, second, overall=1)
+    say(engine, cast, first, choice="right")
+    with write_session(engine) as session:
+        update_project(session, session.get_one(Project, cast.demo), rule, by=cast.grace)
+    assert stands(engine, cast).passed is opens
+
+
+def test_putting_away_what_was_still_ahead_ends_an_attempt_that_is_enough(engine: Engine, cast: Cast) -> None:
+    first, second = ask(engine, cast, COMPARISON, RATING, score=1.0)
+    say(engine, cast, first, choice="left")
+    with write_session(engine) as session:
+        gold.put_away(session, session.get_one(PracticeTask, second), cast.grace)
+    assert stands(engine, cast).passed
+
+
+def test_a_stricter_rule_sends_nobody_back(engine: Engine, cast: Cast, as_user: AsUser) -> None:
+    (task_id,) = ask(engine, cast, COMPARISON, tasks=1)
+    say(engine, cast, task_id, choice="right")
+    with write_session(engine) as session:
+        update_project(session, session.get_one(Project, cast.demo), {"qualifying_score": 1.0}, by=cast.grace)
+    assert stands(engine, cast).passed
+    assert "whoever is in stays in" in as_user("Grace").get("/projects/demo/settings/practice").text
 
 
 @pytest.mark.parametrize(("tasks", "share", "needed"), [(5, 0.6, 3), (5, 0.61, 4), (10, 0.7, 7), (3, 1.0, 3), (4, 0.0, 0)])
