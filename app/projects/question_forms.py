@@ -6,13 +6,16 @@ scripts, and nothing a person typed is lost on the way.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Literal, cast
 
-from app.languages import N_
+from app.errors import Conflict
+from app.languages import N_, _, known
 from app.models import Project
 from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, RESERVED_KEYS
 from app.projects.forms import Words, number_of, share_of
@@ -45,6 +48,7 @@ class Questions:
 
     rows: dict[Kind, list[Row]]
     words: Words  # the other fields
+    seen: Words  # field -> digest of what it held when the page was opened
     focus: str = ""  # the control to go on from after a row was moved
 
 
@@ -61,6 +65,7 @@ def questions_of(project: Project) -> Questions:
             "queue_low_mark": str(project.queue_low_mark),
             "text_display": project.text_display,
         },
+        seen=_digests(project),
     )
 
 
@@ -71,7 +76,30 @@ def read_questions(words: Words) -> Questions:
     for kind, number in found:
         row = {part: words.get(f"{kind}.{number}.{part}", "").strip() for part in PARTS[cast(Kind, kind)]}
         rows[cast(Kind, kind)].append(row)
-    return Questions(rows, {name: text for name, text in words.items() if "." not in name})
+    seen = {name: words.get(f"seen.{name}", "") for name in LABELS}
+    return Questions(rows, {name: text for name, text in words.items() if "." not in name}, seen)
+
+
+def refuse_unseen(questions: Questions, project: Project) -> None:
+    """Raises Conflict, with a sentence per field, where somebody saved since the page was opened."""
+    now = _digests(project)
+    newer = {name: _("Somebody changed this since you opened the page.") for name in LABELS if questions.seen[name] != now[name]}
+    if newer:
+        questions.seen = now  # the page that says so shows what theirs is
+        raise Conflict(
+            _(
+                "Somebody saved other questions while you were changing them. Nothing of yours was saved, and what you entered "
+                "is still here: compare, then save again to put yours in place of theirs."
+            ),
+            newer,
+        )
+
+
+def as_text(questions: Questions) -> str:
+    """The form line by line, to compare it with what is stored."""
+    rows = (" · ".join(row[part] for part in PARTS[kind]) for kind in PARTS for row in questions.rows[kind])
+    others = (f"{known(label)}: {questions.words.get(name, '')}" for name, label in LABELS.items() if name not in PARTS)
+    return "\n".join([*rows, *others])
 
 
 def act(questions: Questions, action: str, retired: Mapping[str, list[dict[str, Any]]]) -> bool:
@@ -116,6 +144,10 @@ def values_of(questions: Questions, used: Mapping[Kind, Set[str]]) -> ProjectVal
         "text_display": words.get("text_display", ""),
     }
     return cast(ProjectValues, values)
+
+
+def _digests(project: Project) -> Words:
+    return {name: hashlib.sha256(json.dumps(getattr(project, name)).encode()).hexdigest()[:16] for name in LABELS}
 
 
 def _keyed(rows: list[Row], noun: str, used: Set[str]) -> Iterator[tuple[Row, str]]:

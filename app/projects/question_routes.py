@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.db import Db, WriteDb
-from app.errors import Refusal
+from app.differences import Line, changed_lines
+from app.errors import Conflict, Refusal
 from app.labeling import queue
 from app.languages import _, ngettext
 from app.models import Project
@@ -35,6 +36,7 @@ def save_questions(request: Request, slug: str, words: Submitted, caller: Caller
     if question_forms.act(questions, words.get("do", ""), project.retired):
         return _page(request, session, project, questions, unsaved=True)
     try:
+        question_forms.refuse_unseen(questions, project)
         service.update_project(session, project, question_forms.values_of(questions, _used(project)), caller.user_id)
     except Refusal as refusal:
         return _page(request, session, project, questions, refusal)
@@ -70,6 +72,7 @@ def _page(
         project=project,
         questions=questions,
         unsaved=unsaved,
+        lines=_changes(project, questions) if isinstance(refusal, Conflict) else (),
         refusal=refusal,
         errors=errors,
         summary={name: forms.labelled(name, sentence, question_forms.LABELS) for name, sentence in errors.items()},
@@ -78,6 +81,10 @@ def _page(
         most=question_forms.MOST,
         cost=_cost(session, project, questions),
     )
+
+
+def _changes(project: Project, questions: Questions) -> tuple[Line, ...]:
+    return changed_lines(question_forms.as_text(question_forms.questions_of(project)), question_forms.as_text(questions))
 
 
 def _stored_keys(project: Project, kind: str) -> set[str]:

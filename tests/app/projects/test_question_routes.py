@@ -42,6 +42,30 @@ def test_saving_the_page_as_it_is_changes_nothing(as_user: Browser, engine: Engi
         assert getattr(after, name) == getattr(before, name), name
 
 
+@pytest.mark.parametrize("by_way_of", [{}, {"do": "look"}, {"do": "criteria.down.0"}])
+def test_what_somebody_else_saved_meanwhile_is_not_overwritten_unseen(
+    as_user: Browser, engine: Engine, by_way_of: dict[str, str]
+) -> None:
+    browser = as_user("Grace")
+    opened = form_of(browser.get(QUESTIONS).text)
+    assert browser.post(QUESTIONS, data=opened | {"criteria.0.name": "Flow", "overlap": "3"}).status_code == 303
+    mine = opened | {"criteria.1.name": "Truth"}
+    if by_way_of:  # a button of a row keeps what the page began with
+        mine = form_of(browser.post(QUESTIONS, data=mine | by_way_of).text)
+
+    refused = browser.post(QUESTIONS, data=mine)
+    assert refused.status_code == 409
+    assert "Criteria: Somebody changed this" in refused.text
+    assert "Labels per task: Somebody changed this" in refused.text
+    assert "Flags: Somebody changed this" not in refused.text
+    assert re.search("<del>(?:(?!</del>).)*Flow", refused.text), "what saving again would undo"
+    assert "Truth" in names(refused.text), "what was typed is kept"
+    assert (stored(engine).criteria[0]["name"], stored(engine).overlap) == ("Flow", 3)
+
+    assert browser.post(QUESTIONS, data=form_of(refused.text)).status_code == 303
+    assert "Truth" in [criterion["name"] for criterion in stored(engine).criteria]
+
+
 def test_a_row_moves_on_the_page_and_nothing_is_saved(as_user: Browser, engine: Engine) -> None:
     browser = as_user("Grace")
     words = form_of(browser.get(QUESTIONS).text) | {"overlap": "4", "do": "criteria.down.0"}
