@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from app import languages, words
-from app.reading import as_written, begin_page, shown
+from app.reading import as_written, begin_page, shown, shown_alike
 from app.retelling import retold
 from app.security import Principal, current_principal, form_token
 from app.settings import Settings
@@ -48,7 +48,7 @@ def environment() -> Environment:
     )
     jinja.policies["ext.i18n.trimmed"] = True
     jinja.install_gettext_callables(languages.known, languages.known_plural, newstyle=True)  # type: ignore[attr-defined]
-    jinja.filters |= words.FILTERS | {"as_written": as_written, "shown": shown, "known": retold}
+    jinja.filters |= words.FILTERS | {"as_written": as_written, "shown": shown, "shown_alike": shown_alike, "known": retold}
     jinja.globals |= {"static": static_url, "stylesheets": stylesheets}
     return jinja
 

@@ -49,9 +49,24 @@ _CLASSES: Final = {tag: {"class"} for tag in ("p", "span", "code", "pre", "th", 
 
 def shown(text: str, display: str) -> Markup:
     """An answer or a message of a conversation; `display` is the project's choice, "written" or "markdown"."""
+    return shown_alike([text], display)[0]
+
+
+def shown_alike(texts: Sequence[str], display: str) -> list[Markup]:
+    """Answers to one prompt, in one form: where one of them would take long to render, all are shown as they were written.
+
+    Else the form would tell apart who wrote them, and people would judge it with the words. Each is rendered whatever became
+    of the others, so that the reply takes as long with left and right changed over.
+    """
+    rendered = [html for text in texts if (html := _rendered(text)) is not None] if display == "markdown" else []
+    return rendered if len(rendered) == len(texts) else [as_written(text) for text in texts]
+
+
+def _rendered(text: str) -> Markup | None:
+    """Markdown, while the page's time lasts."""
     left = _page.get()
-    if display != "markdown" or (left is not None and left[0] < RENDER_CPU_S):
-        return as_written(text)
+    if left is not None and left[0] < RENDER_CPU_S:
+        return None
     began = time.thread_time()
     html = _markdown(text)
     if left is not None:
@@ -97,17 +112,20 @@ class _TooSlow(Exception):
 
 
 @lru_cache(maxsize=256)
-def _markdown(text: str) -> Markup:
-    """Markdown of a model: links show where they point and lead nowhere, headings are no headings of the page."""
+def _markdown(text: str) -> Markup | None:
+    """Markdown of a model: links show where they point and lead nowhere, headings are no headings of the page.
+
+    None for what would take long.
+    """
     if len(text) > LONGEST_ANSWER:
-        return as_written(text)
+        return None
     parser = _parser(linked=False)
     try:
         tokens = parser.parse(text, {"deadline": time.thread_time() + RENDER_CPU_S})
     except (_TooSlow, RecursionError):
-        return as_written(text)
+        return None
     if sum(1 + len(token.children or ()) for token in tokens) > MOST_TOKENS:
-        return as_written(text)
+        return None
     for token in tokens:
         if not _LANGUAGE.fullmatch(token.info):  # it becomes part of a tag, where no control may be made visible
             token.info = ""

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.reading import LONGEST_ANSWER, LONGEST_MARKDOWN, as_written, begin_page, render_markdown, shown
+from app.reading import LONGEST_ANSWER, LONGEST_MARKDOWN, as_written, begin_page, render_markdown, shown, shown_alike
 
 
 def test_text_is_escaped_and_otherwise_left_alone() -> None:
@@ -130,6 +130,14 @@ def test_the_texts_of_a_page_share_its_time() -> None:
     assert shown("**late**", "markdown") == "**late**"
     assert len(rendered) == 30
     begin_page()
+@pytest.mark.parametrize("slow", [0, 1])
+def test_answers_that_are_compared_have_one_form(slow: int) -> None:
+    texts = ["**one**", "**two**"]
+    assert [str(html) for html in shown_alike(texts, "markdown")] == [str(shown(text, "markdown")) for text in texts]
+    texts[slow] = "x" * (LONGEST_ANSWER + 1)
+    assert shown_alike(texts, "markdown") == texts
+
+
     assert "<strong>" in shown("**on the next page**", "markdown")
 
 

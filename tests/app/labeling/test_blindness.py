@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import random
 import re
+import statistics
+import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -17,14 +19,15 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, delete, event, select
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db import read_session, write_session
 from app.labeling import api, queue
 from app.labeling.claim import second_stands_left
-from app.models import Generation, Label, Project, Task
+from app.models import Generation, Label, Project, Seat, Task
+from app.reading import LONGEST_ANSWER
 from app.rules import RULES
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -150,6 +153,23 @@ def test_which_model_stands_left_is_a_coin(engine: Engine, two_models: None, cas
         assert [task.id for task in by_text] != [task.id for task in tasks], "tasks come in another order than their prompts"
 
 
+def test_the_form_of_an_answer_does_not_tell_who_wrote_it(engine: Engine, two_models: None, as_user: AsUser) -> None:
+    """The new model writes more than is rendered: then neither answer is, while judging and afterwards."""
+    with write_session(engine) as session:
+        session.get_one(Project, 1).text_display = "markdown"
+        for answer in session.scalars(select(Generation)):
+            answer.text = "**Short.**" if answer.checkpoint_id == 7_340_017 else "**Long.** " * (LONGEST_ANSWER // 10 + 1)
+        for task in session.scalars(select(Task).where(Task.kind == "rating")):
+            session.execute(delete(Seat).where(Seat.task_id == task.id))
+    browser = as_user("Mary")
+    page = browser.get("/projects/demo/annotate").text
+    found = re.search(r'data-task="(\d+)"', page)
+    assert found is not None
+    assert page.count("**Short.**") == 2, "in the pane, and where a rewrite begins"
+    browser.post(f"/tasks/{found[1]}/label", data={"client_id": str(uuid.uuid4()), "choice": "tie"})
+    assert browser.get("/labels/1").text.count("**Short.**") == 1
+
+
 def test_a_task_costs_the_same_work_whichever_model_stands_left(engine: Engine, two_models: None, api: Api, cast: Cast) -> None:
     """A reply's time is what the server does for it: the same statements, whoever wrote the answer on the left."""
     program = api("annotate", who="Mary")
@@ -165,6 +185,39 @@ def test_a_task_costs_the_same_work_whichever_model_stands_left(engine: Engine, 
         program.post(f"/api/v1/tasks/{task['id']}/label", json=_verdict(task))
     assert len(work[True]) == 1
     assert work[True] == work[False]
+
+
+def test_a_task_takes_the_same_time_whichever_model_wrote_it(
+    engine: Engine, two_models: None, as_user: AsUser, api: Api, cast: Cast
+) -> None:
+    """One answer a task, so that a model that made its tasks slow would show. The processor's time, free of what else runs."""
+    with write_session(engine) as session:
+        session.execute(delete(Seat))
+        session.get_one(Project, cast.demo).text_display = "markdown"
+        for answer in session.scalars(select(Generation).order_by(Generation.id).limit(12)):  # old and new in turn
+            asked = {"project_id": cast.demo, "prompt_id": answer.prompt_id, "kind": "rating", "first_generation_id": answer.id}
+            task = Task(**asked)
+            session.add(task)
+            session.flush()
+            session.add(Seat(project_id=cast.demo, task_id=task.id, number=1))
+    browser, program = as_user("Mary"), api("annotate", who="Mary")
+    browser.get("/projects/demo/guidelines")  # the first page also reads the templates
+    took_s: dict[str, list[float]] = {"m": [], "n": []}
+    for _ in range(12):
+        once = [_cpu_s(lambda: browser.get("/projects/demo/annotate")) for _ in range(3)]
+        again = [_cpu_s(lambda: program.post("/api/v1/projects/demo/tasks/next")) for _ in range(3)]
+        task_shown = program.post("/api/v1/projects/demo/tasks/next").json()
+        took_s[task_shown["response"]["text"][-2]].append(min(once) + min(again))
+        program.post(f"/api/v1/tasks/{task_shown['id']}/label", json=_verdict(task_shown))
+    assert [len(times) for times in took_s.values()] == [6, 6]
+    old, new = (statistics.median(times) for times in took_s.values())
+    assert 0.7 < old / new < 1.4, took_s
+
+
+def _cpu_s(ask: Callable[[], Any]) -> float:
+    began = time.process_time()
+    assert ask().status_code == 200
+    return time.process_time() - began
 
 
 @contextmanager
