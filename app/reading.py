@@ -127,13 +127,18 @@ def _markdown(text: str) -> Markup | None:
     if sum(1 + len(token.children or ()) for token in tokens) > MOST_TOKENS:
         return None
     for token in tokens:
-        if not _LANGUAGE.fullmatch(token.info):  # it becomes part of a tag, where no control may be made visible
-            token.info = ""
+        _plain_info(token)
         if token.type in ("heading_open", "heading_close"):
             token.attrSet("class", f"heading heading--{token.tag[1]}")
             token.tag = "p"
     clean = nh3.clean(parser.renderer.render(tokens, parser.options, {}), tags=_TAGS, attributes=_CLASSES, link_rel=None)
     return Markup('<div class="rendered">{}</div>').format(_reveal(clean))
+
+
+def _plain_info(token: Token) -> None:
+    """What a fence calls its language becomes part of a tag, where no control may be made visible."""
+    if not _LANGUAGE.fullmatch(token.info):
+        token.info = ""
 
 
 @lru_cache(maxsize=64)
@@ -151,17 +156,18 @@ def render_markdown(text: str) -> Markup:
     except (_TooSlow, RecursionError):
         return plain.format(as_written(text))
     for token in tokens:
+        _plain_info(token)
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
     html = parser.renderer.render(tokens, parser.options, {})
     clean = nh3.clean(
         html,
         tags=_TAGS | {"a"},
-        attributes=_CLASSES | {"a": {"href"}},
+        attributes=_CLASSES | {"a": {"href"}, "*": set()},  # no title: it would hold controls as they are
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
     )
-    return Markup(clean)
+    return _reveal(clean)  # an address holds no control: the parser writes it in per cent
 
 
 @lru_cache(maxsize=2)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 from starlette.testclient import TestClient
 
 from app.db import write_session
-from app.models import Generation, Project, Prompt
+from app.labeling.guidelines import guideline
+from app.models import Generation, Project, Prompt, Round, Run
+from app.projects.checks import MAX_GUIDELINES
+from app.settings import Settings
 from tests.app import factories, hostile
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
+from tests.app.rounds import told
 
 AsUser = Callable[[str], TestClient]
 
@@ -126,4 +131,69 @@ def test_hostile_texts_are_text_on_every_other_page_that_lists_or_asks(
         if page.endswith("annotate"):  # give it back, so that the next one is asked
             session_task = reply.text.partition('data-task="')[2].partition('"')[0]
             client.post(f"/tasks/{session_task}/skip", data={"csrf_token": client.headers["x-csrf-token"]})
+    assert wrong == []
+
+
+# The pages of rounds and of the guidelines
+
+
+def tell_everywhere(engine: Engine, cast: Cast, settings: Settings, text: str) -> dict[str, str]:
+    """A round and a run whose prompts, answers, samples, log and message are that text: the addresses of their pages."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.text_display = "markdown"
+        number = session.scalars(select(func.count()).select_from(Round)).one() + 1
+        told_ids = told.tell(session, project, settings.runs, number=number)
+        run = session.get_one(Run, told_ids.ppo)
+        run.message = text[:1000]
+        folder = settings.runs / str(run.id)
+        rows = [json.loads(line) | {"text": text} for line in (folder / "samples.jsonl").read_text("utf-8").splitlines()]
+        (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        (folder / "log.txt").write_text(text, "utf-8")
+        for prompt in session.scalars(select(Prompt).where(Prompt.split == "holdout")):
+            prompt.messages = [{"role": "user", "content": text}]
+        for generation in session.scalars(select(Generation)):
+            generation.text = text
+        return {"round": f"/rounds/{told_ids.round}", "run": f"/runs/{run.id}", "sample": f"/runs/{told_ids.sample}"}
+
+
+def test_hostile_texts_are_text_on_the_pages_of_rounds_and_runs(
+    client: TestClient, engine: Engine, cast: Cast, settings: Settings
+) -> None:
+    addresses = tell_everywhere(engine, cast, settings, "A *harmless* text.")
+    harmless = {page: plain_page(client, address) for page, address in addresses.items()}
+    wrong = []
+    for text in hostile.sample(12):
+        for page, address in tell_everywhere(engine, cast, settings, text).items():
+            began = time.process_time()
+            reply = client.get(address)
+            took_s = time.process_time() - began
+            assert reply.status_code == 200
+            assert "harmless" not in reply.text
+            wrong += [f"{page}: {text[:60]!r}: {fault}" for fault in faults(reply.text, harmless[page])]
+            if took_s > SLOWEST_S:
+                wrong.append(f"{page}: {text[:60]!r}: {took_s:.3f} s")
+    assert wrong == []
+
+
+def test_hostile_guidelines_are_text_to_annotators_and_in_the_editor(as_user: AsUser, engine: Engine, cast: Cast) -> None:
+    """Whoever writes them is trusted with links; scripts, pictures and what hides are none of theirs either."""
+    mary, grace, editor = as_user("Mary"), as_user("Grace"), "/projects/demo/settings/guidelines"
+    pages = {"/projects/demo/guidelines": mary, editor: grace, "/projects/demo/annotate": mary}
+    with write_session(engine) as session:
+        factories.make_task(session, session.get_one(Project, cast.demo))
+        guideline(session, session.get_one(Project, cast.demo)).text = "See [here](https://example.org/harmless) for *more*."
+    harmless = {page: plain_page(browser, page) for page, browser in pages.items()}
+    wrong = []
+    for text in hostile.sample(12):
+        with write_session(engine) as session:
+            guideline(session, session.get_one(Project, cast.demo)).text = text[:MAX_GUIDELINES].strip()  # as saving does
+        for page, browser in pages.items():
+            began = time.process_time()
+            reply = browser.get(page)
+            took_s = time.process_time() - began
+            found = [fault for fault in faults(reply.text, harmless[page]) if not fault.startswith(("https://", "mailto:"))]
+            wrong += [f"{page}: {text[:60]!r}: {fault}" for fault in found]
+            if took_s > SLOWEST_S:
+                wrong.append(f"{page}: {text[:60]!r}: {took_s:.3f} s")
     assert wrong == []

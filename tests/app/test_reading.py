@@ -59,6 +59,14 @@ def test_markdown_lets_nothing_dangerous_through(hostile: str) -> None:
         assert trace not in html
 
 
+@pytest.mark.parametrize(
+    "link", ["[x](https://a\u202eb.example/\u202ec)", '[x](https://a.example "\u202et")', "```py\u202e\nx\n```"]
+)
+def test_a_control_is_never_made_visible_inside_of_a_tag(link: str) -> None:
+    assert "<span" not in render_markdown(link)
+    assert "\u202e" not in render_markdown(link)
+
+
 def test_links_tell_their_target_nothing() -> None:
     assert 'rel="noopener noreferrer nofollow"' in render_markdown("[x](https://example.org)")
 
@@ -122,14 +130,6 @@ def test_a_text_that_would_take_long_is_shown_as_written(bomb: str) -> None:
     assert time.thread_time() - began < 0.2
 
 
-def test_the_texts_of_a_page_share_its_time() -> None:
-    begin_page()
-    began = time.thread_time()
-    rendered = [shown("[" * 9_000 + str(number), "markdown") for number in range(30)]
-    assert time.thread_time() - began < 0.3
-    assert shown("**late**", "markdown") == "**late**"
-    assert len(rendered) == 30
-    begin_page()
 @pytest.mark.parametrize("slow", [0, 1])
 def test_answers_that_are_compared_have_one_form(slow: int) -> None:
     texts = ["**one**", "**two**"]
@@ -138,6 +138,14 @@ def test_answers_that_are_compared_have_one_form(slow: int) -> None:
     assert shown_alike(texts, "markdown") == texts
 
 
+def test_the_texts_of_a_page_share_its_time() -> None:
+    begin_page()
+    began = time.thread_time()
+    rendered = [shown("[" * 9_000 + str(number), "markdown") for number in range(30)]
+    assert time.thread_time() - began < 0.3
+    assert shown("**late**", "markdown") == "**late**"
+    assert len(rendered) == 30
+    begin_page()
     assert "<strong>" in shown("**on the next page**", "markdown")
 
 
