@@ -3,7 +3,7 @@
 32 answers of 48 tokens to different prompts of 32 tokens, four epochs: sampling, log-probabilities under policy and reference,
 values, rewards of a head on the base's states, training. Answers cannot end early and prompts share no beginning, so that every
 update does the same work. The first update warms up; the figures are means over the others. Progress on stderr, one JSON line
-last on stdout.
+last on stdout. With `--planted` the reward is a rule instead, and `scores` says what every rollout earned by it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.installation import ROOT, default_model, say
 from trainer import checkpoint
 from trainer.backbone import Backbone, attach_lora, load_backbone
 from trainer.config import PPOConfig
 from trainer.folder import RunFolder, read_jsonl
-from trainer.measure import Prompt
+from trainer.measure import Prompt, Score
 from trainer.ppo import train
 from trainer.process import TUNING
 from trainer.reward_head import Group, Head
@@ -39,6 +40,7 @@ from trainer.scorer import Scorer, load_scorer, write_head
 
 EPISODES, PROMPT_TOKENS, ANSWER_TOKENS, EPOCHS = 32, 32, 48, 4
 UNBOUNDED = 1e9
+PLANTED_SCALE = 4.0
 
 
 def main() -> int:
@@ -50,27 +52,29 @@ def main() -> int:
         config = run.config
         assert isinstance(config, PPOConfig)
         attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
-        prompts = _prompts(backbone)
+        prompts = passages(backbone.tokenizer, options.episodes)
         _never_end(backbone)
-        scorer = _scorer(folder / "reward", backbone)
+        score: Score | Scorer = planted if options.planted else _scorer(folder / "reward", backbone)
         say(f"{options.updates} updates and one to warm up")
         with contextlib.redirect_stdout(sys.stderr):
-            train(run, config, backbone, scorer, prompts, [])
-        steps = [row for row in read_jsonl(run.file("metrics.jsonl")) if "losses/steps" in row][1:]
+            train(run, config, backbone, score, [Prompt(index, ids) for index, ids in enumerate(prompts)], [])
+        rows = list(read_jsonl(run.file("metrics.jsonl")))
+    steps = [row for row in rows if "losses/steps" in row][1:]
     stages = {name: [row[f"time/{name}"] for row in steps] for name in ("generate_s", "score_s", "train_s")}
     updates = [sum(times) for times in zip(*stages.values(), strict=True)]
-    tokens = EPISODES * (PROMPT_TOKENS + ANSWER_TOKENS)
+    tokens = options.episodes * (PROMPT_TOKENS + options.answer_tokens)
     figures = {
         "update_s": round(statistics.fmean(updates), 2),
         "update_min_s": round(min(updates), 2),
         **{name: round(statistics.fmean(times), 2) for name, times in stages.items()},
         "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "tokens_per_s": round(tokens / statistics.fmean(updates), 1),
+        **({"scores": [round(row["rollout/score"], 4) for row in rows]} if options.planted else {}),
         "settings": {
             "model": backbone.source.rsplit("/", 1)[-1],
-            "episodes": EPISODES,
+            "episodes": options.episodes,
             "prompt_tokens": PROMPT_TOKENS,
-            "answer_tokens": ANSWER_TOKENS,
+            "answer_tokens": options.answer_tokens,
             "epochs": EPOCHS,
             "optimiser_steps": steps[-1]["losses/steps"],
             "lora_layers": config.lora_layers,
@@ -87,26 +91,32 @@ def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
     path.mkdir()
     config: dict[str, Any] = {
         "updates": options.updates + 1,
-        "episodes": EPISODES,
-        "max_new_tokens": ANSWER_TOKENS,
+        "episodes": options.episodes,
+        "max_new_tokens": options.answer_tokens,
         "epochs": EPOCHS,
         "lora_layers": options.lora_layers,
         "dtype": options.dtype,
         # No guard may cut the work short.
-        "early_stop_kl_nats": UNBOUNDED,
         "kl_stop_nats": UNBOUNDED,
         "entropy_floor_nats": -1.0,
     }
+    # Where learning is measured the step size's own brake stays on, and the price of KL is the same for a peer.
+    config |= {"adaptive_kl": False} if options.planted else {"early_stop_kl_nats": UNBOUNDED}
     (path / "run.json").write_text(json.dumps({"kind": "ppo", "config": config, "inputs": {}}), encoding="utf-8")
     return RunFolder(path)
 
 
-def _prompts(backbone: Backbone) -> list[Prompt]:
-    """Different passages of the project's own documentation."""
+def passages(tokenizer: Any, count: int) -> list[list[int]]:
+    """Token ids of different passages of the project's own documentation."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
-    ids = backbone.tokenizer(text)["input_ids"]
-    starts = torch.linspace(0, len(ids) - PROMPT_TOKENS - 1, EPISODES).long().tolist()
-    return [Prompt(index, ids[start : start + PROMPT_TOKENS]) for index, start in enumerate(starts)]
+    ids = tokenizer(text)["input_ids"]
+    starts = torch.linspace(0, len(ids) - PROMPT_TOKENS - 1, count).long().tolist()
+    return [ids[start : start + PROMPT_TOKENS] for start in starts]
+
+
+def planted(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    """PLANTED_SCALE times the share of even token ids in the answer."""
+    return torch.tensor([PLANTED_SCALE * sum(token % 2 == 0 for token in given) / len(given) for given in answers])
 
 
 def _never_end(backbone: Backbone) -> None:
@@ -135,6 +145,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How long one PPO update takes.")
     parser.add_argument("--model", type=Path, help="a model folder; by default SmolLM2-135M-Instruct, converted if need be")
     parser.add_argument("--updates", type=int, default=2, help="updates timed")
+    parser.add_argument("--episodes", type=int, default=EPISODES, help="answers per update, a multiple of 4")
+    parser.add_argument("--answer-tokens", type=int, default=ANSWER_TOKENS, help="tokens of every answer")
+    parser.add_argument("--planted", action="store_true", help="reward even token ids instead of asking a reward model")
     parser.add_argument("--lora-layers", type=int, default=defaults.lora_layers, help="adapted layers, 0 for every layer")
     parser.add_argument("--dtype", default=defaults.dtype, choices=("float32", "bfloat16"), help="arithmetic of the trunk")
     return parser.parse_args()

@@ -5,7 +5,8 @@ is what a project gets: held-out accuracy over five folds by prompt. With `ratin
 are foretold with each annotator's leniency and without. One JSON line is printed last.
 With `--work DIR` the answers already read stay there, and a second call goes on where the first was stopped.
 
-`compared` gives our figures on given training and test pairs, for a comparison with a peer on the same ones.
+With `--train FILE --test FILE` the line has our figures on given training and test pairs instead, for a comparison with a peer
+on the same ones.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import gzip
 import json
 import random
 import re
+import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.installation import ROOT, default_model, say
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 SETS = ("pairs_hh_harmless", "pairs_tulu1")
 RATINGS = "ratings_scratchplot_1to5"
 FOLDS = 5
+NO_TIES = -30.0  # log of Davidson's nu
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 FIGURES = (
     *("comparisons", "prompts", "accuracy", "accuracy_low", "accuracy_high", "nll", "ece", "temperature", "longer_wins"),
@@ -101,29 +104,71 @@ def measure(name: str, data: Path, work: Path, base: Path, limit: int, config: d
     return {name: result.get(name) for name in FIGURES} | {"pairs_per_s": round(result["comparisons"] / result["seconds"], 2)}
 
 
+class Fitted(NamedTuple):
+    """A reward fitted to training pairs."""
+
+    rewards: Callable[[Labels], Tensor]  # of every answer
+    temperature: float  # what its differences are to be divided by, from training pairs
+    seconds: float  # from the pairs' texts to the reward
+
+
 def compared(
-    train: list[dict[str, Any]], test: list[dict[str, Any]], base: Path, cache: Path, max_tokens: int = 256
+    train: list[dict[str, Any]], test: list[dict[str, Any]], base: Path, cache: Path, max_tokens: int = 256, method: str = "head"
 ) -> dict[str, Any]:
-    """Our head fitted to `train` and asked about `test`, both rows of a pairs file; `pairs_per_s` counts training pairs over
-    the time from their texts to the fitted reward, unless the cache has them already. The temperature is of training pairs.
+    """Our reward fitted to `train` and asked about `test`, both rows of a pairs file whose two answers differ.
+
+    `margins` are the rewards of chosen less rejected answers, a number for each row of `test`; `pairs_per_s` counts training
+    pairs over the time from their texts to the fitted reward, unless the cache has them already.
+    """
+    from trainer import validation
+    from trainer.backbone import load_backbone
+    from trainer.config import RewardConfig
+
+    config = RewardConfig(max_tokens=max_tokens, judge_share=0.0)
+    fit = {"head": _fitted_head, "lora": _fitted_adapters}[method]
+    fitted = fit(_labels(train), load_backbone(str(base)), cache, config)
+    asked = _labels(test)
+    rewards = fitted.rewards(asked)
+    left, right = ([getattr(label, side) for label in asked.comparisons] for side in ("left", "right"))
+    margins = (rewards[left] - rewards[right]) * validation.signs(asked.comparisons)
+    figures = held_out_figures(margins / fitted.temperature, [row["prompt"] for row in test])
+    return {
+        "trained_on": len(train),
+        "tested_on": len(test),
+        **figures,
+        "temperature": fitted.temperature,
+        "pairs_per_s": round(len(train) / fitted.seconds, 2),
+        "margins": margins.tolist(),
+    }
+
+
+def held_out_figures(margins: Tensor, prompts: list[str]) -> dict[str, float | None]:
+    """Accuracy of rewards of chosen less rejected answers, (N,), its interval by resampling prompts, and the calibration error
+    of the probabilities that they stand for, `sigmoid(margin)`.
     """
     import torch
 
     from trainer import validation
-    from trainer.backbone import load_backbone
-    from trainer.config import RewardConfig
-    from trainer.held_out import cross_validate, join, predict, split_prompts
+
+    hits = validation.correct(margins)
+    low, high = validation.interval(hits, prompts)
+    confidence = torch.sigmoid(margins.double().abs())
+    return {
+        "accuracy": validation.mean(hits),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "ece": validation.diagram(confidence, hits.double())[0],
+    }
+
+
+def _fitted_head(labels: Labels, backbone: Backbone, cache: Path, config: RewardConfig) -> Fitted:
+    """The head on the frozen base; its temperature is what its own held-out folds of the training pairs ask for."""
+    from trainer import validation
+    from trainer.held_out import cross_validate, join, split_prompts
     from trainer.reward import fitted_head
 
-    config = RewardConfig(max_tokens=max_tokens, judge_share=0.0)
-    backbone = load_backbone(str(base))
-
-    def read(rows: list[dict[str, Any]]) -> tuple[Labels, dict[str, torch.Tensor]]:
-        labels = _labels(rows)
-        return labels, features_of(backbone, labels, cache, config)
-
     started = time.monotonic()
-    labels, features = read(train)
+    features = features_of(backbone, labels, cache, config)
     head = fitted_head(features, labels, config)
     seconds = time.monotonic() - started
     folds = cross_validate(
@@ -131,20 +176,29 @@ def compared(
     )
     own = join(folds)
     heat = validation.temperature(own.delta * validation.signs(own.comparisons))
-    asked, seen = read(test)
-    held = predict(asked, 0, head.reward(seen), head)
-    hits = validation.correct(held.delta * validation.signs(held.comparisons))
-    low, high = validation.interval(hits, [label.prompt_key for label in held.comparisons])
-    return {
-        "trained_on": len(train),
-        "tested_on": len(test),
-        "accuracy": validation.mean(hits),
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "ece": validation.diagram(torch.sigmoid((held.delta / heat).abs()), hits.double())[0],
-        "temperature": heat,
-        "pairs_per_s": round(len(train) / seconds, 2),
-    }
+    return Fitted(lambda asked: head.reward(features_of(backbone, asked, cache, config)), heat, seconds)
+
+
+def _fitted_adapters(labels: Labels, backbone: Backbone, _cache: Path, config: RewardConfig) -> Fitted:
+    """Adapters and a head on the end token, alone; where no pair is a tie there is nothing to learn about ties."""
+    import torch
+
+    from trainer.data import encode_all
+    from trainer.reward_adapter import train
+    from trainer.reward_head import Head
+
+    started = time.monotonic()
+    people = Head({}, torch.zeros(0, 0), NO_TIES, None, [], 1.0)
+    sequences = encode_all(backbone, labels.answers, config.max_tokens)
+    with tempfile.TemporaryDirectory() as states:
+        tuned = train(backbone, sequences, labels.comparisons, [], config, people, _say_step, Path(states))
+    seconds = time.monotonic() - started
+    return Fitted(lambda asked: tuned.rewards(encode_all(backbone, asked.answers, config.max_tokens), lambda: None), 1.0, seconds)
+
+
+def _say_step(done: int, total: int, loss: float) -> None:
+    if done % 10 == 0 or done == total:
+        say(f"adapters: step {done} of {total}, loss {loss:.3f}")
 
 
 def ratings(data: Path, base: Path, cache: Path) -> dict[str, Any]:
@@ -230,7 +284,17 @@ def main() -> int:
     parser.add_argument("--no-length", action="store_true", help="do not offer length to the head")
     parser.add_argument("--base", type=Path, help="a model folder; by default SmolLM2-135M-Instruct")
     parser.add_argument("--work", type=Path, help="keep run folders and read answers here")
+    parser.add_argument("--train", type=Path, help="fit to this pairs file alone and say how it does on --test")
+    parser.add_argument("--test", type=Path, help="the pairs file that --train is asked about")
     given = parser.parse_args()
+    if given.train and given.test:
+        with tempfile.TemporaryDirectory() as temporary:
+            place = given.work or Path(temporary)
+            base = given.base or default_model(place)
+            train, test = list(pairs(given.train)), list(pairs(given.test))
+            found = compared(train, test, base, place / "cache", given.max_tokens, given.method)
+        print(json.dumps(found | {"peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}))
+        return 0
     missing = [name for name in filter(None, given.sets.split(",")) if not (given.data / f"{name}.jsonl.gz").exists()]
     if missing:
         say(f"{given.data} does not hold {', '.join(name + '.jsonl.gz' for name in missing)}: nothing was measured")

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.reward import conversation, fill, pairs
+import pytest
+
+from bench.resume import make_base
+from bench.reward import compared, conversation, fill, pairs
 from trainer.data import read_labels
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,3 +48,15 @@ def test_without_its_data_it_says_so(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "does not hold pairs_hh_harmless.jsonl.gz, pairs_tulu1.jsonl.gz: nothing was measured" in done.stderr
     assert json.loads(done.stdout)["status"] == "absent"
+
+
+@pytest.mark.parametrize("method", ["head", "lora"])
+def test_a_fitted_reward_says_for_every_test_pair_by_how_much_the_chosen_answer_is_better(tmp_path: Path, method: str) -> None:
+    rows = [{"prompt": f"{n}?", "chosen": f"yes yes {n}", "rejected": f"no no {n}"} for n in range(40)]
+
+    figures = compared(rows[:32], rows[32:], make_base(tmp_path / "base"), tmp_path / "cache", 64, method)
+
+    assert (figures["trained_on"], figures["tested_on"], len(figures["margins"])) == (32, 8, 8)
+    assert figures["accuracy"] == sum(margin > 0 for margin in figures["margins"]) / 8
+    if method == "head":  # adapters learn little from so few
+        assert figures["accuracy"] == 1.0

@@ -1,0 +1,98 @@
+"""The comparison with TRL: what is equal on both sides, and what is made of both sides' numbers. TRL itself is not needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.peer_trl import encode_pairs, main, per_update, pins, pooled, ratios, split
+from bench.ppo import planted
+from bench.resume import make_base
+from trainer.backbone import load_backbone
+
+
+def rows(prompts: int, each: int = 2) -> list[dict[str, Any]]:
+    return [{"prompt": f"{n}?", "chosen": f"yes {m}", "rejected": f"no {m}"} for n in range(prompts) for m in range(each)]
+
+
+def test_trl_gets_the_versions_that_we_use() -> None:
+    assert pins("peft==0.21.2\n# torch==1\ntorch==2.13.0\n", ("torch", "peft")) == ["torch==2.13.0", "peft==0.21.2"]
+    with pytest.raises(ValueError, match="not pinned: numpy"):
+        pins("torch==2.13.0\n", ("torch", "numpy"))
+
+
+def test_folds_part_prompts_and_hold_every_pair_out_once() -> None:
+    everything = rows(20)
+    folds = [split(everything, fold, 0, 0) for fold in range(5)]
+
+    for train, test in folds:
+        assert not {row["prompt"] for row in train} & {row["prompt"] for row in test}
+        assert len(train) + len(test) == len(everything)
+    held = [row for _, test in folds for row in test]
+    assert sorted(map(str, held)) == sorted(map(str, everything))
+
+
+def test_both_sides_get_the_same_pairs_and_no_more_than_asked_for() -> None:
+    train, test = split(rows(20), 1, 6, 3)
+
+    assert (len(train), len(test)) == (6, 3)
+    assert (train, test) == split(rows(20), 1, 6, 3)
+
+
+def test_a_pair_is_cut_as_our_runs_cut_it_and_ends_with_the_token_that_is_scored(tmp_path: Path) -> None:
+    backbone = load_backbone(str(make_base(tmp_path / "base")))
+    pair = {"prompt": "Human: why?\n\nAssistant:", "chosen": "because " * 9, "rejected": "no"}
+
+    (ids,), longer = encode_pairs(backbone, [pair], 40)
+
+    assert longer == [1.0]
+    assert len(ids["chosen_ids"]) == 41  # 40 of prompt and answer, and the end
+    assert {side[-1] for side in ids.values()} == {backbone.tokenizer.eos_token_id}
+    assert backbone.tokenizer.decode(ids["rejected_ids"][-3:-1]) == "no"
+
+
+def test_the_first_update_warms_up_and_a_ratio_says_how_many_times_ours_fits_into_theirs() -> None:
+    updates = [{"generate_s": 9.0, "score_s": 9.0, "train_s": 9.0}, {"generate_s": 1.0, "score_s": 2.0, "train_s": 3.0}]
+
+    theirs = per_update({"updates": [*updates, updates[1]], "peak_rss_mib": 800})
+
+    assert theirs == {"update_s": 6.0, "generate_s": 1.0, "score_s": 2.0, "train_s": 3.0, "peak_rss_mib": 800}
+    assert ratios(theirs, {"update_s": 3.0, "score_s": 0.0, "peak_rss_mib": 400}) == {"update_s": 2.0, "peak_rss_mib": 2.0}
+
+
+def test_sides_are_compared_on_the_same_rows_over_all_folds() -> None:
+    one = {"pairs_per_s": 1.0, "peak_rss_mib": 10, "temperature": 1.0}
+    found: dict[str, list[dict[str, Any]]] = {
+        "trl": [one | {"margins": [5.0, -5.0]}, one | {"margins": [5.0, -5.0]}],
+        "head": [one | {"margins": [0.1, 0.1], "pairs_per_s": 3.0, "temperature": 0.01}, one | {"margins": [5.0, -5.0]}],
+    }
+
+    figures = pooled(found, ["a", "b", "c", "d"])
+
+    assert figures["trl"]["accuracy"] == 0.5
+    assert figures["trl"]["ece"] == figures["trl"]["ece_untempered"]
+    assert figures["head"]["accuracy"] == 0.75
+    assert figures["head"]["ece"] < figures["head"]["ece_untempered"]  # its temperature is what makes it sure where it is right
+    assert figures["head"]["gain"] == 0.25
+    assert figures["head"]["gain_low"] <= 0.25 <= figures["head"]["gain_high"]
+    assert figures["head"]["times_the_pairs_per_s"] == 2.0
+
+
+def test_the_planted_reward_is_the_share_of_even_tokens() -> None:
+    assert planted([[1], [1]], [[2, 4, 5, 7], [2, 2, 2, 2]]).tolist() == [2.0, 4.0]
+
+
+def test_without_its_data_it_says_so_before_it_installs_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--part", "reward", "--work", str(tmp_path / "work"), "--data", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["peer_trl.py", *arguments])
+
+    assert main() == 2
+
+    assert json.loads(capsys.readouterr().out) == {"status": "absent", "missing": ["pairs_hh_harmless", "pairs_tulu1"]}
+    assert not (tmp_path / "work").exists()
