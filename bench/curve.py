@@ -35,9 +35,10 @@ from bench.installation import default_model, say
 from bench.loop import agreement
 from bench.preferences import PREFERENCES, Preference
 from bench.reward import features_of
-from trainer.backbone import Backbone, load_backbone
+from trainer.backbone import Backbone
 from trainer.config import RewardConfig
 from trainer.data import Answer, Comparison, Labels, encode_all
+from trainer.loading import load_backbone
 from trainer.reward import fitted_head
 from trainer.reward_adapter import train
 

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from bench.installation import default_model, say
-from trainer.backbone import Backbone, load_backbone
+from trainer.backbone import Backbone
+from trainer.loading import load_backbone
 from trainer.process import TUNING
 from trainer.rollout import generate
 

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 
 from bench.resume import make_base
-from trainer.backbone import attach_lora, load_backbone
+from trainer.backbone import attach_lora
 from trainer.config import PPOConfig
 from trainer.folder import RunFolder, read_jsonl
+from trainer.loading import load_backbone
 from trainer.measure import Prompt
 from trainer.ppo import train
 

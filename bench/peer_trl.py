@@ -34,10 +34,11 @@ from bench.installation import ROOT, default_model, say
 from bench.ppo import ANSWER_TOKENS, EPISODES, EPOCHS, PLANTED_SCALE, PROMPT_TOKENS, passages
 from bench.reward import FOLDS, SETS, conversation, held_out_figures, pairs
 from trainer import validation
-from trainer.backbone import LORA_ALPHA_PER_RANK, Backbone, load_backbone
+from trainer.backbone import LORA_ALPHA_PER_RANK, Backbone
 from trainer.config import PPOConfig, RewardConfig
 from trainer.data import Answer, encode_all
 from trainer.data import folds as dealt
+from trainer.loading import load_backbone
 from trainer.process import TUNING
 
 PEER = "trl==1.12.0"  # the last release with trl.experimental.ppo

@@ -29,9 +29,10 @@ from torch import Tensor
 
 from bench.installation import ROOT, default_model, say
 from trainer import checkpoint
-from trainer.backbone import Backbone, attach_lora, load_backbone
+from trainer.backbone import Backbone, attach_lora
 from trainer.config import PPOConfig
 from trainer.folder import RunFolder, read_jsonl
+from trainer.loading import load_backbone
 from trainer.measure import Prompt, Score
 from trainer.ppo import train
 from trainer.process import TUNING

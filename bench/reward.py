@@ -121,8 +121,8 @@ def compared(
     pairs over the time from their texts to the fitted reward, unless the cache has them already.
     """
     from trainer import validation
-    from trainer.backbone import load_backbone
     from trainer.config import RewardConfig
+    from trainer.loading import load_backbone
 
     config = RewardConfig(max_tokens=max_tokens, judge_share=0.0)
     fit = {"head": _fitted_head, "lora": _fitted_adapters}[method]
@@ -208,12 +208,12 @@ def ratings(data: Path, base: Path, cache: Path) -> dict[str, Any]:
     import torch
 
     from trainer import validation
-    from trainer.backbone import load_backbone
     from trainer.config import RewardConfig
     from trainer.data import Answer, Labels, Rating
     from trainer.data import folds as dealt
     from trainer.fitting import fit
     from trainer.held_out import predict
+    from trainer.loading import load_backbone
     from trainer.rows import HeadSettings
 
     rows = list(pairs(data / f"{RATINGS}.jsonl.gz"))

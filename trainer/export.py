@@ -22,11 +22,12 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from trainer import checkpoint
-from trainer.backbone import Backbone, BackboneError, load_backbone
+from trainer.backbone import Backbone, BackboneError
 from trainer.card import write_card
 from trainer.data import read_labels
 from trainer.distil import distil
 from trainer.folder import Refused
+from trainer.loading import load_backbone
 from trainer.mix import OVERALL
 from trainer.scorer import Scorer, load_scorer
 

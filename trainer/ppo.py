@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from trainer.advantages import ESTIMATORS, adapted_beta, explained_variance, k1, k3, shaped_rewards, whiten
-from trainer.backbone import Backbone, attach_lora, chat_ids, load_backbone, load_policy, pin_reference, save_policy
+from trainer.backbone import Backbone, attach_lora, chat_ids, pin_reference
 from trainer.checkpoint import CheckpointError
 from trainer.config import PPOConfig, config_dict
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.forward import Packed, response_logprobs
 from trainer.guards import DEAR, out_of_bounds
 from trainer.learner import Learner, keep
+from trainer.loading import load_backbone, load_policy, save_policy
 from trainer.losses import clipped_share, policy_loss, value_loss
 from trainer.measure import Plan, Prompt, Score, measure, panel_rows, rollout_metrics, to_record
 from trainer.metrics import Metrics

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trainer import validation
-from trainer.backbone import Backbone, load_backbone
+from trainer.backbone import Backbone
 from trainer.config import RewardConfig
 from trainer.data import Labels, TokenSequence, encode_all, read_labels
 from trainer.features import FeatureCache, choose_layers, groups, pooled_states
@@ -35,6 +35,7 @@ from trainer.held_out import (
     predict,
     split_prompts,
 )
+from trainer.loading import load_backbone
 from trainer.metrics import Metrics
 from trainer.mix import OVERALL
 from trainer.reward_adapter import FineTuned, train

@@ -15,12 +15,13 @@ from typing import Any, cast
 
 import torch
 
-from trainer.backbone import Backbone, BackboneError, chat_ids, eos_ids, load_policy
+from trainer.backbone import Backbone, BackboneError, chat_ids, eos_ids
 from trainer.config import RewardConfig, SampleConfig
 from trainer.data import cut
 from trainer.features import FeatureCache, choose_layers, recorded_means
 from trainer.folder import Refused, RunFolder, read_jsonl, write_atomic
 from trainer.forward import llama_like
+from trainer.loading import load_policy
 from trainer.recording import Recording
 from trainer.rollout import Generated, generate
 

@@ -28,11 +28,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainer import checkpoint
-from trainer.backbone import Backbone, BackboneError, chat_ids, eos_ids, load_backbone, reference
+from trainer.backbone import Backbone, BackboneError, chat_ids, eos_ids, reference
 from trainer.data import TokenSequence, by_length, cut
 from trainer.features import BATCH_TOKENS, Pooler, groups, layers_of
 from trainer.flags import flag_cost
 from trainer.forward import Packed, final_states, pack, with_trunk
+from trainer.loading import load_backbone
 from trainer.mix import FLAGS, OVERALL, Mix
 from trainer.reward_adapter import FineTuned, end_states
 from trainer.reward_head import Group, Head

@@ -17,11 +17,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from trainer.backbone import Backbone, attach_lora, load_policy, named_trainable, save_policy
+from trainer.backbone import Backbone, attach_lora, named_trainable
 from trainer.checkpoint import load_state, save_state
 from trainer.config import SFTConfig, config_dict
 from trainer.documents import Document, encode, read_documents, split
 from trainer.folder import Cancelled, Refused, RunFolder
+from trainer.loading import load_policy, save_policy
 from trainer.metrics import Metrics
 from trainer.packing import Row, epoch_batches, keeps_apart, loss_sum, mean_loss, pack, passes, predicted
 from trainer.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer

@@ -12,7 +12,7 @@ import pytest
 from bench.peer_trl import encode_pairs, main, per_update, pins, pooled, ratios, split
 from bench.ppo import planted
 from bench.resume import make_base
-from trainer.backbone import load_backbone
+from trainer.loading import load_backbone
 
 
 def rows(prompts: int, each: int = 2) -> list[dict[str, Any]]:

@@ -16,17 +16,13 @@ from trainer.backbone import (
     BackboneError,
     attach_lora,
     chat_ids,
-    convert_gguf,
     eos_ids,
-    load_backbone,
-    load_policy,
-    main,
     named_trainable,
     pin_reference,
     reference,
-    save_policy,
     trainable_parameters,
 )
+from trainer.loading import convert_gguf, load_backbone, load_policy, main, save_policy
 from trainer.simple_lm import train_tokenizer
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10]])

@@ -9,9 +9,9 @@ import pytest
 
 from tests.trainer.tiny import llama_policy
 from trainer import checkpoint
-from trainer.backbone import save_policy
 from trainer.card import card, code_version, licence_of
 from trainer.folder import digest_of
+from trainer.loading import save_policy
 
 FIGURES = {
     "accuracy": 0.81234567,

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from trainer.backbone import chat_ids, load_backbone
+from trainer.backbone import chat_ids
 from trainer.documents import Document, encode, read_documents, split
 from trainer.folder import Refused, RunFolder
+from trainer.loading import load_backbone
 
 
 def test_only_the_assistants_tokens_of_a_conversation_are_predicted(simple_lm_folder: Path) -> None:

@@ -14,10 +14,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from tests.trainer.test_reward import make_folder, prefers_moons
 from trainer import checkpoint, distil, reward
-from trainer.backbone import BackboneError, attach_lora, load_backbone, load_policy, save_policy, trainable_parameters
+from trainer.backbone import BackboneError, attach_lora, trainable_parameters
 from trainer.data import Answer, read_labels
 from trainer.export import export_classifier, export_policy, main, model_of
 from trainer.folder import Refused, RunFolder
+from trainer.loading import load_backbone, load_policy, save_policy
 from trainer.scorer import load_scorer
 
 IDS = torch.tensor([[5, 70, 71, 9, 200, 34]])

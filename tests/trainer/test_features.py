@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.backbone import Backbone, attach_lora, chat_ids, load_backbone, trainable_parameters
+from trainer.backbone import Backbone, attach_lora, chat_ids, trainable_parameters
 from trainer.data import TokenSequence
 from trainer.features import FeatureCache, choose_layers, groups, layers_of, pooled_states
+from trainer.loading import load_backbone
 
 ANSWERS = ("Yes.", "It rains, and then it stops.", "No", "Perhaps tomorrow, if the wind turns and the sea is calm.")
 

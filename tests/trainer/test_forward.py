@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from trainer.backbone import Backbone, attach_lora, load_backbone, reference, trainable_parameters
+from trainer.backbone import Backbone, attach_lora, reference, trainable_parameters
 from trainer.forward import Packed, compared_logprobs, final_states, pack, response_logprobs, with_trunk
+from trainer.loading import load_backbone
 from trainer.simple_lm import train_tokenizer
 
 PROMPTS = [[0, 40, 41, 42, 43], [0, 40, 41], [0, 40, 41, 50, 51, 52, 53, 54], [0, 40, 41, 42]]

@@ -18,11 +18,12 @@ from torch import Tensor
 from tests.trainer.tiny import llama_policy, ppo_folder, simple_policy
 from trainer import checkpoint
 from trainer.__main__ import main
-from trainer.backbone import Backbone, load_backbone, load_policy, named_trainable, reference
+from trainer.backbone import Backbone, named_trainable, reference
 from trainer.config import PPOConfig
 from trainer.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, read_jsonl
 from trainer.forward import pack, response_logprobs
 from trainer.learner import Learner
+from trainer.loading import load_backbone, load_policy
 from trainer.measure import Prompt, measure, to_record
 from trainer.ppo import answer, open_policy, train
 from trainer.reward_head import Group, Head

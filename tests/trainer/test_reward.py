@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from trainer import checkpoint, reward
-from trainer.backbone import Backbone, BackboneError, attach_lora, chat_ids, load_backbone, trainable_parameters
+from trainer.backbone import Backbone, BackboneError, attach_lora, chat_ids, trainable_parameters
 from trainer.config import RewardConfig
 from trainer.data import TokenSequence, read_labels
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.held_out import split_prompts
+from trainer.loading import load_backbone
 from trainer.reward import FEWEST_LABELS
 from trainer.scorer import Scorer, load_scorer
 

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from trainer.backbone import Backbone, BackboneError, attach_lora, load_backbone, reference, trainable_parameters
+from trainer.backbone import Backbone, BackboneError, attach_lora, reference, trainable_parameters
 from trainer.decode import Decoder, FusedDecoder, PlainDecoder, make_decoder
 from trainer.folder import Cancelled
+from trainer.loading import load_backbone
 from trainer.recording import Recording
 from trainer.rollout import Generated, draw, generate
 from trainer.simple_lm import train_tokenizer

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from trainer import sample
-from trainer.backbone import load_backbone
 from trainer.data import Answer, encode
 from trainer.features import FeatureCache, choose_layers, pooled_states
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.loading import load_backbone
 
 QUESTIONS = ("Tell me about the sea.", "Explain the moon to a child.", "Why do people like honey bees?")
 

@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 
 from tests.tiny import text
 from trainer import checkpoint, packing, ppo, sft
-from trainer.backbone import Backbone, load_backbone, named_trainable, reference
+from trainer.backbone import Backbone, named_trainable, reference
 from trainer.config import ConfigError, PPOConfig, make_config
 from trainer.documents import Document, encode
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.loading import load_backbone
 from trainer.packing import mean_loss
 
 SMALL = {"epochs": 1, "vocab_size": 300, "embedding_size": 16, "hidden_size": 24, "batch_size": 8, "block_tokens": 32}
