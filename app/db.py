@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
-from weakref import WeakKeyDictionary
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
@@ -35,7 +34,6 @@ POOL_OVERFLOW = 32  # more only for a moment: the event loop must never wait for
 WRITER_PATIENCE_S = 20.0  # how long a writer waits for a writer of another process, or for its turn outside requests
 _WRITES = {"tastemaker_writes": True}
 _SINGLE_READS = {"tastemaker_single_reads": True}
-_kept = threading.local()  # `instant_row`'s connections
 
 
 # The engine
@@ -97,21 +95,31 @@ def reads_are_instant(engine: Engine) -> bool:
     return bool(engine.get_execution_options().get("tastemaker_instant_reads"))
 
 
-def instant_row(engine: Engine, statement: Select[Any], values: Mapping[str, Any]) -> Row[Any] | None:
-    """The one row of a read by key, or None; only where `reads_are_instant`.
+class InstantReads:
+    """One-row reads by key, each a transaction of its own on a connection that its thread keeps; only where `reads_are_instant`.
 
-    Each thread keeps a connection for it, on which every statement is a transaction of its own: taking one from the pool,
-    beginning and rolling back cost half as much again as such a read itself.
+    Taking a connection from the pool, beginning and rolling back cost half as much again as such a read itself.
     """
-    kept: WeakKeyDictionary[Engine, Connection] = _kept.__dict__.setdefault("connections", WeakKeyDictionary())
-    connection = kept.get(engine)
-    if connection is None:
-        connection = kept[engine] = engine.connect().execution_options(**_SINGLE_READS)
-    try:
-        return connection.execute(statement, values).one_or_none()
-    except BaseException:  # whatever state it is in now, the next read begins with another
-        kept.pop(engine).close()
-        raise
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept = threading.local()
+
+    def row(self, statement: Select[Any], values: Mapping[str, Any]) -> Row[Any] | None:
+        connection: Connection | None = getattr(self._kept, "connection", None)
+        if connection is None:
+            connection = self._kept.connection = self._engine.connect().execution_options(**_SINGLE_READS)
+        try:
+            return connection.execute(statement, values).one_or_none()
+        except BaseException:  # whatever state it is in now, the next read begins with another
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give this thread's connection back."""
+        connection: Connection | None = self._kept.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.close()
 
 
 def init_db(engine: Engine) -> None:

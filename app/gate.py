@@ -18,7 +18,7 @@ from sqlalchemy import BindParameter, Engine, Exists, Row, ScalarSelect, Select,
 from starlette.concurrency import run_in_threadpool
 
 from app import languages
-from app.db import get_engine, instant_row, read_session, reads_are_instant
+from app.db import get_engine, read_session, reads_are_instant
 from app.errors import NotAllowed, NotFound, NotSignedIn
 from app.languages import _
 from app.models import (
@@ -94,7 +94,7 @@ async def enforce(request: Request) -> None:
         statement = _statement(credential.via, rule.source)
         values = {"credential": credential.id, "subject": subject}
         if reads_are_instant(engine):
-            row = instant_row(engine, statement, values)
+            row = request.app.state.instant_reads.row(statement, values)
         else:
             row = await run_in_threadpool(_row, engine, statement, values)
         found = _finding(row, credential)

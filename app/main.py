@@ -10,7 +10,7 @@ from app.accounts.api import router as accounts_api
 from app.accounts.language_routes import router as language_pages
 from app.accounts.routes import router as accounts_pages
 from app.accounts.sign_in import Doorman
-from app.db import make_engine
+from app.db import InstantReads, make_engine
 from app.exports.api import router as exports_api
 from app.exports.routes import router as exports_pages
 from app.gate import enforce, path_templates
@@ -78,6 +78,7 @@ def connect(app: FastAPI, settings: Settings) -> None:
     """Give the application its database and what lives as long as that."""
     app.state.settings = settings
     app.state.engine = make_engine(settings.url)
+    app.state.instant_reads = InstantReads(app.state.engine)
     app.state.uses = UseLog(app.state.engine)
     app.state.doorman = Doorman(app.state.engine)
     app.state.write_group = WriteGroup(app.state.engine)

@@ -47,5 +47,6 @@ def serve(settings: Settings) -> int:
     server = uvicorn.Server(config)
     server.run()
     app.state.uses.finish()
+    app.state.instant_reads.close()
     app.state.engine.dispose()
     return 0 if server.started else 1

@@ -287,11 +287,13 @@ def main() -> int:
     parser.add_argument("--train", type=Path, help="fit to this pairs file alone and say how it does on --test")
     parser.add_argument("--test", type=Path, help="the pairs file that --train is asked about")
     given = parser.parse_args()
-    if given.train and given.test:
+    if bool(given.train) != bool(given.test):
+        parser.error("--train and --test go together")
+    if given.train:
         with tempfile.TemporaryDirectory() as temporary:
             place = given.work or Path(temporary)
             base = given.base or default_model(place)
-            train, test = list(pairs(given.train)), list(pairs(given.test))
+            train, test = ([row for row in pairs(one) if row["chosen"] != row["rejected"]] for one in (given.train, given.test))
             found = compared(train, test, base, place / "cache", given.max_tokens, given.method)
         print(json.dumps(found | {"peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}))
         return 0

@@ -136,7 +136,9 @@ def in_parts(score: Score, asked: Sequence[Prompt], answers: Sequence[Generated]
 def rollout_metrics(rollout: Trajectory, answers: Sequence[Generated], beta: float, length: LengthPrice) -> dict[str, float]:
     """What a rollout says of the policy that wrote it; every mean is over answers' own tokens only."""
     sampled_kl = k1(rollout.logprobs, rollout.ref_logprobs)
-    judged = {} if rollout.judged is None else {"rollout/judged": float(rollout.judged.mean())}
+    judged = {}
+    if rollout.judged is not None and rollout.overall is not None:
+        judged = {"rollout/judged": float(rollout.judged.mean()), "rollout/overall": float(rollout.overall.mean())}
     return judged | {
         "rollout/score": float(rollout.scores.mean()),
         "rollout/score_deviation": float(rollout.scores.std(correction=0)),

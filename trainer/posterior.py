@@ -91,7 +91,7 @@ def root(kernel: Tensor) -> Tensor:
     """Cholesky factor of a kernel matrix, with the least jitter that makes it one.
 
     More labels than their answers differ in, and labels said twice, make it singular; float32 products then leave eigenvalues
-    under 0, the further the larger the features. Raises ValueError where the kernel is none at all.
+    under 0, the further the larger the features. Raises ValueError where that is not all that is wrong.
     """
     unit = torch.eye(len(kernel), dtype=kernel.dtype)
     factor: Tensor

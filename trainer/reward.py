@@ -125,6 +125,8 @@ def read_answers(
         folder.progress(done, total, f"read {done} of {total} answers")
 
     means = pooled_states(backbone, sequences, layers, cache, tick)
+    if not all(bool(torch.isfinite(states).all()) for states in means.values()):
+        raise Refused("The base model's own numbers for these answers are not finite, so no reward can be fitted: is it whole?")
     lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float32)
     return groups(means, lengths, config.length_covariate)
 

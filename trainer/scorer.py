@@ -176,8 +176,8 @@ class Scorer:
         """The score PPO is given, from the overall score and what else the admin weighs."""
         parts = {key: scaled.score(features) for key, scaled in self.others.items() if key != FLAGS}
         if FLAGS in self.others:
-            flags = self.others[FLAGS]
-            parts[FLAGS] = flag_cost(flags.head, features, float(flags.settings["typical_cost"])).float()
+            flags = self.others[FLAGS]  # of checkpoints without a typical cost, all flags cost 1
+            parts[FLAGS] = flag_cost(flags.head, features, float(flags.settings.get("typical_cost", 1.0))).float()
         return self.mix.score(parts | {OVERALL: own})
 
     def _read(self, sequences: Sequence[TokenSequence]) -> Pooler:

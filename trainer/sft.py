@@ -58,7 +58,7 @@ def run(folder: RunFolder) -> None:
         "sequences": sum(map(len, rows)),
         "rows": len(rows),
         "tokens": predicted(rows),
-        "train_loss": learner.train_loss,
+        "train_loss": None if learner.broke else learner.train_loss,
     }
     if learner.best is not None:
         figures |= {"kept_step": learner.best.step, "heldout_loss_before": learner.loss_before, "heldout_loss": learner.best.loss}

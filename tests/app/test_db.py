@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.db import Db, WriteDb, WriterTurns, instant_row, make_engine, read_session, wal_is_safe, write_session
+from app.db import Db, InstantReads, WriteDb, WriterTurns, make_engine, read_session, wal_is_safe, write_session
 from app.models import Base, Prompt, User
 from app.problems import add_handlers
 from app.settings import Settings
@@ -175,17 +175,20 @@ def test_an_exception_undoes_the_whole_transaction(engine: Engine) -> None:
 
 def test_a_single_read_sees_every_commit_and_survives_a_statement_that_fails(engine: Engine) -> None:
     by_email = select(User.name).where(User.email == bindparam("email"))
-    assert instant_row(engine, by_email, {"email": "a@example.org"}) is None
+    reads = InstantReads(engine)
+    assert reads.row(by_email, {"email": "a@example.org"}) is None
 
     for name in ("Ada", "Grace"):  # by another connection, while the kept one stays open
         with write_session(engine) as session:
             session.execute(delete(User))
             session.add(User(email="a@example.org", name=name))
-        assert instant_row(engine, by_email, {"email": "a@example.org"}) == (name,)
+        assert reads.row(by_email, {"email": "a@example.org"}) == (name,)
 
     with pytest.raises(OperationalError, match="no such table"):
-        instant_row(engine, select(table("nowhere", column("name"))), {})
-    assert instant_row(engine, by_email, {"email": "a@example.org"}) == ("Grace",)
+        reads.row(select(table("nowhere", column("name"))), {})
+    assert reads.row(by_email, {"email": "a@example.org"}) == ("Grace",)
+    reads.close()
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 def test_a_read_session_refuses_to_write(engine: Engine) -> None:

@@ -20,7 +20,7 @@ from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.held_out import split_prompts
 from trainer.loading import load_backbone
 from trainer.reward import FEWEST_LABELS
-from trainer.scorer import Scorer, load_scorer
+from trainer.scorer import Scorer, load_scorer, read_features
 
 TEXT = "the sea bread green moon walks slowly under old maps while rain falls and bees hum near a quiet garden wall"
 WORDS = TEXT.split()
@@ -474,6 +474,31 @@ def test_ppo_is_paid_for_criteria_and_pays_for_flags(whole: RunFolder) -> None:
     overall = scorer.overall(*panel_ids(whole, scorer.backbone))  # what the judge is set against
     assert (float(overall.mean()), float(overall.std())) == pytest.approx((0, 1), abs=1e-3)
     assert not torch.allclose(overall, scores, atol=0.1)
+
+
+def test_flags_of_an_older_checkpoint_cost_one_each(whole: RunFolder, tmp_path: Path) -> None:
+    new = load_scorer(whole.file("checkpoint"))
+    features = read_features(new._read([TokenSequence(*pair) for pair in zip(*panel_ids(whole, new.backbone), strict=True)]))
+    flags = new.others["flags"]
+    given = new._mixed(torch.zeros(len(features["log_length"])), features)
+
+    del flags.settings["typical_cost"]
+    old = new._mixed(torch.zeros(len(features["log_length"])), features)
+
+    assert not torch.allclose(old, given)
+    flags.settings["typical_cost"] = 1.0
+    torch.testing.assert_close(new._mixed(torch.zeros(len(features["log_length"])), features), old)
+
+
+def test_a_base_whose_states_are_not_finite_is_refused(tmp_path: Path, simple_lm_folder: Path) -> None:
+    broken = load_backbone(str(simple_lm_folder))
+    with torch.no_grad():
+        broken.plain.get_input_embeddings().weight[40:] = float("nan")
+    broken.model.save_pretrained(str(tmp_path / "base"))
+    broken.tokenizer.save_pretrained(str(tmp_path / "base"))
+
+    with pytest.raises(Refused, match="not finite"):
+        reward.run(make_folder(tmp_path / "1", tmp_path / "base", prefers_moons))
 
 
 def test_a_warm_refit_agrees_with_the_full_one_and_holds_out_one_fold(

@@ -179,6 +179,7 @@ def test_a_loss_that_leaves_the_numbers_ends_the_run_and_the_best_weights_are_ke
 
     result = result_of(run)
     assert 0 < result["kept_step"] < result["steps"]
+    assert result["train_loss"] is None  # NaN is no JSON
     assert "the loss was no longer a number; the weights of step" in result["reason"]
     assert all(bool(torch.isfinite(found).all()) for found in weights(tmp_path / "r").values())
 

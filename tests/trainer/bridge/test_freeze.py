@@ -1,38 +1,23 @@
-"""Rows into run folders and back: what is frozen stays frozen, and what a run wrote is a row once."""
+"""Rows into run folders: what is frozen stays frozen."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.db import write_session
 from app.errors import NotFound
-from app.models import Checkpoint, Generation, Project, Prompt, Run, Task
+from app.models import Generation, Project, Prompt, Run, Task
 from app.rounds import service
-from app.rounds.checkpoints import get_checkpoint
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task, make_labels
-from trainer.bridge import freeze, results
+from trainer.bridge import freeze
 from trainer.folder import RunFolder, read_jsonl
-
-
-@pytest.fixture
-def session(engine: Engine, cast: Cast) -> Iterator[Session]:
-    with write_session(engine) as session:
-        yield session
-
-
-@pytest.fixture
-def demo(session: Session, cast: Cast) -> Project:
-    return session.get_one(Project, cast.demo)
 
 
 def prepare(session: Session, engine: Engine, settings: Settings, run: Run) -> freeze.Prepared:
@@ -258,83 +243,6 @@ def test_an_sft_run_of_rewrites_freezes_what_people_wrote_instead(
     record = prepare(session, engine, settings, run)
     freeze.record_frozen(session, run, record)
     assert (run.label_digest, run.label_count) == (prepared.label_digest, 2)
-
-
-def generation(prompt: Prompt, index: int) -> str:
-    row = {"prompt_id": prompt.id, "index": index, "seed": 7, "text": f"Answer {index}", "token_ids": [5], "finish_reason": "eos"}
-    return json.dumps(row) + "\n"
-
-
-def test_generations_are_read_line_by_line_and_each_once(session: Session, demo: Project, tmp_path: Path) -> None:
-    prompt = factories.make_prompt(session, demo.id)
-    file = tmp_path / "generations.jsonl"
-    new = results.NewGenerations(tmp_path, [(prompt.id, 0)])
-    assert new.read(10) == []
-    file.write_text(generation(prompt, 0) + generation(prompt, 1) + generation(prompt, 2)[:20])
-    assert [row["index"] for row in new.read(10)] == [1]
-    file.write_text(generation(prompt, 0) + generation(prompt, 1) + generation(prompt, 2) + generation(prompt, 3))
-    assert [row["index"] for row in new.read(1)] == [2]
-    assert [row["index"] for row in new.read(1)] == [3]
-    assert new.read(1) == []
-
-
-def test_answers_become_rows_and_rows_become_tasks(session: Session, demo: Project, cast: Cast) -> None:
-    prompt = factories.make_prompt(session, demo.id)
-    run = service.queue_run(session, demo, "sample", {"temperature": 0.5}, {}, cast.grace)
-    demo.rating_share = 0.0
-    results.store_generations(session, run, [json.loads(generation(prompt, 0)), json.loads(generation(prompt, 1))])
-    results.ask_about(session, demo.id)
-    stored = session.scalars(select(Generation)).all()
-    assert {answer.settings["temperature"] for answer in stored} == {0.5}
-    assert results.stored_generations(session, run.id) == [(prompt.id, 0), (prompt.id, 1)]
-    task = session.scalars(select(Task)).one()
-    assert {task.first_generation_id, task.second_generation_id} == {answer.id for answer in stored}
-
-
-def finished(settings: Settings, run: Run, result: str) -> Path:
-    """A folder as a run leaves it."""
-    folder = settings.runs / str(run.id)
-    (folder / "checkpoint").mkdir(parents=True)
-    (folder / "checkpoint" / "manifest.json").write_text('{"format": 1, "files": {}}')
-    (folder / "result.json").write_text(result)
-    return folder
-
-
-def test_a_finished_reward_run_becomes_a_checkpoint_and_its_round_goes_on(
-    session: Session, settings: Settings, demo: Project, cast: Cast
-) -> None:
-    make_labels(session, demo, 30, cast.mary)
-    round_ = service.start_round(session, demo, "admin", cast.grace)
-    run = service.runs_of_round(session, round_.id)[0]
-    run.label_digest = "d" * 64
-    folder = finished(settings, run, '{"status": "done", "gate_passed": true, "accuracy": 0.71, "nll": NaN}')
-    results.record_done(session, run, folder)
-    assert round_.reward_id is not None
-    reward = get_checkpoint(session, round_.reward_id)
-    assert (reward.kind, reward.parent_id, reward.run_id) == ("reward", demo.policy_id, run.id)
-    assert (reward.source, reward.label_digest) == (f"runs/{run.id}/checkpoint", "d" * 64)
-    assert reward.metrics["accuracy"] == 0.71
-    assert run.result["nll"] is None
-    assert round_.state == "ppo"
-
-
-def test_a_tuned_policy_descends_from_its_start_and_carries_the_labels_it_learned_from(
-    session: Session, settings: Settings, demo: Project, cast: Cast
-) -> None:
-    reward = factories.make_checkpoint(session, demo.id, kind="reward", label_digest="e" * 64)
-    run = service.queue_run(session, demo, "ppo", {}, {"reward": reward.id}, cast.grace)
-    results.record_done(session, run, finished(settings, run, '{"status": "done", "reason": "KL reached 31"}'))
-    policy = session.scalars(select(Checkpoint).where(Checkpoint.run_id == run.id)).one()
-    assert (policy.kind, policy.parent_id, policy.label_digest) == ("policy", demo.policy_id, "e" * 64)
-    assert run.message == "KL reached 31"
-
-
-def test_a_refused_run_tells_its_round_why(session: Session, demo: Project, cast: Cast) -> None:
-    make_labels(session, demo, 30, cast.mary)
-    round_ = service.start_round(session, demo, "admin", cast.grace)
-    run = service.runs_of_round(session, round_.id)[0]
-    results.record_end(session, run, "failed", "all verdicts are ties", {"status": "refused"})
-    assert (run.state, round_.state, round_.reason) == ("failed", "refused", "all verdicts are ties")
 
 
 def test_a_round_counts_the_labels_that_its_reward_run_froze(session: Session, demo: Project, cast: Cast) -> None:
