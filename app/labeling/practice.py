@@ -29,7 +29,7 @@ class Standing:
     """How far somebody's practice is."""
 
     attempt: int  # from 1
-    total: int  # tasks of an attempt
+    total: int  # tasks of the attempt
     done: int  # of this attempt
     right: int  # of those
     needed: int  # right ones that open real tasks; 0: none are needed
@@ -74,7 +74,7 @@ def _of_attempt(session: Session, project: Project, user_id: int, attempt: int) 
     done, right = _counts(session, project.id, user_id, attempt)
     membership = _membership(session, project.id, user_id)
     passed = membership is not None and membership.practised_at is not None
-    total = _total(session, project, user_id, attempt)
+    total = _total(session, project, user_id, attempt, done)
     return Standing(attempt, total, done, right, _needed(project, total), passed)
 
 
@@ -182,11 +182,12 @@ def _counts(session: Session, project_id: int, user_id: int, attempt: int) -> tu
     return done, right
 
 
-def _total(session: Session, project: Project, user_id: int, attempt: int) -> int:
-    """Never more than there are: what was answered in this attempt and what can still be."""
-    done, _right = _counts(session, project.id, user_id, attempt)
+def _total(session: Session, project: Project, user_id: int, attempt: int, done: int) -> int:
+    """Never more than there are, nor fewer than were answered: of a longer attempt, the share is asked of all its answers."""
+    if not project.practice_tasks:
+        return 0
     ahead = session.scalar(select(func.count()).select_from(_unanswered(project.id, user_id, attempt).subquery())) or 0
-    return min(project.practice_tasks, done + ahead)
+    return max(done, min(project.practice_tasks, done + ahead))
 
 
 def _needed(project: Project, total: int) -> int:

@@ -150,10 +150,10 @@ def test_another_attempt_begins_with_tasks_not_met_before(engine: Engine, cast: 
 
 @pytest.mark.parametrize(
     ("rule", "opens"),
-    [({"qualifying_score": 0.5}, True), ({"practice_tasks": 1}, True), ({"qualifying_score": 0.6}, False)],
+    [({"qualifying_score": 0.5}, True), ({"practice_tasks": 1}, False), ({"qualifying_score": 0.6}, False)],
 )
 def test_a_kinder_rule_lets_in_who_reached_it(engine: Engine, cast: Cast, rule: ProjectValues, opens: bool) -> None:
-    """Any attempt counts, also when another one was begun."""
+    """Any attempt counts, also when another one was begun, and by all its answers, also when it asked more than one does now."""
     first, second = ask(engine, cast, COMPARISON, RATING, score=1.0)
     say(engine, cast, first, choice="left")
     say(engine, cast, second, overall=1)
