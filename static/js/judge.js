@@ -42,6 +42,6 @@ function twoRewrites(form) {
   box.closest("details").open = true;
   box.focus();
   say(true);
-  form.addEventListener("input", () => say(false), { once: true });
+  boxes.forEach((one) => one.addEventListener("input", () => say(false), { once: true }));
   return true;
 }

@@ -20,6 +20,7 @@ export function connect(desk) {
 async function renew(desk, part) {
   if (!isQuestion(part) || part.dataset.opened) return;
   const reply = await post(`/api/v1/tasks/${part.dataset.task}/renew`);
+  if (reply?.status === 200) part.dataset.leaseUntil = JSON.parse(reply.text).lease_until; // which lease to give back
   if (reply?.status !== 409) return;
   if (part.dataset.seen !== undefined) part.querySelector("[data-notice=late]").hidden = false;
   else part.remove(), desk.dispatchEvent(new Event("look"));

@@ -60,7 +60,7 @@ async function take(desk, page) {
 
 function giveBack() {
   for (const part of ahead().querySelectorAll("[data-task]:not([data-seen])")) {
-    const body = JSON.stringify({ lease_until: part.dataset.leaseUntil }); // a renewed lease, or one of another tab, goes on
+    const body = JSON.stringify({ lease_until: part.dataset.leaseUntil }); // one that another tab has renewed goes on
     post(`/api/v1/tasks/${part.dataset.task}/return`, { body, keepalive: true });
   }
 }

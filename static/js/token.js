@@ -17,9 +17,9 @@ export function renewToken(person) {
   request.send();
 }
 
-// A call that only asks for something to be done: the reply, or null when none came.
-export async function post(url, options) {
-  const reply = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json", "X-CSRF-Token": token() }, ...options }).catch(() => null);
-  await reply?.text(); // an unread reply would hold its connection
-  return reply;
+// A call that asks for something to be done: the reply's status and text, or null when none came.
+export function post(url, options) {
+  const headers = { "Content-Type": "application/json", "X-CSRF-Token": token() };
+  const read = async (reply) => ({ status: reply.status, text: await reply.text() }); // an unread reply would hold its connection
+  return fetch(url, { method: "POST", headers, ...options }).then(read).catch(() => null);
 }

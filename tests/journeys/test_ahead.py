@@ -21,6 +21,7 @@ from tests.app.labeling.test_claim import make_tasks
 from tests.journeys.desk import Open, all_saved, fetched_ahead, go, judge, press, stored, task_on, until
 
 pytestmark = pytest.mark.journey
+AHEAD = "document.getElementById('ahead').content.firstElementChild"
 
 
 def seat_of(engine: Engine, task_id: int) -> Seat:
@@ -54,9 +55,15 @@ def test_the_next_pair_is_on_the_screen_at_once_and_no_page_is_loaded(open_as: O
 def test_an_unused_seat_is_given_back_when_the_page_is_left(open_as: Open, engine: Engine, cast: Cast) -> None:
     first, second = make_tasks(engine, cast.demo, 2)
     page = open_as("Mary")
+    page.clock.install()
     go(page)
     assert fetched_ahead(page) == second
-    assert seat_of(engine, second).annotator_id == cast.mary
+    claim = str(page.evaluate(f"{AHEAD}.dataset.leaseUntil"))
+    press(page, "Tab")  # somebody is there
+    page.clock.fast_forward(200_000)
+    until(page, f"{AHEAD}.dataset.leaseUntil !== '{claim}'")
+    held = seat_of(engine, second)
+    assert (held.annotator_id, held.state) == (cast.mary, "leased")
 
     page.goto("/account")
     deadline = time.monotonic() + 20
@@ -87,7 +94,7 @@ def test_a_seat_that_went_to_somebody_else_is_not_shown(open_as: Open, engine: E
     with page.expect_response(f"**/api/v1/tasks/{second}/renew") as renewed:
         page.clock.fast_forward(200_000)  # a third of the lease
     assert renewed.value.status == 409
-    until(page, f"Number(document.getElementById('ahead').content.firstElementChild?.dataset.task) === {third}")
+    until(page, f"Number({AHEAD}?.dataset.task) === {third}")
 
 
 def test_nothing_that_is_fetched_ahead_tells_who_wrote_what(open_as: Open, engine: Engine, cast: Cast) -> None:

@@ -66,6 +66,9 @@ def test_two_rewrites_are_refused_where_they_stand(open_as: Open, engine: Engine
     expect(page.locator(f"[name='rewrite.{last}']")).to_be_focused()
     assert stored(engine) == []
 
+    press(page, "Escape", "2")
+    expect(page.locator("[name=choice][value=right]")).to_be_checked()
+    expect(said).to_be_visible()
     page.locator(f"[name='rewrite.{last}']").fill("")
     expect(said).to_be_hidden()
     press(page, "Escape", "Enter")
