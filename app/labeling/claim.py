@@ -40,6 +40,7 @@ from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, Use
 
 LEASE_EXPIRED: Final = "lease expired"  # the reasons on skips that say only that somebody had the task: the clock took it,
 GIVEN_BACK: Final = "given back"  # or they returned it unused, and it stays open to them
+NOT_SAID: Final = (LEASE_EXPIRED, GIVEN_BACK)  # reasons that nobody gave; `lease.skip` keeps people's own words apart from them
 NEAR: Final = 200  # open seats looked at, oldest first, before the search starts behind the person's own last seat
 EVERYWHERE: Final = 2**62
 MOST_HELD: Final = 4  # seats one person may hold: the one in hand, the next ones, and verdicts that are still on their way

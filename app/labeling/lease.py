@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from app.errors import Conflict, NotFound
-from app.labeling.claim import GIVEN_BACK, LEASE_EXPIRED
+from app.labeling.claim import GIVEN_BACK, NOT_SAID
 from app.languages import _
 from app.models import Label, Seat, Skip
 
@@ -52,11 +52,12 @@ def skip(connection: Connection, task_id: int, annotator_id: int, reason: str, *
         if connection.execute(select(Label.id).where(Label.task_id == task_id, Label.annotator_id == annotator_id)).first():
             raise Conflict(_("You have answered this task already. You can open it again and change your verdict."))
         raise NotFound(_("This task was never given to you."))
-    if known is not None and known.reason in (LEASE_EXPIRED, GIVEN_BACK):
+    if known is not None and known.reason in NOT_SAID:
         connection.execute(delete(Skip).where(*mine))  # now it is the person who says so
         known = None
     if known is None:
-        connection.execute(insert(Skip).values(task_id=task_id, annotator_id=annotator_id, reason=reason, created_at=now))
+        said = f"{reason}." if reason in NOT_SAID else reason  # words of a person, which end in a full stop
+        connection.execute(insert(Skip).values(task_id=task_id, annotator_id=annotator_id, reason=said, created_at=now))
 
 
 def _free(connection: Connection, task_id: int, annotator_id: int, *which: ColumnElement[bool]) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy import Integer, Select, Text, bindparam, cast, exists, func, or_
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
-from app.labeling.claim import GIVEN_BACK, LEASE_EXPIRED, not_had
+from app.labeling.claim import NOT_SAID, not_had
 from app.languages import _
 from app.models import Generation, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, Utc, utc_now
 
@@ -102,7 +102,7 @@ def my_label(session: Session, task_id: int, annotator_id: int) -> Label | None:
 def has_skipped(session: Session, task_id: int, annotator_id: int) -> bool:
     """Whether this person said that they would rather not answer the task."""
     mine = (Skip.task_id == task_id, Skip.annotator_id == annotator_id)
-    return session.scalar(select(Skip.id).where(*mine, Skip.reason.not_in((LEASE_EXPIRED, GIVEN_BACK)))) is not None
+    return session.scalar(select(Skip.id).where(*mine, Skip.reason.not_in(NOT_SAID))) is not None
 
 
 def waiting(session: Session, project: Project) -> Waiting:
@@ -232,7 +232,7 @@ _answered = aliased(Label)
 _LAST_SKIPS: Final = (
     select(Skip)
     .join(Task, Task.id == Skip.task_id)
-    .where(Skip.annotator_id == _me, Task.project_id == _project, Skip.reason.not_in((LEASE_EXPIRED, GIVEN_BACK)))
+    .where(Skip.annotator_id == _me, Task.project_id == _project, Skip.reason.not_in(NOT_SAID))
     .where(~exists().where(_answered.task_id == Skip.task_id, _answered.annotator_id == _me))
     .order_by(Skip.id.desc())
     .limit(bindparam("limit", type_=Integer()))

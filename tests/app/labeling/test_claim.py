@@ -42,9 +42,9 @@ def finish(engine: Engine, task_id: int, annotator_id: int) -> None:
         seat.state = "done"
 
 
-def skip(engine: Engine, task_id: int, annotator_id: int) -> None:
+def skip(engine: Engine, task_id: int, annotator_id: int, reason: str = "") -> None:
     with write_session(engine) as session:
-        lease.skip(session.connection(), task_id, annotator_id, "", now=NOON)
+        lease.skip(session.connection(), task_id, annotator_id, reason, now=NOON)
 
 
 def test_the_oldest_task_comes_first(engine: Engine, cast: Cast) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from app.db import write_session
 from app.labeling import service
+from app.labeling.claim import NOT_SAID
 from app.labeling.service import LabelFilter, Progress
 from app.models import Label, Project, Prompt, Task, utc_now
 from tests.app import factories
@@ -81,6 +82,18 @@ def test_a_task_given_back_is_no_skipped_one(engine: Engine, cast: Cast) -> None
         assert service.last_verdicts(session, cast.demo, cast.mary) == []
         assert not service.has_skipped(session, task_id, cast.mary)
     assert progress(engine, cast, cast.mary).left == 1
+
+
+@pytest.mark.parametrize("reason", NOT_SAID)
+def test_a_skip_in_the_words_of_the_machine_is_a_skip(engine: Engine, cast: Cast, reason: str) -> None:
+    (task_id,) = make_tasks(engine, cast.demo, 1)
+    claimed(engine, cast.demo, cast.mary)
+    skip(engine, task_id, cast.mary, reason)
+
+    with write_session(engine) as session:
+        assert len(service.last_verdicts(session, cast.demo, cast.mary)) == 1
+        assert service.has_skipped(session, task_id, cast.mary)
+    assert progress(engine, cast, cast.mary).left == 0
 
 
 @pytest.mark.parametrize(
