@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.errors import Invalid
 from app.languages import N_, _
@@ -46,6 +47,14 @@ def _finite(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC. Raises ValueError in the first and the last hours of the calendar, which may have none."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(N_("is outside the calendar")) from error
+
+
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Count = Annotated[int, Field(ge=0, le=MAX_ID)]
 Text = Annotated[str, AfterValidator(_plain), Field(max_length=100_000)]
@@ -53,6 +62,7 @@ Line = Annotated[str, AfterValidator(_plain), Field(max_length=200)]  # one line
 Name = Annotated[str, AfterValidator(str.strip), AfterValidator(_plain), Field(min_length=1, max_length=200)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,78}[a-z0-9])?$", max_length=80)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_finite)]
+Moment = Annotated[AwareDatetime, AfterValidator(in_utc)]
 Limit = Annotated[int, Field(ge=1, le=500)]
 
 

@@ -11,7 +11,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Engine, Row, Select, func, select
@@ -24,7 +24,7 @@ from app.exports.rows import Answer, Format, Judged, agreement, columns_of, flat
 from app.languages import _
 from app.models import Generation, Label, Project, Prompt, Task
 from app.prompts.service import Split
-from app.schemas import json_dumps
+from app.schemas import in_utc, json_dumps
 
 CHUNK_LABELS = 500
 _LAYOUT = 1  # rises when rows change their form, so that a stored ETag does not vouch for the old one
@@ -90,8 +90,8 @@ def _is_date(text: str) -> bool:
 def _moment(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo is not None else None
-    except (ValueError, OverflowError):  # the first and the last hours of the calendar have no UTC
+        return in_utc(moment) if moment.tzinfo is not None else None
+    except ValueError:
         return None
 
 

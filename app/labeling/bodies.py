@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from app.labeling.record import LONGEST_MS
 from app.labeling.verdict import Rewrite, Verdict
-from app.schemas import Body, Id, Line, Reply, Text
+from app.schemas import Body, Id, Line, Moment, Reply, Text
 
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="the key of a flag of the project")]
 ClientId = Annotated[
@@ -101,7 +101,7 @@ class SkipIn(Body):
 
 
 class ReturnIn(Body):
-    lease_until: Annotated[AwareDatetime, Field(description="of the lease that is meant, as the claim said it")]
+    lease_until: Annotated[Moment, Field(description="of the lease that is meant, as the claim said it")]
 
 
 class Message(Reply):

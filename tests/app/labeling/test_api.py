@@ -250,5 +250,7 @@ def test_a_program_works_ahead_and_gives_back_what_it_does_not_use(
         409,
         "The task is not kept for you under that lease any more. Nothing was given back.",
     )
+    for never in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"):  # no moment in UTC
+        assert mary.post(path, json={"lease_until": never}).status_code == 422
     assert mary.post(path, json={"lease_until": second.json()["lease_until"]}).status_code == 204
     assert next_task(api("annotate", who="Alan"))["id"] == second.json()["id"]
