@@ -23,6 +23,8 @@ def back_up(url: str, target: Path) -> int:
     source = Path(make_url(url).database or "")
     if not source.is_file():
         raise Unavailable(f"There is no database at {source}.")
+    if not target.parent.is_dir():
+        raise Unavailable(f"There is no folder {target.parent}. Make it, or choose another; nothing was written.")
     if target.exists():
         raise Conflict(f"{target} exists already. Choose another name; nothing was written.")
     unfinished = target.with_name(f"{target.name}.{os.getpid()}.unfinished")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Select, exists, func, insert, or_, select
+from sqlalchemy import Select, delete, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from app.labeling.claim import GIVEN_BACK
@@ -52,6 +52,23 @@ def make_tasks(session: Session, project: Project, *, draw: random.Random | None
     draw.shuffle(questions)
     _store(session, project, questions)
     return len(questions)
+
+
+def put_first(session: Session, project: Project) -> int:
+    """Make tasks as `make_tasks` does, and send the free seats of all earlier ones behind them; how many tasks were made.
+
+    Seats are claimed in the order of their numbers, so the earlier ones get new numbers, in the order they had.
+    """
+    last = session.scalar(select(func.max(Seat.id)).where(Seat.project_id == project.id))
+    made = make_tasks(session, project)
+    if made and last is not None:
+        earlier = (Seat.project_id == project.id, Seat.state == "free", Seat.id <= last)
+        waiting = session.execute(select(Seat.task_id, Seat.number).where(*earlier).order_by(Seat.id)).all()
+        session.execute(delete(Seat).where(*earlier))
+        rows = [{"project_id": project.id, "task_id": task_id, "number": number} for task_id, number in waiting]
+        if rows:
+            session.execute(insert(Seat), rows)
+    return made
 
 
 def prompts_with_unasked_answers(session: Session, checkpoint_id: int) -> set[int]:

@@ -13,7 +13,8 @@ from app.models import Checkpoint, Project, Round, utc_now
 
 
 def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
-    """Make a policy the project's own. New tasks mix its answers with those of the policy it replaces.
+    """Make a policy the project's own. New tasks mix its answers with those of the policy it replaces, and come before
+    the tasks that wait already.
 
     Promoting an older policy is how one goes back. Raises Conflict for a reward model and for the policy already in place.
     """
@@ -35,7 +36,7 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
         _decide(round_, "promoted", by)
     record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", {"replaced": replaced}, project.id)
     session.flush()
-    queue.make_tasks(session, project)
+    queue.put_first(session, project)
 
 
 def settle_promoted(session: Session, round_: Round) -> None:

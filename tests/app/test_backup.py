@@ -71,3 +71,8 @@ def test_a_database_that_is_not_there_is_said_to_be_absent(tmp_path: Path) -> No
 def test_another_database_is_sent_to_its_own_tool(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="pg_dump"):
         back_up("postgresql+psycopg://nobody@localhost/none", tmp_path / "copy.db")
+
+
+def test_a_folder_that_is_not_there_is_named(url: str, tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="There is no folder"):
+        back_up(url, tmp_path / "elsewhere" / "copy.db")

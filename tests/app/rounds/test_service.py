@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db import write_session
 from app.errors import Conflict, Invalid
-from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Task, utc_now
+from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Seat, Task, utc_now
 from app.rounds import checkpoints, refill, runs, service, times, triggers
 from app.rounds.labels import usable_label_count
 from tests.app import factories
@@ -416,3 +416,25 @@ def test_the_expected_time_follows_past_runs_of_the_project(session: Session, de
     assert expected["reward"].measured
     assert expected["reward"].seconds == pytest.approx(90)
     assert not expected["ppo"].measured
+
+
+def test_after_a_promotion_the_tasks_of_the_new_model_come_first(session: Session, demo: Project, cast: Cast) -> None:
+    old = [factories.make_task(session, demo, seats=2) for _ in range(3)]
+    held = session.scalars(select(Seat).where(Seat.task_id == old[0].id, Seat.number == 1)).one()
+    held.state, held.annotator_id, held.lease_until = "leased", cast.mary, utc_now() + timedelta(minutes=5)
+    candidate = factories.make_checkpoint(session, demo.id)
+    for _ in range(2):
+        prompt = factories.make_prompt(session, demo.id)
+        for number in range(2):
+            factories.make_generation(session, prompt, candidate.id, number=number)
+    session.flush()
+
+    service.promote(session, candidate, cast.grace)
+
+    seats = session.execute(select(Seat.task_id, Seat.number).where(Seat.state == "free").order_by(Seat.id)).all()
+    new = [task_id for task_id, _ in seats[: -(2 * 3 - 1)]]
+    assert new
+    assert not set(new) & {task.id for task in old}
+    waiting = [(task.id, number) for task in old for number in (1, 2)]
+    assert [tuple(seat) for seat in seats[-5:]] == waiting[1:]  # in their order, but for the seat somebody holds
+    assert session.get_one(Seat, held.id).annotator_id == cast.mary
