@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import pytest
@@ -107,5 +108,6 @@ async def _refuse_in(group: WriteGroup, language: str) -> str:
 
 def test_a_write_that_shares_a_transaction_refuses_in_its_own_language(engine: Engine) -> None:
     group = WriteGroup(engine)
-    assert anyio.run(_refuse_in, group, "zh-Hant") == "登出"
-    assert anyio.run(_refuse_in, group, "en") == "Sign out"
+    with ThreadPoolExecutor(1) as pool:  # a browser of an earlier test may have left a running loop in this thread
+        said = [pool.submit(anyio.run, _refuse_in, group, language).result() for language in ("zh-Hant", "en")]
+    assert said == ["登出", "Sign out"]

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from app import reading
 from app.reading import LONGEST_ANSWER, LONGEST_MARKDOWN, as_written, begin_page, render_markdown, shown, shown_alike
 
 
@@ -125,9 +126,13 @@ def test_markup_of_an_answer_stays_text_and_controls_show() -> None:
 @pytest.mark.parametrize("bomb", ["[", "*a_", "[a](", "a\n", "# a\n", "[x]: y\n", "`a", "> ", "|a", "- "])
 def test_a_text_that_would_take_long_is_shown_as_written(bomb: str) -> None:
     text = (bomb * LONGEST_ANSWER)[:LONGEST_ANSWER]
-    began = time.thread_time()
-    shown(text, "markdown")
-    assert time.thread_time() - began < 0.2
+    seconds = []
+    for _ in range(3):  # the best of three: the collector of a process that runs many tests may take its time in one
+        reading._markdown.cache_clear()
+        began = time.thread_time()
+        shown(text, "markdown")
+        seconds.append(time.thread_time() - began)
+    assert min(seconds) < 0.2
 
 
 @pytest.mark.parametrize("slow", [0, 1])
