@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 
 import pytest
@@ -22,6 +23,16 @@ from tests.app.exports.judging import judge
 from tests.app.rounds import told
 
 AsUser = Callable[[str], TestClient]
+
+
+@pytest.fixture(autouse=True)
+def spared_collector() -> Iterator[None]:
+    """A process that runs many tests has much to look through; a server's collector leaves what was there at the start alone."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 
 SLOWEST_S = 0.2  # of this process, for a whole page
 HIDDEN = set("\u202e\u202d\u2066\u2069\u200b\ufeff\u00ad\x1b")
