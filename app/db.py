@@ -98,7 +98,7 @@ def reads_are_instant(engine: Engine) -> bool:
 class InstantReads:
     """One-row reads by key, each a transaction of its own on one kept connection; only where `reads_are_instant`.
 
-    Taking a connection from the pool, beginning and rolling back cost half as much again as such a read itself.
+    It is the first thing that every request does, and what it takes from the pool, begins and rolls back it would do for one row.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -99,6 +99,10 @@ def _beside(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What an honest reader asks next: length, calibration, the form of the model."""
     shorter, judged = _number(figures, "shorter_accuracy"), int(_number(figures, "shorter_decided") or 0)
     forms = {"head": _("head on the frozen base"), "lora": _("adapters and a scalar head")}
+    held = {
+        "first fold": _("one fold only, as this was a quick refit"),
+        "choosing fold": _("the fold on which adapters were chosen"),
+    }
     found = [
         (
             _("Right where the shorter answer won"),
@@ -113,6 +117,7 @@ def _beside(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         (_("Correlation of judge and reward"), _plain(figures, "judge_correlation")),
         (_("Surprise taking everyone at their word"), _plain(figures, "nll_without_reliability", _(" nats"))),
         (_("Surprise weighing annotators by reliability"), _plain(figures, "nll_with_reliability", _(" nats"))),
+        (_("Held out"), held.get(str(figures.get("figures_on")))),
         (_("Form"), forms.get(str(figures.get("form")))),
     ]
     return [(term, value) for term, value in found if value is not None]

@@ -164,6 +164,17 @@ def test_keys_rest_while_typing_and_in_dialogs(open_as: Open, engine: Engine, ca
     assert stored(engine) == []
 
 
+def test_how_much_better_is_said_by_key_once_a_side_is(open_as: Open, engine: Engine, cast: Cast) -> None:
+    make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    go(page)
+
+    judge(page, "7", "0")  # a tie has no strength, and neither has nothing
+    judge(page, "2", "8")
+
+    assert [(label.choice, label.strength) for label in stored(engine)] == [("tie", None), ("right", 3)]
+
+
 def test_an_empty_queue_looks_again_by_itself(open_as: Open, engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         run_id = factories.make_run(session, cast.demo, state="running", step=3, total=40).id

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainer.tiny import disturb, logits
 from trainer.backbone import (
-    Backbone,
     BackboneError,
     attach_lora,
     chat_ids,
@@ -19,18 +19,6 @@ from trainer.simple_lm import train_tokenizer
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10]])
 ASK = [{"role": "user", "content": "Hello"}]
-
-
-@torch.no_grad()
-def logits(backbone: Backbone) -> Tensor:
-    out: Tensor = backbone.model(input_ids=IDS).logits
-    return out
-
-
-def disturb(backbone: Backbone, seed: int = 1) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in trainable_parameters(backbone):
-        parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
 
 
 def test_new_adapters_change_nothing_and_sit_on_the_top_layers_only(llama_folder: Path) -> None:

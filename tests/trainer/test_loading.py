@@ -11,12 +11,11 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, T5Config
 
+from tests.trainer.tiny import disturb, logits
 from trainer import checkpoint
 from trainer.backbone import (
-    Backbone,
     BackboneError,
     attach_lora,
     chat_ids,
@@ -32,18 +31,6 @@ IDS = torch.tensor([[5, 6, 7, 8, 9, 10]])
 
 
 ASK = [{"role": "user", "content": "Hello"}]
-
-
-@torch.no_grad()
-def logits(backbone: Backbone) -> Tensor:
-    out: Tensor = backbone.model(input_ids=IDS).logits
-    return out
-
-
-def disturb(backbone: Backbone, seed: int = 1) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in trainable_parameters(backbone):
-        parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
 
 
 def test_a_policy_loaded_for_sampling_stays_frozen_after_a_look_at_the_reference(llama_folder: Path, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from trainer.backbone import Backbone, attach_lora
+from trainer.backbone import Backbone, attach_lora, trainable_parameters
 from trainer.folder import RunFolder
 from trainer.simple_lm import SimpleLM, SimpleLMConfig
 
@@ -66,3 +67,17 @@ def ppo_folder(path: Path, **config: Any) -> RunFolder:
     path.mkdir(parents=True, exist_ok=True)
     (path / "run.json").write_text(json.dumps({"kind": "ppo", "config": config, "inputs": {}}), encoding="utf-8")
     return RunFolder(path)
+
+
+@torch.no_grad()
+def logits(backbone: Backbone) -> Tensor:
+    """(1, 6, V) of some byte tokens."""
+    out: Tensor = backbone.model(input_ids=torch.tensor([[5, 6, 7, 8, 9, 10]])).logits
+    return out
+
+
+def disturb(backbone: Backbone, seed: int = 1) -> None:
+    """Move what is trained away from the reference."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in trainable_parameters(backbone):
+        parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.1)

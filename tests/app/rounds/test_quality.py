@@ -48,6 +48,13 @@ def test_what_stands_beside_the_headline_is_what_was_measured() -> None:
     ]
 
 
+def test_figures_that_rest_on_one_fold_say_so() -> None:
+    for told, words in (("first fold", "one fold only"), ("choosing fold", "adapters were chosen")):
+        quality = quality_of({**FIGURES, "figures_on": told})
+        assert quality is not None
+        assert [words in value for term, value in quality.beside if term == "Held out"] == [True]
+
+
 def test_parts_of_the_judgements_are_told_apart() -> None:
     quality = quality_of(
         {

@@ -137,6 +137,26 @@ def test_a_round_is_told_from_labels_to_decision(client: TestClient, story: Told
     assert "Promote the candidate" in words
 
 
+def test_a_round_whose_score_did_not_rise_says_so_before_anybody_promotes(
+    client: TestClient, engine: Engine, story: Told
+) -> None:
+    warning = "The score did not rise"
+    assert warning not in seen(client.get(f"/rounds/{story.round}").text)
+
+    with write_session(engine) as session:
+        ppo = session.scalars(select(Run).where(Run.kind == "ppo")).one()
+        ppo.result = ppo.result | {"score": -0.2}
+
+    assert warning in seen(client.get(f"/rounds/{story.round}").text)
+
+
+def test_a_run_on_its_last_step_is_finishing(client: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        run_id = factories.make_run(session, cast.demo, "ppo", state="running", step=3, total=3).id
+
+    assert "Step 3 of 3 ; finishing." in seen(client.get(f"/runs/{run_id}").text)
+
+
 def test_a_round_that_computes_says_what_comes_next(client: TestClient, engine: Engine, story: Told) -> None:
     with write_session(engine) as session:
         session.get_one(Round, story.round).state = "sample"

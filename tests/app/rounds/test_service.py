@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import write_session
 from app.errors import Conflict, Invalid
 from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Seat, Task, utc_now
 from app.rounds import checkpoints, refill, runs, service, times, triggers
 from app.rounds.labels import usable_label_count
 from tests.app import factories
 from tests.app.conftest import Cast
-
-
-@pytest.fixture
-def session(engine: Engine, cast: Cast) -> Iterator[Session]:
-    with write_session(engine) as session:
-        yield session
-
-
-@pytest.fixture
-def demo(session: Session, cast: Cast) -> Project:
-    return session.get_one(Project, cast.demo)
 
 
 def label_task(session: Session, task: Task, annotator_id: int, **values: Any) -> Label:
