@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, bindparam, column, delete, event, func, select, table, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -173,7 +173,7 @@ def test_an_exception_undoes_the_whole_transaction(engine: Engine) -> None:
     assert count_users(engine) == 0
 
 
-def test_a_single_read_sees_every_commit_and_survives_a_statement_that_fails(engine: Engine) -> None:
+def test_a_single_read_sees_every_commit_and_survives_failures(engine: Engine) -> None:
     by_email = select(User.name).where(User.email == bindparam("email"))
     reads = InstantReads(engine)
     assert reads.row(by_email, {"email": "a@example.org"}) is None
@@ -186,6 +186,11 @@ def test_a_single_read_sees_every_commit_and_survives_a_statement_that_fails(eng
 
     with pytest.raises(OperationalError, match="no such table"):
         reads.row(select(table("nowhere", column("name"))), {})
+    assert reads.row(by_email, {"email": "a@example.org"}) == ("Grace",)
+    assert reads._kept is not None
+    reads._kept.connection.dbapi_connection.close()  # type: ignore[union-attr]
+    with pytest.raises(ProgrammingError, match="closed"):
+        reads.row(by_email, {"email": "a@example.org"})
     assert reads.row(by_email, {"email": "a@example.org"}) == ("Grace",)
     reads.close()
     assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
