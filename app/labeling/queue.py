@@ -63,9 +63,10 @@ def put_first(session: Session, project: Project) -> int:
     made = make_tasks(session, project)
     if made and last is not None:
         earlier = (Seat.project_id == project.id, Seat.state == "free", Seat.id <= last)
-        waiting = session.execute(select(Seat.task_id, Seat.number).where(*earlier).order_by(Seat.id)).all()
-        session.execute(delete(Seat).where(*earlier))
-        rows = [{"project_id": project.id, "task_id": task_id, "number": number} for task_id, number in waiting]
+        freed = session.execute(delete(Seat).where(*earlier).returning(Seat.id, Seat.task_id, Seat.number))
+        rows = [
+            {"project_id": project.id, "task_id": task_id, "number": number} for _, task_id, number in sorted(map(tuple, freed))
+        ]
         if rows:
             session.execute(insert(Seat), rows)
     return made

@@ -1,0 +1,37 @@
+"""Every table. The tables hold the invariants, each as a named constraint; house words only.
+
+Relationships are not declared: services say which rows they join, so no page can query by accident.
+"""
+
+from app.models.base import Base, Utc, utc_now
+from app.models.labeling import Label, Seat, Skip, Task
+from app.models.people import ApiKey, AuditEntry, Invitation, Membership, SignInSession, User
+from app.models.practice import PracticeTask, PracticeVerdict
+from app.models.projects import Guideline, Project, Prompt
+from app.models.training import Checkpoint, Generation, Round, Run, Worker
+
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "Base",
+    "Checkpoint",
+    "Generation",
+    "Guideline",
+    "Invitation",
+    "Label",
+    "Membership",
+    "PracticeTask",
+    "PracticeVerdict",
+    "Project",
+    "Prompt",
+    "Round",
+    "Run",
+    "Seat",
+    "SignInSession",
+    "Skip",
+    "Task",
+    "User",
+    "Utc",
+    "Worker",
+    "utc_now",
+]

@@ -1,0 +1,128 @@
+"""Questions to people, and their answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Index,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, key, one_of, utc_now
+
+
+class Task(Base):
+    __tablename__ = "tasks"
+    __table_args__ = (
+        one_of("kind", "comparison", "rating"),
+        one_of("purpose", "train", "gold", "evaluation"),
+        one_of("served_reason", "random", "uncertain", "gold", "evaluation"),
+        CheckConstraint("(kind = 'comparison') = (second_generation_id IS NOT NULL)", name="comparison_has_two"),
+        CheckConstraint("second_generation_id <> first_generation_id", name="generations_differ"),
+        Index("ix_tasks_project_id_purpose", "project_id", "purpose", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id", index=False)
+    prompt_id: Mapped[int] = key("prompts.id")
+    kind: Mapped[str] = mapped_column(String(10))
+    purpose: Mapped[str] = mapped_column(String(10), default="train")
+    first_generation_id: Mapped[int] = key("generations.id")
+    second_generation_id: Mapped[int | None] = key("generations.id")
+    served_reason: Mapped[str] = mapped_column(String(10), default="random")
+    reward_checkpoint_id: Mapped[int | None] = key("checkpoints.id", index=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Seat(Base):
+    """One place for one annotator on one task. `project_id` is repeated here so that claiming reads one index."""
+
+    __tablename__ = "seats"
+    __table_args__ = (
+        UniqueConstraint("task_id", "number"),
+        UniqueConstraint("task_id", "annotator_id"),
+        one_of("state", "free", "leased", "done"),
+        CheckConstraint("(state = 'free') = (annotator_id IS NULL)", name="taken_seats_have_annotators"),
+        Index("ix_seats_queue", "project_id", "state", "id"),
+        Index("ix_seats_annotator_id", "annotator_id", "state"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id", index=False)
+    task_id: Mapped[int] = key("tasks.id", index=False)
+    number: Mapped[int]
+    state: Mapped[str] = mapped_column(String(10), default="free")
+    annotator_id: Mapped[int | None] = key("users.id", index=False)
+    swapped: Mapped[bool] = mapped_column(default=False)  # True: the second generation stands left
+    claimed_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+
+
+class Skip(Base):
+    """A task this person will not be asked again."""
+
+    __tablename__ = "skips"
+    __table_args__ = (UniqueConstraint("task_id", "annotator_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = key("tasks.id", index=False)
+    annotator_id: Mapped[int] = key("users.id")
+    reason: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Label(Base):
+    """One verdict. Immutable: a correction is a new version that supersedes the one before."""
+
+    __tablename__ = "labels"
+    __table_args__ = (
+        UniqueConstraint("task_id", "annotator_id", "version"),
+        UniqueConstraint("client_id"),
+        UniqueConstraint("supersedes_id"),
+        one_of("kind", "comparison", "rating"),
+        one_of("choice", "left", "right", "tie", "both_bad"),
+        CheckConstraint("strength BETWEEN 1 AND 3", name="strength_1_to_3"),
+        CheckConstraint("overall BETWEEN 1 AND 5", name="overall_1_to_5"),
+        CheckConstraint("(kind = 'comparison') = (choice IS NOT NULL)", name="comparison_has_choice"),
+        CheckConstraint("(kind = 'rating') = (overall IS NOT NULL)", name="rating_has_overall"),
+        CheckConstraint("(version = 1) = (supersedes_id IS NULL)", name="later_versions_supersede"),
+        Index("ix_labels_project_id_current", "project_id", "current", "id"),
+        Index("ix_labels_annotator_id", "annotator_id", "id"),
+        Index("ix_labels_annotator_id_created_at", "annotator_id", "created_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id", index=False)
+    task_id: Mapped[int] = key("tasks.id", index=False)
+    seat_id: Mapped[int | None] = key(
+        "seats.id", index=False
+    )  # none: the lease was lost and the seat went to another; kept as surplus
+    annotator_id: Mapped[int] = key("users.id", index=False)
+    version: Mapped[int] = mapped_column(default=1)
+    supersedes_id: Mapped[int | None] = key("labels.id", index=False)
+    current: Mapped[bool] = mapped_column(default=True)  # no later version; the one field that changes
+    surplus: Mapped[bool] = mapped_column(default=False)  # arrived after its lease was given to someone else
+    client_id: Mapped[str] = mapped_column(String(36))
+    payload_hash: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(10))
+    choice: Mapped[str | None] = mapped_column(String(10))
+    strength: Mapped[int | None]
+    overall: Mapped[int | None]
+    criteria: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    flags: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"left": ["untrue"], "right": []} or {"response": [...]}
+    rewrite: Mapped[dict[str, Any] | None]  # {"side": "left"|"right"|"response", "text": "..."}
+    comment: Mapped[str] = mapped_column(default="")
+    left_generation_id: Mapped[int] = key("generations.id", index=False)  # as shown; a rating's only answer stands left
+    right_generation_id: Mapped[int | None] = key("generations.id", index=False)
+    guideline_version: Mapped[int]
+    interface_version: Mapped[str] = mapped_column(String(40))
+    wall_ms: Mapped[int | None]
+    active_ms: Mapped[int | None]
+    served_reason: Mapped[str] = mapped_column(String(10))
+    reward_checkpoint_id: Mapped[int | None] = key("checkpoints.id", index=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

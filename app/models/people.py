@@ -1,0 +1,100 @@
+"""People, what they may, and what shows who they are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, key, one_of, utc_now
+
+
+class User(Base):
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(String(320), unique=True)  # stored casefolded
+    name: Mapped[str] = mapped_column(String(200))
+    password_hash: Mapped[str | None]
+    is_owner: Mapped[bool] = mapped_column(default=False)
+    language: Mapped[str | None] = mapped_column(String(20))  # a tag of app.languages; None: what the browser asks for
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    disabled_at: Mapped[datetime | None]
+
+
+class Membership(Base):
+    __tablename__ = "memberships"
+    __table_args__ = (UniqueConstraint("user_id", "project_id"), one_of("role", "annotator", "reviewer", "admin"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = key("users.id")
+    project_id: Mapped[int] = key("projects.id")
+    role: Mapped[str] = mapped_column(String(20))
+    seen_guideline_version: Mapped[int | None]  # the newest this person was told about; none: they began with the one in force
+    practised_at: Mapped[datetime | None]  # real tasks are open from then on, where the project asks for practice
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class SignInSession(Base):
+    """A signed-in browser. Only the hash of its 256-bit id is kept."""
+
+    __tablename__ = "sessions"
+
+    id_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = key("users.id")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    last_seen_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    user_agent: Mapped[str] = mapped_column(String(300), default="")
+
+
+class ApiKey(Base):
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = key("users.id")
+    name: Mapped[str] = mapped_column(String(200), default="")
+    secret_hash: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class Invitation(Base):
+    """A single-use link with a fixed role. The owner's first link has role `owner` and no project."""
+
+    __tablename__ = "invitations"
+    __table_args__ = (one_of("role", "owner", "annotator", "reviewer", "admin"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(20))
+    project_id: Mapped[int | None] = key("projects.id")
+    created_by: Mapped[int | None] = key("users.id")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    used_by: Mapped[int | None] = key("users.id")
+    revoked_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """Who did what; append-only."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+    actor_id: Mapped[int | None] = key("users.id")
+    project_id: Mapped[int | None] = key("projects.id")
+    action: Mapped[str] = mapped_column(String(100))
+    subject: Mapped[str] = mapped_column(String(200), default="")
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict)

@@ -1,0 +1,83 @@
+"""Projects: their rules, guidelines and prompts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, key, one_of, utc_now
+from app.vocabulary import default_flags
+
+
+def _nothing_retired() -> dict[str, Any]:
+    return {"criteria": [], "flags": []}
+
+
+class Project(Base):
+    __tablename__ = "projects"
+    __table_args__ = (one_of("text_display", "written", "markdown"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(String(80), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    base_model: Mapped[str]  # a model spec: folder, hub id, .gguf path
+    guideline_version: Mapped[int] = mapped_column(default=1)
+    criteria: Mapped[list[Any]]  # [{"key", "name", "description", "anchors": {"1": "...", "5": "..."}}]
+    flags: Mapped[list[Any]] = mapped_column(default=default_flags)  # app.vocabulary.Flag
+    retired: Mapped[dict[str, Any]] = mapped_column(
+        default=_nothing_retired
+    )  # criteria and flags once in use: labels refer to them by key, and a late verdict may still name one
+    text_display: Mapped[str] = mapped_column(String(10), default="written")  # how a model's text is shown
+    overlap: Mapped[int] = mapped_column(default=1)  # seats of a task
+    rating_share: Mapped[float] = mapped_column(default=0.25)  # share of tasks that are ratings
+    sampling: Mapped[dict[str, Any]]  # trainer.config.SampleConfig values
+    training: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"reward": {...}, "ppo": {...}} overrides for rounds
+    practice_tasks: Mapped[int] = mapped_column(default=0)  # how many a new annotator meets before real ones; 0: none
+    qualifying_score: Mapped[float] = mapped_column(default=0.0)  # share of them that must be right before real tasks open
+    queue_low_mark: Mapped[int] = mapped_column(default=20)  # open tasks under which the queue refills itself
+    trigger_labels: Mapped[int | None]  # a round starts every so many new labels
+    trigger_hours: Mapped[float | None]  # and/or every so many hours
+    triggers_on: Mapped[bool] = mapped_column(default=False)
+    policy_id: Mapped[int | None] = mapped_column(
+        ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True)
+    )  # the promoted one
+    previous_policy_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Guideline(Base):
+    __tablename__ = "guidelines"
+    __table_args__ = (UniqueConstraint("project_id", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id", index=False)
+    version: Mapped[int]
+    text: Mapped[str]  # markdown
+    created_by: Mapped[int | None] = key("users.id")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Prompt(Base):
+    __tablename__ = "prompts"
+    __table_args__ = (
+        UniqueConstraint("project_id", "digest"),
+        one_of("split", "train", "holdout"),
+        Index("ix_prompts_project_id_split", "project_id", "split", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id", index=False)
+    messages: Mapped[list[Any]]  # [{"role": "user", "content": "..."}]
+    digest: Mapped[str] = mapped_column(String(64))  # of the normalised messages: the same prompt twice is one prompt
+    split: Mapped[str] = mapped_column(String(10))
+    external_id: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    archived_at: Mapped[datetime | None]

@@ -1,0 +1,129 @@
+"""Rounds, the runs and checkpoints they are made of, the workers that do them, and what models wrote."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, key, one_of, utc_now
+
+
+class Checkpoint(Base):
+    """Weights with a lineage. A project's base model is its first policy checkpoint: no parent, no run."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (one_of("kind", "policy", "reward"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id")
+    kind: Mapped[str] = mapped_column(String(10))
+    name: Mapped[str] = mapped_column(String(200))
+    parent_id: Mapped[int | None] = key("checkpoints.id")
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="RESTRICT", use_alter=True), index=True)
+    source: Mapped[str]  # a model spec the trainer opens
+    digest: Mapped[str | None] = mapped_column(String(64))  # of the manifest
+    label_digest: Mapped[str | None] = mapped_column(String(64))
+    metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    promoted_at: Mapped[datetime | None]
+    promoted_by: Mapped[int | None] = key("users.id")
+
+
+class Run(Base):
+    __tablename__ = "runs"
+    __table_args__ = (
+        one_of("kind", "sample", "reward", "ppo", "sft"),
+        one_of("state", "queued", "running", "done", "failed", "cancelled"),
+        Index("ix_runs_state", "state", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id")
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id", ondelete="RESTRICT", use_alter=True), index=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    state: Mapped[str] = mapped_column(String(10), default="queued")
+    config: Mapped[dict[str, Any]]  # every field of trainer.config
+    inputs: Mapped[dict[str, Any]] = mapped_column(
+        default=dict
+    )  # {"checkpoint": id, "split": "train", "prompt_ids": [...], "reward": id, ...}
+    label_digest: Mapped[str | None] = mapped_column(String(64))  # of the frozen labels it learned from
+    label_count: Mapped[int | None]
+    step: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    message: Mapped[str] = mapped_column(default="")  # what it is doing, or why it ended
+    eta_s: Mapped[float | None]
+    result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    owner: Mapped[str | None] = mapped_column(String(100))  # the worker that holds it
+    fence: Mapped[int] = mapped_column(default=0)  # rises with every claim; a write with an older one is refused
+    attempts: Mapped[int] = mapped_column(default=0)
+    heartbeat_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    created_by: Mapped[int | None] = key("users.id")
+    queued_at: Mapped[datetime] = mapped_column(default=utc_now)
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class Round(Base):
+    __tablename__ = "rounds"
+    __table_args__ = (
+        UniqueConstraint("project_id", "number"),
+        one_of("state", "reward", "ppo", "sample", "decision", "done", "refused", "failed", "cancelled"),
+        one_of("decision", "promoted", "rejected"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id", index=False)
+    number: Mapped[int]
+    state: Mapped[str] = mapped_column(String(10), default="reward")  # the stage it is in; `decision` waits for an admin
+    trigger: Mapped[str] = mapped_column(String(10))  # admin, labels, hours
+    config: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"reward": {...}, "ppo": {...}, "sample": {...}}
+    label_count: Mapped[int]
+    start_policy_id: Mapped[int] = key("checkpoints.id")
+    reward_id: Mapped[int | None] = key("checkpoints.id")
+    candidate_id: Mapped[int | None] = key("checkpoints.id")
+    reason: Mapped[str] = mapped_column(default="")  # why it was refused, failed or decided so
+    decision: Mapped[str | None] = mapped_column(String(10))
+    decided_by: Mapped[int | None] = key("users.id")
+    decided_at: Mapped[datetime | None]
+    created_by: Mapped[int | None] = key("users.id")
+    started_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ended_at: Mapped[datetime | None]
+
+
+class Worker(Base):
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(default=utc_now)
+    heartbeat_at: Mapped[datetime] = mapped_column(default=utc_now)
+    message: Mapped[str] = mapped_column(default="")
+
+
+class Generation(Base):
+    __tablename__ = "generations"
+    __table_args__ = (
+        UniqueConstraint("run_id", "prompt_id", "number"),
+        one_of("finish_reason", "eos", "length"),
+        Index("ix_generations_prompt_id_checkpoint_id", "prompt_id", "checkpoint_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    prompt_id: Mapped[int] = key("prompts.id", index=False)
+    checkpoint_id: Mapped[int] = key("checkpoints.id")
+    run_id: Mapped[int] = key("runs.id", index=False)
+    number: Mapped[int]  # 0, 1, ... among the run's answers to this prompt
+    settings: Mapped[dict[str, Any]]
+    seed: Mapped[int]
+    text: Mapped[str]
+    token_ids: Mapped[list[Any]]
+    finish_reason: Mapped[str] = mapped_column(String(10))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
