@@ -11,7 +11,6 @@ from app.main import create_app
 from app.settings import Settings
 from app.upgrade import require_head
 
-COLLECT_AFTER = (100_000, 50, 100)  # new objects, young collections, middle ones
 GRACE_S = 5  # for requests in flight when the process is told to stop
 
 
@@ -24,7 +23,6 @@ def application(settings: Settings | None = None) -> FastAPI:
     app = create_app(settings)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
     return app
 
 
