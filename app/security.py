@@ -53,6 +53,10 @@ class Principal:
 
 
 async def caller(request: Request) -> Principal:
+    return signed_in(request)
+
+
+def signed_in(request: Request) -> Principal:
     """The signed-in person. The rules have already let the request in; a public route may still have nobody."""
     principal = current_principal(request)
     if principal is None:
