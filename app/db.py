@@ -161,7 +161,7 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
         return
     cursor = connection.connection.cursor()
-    busy: type[Exception] = sqlite_module().OperationalError
+    failed: type[Exception] = sqlite_module().OperationalError
     deadline = time.monotonic() + WRITER_PATIENCE_S
     # SQLite's own busy handler backs off to 100 ms and would starve beside a busy process; ours looks every millisecond or two.
     cursor.execute("PRAGMA busy_timeout=0")
@@ -170,9 +170,11 @@ def _begin(connection: Connection) -> None:
             try:
                 cursor.execute("BEGIN IMMEDIATE")
                 return
-            except busy as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
+            except failed as error:
+                if "locked" not in str(error):
                     raise
+                if time.monotonic() > deadline:
+                    raise _busy() from error
             time.sleep(random.uniform(0.0005, 0.002))
     finally:
         cursor.execute("PRAGMA busy_timeout=5000")
@@ -199,7 +201,7 @@ class WriterTurns:
             except TimeoutError:
                 if not ticket.cancel():  # granted in the same instant
                     self._pass_on()
-                raise Unavailable(_("The database is busy writing. Nothing was changed; please try again.")) from None
+                raise _busy() from None
         try:
             yield
         finally:
@@ -242,6 +244,10 @@ class WriterTurns:
 def _turns(engine: Engine) -> WriterTurns | None:
     turns: WriterTurns | None = engine.get_execution_options().get("tastemaker_turns")
     return turns
+
+
+def _busy() -> Unavailable:
+    return Unavailable(_("The database is busy writing. Nothing was changed; please try again."))
 
 
 # Sessions
@@ -312,7 +318,7 @@ async def _read_db(request: Request) -> AsyncIterator[Session]:
         if reads_are_instant(engine):
             session.close()
         else:
-            await to_thread.run_sync(session.close, limiter=_closing())
+            await to_thread.run_sync(session.close, limiter=_own_thread())
 
 
 async def _write_db(request: Request) -> AsyncIterator[Session]:
@@ -324,7 +330,8 @@ async def _write_db(request: Request) -> AsyncIterator[Session]:
 async def write_turn(engine: Engine) -> AsyncIterator[Session]:
     """`WriteDb` for part of a request, where a slow computation comes before the writing.
 
-    Waits for the turn without holding a thread; commits when the block ends well. Statements belong into worker threads.
+    Waits for the turn without holding a thread; commits when the block ends well. Statements belong into worker threads, or
+    behind `begin` where they are few and short.
     """
     turns = _turns(engine)
     if turns is None:
@@ -340,13 +347,18 @@ async def _committing(engine: Engine) -> AsyncIterator[Session]:
     session = _writing(engine)
     try:
         yield session
-        await to_thread.run_sync(session.commit, limiter=_closing())
+        await to_thread.run_sync(session.commit, limiter=_own_thread())
     finally:
-        await to_thread.run_sync(session.close, limiter=_closing())
+        await to_thread.run_sync(session.close, limiter=_own_thread())
 
 
-def _closing() -> CapacityLimiter:
-    """Ending a transaction never queues behind requests that wait for it to end."""
+async def begin(session: Session) -> Connection:
+    """Begin the transaction now, in a thread: it may have to wait for a writer of another process."""
+    return await to_thread.run_sync(session.connection, limiter=_own_thread())
+
+
+def _own_thread() -> CapacityLimiter:
+    """Beginning and ending a transaction never queue behind requests that wait for it to end."""
     return CapacityLimiter(1)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Connection, Engine, event, func, insert, select
 
+from app import db
 from app.db import make_engine, read_session
-from app.errors import Conflict
+from app.errors import Conflict, Unavailable
 from app.group_commit import WriteGroup
 from app.models import Base, User
 
@@ -108,3 +110,51 @@ def test_when_the_transaction_fails_every_job_hears_of_it(engine: Engine) -> Non
     told = sum(isinstance(result, str) for result in results)
     assert told == stored
     assert any(isinstance(result, BaseException) for result in results)
+
+
+def test_when_the_transaction_never_begins_everyone_is_told_once_and_the_next_write_goes_through(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "WRITER_PATIENCE_S", 0.2)
+    writes = WriteGroup(engine)
+
+    async def go() -> list[str | BaseException]:
+        return list(await asyncio.gather(writes.run(add("a")), writes.run(add("b")), return_exceptions=True))
+
+    with closing(db.sqlite_module().connect(engine.url.database, isolation_level=None)) as other_process:
+        other_process.execute("BEGIN IMMEDIATE")
+        assert all(isinstance(result, Unavailable) for result in run(go()))
+        other_process.execute("ROLLBACK")
+    assert names(engine) == set()
+    assert run(go()) == ["a", "b"]
+    assert names(engine) == {"a", "b"}
+
+
+def test_the_event_loop_goes_on_while_another_process_writes(engine: Engine) -> None:
+    writes = WriteGroup(engine)
+
+    async def go() -> bool:
+        waiting = asyncio.create_task(writes.run(add("a")))
+        await asyncio.sleep(0.3)
+        was_waiting = not waiting.done()
+        other_process.execute("ROLLBACK")
+        assert await waiting == "a"
+        return was_waiting
+
+    with closing(db.sqlite_module().connect(engine.url.database, isolation_level=None, check_same_thread=False)) as other_process:
+        other_process.execute("BEGIN IMMEDIATE")
+        assert run(go())
+    assert names(engine) == {"a"}
+
+
+def test_who_leaves_before_their_turn_writes_nothing_and_holds_nobody_up(engine: Engine) -> None:
+    writes = WriteGroup(engine)
+
+    async def go() -> list[str]:
+        stays, leaves = asyncio.create_task(writes.run(add("stays"))), asyncio.create_task(writes.run(add("leaves")))
+        await asyncio.sleep(0)
+        leaves.cancel()
+        return [await stays, await writes.run(add("later"))]
+
+    assert run(go()) == ["stays", "later"]
+    assert names(engine) == {"stays", "later"}
