@@ -23,11 +23,11 @@ from typing import Annotated, Any
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine, Row, Select, create_engine, event, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-from app.errors import Unavailable
-from app.languages import _
+from app.errors import database_busy
 
 POOL_SIZE = 48  # the thread pool's 40 and some room
 POOL_OVERFLOW = 32  # more only for a moment: the event loop must never wait for a connection
@@ -98,7 +98,7 @@ def reads_are_instant(engine: Engine) -> bool:
 class InstantReads:
     """One-row reads by key, each a transaction of its own on one kept connection; only where `reads_are_instant`.
 
-    It is the first thing that every request does, and what it takes from the pool, begins and rolls back it would do for one row.
+    Every request begins with one. To take a connection from the pool, begin and roll back would cost more than the row itself.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -171,10 +171,8 @@ def _begin(connection: Connection) -> None:
                 cursor.execute("BEGIN IMMEDIATE")
                 return
             except failed as error:
-                if "locked" not in str(error):
-                    raise
-                if time.monotonic() > deadline:
-                    raise _busy() from error
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise OperationalError("BEGIN IMMEDIATE", None, error) from error  # as from any other statement
             time.sleep(random.uniform(0.0005, 0.002))
     finally:
         cursor.execute("PRAGMA busy_timeout=5000")
@@ -201,7 +199,7 @@ class WriterTurns:
             except TimeoutError:
                 if not ticket.cancel():  # granted in the same instant
                     self._pass_on()
-                raise _busy() from None
+                raise database_busy() from None
         try:
             yield
         finally:
@@ -244,10 +242,6 @@ class WriterTurns:
 def _turns(engine: Engine) -> WriterTurns | None:
     turns: WriterTurns | None = engine.get_execution_options().get("tastemaker_turns")
     return turns
-
-
-def _busy() -> Unavailable:
-    return Unavailable(_("The database is busy writing. Nothing was changed; please try again."))
 
 
 # Sessions
@@ -331,7 +325,7 @@ async def write_turn(engine: Engine) -> AsyncIterator[Session]:
     """`WriteDb` for part of a request, where a slow computation comes before the writing.
 
     Waits for the turn without holding a thread; commits when the block ends well. Statements belong into worker threads, or
-    behind `begin` where they are few and short.
+    behind `begun` where they are few and short.
     """
     turns = _turns(engine)
     if turns is None:
@@ -352,8 +346,8 @@ async def _committing(engine: Engine) -> AsyncIterator[Session]:
         await to_thread.run_sync(session.close, limiter=_own_thread())
 
 
-async def begin(session: Session) -> Connection:
-    """Begin the transaction now, in a thread: it may have to wait for a writer of another process."""
+async def begun(session: Session) -> Connection:
+    """The session's connection in its transaction, begun in a thread: it may have to wait for a writer of another process."""
     return await to_thread.run_sync(session.connection, limiter=_own_thread())
 
 

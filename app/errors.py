@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.languages import N_
+from app.languages import N_, _
 
 
 class Refusal(Exception):
@@ -57,3 +57,7 @@ class TooMany(Refusal):
 class Unavailable(Refusal):
     status = 503
     title = N_("Not available right now")
+
+
+def database_busy() -> Unavailable:
+    return Unavailable(_("The database is busy. Nothing was changed; please try again."))

@@ -2,15 +2,18 @@
 
 SQLite lets one writer in at a time, and each commit waits for the disk. Verdicts and claims of many people therefore share
 a transaction: whatever waits when the writer's turn comes is run in one, each job in its own savepoint, and every reply is
-sent after the commit that holds its job. On other databases each job has a transaction of its own.
+sent after the commit that holds its job. Where the database lets writers work side by side each job has a transaction of its own.
 
-The jobs run on the event loop itself. One takes some hundred microseconds, less than two threads lose by taking Python from
-each other; what may wait for the disk or for a writer of another process, BEGIN and COMMIT, is left to a thread.
+The jobs run on the event loop itself. Most take some hundred microseconds, less than two threads lose by taking Python from
+each other; what may wait for the disk or for a writer of another process, BEGIN and COMMIT, is left to a thread. Between two
+groups the loop attends to others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -20,14 +23,13 @@ from weakref import WeakKeyDictionary
 from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine
 
-from app.db import begin, write_session, write_turn
+from app.db import begun, reads_are_instant, write_session, write_turn
 
 Result = TypeVar("Result")
 Job = Callable[[Connection], Any]
-Waiting = list[tuple[Job, asyncio.Future[Any]]]  # and who waits for the outcome
 
-LARGEST_GROUP: Final = 64  # jobs of one transaction
-WRITERS: Final = 16  # threads where the database lets writers work side by side
+LONGEST_GROUP_S: Final = 0.02  # no job of a group begins later than this after the first
+WRITERS: Final = 16  # threads, where jobs do not share
 
 
 class WriteGroup:
@@ -35,7 +37,7 @@ class WriteGroup:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._one_writer = engine.dialect.name == "sqlite"
+        self._shares = reads_are_instant(engine)  # without a write-ahead log a statement in the middle may have to wait, too
         self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="writes")
         self._groups: WeakKeyDictionary[asyncio.AbstractEventLoop, _Group] = WeakKeyDictionary()  # a server has one loop
 
@@ -43,7 +45,7 @@ class WriteGroup:
         """The job's result, once it is committed. What the job raises undoes the job alone and is raised here."""
         context = copy_context()  # its refusal speaks the reader's language
         loop = asyncio.get_running_loop()
-        if not self._one_writer:
+        if not self._shares:
             return await loop.run_in_executor(self._threads, context.run, self._alone, job)
         group = self._groups.get(loop)
         if group is None:
@@ -60,15 +62,15 @@ class _Group:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiting: Waiting = []
+        self._waiting: deque[_Write] = deque()
         self._running: asyncio.Task[None] | None = None
 
     async def run(self, job: Callable[[Connection], Result]) -> Result:
-        waiting: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((job, waiting))
+        told: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Write(job, told))
         if self._running is None:
             self._running = asyncio.create_task(self._commit_all())
-        return await waiting
+        return await told
 
     async def _commit_all(self) -> None:
         try:
@@ -78,46 +80,58 @@ class _Group:
             self._running = None
 
     async def _commit(self) -> None:
-        group: Waiting = []
+        group: list[_Write] = []
+        began = False
         try:
             async with write_turn(self._engine) as session:
-                connection = await begin(session)
-                group = self._take()  # not before: whoever came while it waited shares the commit
-                outcomes = [_run(connection, job, alone=len(group) == 1) for job, _ in group]
+                connection = await begun(session)
+                began = True
+                end = time.monotonic() + LONGEST_GROUP_S
+                while self._waiting and time.monotonic() < end:  # whoever came while it waited shares the commit
+                    group.append(self._waiting.popleft())
+                    group[-1].run(connection)
         except Exception as error:  # the transaction itself failed: nobody's job is stored
-            for _, waiting in group or self._take():
-                _tell(waiting, None, error)
+            if not began:
+                group = [*self._waiting]
+                self._waiting.clear()
+            for write in group:
+                write.tell(error)
             return
-        for (_, waiting), (result, refusal) in zip(group, outcomes, strict=True):
-            _tell(waiting, result, refusal)
-
-    def _take(self) -> Waiting:
-        group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
-        return [(job, waiting) for job, waiting in group if not waiting.done()]  # done: whoever asked has left
+        for write in group:
+            write.tell()
 
 
-def _run(connection: Connection, job: Job, *, alone: bool) -> tuple[Any, Exception | None]:
-    if alone:
-        return job(connection), None  # an exception rolls the transaction back, which holds nothing else
-    cursor = connection.connection.cursor()
-    cursor.execute("SAVEPOINT job")
-    try:
-        return job(connection), None
-    except Exception as error:
-        cursor.execute("ROLLBACK TO job")
-        return None, error
-    finally:
-        cursor.execute("RELEASE job")
-        cursor.close()
+class _Write:
+    """A job, its outcome, and the future that whoever asked waits for."""
 
+    def __init__(self, job: Job, told: asyncio.Future[Any]) -> None:
+        self._job = job
+        self._told = told
+        self._result: Any = None
+        self._refusal: Exception | None = None
 
-def _tell(waiting: asyncio.Future[Any], result: Any, refusal: Exception | None) -> None:
-    if waiting.done():
-        return
-    if refusal is None:
-        waiting.set_result(result)
-    else:
-        waiting.set_exception(refusal)
+    def run(self, connection: Connection) -> None:
+        if self._told.done():  # whoever asked has left
+            return
+        cursor = connection.connection.cursor()
+        cursor.execute("SAVEPOINT job")
+        try:
+            self._result = self._job(connection)
+        except Exception as error:
+            cursor.execute("ROLLBACK TO job")
+            self._refusal = error
+        finally:
+            cursor.execute("RELEASE job")
+            cursor.close()
+
+    def tell(self, failure: Exception | None = None) -> None:
+        error = failure or self._refusal
+        if self._told.done():
+            return
+        if error is None:
+            self._told.set_result(self._result)
+        else:
+            self._told.set_exception(error)
 
 
 def write_group(request: Request) -> WriteGroup:

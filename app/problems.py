@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app import pages
-from app.errors import Invalid, NotFound, NotSignedIn, Refusal, Unavailable
+from app.errors import Invalid, NotFound, NotSignedIn, Refusal, database_busy
 from app.field_words import sentence
 from app.headers import add_headers
 from app.languages import _, known
@@ -118,7 +118,7 @@ def _on_unstorable(request: Request, error: Exception) -> Response:
 
 def _on_busy(request: Request, error: Exception) -> Response:
     log.error("the database did not answer in time", exc_info=error)
-    return refuse(request, Unavailable(_("The database is busy. Nothing was changed; please try again.")), {"Retry-After": "1"})
+    return refuse(request, database_busy(), {"Retry-After": "1"})
 
 
 def _on_crash(request: Request, error: Exception) -> Response:

@@ -15,11 +15,7 @@ GRACE_S = 5  # for requests in flight when the process is told to stop
 
 
 def application(settings: Settings | None = None) -> FastAPI:
-    """The application as a process serves it: what is there at the start is never looked through for garbage again.
-
-    Requests leave hardly any cycles, and walking all modules and statements to find them made a busy server slower and its
-    longest waits longer (bench/RESULTS.md, the queue).
-    """
+    """The application as a process serves it: what is there at the start is never looked through for garbage again."""
     app = create_app(settings)
     gc.collect()
     gc.freeze()

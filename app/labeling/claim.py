@@ -122,12 +122,12 @@ def _open_seat(
         if len(held) >= MOST_HELD:
             return None
         candidate = _UNHELD
-    seat = connection.execute(candidate, values | {"after": 0, "near": NEAR}).first()
+    seat = connection.execute(candidate, values | {"after": 0, "upto": EVERYWHERE, "near": NEAR}).first()
     if seat is None:
         last = connection.execute(_LAST_SEAT, {"me": annotator_id}).scalar() or 0
-        seat = connection.execute(candidate, values | {"after": last, "near": EVERYWHERE}).first()
+        seat = connection.execute(candidate, values | {"after": last, "upto": EVERYWHERE, "near": EVERYWHERE}).first()
         if seat is None and last:
-            seat = connection.execute(candidate, values | {"after": 0, "near": EVERYWHERE}).first()
+            seat = connection.execute(candidate, values | {"after": 0, "upto": last, "near": EVERYWHERE}).first()
     return seat
 
 
@@ -200,7 +200,12 @@ def _candidate(*first: Select[Any]) -> CompoundSelect[Any]:
     """
     window = (
         select(Seat.id)
-        .where(Seat.project_id == bindparam("project"), Seat.state == "free", Seat.id > bindparam("after"))
+        .where(
+            Seat.project_id == bindparam("project"),
+            Seat.state == "free",
+            Seat.id > bindparam("after"),
+            Seat.id <= bindparam("upto", type_=BigInteger()),
+        )
         .order_by(Seat.id)
         .limit(bindparam("near", type_=BigInteger()))
         .subquery("window")

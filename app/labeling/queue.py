@@ -64,9 +64,7 @@ def put_first(session: Session, project: Project) -> int:
     if made and last is not None:
         earlier = (Seat.project_id == project.id, Seat.state == "free", Seat.id <= last)
         freed = session.execute(delete(Seat).where(*earlier).returning(Seat.id, Seat.task_id, Seat.number))
-        rows = [
-            {"project_id": project.id, "task_id": task_id, "number": number} for _, task_id, number in sorted(map(tuple, freed))
-        ]
+        rows = [{"project_id": project.id, "task_id": task_id, "number": number} for _, task_id, number in sorted(freed)]
         if rows:
             session.execute(insert(Seat), rows)
     return made

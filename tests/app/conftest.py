@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.db import write_session
+from app.db import sqlite_module, write_session
 from app.main import connect, create_app
 from app.models import Project
 from app.security import Role, session_cookie, token_of
@@ -22,6 +23,14 @@ from app.upgrade import upgrade_to_head
 from tests.app import factories
 
 CAST: dict[str, Role | None] = {"Ada": None, "Grace": "admin", "Alan": "reviewer", "Mary": "annotator", "Eve": None}
+
+
+@contextmanager
+def another_process_writes(engine: Engine) -> Iterator[None]:
+    """Inside, the writer's lock of the SQLite file is somebody else's."""
+    with closing(sqlite_module().connect(engine.url.database, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Connection, Engine, event, func, insert, select
+from sqlalchemy.exc import OperationalError
 
-from app import db
+from app import db, group_commit
 from app.db import make_engine, read_session
-from app.errors import Conflict, Unavailable
+from app.errors import Conflict
 from app.group_commit import WriteGroup
 from app.models import Base, User
+from tests.app.conftest import another_process_writes
 
 Result = TypeVar("Result")
 
@@ -112,7 +114,7 @@ def test_when_the_transaction_fails_every_job_hears_of_it(engine: Engine) -> Non
     assert any(isinstance(result, BaseException) for result in results)
 
 
-def test_when_the_transaction_never_begins_everyone_is_told_once_and_the_next_write_goes_through(
+def test_when_the_transaction_never_begins_everyone_is_told_and_the_next_write_goes_through(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(db, "WRITER_PATIENCE_S", 0.2)
@@ -121,10 +123,8 @@ def test_when_the_transaction_never_begins_everyone_is_told_once_and_the_next_wr
     async def go() -> list[str | BaseException]:
         return list(await asyncio.gather(writes.run(add("a")), writes.run(add("b")), return_exceptions=True))
 
-    with closing(db.sqlite_module().connect(engine.url.database, isolation_level=None)) as other_process:
-        other_process.execute("BEGIN IMMEDIATE")
-        assert all(isinstance(result, Unavailable) for result in run(go()))
-        other_process.execute("ROLLBACK")
+    with another_process_writes(engine):
+        assert all(isinstance(result, OperationalError) for result in run(go()))
     assert names(engine) == set()
     assert run(go()) == ["a", "b"]
     assert names(engine) == {"a", "b"}
@@ -134,17 +134,39 @@ def test_the_event_loop_goes_on_while_another_process_writes(engine: Engine) -> 
     writes = WriteGroup(engine)
 
     async def go() -> bool:
-        waiting = asyncio.create_task(writes.run(add("a")))
-        await asyncio.sleep(0.3)
-        was_waiting = not waiting.done()
-        other_process.execute("ROLLBACK")
+        with another_process_writes(engine):
+            waiting = asyncio.create_task(writes.run(add("a")))
+            await asyncio.sleep(0.3)
+            was_waiting = not waiting.done()
         assert await waiting == "a"
         return was_waiting
 
-    with closing(db.sqlite_module().connect(engine.url.database, isolation_level=None, check_same_thread=False)) as other_process:
-        other_process.execute("BEGIN IMMEDIATE")
-        assert run(go())
+    assert run(go())
     assert names(engine) == {"a"}
+
+
+def test_slow_jobs_leave_the_event_loop_to_others_in_between(engine: Engine) -> None:
+    writes = WriteGroup(engine)
+    turns_of_others: list[int] = []
+    done = 0
+
+    def slow(connection: Connection) -> None:
+        nonlocal done
+        time.sleep(group_commit.LONGEST_GROUP_S)
+        done += 1
+
+    async def others() -> None:
+        while True:
+            turns_of_others.append(done)
+            await asyncio.sleep(0)
+
+    async def go() -> None:
+        looking = asyncio.create_task(others())
+        await asyncio.gather(*(writes.run(slow) for _ in range(5)))
+        looking.cancel()
+
+    run(go())
+    assert set(turns_of_others) >= {1, 2, 3, 4}
 
 
 def test_who_leaves_before_their_turn_writes_nothing_and_holds_nobody_up(engine: Engine) -> None:
@@ -158,3 +180,15 @@ def test_who_leaves_before_their_turn_writes_nothing_and_holds_nobody_up(engine:
 
     assert run(go()) == ["stays", "later"]
     assert names(engine) == {"stays", "later"}
+
+
+def test_two_event_loops_take_turns(engine: Engine) -> None:
+    writes = WriteGroup(engine)
+
+    async def go(name: str) -> list[str]:
+        return await asyncio.gather(*(writes.run(add(f"{name}{number}")) for number in range(50)))
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda name: asyncio.run(go(name)), "xy"))
+    assert names(engine) == {name for names_ in results for name in names_}
+    assert len(names(engine)) == 100

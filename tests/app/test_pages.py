@@ -75,11 +75,16 @@ def test_static_files_are_kept_for_a_year_under_their_digest_only(visitor: TestC
     assert (stale.status_code, stale.headers["cache-control"]) == (200, "no-cache")
 
 
-@pytest.mark.parametrize(
-    "path", ["/static/x/../../app/models.py", "/static/x/%2e%2e/%2e%2e/pyproject.toml", "/static/x/", "/static/"]
-)
-def test_nothing_but_static_files_is_served(visitor: TestClient, path: str) -> None:
+@pytest.mark.parametrize("path", ["/static/x/", "/static/"])
+def test_a_folder_of_static_files_is_not_served(visitor: TestClient, path: str) -> None:
     assert visitor.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("outside", ["pyproject.toml", "app/pages.py"])
+@pytest.mark.parametrize("way", ["%2e%2e/", "x/%2e%2e/%2e%2e/", "000000000000/%2e%2e/", "000000000000/%2e%2e/%2e%2e/"])
+def test_no_way_leads_out_of_the_static_files(visitor: TestClient, way: str, outside: str) -> None:
+    assert (pages.STATIC.parent / outside).is_file()
+    assert visitor.get(f"/static/{way}{outside}").status_code == 404
 
 
 def test_a_static_file_that_does_not_exist_is_an_error() -> None:

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,10 @@ from sqlalchemy import Engine, func, inspect, select, text
 from starlette.testclient import TestClient
 
 from app.db import make_engine, read_session, write_session
+from app.labeling import queue
+from app.labeling.claim import claim_next
 from app.main import create_app
-from app.models import Base, User
+from app.models import Base, Project, Seat, User, utc_now
 from app.settings import Settings
 from app.upgrade import head, revision_of, upgrade_to_head
 from tests.app import factories
@@ -147,3 +151,31 @@ def test_a_failed_statement_leaves_no_broken_connection(engine: Engine) -> None:
         session.execute(text("SELECT 1 / 0"))
     with read_session(engine) as session:
         assert session.scalar(text("SELECT 1")) == 1
+
+
+def test_a_seat_that_is_claimed_while_the_others_are_sent_behind_does_not_come_twice(engine: Engine) -> None:
+    with write_session(engine) as session:
+        mary = factories.make_user(session, "Mary-in-between").id
+        project = factories.make_project(session, "giraffes")
+        project_id, asked = project.id, [factories.make_task(session, project).id for _ in range(2)]
+        assert project.policy_id is not None
+        prompt = factories.make_prompt(session, project.id)
+        for number in range(2):
+            factories.make_generation(session, prompt, project.policy_id, number=number)
+
+    def send_behind() -> int:
+        with write_session(engine) as session:
+            found = session.get(Project, project_id)
+            assert found is not None
+            return queue.put_first(session, found)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            claim_next(session.connection(), project_id, mary, now=utc_now(), lease=timedelta(minutes=10))
+            made = pool.submit(send_behind)
+            with pytest.raises(TimeoutError):  # it waits for the seat in hand
+                made.result(0.5)
+        assert made.result(10) == 1
+    with read_session(engine) as session:
+        seats = session.execute(select(Seat.task_id, Seat.state).where(Seat.task_id.in_(asked)).order_by(Seat.task_id)).all()
+    assert [tuple(seat) for seat in seats] == [(asked[0], "leased"), (asked[1], "free")]

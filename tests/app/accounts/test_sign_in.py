@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
+from app import db
 from app.accounts import invitations
 from app.accounts.throttle import Throttle
 from app.db import read_session, write_session
@@ -19,7 +20,7 @@ from app.main import create_app
 from app.models import AuditEntry, SignInSession, User, utc_now
 from app.security import digest, hash_password
 from app.settings import Settings
-from tests.app.conftest import Cast
+from tests.app.conftest import Cast, another_process_writes
 
 PASSWORD = "a sentence to remember"
 
@@ -205,6 +206,23 @@ def test_the_last_use_of_a_session_is_noted_beside_the_request(app: FastAPI, eng
     app.state.uses.finish()
     with read_session(engine) as session:
         assert utc_now() - session.scalars(select(SignInSession.last_seen_at)).one() < timedelta(minutes=1)
+
+
+def test_a_use_that_cannot_be_noted_is_logged_and_the_next_one_is_noted(
+    app: FastAPI, engine: Engine, client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    long_ago = utc_now() - timedelta(hours=1)
+    with write_session(engine) as session:
+        session.execute(update(SignInSession).values(last_seen_at=long_ago))
+    monkeypatch.setattr(db, "WRITER_PATIENCE_S", 0.1)
+    with another_process_writes(engine):
+        assert client.get("/account").status_code == 200
+        app.state.uses.finish()
+    assert "last uses were not noted" in caplog.text
+    client.get("/account")
+    app.state.uses.finish()
+    with read_session(engine) as session:
+        assert session.scalars(select(SignInSession.last_seen_at)).one() > long_ago
 
 
 def test_signing_in_is_in_the_audit_trail(visitor: TestClient, mary: str, engine: Engine, cast: Cast) -> None:

@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import Engine, func, select
 from starlette.testclient import TestClient
 
+from app import db
 from app.db import read_session, write_session
 from app.models import Generation, Label, Project, Run, Seat
 from tests.app import factories
-from tests.app.conftest import Cast
+from tests.app.conftest import Cast, another_process_writes
 from tests.app.labeling.test_claim import make_tasks
 
 V1 = "/api/v1"
@@ -254,3 +255,18 @@ def test_a_program_works_ahead_and_gives_back_what_it_does_not_use(
         assert mary.post(path, json={"lease_until": never}).status_code == 422
     assert mary.post(path, json={"lease_until": second.json()["lease_until"]}).status_code == 204
     assert next_task(api("annotate", who="Alan"))["id"] == second.json()["id"]
+
+
+def test_a_database_that_another_process_keeps_is_said_to_be_busy_and_nothing_is_lost(
+    mary: TestClient, engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tasks(engine, cast.demo, 1)
+    task = next_task(mary)
+    body = verdict(comment="Clearer.")
+    monkeypatch.setattr(db, "WRITER_PATIENCE_S", 0.1)
+    with another_process_writes(engine):
+        busy = mary.post(f"{V1}/tasks/{task['id']}/label", json=body, headers={"accept-language": "zh-Hant"})
+    assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
+    assert busy.headers["content-type"] == "application/problem+json"
+    assert "資料庫正忙" in busy.json()["detail"]
+    assert mary.post(f"{V1}/tasks/{task['id']}/label", json=body).status_code == 201

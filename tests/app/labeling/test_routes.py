@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
+from app import db
 from app.db import read_session, write_session
 from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task
 from tests.app import factories
-from tests.app.conftest import Cast
+from tests.app.conftest import Cast, another_process_writes
 from tests.app.labeling.test_claim import make_tasks
 
 As = Callable[[str], TestClient]
@@ -268,3 +269,19 @@ def test_answers_are_shown_as_the_project_chooses(as_user: As, engine: Engine, c
     with write_session(engine) as session:
         session.get_one(Project, cast.demo).text_display = "markdown"
     assert "This is <strong>bold</strong>." in mary.get(PAGE).text
+
+
+def test_while_another_process_keeps_the_database_the_form_stays_filled_in(
+    as_user: As, engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tasks(engine, cast.demo, 1)
+    mary = as_user("Mary")
+    hidden = fields(mary.get(PAGE).text)
+    action = hidden.pop("action")
+    monkeypatch.setattr(db, "WRITER_PATIENCE_S", 0.1)
+    with another_process_writes(engine):
+        busy = mary.post(action, data={**hidden, "choice": "left", "comment": "Clearer."})
+    assert busy.status_code == 503
+    assert "The database is busy. Nothing was changed" in busy.text
+    assert "Clearer." in busy.text
+    assert mary.post(action, data={**hidden, "choice": "left", "comment": "Clearer."}).status_code == 303
