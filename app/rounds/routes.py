@@ -25,7 +25,7 @@ from app.rounds.standing import worker_standing
 from app.schemas import MAX_ID
 from app.security import Caller
 from app.settings import Settings
-from trainer.config import RewardConfig, config_dict
+from trainer.config import config_dict
 
 router = APIRouter()
 
@@ -50,7 +50,8 @@ def list_rounds(request: Request, session: Db, project_id: CurrentProjectId, bef
         rewards=story.checkpoints_by_id(session, (round_.reward_id for round_ in found[:PAGE])),
         runs=[run for run in service.list_runs(session, project_id, limit=40) if run.round_id is None][:10],
         open_round=service.open_round(session, project_id),
-        following=triggers.next_trigger(session, project),
+        usable=usable_label_count(session, project_id),
+        needed=service.fewest_labels(project),
         before=before,
         next_before=found[PAGE - 1].id if len(found) > PAGE else None,
     )
@@ -92,7 +93,7 @@ def _new_round_page(
         starts=checkpoints.starting_policies(session, project),
         start=start,
         usable=usable_label_count(session, project_id),
-        needed=RewardConfig(**config_dict(run_config(project, "reward", {}))).min_labels,
+        needed=service.fewest_labels(project),
         following=triggers.next_trigger(session, project),
         expected=times.expected_times(session, project),
         open_round=service.open_round(session, project_id),

@@ -60,6 +60,11 @@ def open_round(session: Session, project_id: int) -> Round | None:
     return session.scalar(select(Round).where(Round.project_id == project_id).where(Round.state.in_(OPEN)).limit(1))
 
 
+def fewest_labels(project: Project) -> int:
+    """How many usable labels a round needs, unless it is given other settings."""
+    return RewardConfig(**config_dict(run_config(project, "reward", {}))).min_labels
+
+
 def start_round(
     session: Session,
     project: Project,

@@ -12,8 +12,6 @@ from app.languages import _
 from app.models import Project, Round, utc_now
 from app.rounds import service
 from app.rounds.labels import usable_label_count
-from app.rounds.runs import run_config
-from trainer.config import RewardConfig, config_dict
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def _waits_for(session: Session, project: Project, usable: int, new: int) -> str
         if open_.state == "decision":
             return _("a decision on round %(number)s", number=open_.number)
         return _("round %(number)s to end", number=open_.number)
-    needed = RewardConfig(**config_dict(run_config(project, "reward", {}))).min_labels
+    needed = service.fewest_labels(project)
     if usable < needed:
         return _(
             "%(missing)s more labels, %(needed)s being the fewest a reward model is fitted on",
