@@ -39,6 +39,8 @@ _CONTROLS: Final = (
 )
 _UNSEEN: Final = re.compile(f"({_CONTROLS})\\1*")
 _UNSEEN_RUN: Final = re.compile(f"{_CONTROLS}+")
+# Letters that take their shape from both neighbours (Arabic, Syriac, N'Ko, Mongolian), more of them than any word has.
+_JOINED_RUN: Final = re.compile("[\u0600-\u07ff\u0840-\u08ff\u1800-\u18af\u200c\u200d\ufb50-\ufdff\ufe70-\ufefe]{500}")
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.-]{0,40}")  # that a fence names
 _TAGS: Final = {
     *("p", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "em", "strong", "s", "hr", "br", "span"),
@@ -85,9 +87,10 @@ _page: ContextVar[list[float] | None] = ContextVar("page", default=None)  # seco
 def as_written(text: str) -> Markup:
     """The text, escaped, with every unseen control made visible as its code point.
 
-    A right-to-left override could otherwise make an answer read as something it does not say.
+    A right-to-left override could otherwise make an answer read as something it does not say. A line of joined letters
+    without end may be broken now and then: browsers shape it anew for each line, a minute for 100,000 letters.
     """
-    return _reveal(escape(text))
+    return _reveal(_JOINED_RUN.sub(r"\g<0><wbr>", str(escape(text))))
 
 
 def _reveal(html: str) -> Markup:

@@ -37,7 +37,7 @@ def spared_collector() -> Iterator[None]:
 SLOWEST_S = 0.2  # of this process, for a whole page
 HIDDEN = set("\u202e\u202d\u2066\u2069\u200b\ufeff\u00ad\x1b")
 TAGS_OF_TEXT = {
-    *("p", "ul", "ol", "li", "blockquote", "pre", "code", "em", "strong", "s", "hr", "br", "span"),
+    *("p", "ul", "ol", "li", "blockquote", "pre", "code", "em", "strong", "s", "hr", "br", "wbr", "span"),
     *("table", "thead", "tbody", "tr", "th", "td", "div"),
 }
 

@@ -32,6 +32,14 @@ def test_characters_that_scripts_need_stay(text: str) -> None:
     assert "unseen" not in as_written(text)
 
 
+def test_joined_letters_without_end_may_be_broken_and_real_words_are_left_alone() -> None:
+    endless = "\u0628\u064e" * 50_000
+    html = str(as_written(endless))
+    assert html.replace("<wbr>", "") == endless
+    assert max(map(len, html.split("<wbr>"))) == 500
+    assert "<wbr>" not in str(as_written("\u0628" * 400 + " " + "\u0628" * 400))
+
+
 def test_markdown_is_rendered_with_its_headings_under_the_page_s() -> None:
     html = render_markdown("# Title\n\n- one\n- **two**\n\n|a|b|\n|-|-|\n|1|2|\n")
 
