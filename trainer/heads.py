@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -9,7 +10,8 @@ class ValueHead(nn.Module):
     """V of the state before each token, from the policy's final hidden state there.
 
     The states are normalised first, because their scale differs by orders of magnitude between models, and one learning rate
-    must serve all. Starts at exactly 0: before anything is learned, the advantage is the reward itself.
+    must serve all. It starts as a constant, the first rollout's mean score, which `begin_at` is told: from 0 the first
+    advantages would tell early tokens from late ones, by how much of that mean GAE has discounted, and hardly answers apart.
     """
 
     def __init__(self, width: int) -> None:
@@ -23,3 +25,10 @@ class ValueHead(nn.Module):
         """(..., D) hidden states -> (...) values."""
         values: Tensor = self.out(self.norm(states.float())).squeeze(-1)
         return values
+
+    @torch.no_grad()
+    def begin_at(self, value: float) -> float:
+        """Make this its value of every state while it has learned nothing; returns by how much its values rose."""
+        rise = value - float(self.out.bias)
+        self.out.bias.fill_(value)
+        return rise

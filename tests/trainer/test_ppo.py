@@ -297,6 +297,17 @@ def test_a_planted_reward_is_learned(tmp_path: Path) -> None:
     assert figures["score"] > 0.9
 
 
+def test_what_every_answer_earns_alike_changes_no_step(tmp_path: Path) -> None:
+    """The value head starts at the first rollout's mean, so that a reward of mean 3 teaches what one of mean 0 teaches."""
+    policies = []
+    for number, alike in enumerate((0.0, 3.0)):
+        policies.append(llama_policy())
+        score = lambda prompts, answers, alike=alike: even_share(prompts, answers) + alike  # noqa: E731
+        learn(tmp_path / str(number), policies[-1], score=score, updates=2, length_control="off")
+    for (name, one), (_, other) in zip(*map(named_trainable, policies), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-3, msg=name)  # a step moves a weight by up to 0.01
+
+
 def test_the_guard_fires_before_a_hacked_proxy_ruins_the_gold_reward(tmp_path: Path) -> None:
     """Gold likes even tokens but not repetition, to which the proxy is blind (Gao et al. 2022, arXiv:2210.10760)."""
 
@@ -306,7 +317,7 @@ def test_the_guard_fires_before_a_hacked_proxy_ruins_the_gold_reward(tmp_path: P
     ends = {}
     for name, ceiling in (("guarded", 4.0), ("unguarded", 1e6)):
         backbone = simple_policy(vocab=40, eos=None)
-        config: dict[str, Any] = {"updates": 40, "episodes": 64, "microbatch": 64, "beta": 0.0, "adaptive_kl": False}
+        config: dict[str, Any] = {"updates": 60, "episodes": 64, "microbatch": 64, "beta": 0.0, "adaptive_kl": False}
         figures = learn(tmp_path / name, backbone, learning_rate=0.03, kl_stop_nats=ceiling, **config)
         learner = Learner(backbone, PPOConfig(**(SMALL | {"seed": 9})), len(PROMPTS))
         answers = answer(learner, PPOConfig(**SMALL), PROMPTS * 10, None, lambda: None)
