@@ -6,6 +6,7 @@ many annotators do not poll the busy handler and nobody waits much longer than t
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 import threading
@@ -27,7 +28,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-from app.errors import database_busy
+from app.errors import Busy
+
+log = logging.getLogger("tastemaker")
 
 POOL_SIZE = 48  # the thread pool's 40 and some room
 POOL_OVERFLOW = 32  # more only for a moment: the event loop must never wait for a connection
@@ -171,8 +174,11 @@ def _begin(connection: Connection) -> None:
                 cursor.execute("BEGIN IMMEDIATE")
                 return
             except failed as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
+                if "locked" not in str(error):
                     raise OperationalError("BEGIN IMMEDIATE", None, error) from error  # as from any other statement
+                if time.monotonic() > deadline:
+                    log.error("another process has kept the database for %s s", WRITER_PATIENCE_S)
+                    raise Busy from error
             time.sleep(random.uniform(0.0005, 0.002))
     finally:
         cursor.execute("PRAGMA busy_timeout=5000")
@@ -199,7 +205,7 @@ class WriterTurns:
             except TimeoutError:
                 if not ticket.cancel():  # granted in the same instant
                     self._pass_on()
-                raise database_busy() from None
+                raise Busy from None
         try:
             yield
         finally:

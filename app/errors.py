@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.languages import N_, _
+from app.languages import N_, known
 
 
 class Refusal(Exception):
@@ -15,8 +15,12 @@ class Refusal(Exception):
 
     def __init__(self, detail: str, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
-        self.detail = detail
+        self._detail = detail
         self.fields = dict(fields or {})
+
+    @property
+    def detail(self) -> str:
+        return known(self._detail)  # where the raiser knew no reader, in the language of whoever reads
 
 
 class Invalid(Refusal):
@@ -59,5 +63,8 @@ class Unavailable(Refusal):
     title = N_("Not available right now")
 
 
-def database_busy() -> Unavailable:
-    return Unavailable(_("The database is busy. Nothing was changed; please try again."))
+class Busy(Unavailable):
+    """The database did not answer in time. Many may be refused at once, each in their own language."""
+
+    def __init__(self) -> None:
+        super().__init__(N_("The database is busy. Nothing was changed; please try again."))

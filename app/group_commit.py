@@ -2,7 +2,8 @@
 
 SQLite lets one writer in at a time, and each commit waits for the disk. Verdicts and claims of many people therefore share
 a transaction: whatever waits when the writer's turn comes is run in one, each job in its own savepoint, and every reply is
-sent after the commit that holds its job. Where the database lets writers work side by side each job has a transaction of its own.
+sent after the commit that holds its job. Elsewhere (PostgreSQL, or
+SQLite without a write-ahead log) each job has a transaction of its own.
 
 The jobs run on the event loop itself. Most take some hundred microseconds, less than two threads lose by taking Python from
 each other; what may wait for the disk or for a writer of another process, BEGIN and COMMIT, is left to a thread. Between two
@@ -118,11 +119,12 @@ class _Write:
         try:
             self._result = self._job(connection)
         except Exception as error:
-            cursor.execute("ROLLBACK TO job")
+            if not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+                raise  # SQLite undid everything by itself, as on a full disk: the group has failed with it
             self._refusal = error
-        finally:
-            cursor.execute("RELEASE job")
-            cursor.close()
+            cursor.execute("ROLLBACK TO job")
+        cursor.execute("RELEASE job")
+        cursor.close()
 
     def tell(self, failure: Exception | None = None) -> None:
         error = failure or self._refusal

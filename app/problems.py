@@ -16,13 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app import pages
-from app.errors import Invalid, NotFound, NotSignedIn, Refusal, database_busy
+from app.errors import Busy, Invalid, NotFound, NotSignedIn, Refusal
 from app.field_words import sentence
 from app.headers import add_headers
 from app.languages import _, known
 from app.settings import Settings
 
 log = logging.getLogger("tastemaker")
+
+SOON = {"Retry-After": "1"}  # seconds
 
 _FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -82,7 +84,7 @@ def add_handlers(app: FastAPI) -> None:
 
 def _on_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return refuse(request, error)
+    return refuse(request, error, SOON if isinstance(error, Busy) else None)
 
 
 def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -118,7 +120,7 @@ def _on_unstorable(request: Request, error: Exception) -> Response:
 
 def _on_busy(request: Request, error: Exception) -> Response:
     log.error("the database did not answer in time", exc_info=error)
-    return refuse(request, database_busy(), {"Retry-After": "1"})
+    return refuse(request, Busy(), SOON)
 
 
 def _on_crash(request: Request, error: Exception) -> Response:

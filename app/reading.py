@@ -39,8 +39,12 @@ _CONTROLS: Final = (
 )
 _UNSEEN: Final = re.compile(f"({_CONTROLS})\\1*")
 _UNSEEN_RUN: Final = re.compile(f"{_CONTROLS}+")
-# Letters that take their shape from both neighbours (Arabic, Syriac, N'Ko, Mongolian), more of them than any word has.
-_JOINED_RUN: Final = re.compile("[\u0600-\u07ff\u0840-\u08ff\u1800-\u18af\u200c\u200d\ufb50-\ufdff\ufe70-\ufefe]{500}")
+# Letters that take their shape from both neighbours (Arabic, Syriac, N'Ko, Mongolian, Phags-pa, Adlam) and marks on them, more
+# than any word has; a mark is not parted from its letter.
+_JOINED_RUN: Final = re.compile(
+    "[\u0600-\u07ff\u0840-\u08ff\u1800-\u18af\u200c\u200d\ufb50-\ufdff\ufe70-\ufefe"
+    "\u0300-\u036f\ufe00-\ufe0f\ua840-\ua87f\U0001e900-\U0001e95f]{500}(?![\u0300-\u036f\u064b-\u065f\u0670\u06d6-\u06ed])"
+)
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.-]{0,40}")  # that a fence names
 _TAGS: Final = {
     *("p", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "em", "strong", "s", "hr", "br", "span"),

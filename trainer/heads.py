@@ -10,7 +10,7 @@ class ValueHead(nn.Module):
     """V of the state before each token, from the policy's final hidden state there.
 
     The states are normalised first, because their scale differs by orders of magnitude between models, and one learning rate
-    must serve all. It starts as a constant, the first rollout's mean score, which `begin_at` is told: from 0 the first
+    must serve all. It starts as a constant, the first rollout's mean return, which `begin_at` is told: from 0 the first
     advantages would tell early tokens from late ones, by how much of that mean GAE has discounted, and hardly answers apart.
     """
 

@@ -117,8 +117,9 @@ def measure(
         scores = score.without_length(scores, mask.sum(1) - ended.long())
     if config.penalise_truncation:
         scores[torch.tensor([given.finish_reason == "length" for given in answers])] = config.truncated_score
-    if learner.update == 0 and bool(torch.isfinite(scores).all()):
-        rise = learner.value_head.begin_at(float(scores[: config.episodes].mean()))
+    returns = (scores - learner.beta * k1(logprobs, ref_logprobs).sum(1))[: config.episodes]
+    if learner.update == 0 and bool(torch.isfinite(returns).all()):
+        rise = learner.value_head.begin_at(float(returns.mean()))
         values = torch.where(mask, values + rise, 0.0)
     trajectory = Trajectory(logprobs, ref_logprobs, exact_kl, entropy, values, scores, mask, judged, overall)
     if not trajectory.finite:

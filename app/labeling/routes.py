@@ -7,14 +7,13 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from app.db import Db, get_engine, read_session
-from app.errors import Gone, NotFound, Refusal, database_busy
+from app.errors import Gone, NotFound, Refusal
 from app.gate import CurrentProject, CurrentProjectId
 from app.group_commit import Writes
 from app.labeling import (
@@ -126,8 +125,7 @@ async def label(
         await writes.run(store)
     except NotFound:
         raise
-    except (Refusal, OperationalError) as error:
-        refusal = error if isinstance(error, Refusal) else database_busy()
+    except Refusal as refusal:
         return await run_in_threadpool(_refused, request, task_id, project, caller, form, refusal)
     return redirect(request, f"/projects/{project.slug}/annotate")
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from app import db, group_commit
 from app.db import make_engine, read_session
-from app.errors import Conflict
+from app.errors import Busy, Conflict
 from app.group_commit import WriteGroup
 from app.models import Base, User
 from tests.app.conftest import another_process_writes
@@ -114,6 +114,23 @@ def test_when_the_transaction_fails_every_job_hears_of_it(engine: Engine) -> Non
     assert any(isinstance(result, BaseException) for result in results)
 
 
+def test_a_full_disk_is_named_as_the_cause_and_stores_nothing_of_the_group(engine: Engine) -> None:
+    writes = WriteGroup(engine)
+
+    def too_much(connection: Connection) -> None:
+        cursor = connection.connection.cursor()
+        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
+        cursor.execute(f"PRAGMA max_page_count={pages + 2}")
+        connection.execute(insert(User).values(email="large", name="x" * 1_000_000, is_owner=False))
+
+    async def go() -> list[object]:
+        return list(await asyncio.gather(writes.run(add("a")), writes.run(too_much), return_exceptions=True))
+
+    results = run(go())
+    assert all(isinstance(result, OperationalError) and "full" in str(result) for result in results), results
+    assert names(engine) == set()
+
+
 def test_when_the_transaction_never_begins_everyone_is_told_and_the_next_write_goes_through(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +141,7 @@ def test_when_the_transaction_never_begins_everyone_is_told_and_the_next_write_g
         return list(await asyncio.gather(writes.run(add("a")), writes.run(add("b")), return_exceptions=True))
 
     with another_process_writes(engine):
-        assert all(isinstance(result, OperationalError) for result in run(go()))
+        assert all(isinstance(result, Busy) for result in run(go()))
     assert names(engine) == set()
     assert run(go()) == ["a", "b"]
     assert names(engine) == {"a", "b"}

@@ -37,6 +37,9 @@ def test_joined_letters_without_end_may_be_broken_and_real_words_are_left_alone(
     html = str(as_written(endless))
     assert html.replace("<wbr>", "") == endless
     assert max(map(len, html.split("<wbr>"))) == 500
+    odd = str(as_written("\u0627" + endless))  # where 500 would part a letter from its vowel
+    assert "<wbr>\u064e" not in odd
+    assert max(map(len, odd.split("<wbr>"))) <= 502
     assert "<wbr>" not in str(as_written("\u0628" * 400 + " " + "\u0628" * 400))
 
 

@@ -303,9 +303,25 @@ def test_what_every_answer_earns_alike_changes_no_step(tmp_path: Path) -> None:
     for number, alike in enumerate((0.0, 3.0)):
         policies.append(llama_policy())
         score = lambda prompts, answers, alike=alike: even_share(prompts, answers) + alike  # noqa: E731
-        learn(tmp_path / str(number), policies[-1], score=score, updates=2, length_control="off")
+        learn(tmp_path / str(number), policies[-1], score=score, updates=1, length_control="off")
     for (name, one), (_, other) in zip(*map(named_trainable, policies), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-3, msg=name)  # a step moves a weight by up to 0.01
+
+
+@pytest.mark.parametrize(("update", "expected"), [(0, 0.0), (1, 7.0)])
+def test_the_value_head_begins_at_the_mean_return_once(update: int, expected: float) -> None:
+    backbone = llama_policy()
+    move_adapters(backbone)
+    config = PPOConfig(**(SMALL | {"beta": 0.1}))
+    learner = Learner(backbone, config, len(PROMPTS))
+    learner.update = update
+    learner.value_head.begin_at(7.0)
+    answers = [Generated([3 + row, 4, 5 + row], "eos") for row in range(8)]
+    found = measure(learner, config, even_share, PROMPTS[:8], answers, None, lambda: None)[2]
+    if update == 0:
+        expected = float((found.scores - 0.1 * (found.logprobs - found.ref_logprobs).sum(1)).mean())
+        assert expected != pytest.approx(float(found.scores.mean()), abs=1e-4)
+    assert found.values[found.mask].tolist() == pytest.approx([expected] * 24, abs=1e-5)
 
 
 def test_the_guard_fires_before_a_hacked_proxy_ruins_the_gold_reward(tmp_path: Path) -> None:
