@@ -2,7 +2,7 @@
 
 The collector looks seldom: after so many new objects, so many young and so many middle collections. Modules, tables and
 routes are made once and stay, and requests leave hardly any cycles. Looking through them as often as Python does by default
-made the start a little and a busy server's longest waits much longer (bench/RESULTS.md, the queue).
+made a busy server's longest waits much longer (bench/RESULTS.md, the queue).
 """
 
 import gc

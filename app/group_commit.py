@@ -2,8 +2,8 @@
 
 SQLite lets one writer in at a time, and each commit waits for the disk. Verdicts and claims of many people therefore share
 a transaction: whatever waits when the writer's turn comes is run in one, each job in its own savepoint, and every reply is
-sent after the commit that holds its job. Elsewhere (PostgreSQL, or
-SQLite without a write-ahead log) each job has a transaction of its own.
+sent after the commit that holds its job. Elsewhere (PostgreSQL, or SQLite without a write-ahead log) each job has a
+transaction of its own.
 
 The jobs run on the event loop itself. Most take some hundred microseconds, less than two threads lose by taking Python from
 each other; what may wait for the disk or for a writer of another process, BEGIN and COMMIT, is left to a thread. Between two

@@ -92,7 +92,7 @@ def as_written(text: str) -> Markup:
     """The text, escaped, with every unseen control made visible as its code point.
 
     A right-to-left override could otherwise make an answer read as something it does not say. A line of joined letters
-    without end may be broken now and then: browsers shape it anew for each line, a minute for 100,000 letters.
+    without end may be broken now and then: browsers shape all of it anew for each line.
     """
     return _reveal(_JOINED_RUN.sub(r"\g<0><wbr>", str(escape(text))))
 

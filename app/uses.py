@@ -12,7 +12,7 @@ from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
 
 from app.db import write_session
-from app.errors import Unavailable
+from app.errors import Busy
 from app.models import ApiKey, SignInSession, utc_now
 
 log = logging.getLogger("tastemaker")
@@ -50,5 +50,5 @@ class UseLog:
                         )
                     else:
                         session.execute(update(ApiKey).where(ApiKey.id == credential_id).values(last_used_at=at))
-        except (OperationalError, Unavailable) as error:
+        except (OperationalError, Busy) as error:
             log.warning("last uses were not noted: %s", error)

@@ -21,6 +21,7 @@ import platform
 import resource
 import statistics
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def main() -> int:
         **{name: round(statistics.fmean(times), 2) for name, times in stages.items()},
         "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "tokens_per_s": round(tokens / statistics.fmean(updates), 1),
+        "gemm_tflops": round(gemm_tflops(backbone.dtype), 3),
         **({"scores": [round(row["rollout/score"], 4) for row in rows]} if options.planted else {}),
         "settings": {
             "model": backbone.source.rsplit("/", 1)[-1],
@@ -86,6 +88,16 @@ def main() -> int:
     }
     print(json.dumps(figures))
     return 0
+
+
+def gemm_tflops(dtype: torch.dtype, rows: int = 2048, width: int = 576, out: int = 1536, times: int = 30) -> float:
+    """What the processor reaches in products of the shapes of SmolLM2's layers: the limit that the stages are held against."""
+    states, weight = torch.randn(rows, width, dtype=dtype), torch.randn(out, width, dtype=dtype)
+    torch.nn.functional.linear(states, weight)
+    began = time.perf_counter()
+    for _ in range(times):
+        torch.nn.functional.linear(states, weight)
+    return 2 * rows * width * out * times / (time.perf_counter() - began) / 1e12
 
 
 def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:

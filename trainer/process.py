@@ -23,9 +23,9 @@ from trainer.folder import write_atomic
 PR_SET_PDEATHSIG = 1
 # A training step frees and takes the same large blocks again; given back to the kernel each time, they cost a page fault per
 # 4 KiB. Huge pages and never giving back made a step 1.4-1.75 times as fast (glibc; elsewhere these are ignored).
-# A thread that waits for another looks again for some microseconds and then gives its core up. To sleep at once made writing
-# answers 1.2-1.4 times as slow; to spin as long as the library does by itself made a small model's step many times as slow
-# where others work on the same two cores (bench/RESULTS.md).
+# A thread that waits for another looks again for some microseconds and then gives its core up. To sleep at once
+# made updates slower (bench/RESULTS.md); to spin as long as the library does by itself made a small model's step many times as
+# slow where others work on the same two cores.
 TUNING = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
