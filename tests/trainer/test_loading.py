@@ -160,8 +160,8 @@ def test_code_that_a_checkpoint_brings_never_runs(llama_folder: Path, tmp_path: 
     assert not (tmp_path / "ran").exists()
 
 
-def write_gguf(path: Path) -> None:
-    """A Llama of one layer over bytes, in the format llama.cpp reads."""
+def write_gguf(path: Path, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32) -> None:
+    """A Llama of one layer over bytes, in the format llama.cpp reads; its matrices quantised as `kind` says."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(64)
     writer.add_embedding_length(32)
@@ -186,7 +186,11 @@ def write_gguf(path: Path) -> None:
     tensors = {f"blk.0.{name}.weight": shape for name, shape in shapes.items()}
     tensors |= {"token_embd.weight": (260, 32), "output_norm.weight": (32,)}
     for name, shape in tensors.items():
-        writer.add_tensor(name, draw.normal(size=shape).astype(np.float32))
+        values = draw.normal(size=shape).astype(np.float32)
+        if len(shape) > 1:
+            writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -210,6 +214,18 @@ def test_a_gguf_file_becomes_an_ordinary_folder_once(tmp_path: Path, capsys: pyt
     (tmp_path / "out" / "model.safetensors").write_bytes(b"torn")
     convert_gguf(tmp_path / "tiny.gguf", tmp_path / "out")
     assert torch.equal(logits(load_backbone(str(tmp_path / "out"))), logits(direct))
+
+
+def test_what_a_quantiser_left_of_the_matrices_is_rounded_to_halves_and_floats_are_kept(tmp_path: Path) -> None:
+    for kind in (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F32):
+        write_gguf(tmp_path / f"{kind.name}.gguf", kind)
+    quantised, floats = (load_backbone(str(tmp_path / f"{name}.gguf")).plain.model.layers[0] for name in ("Q8_0", "F32"))
+    for name in ("self_attn.q_proj", "mlp.down_proj"):
+        kept, given = quantised.get_submodule(name).weight, floats.get_submodule(name).weight
+        assert torch.equal(kept, kept.half().float())
+        assert not torch.equal(given, given.half().float())
+        assert (kept - given).abs().max() < given.abs().max() / 127  # half a step of eight bits and as much again
+    assert torch.equal(quantised.input_layernorm.weight, floats.input_layernorm.weight)
 
 
 def test_a_missing_gguf_file_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

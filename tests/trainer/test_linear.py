@@ -1,0 +1,45 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from trainer import linear
+from trainer.linear import laid_out
+
+
+def matrix(kind: str) -> torch.Tensor:
+    draw = torch.randn(48, 33, generator=torch.Generator().manual_seed(0))
+    return {"bfloat16's": draw.bfloat16().float(), "float16's": draw.half().float(), "float32's": draw}[kind]
+
+
+@pytest.mark.parametrize("pays", [True, False])
+@pytest.mark.parametrize("kind", ["bfloat16's", "float16's", "float32's"])
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_every_layout_is_the_same_map(kind: str, rows: int, pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pays and torch.backends.quantized.engine not in ("x86", "fbgemm"):
+        pytest.skip("this processor has no FBGEMM")
+    monkeypatch.setattr(linear, "HALVES_ON", (torch.backends.cpu.get_cpu_capability(),) if pays else ())
+    weight, x = matrix(kind), torch.randn(rows, 33, generator=torch.Generator().manual_seed(1))
+    for bias in (None, torch.arange(48.0)):
+        torch.testing.assert_close(laid_out(weight, bias)(x), F.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
+
+
+def test_halves_are_for_float32_matrices_that_lose_nothing_by_it() -> None:
+    assert linear._are_halves(matrix("bfloat16's"))
+    assert linear._are_halves(matrix("float16's"))
+    assert not linear._are_halves(matrix("float32's"))
+    assert not linear._are_halves(matrix("bfloat16's").bfloat16())
+    assert not linear._are_halves(matrix("bfloat16's") * 2.0**20)  # past float16's largest number
+    assert not linear._are_halves(matrix("bfloat16's") * 2.0**-20)  # under its smallest ones
+    few = matrix("bfloat16's")
+    few[0, 0] = 2.0**-20 * 1.1  # as published weights have some: less than float32's rounding of a sum
+    assert linear._are_halves(few)
+
+
+def test_what_training_does_to_the_weights_later_does_not_reach_the_copy() -> None:
+    for kind in ("bfloat16's", "float32's"):
+        weight, bias, x = matrix(kind), torch.ones(48), torch.ones(2, 33)
+        given = laid_out(weight, bias)
+        before = given(x)
+        weight.add_(1)
+        bias.add_(1)
+        assert torch.equal(given(x), before)
