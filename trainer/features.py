@@ -26,7 +26,7 @@ LAYERS_AT_MOST = 12
 BATCH_TOKENS = 4096
 SUM, LENGTH = "sum_0", "log_length"
 SHARD_TEXTS = 64
-VERSION = 1  # part of the cache's key: raise it when the same ids would give other numbers
+VERSION = 2  # part of the cache's key: raise it when the same ids would give other numbers
 
 
 class Pooler:

@@ -3,7 +3,7 @@
 Knows matrices and this processor; no model. Three layouts, each exact to float32's rounding:
 
 halves   float16 in memory, float32 in every sum (FBGEMM), where the weights lose nothing by it: those of a model published in
-         bfloat16, whose eight significant bits fit float16's eleven. Half the memory to read.
+         bfloat16, whose eight significant bits fit float16's eleven. Half the memory to read. Where AVX2 is all there is.
 packed   oneDNN's own order: 1.7x as fast as torch's at 32 rows, 3x at 8 (torch 2.13, Zen 4, float32).
 plain    torch's.
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Linear = Callable[[Tensor], Tensor]
-HALVES_ON = ("AVX2",)  # processors it was measured on (bench/RESULTS.md): 1.4 times oneDNN at 16 rows, 1.1 to 1.2 at 64
+HALVES_ON = ("AVX2",)  # the processors it was measured on (bench/generate.py)
 
 
 def laid_out(weight: Tensor, bias: Tensor | None) -> Linear:
@@ -42,8 +42,8 @@ def _are_halves(weight: Tensor) -> bool:
     """Whether float16 moves the matrix, in norm, by less than float32's own rounding."""
     if weight.dtype != torch.float32:
         return False
-    moved = torch.linalg.vector_norm(weight - weight.half().float())
-    return bool(moved <= 2.0**-24 * torch.linalg.vector_norm(weight))
+    moved = torch.linalg.vector_norm(weight.half().float().sub_(weight))
+    return bool(moved < 2.0**-24 * torch.linalg.vector_norm(weight))  # never of what overflows or vanishes, in a norm too
 
 
 # Internal operators of the pinned torch: its dynamic quantisation's, and those its compiler emits for a CPU.

@@ -148,7 +148,7 @@ def _load_gguf(path: Path, dtype: str) -> Backbone:
     with _explained(str(path)):
         model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=DTYPES[dtype])
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    if _quantised(path):
+    if dtype == "float32" and _quantised(path):
         _round_to_halves(model)
     # transformers 5.23 keeps the marks of a quantised model, and then refuses to save what are by now plain weights.
     model.hf_quantizer = None
@@ -158,11 +158,11 @@ def _load_gguf(path: Path, dtype: str) -> Backbone:
 
 
 def _quantised(gguf: Path) -> bool:
-    """Whether every matrix of the file is stored in fewer bits than a float16 has."""
+    """Whether no matrix of the file says more than a float16 can."""
     from gguf import GGMLQuantizationType as Kind
     from gguf import GGUFReader
 
-    floats = {Kind.F64, Kind.F32, Kind.F16, Kind.BF16}
+    floats = {Kind.F64, Kind.F32, Kind.BF16}
     return not any(tensor.tensor_type in floats for tensor in GGUFReader(gguf).tensors if len(tensor.shape) > 1)
 
 
@@ -170,12 +170,12 @@ def _round_to_halves(model: Any) -> None:
     """Matrices to the nearest float16, in their own type: half the memory for whoever keeps them so (trainer/linear.py).
 
     What a quantiser left of a weight is known to a few per cent (four bits) or a third of one (eight); float16 moves it by a
-    fiftieth of one at most.
+    twentieth of one at most, a fiftieth in the mean. A matrix too large for float16 stays as it is.
     """
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.copy_(parameter.half())
+            if parameter.dim() > 1 and bool(torch.isfinite(halves := parameter.half()).all()):
+                parameter.copy_(halves)
 
 
 def _load_folder(folder: Path, source: str, dtype: str) -> Backbone:

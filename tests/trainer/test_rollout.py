@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from tests.trainer.test_linear import insist_on_halves
 from trainer.backbone import Backbone, BackboneError, attach_lora, reference, trainable_parameters
 from trainer.decode import Decoder, FusedDecoder, PlainDecoder, make_decoder
 from trainer.folder import Cancelled
@@ -76,8 +77,12 @@ def test_greedy_answers_equal_those_of_full_passes_one_prompt_at_a_time(
 
 
 @pytest.mark.parametrize("kind", ["fused", "fused halves", "plain"])
-def test_a_cached_batch_that_loses_rows_has_the_logits_of_full_passes(llama: Backbone, kind: str) -> None:
-    if kind == "fused halves":  # the frozen weights as a model published in bfloat16 has them
+def test_a_cached_batch_that_loses_rows_has_the_logits_of_full_passes(
+    llama: Backbone, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "fused halves":
+        insist_on_halves(monkeypatch)
+        # The frozen weights as a model published in bfloat16 has them.
         for name, parameter in llama.model.named_parameters():
             if "lora_" not in name:
                 parameter.data = parameter.data.bfloat16().float()
