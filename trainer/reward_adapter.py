@@ -27,6 +27,7 @@ from trainer.rows import Rows, settings_of
 WARMUP_SHARE = 0.1
 MAX_GRAD_NORM = 1.0
 SAVE_EVERY_S = 120.0
+PASS_TOKENS = 1024  # padded tokens of one forward pass: answers of like length together, so that little of it is padding
 HEAD_RATE = 10  # the head learns faster than the adapters by this factor: it starts from noise
 
 
@@ -145,7 +146,7 @@ def _loss(
         {index for label in comparisons for index in (label.left, label.right)} | {label.answer for label in ratings}
     )
     at = {answer: row for row, answer in enumerate(answers)}
-    rewards = end_states(backbone, [sequences[answer] for answer in answers]) @ head
+    rewards = _rewards(backbone, head, [sequences[answer] for answer in answers])
     rows = Rows(
         [label._replace(left=at[label.left], right=at[label.right]) for label in comparisons],
         [label._replace(answer=at[label.answer]) for label in ratings],
@@ -154,3 +155,10 @@ def _loss(
     )
     u = rows.design(rewards.double()[:, None])[:, 0]
     return -rows.loglik(u, rows.known(people)).sum() / len(batch)
+
+
+def _rewards(backbone: Backbone, head: Tensor, sequences: Sequence[TokenSequence]) -> Tensor:
+    """(B,) rewards with gradient, in passes of like length; how they are grouped changes none beyond rounding."""
+    passes = list(by_length([len(item.prompt_ids) + len(item.response_ids) for item in sequences], PASS_TOKENS))
+    found = torch.cat([end_states(backbone, [sequences[index] for index in batch]) @ head for batch in passes])
+    return found[torch.tensor([index for batch in passes for index in batch]).argsort()]

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainer import reward_adapter
+from trainer.backbone import Backbone, attach_lora, trainable_parameters
+from trainer.data import TokenSequence
+from trainer.loading import load_backbone
+from trainer.reward_adapter import _rewards
+
+
+def answers() -> list[TokenSequence]:
+    """Of very different lengths, in no order."""
+    draw = torch.Generator().manual_seed(0)
+    lengths = [3, 40, 1, 17, 29, 2, 11]
+    return [TokenSequence([0, 40, 41], torch.randint(3, 250, (length,), generator=draw).tolist()) for length in lengths]
+
+
+def rewards_and_gradient(backbone: Backbone, sequences: list[TokenSequence]) -> tuple[Tensor, list[Tensor]]:
+    trained = trainable_parameters(backbone)
+    head = torch.linspace(-1, 1, backbone.plain.config.hidden_size)
+    rewards = _rewards(backbone, head, sequences)
+    weighed = (rewards * torch.arange(1.0, len(rewards) + 1)).sum()
+    return rewards.detach(), list(torch.autograd.grad(weighed, trained, materialize_grads=True))
+
+
+@pytest.mark.parametrize("model", ["llama_folder", "simple_lm_folder"])
+def test_how_answers_are_grouped_into_passes_changes_neither_rewards_nor_gradients(
+    model: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder: Path = request.getfixturevalue(model)
+    backbone = load_backbone(str(folder))
+    attach_lora(backbone, rank=4, layers=1, seed=0)
+    torch.manual_seed(1)
+    for parameter in trainable_parameters(backbone):
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    found = {}
+    for tokens in (1, 64, 10_000):  # each answer alone, some together, all together
+        monkeypatch.setattr(reward_adapter, "PASS_TOKENS", tokens)
+        found[tokens] = rewards_and_gradient(backbone, answers())
+    whole, gradient = found.pop(10_000)
+    assert whole.std() > 0.1
+    for rewards, parts in found.values():
+        torch.testing.assert_close(rewards, whole, rtol=1e-4, atol=1e-4)
+        for part, all_of_it in zip(parts, gradient, strict=True):
+            torch.testing.assert_close(part, all_of_it, rtol=1e-3, atol=1e-3)
