@@ -4,7 +4,7 @@ Knows matrices and this processor; no model. Three layouts, each exact to float3
 
 halves   float16 in memory, float32 in every sum (FBGEMM), where the weights lose nothing by it: those of a model published in
          bfloat16, whose eight significant bits fit float16's eleven. Half the memory to read. Where AVX2 is all there is.
-packed   oneDNN's own order: 1.7x as fast as torch's at 32 rows, 3x at 8 (torch 2.13, Zen 4, float32).
+packed   oneDNN's own order, faster than torch's the fewer the rows.
 plain    torch's.
 
 Which one depends on weights and processor alone, never on a measurement, so that a run repeated gives the same bits.

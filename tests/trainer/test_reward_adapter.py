@@ -8,7 +8,7 @@ from trainer import reward_adapter
 from trainer.backbone import Backbone, attach_lora, trainable_parameters
 from trainer.data import TokenSequence
 from trainer.loading import load_backbone
-from trainer.reward_adapter import _rewards
+from trainer.reward_adapter import _rewards, end_states
 
 
 def answers() -> list[TokenSequence]:
@@ -18,10 +18,13 @@ def answers() -> list[TokenSequence]:
     return [TokenSequence([0, 40, 41], torch.randint(3, 250, (length,), generator=draw).tolist()) for length in lengths]
 
 
+def head_of(backbone: Backbone) -> Tensor:
+    return torch.linspace(-1, 1, backbone.plain.config.hidden_size)
+
+
 def rewards_and_gradient(backbone: Backbone, sequences: list[TokenSequence]) -> tuple[Tensor, list[Tensor]]:
     trained = trainable_parameters(backbone)
-    head = torch.linspace(-1, 1, backbone.plain.config.hidden_size)
-    rewards = _rewards(backbone, head, sequences)
+    rewards = _rewards(backbone, head_of(backbone), sequences)
     weighed = (rewards * torch.arange(1.0, len(rewards) + 1)).sum()
     return rewards.detach(), list(torch.autograd.grad(weighed, trained, materialize_grads=True))
 
@@ -41,7 +44,10 @@ def test_how_answers_are_grouped_into_passes_changes_neither_rewards_nor_gradien
         monkeypatch.setattr(reward_adapter, "PASS_TOKENS", tokens)
         found[tokens] = rewards_and_gradient(backbone, answers())
     whole, gradient = found.pop(10_000)
-    assert whole.std() > 0.1
+    with torch.no_grad():
+        each = torch.cat([end_states(backbone, [answer]) for answer in answers()]) @ head_of(backbone)
+    assert each.std() > 0.1
+    torch.testing.assert_close(whole, each, rtol=1e-4, atol=1e-4)  # each in its place
     for rewards, parts in found.values():
         torch.testing.assert_close(rewards, whole, rtol=1e-4, atol=1e-4)
         for part, all_of_it in zip(parts, gradient, strict=True):
