@@ -239,6 +239,7 @@ def judge_set(sides: Sides, options: argparse.Namespace, name: str) -> Figures:
             "learning_rate": options.trl_reward_rate,
             "lora_rank": config.lora_rank,
             "lora_layers": config.lora_layers,
+            "dtype": options.dtype,
             "seed": config.seed,
         }
         theirs = sides.trl(line, job) | {"temperature": 1.0}
@@ -249,7 +250,7 @@ def judge_set(sides: Sides, options: argparse.Namespace, name: str) -> Figures:
             method: sides.ours(
                 line | {"side": method},
                 "reward.py",
-                *("--train", files[0], "--test", files[1], "--base", sides.model, "--method", method),
+                *("--train", files[0], "--test", files[1], "--base", sides.model, "--method", method, "--dtype", options.dtype),
             )
             for method in ("head", "lora")
         }
@@ -330,7 +331,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--part", choices=(*PARTS, "all"), default="all")
     parser.add_argument("--work", type=Path, default=ROOT / "data" / "peer-trl", help="TRL's environment is made and kept here")
     parser.add_argument("--model", type=Path, help="a model folder; by default SmolLM2-135M-Instruct, converted if need be")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of PPO's models, on both sides")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the models, on both sides")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--updates", type=int, default=1, help="ppo: updates timed, after one that warms up")
     parser.add_argument("--rounds", type=int, default=1, help="ppo: turns of each way")

@@ -87,7 +87,7 @@ def ppo(job: Job) -> dict[str, Any]:
 
 def reward(job: Job) -> dict[str, Any]:
     """RewardTrainer on pairs of token ids; the margins (chosen less rejected) of the pairs that it did not train on."""
-    model = _scalar_model(job, torch.float32)
+    model = _scalar_model(job, getattr(torch, job["dtype"]))
     trainer = RewardTrainer(
         model=model,
         args=RewardConfig(

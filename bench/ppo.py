@@ -162,7 +162,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--answer-tokens", type=int, default=ANSWER_TOKENS, help="tokens of every answer")
     parser.add_argument("--planted", action="store_true", help="reward even token ids instead of asking a reward model")
     parser.add_argument("--lora-layers", type=int, default=defaults.lora_layers, help="adapted layers, 0 for every layer")
-    parser.add_argument("--dtype", default=defaults.dtype, choices=("float32", "bfloat16"), help="arithmetic of the trunk")
+    parser.add_argument(
+        "--dtype", default=defaults.dtype, choices=("auto", "float32", "bfloat16"), help="arithmetic of the trunk"
+    )
     return parser.parse_args()
 
 

@@ -91,10 +91,8 @@ def measure(name: str, data: Path, work: Path, base: Path, limit: int, config: d
     rows = list(pairs(data / f"{name}.jsonl.gz"))
     random.Random(1).shuffle(rows)
     rows = rows[:limit] if limit else rows
-    folder = (
-        work
-        / f"{name}-{len(rows)}-{config['method']}-{'length' if config['length_covariate'] else 'plain'}-{config['max_tokens']}"
-    )
+    length = "length" if config["length_covariate"] else "plain"
+    folder = work / f"{name}-{len(rows)}-{config['method']}-{length}-{config['max_tokens']}-{config['dtype']}"
     fill(folder, rows, base, work / "cache", config)
     say(f"{name}: {len(rows)} pairs in {folder}")
     status = subprocess.run([sys.executable, "-m", "trainer", "reward", str(folder)], cwd=ROOT, stdout=sys.stderr).returncode
@@ -113,7 +111,13 @@ class Fitted(NamedTuple):
 
 
 def compared(
-    train: list[dict[str, Any]], test: list[dict[str, Any]], base: Path, cache: Path, max_tokens: int = 256, method: str = "head"
+    train: list[dict[str, Any]],
+    test: list[dict[str, Any]],
+    base: Path,
+    cache: Path,
+    max_tokens: int = 256,
+    method: str = "head",
+    dtype: str = "auto",
 ) -> dict[str, Any]:
     """Our reward fitted to `train` and asked about `test`, both rows of a pairs file whose two answers differ.
 
@@ -124,9 +128,9 @@ def compared(
     from trainer.config import RewardConfig
     from trainer.loading import load_backbone
 
-    config = RewardConfig(max_tokens=max_tokens, judge_share=0.0)
+    config = RewardConfig(max_tokens=max_tokens, judge_share=0.0, dtype=dtype)
     fit = {"head": _fitted_head, "lora": _fitted_adapters}[method]
-    fitted = fit(_labels(train), load_backbone(str(base)), cache, config)
+    fitted = fit(_labels(train), load_backbone(str(base), dtype), cache, config)
     asked = _labels(test)
     rewards = fitted.rewards(asked)
     left, right = ([getattr(label, side) for label in asked.comparisons] for side in ("left", "right"))
@@ -220,7 +224,7 @@ def ratings(data: Path, base: Path, cache: Path) -> dict[str, Any]:
     texts = list(dict.fromkeys((row["prompt"], row["response"]) for row in rows))
     answers = [Answer((("user", prompt),), text, None) for prompt, text in texts]
     at = {text: number for number, text in enumerate(texts)}
-    features = features_of(load_backbone(str(base)), Labels(answers=answers), cache, RewardConfig())
+    features = features_of(load_backbone(str(base), RewardConfig().dtype), Labels(answers=answers), cache, RewardConfig())
     split = dealt([str(number) for number in range(len(texts))], FOLDS)
     found: dict[bool, list[torch.Tensor]] = {True: [], False: []}
     stories: list[str] = []
@@ -279,6 +283,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=0, help="use this many pairs of each set, drawn by a fixed seed; 0 is all")
     parser.add_argument("--sets", default=",".join(SETS), help="comma-separated names")
     parser.add_argument("--method", choices=("head", "lora"), default="head")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="arithmetic of the frozen model")
     parser.add_argument("--max-tokens", type=int, default=256, help="prompt and answer are cut to this many")
     parser.add_argument("--no-ratings", action="store_true", help="leave the ratings out")
     parser.add_argument("--no-length", action="store_true", help="do not offer length to the head")
@@ -294,7 +299,7 @@ def main() -> int:
             place = given.work or Path(temporary)
             base = given.base or default_model(place)
             train, test = ([row for row in pairs(one) if row["chosen"] != row["rejected"]] for one in (given.train, given.test))
-            found = compared(train, test, base, place / "cache", given.max_tokens, given.method)
+            found = compared(train, test, base, place / "cache", given.max_tokens, given.method, given.dtype)
         print(json.dumps(found | {"peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}))
         return 0
     missing = [name for name in filter(None, given.sets.split(",")) if not (given.data / f"{name}.jsonl.gz").exists()]
@@ -302,7 +307,12 @@ def main() -> int:
         say(f"{given.data} does not hold {', '.join(name + '.jsonl.gz' for name in missing)}: nothing was measured")
         print(json.dumps({"status": "absent", "missing": missing}))
         return 2
-    config = {"method": given.method, "length_covariate": not given.no_length, "max_tokens": given.max_tokens}
+    config = {
+        "method": given.method,
+        "length_covariate": not given.no_length,
+        "max_tokens": given.max_tokens,
+        "dtype": given.dtype,
+    }
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.pytorch_utils import Conv1D
@@ -42,8 +43,8 @@ class Backbone:
     sha256: str
     dtype: torch.dtype
     reference_weights: dict[str, Tensor] | None = None
-    wide_head: tuple[Tensor, Tensor | None] | None = None  # float32 copy of a bfloat16 vocabulary head, made by trainer.forward
-    packed_layers: Any = None  # frozen layers and head laid out for decoding, made by trainer.decode
+    frozen_head: Any = None  # a vocabulary head that no training moves, laid out by trainer.vocabulary
+    packed_layers: Any = None  # frozen layers laid out for decoding, made by trainer.decode
 
     @property
     def plain(self) -> Any:
@@ -58,8 +59,9 @@ class Backbone:
 def attach_lora(backbone: Backbone, rank: int, layers: int, seed: int) -> None:
     """Make the policy trainable: adapters on the top `layers` layers (0 = all), which change nothing yet because B is zero.
 
-    Hu et al. 2021, arXiv:2106.09685; attention and MLP projections, float32 whatever the trunk. A model without attention
-    (SimpleLM) trains all its weights instead, with a frozen copy as the reference. Adapters that are already there stay.
+    Hu et al. 2021, arXiv:2106.09685; attention and MLP projections, their weights float32 whatever the trunk. A model without
+    attention (SimpleLM) trains all its weights instead, with a frozen copy as the reference. Adapters that are already there
+    stay.
     """
     if backbone.adapted or backbone.reference_weights is not None:
         return
@@ -85,7 +87,24 @@ def attach_lora(backbone: Backbone, rank: int, layers: int, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone.model = get_peft_model(backbone.model, config)
+    adapt_in_place(backbone.model)
     neutralise(backbone.model)
+
+
+class _Half(nn.Linear):
+    """A or B of an adapter: a float32 weight, multiplied in the type of what comes in, as autocast would."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight.to(x.dtype))
+
+
+def adapt_in_place(model: PeftModel) -> None:
+    """Let adapters compute in the trunk's type. peft widens what comes in to theirs, which costs more than their products."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = False
+            for half in (*module.lora_A.values(), *module.lora_B.values()):
+                half.__class__ = _Half
 
 
 def pin_reference(backbone: Backbone, weights: dict[str, Tensor] | None = None) -> None:

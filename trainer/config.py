@@ -25,6 +25,16 @@ def setting(default: Any, help: str, unit: str = "", choices: tuple[Any, ...] = 
     return field(default=default, metadata={"help": help, "unit": unit, "choices": choices})
 
 
+def arithmetic() -> Any:
+    """The setting for how a run computes its frozen model."""
+    return setting(
+        "auto",
+        "Arithmetic of the frozen model. auto: bfloat16 where the processor has it and the model is large enough to be faster "
+        "so, float32 elsewhere.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+
+
 @dataclass(frozen=True)
 class SampleConfig:
     """Write answers for prompts."""
@@ -33,9 +43,11 @@ class SampleConfig:
     temperature: float = setting(0.7, "Divides the logits; lower is more predictable.")
     max_new_tokens: int = setting(64, "The longest answer.", "tokens")
     batch_size: int = setting(16, "Answers decoded together.", "answers")
+    dtype: str = arithmetic()
     seed: int = setting(0, "Seeds the draw; the same seed writes the same answers.")
 
     def __post_init__(self) -> None:
+        _choice(self, "dtype")
         _positive(self, "per_prompt", "temperature", "max_new_tokens", "batch_size")
 
 
@@ -83,10 +95,11 @@ class RewardConfig:
     epochs: int = setting(1, "Passes over the labels when adapters are trained.")
     batch_size: int = setting(8, "Comparisons per optimiser step.", "comparisons")
     max_tokens: int = setting(256, "Prompt and answer are cut to this many tokens.", "tokens")
+    dtype: str = arithmetic()
     seed: int = setting(0, "Seeds folds, initial weights and order.")
 
     def __post_init__(self) -> None:
-        _choice(self, "method", "reliability")
+        _choice(self, "method", "reliability", "dtype")
         self.weights()
         _positive(
             self,
@@ -186,7 +199,7 @@ class PPOConfig:
     lora_layers: int = setting(4, "Adapted layers, counted from the top; 0 adapts every layer.", "layers")
     panel_prompts: int = setting(5, "Prompts whose sampled answers are kept at every update for a person to read.")
     checkpoint_every: int = setting(5, "Updates between checkpoints.", "updates")
-    dtype: str = setting("float32", "Arithmetic of the trunk.", choices=("float32", "bfloat16"))
+    dtype: str = arithmetic()
     seed: int = setting(0, "Seeds sampling and order.")
 
     def __post_init__(self) -> None:

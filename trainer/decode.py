@@ -112,10 +112,9 @@ class FusedDecoder:
         frozen = first_trained_layer(backbone)
         layers = self.decoder.layers
         if backbone.packed_layers is None:
-            # Kept between rollouts: the layers below the adapters and the head, which no training moves.
-            weight, bias = head(backbone)
-            backbone.packed_layers = ([_Layer(layer) for layer in layers[:frozen]], laid_out(weight, bias))
-        below, self.head = backbone.packed_layers
+            # Kept between rollouts: the layers below the adapters, which no training moves.
+            backbone.packed_layers = [_Layer(layer) for layer in layers[:frozen]]
+        below, self.head = backbone.packed_layers, head(backbone).logits
         self.layers = below[:frozen] + [_Layer(layer) for layer in layers[len(below[:frozen]) :]]
 
     def start(self, prompt_ids: Sequence[Sequence[int]], room: int) -> Tensor:

@@ -187,9 +187,9 @@ def compared_logprobs(
     chosen, at = packed.ids[packed.answer_positions], packed.choice_positions
     with torch.no_grad():
         if bare_head(backbone):
-            states, own = final_states(backbone, packed, visit)[at], _held(head(backbone))
+            states, own = final_states(backbone, packed, visit)[at], head(backbone)
             with reference(backbone):
-                ref_states, ref = final_states(backbone, packed, ref_visit)[at], _held(head(backbone))
+                ref_states, ref = final_states(backbone, packed, ref_visit)[at], head(backbone)
             return compare(states, own, ref_states, ref, chosen, temperature), states
         out = _plain_pass(backbone, packed, visit)
         log_p = torch.log_softmax(out.logits[at].float() / temperature, dim=-1)
@@ -283,12 +283,6 @@ def _plain_pass(backbone: Backbone, packed: Packed, visit: Visit | None) -> Any:
         for index, layer in enumerate(out.hidden_states):
             visit(index, layer)
     return out
-
-
-def _held(layer: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
-    """A head as it is now, whatever its parameters are swapped for later."""
-    weight, bias = layer
-    return weight.detach(), None if bias is None else bias.detach()
 
 
 def spread(flat: Tensor, mask: Tensor) -> Tensor:

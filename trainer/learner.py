@@ -27,7 +27,7 @@ class Learner:
 
     def __init__(self, backbone: Backbone, config: PPOConfig, prompts: int) -> None:
         self.backbone = backbone
-        self.value_head = ValueHead(head(backbone)[0].shape[1])
+        self.value_head = ValueHead(head(backbone).weight.shape[1])
         self.policy = dict(named_trainable(backbone))
         self.parameters = [*self.policy.values(), *self.value_head.parameters()]
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=1e-5)

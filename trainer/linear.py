@@ -1,4 +1,4 @@
-"""Linear maps that no gradient passes, laid out for a decoding step: a few rows against large matrices, again and again.
+"""Linear maps that no gradient passes, laid out for many uses: large matrices against a few rows, again and again.
 
 Knows matrices and this processor; no model. Three layouts, each exact to float32's rounding:
 

@@ -32,6 +32,7 @@ from trainer.backbone import (
     LLAMA_LIKE,
     Backbone,
     BackboneError,
+    adapt_in_place,
     has_attention,
     neutralise,
     pin_reference,
@@ -40,6 +41,7 @@ from trainer.backbone import (
 from trainer.card import gguf_licence, write_card
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+NARROW_FROM = 256  # a model's width from which `auto` takes bfloat16
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt", "README.md"]  # the last for its licence
 logging.disable_progress_bar()  # a run has its own
 
@@ -47,6 +49,7 @@ logging.disable_progress_bar()  # a run has its own
 def load_backbone(spec: str, dtype: str = "float32") -> Backbone:
     """Open a model spec as a plain, frozen model; the adapters of a policy checkpoint are merged into its weights.
 
+    `dtype` is one of DTYPES, or `auto`: bfloat16 for a model that this processor computes faster so, float32 for any other.
     Raises BackboneError when there is no such model, no network for a hub id, or transformers has no such architecture.
     """
     path = Path(spec).expanduser()
@@ -82,6 +85,7 @@ def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> B
     manifest = _verified(folder)
     base = _load_base(folder, manifest, dtype)
     base.model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=trainable)
+    adapt_in_place(base.model)
     neutralise(base.model)
     return base
 
@@ -146,6 +150,8 @@ def _write_policy(backbone: Backbone, inner: Path) -> None:
 def _load_gguf(path: Path, dtype: str) -> Backbone:
     digest = _sha256_of_model_file(path)
     with _explained(str(path)):
+        if dtype == "auto":
+            dtype = _faster(AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name))
         model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=DTYPES[dtype])
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
     if dtype == "float32" and _quantised(path):
@@ -192,11 +198,24 @@ def _load_folder(folder: Path, source: str, dtype: str) -> Backbone:
     digest = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
     with _explained(source):
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        dtype = _faster(config) if dtype == "auto" else dtype
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), config=config, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     return _ready(model, tokenizer, source, digest, dtype)
+
+
+def _faster(config: Any) -> str:
+    """What this processor computes the model faster in. Below a certain width matrices are too small for bfloat16 to pay."""
+    wide = config.model_type in LLAMA_LIKE and config.hidden_size >= NARROW_FROM
+    return "bfloat16" if wide and multiplies_bfloat16() else "float32"
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it; without, it is a detour."""
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def _ready(model: Any, tokenizer: Any, source: str, digest: str, dtype: str) -> Backbone:

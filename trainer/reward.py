@@ -58,7 +58,7 @@ def run(folder: RunFolder) -> None:
     started = time.monotonic()
     labels = read_labels(folder.path)
     refuse_too_few(labels, config)
-    backbone = load_backbone(folder.resolve(folder.inputs["base"]))
+    backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype)
     sequences = encode_all(backbone, labels.answers, config.max_tokens)
     features = read_answers(folder, backbone, sequences, config)
     earlier = earlier_heads(folder.resolve(folder.inputs["earlier"])) if folder.inputs.get("earlier") else {}
@@ -260,7 +260,9 @@ def try_adapter(
             folder.progress(done, total, f"{what}, loss {loss:.3f}")
 
         states = folder.file("state") / state
-        return train(load_backbone(source), sequences, labels.comparisons, labels.ratings, config, people, tick, states)
+        return train(
+            load_backbone(source, config.dtype), sequences, labels.comparisons, labels.ratings, config, people, tick, states
+        )
 
     rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
     people = fitted(rest)

@@ -36,7 +36,7 @@ def run(folder: RunFolder) -> None:
         raise Refused("There are no prompts to answer. Import prompts first.")
     total = len(prompts) * config.per_prompt
     folder.progress(0, total, "Opening the model")
-    policy = load_policy(folder.resolve(folder.inputs["policy"]))
+    policy = load_policy(folder.resolve(folder.inputs["policy"]), config.dtype)
     cache = open_cache(folder, policy)
     _drop_broken_tail(folder)
     there = {(row["prompt_id"], row["index"]) for row in read_jsonl(folder.file(GENERATIONS))}

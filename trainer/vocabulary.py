@@ -6,12 +6,14 @@ come from; so they are made, used and dropped in slices of rows. Knows no layers
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from trainer.backbone import Backbone
+from trainer.linear import Linear, laid_out
 
 HEAD_ROWS = 256  # rows of vocabulary logits held at once
 
@@ -25,35 +27,65 @@ class Comparison(NamedTuple):
     exact_kl: Tensor  # nats, KL(policy || reference) over the whole vocabulary
 
 
-def head(backbone: Backbone) -> tuple[Tensor, Tensor | None]:
-    """The vocabulary head's weight (V, D) and bias (V,) in float32; a frozen bfloat16 head is widened once and kept."""
+class Head:
+    """The vocabulary head as it was when this was made, all in float32 whatever the trunk.
+
+    One that no training moves is laid out for speed (trainer/linear.py), which takes a copy.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, frozen: bool) -> None:
+        self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()  # (V, D), (V,), in the trunk's type
+        self._lay_out = laid_out if frozen else _as_it_is
+
+    @cached_property
+    def logits(self) -> Linear:
+        """States (n, D) to logits (n, V)."""
+        return self._lay_out(self.weight.float(), None if self.bias is None else self.bias.float())
+
+    @cached_property
+    def slopes(self) -> Linear:
+        """Probabilities (n, V) to the mean weight under each (n, D), by which a log-probability falls as the state moves.
+
+        Multiplied in the trunk's type, in which the gradient goes on from here.
+        """
+        given, dtype = self._lay_out(self.weight.T, None), self.weight.dtype
+        return lambda p: given(p.to(dtype)).float()
+
+
+def head(backbone: Backbone) -> Head:
+    """The model's head as it is now; a frozen one is laid out once and kept."""
     layer = backbone.plain.get_output_embeddings()
-    if layer.weight.dtype == torch.float32:
-        return layer.weight, layer.bias
-    if layer.weight.requires_grad:
-        return layer.weight.float(), None if layer.bias is None else layer.bias.float()
-    if backbone.wide_head is None:
-        backbone.wide_head = (layer.weight.detach().float(), None if layer.bias is None else layer.bias.detach().float())
-    return backbone.wide_head
+    if layer.weight.requires_grad or backbone.reference_weights is not None:
+        return Head(layer.weight, layer.bias, frozen=False)
+    if backbone.frozen_head is None:
+        backbone.frozen_head = Head(layer.weight, layer.bias, frozen=True)
+    found: Head = backbone.frozen_head
+    return found
+
+
+def _as_it_is(weight: Tensor, bias: Tensor | None) -> Linear:
+    return lambda x: nn.functional.linear(x, weight, bias)
 
 
 def token_logprobs(
     backbone: Backbone, states: Tensor, chosen: Tensor, temperature: float, entropy_gradient: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of `chosen` (N,) and entropy of the distribution, both (N,) float32, from final states (N, D)."""
-    weight, bias = head(backbone)
-    if torch.is_grad_enabled() and (weight.requires_grad or entropy_gradient):
-        logprobs, entropy = from_logits(nn.functional.linear(states.float(), weight, bias) / temperature, chosen)
+    layer = backbone.plain.get_output_embeddings()
+    if torch.is_grad_enabled() and (layer.weight.requires_grad or entropy_gradient):
+        bias = None if layer.bias is None else layer.bias.float()
+        logits = nn.functional.linear(states.float(), layer.weight.float(), bias)
+        logprobs, entropy = from_logits(logits / temperature, chosen)
         return logprobs, entropy if entropy_gradient else entropy.detach()
-    logprobs, entropy = _HeadLogprobs.apply(states.float(), weight, bias, chosen, temperature)  # type: ignore[no-untyped-call]
+    logprobs, entropy = _HeadLogprobs.apply(states.float(), head(backbone), chosen, temperature)  # type: ignore[no-untyped-call]
     return logprobs, entropy
 
 
 def compare(
     states: Tensor,  # (N, D) final states of the policy
-    own_head: tuple[Tensor, Tensor | None],
+    own_head: Head,
     ref_states: Tensor,  # (N, D) final states of the reference
-    ref_head: tuple[Tensor, Tensor | None],
+    ref_head: Head,
     chosen: Tensor,  # (N,) token ids
     temperature: float,
 ) -> Comparison:
@@ -90,37 +122,33 @@ class _HeadLogprobs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, chosen: Tensor, temperature: float
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, states: Tensor, own: Head, chosen: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         wanted = ctx.needs_input_grad[0]
         logprobs, entropy = states.new_empty(len(states)), states.new_empty(len(states))
         slope = torch.empty_like(states) if wanted else None
         for start in range(0, len(states), HEAD_ROWS):
             part = slice(start, start + HEAD_ROWS)
-            picked, shifted, p, total = _softmax_parts(states[part], (weight, bias), chosen[part, None], temperature)
+            picked, shifted, p, total = _softmax_parts(states[part], own, chosen[part, None], temperature)
             log_total = total.log()
             logprobs[part] = (picked - log_total).squeeze(1)
             # H = log Z - sum p z, with z the logits less their peak
             entropy[part] = log_total.squeeze(1) - shifted.mul_(p).sum(1) / total.squeeze(1)
             if slope is not None:
-                slope[part] = (weight[chosen[part]] - (p @ weight) / total) / temperature
+                slope[part] = (own.weight[chosen[part]] - own.slopes(p) / total) / temperature
         if slope is not None:
             ctx.save_for_backward(slope)
         ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (slope,) = ctx.saved_tensors
-        return grads[0][:, None] * slope, None, None, None, None
+        return grads[0][:, None] * slope, None, None, None
 
 
-def _softmax_parts(
-    states: Tensor, own_head: tuple[Tensor, Tensor | None], at: Tensor, temperature: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _softmax_parts(states: Tensor, own: Head, at: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits less their peak: at `at` (n, 1), and all (n, V); their exponentials (n, V), and the sum of those (n, 1)."""
-    logits = nn.functional.linear(states, *own_head)  # (n, V), 2-D: a 3-D input would copy the weight per row
+    logits = own.logits(states)  # (n, V), 2-D: a 3-D input would copy the weight per row
     if temperature != 1.0:
         logits.div_(temperature)
     shifted = logits.sub_(logits.amax(1, keepdim=True))

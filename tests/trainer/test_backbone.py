@@ -14,7 +14,7 @@ from trainer.backbone import (
     reference,
     trainable_parameters,
 )
-from trainer.loading import load_backbone
+from trainer.loading import load_backbone, load_policy, save_policy
 from trainer.simple_lm import train_tokenizer
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10]])
@@ -120,3 +120,19 @@ def test_a_conversation_that_the_template_refuses_is_explained() -> None:
     tokenizer.chat_template = "{{ raise_exception('no system turn, please') }}"
     with pytest.raises(BackboneError, match="no system turn, please"):
         chat_ids(tokenizer, ASK)
+
+
+def test_adapters_keep_float32_weights_and_compute_in_the_trunks_type(llama_folder: Path, tmp_path: Path) -> None:
+    backbone = load_backbone(str(llama_folder), "bfloat16")
+    attach_lora(backbone, rank=4, layers=2, seed=0)
+    save_policy(backbone, tmp_path / "policy")
+    for policy in (backbone, load_policy(str(tmp_path / "policy"), "bfloat16", trainable=True)):
+        seen: set[torch.dtype] = set()
+        for name, module in policy.model.named_modules():
+            if name.endswith(("lora_A.default", "lora_B.default")):
+                module.register_forward_hook(lambda _module, _given, out, seen=seen: seen.add(out.dtype))
+        policy.model(input_ids=torch.tensor([[5, 6, 7]])).logits.float().sum().backward()
+        weights = trainable_parameters(policy)
+        assert seen == {torch.bfloat16}
+        assert {weight.dtype for weight in weights} == {torch.float32}
+        assert all(weight.grad is not None and weight.grad.dtype == torch.float32 for weight in weights)

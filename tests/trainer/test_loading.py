@@ -11,7 +11,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, T5Config
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, T5Config
 
 from tests.trainer.tiny import disturb, logits
 from trainer import checkpoint
@@ -226,6 +226,19 @@ def test_what_a_quantiser_left_of_the_matrices_is_rounded_to_halves_and_floats_a
         assert not torch.equal(given, given.half().float())
         assert (kept - given).abs().max() < given.abs().max() / 127  # half a step of eight bits and as much again
     assert torch.equal(quantised.input_layernorm.weight, floats.input_layernorm.weight)
+
+
+def test_auto_takes_bfloat16_for_a_wide_model_where_the_processor_has_it(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = LlamaConfig(vocab_size=259, hidden_size=256, intermediate_size=8, num_hidden_layers=1, num_attention_heads=4)
+    LlamaForCausalLM(wide).save_pretrained(tmp_path / "wide")
+    AutoTokenizer.from_pretrained(llama_folder).save_pretrained(tmp_path / "wide")
+    for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
+        for folder, dtype in ((tmp_path / "wide", expected), (llama_folder, torch.float32)):
+            backbone = load_backbone(str(folder), "auto")
+            assert backbone.dtype == backbone.plain.model.embed_tokens.weight.dtype == dtype
 
 
 def test_a_missing_gguf_file_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
