@@ -103,7 +103,7 @@ def tuned_rewards(
     base: Path, labels: Labels, features: dict[str, Tensor], asked: Sequence[Answer], config: RewardConfig, state: Path
 ) -> Tensor:
     """Rewards of `asked` by adapters trained on these labels."""
-    backbone = load_backbone(str(base))
+    backbone = load_backbone(str(base), config.dtype)
     sequences = encode_all(backbone, labels.answers, config.max_tokens)
     people = fitted_head(features, labels, config)
     tuned = train(backbone, sequences, labels.comparisons, [], config, people, lambda _done, _total, _loss: None, state)
@@ -115,7 +115,7 @@ def main() -> int:
     config = RewardConfig(epochs=options.epochs)
     with tempfile.TemporaryDirectory(prefix="tastemaker-curve-") as place:
         base = options.model or default_model(Path(place))
-        backbone: Backbone = load_backbone(str(base))
+        backbone: Backbone = load_backbone(str(base), config.dtype)
         answers, asked = read(options.data, "train"), read(options.data, "holdout")
         say(f"{len(answers)} answers to judge, {len(asked)} held out")
         cache = options.data / "curve-cache"

@@ -205,7 +205,7 @@ def _say_step(done: int, total: int, loss: float) -> None:
         say(f"adapters: step {done} of {total}, loss {loss:.3f}")
 
 
-def ratings(data: Path, base: Path, cache: Path) -> dict[str, Any]:
+def ratings(data: Path, base: Path, cache: Path, dtype: str) -> dict[str, Any]:
     """Held-out log-likelihood of a rating, in nats, by the ordinal model with leniency and noise per annotator and without;
     five folds by story, each criterion a reward of its own; the interval of the gain resamples stories.
     """
@@ -224,7 +224,7 @@ def ratings(data: Path, base: Path, cache: Path) -> dict[str, Any]:
     texts = list(dict.fromkeys((row["prompt"], row["response"]) for row in rows))
     answers = [Answer((("user", prompt),), text, None) for prompt, text in texts]
     at = {text: number for number, text in enumerate(texts)}
-    features = features_of(load_backbone(str(base), RewardConfig().dtype), Labels(answers=answers), cache, RewardConfig())
+    features = features_of(load_backbone(str(base), dtype), Labels(answers=answers), cache, RewardConfig())
     split = dealt([str(number) for number in range(len(texts))], FOLDS)
     found: dict[bool, list[torch.Tensor]] = {True: [], False: []}
     stories: list[str] = []
@@ -319,7 +319,7 @@ def main() -> int:
         base = given.base or default_model(work)
         found = {name: measure(name, given.data, work, base, given.pairs, config) for name in given.sets.split(",") if name}
         if (given.data / f"{RATINGS}.jsonl.gz").exists() and not given.no_ratings:
-            found[RATINGS] = ratings(given.data, base, work / "cache")
+            found[RATINGS] = ratings(given.data, base, work / "cache", given.dtype)
     print(json.dumps(found))
     return 0
 

@@ -91,7 +91,7 @@ def attach_lora(backbone: Backbone, rank: int, layers: int, seed: int) -> None:
     neutralise(backbone.model)
 
 
-class _Half(nn.Linear):
+class _Factor(nn.Linear):
     """A or B of an adapter: a float32 weight, multiplied in the type of what comes in, as autocast would."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,8 +103,8 @@ def adapt_in_place(model: PeftModel) -> None:
     for module in model.modules():
         if isinstance(module, LoraLayer):
             module.cast_input_dtype_enabled = False
-            for half in (*module.lora_A.values(), *module.lora_B.values()):
-                half.__class__ = _Half
+            for factor in (*module.lora_A.values(), *module.lora_B.values()):
+                factor.__class__ = _Factor
 
 
 def pin_reference(backbone: Backbone, weights: dict[str, Tensor] | None = None) -> None:
@@ -186,6 +186,11 @@ def decoder_layers(model: Any) -> tuple[str, nn.ModuleList]:
 def train_everything(backbone: Backbone) -> None:
     """Make all weights trainable, as those of a small recurrent model are."""
     backbone.model.requires_grad_(True)
+
+
+def layer_by_layer(config: Any) -> bool:
+    """Whether a model of this configuration can be run one layer after the other by us."""
+    return config.model_type in LLAMA_LIKE and not getattr(config, "sliding_window", None)
 
 
 def has_attention(model: Any) -> bool:

@@ -210,12 +210,14 @@ class FusedDecoder:
 def _fused(modules: Sequence[Any]) -> Linear:
     """Linear maps of one input, stacked into one, adapters added in."""
     biases = [module.bias for module in modules]
-    bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
-    return laid_out(torch.cat([_effective_weight(module) for module in modules]), bias)
+    weight = torch.cat([_effective_weight(module) for module in modules])  # of two types the wider
+    bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases]).to(weight.dtype)
+    run, own, trunk = laid_out(weight, bias), weight.dtype, modules[0].weight.dtype
+    return run if own == trunk else lambda x: run(x.to(own)).to(trunk)
 
 
 def _effective_weight(module: Any) -> Tensor:
-    """(out, in) weight of a linear layer with its active adapters added, in float32 before rounding to the trunk's type."""
+    """(out, in) weight of a linear layer with its active adapters added: then float32, as bfloat16 would swallow small ones."""
     if isinstance(module, nn.Linear):
         return module.weight.detach()
     weight: Tensor = module.get_base_layer().weight.detach()
@@ -225,7 +227,7 @@ def _effective_weight(module: Any) -> Tensor:
     for adapter in module.active_adapters:
         if adapter in module.lora_A:
             total = total + module.get_delta_weight(adapter).detach().float()
-    return total.to(weight.dtype)
+    return total
 
 
 def _pad_left(prompt_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainer.backbone import LLAMA_LIKE, Backbone, reference
+from trainer.backbone import Backbone, layer_by_layer, reference
 from trainer.recording import Recording
 from trainer.vocabulary import Comparison, compare, from_logits, head, token_logprobs
 
@@ -203,8 +203,7 @@ def compared_logprobs(
 
 def llama_like(backbone: Backbone) -> bool:
     """Whether the layers can be run one by one here."""
-    config = backbone.plain.config
-    return config.model_type in LLAMA_LIKE and not getattr(config, "sliding_window", None)
+    return layer_by_layer(backbone.plain.config)
 
 
 def bare_head(backbone: Backbone) -> bool:

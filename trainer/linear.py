@@ -1,6 +1,6 @@
 """Linear maps that no gradient passes, laid out for many uses: large matrices against a few rows, again and again.
 
-Knows matrices and this processor; no model. Three layouts, each exact to float32's rounding:
+Knows matrices and this processor; no model. Three layouts, each exact to the rounding of the matrix's type:
 
 halves   float16 in memory, float32 in every sum (FBGEMM), where the weights lose nothing by it: those of a model published in
          bfloat16, whose eight significant bits fit float16's eleven. Half the memory to read. Where AVX2 is all there is.
@@ -28,10 +28,16 @@ def laid_out(weight: Tensor, bias: Tensor | None) -> Linear:
     bias = None if bias is None else bias.detach().clone()
     if _halves_pay() and _are_halves(weight):
         return _halves(weight, bias)
-    if torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+    if _packs(weight.dtype):
         return _packed(weight, bias)
     plain = weight.clone()
     return lambda x: F.linear(x, plain, bias)
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    if not torch._C._has_mkldnn or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+        return False
+    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _halves_pay() -> bool:

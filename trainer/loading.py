@@ -34,6 +34,7 @@ from trainer.backbone import (
     BackboneError,
     adapt_in_place,
     has_attention,
+    layer_by_layer,
     neutralise,
     pin_reference,
     train_everything,
@@ -57,7 +58,8 @@ def load_backbone(spec: str, dtype: str = "float32") -> Backbone:
         return _load_gguf(path, dtype)
     folder = path if path.is_dir() else _download(spec)
     if (folder / "adapter_config.json").exists():
-        backbone = load_policy(str(folder), dtype)
+        # Merged into bfloat16 weights, what training moved by less than half a step of theirs would be gone.
+        backbone = load_policy(str(folder), "float32" if dtype == "auto" else dtype)
         adapter = checkpoint.sha256_of(folder / "adapter_model.safetensors")
         sha256 = hashlib.sha256(f"{backbone.sha256} {adapter}".encode()).hexdigest()
         return Backbone(backbone.model.merge_and_unload(), backbone.tokenizer, str(folder), sha256, backbone.dtype)
@@ -207,8 +209,10 @@ def _load_folder(folder: Path, source: str, dtype: str) -> Backbone:
 
 
 def _faster(config: Any) -> str:
-    """What this processor computes the model faster in. Below a certain width matrices are too small for bfloat16 to pay."""
-    wide = config.model_type in LLAMA_LIKE and config.hidden_size >= NARROW_FROM
+    """What this processor computes the model faster in: bfloat16 does not pay for narrow matrices, and where a model runs its own
+    forward its logits would be bfloat16, too.
+    """
+    wide = layer_by_layer(config) and config.hidden_size >= NARROW_FROM
     return "bfloat16" if wide and multiplies_bfloat16() else "float32"
 
 

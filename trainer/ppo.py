@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -64,11 +65,13 @@ def run(folder: RunFolder) -> None:
 
 def open_policy(folder: RunFolder, config: PPOConfig) -> Backbone:
     """The policy to train: the run's start, or the base with fresh adapters; its reference is what `config.reference` says."""
-    start = folder.inputs.get("start")
+    start, dtype = folder.inputs.get("start"), config.dtype
+    if dtype == "auto" and Path(folder.resolve(folder.inputs["reward"]), "adapter_config.json").exists():
+        dtype = "float32"  # a reward's adapters are merged into the same weights to score, and bfloat16 would swallow them
     if start is None:
-        backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype)
+        backbone = load_backbone(folder.resolve(folder.inputs["base"]), dtype)
     else:
-        backbone = load_policy(folder.resolve(start), config.dtype, trainable=True)
+        backbone = load_policy(folder.resolve(start), dtype, trainable=True)
     attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
     if config.reference == "start":
         pin_reference(backbone)

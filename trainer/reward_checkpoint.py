@@ -85,6 +85,8 @@ def save(folder: RunFolder, backbone: Backbone, kept: Kept, scales: Scales, figu
     overall |= {"mix": mix, "length_slope": scales.length_slope, "length_mean": scales.length_mean}
     place = folder.file("checkpoint")
     base = {"source": backbone.source, "sha256": backbone.sha256}
+    if kept.tuned is None:  # what features were read in; adapters are merged into float32
+        base["dtype"] = str(backbone.dtype).removeprefix("torch.")
     if Path(backbone.source).exists():
         base["relative"] = os.path.relpath(backbone.source, place)
     manifest = {

@@ -309,7 +309,8 @@ def _base(folder: Path, base: dict[str, Any], backbone: Backbone) -> Backbone:
 def _own_base(folder: Path, base: dict[str, Any]) -> Backbone:
     """The base a reward names: where it was, or, when data moved as a whole, where it is relative to the checkpoint."""
     moved = folder / base.get("relative", "")
-    found = load_backbone(base["source"] if Path(base["source"]).exists() or "relative" not in base else str(moved.resolve()))
+    source = base["source"] if Path(base["source"]).exists() or "relative" not in base else str(moved.resolve())
+    found = load_backbone(source, base.get("dtype", "float32"))
     if found.sha256 != base["sha256"]:
         raise BackboneError(f"{base['source']} is not the model that {folder} was learned on: its weights have changed")
     return found
@@ -337,5 +338,7 @@ def _merged(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
         up = pieces[name.replace(".lora_A.", ".lora_B.")]
         delta = (up.float() @ down.float()) * (config["lora_alpha"] / config["r"])
         own = _parameter(backbone, path).data
-        merged[path] = (own.float() + (delta if delta.shape == own.shape else delta.T)).to(own.dtype)
+        if own.dtype != torch.float32:
+            raise BackboneError(f"{folder} holds adapters, which {own.dtype} weights would swallow: set dtype to auto or float32")
+        merged[path] = own + (delta if delta.shape == own.shape else delta.T)
     return merged

@@ -28,9 +28,10 @@ class Comparison(NamedTuple):
 
 
 class Head:
-    """The vocabulary head as it was when this was made, all in float32 whatever the trunk.
+    """The vocabulary head, its logits float32 whatever the trunk.
 
-    One that no training moves is laid out for speed (trainer/linear.py), which takes a copy.
+    One that no training moves is laid out for speed (trainer/linear.py), which takes a copy; any other is good until the
+    next step of the optimiser.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, frozen: bool) -> None:
@@ -44,10 +45,7 @@ class Head:
 
     @cached_property
     def slopes(self) -> Linear:
-        """Probabilities (n, V) to the mean weight under each (n, D), by which a log-probability falls as the state moves.
-
-        Multiplied in the trunk's type, in which the gradient goes on from here.
-        """
+        """What a loss says of logits (n, V) to what it says of states (n, D), in the trunk's type, as their gradient goes on."""
         given, dtype = self._lay_out(self.weight.T, None), self.weight.dtype
         return lambda p: given(p.to(dtype)).float()
 
@@ -55,7 +53,7 @@ class Head:
 def head(backbone: Backbone) -> Head:
     """The model's head as it is now; a frozen one is laid out once and kept."""
     layer = backbone.plain.get_output_embeddings()
-    if layer.weight.requires_grad or backbone.reference_weights is not None:
+    if layer.weight.requires_grad:
         return Head(layer.weight, layer.bias, frozen=False)
     if backbone.frozen_head is None:
         backbone.frozen_head = Head(layer.weight, layer.bias, frozen=True)
@@ -117,8 +115,8 @@ def from_logits(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
 class _HeadLogprobs(torch.autograd.Function):
     """Linear head, log-softmax and gather over slices of rows, with a frozen head.
 
-    The derivative of row n's log-probability by its state, W[chosen] - p W over the temperature, needs nothing from later, so
-    it is made while the slice's probabilities are at hand; backward only scales it. The entropy carries no gradient.
+    The derivative of row n's log-probability by its state, (onehot(chosen) - p) W over the temperature, needs nothing from
+    later, so it is made while the slice's probabilities are at hand; backward only scales it. The entropy carries no gradient.
     """
 
     @staticmethod
@@ -134,7 +132,8 @@ class _HeadLogprobs(torch.autograd.Function):
             # H = log Z - sum p z, with z the logits less their peak
             entropy[part] = log_total.squeeze(1) - shifted.mul_(p).sum(1) / total.squeeze(1)
             if slope is not None:
-                slope[part] = (own.weight[chosen[part]] - own.slopes(p) / total) / temperature
+                p.scatter_add_(1, chosen[part, None], -total)  # before any rounding, as a confident token leaves little
+                slope[part] = own.slopes(p) / (total * -temperature)
         if slope is not None:
             ctx.save_for_backward(slope)
         ctx.mark_non_differentiable(entropy)

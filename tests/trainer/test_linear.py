@@ -36,6 +36,17 @@ def test_every_layout_is_the_same_map(kind: str, rows: int, layout: str, monkeyp
         torch.testing.assert_close(laid_out(weight, bias)(x), F.linear(x, weight, bias), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("layout", ["packed", "plain"])
+def test_a_bfloat16_matrix_is_laid_out_where_the_processor_can_and_plain_elsewhere(
+    layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if layout == "plain":
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    weight, x = matrix("bfloat16's").bfloat16(), torch.randn(7, 600, generator=torch.Generator().manual_seed(1)).bfloat16()
+    for bias in (None, torch.arange(50.0).bfloat16()):
+        torch.testing.assert_close(laid_out(weight, bias)(x), F.linear(x, weight, bias), rtol=2.0**-7, atol=2.0**-5)
+
+
 def test_halves_are_for_float32_matrices_that_lose_nothing_by_it() -> None:
     assert linear._are_halves(matrix("bfloat16's"))
     assert linear._are_halves(matrix("float16's"))

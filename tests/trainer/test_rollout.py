@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.trainer.test_linear import insist_on_halves
 from trainer.backbone import Backbone, BackboneError, attach_lora, reference, trainable_parameters
-from trainer.decode import Decoder, FusedDecoder, PlainDecoder, make_decoder
+from trainer.decode import Decoder, FusedDecoder, PlainDecoder, _effective_weight, make_decoder
 from trainer.folder import Cancelled
 from trainer.loading import load_backbone
 from trainer.recording import Recording
@@ -98,6 +98,24 @@ def test_a_cached_batch_that_loses_rows_has_the_logits_of_full_passes(
             tokens = torch.arange(len(rows)) + 60 + step
             rows = [[*row, int(token)] for row, token in zip(rows, tokens, strict=True)]
             logits = decoder.step(tokens)
+
+
+def test_what_adapters_add_to_a_bfloat16_trunk_is_not_rounded_away_and_the_rest_is_close(llama_folder: Path) -> None:
+    narrow = load_backbone(str(llama_folder), "bfloat16")
+    attach_lora(narrow, rank=4, layers=2, seed=0)
+    for parameter in trainable_parameters(narrow):
+        parameter.data.normal_(0, 0.004, generator=torch.Generator().manual_seed(1))
+    module = narrow.plain.model.layers[3].mlp.up_proj
+    added = _effective_weight(module) - module.get_base_layer().weight.float()
+    torch.testing.assert_close(added, module.get_delta_weight("default").detach(), atol=1e-7, rtol=1e-3)
+    decoder = make_decoder(narrow)
+    with torch.no_grad():
+        decoder.start(PROMPTS, room=2)
+        tokens = torch.arange(len(PROMPTS)) + 60
+        written = decoder.step(tokens)
+        rows = [[*prompt, int(token)] for prompt, token in zip(PROMPTS, tokens, strict=True)]
+        passed = torch.stack([next_logits(narrow, row) for row in rows])
+    torch.testing.assert_close(written, passed.float(), atol=0.1, rtol=0)
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS, [[7, 8, 9, *prompt] for prompt in PROMPTS]], ids=["own beginnings", "a shared one"])

@@ -105,11 +105,15 @@ def test_a_run_without_prompts_is_refused(simple_lm_folder: Path, tmp_path: Path
         sample.run(folder(tmp_path / "r", simple_lm_folder, ()))
 
 
-def test_the_base_leaves_the_features_that_a_reward_run_reads(llama_folder: Path, tmp_path: Path) -> None:
-    run = folder(tmp_path / "r", llama_folder, ("Hello", "And a longer one, beside it"), per_prompt=3, max_new_tokens=6)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("auto", 1e-4), ("bfloat16", 0.1)])
+def test_the_base_leaves_the_features_that_a_reward_run_reads(
+    llama_folder: Path, tmp_path: Path, dtype: str, tolerance: float
+) -> None:
+    asked_for = {"per_prompt": 3, "max_new_tokens": 6, "dtype": dtype}
+    run = folder(tmp_path / "r", llama_folder, ("Hello", "And a longer one, beside it"), **asked_for)
     run.inputs["cache"] = str(tmp_path / "cache")
     sample.run(run)
-    base = load_backbone(str(llama_folder))
+    base = load_backbone(str(llama_folder), dtype)
     layers = choose_layers(base)
     asked = {row["prompt_id"]: row["messages"] for row in read_jsonl(run.file("prompts.jsonl"))}
     answers = [
@@ -121,4 +125,4 @@ def test_the_base_leaves_the_features_that_a_reward_run_reads(llama_folder: Path
     assert all(sequence.digest in cache for sequence in sequences)
     kept, fresh = pooled_states(base, sequences, layers, cache), pooled_states(base, sequences, layers)
     for layer in layers:
-        torch.testing.assert_close(kept[layer], fresh[layer], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(kept[layer], fresh[layer], atol=tolerance, rtol=tolerance)

@@ -32,7 +32,9 @@ def simple_policy(vocab: int, eos: int | None, seed: int = 0, uniform: bool = Fa
     return backbone
 
 
-def llama_policy(vocab: int = 40, eos: int | None = 2, seed: int = 0, layers: int = 3, adapted: int = 1) -> Backbone:
+def llama_policy(
+    vocab: int = 40, eos: int | None = 2, seed: int = 0, layers: int = 3, adapted: int = 1, dtype: torch.dtype = torch.float32
+) -> Backbone:
     """A random Llama with adapters on its top `adapted` layers, over a frozen trunk."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
@@ -49,7 +51,7 @@ def llama_policy(vocab: int = 40, eos: int | None = 2, seed: int = 0, layers: in
             pad_token_id=eos,  # as SmolLM2 has it: masks must come from lengths
         )
     ).eval()
-    backbone = Backbone(model.requires_grad_(False), letters(vocab, eos), "tiny", "0", torch.float32)
+    backbone = Backbone(model.requires_grad_(False).to(dtype), letters(vocab, eos), "tiny", "0", dtype)
     attach_lora(backbone, rank=4, layers=adapted, seed=seed)
     return backbone
 
