@@ -87,7 +87,7 @@ def attach_lora(backbone: Backbone, rank: int, layers: int, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone.model = get_peft_model(backbone.model, config)
-    adapt_in_place(backbone.model)
+    compute_in_trunks_type(backbone.model)
     neutralise(backbone.model)
 
 
@@ -98,7 +98,7 @@ class _Factor(nn.Linear):
         return nn.functional.linear(x, self.weight.to(x.dtype))
 
 
-def adapt_in_place(model: PeftModel) -> None:
+def compute_in_trunks_type(model: PeftModel) -> None:
     """Let adapters compute in the trunk's type. peft widens what comes in to theirs, which costs more than their products."""
     for module in model.modules():
         if isinstance(module, LoraLayer):

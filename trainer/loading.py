@@ -32,7 +32,7 @@ from trainer.backbone import (
     LLAMA_LIKE,
     Backbone,
     BackboneError,
-    adapt_in_place,
+    compute_in_trunks_type,
     has_attention,
     layer_by_layer,
     neutralise,
@@ -87,7 +87,7 @@ def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> B
     manifest = _verified(folder)
     base = _load_base(folder, manifest, dtype)
     base.model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=trainable)
-    adapt_in_place(base.model)
+    compute_in_trunks_type(base.model)
     neutralise(base.model)
     return base
 
