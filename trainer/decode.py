@@ -2,7 +2,7 @@
 
 The fast decoder fuses the query, key and value matrices and the two gate matrices, adds adapters into them, lays all weights
 out for this work (trainer/linear.py), and keeps keys and values in one preallocated block. It changes no result
-beyond the rounding of float32. This file knows neither sampling nor the end of an answer.
+beyond the rounding of the trunk's type. This file knows neither sampling nor the end of an answer.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def export_classifier(source: Path, out: Path, answers: Path | None = None) -> b
     What cannot be merged is distilled on the answers in the folder `answers` (panel.jsonl and the label files of a reward run),
     by default on those of the run that made it. Raises BackboneError, CheckpointError, and Refused when there are too few.
     """
-    scorer = load_scorer(source)
+    scorer = load_scorer(source, dtype="float32")
     merged = scorer.adapter is not None and not scorer.others  # else the score also reads the frozen base
     origin = _origin(source, "Merged" if merged else "Distilled")
     if _is_there(out, origin):

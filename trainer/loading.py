@@ -50,7 +50,8 @@ logging.disable_progress_bar()  # a run has its own
 def load_backbone(spec: str, dtype: str = "float32") -> Backbone:
     """Open a model spec as a plain, frozen model; the adapters of a policy checkpoint are merged into its weights.
 
-    `dtype` is one of DTYPES, or `auto`: bfloat16 for a model that this processor computes faster so, float32 for any other.
+    `dtype` is one of DTYPES, or `auto`: bfloat16 for a model that this processor computes faster so, float32 for any other and
+    for one with adapters merged into it.
     Raises BackboneError when there is no such model, no network for a hub id, or transformers has no such architecture.
     """
     path = Path(spec).expanduser()
@@ -58,7 +59,7 @@ def load_backbone(spec: str, dtype: str = "float32") -> Backbone:
         return _load_gguf(path, dtype)
     folder = path if path.is_dir() else _download(spec)
     if (folder / "adapter_config.json").exists():
-        # Merged into bfloat16 weights, what training moved by less than half a step of theirs would be gone.
+        # bfloat16 weights would lose whatever training moved by less than half a step of theirs.
         backbone = load_policy(str(folder), "float32" if dtype == "auto" else dtype)
         adapter = checkpoint.sha256_of(folder / "adapter_model.safetensors")
         sha256 = hashlib.sha256(f"{backbone.sha256} {adapter}".encode()).hexdigest()

@@ -65,8 +65,8 @@ def run(folder: RunFolder) -> None:
 
 def open_policy(folder: RunFolder, config: PPOConfig) -> Backbone:
     """The policy to train: the run's start, or the base with fresh adapters; its reference is what `config.reference` says."""
-    start, dtype = folder.inputs.get("start"), config.dtype
-    if dtype == "auto" and Path(folder.resolve(folder.inputs["reward"]), "adapter_config.json").exists():
+    start, reward, dtype = folder.inputs.get("start"), folder.inputs.get("reward"), config.dtype
+    if dtype == "auto" and reward and Path(folder.resolve(reward), "adapter_config.json").exists():
         dtype = "float32"  # a reward's adapters are merged into the same weights to score, and bfloat16 would swallow them
     if start is None:
         backbone = load_backbone(folder.resolve(folder.inputs["base"]), dtype)

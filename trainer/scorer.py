@@ -216,8 +216,10 @@ class Adapter:
                 parameter.data = data
 
 
-def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None) -> Scorer:
+def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None, dtype: str | None = None) -> Scorer:
     """Open a reward checkpoint on a backbone, or on the base it names. A SimpleLM, of which a policy trains all, gets its own.
+
+    `dtype` is that of a base opened here; by default what the reward was fitted in.
 
     Raises CheckpointError when the folder is not whole or no reward, BackboneError when it was learned on another base.
     """
@@ -226,7 +228,7 @@ def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None)
     if manifest.get("kind") != "reward":
         raise checkpoint.CheckpointError(f"{folder} holds a {manifest.get('kind')}, not a reward")
     settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
-    base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"])
+    base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"], dtype)
     heads = read_heads(folder)
     judge = heads.pop(JUDGE, None)
     if manifest["form"] == "head":
@@ -306,11 +308,11 @@ def _base(folder: Path, base: dict[str, Any], backbone: Backbone) -> Backbone:
     return _own_base(folder, base)
 
 
-def _own_base(folder: Path, base: dict[str, Any]) -> Backbone:
+def _own_base(folder: Path, base: dict[str, Any], dtype: str | None = None) -> Backbone:
     """The base a reward names: where it was, or, when data moved as a whole, where it is relative to the checkpoint."""
     moved = folder / base.get("relative", "")
     source = base["source"] if Path(base["source"]).exists() or "relative" not in base else str(moved.resolve())
-    found = load_backbone(source, base.get("dtype", "float32"))
+    found = load_backbone(source, dtype or base.get("dtype", "float32"))
     if found.sha256 != base["sha256"]:
         raise BackboneError(f"{base['source']} is not the model that {folder} was learned on: its weights have changed")
     return found
@@ -339,6 +341,6 @@ def _merged(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
         delta = (up.float() @ down.float()) * (config["lora_alpha"] / config["r"])
         own = _parameter(backbone, path).data
         if own.dtype != torch.float32:
-            raise BackboneError(f"{folder} holds adapters, which {own.dtype} weights would swallow: set dtype to auto or float32")
-        merged[path] = own + (delta if delta.shape == own.shape else delta.T)
+            raise BackboneError(f"{folder} holds adapters, which bfloat16 weights would swallow: set dtype to auto or float32")
+        merged[path] = own + (delta.T if config.get("fan_in_fan_out") else delta)
     return merged

@@ -1,5 +1,6 @@
 """What a run's `dtype` reaches."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.trainer.test_reward import make_folder, panel_ids, prefers_moons
 from trainer import checkpoint, loading, reward
 from trainer.backbone import BackboneError
 from trainer.config import PPOConfig
+from trainer.export import export_classifier
 from trainer.folder import RunFolder, write_atomic
 from trainer.loading import load_backbone
 from trainer.ppo import open_policy
@@ -22,6 +24,8 @@ def test_a_reward_that_read_its_base_in_bfloat16_says_so_and_is_opened_so(tmp_pa
     scorer = load_scorer(run.file("checkpoint"))
     assert scorer.backbone.dtype == torch.bfloat16
     assert float(scorer.score(*panel_ids(run, scorer.backbone)).mean()) == pytest.approx(0, abs=0.05)
+    export_classifier(run.file("checkpoint"), tmp_path / "classifier")
+    assert json.loads((tmp_path / "classifier" / "config.json").read_text())["dtype"] == "float32"
 
 
 def test_a_reward_with_adapters_is_not_merged_into_bfloat16(tmp_path: Path, llama_folder: Path) -> None:

@@ -11,7 +11,17 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, T5Config
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    T5Config,
+)
 
 from tests.trainer.tiny import disturb, logits
 from trainer import checkpoint
@@ -233,10 +243,21 @@ def test_auto_takes_bfloat16_for_a_wide_model_where_the_processor_has_it(
 ) -> None:
     wide = LlamaConfig(vocab_size=259, hidden_size=256, intermediate_size=8, num_hidden_layers=1, num_attention_heads=4)
     LlamaForCausalLM(wide).save_pretrained(tmp_path / "wide")
-    AutoTokenizer.from_pretrained(llama_folder).save_pretrained(tmp_path / "wide")
+    sliding = MistralConfig(**wide.to_dict() | {"sliding_window": 64, "model_type": "mistral", "architectures": None})
+    MistralForCausalLM(sliding).save_pretrained(tmp_path / "sliding")
+    for name in ("wide", "sliding"):
+        AutoTokenizer.from_pretrained(llama_folder).save_pretrained(tmp_path / name)
+    adapted = load_backbone(str(tmp_path / "wide"))
+    attach_lora(adapted, rank=2, layers=1, seed=0)
+    save_policy(adapted, tmp_path / "adapted")
     for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
-        for folder, dtype in ((tmp_path / "wide", expected), (llama_folder, torch.float32)):
+        for folder, dtype in (
+            (tmp_path / "wide", expected),
+            (tmp_path / "sliding", torch.float32),  # it runs its own forward, head and all
+            (tmp_path / "adapted", torch.float32),  # merged, its adapters would be rounded away
+            (llama_folder, torch.float32),
+        ):
             backbone = load_backbone(str(folder), "auto")
             assert backbone.dtype == backbone.plain.model.embed_tokens.weight.dtype == dtype
 

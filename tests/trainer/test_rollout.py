@@ -7,9 +7,11 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.trainer.test_linear import insist_on_halves
+from trainer import decode
 from trainer.backbone import Backbone, BackboneError, attach_lora, reference, trainable_parameters
 from trainer.decode import Decoder, FusedDecoder, PlainDecoder, _effective_weight, make_decoder
 from trainer.folder import Cancelled
+from trainer.linear import Linear, laid_out
 from trainer.loading import load_backbone
 from trainer.recording import Recording
 from trainer.rollout import Generated, draw, generate
@@ -100,7 +102,9 @@ def test_a_cached_batch_that_loses_rows_has_the_logits_of_full_passes(
             logits = decoder.step(tokens)
 
 
-def test_what_adapters_add_to_a_bfloat16_trunk_is_not_rounded_away_and_the_rest_is_close(llama_folder: Path) -> None:
+def test_what_adapters_add_to_a_bfloat16_trunk_is_not_rounded_away_and_the_rest_is_close(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     narrow = load_backbone(str(llama_folder), "bfloat16")
     attach_lora(narrow, rank=4, layers=2, seed=0)
     for parameter in trainable_parameters(narrow):
@@ -108,7 +112,15 @@ def test_what_adapters_add_to_a_bfloat16_trunk_is_not_rounded_away_and_the_rest_
     module = narrow.plain.model.layers[3].mlp.up_proj
     added = _effective_weight(module) - module.get_base_layer().weight.float()
     torch.testing.assert_close(added, module.get_delta_weight("default").detach(), atol=1e-7, rtol=1e-3)
+    laid: list[torch.dtype] = []
+
+    def noting(weight: Tensor, bias: Tensor | None) -> Linear:
+        laid.append(weight.dtype)
+        return laid_out(weight, bias)
+
+    monkeypatch.setattr(decode, "laid_out", noting)
     decoder = make_decoder(narrow)
+    assert laid == [torch.bfloat16] * 8 + [torch.float32] * 8  # four maps a layer, two layers adapted
     with torch.no_grad():
         decoder.start(PROMPTS, room=2)
         tokens = torch.arange(len(PROMPTS)) + 60

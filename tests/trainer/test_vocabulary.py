@@ -32,12 +32,14 @@ def test_a_frozen_heads_slope_is_autograds_to_the_trunks_precision(llama_folder:
     right = log_p.gather(1, chosen[:, None]).squeeze(1)
     torch.testing.assert_close(logprobs, right, atol=1e-4, rtol=1e-5)  # whatever the trunk's type
     torch.testing.assert_close(entropy, -(log_p.exp() * log_p).sum(1), atol=1e-4, rtol=1e-5)
-    assert float(right[::2].max()) > -1e-3  # a row as certain as that has little slope left, which must not be rounded away
+    certain = (right > -1e-2) & (right < -1e-4)  # little slope is left, which must not be rounded away
+    assert bool(certain.any())
     times = torch.linspace(-1, 1, 300)
     (ours,) = torch.autograd.grad((logprobs * times).sum(), states)
     (theirs,) = torch.autograd.grad((right * times).sum(), states)
     apart = (ours - theirs).norm(dim=1) / theirs.norm(dim=1)
     assert float(apart[right < -1e-4].max()) < tolerance
+    assert dtype == "bfloat16" or float((ours - theirs).norm() / theirs.norm()) < 1e-5
 
 
 def test_a_frozen_head_is_laid_out_once_and_one_in_training_never(llama_folder: Path, simple_lm_folder: Path) -> None:
