@@ -42,7 +42,7 @@ def test_saving_the_page_as_it_is_changes_nothing(as_user: Browser, engine: Engi
     assert browser.post(SETTINGS, data=words).status_code == 303
     with read_session(engine) as session:
         after = {name: value for name, value in vars(get_project(session, "demo")).items() if not name.startswith("_")}
-    defaults = {"per_prompt": 2, "temperature": 0.7, "max_new_tokens": 64, "batch_size": 16, "seed": 0}
+    defaults = {"per_prompt": 2, "temperature": 0.7, "max_new_tokens": 64, "batch_size": 16, "dtype": "auto", "seed": 0}
     assert after == before | {"sampling": defaults, "training": {"ppo": {"learning_rate": 0.000123456789}, "reward": {}}}
 
 
