@@ -22,6 +22,7 @@ from trainer.rollout import Trajectory
 # The price follows the drift at once (proportional), and for as long as it lasts (integral); in score per log-ratio of lengths.
 PRICE_NOW, PRICE_KEPT, PRICE_LIMIT = 10.0, 2.0, 20.0
 SURE = 2.0  # standard errors by which the mean length must be outside: a small rollout's may be so by chance
+MOVED_NATS = 0.25  # KL per answer, beyond the first rollout's, from which on a policy is no longer the one it began as
 ROLLOUTS_OUTSIDE = 5  # in a row, after which the price is taken to have failed
 JUDGE_FELL = 3.0  # standard errors of the difference of two windows
 DEAR = 1.0  # a final price from which on a person should know that length was held
@@ -40,7 +41,10 @@ def out_of_bounds(config: PPOConfig, rollout: Trajectory) -> str | None:
 
 @dataclass
 class LengthPrice:
-    """A price on tokens that holds the mean length of answers near the first rollout's; part of a run's resumable state.
+    """A price on tokens that holds the mean length of answers near what it was; part of a run's resumable state.
+
+    What it was is told by the rollouts before the policy has moved: one alone is off by a tenth easily, and the price would
+    push towards that chance for the whole run.
 
     An answer of n tokens pays `price * (n / start - 1)`: the term that a Lagrange multiplier on the mean length adds to each
     answer's score, so that short and long answers to different prompts stay as different as they were. The multiplier follows the
@@ -50,6 +54,9 @@ class LengthPrice:
     band: float | None  # how far the mean may be off, as a share, for a policy to be kept; None: length is watched and free
     start: float = 0.0  # mean tokens of an answer before anything was learned; 0 until the first rollout
     start_error: float = 0.0  # relative standard error of that
+    start_kl: float = 0.0  # nats per answer in the first rollout: a run need not begin at its reference
+    unmoved: int = 0  # rollouts that `start` is the mean of
+    moved: bool = False  # once it has, no later rollout tells of the start
     ratio: float = 1.0  # of the last rollout's mean length to that
     kept: float = 0.0  # the integral part
     outside: int = 0  # rollouts in a row outside the band, beyond doubt
@@ -57,18 +64,24 @@ class LengthPrice:
     @property
     def price(self) -> float:
         """Score per `start` tokens; positive where answers have grown."""
-        if self.band is None:
+        if self.band is None or not self.moved:
             return 0.0
         return _limited(PRICE_NOW * math.log(self.ratio) + self.kept)
 
-    def look(self, lengths: Tensor) -> None:
-        """Take in the lengths (B,) of a rollout, in tokens."""
+    def look(self, lengths: Tensor, kl_nats: float) -> None:
+        """Take in the lengths (B,) of a rollout, in tokens, and its KL per answer."""
         mean = float(lengths.float().mean())
         error = float(lengths.float().std(correction=0)) / len(lengths) ** 0.5 / mean
-        if not self.start:
-            self.start, self.start_error = mean, error
+        if not self.unmoved:
+            self.start_kl = kl_nats
+        self.moved = self.moved or kl_nats - self.start_kl >= MOVED_NATS
+        if not self.moved:
+            self.unmoved += 1
+            self.start += (mean - self.start) / self.unmoved
+            self.start_error = math.hypot(self.start_error * (self.unmoved - 1), error) / self.unmoved
         self.ratio = mean / self.start
-        self.kept = _limited(self.kept + PRICE_KEPT * math.log(self.ratio))
+        if self.moved:
+            self.kept = _limited(self.kept + PRICE_KEPT * math.log(self.ratio))
         doubt = SURE * self.ratio * math.hypot(error, self.start_error)
         inside = self.band is None or abs(self.ratio - 1) <= self.band + doubt
         self.outside = 0 if inside else self.outside + 1

@@ -126,7 +126,7 @@ def train(
             rollout = everything.rows(slice(config.episodes))
 
             # Guards: bounds on KL and entropy, the judge's word, the price on length
-            learner.length.look(rollout.lengths)
+            learner.length.look(rollout.lengths, rollout.kl_nats)
             figures = rollout_metrics(rollout, answers[: config.episodes], learner.beta, learner.length)
             reason = out_of_bounds(config, rollout)
             keepable = reason is None and not learner.length.outside
