@@ -160,6 +160,11 @@ class TokenSequence(NamedTuple):
     response_ids: list[int]  # at least one; without the end token, unless the answer is nothing else
 
     @property
+    def ids(self) -> list[int]:
+        """Prompt and answer, as one text."""
+        return [*self.prompt_ids, *self.response_ids]
+
+    @property
     def digest(self) -> str:
         """Names what the features depend on: these ids, and where the answer starts."""
         return hashlib.sha256(json.dumps([self.prompt_ids, self.response_ids]).encode()).hexdigest()

@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainer.backbone import Backbone, eos_ids, reference
-from trainer.data import TokenSequence, by_length, content_length
-from trainer.forward import Packed, final_states, pack, with_trunk
+from trainer.data import TokenSequence, content_length
+from trainer.forward import Packed
+from trainer.reading import At, batches, read
 from trainer.recording import Recording
 
 LAYERS_AT_MOST = 12
-BATCH_TOKENS = 4096
 SUM, LENGTH = "sum_0", "log_length"
 SHARD_TEXTS = 64
 VERSION = 2  # part of the cache's key: raise it when the same ids would give other numbers
@@ -134,9 +134,10 @@ def pooled_states(
     done = len(unique) - len(missing)
     tick(done, len(unique))
     try:
-        for batch in by_length([len(unique[d].prompt_ids) + len(unique[d].response_ids) for d in missing], BATCH_TOKENS):
+        for batch in batches(backbone, [unique[digest].ids for digest in missing]):
             keys = [missing[index] for index in batch]
-            means = _means(backbone, [unique[key] for key in keys], layers)
+            with reference(backbone):
+                means = answer_means(backbone, [unique[key] for key in keys], layers)
             flat = torch.cat([means[layer] for layer in layers], 1).cpu()
             fresh |= {key: flat[index].clone() for index, key in enumerate(keys)}
             if cache and len(fresh) >= SHARD_TEXTS:
@@ -176,16 +177,24 @@ def layers_of(names: Iterable[str]) -> list[int]:
     return sorted(wanted)
 
 
-def _means(backbone: Backbone, sequences: Sequence[TokenSequence], layers: Sequence[int]) -> dict[int, Tensor]:
-    packed = pack([item.prompt_ids for item in sequences], [item.response_ids for item in sequences])
-    pooler = Pooler(packed, layers, eos_ids(backbone))
-    with torch.no_grad(), reference(backbone):
-        final_states(backbone, with_trunk(backbone, packed, pooler.visit), pooler.visit)
-    return pooler.means
+def answer_means(backbone: Backbone, sequences: Sequence[TokenSequence], layers: Sequence[int]) -> dict[int, Tensor]:
+    """Layer -> (N, D) float32 means over each answer's tokens, its end token left out, as the backbone is now; no gradient."""
+    ends = eos_ids(backbone)
+    own = [slice(len(item.prompt_ids), len(item.prompt_ids) + content_length(item.response_ids, ends)) for item in sequences]
+    means: dict[int, Tensor] = {}
+
+    def visit(layer: int, at: At) -> None:
+        if layer in layers:
+            means[layer] = torch.stack([at(row, tokens).float().mean(0) for row, tokens in enumerate(own)])
+
+    with torch.no_grad():
+        read(backbone, [item.ids for item in sequences], visit)
+    return means
 
 
 def _widths(backbone: Backbone, sequence: TokenSequence, layers: Sequence[int]) -> list[int]:
     """Widths of the hidden states, asked of the model itself: an embedding may be narrower than the layers above it."""
     shortest = TokenSequence(sequence.prompt_ids[:1], sequence.response_ids[:1])
-    means = _means(backbone, [shortest], layers)
+    with reference(backbone):
+        means = answer_means(backbone, [shortest], layers)
     return [means[layer].shape[1] for layer in layers]

@@ -17,17 +17,15 @@ from torch import Tensor
 from trainer.backbone import Backbone, attach_lora, named_trainable, trainable_parameters
 from trainer.checkpoint import load_state, save_state
 from trainer.config import RewardConfig
-from trainer.data import Comparison, Rating, TokenSequence, by_length
-from trainer.features import BATCH_TOKENS
+from trainer.data import Comparison, Rating, TokenSequence
 from trainer.folder import Cancelled
-from trainer.forward import final_states, pack, with_trunk
+from trainer.reading import batches, read
 from trainer.reward_head import Head
 from trainer.rows import Rows, settings_of
 
 WARMUP_SHARE = 0.1
 MAX_GRAD_NORM = 1.0
 SAVE_EVERY_S = 120.0
-PASS_TOKENS = 1024  # padded tokens of one forward pass: answers of like length together, so that little of it is padding
 HEAD_RATE = 10  # the head learns faster than the adapters by this factor: it starts from noise
 
 
@@ -40,12 +38,8 @@ class FineTuned:
 
     def rewards(self, sequences: Sequence[TokenSequence], tick: Callable[[], None]) -> Tensor:
         """(N,) float64 rewards."""
-        found = torch.empty(len(sequences), dtype=torch.float64)
-        for batch in by_length([len(item.prompt_ids) + len(item.response_ids) for item in sequences], BATCH_TOKENS):
-            tick()
-            with torch.no_grad():
-                found[batch] = (end_states(self.backbone, [sequences[index] for index in batch]) @ self.head).double()
-        return found
+        with torch.no_grad():
+            return end_rewards(self.backbone, self.head, sequences, tick).double()
 
     def write(self, folder: Path) -> None:
         """Write a standard peft folder (or `weights.safetensors`, where there are no adapters) and `head.safetensors`."""
@@ -123,12 +117,26 @@ def train(
 
 
 def end_states(backbone: Backbone, sequences: Sequence[TokenSequence]) -> Tensor:
-    """(B, D) float32 final states of the end token, which is appended to every answer."""
-    end = backbone.tokenizer.eos_token_id
-    packed = pack([item.prompt_ids for item in sequences], [[*item.response_ids, end] for item in sequences])
-    states = final_states(backbone, with_trunk(backbone, packed))
-    last = packed.prompt_lengths + packed.response_lengths - 1
-    return states[torch.arange(len(states), device=states.device), last].float()
+    """(B, D) float32 final states of the end token, which is appended to every answer, in one pass."""
+    at = read(backbone, _ended(backbone, sequences))
+    return torch.cat([at(row, slice(-1, None)) for row in range(len(sequences))]).float()
+
+
+def end_rewards(
+    backbone: Backbone, head: Tensor, sequences: Sequence[TokenSequence], tick: Callable[[], None] = lambda: None
+) -> Tensor:
+    """(B,) rewards, in as many passes as they need; how they are grouped changes none beyond rounding."""
+    found: list[Tensor] = []
+    order: list[int] = []
+    for batch in batches(backbone, _ended(backbone, sequences)):
+        tick()
+        found.append(end_states(backbone, [sequences[index] for index in batch]) @ head)
+        order += batch
+    return torch.cat(found)[torch.tensor(order).argsort()]
+
+
+def _ended(backbone: Backbone, sequences: Sequence[TokenSequence]) -> list[list[int]]:
+    return [[*item.ids, backbone.tokenizer.eos_token_id] for item in sequences]
 
 
 def _loss(
@@ -146,7 +154,7 @@ def _loss(
         {index for label in comparisons for index in (label.left, label.right)} | {label.answer for label in ratings}
     )
     at = {answer: row for row, answer in enumerate(answers)}
-    rewards = _rewards(backbone, head, [sequences[answer] for answer in answers])
+    rewards = end_rewards(backbone, head, [sequences[answer] for answer in answers])
     rows = Rows(
         [label._replace(left=at[label.left], right=at[label.right]) for label in comparisons],
         [label._replace(answer=at[label.answer]) for label in ratings],
@@ -155,10 +163,3 @@ def _loss(
     )
     u = rows.design(rewards.double()[:, None])[:, 0]
     return -rows.loglik(u, rows.known(people)).sum() / len(batch)
-
-
-def _rewards(backbone: Backbone, head: Tensor, sequences: Sequence[TokenSequence]) -> Tensor:
-    """(B,) rewards with gradient, in passes of like length; how they are grouped changes none beyond rounding."""
-    passes = list(by_length([len(item.prompt_ids) + len(item.response_ids) for item in sequences], PASS_TOKENS))
-    found = torch.cat([end_states(backbone, [sequences[index] for index in batch]) @ head for batch in passes])
-    return found[torch.tensor([index for batch in passes for index in batch]).argsort()]

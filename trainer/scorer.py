@@ -29,12 +29,13 @@ from torch import Tensor
 
 from trainer import checkpoint
 from trainer.backbone import Backbone, BackboneError, chat_ids, eos_ids, reference
-from trainer.data import TokenSequence, by_length, cut
-from trainer.features import BATCH_TOKENS, Pooler, groups, layers_of
+from trainer.data import TokenSequence, content_length, cut
+from trainer.features import Pooler, answer_means, groups, layers_of
 from trainer.flags import flag_cost
-from trainer.forward import Packed, final_states, pack, with_trunk
+from trainer.forward import Packed
 from trainer.loading import load_backbone
 from trainer.mix import FLAGS, OVERALL, Mix
+from trainer.reading import batches
 from trainer.reward_adapter import FineTuned, end_states
 from trainer.reward_head import Group, Head
 
@@ -101,7 +102,7 @@ class Scorer:
 
     def judge(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
         """(B,) float32 scores of the judge, on its own panel scale. Raises ValueError where there is none."""
-        return self._in_batches(prompt_ids, response_ids, lambda batch: self.judge_pooled(self._read(batch)))
+        return self._in_batches(prompt_ids, response_ids, lambda batch: self._judged(self._read(batch)))
 
     def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """(B,) scores less what the length of an answer alone foretells, from its `lengths` (B,) in tokens without the end.
@@ -128,21 +129,16 @@ class Scorer:
 
     def score_pooled(self, pooler: Pooler) -> Tensor:
         """(B,) float32 scores from a pooler that has seen every layer of `layers`."""
-        if self.head is None:
-            raise ValueError("an adapter's score needs its own pass: use score()")
-        return self._mixed(self.overall_pooled(pooler), read_features(pooler))
+        features = read_features(pooler)
+        return self._mixed(self._overall(features), features)
 
     def overall_pooled(self, pooler: Pooler) -> Tensor:
         """(B,) float32 scores by overall verdicts alone, from the same pooler. Not where the reward is an adapter."""
-        if self.head is None:
-            raise ValueError("an adapter's score needs its own pass: use overall()")
-        return ScaledHead(self.head, self.settings).score(read_features(pooler))
+        return self._overall(read_features(pooler))
 
     def judge_pooled(self, pooler: Pooler) -> Tensor:
         """(B,) float32 scores of the judge from the same pooler. Raises ValueError where there is no judge."""
-        if self.judge_head is None:
-            raise ValueError("this reward has no judge: it was learned from too few labels, or with judge_share 0")
-        return self.judge_head.score(read_features(pooler))
+        return self._judged(read_features(pooler))
 
     def _in_batches(
         self,
@@ -156,21 +152,30 @@ class Scorer:
             for prompt, response in zip(prompt_ids, response_ids, strict=True)
         ]
         scores = torch.empty(len(sequences))
-        for batch in by_length([len(item.prompt_ids) + len(item.response_ids) for item in sequences], BATCH_TOKENS):
+        for batch in batches(self.backbone, [item.ids for item in sequences]):
             scores[batch] = score([sequences[index] for index in batch])
         return scores
 
     def _score_batch(self, sequences: Sequence[TokenSequence]) -> Tensor:
-        if self.adapter is None:
-            return self.score_pooled(self._read(sequences))
-        features = read_features(self._read(sequences)) if self.others else {}
-        return self._mixed(self._own(sequences), features)
+        features = self._read(sequences) if self.adapter is None or self.others else {}
+        return self._mixed(self._own(sequences, features), features)
 
-    def _own(self, sequences: Sequence[TokenSequence]) -> Tensor:
+    def _own(self, sequences: Sequence[TokenSequence], features: dict[str, Tensor] | None = None) -> Tensor:
+        """By overall verdicts alone; `features` are the sequences', where they are there already."""
         if self.adapter is None:
-            return self.overall_pooled(self._read(sequences))
+            return self._overall(features or self._read(sequences))
         with torch.no_grad(), self._bare() as bare, self.adapter.installed(bare):
             return normalised(end_states(bare, sequences) @ self.adapter.head, self.settings)
+
+    def _overall(self, features: dict[str, Tensor]) -> Tensor:
+        if self.head is None:
+            raise ValueError("an adapter's score needs a pass of its own: use score() or overall()")
+        return ScaledHead(self.head, self.settings).score(features)
+
+    def _judged(self, features: dict[str, Tensor]) -> Tensor:
+        if self.judge_head is None:
+            raise ValueError("this reward has no judge: it was learned from too few labels, or with judge_share 0")
+        return self.judge_head.score(features)
 
     def _mixed(self, own: Tensor, features: dict[str, Tensor]) -> Tensor:
         """The score PPO is given, from the overall score and what else the admin weighs."""
@@ -180,13 +185,12 @@ class Scorer:
             parts[FLAGS] = flag_cost(flags.head, features, float(flags.settings.get("typical_cost", 1.0))).float()
         return self.mix.score(parts | {OVERALL: own})
 
-    def _read(self, sequences: Sequence[TokenSequence]) -> Pooler:
-        """A pooler that has seen every layer of `layers` in a pass of the bare base."""
-        packed = pack([item.prompt_ids for item in sequences], [item.response_ids for item in sequences])
-        pooler = self.pooler(packed)
-        with torch.no_grad(), self._bare() as bare:
-            final_states(bare, with_trunk(bare, packed, pooler.visit), pooler.visit)
-        return pooler
+    def _read(self, sequences: Sequence[TokenSequence]) -> dict[str, Tensor]:
+        """Group -> (B, D) features of the answers, from one pass of the bare base."""
+        with self._bare() as bare:
+            means = answer_means(bare, sequences, self.layers)
+        lengths = torch.tensor([content_length(item.response_ids, eos_ids(self.backbone)) for item in sequences])
+        return groups(means, lengths, with_length=0 in means)
 
     @contextlib.contextmanager
     def _bare(self) -> Iterator[Backbone]:

@@ -109,7 +109,7 @@ def test_a_damaged_shard_is_computed_again(backbone: Backbone, tmp_path: Path) -
 
 def test_what_was_read_before_a_cancelled_run_stays(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items, layers = sequences(backbone), choose_layers(backbone)
-    monkeypatch.setattr("trainer.features.BATCH_TOKENS", 1)  # one text a batch
+    monkeypatch.setattr("trainer.reading.BATCH_TOKENS", 1)  # one text a batch
 
     def stop(done: int, _total: int) -> None:
         if done == 2:

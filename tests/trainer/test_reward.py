@@ -17,10 +17,11 @@ from trainer.backbone import Backbone, BackboneError, attach_lora, chat_ids, tra
 from trainer.config import RewardConfig
 from trainer.data import TokenSequence, read_labels
 from trainer.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.forward import final_states, pack, with_trunk
 from trainer.held_out import split_prompts
 from trainer.loading import load_backbone
 from trainer.reward import FEWEST_LABELS
-from trainer.scorer import Scorer, load_scorer, read_features
+from trainer.scorer import Scorer, load_scorer
 
 TEXT = "the sea bread green moon walks slowly under old maps while rain falls and bees hum near a quiet garden wall"
 WORDS = TEXT.split()
@@ -160,7 +161,7 @@ def test_a_score_does_not_depend_on_batch_order_padding_or_a_kept_end(
     end = scorer.backbone.tokenizer.eos_token_id
     scores = scorer.score(prompts, responses)
 
-    monkeypatch.setattr("trainer.scorer.BATCH_TOKENS", 1)
+    monkeypatch.setattr("trainer.reading.BATCH_TOKENS", 1)
     alone = scorer.score(prompts[::-1], [[*response, end] for response in responses[::-1]])
 
     torch.testing.assert_close(alone.flip(0), scores, atol=1e-4, rtol=1e-4)
@@ -381,7 +382,10 @@ def test_the_judge_scores_on_its_own_scale_by_the_pass_that_scores_too(finished:
     assert result_of(folder)["judge_labels"] >= 30
     assert result_of(folder)["judge_accuracy"] > 0.55  # from 30 labels, on 90 that it never saw
     assert not torch.allclose(said, scorer.score(prompts, responses), atol=1e-2)
-    pooled = scorer._read([TokenSequence(*pair) for pair in zip(prompts, responses, strict=True)])
+    packed = pack(prompts, responses)
+    pooled = scorer.pooler(packed)
+    with torch.no_grad():
+        final_states(scorer.backbone, with_trunk(scorer.backbone, packed, pooled.visit), pooled.visit)
     torch.testing.assert_close(scorer.judge_pooled(pooled), said, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(scorer.score_pooled(pooled), scorer.score(prompts, responses), atol=1e-4, rtol=1e-4)
 
@@ -478,7 +482,7 @@ def test_ppo_is_paid_for_criteria_and_pays_for_flags(whole: RunFolder) -> None:
 
 def test_flags_of_an_older_checkpoint_cost_one_each(whole: RunFolder, tmp_path: Path) -> None:
     new = load_scorer(whole.file("checkpoint"))
-    features = read_features(new._read([TokenSequence(*pair) for pair in zip(*panel_ids(whole, new.backbone), strict=True)]))
+    features = new._read([TokenSequence(*pair) for pair in zip(*panel_ids(whole, new.backbone), strict=True)])
     flags = new.others["flags"]
     given = new._mixed(torch.zeros(len(features["log_length"])), features)
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer import reward_adapter
+from trainer import reading
 from trainer.backbone import Backbone, attach_lora, trainable_parameters
 from trainer.data import TokenSequence
 from trainer.loading import load_backbone
-from trainer.reward_adapter import _rewards, end_states
+from trainer.reward_adapter import end_rewards, end_states
 
 
 def answers() -> list[TokenSequence]:
@@ -24,7 +24,7 @@ def head_of(backbone: Backbone) -> Tensor:
 
 def rewards_and_gradient(backbone: Backbone, sequences: list[TokenSequence]) -> tuple[Tensor, list[Tensor]]:
     trained = trainable_parameters(backbone)
-    rewards = _rewards(backbone, head_of(backbone), sequences)
+    rewards = end_rewards(backbone, head_of(backbone), sequences)
     weighed = (rewards * torch.arange(1.0, len(rewards) + 1)).sum()
     return rewards.detach(), list(torch.autograd.grad(weighed, trained, materialize_grads=True))
 
@@ -41,7 +41,7 @@ def test_how_answers_are_grouped_into_passes_changes_neither_rewards_nor_gradien
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
     found = {}
     for tokens in (1, 64, 10_000):  # each answer alone, some together, all together
-        monkeypatch.setattr(reward_adapter, "PASS_TOKENS", tokens)
+        monkeypatch.setattr(reading, "BATCH_TOKENS", tokens)
         found[tokens] = rewards_and_gradient(backbone, answers())
     whole, gradient = found.pop(10_000)
     with torch.no_grad():

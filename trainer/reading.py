@@ -1,0 +1,54 @@
+"""Given texts read by a model with little computed twice: how they are batched, and where each finds its hidden states.
+
+Where layers can be run one by one, texts that begin alike share that beginning (`prefix_tree`); other models read rows of like
+length, padded. What it gives is the same to rounding, with gradient where one is wanted. Knows no answer, label or reward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.backbone import Backbone
+from trainer.data import by_length
+from trainer.forward import llama_like
+from trainer.prefix_tree import PrefixTree, tree_batches, tree_states
+
+BATCH_TOKENS = 2048  # of one pass; of 1024, 2048 and 4096 the fastest by a little (bench/reward.py)
+
+Text = Sequence[int]
+At = Callable[[int, slice], Tensor]  # (text, its tokens) -> (n, D) states of these
+
+
+def batches(backbone: Backbone, texts: Sequence[Text], max_tokens: int | None = None) -> Iterator[list[int]]:
+    """Indices of texts to be read together, BATCH_TOKENS or `max_tokens` computed at most (one text at least)."""
+    most = BATCH_TOKENS if max_tokens is None else max_tokens
+    return tree_batches(texts, most) if llama_like(backbone) else by_length([len(text) for text in texts], most)
+
+
+def read(backbone: Backbone, texts: Sequence[Text], visit: Callable[[int, At], None] = lambda _layer, _at: None) -> At:
+    """The final states of texts (token ids, none empty) read in one pass, after the final norm.
+
+    `visit` is called with (i, the states that transformers calls `hidden_states[i]`) for every layer's input and the result.
+    """
+    if llama_like(backbone):
+        tree = PrefixTree(texts)
+
+        def places(states: Tensor) -> At:
+            return lambda text, tokens: states[tree.paths[text][tokens]]
+
+        return places(tree_states(backbone, tree, lambda layer, states: visit(layer, places(states))))
+
+    lengths = torch.tensor([len(text) for text in texts])
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(list(text)) for text in texts], batch_first=True)
+    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+    layers = backbone.plain(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True).hidden_states
+
+    def rows(states: Tensor) -> At:
+        return lambda text, tokens: states[text, : lengths[text]][tokens]
+
+    for index, states in enumerate(layers):
+        visit(index, rows(states))
+    return rows(layers[-1])
