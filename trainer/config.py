@@ -182,8 +182,8 @@ class PPOConfig:
     )
     length_control: str = setting(
         "penalty",
-        "What keeps answers from growing or shrinking for a better score. penalty: a price on length holds the mean near the "
-        "first rollout's; residual: what length alone foretells is taken out of the score; off: length may move, which is right "
+        "What keeps answers from growing or shrinking for a better score. penalty: a price on length holds the mean near "
+        "what it was; residual: what length alone foretells is taken out of the score; off: length may move, which is right "
         "where the labels are about length.",
         choices=("penalty", "residual", "off"),
     )

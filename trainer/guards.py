@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,10 +19,12 @@ from trainer.advantages import masked_mean
 from trainer.config import PPOConfig
 from trainer.rollout import Trajectory
 
-# The price follows the drift at once (proportional), and for as long as it lasts (integral); in score per log-ratio of lengths.
+# What drifts beyond the free part of the band is priced at once (proportional), and for as long as it lasts (integral); in score
+# per log-ratio of lengths.
 PRICE_NOW, PRICE_KEPT, PRICE_LIMIT = 10.0, 2.0, 20.0
+FREE_SHARE = 0.5  # of the band: within it the mean may wander, as chance alone would make it
+LEAN_MEMORY = 0.8  # how much of what earlier rollouts said of the lean still counts after one more
 SURE = 2.0  # standard errors by which the mean length must be outside: a small rollout's may be so by chance
-MOVED_NATS = 0.25  # KL per answer, beyond the first rollout's, from which on a policy is no longer the one it began as
 ROLLOUTS_OUTSIDE = 5  # in a row, after which the price is taken to have failed
 JUDGE_FELL = 3.0  # standard errors of the difference of two windows
 DEAR = 1.0  # a final price from which on a person should know that length was held
@@ -43,48 +45,58 @@ def out_of_bounds(config: PPOConfig, rollout: Trajectory) -> str | None:
 class LengthPrice:
     """A price on tokens that holds the mean length of answers near what it was; part of a run's resumable state.
 
-    What it was is told by the rollouts before the policy has moved: one alone is off by a tenth easily, and the price would
-    push towards that chance for the whole run.
-
     An answer of n tokens pays `price * (n / start - 1)`: the term that a Lagrange multiplier on the mean length adds to each
-    answer's score, so that short and long answers to different prompts stay as different as they were. The multiplier follows the
-    drift by a proportional and an integral part (Stooke et al. 2020, arXiv:2007.03964), in either direction.
+    answer's score, so that short and long answers to different prompts stay as different as they were. To first order the mean
+    stays where it is when the price is the slope of the score on the length, Cov(score, n / start) / Var(n / start): that is
+    paid from the first update on. What drifts all the same, beyond what is free, is held by a proportional and an integral part
+    (Stooke et al. 2020, arXiv:2007.03964), in either direction.
     """
 
     band: float | None  # how far the mean may be off, as a share, for a policy to be kept; None: length is watched and free
-    start: float = 0.0  # mean tokens of an answer before anything was learned; 0 until the first rollout
+    start: float = 0.0  # mean tokens of an answer before anything was learned; 0 until `begin`
     start_error: float = 0.0  # relative standard error of that
-    start_kl: float = 0.0  # nats per answer in the first rollout: a run need not begin at its reference
-    unmoved: int = 0  # rollouts that `start` is the mean of
-    moved: bool = False  # once it has, no later rollout tells of the start
     ratio: float = 1.0  # of the last rollout's mean length to that
+    covariance: float = 0.0  # of scores and lengths in tokens, summed over the rollouts, the older ones fading
+    variance: float = 0.0  # of lengths, likewise
     kept: float = 0.0  # the integral part
     outside: int = 0  # rollouts in a row outside the band, beyond doubt
 
     @property
     def price(self) -> float:
-        """Score per `start` tokens; positive where answers have grown."""
-        if self.band is None or not self.moved:
+        """Score per `start` tokens; positive where the reward leans on length or answers have grown."""
+        if self.band is None or not self.start:
             return 0.0
-        return _limited(PRICE_NOW * math.log(self.ratio) + self.kept)
+        lean = self.covariance / self.variance * self.start if self.variance else 0.0
+        return _limited(lean + PRICE_NOW * (self._beyond(1) - self._beyond(-1)) + self.kept)
 
-    def look(self, lengths: Tensor, kl_nats: float) -> None:
-        """Take in the lengths (B,) of a rollout, in tokens, and its KL per answer."""
-        mean = float(lengths.float().mean())
-        error = float(lengths.float().std(correction=0)) / len(lengths) ** 0.5 / mean
-        if not self.unmoved:
-            self.start_kl = kl_nats
-        self.moved = self.moved or kl_nats - self.start_kl >= MOVED_NATS
-        if not self.moved:
-            self.unmoved += 1
-            self.start += (mean - self.start) / self.unmoved
-            self.start_error = math.hypot(self.start_error * (self.unmoved - 1), error) / self.unmoved
+    def begin(self, lengths: Tensor) -> None:
+        """Take in lengths, in tokens, of answers before anything is learned: what is to be held."""
+        self.start, self.start_error = _mean_and_error(lengths)
+
+    def look(self, lengths: Tensor, scores: Tensor) -> None:
+        """Take in the lengths (B,) of a rollout, in tokens, and its scores (B,) before any price."""
+        if not self.start:  # nobody measured it: length is only watched
+            self.begin(lengths)
+        mean, error = _mean_and_error(lengths)
+        apart = lengths.double() - mean
         self.ratio = mean / self.start
-        if self.moved:
-            self.kept = _limited(self.kept + PRICE_KEPT * math.log(self.ratio))
+        self.covariance = LEAN_MEMORY * self.covariance + float((apart * scores.double()).sum())
+        self.variance = LEAN_MEMORY * self.variance + float(apart.square().sum())
+        if self.band is not None:  # a multiplier on each side, which never pushes the other way
+            more = max(0.0, max(self.kept, 0.0) + PRICE_KEPT * (math.log(self.ratio) - self._free))
+            less = max(0.0, max(-self.kept, 0.0) - PRICE_KEPT * (math.log(self.ratio) + self._free))
+            self.kept = _limited(more - less)
         doubt = SURE * self.ratio * math.hypot(error, self.start_error)
         inside = self.band is None or abs(self.ratio - 1) <= self.band + doubt
         self.outside = 0 if inside else self.outside + 1
+
+    @property
+    def _free(self) -> float:
+        return math.log1p(FREE_SHARE * (self.band or 0.0))
+
+    def _beyond(self, side: int) -> float:
+        """How far the length is past what is free, as a log-ratio, on the side of the longer (1) or the shorter (-1)."""
+        return max(0.0, side * math.log(self.ratio) - self._free)
 
     def cost(self, lengths: Tensor) -> Tensor:
         """(B,) what answers of these lengths pay of their scores."""
@@ -145,9 +157,23 @@ class Judgement:
         return None
 
 
+Guard = TypeVar("Guard", LengthPrice, Judgement)
+
+
 def plain(state: LengthPrice | Judgement) -> dict[str, Any]:
-    """A guard's memory as nested plain values and tensors; `type(state)(**plain(state))` is the same."""
+    """A guard's memory as nested plain values and tensors; `restored(type(state), plain(state))` is the same."""
     return {name: getattr(state, name) for name in state.__dataclass_fields__}
+
+
+def restored(kind: type[Guard], values: Mapping[str, Any]) -> Guard:
+    """A guard from its memory, also that of an earlier version, which may have kept other things."""
+    return kind(**{name: value for name, value in values.items() if name in kind.__dataclass_fields__})
+
+
+def _mean_and_error(lengths: Tensor) -> tuple[float, float]:
+    """Mean of lengths, and its standard error as a share of it."""
+    mean = float(lengths.double().mean())
+    return mean, float(lengths.double().std(correction=0)) / len(lengths) ** 0.5 / mean
 
 
 def _limited(price: float) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 from trainer.backbone import Backbone, named_trainable
 from trainer.checkpoint import capture_rng, load_state, restore_rng, save_state
 from trainer.config import PPOConfig
-from trainer.guards import Judgement, LengthPrice, plain
+from trainer.guards import Judgement, LengthPrice, plain, restored
 from trainer.heads import ValueHead
 from trainer.vocabulary import head
 
@@ -93,8 +93,8 @@ class Learner:
         self.order = snapshot["order"].clone()
         for name in COUNTERS:
             setattr(self, name, snapshot["counters"][name])
-        self.length = LengthPrice(**snapshot["length"])
-        self.judgement = Judgement(**snapshot["judgement"])
+        self.length = restored(LengthPrice, snapshot["length"])
+        self.judgement = restored(Judgement, snapshot["judgement"])
 
     def take_back(self, update: int, policy: dict[str, Tensor]) -> None:
         """Hand on an earlier policy. Nothing else goes back with it, so that this is for a run that ends here."""

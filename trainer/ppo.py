@@ -35,6 +35,7 @@ from trainer.scorer import Scorer, load_scorer
 
 STAGES = ("time/generate_s", "time/score_s", "time/train_s")
 DECODED_TOGETHER = 64
+LENGTH_ROLLOUTS = 4
 LENGTH_HELD = (
     ", under a price that kept answers near their first length: where your labels are about length, set length_control to off"
 )
@@ -101,6 +102,9 @@ def train(
     metrics = Metrics(folder.file("metrics.jsonl"))
     learner.resume(folder.file("state"))
     rewind(folder, learner.update)
+    if config.length_control == "penalty" and not learner.length.start:
+        folder.progress(0, config.updates, "Seeing how long answers are")
+        learner.length.begin(length_before(learner, config, prompts, folder.check))
     safe = saved = learner.snapshot()  # the newest state whose rollout passed the guard, and the newest checkpoint
     try:
         while True:
@@ -126,7 +130,7 @@ def train(
             rollout = everything.rows(slice(config.episodes))
 
             # Guards: bounds on KL and entropy, the judge's word, the price on length
-            learner.length.look(rollout.lengths, rollout.kl_nats)
+            learner.length.look(rollout.lengths, rollout.scores)
             figures = rollout_metrics(rollout, answers[: config.episodes], learner.beta, learner.length)
             reason = out_of_bounds(config, rollout)
             keepable = reason is None and not learner.length.outside
@@ -176,6 +180,15 @@ def train(
     except Cancelled:
         keep(folder.file("state"), safe)
         raise
+
+
+def length_before(learner: Learner, config: PPOConfig, prompts: Sequence[Prompt], check: Callable[[], None]) -> Tensor:
+    """(N,) tokens of answers that the policy gives before it learns, of more than one rollout: one alone is off by a tenth
+    easily, and the price would push towards that chance for the whole run.
+    """
+    drawn = learner.next_prompts(LENGTH_ROLLOUTS * config.episodes)
+    given = answer(learner, config, [prompts[index] for index in drawn], None, check)
+    return torch.tensor([len(one.ids) for one in given])
 
 
 def answer(
@@ -303,7 +316,7 @@ def result(folder: RunFolder, learner: Learner, reason: str | None, price: float
         "score_before": start["rollout/score"],
         "score": kept["rollout/score"],
         "kl_nats_per_answer": kept["kl/exact_nats_per_answer"],
-        "length_before": start["rollout/length"],
+        "length_before": learner.length.start,
         "length": kept["rollout/length"],
         "judged_before": start.get("rollout/judged"),
         "judged": kept.get("rollout/judged"),

@@ -14,7 +14,7 @@ from tests.trainer.tiny import ppo_folder, simple_policy
 from trainer.backbone import Backbone
 from trainer.config import PPOConfig
 from trainer.folder import read_jsonl
-from trainer.guards import Judgement, LengthPrice
+from trainer.guards import Judgement, LengthPrice, plain, restored
 from trainer.measure import Prompt, Score
 from trainer.ppo import train
 from trainer.rollout import Trajectory
@@ -71,48 +71,60 @@ def rollout(scores: list[float], judged: list[float] | None, length: int = 3) ->
 
 
 def test_the_price_of_length_by_hand() -> None:
-    length = LengthPrice(band=0.2)
-    length.look(torch.tensor([40, 40]), 0.0)
+    length, alike = LengthPrice(band=0.2), torch.ones(2)  # scores that say nothing of length
+    length.begin(torch.tensor([30, 50]))
+    length.look(torch.tensor([40, 40]), alike)
     assert (length.start, length.ratio, length.price) == (40.0, 1.0, 0.0)
-    length.look(torch.tensor([24, 40]), 1.0)  # a mean of 32: .8
-    assert length.price == pytest.approx((10 + 2) * math.log(0.8))
-    torch.testing.assert_close(length.cost(torch.tensor([20, 40, 60])), torch.tensor([1.339, 0.0, -1.339]), atol=1e-3, rtol=0)
-    length.look(torch.tensor([40, 40]), 1.0)  # back, and what is kept goes on pushing
-    assert length.price == pytest.approx(2 * math.log(0.8))
-    length.look(torch.tensor([50, 50]), 1.0)
-    assert length.price == pytest.approx(10 * math.log(1.25))
-    assert length.outside == 1
+    length.look(torch.tensor([24, 40]), alike)  # a mean of 32: .8, where .909 would be free
+    beyond = math.log(1 / 0.8) - math.log(1.1)
+    assert length.price == pytest.approx(-(10 + 2) * beyond)
+    expected = torch.tensor([0.5, 0.0, -0.5]) * 12 * beyond
+    torch.testing.assert_close(length.cost(torch.tensor([20, 40, 60])), expected)
+    length.look(torch.tensor([40, 40]), alike)  # back: what was kept fades, and never pushes the other way
+    assert length.price == pytest.approx(-2 * (beyond - math.log(1.1)))
+    length.look(torch.tensor([40, 40]), alike)
+    assert length.price == 0.0
+    length.look(torch.tensor([50, 50]), alike)
+    assert length.price == pytest.approx((10 + 2) * math.log(1.25 / 1.1))
 
 
-def test_what_the_length_was_is_the_mean_of_all_rollouts_before_the_policy_moved() -> None:
-    length = LengthPrice(band=0.2)
-    for lengths, kl, start, price in (
-        ([30, 40], 5.0, 35.0, 0.0),  # a run that begins away from its reference
-        ([40, 50], 5.1, 40.0, 0.0),
-        ([40, 50], 5.3, 40.0, 12 * math.log(1.125)),  # moved: from here on it is drift
-        ([40, 40], 5.0, 40.0, 2 * math.log(1.125)),  # and a policy that came back tells nothing of the start
-    ):
-        length.look(torch.tensor(lengths), kl)
-        assert length.start == start
-        assert length.price == pytest.approx(price)
+def test_a_price_takes_out_of_scores_how_they_lean_on_length_from_the_first_rollout_on() -> None:
+    length, lengths, scores = LengthPrice(band=0.2), torch.tensor([20, 60, 30, 50]), torch.tensor([0.0, 1.0, 0.5, 0.1])
+    length.begin(torch.tensor([40]))
+    length.look(lengths, scores)
+    left = scores - length.cost(lengths)
+    assert length.price == pytest.approx(40 * 16 / 1000)  # covariance over variance, times the mean length
+    assert float(((lengths - 40) * left).sum()) == pytest.approx(0, abs=1e-5)
+
+    length.look(torch.tensor([20, 60]), torch.tensor([1.0, 0.0]))  # the other way: what was said before counts four fifths
+    assert length.price == pytest.approx(40 * (0.8 * 16 - 20) / (0.8 * 1000 + 800))
 
 
 def test_a_mean_length_that_chance_may_have_made_is_not_outside() -> None:
     for count, outside in ((4, 0), (400, 1)):
         length = LengthPrice(band=0.2)
-        length.look(torch.tensor([20, 60] * (count // 2)), 0.0)  # 40, give or take 20 / sqrt(count)
-        length.look(torch.tensor([14, 42] * (count // 2)), 1.0)  # .7
+        length.begin(torch.tensor([20, 60] * (count // 2)))  # 40, give or take 20 / sqrt(count)
+        length.look(torch.tensor([14, 42] * (count // 2)), torch.ones(count))  # .7
         assert length.outside == outside
 
 
 def test_a_price_has_its_limit_and_none_is_asked_where_length_is_free() -> None:
     bound, free = LengthPrice(band=0.2), LengthPrice(band=None)
+    bound.begin(torch.tensor([100]))  # where it is free the first rollout tells
     for length in (bound, free):
         for mean in (100, *[1] * 9):
-            length.look(torch.tensor([mean]), 0.0 if mean == 100 else 1.0)
+            length.look(torch.tensor([mean]), torch.ones(1))
     assert (bound.price, bound.outside) == (-20.0, 9)
     assert (free.price, free.outside, free.ratio) == (0.0, 0, 0.01)
     assert free.failed(last=True) is None
+
+
+def test_a_guards_memory_is_restored_also_from_an_earlier_version() -> None:
+    length = LengthPrice(band=0.2)
+    length.begin(torch.tensor([30, 50]))
+    length.look(torch.tensor([24, 40]), torch.tensor([0.0, 1.0]))
+    assert restored(LengthPrice, plain(length)) == length
+    assert restored(LengthPrice, plain(length) | {"moved": True}) == length
 
 
 def likes_short(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:

@@ -199,7 +199,7 @@ def test_epochs_end_once_the_policy_has_moved_far_enough(tmp_path: Path) -> None
 
 def test_the_kl_ceiling_ends_the_run_and_keeps_the_policy_before(tmp_path: Path) -> None:
     backbone = llama_policy()
-    figures = learn(tmp_path, backbone, learning_rate=0.05, updates=30, kl_stop_nats=2.0, beta=0.0, adaptive_kl=False)
+    figures = learn(tmp_path, backbone, learning_rate=0.02, updates=30, kl_stop_nats=2.0, beta=0.0, adaptive_kl=False)
     assert "KL reached" in figures["reason"]
     assert figures["updates"] < 30
     assert figures["kl_nats_per_answer"] < 2.0 < rows(tmp_path)[-1]["kl/exact_nats_per_answer"]
