@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from transformers import AttentionInterface
 
 from trainer.backbone import Backbone
-from trainer.forward import first_trained_layer, has_trunk
 
 Visit = Callable[[int, Tensor], None]
 
@@ -102,21 +101,17 @@ def shared(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def tree_states(backbone: Backbone, tree: PrefixTree, visit: Visit) -> Tensor:
-    """(N, D) hidden states after the final norm, with gradient where one is wanted; none passes the frozen layers below.
+    """(N, D) hidden states after the final norm, with gradient from the lowest weights that want one.
 
     `visit` receives (i, (N, D)) with the input of each layer i, which is transformers' `hidden_states[i]`, and last the result.
     """
     decoder = backbone.plain.model
-    trained = first_trained_layer(backbone) if has_trunk(backbone) else 0
-    wanted = torch.is_grad_enabled()
     with _attending(backbone):
-        with torch.set_grad_enabled(wanted and trained == 0):
-            states = decoder.embed_tokens(tree.ids[None])
+        states = decoder.embed_tokens(tree.ids[None])
         rope = decoder.rotary_emb(states, tree.positions[None])
         for index, layer in enumerate(decoder.layers):
             visit(index, states[0])
-            with torch.set_grad_enabled(wanted and index >= trained):
-                out = layer(states, position_embeddings=rope, tree=tree)
+            out = layer(states, position_embeddings=rope, tree=tree)
             states = out if isinstance(out, Tensor) else out[0]
     final: Tensor = decoder.norm(states)[0]
     visit(len(decoder.layers), final)
