@@ -149,10 +149,10 @@ class PPOConfig:
     max_prompt_tokens: int = setting(128, "Longer prompts are left out.", "tokens")
     max_new_tokens: int = setting(64, "The longest answer.", "tokens")
     temperature: float = setting(0.7, "Divides the logits in every log-probability.")
-    epochs: int = setting(2, "Passes over each rollout.")
+    epochs: int = setting(4, "Passes over each rollout.")
     minibatches: int = setting(4, "Optimiser steps per pass.")
     microbatch: int = setting(8, "Answers in one forward and backward pass; does not change the result.", "answers")
-    learning_rate: float = setting(6e-4, "Peak learning rate, linear to 0 over the run.")
+    learning_rate: float = setting(1e-3, "Peak learning rate, linear to 0 over the run.")
     advantage: str = setting(
         "gae",
         "gae: generalised advantage estimation; reinforce: the whole return less the value head's guess; rloo: an answer's "
