@@ -24,6 +24,7 @@ SENTENCES: Final = (
     N_("Stopping"),
     N_("Opening the model"),
     N_("Opening the models"),
+    N_("Seeing how long answers are"),
     N_("Writing answers"),
     N_("Reading the text"),
     N_("read %(done)s of %(total)s answers"),

@@ -188,7 +188,8 @@ class PPOConfig:
         choices=("penalty", "residual", "off"),
     )
     length_band: float = setting(
-        0.2, "With the penalty, a policy whose mean length left the first by more than this share is not kept."
+        0.2,
+        "With the penalty, a policy whose mean length left what it was by more than this share is not kept; half of it is free.",
     )
     truncated_score: float = setting(-1.0, "Score given to an answer that never ended, where penalise_truncation is on.")
     penalise_truncation: bool = setting(False, "Replace the score of answers without an end by truncated_score.")

@@ -27,7 +27,7 @@ LEAN_MEMORY = 0.8  # how much of what earlier rollouts said of the lean still co
 SURE = 2.0  # standard errors by which the mean length must be outside: a small rollout's may be so by chance
 ROLLOUTS_OUTSIDE = 5  # in a row, after which the price is taken to have failed
 JUDGE_FELL = 3.0  # standard errors of the difference of two windows
-DEAR = 1.0  # a final price from which on a person should know that length was held
+DEAR = 0.5  # deviations of a score; a last price that takes so much of answers is one that a person should know of
 
 
 def out_of_bounds(config: PPOConfig, rollout: Trajectory) -> str | None:
@@ -45,69 +45,78 @@ def out_of_bounds(config: PPOConfig, rollout: Trajectory) -> str | None:
 class LengthPrice:
     """A price on tokens that holds the mean length of answers near what it was; part of a run's resumable state.
 
-    An answer of n tokens pays `price * (n / start - 1)`: the term that a Lagrange multiplier on the mean length adds to each
-    answer's score, so that short and long answers to different prompts stay as different as they were. To first order the mean
-    stays where it is when the price is the slope of the score on the length, Cov(score, n / start) / Var(n / start): that is
-    paid from the first update on. What drifts all the same, beyond what is free, is held by a proportional and an integral part
-    (Stooke et al. 2020, arXiv:2007.03964), in either direction.
+    An answer of n tokens pays `price * (n - mean) / start`, `mean` being the rollout's: the term that a Lagrange multiplier on
+    the mean length adds to each score, so that short and long answers to different prompts stay as different as they were.
+    To first order the mean stays where it is when the price is the slope of what answers earn on how long they are, given
+    their prompts: that is paid from the first update on. What drifts all the same, beyond what is free, is held by a proportional
+    and an integral part (Stooke et al. 2020, arXiv:2007.03964), in either direction.
     """
 
     band: float | None  # how far the mean may be off, as a share, for a policy to be kept; None: length is watched and free
     start: float = 0.0  # mean tokens of an answer before anything was learned; 0 until `begin`
     start_error: float = 0.0  # relative standard error of that
     ratio: float = 1.0  # of the last rollout's mean length to that
-    covariance: float = 0.0  # of scores and lengths in tokens, summed over the rollouts, the older ones fading
+    spread: float = 0.0  # deviation of the last rollout's lengths, as a share of `start`
+    covariance: float = 0.0  # of earnings and lengths in tokens, summed over the rollouts, the older ones fading
     variance: float = 0.0  # of lengths, likewise
-    kept: float = 0.0  # the integral part
+    kept_long: float = 0.0  # the integral parts: multipliers of the two bounds, which answers are too long or too short for
+    kept_short: float = 0.0
     outside: int = 0  # rollouts in a row outside the band, beyond doubt
 
     @property
     def price(self) -> float:
-        """Score per `start` tokens; positive where the reward leans on length or answers have grown."""
-        if self.band is None or not self.start:
+        """Score per `start` tokens; positive where longer answers earn more or answers have grown."""
+        if self.band is None:
             return 0.0
         lean = self.covariance / self.variance * self.start if self.variance else 0.0
-        return _limited(lean + PRICE_NOW * (self._beyond(1) - self._beyond(-1)) + self.kept)
+        past = max(0.0, self._past_long) - max(0.0, self._past_short)
+        return _limited(lean + PRICE_NOW * past + self.kept_long - self.kept_short)
+
+    @property
+    def taken(self) -> float:
+        """How much the price takes from the last rollout's answers, as a standard deviation, in score."""
+        return abs(self.price) * self.spread
 
     def begin(self, lengths: Tensor) -> None:
         """Take in lengths, in tokens, of answers before anything is learned: what is to be held."""
         self.start, self.start_error = _mean_and_error(lengths)
 
-    def look(self, lengths: Tensor, scores: Tensor) -> None:
-        """Take in the lengths (B,) of a rollout, in tokens, and its scores (B,) before any price."""
+    def look(self, lengths: Tensor, earned: Tensor) -> None:
+        """Take in the lengths (B,) of a rollout, in tokens, and what its answers earned (B,) beyond what their prompts foretell,
+        before any price.
+        """
         if not self.start:  # nobody measured it: length is only watched
             self.begin(lengths)
         mean, error = _mean_and_error(lengths)
         apart = lengths.double() - mean
-        self.ratio = mean / self.start
-        self.covariance = LEAN_MEMORY * self.covariance + float((apart * scores.double()).sum())
+        self.ratio, self.spread = mean / self.start, float(apart.square().mean().sqrt()) / self.start
+        self.covariance = LEAN_MEMORY * self.covariance + float((apart * earned.double()).sum())
         self.variance = LEAN_MEMORY * self.variance + float(apart.square().sum())
-        if self.band is not None:  # a multiplier on each side, which never pushes the other way
-            more = max(0.0, max(self.kept, 0.0) + PRICE_KEPT * (math.log(self.ratio) - self._free))
-            less = max(0.0, max(-self.kept, 0.0) - PRICE_KEPT * (math.log(self.ratio) + self._free))
-            self.kept = _limited(more - less)
+        self.kept_long = min(max(0.0, self.kept_long + PRICE_KEPT * self._past_long), PRICE_LIMIT)
+        self.kept_short = min(max(0.0, self.kept_short + PRICE_KEPT * self._past_short), PRICE_LIMIT)
         doubt = SURE * self.ratio * math.hypot(error, self.start_error)
         inside = self.band is None or abs(self.ratio - 1) <= self.band + doubt
         self.outside = 0 if inside else self.outside + 1
 
     @property
-    def _free(self) -> float:
-        return math.log1p(FREE_SHARE * (self.band or 0.0))
+    def _past_long(self) -> float:
+        """How far the mean is past what is free, as a log-ratio; negative inside."""
+        return math.log(self.ratio) - math.log1p(FREE_SHARE * (self.band or 0.0))
 
-    def _beyond(self, side: int) -> float:
-        """How far the length is past what is free, as a log-ratio, on the side of the longer (1) or the shorter (-1)."""
-        return max(0.0, side * math.log(self.ratio) - self._free)
+    @property
+    def _past_short(self) -> float:
+        return -math.log(self.ratio) - math.log1p(FREE_SHARE * (self.band or 0.0))
 
     def cost(self, lengths: Tensor) -> Tensor:
-        """(B,) what answers of these lengths pay of their scores."""
-        return self.price * (lengths.float() / self.start - 1)
+        """(B,) what the answers of a rollout, of these lengths, pay of their scores; 0 in the mean."""
+        return self.price * (lengths.float() - lengths.float().mean()) / self.start
 
     def failed(self, last: bool) -> str | None:
         """Why the run must end: the price could not hold the length, for too long or until the last rollout."""
         if self.outside < ROLLOUTS_OUTSIDE and not (last and self.outside):
             return None
         return (
-            f"answers came to {self.ratio:.0%} of their first mean length, and a price on length did not bring them back: the "
+            f"answers came to {self.ratio:.0%} of the mean length they had, and a price on length did not bring them back: the "
             "last policy that kept its length is kept. Where the labels are about length, set length_control to off"
         )
 

@@ -37,7 +37,7 @@ STAGES = ("time/generate_s", "time/score_s", "time/train_s")
 DECODED_TOGETHER = 64
 LENGTH_ROLLOUTS = 4
 LENGTH_HELD = (
-    ", under a price that kept answers near their first length: where your labels are about length, set length_control to off"
+    ", under a price that kept answers near the length they had: where your labels are about length, set length_control to off"
 )
 BAD_STEPS_TO_ROLL_BACK, ROLLBACKS_TO_GIVE_UP = 3, 3
 
@@ -102,11 +102,12 @@ def train(
     metrics = Metrics(folder.file("metrics.jsonl"))
     learner.resume(folder.file("state"))
     rewind(folder, learner.update)
-    if config.length_control == "penalty" and not learner.length.start:
-        folder.progress(0, config.updates, "Seeing how long answers are")
-        learner.length.begin(length_before(learner, config, prompts, folder.check))
     safe = saved = learner.snapshot()  # the newest state whose rollout passed the guard, and the newest checkpoint
     try:
+        if config.length_control == "penalty" and not learner.length.start:
+            folder.progress(0, config.updates, "Seeing how long answers are")
+            learner.length.begin(length_before(learner, config, prompts, folder.check))
+            safe = saved = learner.snapshot()
         while True:
             before = learner.snapshot()
             last = learner.update == config.updates  # after the last update: measure what came out, train no more
@@ -130,7 +131,8 @@ def train(
             rollout = everything.rows(slice(config.episodes))
 
             # Guards: bounds on KL and entropy, the judge's word, the price on length
-            learner.length.look(rollout.lengths, rollout.scores)
+            earned = rollout.scores - learner.beta * k1(rollout.logprobs, rollout.ref_logprobs).sum(1)
+            learner.length.look(rollout.lengths, earned - rollout.values[:, 0])  # less what the prompt alone foretells
             figures = rollout_metrics(rollout, answers[: config.episodes], learner.beta, learner.length)
             reason = out_of_bounds(config, rollout)
             keepable = reason is None and not learner.length.outside
@@ -165,13 +167,13 @@ def train(
             folder.append("samples.jsonl", panel_rows(learner, asked, answers, everything, config.episodes))
 
             if reason or last:
-                price, best = learner.length.price, learner.judgement.best
+                taken, best = learner.length.taken, learner.judgement.best
                 learner.restore(safe)
                 if reason is not None and reason == parted and best is not None:
                     learner.take_back(best["update"], best["policy"])
                 if reason and learner.update == 0:
                     raise Refused(f"{reason}. That is the policy the run began with: nothing was learned that could be kept")
-                return result(folder, learner, reason, price)
+                return result(folder, learner, reason, taken)
             learner.update += 1
             if learner.bad_steps >= BAD_STEPS_TO_ROLL_BACK:
                 safe = saved = roll_back(folder, config, learner, saved)
@@ -187,7 +189,10 @@ def length_before(learner: Learner, config: PPOConfig, prompts: Sequence[Prompt]
     easily, and the price would push towards that chance for the whole run.
     """
     drawn = learner.next_prompts(LENGTH_ROLLOUTS * config.episodes)
-    given = answer(learner, config, [prompts[index] for index in drawn], None, check)
+    try:
+        given = answer(learner, config, [prompts[index] for index in drawn], None, check)
+    except FloatingPointError as error:
+        raise Refused(f"The policy cannot be trained: {error}. Is the model it starts from whole?") from error
     return torch.tensor([len(one.ids) for one in given])
 
 
@@ -301,15 +306,15 @@ def summary(figures: dict[str, float]) -> str:
     )
 
 
-def result(folder: RunFolder, learner: Learner, reason: str | None, price: float) -> dict[str, Any]:
+def result(folder: RunFolder, learner: Learner, reason: str | None, taken: float) -> dict[str, Any]:
     """The figures of result.json: the policy kept, as its own rollout measured it, beside the one the run started from.
 
-    `price` is the last one on length.
+    `taken` is what the last price on length took from answers.
     """
     rows = {row["step"]: row for row in read_jsonl(folder.file("metrics.jsonl"))}
     start, kept = rows[min(rows)], rows[learner.update]
     return {
-        "reason": reason or "all updates are done" + (LENGTH_HELD if abs(price) >= DEAR else ""),
+        "reason": reason or "all updates are done" + (LENGTH_HELD if taken >= DEAR else ""),
         "updates": learner.update,
         "rollbacks": learner.rollbacks,
         "beta": kept["kl/beta"],

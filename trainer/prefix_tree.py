@@ -18,10 +18,8 @@ from transformers import AttentionInterface
 
 from trainer.backbone import Backbone
 
-Visit = Callable[[int, Tensor], None]
-
 ATTENTION = "tastemaker_prefix_tree"  # the name that transformers knows it by
-LEAST_SHARED = 8  # tokens; a branch costs each layer one more call, about as much as a few tokens do
+LEAST_SHARED = 8  # tokens of a branch in common; one costs each layer another call, about as much as a few tokens do
 
 
 class Branch(NamedTuple):
@@ -51,9 +49,8 @@ class PrefixTree:
         """Branches for sequences, sorted, that share their first `depth` tokens, which stand at `path`."""
         while rows:
             first = self._sequences[rows[0]]
-            needed = min(depth + LEAST_SHARED, len(first))
             count = 1
-            while count < len(rows) and shared(first, self._sequences[rows[count]]) >= needed:
+            while count < len(rows) and self._together(first, self._sequences[rows[count]], depth):
                 count += 1
             group, rows = rows[:count], rows[count:]
             end = shared(first, self._sequences[group[-1]])  # of sorted sequences, all between share as much
@@ -62,6 +59,10 @@ class PrefixTree:
             for row in done:
                 self.paths[row] = here
             self._grow(group[len(done) :], end, here)
+
+    def _together(self, first: tuple[int, ...], other: tuple[int, ...], depth: int) -> bool:
+        """Whether two sequences are worth a branch in common beyond `depth`; the same sequence twice always is."""
+        return first == other or shared(first, other) >= depth + LEAST_SHARED
 
     def _branch(self, sequence: tuple[int, ...], depth: int, end: int, path: Tensor) -> Tensor:
         """Add the tokens depth..end-1; returns where they stand."""
@@ -100,7 +101,7 @@ def shared(one: Sequence[int], other: Sequence[int]) -> int:
     return next((at for at, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
 
 
-def tree_states(backbone: Backbone, tree: PrefixTree, visit: Visit) -> Tensor:
+def tree_states(backbone: Backbone, tree: PrefixTree, visit: Callable[[int, Tensor], None]) -> Tensor:
     """(N, D) hidden states after the final norm, with gradient from the lowest weights that want one.
 
     `visit` receives (i, (N, D)) with the input of each layer i, which is transformers' `hidden_states[i]`, and last the result.

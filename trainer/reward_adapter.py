@@ -126,13 +126,13 @@ def end_rewards(
     backbone: Backbone, head: Tensor, sequences: Sequence[TokenSequence], tick: Callable[[], None] = lambda: None
 ) -> Tensor:
     """(B,) rewards, in as many passes as they need; how they are grouped changes none beyond rounding."""
-    found: list[Tensor] = []
     order: list[int] = []
+    found = [torch.empty(0)]
     for batch in batches(backbone, _ended(backbone, sequences)):
         tick()
         found.append(end_states(backbone, [sequences[index] for index in batch]) @ head)
         order += batch
-    return torch.cat(found)[torch.tensor(order).argsort()]
+    return torch.cat(found)[torch.tensor(order, dtype=torch.long).argsort()]
 
 
 def _ended(backbone: Backbone, sequences: Sequence[TokenSequence]) -> list[list[int]]:

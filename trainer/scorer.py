@@ -190,7 +190,7 @@ class Scorer:
         with self._bare() as bare:
             means = answer_means(bare, sequences, self.layers)
         lengths = torch.tensor([content_length(item.response_ids, eos_ids(self.backbone)) for item in sequences])
-        return groups(means, lengths, with_length=0 in means)
+        return read_groups(means, lengths)
 
     @contextlib.contextmanager
     def _bare(self) -> Iterator[Backbone]:
@@ -277,7 +277,12 @@ def write_adapter(folder: Path, tuned: FineTuned, settings: dict[str, Any]) -> N
 
 def read_features(pooler: Pooler) -> dict[str, Tensor]:
     """Group -> (B, D) features of what a pooler has seen."""
-    return groups(pooler.means, pooler.lengths, with_length=0 in pooler.means)
+    return read_groups(pooler.means, pooler.lengths)
+
+
+def read_groups(means: Mapping[int, Tensor], lengths: Tensor) -> dict[str, Tensor]:
+    """Group -> (B, D) features from the means of the layers that were read, and lengths (B,)."""
+    return groups(means, lengths, with_length=0 in means)
 
 
 def pessimistic(head: Head, features: dict[str, Tensor], pessimism: float) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.trainer.tiny import ppo_folder, simple_policy
 from trainer.backbone import Backbone
 from trainer.config import PPOConfig
-from trainer.folder import read_jsonl
+from trainer.folder import Refused, read_jsonl
 from trainer.guards import Judgement, LengthPrice, plain, restored
 from trainer.measure import Prompt, Score
 from trainer.ppo import train
@@ -71,21 +71,32 @@ def rollout(scores: list[float], judged: list[float] | None, length: int = 3) ->
 
 
 def test_the_price_of_length_by_hand() -> None:
-    length, alike = LengthPrice(band=0.2), torch.ones(2)  # scores that say nothing of length
+    length, alike = LengthPrice(band=0.2), torch.ones(2)  # earnings that say nothing of length
     length.begin(torch.tensor([30, 50]))
     length.look(torch.tensor([40, 40]), alike)
     assert (length.start, length.ratio, length.price) == (40.0, 1.0, 0.0)
     length.look(torch.tensor([24, 40]), alike)  # a mean of 32: .8, where .909 would be free
     beyond = math.log(1 / 0.8) - math.log(1.1)
     assert length.price == pytest.approx(-(10 + 2) * beyond)
-    expected = torch.tensor([0.5, 0.0, -0.5]) * 12 * beyond
-    torch.testing.assert_close(length.cost(torch.tensor([20, 40, 60])), expected)
+    torch.testing.assert_close(length.cost(torch.tensor([24, 40])), torch.tensor([8, -8]) / 40 * 12 * beyond)
+    assert length.taken == pytest.approx(8 / 40 * 12 * beyond)
     length.look(torch.tensor([40, 40]), alike)  # back: what was kept fades, and never pushes the other way
     assert length.price == pytest.approx(-2 * (beyond - math.log(1.1)))
     length.look(torch.tensor([40, 40]), alike)
     assert length.price == 0.0
     length.look(torch.tensor([50, 50]), alike)
     assert length.price == pytest.approx((10 + 2) * math.log(1.25 / 1.1))
+
+
+def test_a_length_that_crosses_over_is_held_by_two_multipliers_each_fading_by_itself() -> None:
+    length = LengthPrice(band=0.2)
+    length.begin(torch.tensor([100]))
+    for ratio, long, short in ((1.6, 1.0, 0.0), (1.6, 2.0, 0.0), (0.7, 2.0 - 1.2, 0.7)):
+        length.look(torch.tensor([round(100 * ratio)]), torch.ones(1))
+        free = math.log(1.1)
+        assert length.kept_long == pytest.approx(long * 2 * (math.log(1.6) - free), abs=0.05)
+        assert length.kept_short == pytest.approx(2 * (math.log(1 / 0.7) - free) if short else 0.0)
+    assert length.price == pytest.approx(-10 * (math.log(1 / 0.7) - free) + length.kept_long - length.kept_short)
 
 
 def test_a_price_takes_out_of_scores_how_they_lean_on_length_from_the_first_rollout_on() -> None:
@@ -101,9 +112,9 @@ def test_a_price_takes_out_of_scores_how_they_lean_on_length_from_the_first_roll
 
 
 def test_a_mean_length_that_chance_may_have_made_is_not_outside() -> None:
-    for count, outside in ((4, 0), (400, 1)):
+    for before, count, outside in ((4, 400, 0), (400, 4, 0), (400, 400, 1)):
         length = LengthPrice(band=0.2)
-        length.begin(torch.tensor([20, 60] * (count // 2)))  # 40, give or take 20 / sqrt(count)
+        length.begin(torch.tensor([20, 60] * (before // 2)))  # 40, give or take 20 / sqrt(before)
         length.look(torch.tensor([14, 42] * (count // 2)), torch.ones(count))  # .7
         assert length.outside == outside
 
@@ -124,7 +135,43 @@ def test_a_guards_memory_is_restored_also_from_an_earlier_version() -> None:
     length.begin(torch.tensor([30, 50]))
     length.look(torch.tensor([24, 40]), torch.tensor([0.0, 1.0]))
     assert restored(LengthPrice, plain(length)) == length
-    assert restored(LengthPrice, plain(length) | {"moved": True}) == length
+
+    of_old: dict[str, Any] = {
+        "band": 0.2,
+        "start": 40.0,
+        "start_error": 0.1,
+        "start_kl": 0.0,
+        "unmoved": 1,
+        "moved": True,
+        "ratio": 1.3,
+        "kept": 2.0,
+    }
+    old = restored(LengthPrice, of_old | {"outside": 2})
+    old.look(torch.tensor([20, 60]), torch.tensor([0.0, 1.0]))
+    assert (old.start, old.price, old.outside) == (40.0, 1.0, 0)
+
+
+def test_what_is_held_is_the_length_of_four_rollouts_answers_and_the_first_update_pays_for_the_lean(tmp_path: Path) -> None:
+    def a_point_a_token(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+        return torch.tensor([float(len(given)) for given in answers])
+
+    held = learn(tmp_path, talker(), a_point_a_token, length_control="penalty", updates=1, max_new_tokens=12)
+    row = next(read_jsonl(tmp_path / "metrics.jsonl"))
+    assert held["length_before"] != row["rollout/length"]
+    assert row["rollout/length_ratio"] == pytest.approx(row["rollout/length"] / held["length_before"])
+    assert float(held["length_before"] * 4 * SMALL["episodes"]).is_integer()  # a mean over that many
+    assert not float(held["length_before"] * 3 * SMALL["episodes"]).is_integer()
+    drift = (10 + 2) * max(0.0, abs(math.log(row["rollout/length_ratio"])) - math.log(1.1))
+    slope = held["length_before"]  # a point a token, for as many
+    assert row["rollout/length_price"] == pytest.approx(slope + math.copysign(drift, row["rollout/length_ratio"] - 1))
+
+
+def test_a_policy_whose_numbers_are_not_finite_is_refused_while_its_length_is_measured(tmp_path: Path) -> None:
+    broken = talker()
+    with torch.no_grad():
+        next(iter(broken.model.parameters())).fill_(float("nan"))
+    with pytest.raises(Refused, match="cannot be trained"):
+        learn(tmp_path, broken, likes_short, length_control="penalty")
 
 
 def likes_short(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:

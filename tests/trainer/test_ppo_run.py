@@ -35,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIG: dict[str, Any] = {
     "updates": 4,
     "episodes": 6,
+    "epochs": 2,
     "minibatches": 2,
     "microbatch": 2,
     "max_new_tokens": 6,
