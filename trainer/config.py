@@ -192,7 +192,9 @@ class PPOConfig:
         "With the penalty, a policy whose mean length left what it was by more than this share is not kept; half of it is free.",
     )
     truncated_score: float = setting(-1.0, "Score given to an answer that never ended, where penalise_truncation is on.")
-    penalise_truncation: bool = setting(False, "Replace the score of answers without an end by truncated_score.")
+    penalise_truncation: bool = setting(
+        False, "Replace the score of answers without an end by truncated_score; a price on length buys part of that back."
+    )
     reference: str = setting(
         "base", "What KL is measured from: the project's base model or the policy the run starts from.", choices=("base", "start")
     )

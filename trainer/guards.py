@@ -82,8 +82,8 @@ class LengthPrice:
         self.start, self.start_error = _mean_and_error(lengths)
 
     def look(self, lengths: Tensor, earned: Tensor) -> None:
-        """Take in the lengths (B,) of a rollout, in tokens, and what its answers earned (B,) beyond what their prompts foretell,
-        before any price.
+        """Take in the lengths (B,) of a rollout, in tokens, and what its answers earned (B,) before any price, less what was
+        expected of them (the value of the state that they start from).
         """
         if not self.start:  # nobody measured it: length is only watched
             self.begin(lengths)
@@ -92,8 +92,9 @@ class LengthPrice:
         self.ratio, self.spread = mean / self.start, float(apart.square().mean().sqrt()) / self.start
         self.covariance = LEAN_MEMORY * self.covariance + float((apart * earned.double()).sum())
         self.variance = LEAN_MEMORY * self.variance + float(apart.square().sum())
-        self.kept_long = min(max(0.0, self.kept_long + PRICE_KEPT * self._past_long), PRICE_LIMIT)
-        self.kept_short = min(max(0.0, self.kept_short + PRICE_KEPT * self._past_short), PRICE_LIMIT)
+        if self.band is not None:
+            self.kept_long = min(max(0.0, self.kept_long + PRICE_KEPT * self._past_long), PRICE_LIMIT)
+            self.kept_short = min(max(0.0, self.kept_short + PRICE_KEPT * self._past_short), PRICE_LIMIT)
         doubt = SURE * self.ratio * math.hypot(error, self.start_error)
         inside = self.band is None or abs(self.ratio - 1) <= self.band + doubt
         self.outside = 0 if inside else self.outside + 1
@@ -175,7 +176,7 @@ def plain(state: LengthPrice | Judgement) -> dict[str, Any]:
 
 
 def restored(kind: type[Guard], values: Mapping[str, Any]) -> Guard:
-    """A guard from its memory, also that of an earlier version, which may have kept other things."""
+    """A guard from its memory, also that of an earlier version, of which it takes what it knows."""
     return kind(**{name: value for name, value in values.items() if name in kind.__dataclass_fields__})
 
 

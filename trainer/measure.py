@@ -146,7 +146,7 @@ def rollout_metrics(rollout: Trajectory, answers: Sequence[Generated], beta: flo
     return judged | {
         "rollout/score": float(rollout.scores.mean()),
         "rollout/score_deviation": float(rollout.scores.std(correction=0)),
-        "rollout/reward": float((rollout.scores - length.cost(rollout.lengths) - beta * sampled_kl.sum(1)).mean()),
+        "rollout/reward": float((rollout.scores - beta * sampled_kl.sum(1)).mean()),
         "rollout/length": float(rollout.lengths.float().mean()),
         "rollout/length_ratio": length.ratio,
         "rollout/length_price": length.price,

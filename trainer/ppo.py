@@ -132,7 +132,7 @@ def train(
 
             # Guards: bounds on KL and entropy, the judge's word, the price on length
             earned = rollout.scores - learner.beta * k1(rollout.logprobs, rollout.ref_logprobs).sum(1)
-            learner.length.look(rollout.lengths, earned - rollout.values[:, 0])  # less what the prompt alone foretells
+            learner.length.look(rollout.lengths, earned - rollout.values[:, 0])
             figures = rollout_metrics(rollout, answers[: config.episodes], learner.beta, learner.length)
             reason = out_of_bounds(config, rollout)
             keepable = reason is None and not learner.length.outside

@@ -51,6 +51,12 @@ def names(engine: Engine) -> set[str]:
         return set(session.scalars(select(User.name)))
 
 
+@pytest.fixture
+def one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits together is in one group, however slow the machine."""
+    monkeypatch.setattr(group_commit, "LONGEST_GROUP_S", 60.0)
+
+
 def test_every_job_gets_its_own_result_and_a_failed_one_undoes_only_itself(engine: Engine) -> None:
     writes = WriteGroup(engine)
 
@@ -66,6 +72,7 @@ def test_every_job_gets_its_own_result_and_a_failed_one_undoes_only_itself(engin
     assert names(engine) == good
 
 
+@pytest.mark.usefixtures("one_group")
 def test_jobs_that_wait_together_share_a_transaction(engine: Engine) -> None:
     commits = 0
 
@@ -95,6 +102,7 @@ def test_a_result_is_there_only_once_it_is_stored(engine: Engine) -> None:
     run(go())
 
 
+@pytest.mark.usefixtures("one_group")
 def test_when_the_transaction_fails_every_job_hears_of_it(engine: Engine) -> None:
     writes = WriteGroup(engine)
 
@@ -114,6 +122,7 @@ def test_when_the_transaction_fails_every_job_hears_of_it(engine: Engine) -> Non
     assert any(isinstance(result, BaseException) for result in results)
 
 
+@pytest.mark.usefixtures("one_group")
 def test_a_full_disk_is_named_as_the_cause_and_stores_nothing_of_the_group(engine: Engine) -> None:
     writes = WriteGroup(engine)
 

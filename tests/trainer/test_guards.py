@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from tests.trainer.tiny import ppo_folder, simple_policy
+from trainer import ppo
 from trainer.backbone import Backbone
 from trainer.config import PPOConfig
 from trainer.folder import Refused, read_jsonl
 from trainer.guards import Judgement, LengthPrice, plain, restored
 from trainer.measure import Prompt, Score
-from trainer.ppo import train
-from trainer.rollout import Trajectory
+from trainer.ppo import LENGTH_HELD, train
+from trainer.rollout import Generated, Trajectory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -89,14 +90,17 @@ def test_the_price_of_length_by_hand() -> None:
 
 
 def test_a_length_that_crosses_over_is_held_by_two_multipliers_each_fading_by_itself() -> None:
-    length = LengthPrice(band=0.2)
+    length, free = LengthPrice(band=0.2), math.log(1.1)
     length.begin(torch.tensor([100]))
-    for ratio, long, short in ((1.6, 1.0, 0.0), (1.6, 2.0, 0.0), (0.7, 2.0 - 1.2, 0.7)):
-        length.look(torch.tensor([round(100 * ratio)]), torch.ones(1))
-        free = math.log(1.1)
-        assert length.kept_long == pytest.approx(long * 2 * (math.log(1.6) - free), abs=0.05)
-        assert length.kept_short == pytest.approx(2 * (math.log(1 / 0.7) - free) if short else 0.0)
-    assert length.price == pytest.approx(-10 * (math.log(1 / 0.7) - free) + length.kept_long - length.kept_short)
+    kept = []
+    for tokens in (160, 160, 70, 70):
+        length.look(torch.tensor([tokens]), torch.ones(1))
+        kept.append((length.kept_long, length.kept_short))
+    long, short = math.log(1.6) - free, math.log(1 / 0.7) - free
+    assert kept[:2] == [pytest.approx((2 * long, 0.0)), pytest.approx((4 * long, 0.0))]
+    back = 2 * (math.log(0.7) - free)  # by which the first fades at 70 tokens
+    assert kept[2:] == [pytest.approx((4 * long + back, 2 * short)), pytest.approx((max(0.0, 4 * long + 2 * back), 4 * short))]
+    assert length.price == pytest.approx(-10 * short + length.kept_long - length.kept_short)
 
 
 def test_a_price_takes_out_of_scores_how_they_lean_on_length_from_the_first_rollout_on() -> None:
@@ -151,16 +155,25 @@ def test_a_guards_memory_is_restored_also_from_an_earlier_version() -> None:
     assert (old.start, old.price, old.outside) == (40.0, 1.0, 0)
 
 
-def test_what_is_held_is_the_length_of_four_rollouts_answers_and_the_first_update_pays_for_the_lean(tmp_path: Path) -> None:
+def test_what_is_held_is_the_length_of_four_rollouts_answers_and_the_first_update_pays_for_the_lean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def a_point_a_token(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
         return torch.tensor([float(len(given)) for given in answers])
 
+    asked: list[int] = []
+
+    def answer(*given: Any) -> list[Generated]:
+        asked.append(len(given[2]))
+        return ppo_answer(*given)
+
+    ppo_answer = ppo.answer
+    monkeypatch.setattr(ppo, "answer", answer)
     held = learn(tmp_path, talker(), a_point_a_token, length_control="penalty", updates=1, max_new_tokens=12)
+    assert asked == [4 * SMALL["episodes"], SMALL["episodes"], SMALL["episodes"]]
     row = next(read_jsonl(tmp_path / "metrics.jsonl"))
     assert held["length_before"] != row["rollout/length"]
     assert row["rollout/length_ratio"] == pytest.approx(row["rollout/length"] / held["length_before"])
-    assert float(held["length_before"] * 4 * SMALL["episodes"]).is_integer()  # a mean over that many
-    assert not float(held["length_before"] * 3 * SMALL["episodes"]).is_integer()
     drift = (10 + 2) * max(0.0, abs(math.log(row["rollout/length_ratio"])) - math.log(1.1))
     slope = held["length_before"]  # a point a token, for as many
     assert row["rollout/length_price"] == pytest.approx(slope + math.copysign(drift, row["rollout/length_ratio"] - 1))
@@ -185,6 +198,7 @@ def test_the_penalty_holds_the_length_that_the_reward_would_halve(tmp_path: Path
     held = learn(tmp_path / "penalty", talker(), likes_short, length_control="penalty", **few)
     assert free["length"] < 0.6 * free["length_before"]
     assert free["reason"] == "all updates are done"
+    assert held["reason"] == "all updates are done" + LENGTH_HELD
     assert metric(tmp_path / "off", "rollout/length_price") == [0.0] * 13
     assert 0.8 <= held["length"] / held["length_before"] <= 1.2
     assert min(metric(tmp_path / "penalty", "rollout/length_price")) < -1

@@ -171,6 +171,25 @@ def crash() -> None:
     raise MemoryError
 
 
+def test_a_run_that_was_cancelled_while_its_length_is_measured_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    prompts = [Prompt(index, [3, 4, 5 + index]) for index in range(9)]
+    straight, stopped = llama_policy(), llama_policy()
+    for name, policy in (("straight", straight), ("stopped", stopped)):
+        folder = ppo_folder(tmp_path / name, **CONFIG)
+        assert isinstance(folder.config, PPOConfig)
+        if name == "stopped":
+            (folder.path / "cancel").touch()
+            with pytest.raises(Cancelled):
+                train(folder, folder.config, policy, Stop(0, crash), prompts, prompts[:2])
+            found = checkpoint.load_state(folder.file("state"))
+            assert found is not None
+            assert (found[0], found[1]["length"]["start"], found[1]["counters"]["position"]) == (0, 0.0, 0)
+            (folder.path / "cancel").unlink()
+        train(folder, folder.config, policy, Stop(0, crash), prompts, prompts[:2])
+    for (name, one), (_, other) in zip(named_trainable(straight), named_trainable(stopped), strict=True):
+        assert torch.equal(one, other), name
+
+
 @pytest.mark.parametrize("kind", ["llama", "simple"])
 @pytest.mark.parametrize("ending", ["cancelled", "killed"])
 @pytest.mark.parametrize("at", [3, 8, 16])  # 4 calls a rollout: in the first, the second and the last but one
