@@ -118,7 +118,7 @@ def train(
 
 def end_states(backbone: Backbone, sequences: Sequence[TokenSequence]) -> Tensor:
     """(B, D) float32 final states of the end token, which is appended to every answer, in one pass."""
-    at = read(backbone, _ended(backbone, sequences))
+    at = read(backbone, [[*item.ids, backbone.tokenizer.eos_token_id] for item in sequences])
     return torch.cat([at(row, slice(-1, None)) for row in range(len(sequences))]).float()
 
 
@@ -128,15 +128,11 @@ def end_rewards(
     """(B,) rewards, in as many passes as they need; how they are grouped changes none beyond rounding."""
     order: list[int] = []
     found = [torch.empty(0)]
-    for batch in batches(backbone, _ended(backbone, sequences)):
+    for batch in batches(backbone, [item.ids for item in sequences]):
         tick()
         found.append(end_states(backbone, [sequences[index] for index in batch]) @ head)
         order += batch
     return torch.cat(found)[torch.tensor(order, dtype=torch.long).argsort()]
-
-
-def _ended(backbone: Backbone, sequences: Sequence[TokenSequence]) -> list[list[int]]:
-    return [[*item.ids, backbone.tokenizer.eos_token_id] for item in sequences]
 
 
 def _loss(

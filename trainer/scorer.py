@@ -29,7 +29,7 @@ from torch import Tensor
 
 from trainer import checkpoint
 from trainer.backbone import Backbone, BackboneError, chat_ids, eos_ids, reference
-from trainer.data import TokenSequence, content_length, cut
+from trainer.data import TokenSequence, cut
 from trainer.features import Pooler, answer_means, groups, layers_of
 from trainer.flags import flag_cost
 from trainer.forward import Packed
@@ -189,8 +189,7 @@ class Scorer:
         """Group -> (B, D) features of the answers, from one pass of the bare base."""
         with self._bare() as bare:
             means = answer_means(bare, sequences, self.layers)
-        lengths = torch.tensor([content_length(item.response_ids, eos_ids(self.backbone)) for item in sequences])
-        return read_groups(means, lengths)
+        return read_groups(means, torch.tensor([len(item.response_ids) for item in sequences]))
 
     @contextlib.contextmanager
     def _bare(self) -> Iterator[Backbone]:

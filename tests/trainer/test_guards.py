@@ -16,7 +16,7 @@ from trainer.backbone import Backbone
 from trainer.config import PPOConfig
 from trainer.folder import Refused, read_jsonl
 from trainer.guards import Judgement, LengthPrice, plain, restored
-from trainer.measure import Prompt, Score
+from trainer.measure import Prompt, Score, measure
 from trainer.ppo import LENGTH_HELD, train
 from trainer.rollout import Generated, Trajectory
 
@@ -177,6 +177,32 @@ def test_what_is_held_is_the_length_of_four_rollouts_answers_and_the_first_updat
     drift = (10 + 2) * max(0.0, abs(math.log(row["rollout/length_ratio"])) - math.log(1.1))
     slope = held["length_before"]  # a point a token, for as many
     assert row["rollout/length_price"] == pytest.approx(slope + math.copysign(drift, row["rollout/length_ratio"] - 1))
+
+
+def test_the_price_looks_at_what_answers_earn_beyond_v_of_their_first_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Trajectory] = []
+    looked: list[Tensor] = []
+    look = LengthPrice.look
+
+    def measuring(*given: Any) -> Any:
+        found = measure(*given)
+        measured.append(found[2])
+        return found
+
+    def looking(price: LengthPrice, lengths: Tensor, earned: Tensor) -> None:
+        looked.append(earned)
+        look(price, lengths, earned)
+
+    monkeypatch.setattr("trainer.ppo.measure", measuring)
+    monkeypatch.setattr(LengthPrice, "look", looking)
+    learn(tmp_path, talker(), likes_short, length_control="penalty", updates=2, beta=0.1)
+    for one, earned in zip(measured, looked, strict=True):
+        kl = (one.logprobs - one.ref_logprobs).sum(1)  # both are 0 outside the mask
+        torch.testing.assert_close(earned, one.scores - 0.1 * kl - one.values[:, 0])
+    assert float((measured[-1].logprobs - measured[-1].ref_logprobs).abs().sum()) > 0
+    assert float(measured[-1].values[:, 0].abs().mean()) > 0
 
 
 def test_a_policy_whose_numbers_are_not_finite_is_refused_while_its_length_is_measured(tmp_path: Path) -> None:
