@@ -7,6 +7,8 @@ reward  TRL's RewardTrainer and ours on the same pairs, cut to the same token id
 
 TRL lives in a virtual environment of its own, made on the first call (network; PyTorch is large) and found again in `--work`.
 Every measurement is a process of its own, one at a time. One JSON line each on stdout, and a summary with ratios last.
+With `--keep` accuracies are compared without speeds: what TRL said of a fold and what our base read stay in `--work`, so that a
+bench of hours goes on where it was stopped, and a change of ours is compared without TRL's hours.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import argparse
 import gzip
+import hashlib
 import json
 import random
 import shutil
@@ -93,7 +96,7 @@ class Sides:
     def __init__(self, python: Path, options: argparse.Namespace) -> None:
         self.python, self.work = python, options.work
         self.model = options.model or default_model(options.work)
-        self.threads, self.tune_peer = options.threads, options.tune_peer
+        self.threads, self.tune_peer, self.keep = options.threads, options.tune_peer, options.keep
 
     def trl(self, line: Figures, job: Figures) -> Figures:
         """What bench/peer_trl_side.py says of this job; `line` says which measurement it is."""
@@ -108,6 +111,22 @@ class Sides:
         place.write_text(json.dumps(common | job), encoding="utf-8")
         command = [str(self.python), str(ROOT / "bench" / "peer_trl_side.py"), str(place)]
         return self._run(line | {"side": "trl"}, command, TUNING if self.tune_peer else {})
+
+    def kept_trl(self, line: Figures, job: Figures) -> Figures:
+        """As `trl`, but with --keep from the file that an earlier call left, where the job is the same to the last token."""
+        told = json.dumps([PEER, str(self.model), self.threads, self.tune_peer, job], sort_keys=True)
+        place = self.work / "kept" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
+        if self.keep and place.exists():
+            figures: Figures = json.loads(place.read_text(encoding="utf-8"))
+            _print(line | {"side": "trl", "kept": True}, figures)
+            return figures
+        figures = self.trl(line, job)
+        if self.keep:
+            place.parent.mkdir(exist_ok=True)
+            part = place.with_suffix(".part")
+            part.write_text(json.dumps(figures), encoding="utf-8")
+            part.replace(place)
+        return figures
 
     def ours(self, line: Figures, script: str, *arguments: object) -> Figures:
         """What one of our own benches says."""
@@ -124,8 +143,12 @@ class Sides:
         }
         done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
         figures: Figures = json.loads(done.stdout.splitlines()[-1])
-        print(json.dumps(line | {name: value for name, value in figures.items() if name != "margins"}), flush=True)
+        _print(line, figures)
         return figures
+
+
+def _print(line: Figures, figures: Figures) -> None:
+    print(json.dumps(line | {name: value for name, value in figures.items() if name != "margins"}), flush=True)
 
 
 # PPO
@@ -242,7 +265,7 @@ def judge_set(sides: Sides, options: argparse.Namespace, name: str) -> Figures:
             "dtype": options.dtype,
             "seed": config.seed,
         }
-        theirs = sides.trl(line, job) | {"temperature": 1.0}
+        theirs = sides.kept_trl(line, job) | {"temperature": 1.0}
         files = [
             write_pairs(sides.work / f"{part}.jsonl.gz", part_rows) for part, part_rows in (("train", train), ("test", test))
         ]
@@ -251,14 +274,15 @@ def judge_set(sides: Sides, options: argparse.Namespace, name: str) -> Figures:
                 line | {"side": method},
                 "reward.py",
                 *("--train", files[0], "--test", files[1], "--base", sides.model, "--method", method, "--dtype", options.dtype),
+                *(("--work", sides.work) if options.keep else ()),
             )
-            for method in ("head", "lora")
+            for method in options.methods
         }
         for side, figures in {"trl": theirs, **ours}.items():
             found.setdefault(side, []).append(figures)
         asked += test
         longer += wins
-    return pooled(found, [row["prompt"] for row in asked]) | {
+    return pooled(found, [row["prompt"] for row in asked], timed=not options.keep) | {
         "longer_wins": round(statistics.fmean(longer), 3),
         "shorter_wins": round(1 - statistics.fmean(longer), 3),
     }
@@ -301,9 +325,9 @@ def write_pairs(path: Path, rows: list[Figures]) -> Path:
     return path
 
 
-def pooled(found: dict[str, list[Figures]], prompts: list[str]) -> Figures:
+def pooled(found: dict[str, list[Figures]], prompts: list[str], timed: bool = True) -> Figures:
     """Figures of each side over all its folds, as said and with ours also untempered; and ours less TRL's accuracy, whose
-    interval resamples prompts.
+    interval resamples prompts. `timed` says that nobody found work done already.
     """
     result: Figures = {}
     hits: dict[str, torch.Tensor] = {}
@@ -314,14 +338,16 @@ def pooled(found: dict[str, list[Figures]], prompts: list[str]) -> Figures:
         result[side] = {
             **held_out_figures(raw / heat, prompts),
             "ece_untempered": held_out_figures(raw, prompts)["ece"],
-            "pairs_per_s": round(statistics.fmean(part["pairs_per_s"] for part in parts), 2),
-            "peak_rss_mib": max(part["peak_rss_mib"] for part in parts),
         }
+        if timed:
+            result[side]["pairs_per_s"] = round(statistics.fmean(part["pairs_per_s"] for part in parts), 2)
+            result[side]["peak_rss_mib"] = max(part["peak_rss_mib"] for part in parts)
     for side in found.keys() - {"trl"}:
         gain = hits[side] - hits["trl"]
         low, high = validation.bootstrap(gain, prompts)
         result[side] |= {"gain": validation.mean(gain), "gain_low": low, "gain_high": high}
-        result[side]["times_the_pairs_per_s"] = round(result[side]["pairs_per_s"] / result["trl"]["pairs_per_s"], 2)
+        if timed:
+            result[side]["times_the_pairs_per_s"] = round(result[side]["pairs_per_s"] / result["trl"]["pairs_per_s"], 2)
     return result
 
 
@@ -342,6 +368,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=480, help="reward: training pairs of a fold, on both sides; 0 is all")
     parser.add_argument("--test-pairs", type=int, default=0, help="reward: held-out pairs of a fold; 0 is all")
     parser.add_argument("--folds", type=int, choices=range(1, FOLDS + 1), default=1, help=f"reward: of {FOLDS}, by prompt")
+    parser.add_argument("--methods", type=lambda text: text.split(","), default=["head", "lora"], help="reward: ours, of these")
+    parser.add_argument("--keep", action="store_true", help="reward: use what is in --work from before, and say no speeds")
     parser.add_argument("--trl-learning-rate", type=float, default=PPOConfig().learning_rate, help="PPO's; by default as ours")
     parser.add_argument("--trl-reward-rate", type=float, default=1e-3, help="RewardTrainer's, for adapters")
     parser.add_argument("--trl-value", choices=("lora", "full"), default="lora", help="how TRL's value model trains")

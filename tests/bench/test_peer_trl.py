@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.peer_trl import encode_pairs, main, per_update, pins, pooled, ratios, split
+from bench.peer_trl import Figures, Sides, encode_pairs, main, per_update, pins, pooled, ratios, split
 from bench.ppo import planted
 from bench.resume import make_base
 from trainer.loading import load_backbone
@@ -80,6 +81,36 @@ def test_sides_are_compared_on_the_same_rows_over_all_folds() -> None:
     assert figures["head"]["gain"] == 0.25
     assert figures["head"]["gain_low"] <= 0.25 <= figures["head"]["gain_high"]
     assert figures["head"]["times_the_pairs_per_s"] == 2.0
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_with_keep_trl_is_asked_once_about_the_same_job(keep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Figures] = []
+
+    def answer(_self: Sides, _line: Figures, job: Figures) -> Figures:
+        asked.append(job)
+        return {"margins": [float(job["seed"])]}
+
+    monkeypatch.setattr(Sides, "trl", answer)
+    options = Namespace(work=tmp_path, model=tmp_path / "model", threads=1, tune_peer=False, keep=keep)
+
+    def ask(seed: int, threads: int = 1) -> Figures:
+        sides = Sides(tmp_path / "python", Namespace(**vars(options) | {"threads": threads}))
+        return sides.kept_trl({"part": "reward"}, {"seed": seed})
+
+    assert ask(0) == ask(0) == {"margins": [0.0]}
+    assert ask(1) == {"margins": [1.0]}
+    assert ask(0, threads=2) == {"margins": [0.0]}
+    assert len(asked) == (3 if keep else 4)
+
+
+def test_speeds_are_not_said_of_work_that_was_found_done() -> None:
+    found = {side: [{"pairs_per_s": 1.0, "peak_rss_mib": 10, "temperature": 1.0, "margins": [1.0]}] for side in ("trl", "head")}
+
+    assert pooled(found, ["a"])["head"]["times_the_pairs_per_s"] == 1.0
+    kept = pooled(found, ["a"], timed=False)
+    assert kept["head"].keys() & {"pairs_per_s", "peak_rss_mib", "times_the_pairs_per_s"} == set()
+    assert kept["head"]["gain"] == 0.0
 
 
 def test_the_planted_reward_is_the_share_of_even_tokens() -> None:
