@@ -24,6 +24,7 @@ from trainer.reading import At, batches, read
 from trainer.recording import Recording
 
 LAYERS_AT_MOST = 12
+DEPTH = 0.75  # share of a deep model's layers; reading the rest costs a third more and tells little (docs/decisions/0012)
 SUM, LENGTH = "sum_0", "log_length"
 SHARD_TEXTS = 64
 VERSION = 2  # part of the cache's key: raise it when the same ids would give other numbers
@@ -107,11 +108,12 @@ class FeatureCache:
 
 
 def choose_layers(backbone: Backbone) -> list[int]:
-    """Indices into `hidden_states` (0 is the embedding): all of a shallow model, a dozen evenly spaced of a deep one."""
+    """Indices into `hidden_states` (0 is the embedding): all of a shallow model, a dozen of the lower DEPTH of a deep one."""
     count = int(backbone.plain.config.num_hidden_layers)
     if count < LAYERS_AT_MOST:
         return list(range(count + 1))
-    return [round(index * count / (LAYERS_AT_MOST - 1)) for index in range(LAYERS_AT_MOST)]
+    top = int(count * DEPTH)
+    return sorted({round(index * top / (LAYERS_AT_MOST - 1)) for index in range(LAYERS_AT_MOST)})
 
 
 def pooled_states(
@@ -188,7 +190,7 @@ def answer_means(backbone: Backbone, sequences: Sequence[TokenSequence], layers:
             means[layer] = torch.stack([at(row, tokens).float().mean(0) for row, tokens in enumerate(own)])
 
     with torch.no_grad():
-        read(backbone, [item.ids for item in sequences], visit)
+        read(backbone, [item.ids for item in sequences], visit, max(layers, default=0))
     return means
 
 

@@ -101,22 +101,24 @@ def shared(one: Sequence[int], other: Sequence[int]) -> int:
     return next((at for at, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
 
 
-def tree_states(backbone: Backbone, tree: PrefixTree, visit: Callable[[int, Tensor], None]) -> Tensor:
-    """(N, D) hidden states after the final norm, with gradient from the lowest weights that want one.
+def tree_states(backbone: Backbone, tree: PrefixTree, visit: Callable[[int, Tensor], None], top: int | None = None) -> Tensor:
+    """(N, D) transformers' `hidden_states[top]`, by default those after the final norm, with gradient from the lowest weights
+    that want one. No layer above runs.
 
-    `visit` receives (i, (N, D)) with the input of each layer i, which is transformers' `hidden_states[i]`, and last the result.
+    `visit` receives (i, (N, D)) with the input of each layer i, which is `hidden_states[i]`, and last the result.
     """
     decoder = backbone.plain.model
     with _attending(backbone):
         states = decoder.embed_tokens(tree.ids[None])
         rope = decoder.rotary_emb(states, tree.positions[None])
-        for index, layer in enumerate(decoder.layers):
+        for index, layer in enumerate(decoder.layers[:top]):
             visit(index, states[0])
             out = layer(states, position_embeddings=rope, tree=tree)
             states = out if isinstance(out, Tensor) else out[0]
-    final: Tensor = decoder.norm(states)[0]
-    visit(len(decoder.layers), final)
-    return final
+    whole = top is None or top == len(decoder.layers)
+    found: Tensor = (decoder.norm(states) if whole else states)[0]
+    visit(len(decoder.layers) if top is None else top, found)
+    return found
 
 
 @contextlib.contextmanager

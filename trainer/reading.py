@@ -29,10 +29,16 @@ def batches(backbone: Backbone, texts: Sequence[Text]) -> Iterator[list[int]]:
     return by_length([len(text) for text in texts], BATCH_TOKENS)
 
 
-def read(backbone: Backbone, texts: Sequence[Text], visit: Callable[[int, At], None] = lambda _layer, _at: None) -> At:
-    """The final states of texts (token ids, none empty) read in one pass, after the final norm.
+def read(
+    backbone: Backbone,
+    texts: Sequence[Text],
+    visit: Callable[[int, At], None] = lambda _layer, _at: None,
+    top: int | None = None,  # an index into `hidden_states`; None reads to the end
+) -> At:
+    """The states of texts (token ids, none empty) that transformers calls `hidden_states[top]`, read in one pass; the last ones
+    are those after the final norm.
 
-    `visit` is called with (i, the states that transformers calls `hidden_states[i]`) for every layer's input and the result.
+    `visit` is called with (i, `hidden_states[i]`) for i = 0..top. Where layers can be run one by one, none above `top` runs.
     """
     if llama_like(backbone):
         tree = PrefixTree(texts)
@@ -40,12 +46,13 @@ def read(backbone: Backbone, texts: Sequence[Text], visit: Callable[[int, At], N
         def places(states: Tensor) -> At:
             return lambda text, tokens: states[tree.paths[text][tokens]]
 
-        return places(tree_states(backbone, tree, lambda layer, states: visit(layer, places(states))))
+        return places(tree_states(backbone, tree, lambda layer, states: visit(layer, places(states)), top))
 
     lengths = torch.tensor([len(text) for text in texts])
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(list(text)) for text in texts], batch_first=True)
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
     layers = backbone.plain(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True).hidden_states
+    layers = layers if top is None else layers[: top + 1]
 
     def rows(states: Tensor) -> At:
         return lambda text, tokens: states[text, : lengths[text]][tokens]

@@ -83,8 +83,7 @@ def test_sides_are_compared_on_the_same_rows_over_all_folds() -> None:
     assert figures["head"]["times_the_pairs_per_s"] == 2.0
 
 
-@pytest.mark.parametrize("keep", [True, False])
-def test_with_keep_trl_is_asked_once_about_the_same_job(keep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_keep_trl_is_asked_once_about_the_same_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Figures] = []
 
     def answer(_self: Sides, _line: Figures, job: Figures) -> Figures:
@@ -92,16 +91,18 @@ def test_with_keep_trl_is_asked_once_about_the_same_job(keep: bool, tmp_path: Pa
         return {"margins": [float(job["seed"])]}
 
     monkeypatch.setattr(Sides, "trl", answer)
-    options = Namespace(work=tmp_path, model=tmp_path / "model", threads=1, tune_peer=False, keep=keep)
 
-    def ask(seed: int, threads: int = 1) -> Figures:
-        sides = Sides(tmp_path / "python", Namespace(**vars(options) | {"threads": threads}))
-        return sides.kept_trl({"part": "reward"}, {"seed": seed})
+    def ask(seed: int, threads: int = 1, keep: bool = True) -> Figures:
+        options = Namespace(work=tmp_path, model=tmp_path / "model", threads=threads, tune_peer=False, keep=keep)
+        return Sides(tmp_path / "python", options).kept_trl({"part": "reward"}, {"seed": seed})
 
     assert ask(0) == ask(0) == {"margins": [0.0]}
+    assert len(asked) == 1
     assert ask(1) == {"margins": [1.0]}
     assert ask(0, threads=2) == {"margins": [0.0]}
-    assert len(asked) == (3 if keep else 4)
+    assert len(asked) == 3
+    ask(0, keep=False)
+    assert len(asked) == 4
 
 
 def test_speeds_are_not_said_of_work_that_was_found_done() -> None:

@@ -122,12 +122,29 @@ def test_what_was_read_before_a_cancelled_run_stays(backbone: Backbone, tmp_path
     assert sum(item.digest in kept for item in items) == 2
 
 
-def test_a_deep_model_is_read_at_a_dozen_layers(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    count = backbone.plain.config.num_hidden_layers
-    assert choose_layers(backbone) == list(range(count + 1))
+def test_a_shallow_model_is_read_whole_a_deep_one_at_a_dozen_layers_of_its_lower_three_quarters(backbone: Backbone) -> None:
+    config = backbone.plain.config
+    assert choose_layers(backbone) == list(range(config.num_hidden_layers + 1))
 
-    monkeypatch.setattr("trainer.features.LAYERS_AT_MOST", 2)
-    assert choose_layers(backbone) == ([0, count] if count > 1 else [0, 1])
+    config.num_hidden_layers = 30
+    assert choose_layers(backbone) == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22]
+
+    config.num_hidden_layers = 12
+    assert choose_layers(backbone) == list(range(10))
+
+
+def test_no_layer_runs_above_the_highest_that_is_wanted(llama_folder: Path) -> None:
+    backbone, ran = load_backbone(str(llama_folder)), []
+    items = sequences(backbone)
+    expected = pooled_states(backbone, items, choose_layers(backbone))
+    for index, layer in enumerate(backbone.plain.model.layers):
+        layer.register_forward_hook(lambda *_said, index=index: ran.append(index))
+
+    found = pooled_states(backbone, items, [0, 1])
+
+    assert set(ran) == {0}
+    for layer, states in found.items():
+        torch.testing.assert_close(states, expected[layer], atol=1e-5, rtol=1e-4)
 
 
 def test_length_groups_are_offered_only_on_request() -> None:

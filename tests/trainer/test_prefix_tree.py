@@ -106,6 +106,34 @@ def test_every_layers_input_is_shown_as_transformers_counts_them(backbone: Backb
         torch.testing.assert_close(states, expected[layer][0], atol=1e-5, rtol=1e-4)
 
 
+def test_a_model_whose_layers_run_as_one_shows_those_that_are_asked_for(simple_lm_folder: Path) -> None:
+    simple, text, seen = load_backbone(str(simple_lm_folder)), [5, 6, 7, 8], []
+    expected = simple.plain(input_ids=torch.tensor([text]), output_hidden_states=True).hidden_states
+
+    with torch.no_grad():
+        at = read(simple, [text, text[:2]], lambda layer, _at: seen.append(layer), 0)
+
+    torch.testing.assert_close(at(0, slice(None)), expected[0][0], atol=1e-5, rtol=1e-4)
+    assert seen == [0]
+    assert len(expected) > 1
+
+
+@pytest.mark.parametrize("top", [0, 2, 4])
+def test_reading_stops_at_the_layer_that_is_asked_for(top: int, backbone: Backbone) -> None:
+    text, seen, ran = texts()[3], [], []
+    expected = backbone.plain(input_ids=torch.tensor([text]), output_hidden_states=True).hidden_states
+    assert len(expected) == 5
+    for index, layer in enumerate(backbone.plain.model.layers):
+        layer.register_forward_hook(lambda *_said, index=index: ran.append(index))
+
+    with torch.no_grad():
+        at = read(backbone, texts(), lambda layer, _at: seen.append(layer), top)
+
+    torch.testing.assert_close(at(3, slice(None)), expected[top][0], atol=1e-5, rtol=1e-4)
+    assert seen == list(range(top + 1))
+    assert ran == list(range(top))
+
+
 def test_the_gradient_is_that_of_texts_read_alone_and_nothing_is_kept_of_frozen_layers(adapted: Backbone) -> None:
     trained = trainable_parameters(adapted)
     weights = torch.arange(1.0, len(texts()) + 1)
