@@ -8,7 +8,7 @@ reward  TRL's RewardTrainer and ours on the same pairs, cut to the same token id
 TRL lives in a virtual environment of its own, made on the first call (network; PyTorch is large) and found again in `--work`.
 Every measurement is a process of its own, one at a time. One JSON line each on stdout, and a summary with ratios last.
 With `--keep` accuracies are compared without speeds: what TRL said of a fold and what our base read stay in `--work`, so that a
-bench of hours goes on where it was stopped, and a change of ours is compared without TRL's hours.
+bench of hours goes on where it was stopped, and a change of ours is compared without TRL's hours. Our adapters train every time.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ PEER = "trl==1.12.0"  # the last release with trl.experimental.ppo
 SHARED = ("torch", "peft", "transformers", "tokenizers", "numpy", "safetensors")  # the same versions as ours
 PARTS = ("ppo", "learn", "reward")
 STAGES = ("generate_s", "score_s", "train_s")
+SIDE = ROOT / "bench" / "peer_trl_side.py"
+METHODS = ("head", "lora")  # of our reward
+SPEEDS = ("pairs_per_s", "peak_rss_mib", "train_s")
 NEVER_SAMPLED = "<gh_stars>"  # of SmolLM2's vocabulary; TRL knows padding by its token alone
 Figures = dict[str, Any]
 
@@ -69,17 +72,22 @@ def main() -> int:
 
 def environment(work: Path) -> Path:
     """The Python of TRL's virtual environment in `work`. What its packages were asked to be lies beside it, written last."""
-    wanted = "\n".join([PEER, *pins((ROOT / "requirements.txt").read_text(encoding="utf-8"), SHARED)])
+    packages = wanted()
     folder, stamp = work / "venv", work / "venv" / "wanted.txt"
     python = folder / "bin" / "python"
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != packages:
         say(f"Making TRL's environment in {folder}")
         shutil.rmtree(folder, ignore_errors=True)
-        install = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", *wanted.split()]
+        install = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", *packages.split()]
         for command in ([sys.executable, "-m", "venv", str(folder)], install):
             subprocess.run(command, check=True, stdout=sys.stderr)
-        stamp.write_text(wanted, encoding="utf-8")
+        stamp.write_text(packages, encoding="utf-8")
     return python
+
+
+def wanted() -> str:
+    """What TRL's environment is asked to hold, a line each."""
+    return "\n".join([PEER, *pins((ROOT / "requirements.txt").read_text(encoding="utf-8"), SHARED)])
 
 
 def pins(requirements: str, names: Sequence[str]) -> list[str]:
@@ -105,20 +113,22 @@ class Sides:
             "model": str(self.model),
             "output": str(self.work / "trl-output"),
             "threads": self.threads,
-            "pad_token": NEVER_SAMPLED,
-            "lora_alpha": LORA_ALPHA_PER_RANK * job["lora_rank"],
+            **_adapters(job),
         }
         place.write_text(json.dumps(common | job), encoding="utf-8")
-        command = [str(self.python), str(ROOT / "bench" / "peer_trl_side.py"), str(place)]
+        command = [str(self.python), str(SIDE), str(place)]
         return self._run(line | {"side": "trl"}, command, TUNING if self.tune_peer else {})
 
-    def kept_trl(self, line: Figures, job: Figures) -> Figures:
-        """As `trl`, but with --keep from the file that an earlier call left, where the job is the same to the last token."""
-        told = json.dumps([PEER, str(self.model), self.threads, self.tune_peer, job], sort_keys=True)
+    def kept_trl(self, line: Figures, job: Figures, weights: str) -> Figures:
+        """As `trl`, but with --keep from the file that an earlier call left, where nothing was different that could change what
+        TRL says: its versions and its script, the job, the model's weights (their digest).
+        """
+        side = SIDE.read_text(encoding="utf-8")
+        told = json.dumps([wanted(), side, weights, _adapters(job), job], sort_keys=True)
         place = self.work / "kept" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
         if self.keep and place.exists():
             figures: Figures = json.loads(place.read_text(encoding="utf-8"))
-            _print(line | {"side": "trl", "kept": True}, figures)
+            self._print(line | {"side": "trl", "kept": True}, figures)
             return figures
         figures = self.trl(line, job)
         if self.keep:
@@ -143,12 +153,17 @@ class Sides:
         }
         done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
         figures: Figures = json.loads(done.stdout.splitlines()[-1])
-        _print(line, figures)
+        self._print(line, figures)
         return figures
 
+    def _print(self, line: Figures, figures: Figures) -> None:
+        left_out = {"margins", *(SPEEDS if self.keep else ())}
+        print(json.dumps(line | {name: value for name, value in figures.items() if name not in left_out}), flush=True)
 
-def _print(line: Figures, figures: Figures) -> None:
-    print(json.dumps(line | {name: value for name, value in figures.items() if name != "margins"}), flush=True)
+
+def _adapters(job: Figures) -> Figures:
+    """What every job of TRL's is told besides: how its adapters count, and what it may take for padding."""
+    return {"pad_token": NEVER_SAMPLED, "lora_alpha": LORA_ALPHA_PER_RANK * job["lora_rank"]}
 
 
 # PPO
@@ -265,7 +280,7 @@ def judge_set(sides: Sides, options: argparse.Namespace, name: str) -> Figures:
             "dtype": options.dtype,
             "seed": config.seed,
         }
-        theirs = sides.kept_trl(line, job) | {"temperature": 1.0}
+        theirs = sides.kept_trl(line, job, backbone.sha256) | {"temperature": 1.0}
         files = [
             write_pairs(sides.work / f"{part}.jsonl.gz", part_rows) for part, part_rows in (("train", train), ("test", test))
         ]
@@ -282,7 +297,7 @@ def judge_set(sides: Sides, options: argparse.Namespace, name: str) -> Figures:
             found.setdefault(side, []).append(figures)
         asked += test
         longer += wins
-    return pooled(found, [row["prompt"] for row in asked], timed=not options.keep) | {
+    return pooled(found, [row["prompt"] for row in asked], speeds=not options.keep) | {
         "longer_wins": round(statistics.fmean(longer), 3),
         "shorter_wins": round(1 - statistics.fmean(longer), 3),
     }
@@ -325,9 +340,9 @@ def write_pairs(path: Path, rows: list[Figures]) -> Path:
     return path
 
 
-def pooled(found: dict[str, list[Figures]], prompts: list[str], timed: bool = True) -> Figures:
+def pooled(found: dict[str, list[Figures]], prompts: list[str], speeds: bool = True) -> Figures:
     """Figures of each side over all its folds, as said and with ours also untempered; and ours less TRL's accuracy, whose
-    interval resamples prompts. `timed` says that nobody found work done already.
+    interval resamples prompts. Without `speeds` for work that may have been found done.
     """
     result: Figures = {}
     hits: dict[str, torch.Tensor] = {}
@@ -339,14 +354,14 @@ def pooled(found: dict[str, list[Figures]], prompts: list[str], timed: bool = Tr
             **held_out_figures(raw / heat, prompts),
             "ece_untempered": held_out_figures(raw, prompts)["ece"],
         }
-        if timed:
+        if speeds:
             result[side]["pairs_per_s"] = round(statistics.fmean(part["pairs_per_s"] for part in parts), 2)
             result[side]["peak_rss_mib"] = max(part["peak_rss_mib"] for part in parts)
     for side in found.keys() - {"trl"}:
         gain = hits[side] - hits["trl"]
         low, high = validation.bootstrap(gain, prompts)
         result[side] |= {"gain": validation.mean(gain), "gain_low": low, "gain_high": high}
-        if timed:
+        if speeds:
             result[side]["times_the_pairs_per_s"] = round(result[side]["pairs_per_s"] / result["trl"]["pairs_per_s"], 2)
     return result
 
@@ -368,7 +383,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=480, help="reward: training pairs of a fold, on both sides; 0 is all")
     parser.add_argument("--test-pairs", type=int, default=0, help="reward: held-out pairs of a fold; 0 is all")
     parser.add_argument("--folds", type=int, choices=range(1, FOLDS + 1), default=1, help=f"reward: of {FOLDS}, by prompt")
-    parser.add_argument("--methods", type=lambda text: text.split(","), default=["head", "lora"], help="reward: ours, of these")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="reward: ours, of these")
     parser.add_argument("--keep", action="store_true", help="reward: use what is in --work from before, and say no speeds")
     parser.add_argument("--trl-learning-rate", type=float, default=PPOConfig().learning_rate, help="PPO's; by default as ours")
     parser.add_argument("--trl-reward-rate", type=float, default=1e-3, help="RewardTrainer's, for adapters")

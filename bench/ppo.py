@@ -32,6 +32,7 @@ from bench.installation import ROOT, default_model, say
 from trainer import checkpoint
 from trainer.backbone import Backbone, attach_lora
 from trainer.config import PPOConfig
+from trainer.features import choose_layers
 from trainer.folder import RunFolder, read_jsonl
 from trainer.loading import load_backbone
 from trainer.measure import Prompt, Score
@@ -140,11 +141,11 @@ def _never_end(backbone: Backbone) -> None:
 
 def _scorer(folder: Path, backbone: Backbone) -> Scorer:
     """A reward head of random weights on four layers: what it says does not matter here, what it costs does."""
-    width, count = backbone.plain.config.hidden_size, backbone.plain.config.num_hidden_layers
+    width, layers = backbone.plain.config.hidden_size, choose_layers(backbone)
     generator = torch.Generator().manual_seed(0)
     groups = {
         f"layer_{layer}": Group(torch.zeros(width), torch.ones(1), 1.0, torch.randn(width, generator=generator).double())
-        for layer in sorted({0, count // 4, count // 2, count})
+        for layer in layers[:: max(1, len(layers) // 4)]
     }
     head = Head(groups, torch.zeros(1, width * len(groups), dtype=torch.float64), 0.0, None, [], 1.0)
     settings = {"max_tokens": 256, "pessimism": 0.0, "panel_mean": 0.0, "panel_deviation": 100.0}

@@ -26,7 +26,7 @@ from trainer.fitting import fit
 from trainer.reward_head import Head
 from trainer.rows import HeadSettings
 
-LAYERS, WIDTH, TOLD = 12, 576, ("layer_14", "layer_19")
+LAYERS, WIDTH, TOLD = 12, 576, ("layer_14", "layer_18")
 TURNED = 0.1
 HELD_OUT = 4000
 ANNOTATORS = 8
@@ -41,7 +41,7 @@ class Judged:
         # Layers of one text are much alike, and their directions are of very different strength.
         shared = torch.randn(answers, 64, generator=draw)
         self.features: dict[str, Tensor] = {}
-        for layer in [round(index * 30 / (LAYERS - 1)) for index in range(LAYERS)]:
+        for layer in range(0, 2 * LAYERS, 2):
             strength = torch.arange(1, WIDTH + 1).float() ** -0.5
             own = torch.randn(answers, WIDTH, generator=draw) * strength
             self.features[f"layer_{layer}"] = own + 0.3 * shared @ torch.randn(64, WIDTH, generator=draw) / 8

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from trainer.backbone import Backbone, eos_ids, reference
 from trainer.data import TokenSequence, content_length
-from trainer.forward import Packed
+from trainer.forward import Packed, llama_like
 from trainer.reading import At, batches, read
 from trainer.recording import Recording
 
 LAYERS_AT_MOST = 12
-DEPTH = 0.75  # share of a deep model's layers; reading the rest costs a third more and tells little (docs/decisions/0012)
+DEPTH = 0.75  # share of the layers of a deep model that can stop there (docs/decisions/0012)
 SUM, LENGTH = "sum_0", "log_length"
 SHARD_TEXTS = 64
 VERSION = 2  # part of the cache's key: raise it when the same ids would give other numbers
@@ -108,11 +108,13 @@ class FeatureCache:
 
 
 def choose_layers(backbone: Backbone) -> list[int]:
-    """Indices into `hidden_states` (0 is the embedding): all of a shallow model, a dozen of the lower DEPTH of a deep one."""
+    """Indices into `hidden_states` (0 is the embedding): all of a shallow model, a dozen at most of a deep one, spread over what
+    is worth reading: all of it, or the lower DEPTH where that spares the layers above.
+    """
     count = int(backbone.plain.config.num_hidden_layers)
     if count < LAYERS_AT_MOST:
         return list(range(count + 1))
-    top = int(count * DEPTH)
+    top = int(count * DEPTH) if llama_like(backbone) else count
     return sorted({round(index * top / (LAYERS_AT_MOST - 1)) for index in range(LAYERS_AT_MOST)})
 
 

@@ -111,13 +111,13 @@ def tree_states(backbone: Backbone, tree: PrefixTree, visit: Callable[[int, Tens
     with _attending(backbone):
         states = decoder.embed_tokens(tree.ids[None])
         rope = decoder.rotary_emb(states, tree.positions[None])
-        for index, layer in enumerate(decoder.layers[:top]):
+        layers = decoder.layers[:top]
+        for index, layer in enumerate(layers):
             visit(index, states[0])
             out = layer(states, position_embeddings=rope, tree=tree)
             states = out if isinstance(out, Tensor) else out[0]
-    whole = top is None or top == len(decoder.layers)
-    found: Tensor = (decoder.norm(states) if whole else states)[0]
-    visit(len(decoder.layers) if top is None else top, found)
+    found: Tensor = (decoder.norm(states) if len(layers) == len(decoder.layers) else states)[0]
+    visit(len(layers), found)
     return found
 
 

@@ -16,7 +16,7 @@ from trainer.data import by_length
 from trainer.forward import llama_like
 from trainer.prefix_tree import PrefixTree, tree_batches, tree_states
 
-BATCH_TOKENS = 2048  # of one pass; does not change the result
+BATCH_TOKENS = 2048  # of one pass; changes the result by rounding alone
 
 Text = Sequence[int]
 At = Callable[[int, slice], Tensor]  # (text, its tokens) -> (n, D) states of these

@@ -92,24 +92,26 @@ def test_with_keep_trl_is_asked_once_about_the_same_job(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Sides, "trl", answer)
 
-    def ask(seed: int, threads: int = 1, keep: bool = True) -> Figures:
-        options = Namespace(work=tmp_path, model=tmp_path / "model", threads=threads, tune_peer=False, keep=keep)
-        return Sides(tmp_path / "python", options).kept_trl({"part": "reward"}, {"seed": seed})
+    def ask(seed: int, keep: bool = True, weights: str = "1f", versions: str = "trl==1") -> Figures:
+        monkeypatch.setattr("bench.peer_trl.wanted", lambda: versions)
+        options = Namespace(work=tmp_path, model=tmp_path / "model", threads=1, tune_peer=False, keep=keep)
+        return Sides(tmp_path / "python", options).kept_trl({"part": "reward"}, {"seed": seed, "lora_rank": 16}, weights)
 
     assert ask(0) == ask(0) == {"margins": [0.0]}
     assert len(asked) == 1
     assert ask(1) == {"margins": [1.0]}
-    assert ask(0, threads=2) == {"margins": [0.0]}
-    assert len(asked) == 3
-    ask(0, keep=False)
+    ask(0, weights="2f")
+    ask(0, versions="trl==2")
     assert len(asked) == 4
+    ask(0, keep=False)
+    assert len(asked) == 5
 
 
 def test_speeds_are_not_said_of_work_that_was_found_done() -> None:
     found = {side: [{"pairs_per_s": 1.0, "peak_rss_mib": 10, "temperature": 1.0, "margins": [1.0]}] for side in ("trl", "head")}
 
     assert pooled(found, ["a"])["head"]["times_the_pairs_per_s"] == 1.0
-    kept = pooled(found, ["a"], timed=False)
+    kept = pooled(found, ["a"], speeds=False)
     assert kept["head"].keys() & {"pairs_per_s", "peak_rss_mib", "times_the_pairs_per_s"} == set()
     assert kept["head"]["gain"] == 0.0
 
