@@ -32,6 +32,7 @@ SENTENCES: Final = (
     N_("fit to all labels"),
     N_("Training: loss %(loss)s nats per token"),
     N_("numbers were not finite: back to update %(number)s at half the rate"),
+    N_("score %(score)s, KL %(kl)s nats per answer, length %(length)s"),
     # how it ended
     N_("Done"),
     N_("Trained"),
@@ -40,6 +41,37 @@ SENTENCES: Final = (
     N_("Cancelled before it started"),
     N_("It was refused."),
     N_("all updates are done"),
+    N_(
+        "all updates are done, under a price that kept answers near the length they had: where your labels are about length, set "
+        "length_control to off"
+    ),
+    # why PPO stopped
+    N_("KL reached %(kl)s nats per answer, past the limit of %(limit)s: the policy before that is kept"),
+    N_("entropy fell to %(entropy)s nats per token, under the floor of %(floor)s: the policy before that is kept"),
+    N_(
+        "since update %(best)s the overall score rose from %(score)s to %(risen)s while the judge, which learned from "
+        "other labels, fell from %(judged)s to %(fallen)s: the policy of update %(kept)s is kept"
+    ),
+    N_(
+        "answers came to %(ratio)s of the mean length they had, and a price on length did not bring them back: the last policy "
+        "that kept its length is kept. Where the labels are about length, set length_control to off"
+    ),
+    N_("%(reason)s. That is the policy the run began with: nothing was learned that could be kept"),
+    # whether a reward model may be used
+    N_(
+        "The reward model may be used: it agrees with people on %(accuracy)s of %(what)s (95 %% interval %(low)s to %(high)s), "
+        "better than chance."
+    ),
+    N_(
+        "The reward model is not used: it agrees with people on %(accuracy)s of %(what)s (95 %% interval %(low)s to %(high)s), "
+        "which chance could also reach. More labels, or more consistent ones, are needed."
+    ),
+    N_("%(count)s held-out comparisons"),
+    N_("%(count)s pairs of held-out ratings"),
+    N_(
+        "there are too few judgements to tell: %(comparisons)s comparisons with a preferred side and %(ratings)s pairs of "
+        "differing ratings; %(needed)s of either are needed"
+    ),
     N_("The run was cancelled. Its state is saved; starting it again goes on from there."),
     N_("The worker died three times while it did this run."),
     N_("There are no prompts to answer. Import prompts first."),
@@ -76,7 +108,7 @@ def retold(text: str) -> str:
 def _patterns() -> list[tuple[str, re.Pattern[str]]]:
     """The sentences with places to fill in, the ones with most words first."""
     found = [
-        (sentence, re.compile(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>.+?)", re.escape(sentence)), re.DOTALL))
+        (sentence, re.compile(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>.+?)", re.escape(sentence)).replace("%%", "%"), re.DOTALL))
         for sentence in SENTENCES
         if "%(" in sentence
     ]

@@ -36,9 +36,11 @@ from trainer.scorer import Scorer, load_scorer
 STAGES = ("time/generate_s", "time/score_s", "time/train_s")
 DECODED_TOGETHER = 64
 LENGTH_ROLLOUTS = 4
+ALL_DONE = "all updates are done"
 LENGTH_HELD = (
     ", under a price that kept answers near the length they had: where your labels are about length, set length_control to off"
 )
+NOTHING_KEPT = ". That is the policy the run began with: nothing was learned that could be kept"
 BAD_STEPS_TO_ROLL_BACK, ROLLBACKS_TO_GIVE_UP = 3, 3
 
 
@@ -172,7 +174,7 @@ def train(
                 if reason is not None and reason == parted and best is not None:
                     learner.take_back(best["update"], best["policy"])
                 if reason and learner.update == 0:
-                    raise Refused(f"{reason}. That is the policy the run began with: nothing was learned that could be kept")
+                    raise Refused(f"{reason}{NOTHING_KEPT}")
                 return result(folder, learner, reason, taken)
             learner.update += 1
             if learner.bad_steps >= BAD_STEPS_TO_ROLL_BACK:
@@ -314,7 +316,7 @@ def result(folder: RunFolder, learner: Learner, reason: str | None, taken: float
     rows = {row["step"]: row for row in read_jsonl(folder.file("metrics.jsonl"))}
     start, kept = rows[min(rows)], rows[learner.update]
     return {
-        "reason": reason or "all updates are done" + (LENGTH_HELD if taken >= DEAR else ""),
+        "reason": reason or ALL_DONE + (LENGTH_HELD if taken >= DEAR else ""),
         "updates": learner.update,
         "rollbacks": learner.rollbacks,
         "beta": kept["kl/beta"],
