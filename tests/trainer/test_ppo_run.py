@@ -18,7 +18,7 @@ from torch import Tensor
 from tests.trainer.tiny import llama_policy, ppo_folder, simple_policy
 from trainer import checkpoint
 from trainer.__main__ import main
-from trainer.backbone import Backbone, named_trainable, reference
+from trainer.backbone import Backbone, named_trainable, pin_reference, reference
 from trainer.config import PPOConfig
 from trainer.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, read_jsonl
 from trainer.forward import pack, response_logprobs
@@ -312,6 +312,26 @@ def test_adapters_off_is_the_base_and_they_are_back_after_an_exception() -> None
         raise Cancelled
     assert torch.equal(logprobs(), adapted)
     assert not torch.equal(adapted, plain)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_weight_is_what_it_was_after_an_exception_and_as_frozen(pinned: bool) -> None:
+    policy = llama_policy()
+    if pinned:
+        pin_reference(policy)
+    weights = dict(named_trainable(policy))
+    with torch.no_grad():
+        for parameter in weights.values():
+            parameter.add_(0.1)
+    before = {name: parameter.clone() for name, parameter in weights.items()}
+    frozen, first = next(iter(weights.items()))
+    first.requires_grad_(False)
+
+    with contextlib.suppress(Cancelled), reference(policy):
+        raise Cancelled
+
+    assert all(torch.equal(parameter, before[name]) for name, parameter in weights.items())
+    assert [name for name, parameter in weights.items() if not parameter.requires_grad] == [frozen]
 
 
 @pytest.fixture
