@@ -28,8 +28,10 @@ SENTENCES: Final = (
     N_("Writing answers"),
     N_("Reading the text"),
     N_("read %(done)s of %(total)s answers"),
-    N_("fit without fold %(number)s of %(folds)s"),
-    N_("fit to all labels"),
+    N_("fitted without fold %(number)s of %(folds)s"),
+    N_("adapters %(on)s, loss %(loss)s"),
+    N_("without fold 1"),
+    N_("on all labels"),
     N_("Training: loss %(loss)s nats per token"),
     N_("numbers were not finite: back to update %(number)s at half the rate"),
     N_("score %(score)s, KL %(kl)s nats per answer, length %(length)s"),
@@ -57,6 +59,12 @@ SENTENCES: Final = (
         "that kept its length is kept. Where the labels are about length, set length_control to off"
     ),
     N_("%(reason)s. That is the policy the run began with: nothing was learned that could be kept"),
+    N_(
+        "training left the finite numbers %(times)s times, each time from the last checkpoint at half the learning rate: set a "
+        "lower learning_rate, and look at the reward model's scores"
+    ),
+    N_("The policy cannot be trained: %(error)s. Is the model it starts from whole?"),
+    N_("The reward model cannot be used: %(error)s"),
     # whether a reward model may be used
     N_(
         "The reward model may be used: it agrees with people on %(accuracy)s of %(what)s (95 %% interval %(low)s to %(high)s), "

@@ -157,7 +157,7 @@ class Sides:
         return figures
 
     def _print(self, line: Figures, figures: Figures) -> None:
-        left_out = {"margins", *(SPEEDS if self.keep else ())}
+        left_out = {"margins", *(SPEEDS if self.keep and line["part"] == "reward" else ())}
         print(json.dumps(line | {name: value for name, value in figures.items() if name not in left_out}), flush=True)
 
 
@@ -379,7 +379,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--learn-updates", type=int, default=10)
     parser.add_argument("--episodes", type=int, default=EPISODES, help="answers per update, a multiple of 4")
     parser.add_argument("--answer-tokens", type=int, default=ANSWER_TOKENS)
-    parser.add_argument("--sets", type=lambda text: text.split(","), default=list(SETS), help="comma-separated names")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), help="reward: names of pairs files")
     parser.add_argument("--pairs", type=int, default=480, help="reward: training pairs of a fold, on both sides; 0 is all")
     parser.add_argument("--test-pairs", type=int, default=0, help="reward: held-out pairs of a fold; 0 is all")
     parser.add_argument("--folds", type=int, choices=range(1, FOLDS + 1), default=1, help=f"reward: of {FOLDS}, by prompt")

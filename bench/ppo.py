@@ -140,7 +140,7 @@ def _never_end(backbone: Backbone) -> None:
 
 
 def _scorer(folder: Path, backbone: Backbone) -> Scorer:
-    """A reward head of random weights on four layers: what it says does not matter here, what it costs does."""
+    """A reward head of random weights on a few layers: what it says does not matter here, what it costs does."""
     width, layers = backbone.plain.config.hidden_size, choose_layers(backbone)
     generator = torch.Generator().manual_seed(0)
     groups = {

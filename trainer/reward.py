@@ -254,10 +254,10 @@ def try_adapter(
     """
     source = folder.resolve(folder.inputs["base"])
 
-    def trained(labels: Labels, people: Head, what: str, state: str) -> FineTuned:
+    def trained(labels: Labels, people: Head, on: str, state: str) -> FineTuned:
         def tick(done: int, total: int, loss: float) -> None:
             folder.check()
-            folder.progress(done, total, f"{what}, loss {loss:.3f}")
+            folder.progress(done, total, f"adapters {on}, loss {loss:.3f}")
 
         states = folder.file("state") / state
         return train(
@@ -266,7 +266,7 @@ def try_adapter(
 
     rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
     people = fitted(rest)
-    rewards = trained(rest, people, "adapters without fold 1", "adapters-held-out").rewards(sequences, folder.check)
+    rewards = trained(rest, people, "without fold 1", "adapters-held-out").rewards(sequences, folder.check)
     mine = held_out_figures(labels, predict(held, 0, rewards, people), sequences)
     theirs = held_out_figures(labels, predict(held, 0, people.reward(features), people), sequences)
     compared = {
@@ -276,7 +276,7 @@ def try_adapter(
     }
     if config.method == "auto" and headline(mine) <= headline(theirs):
         return None, compared
-    whole = trained(labels, head, "adapters on all labels", "adapters")
+    whole = trained(labels, head, "on all labels", "adapters")
     # Of the held-out fold only, and counts of what those rest on; how many labels there are stays what it was.
     chosen = {name: value for name, value in mine.items() if name not in LABEL_COUNTS}
     return whole, chosen | compared | {"form": "lora", "figures_on": "choosing fold"}

@@ -8,11 +8,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
-import torch
 from babel.messages.catalog import Message
 from jinja2 import nodes
 from sqlalchemy import Engine
@@ -27,11 +24,6 @@ from app.rules import RULES
 from app.settings import Settings
 from tests.app.conftest import CAST, Cast
 from tests.app.tour import PAGES, furnish
-from trainer import ppo
-from trainer.config import PPOConfig
-from trainer.guards import Judgement, LengthPrice, out_of_bounds
-from trainer.rollout import Trajectory
-from trainer.validation import gate
 
 AsUser = Callable[[str], TestClient]
 OTHERS = [language for language in LANGUAGES if language != SOURCE]
@@ -239,32 +231,3 @@ def test_stored_sentences_are_told_again_with_their_numbers(chinese: None) -> No
     told = retold("No training against this reward model: the reward model does not predict held-out verdicts better than chance")
     assert LATIN.search(told) is None
     assert retold("Something a plug-in said <b>loudly</b>") == "Something a plug-in said <b>loudly</b>"
-
-
-def said_by_the_trainer() -> Iterator[str]:
-    """What guards and the gate say, by their own code."""
-    bounds = PPOConfig(kl_stop_nats=9.5)
-    calm, token = torch.full((1, 1), 2.0), torch.ones(1, 1, dtype=torch.bool)
-    yield str(out_of_bounds(bounds, cast(Trajectory, SimpleNamespace(kl_nats=12.0, entropy=calm, mask=token))))
-    yield str(out_of_bounds(bounds, cast(Trajectory, SimpleNamespace(kl_nats=1.0, entropy=0.001 * calm, mask=token))))
-    yield str(LengthPrice(0.2, ratio=1.4, outside=1).failed(last=True))
-    yield ppo.ALL_DONE
-    yield ppo.ALL_DONE + ppo.LENGTH_HELD
-    yield f"{LengthPrice(0.2, ratio=1.4, outside=9).failed(last=False)}{ppo.NOTHING_KEPT}"
-    yield ppo.summary({"rollout/score": -0.5, "kl/exact_nats_per_answer": 3.0, "rollout/length": 40.0})
-    judgement = Judgement()
-    for update, (overall, judged) in enumerate([(0.0, 2.0), (1.0, 1.0)]):
-        seen = SimpleNamespace(overall=torch.full((8,), overall), judged=torch.full((8,), judged))
-        last = judgement.look(update, cast(Trajectory, seen), {}, window=1)
-    yield str(last)
-    figures = {"decided": 90, "rating_pairs": 0, "accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8}
-    yield gate(figures)[1]
-    yield gate(figures | {"accuracy_low": 0.4})[1]
-    ratings = {name.replace("accuracy", "rating_accuracy"): value for name, value in figures.items()}
-    yield gate(ratings | {"decided": 0, "rating_pairs": 90})[1]
-    yield gate(figures | {"decided": 0})[1]
-
-
-def test_what_guards_and_the_gate_say_is_told_again(chinese: None) -> None:
-    for sentence in said_by_the_trainer():
-        assert LATIN.search(re.sub("length_control|off|KL|nats|token", "", retold(sentence))) is None, sentence
