@@ -1,5 +1,6 @@
-"""The tables' side of the bridge: the session and the project that the tests of rounds write in."""
+"""The tables' side of the bridge: the session and the project that the tests of rounds write in, and a reader of Chinese."""
 
 from tests.app.rounds.conftest import demo, session
+from tests.app.test_translations import chinese
 
-__all__ = ["demo", "session"]
+__all__ = ["chinese", "demo", "session"]

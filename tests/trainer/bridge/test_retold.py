@@ -13,23 +13,15 @@ import pytest
 import torch
 
 import trainer
-from app import languages
 from app.retelling import retold
+from tests.app.test_translations import LATIN
 from trainer import ppo
 from trainer.config import PPOConfig
 from trainer.folder import Refused
 from trainer.guards import Judgement, LengthPrice, out_of_bounds
 from trainer.validation import gate
 
-LATIN = re.compile("[A-Za-z]{2,}")
 TERMS = re.compile("KL|PPO|nats|token")
-
-
-@pytest.fixture
-def chinese() -> Iterator[None]:
-    languages.use("zh-Hant")
-    yield
-    languages.use(languages.SOURCE)
 
 
 def endings() -> Iterator[str | None]:
@@ -71,6 +63,9 @@ def progress() -> Iterator[str]:
                     yield str(message.value)
                 elif isinstance(message, ast.JoinedStr):
                     yield "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in message.values)
+    for on in ("without fold 1", "on all labels"):
+        assert f'"{on}"' in (Path(str(trainer.__file__)).parent / "reward.py").read_text(encoding="utf-8")
+        yield f"adapters {on}, loss 0.5"
     yield ppo.summary({"rollout/score": -0.5, "kl/exact_nats_per_answer": 3.0, "rollout/length": 40.0})
 
 
