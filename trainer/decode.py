@@ -124,7 +124,10 @@ class FusedDecoder:
         columns = shared + ids.shape[1] + room
         embed = self.decoder.embed_tokens
         dtype = embed.weight.dtype
-        self.cache = torch.zeros(2, len(self.layers), len(unique), self.kv_heads, columns, self.head_dim, dtype=dtype)
+        places = len(self.layers), len(unique), self.kv_heads
+        # Keys lie as the scores read them, columns side by side: half the time of an answer's attention.
+        self.keys = torch.zeros(*places, self.head_dim, columns, dtype=dtype)
+        self.values = torch.zeros(*places, columns, self.head_dim, dtype=dtype)
         cos, sin = self.decoder.rotary_emb(embed.weight, torch.arange(columns)[None])  # (1, columns, d) each
         self.cos, self.sin = cos[0], sin[0]
         lowest = torch.finfo(dtype).min
@@ -134,7 +137,8 @@ class FusedDecoder:
             self.column = 0
             self._run(embed(torch.tensor([unique[0][:shared]])), torch.arange(shared)[None], causal)
             self.seen_prefix = self.seen
-            self.cache[:, :, 1:, :, :shared] = self.cache[:, :, :1, :, :shared]
+            self.keys[:, 1:, ..., :shared] = self.keys[:, :1, ..., :shared]
+            self.values[:, 1:, :, :shared] = self.values[:, :1, :, :shared]
         self.column = shared
         seen = torch.cat([mask.new_ones(len(unique), shared), mask], 1).bool()  # (U, S + P)
         later = torch.arange(seen.shape[1]) > torch.arange(shared, seen.shape[1])[:, None]  # (P, S + P)
@@ -145,7 +149,7 @@ class FusedDecoder:
         index = torch.tensor([back[tuple(prompt)] for prompt in prompt_ids])
         self.seen = {layer: states[index] for layer, states in self.seen.items()}
         if len(unique) < len(prompt_ids):
-            self.cache = self.cache[:, :, index]
+            self.keys, self.values = self.keys[:, index], self.values[:, index]
         self.rows = len(prompt_ids)
         self.positions = positions[index, -1]
         pads = torch.zeros(self.rows, columns, dtype=dtype)
@@ -163,7 +167,8 @@ class FusedDecoder:
             if to != source:
                 if source < to:
                     raise ValueError("rows may only move down")
-                self.cache[:, :, to, :, : self.column] = self.cache[:, :, source, :, : self.column]
+                self.keys[:, to, ..., : self.column] = self.keys[:, source, ..., : self.column]
+                self.values[:, to, :, : self.column] = self.values[:, source, :, : self.column]
         self.rows = len(rows)
         index = torch.tensor(rows)
         self.positions, self.pads = self.positions[index], self.pads[index]
@@ -182,6 +187,8 @@ class FusedDecoder:
         group = heads // kv
         # Scores are (n * kv heads, group * L, columns): the queries of a group share their keys.
         hidden = hidden[:, None, None].expand(n, kv, group, length, end).reshape(n * kv, group * length, end)
+        keys, values = self.keys[:, :n, ..., :end].flatten(1, 2), self.values[:, :n, :, :end].flatten(1, 2)
+        new_keys, new_values = self.keys[:, :n, ..., self.column : end], self.values[:, :n, :, self.column : end]
         x = x.reshape(n * length, width)
         seen: dict[int, Tensor] = {}
         for index, layer in enumerate(self.layers):
@@ -190,16 +197,15 @@ class FusedDecoder:
             qkv = layer.qkv(layer.attention_norm(x)).view(n, length, heads + 2 * kv, self.head_dim)
             qk = qkv[:, :, : heads + kv]
             qk = torch.addcmul(qk * cos, torch.cat((qk[..., half:], qk[..., :half]), -1), sin)
-            keys, values = self.cache[0, index, :n, :, :end], self.cache[1, index, :n, :, :end]
-            keys[:, :, self.column :] = qk[:, :, heads:].transpose(1, 2)
-            values[:, :, self.column :] = qkv[:, :, heads + kv :].transpose(1, 2)
+            new_keys[index] = qk[:, :, heads:].permute(0, 2, 3, 1)
+            new_values[index] = qkv[:, :, heads + kv :].transpose(1, 2)
             queries = qk[:, :, :heads].transpose(1, 2).reshape(n * kv, group * length, self.head_dim)
-            scores = torch.baddbmm(hidden, queries, keys.flatten(0, 1).transpose(1, 2), alpha=layer.scaling)
+            scores = torch.baddbmm(hidden, queries, keys[index], alpha=layer.scaling)
             weights = torch.softmax(scores, -1, dtype=torch.float32).to(x.dtype)
-            mixed = torch.bmm(weights, values.flatten(0, 1)).view(n, heads, length, self.head_dim).transpose(1, 2)
+            mixed = torch.bmm(weights, values[index]).view(n, heads, length, self.head_dim).transpose(1, 2)
             x = x + layer.output(mixed.reshape(n * length, heads * self.head_dim))
             gate, up = layer.gate_up(layer.mlp_norm(x)).chunk(2, -1)
-            x = x + layer.down(layer.act(gate) * up)
+            x = x + layer.down(layer.act(gate).mul_(up))
         if len(self.layers) in self.watch:
             seen[len(self.layers)] = self.decoder.norm(x).view(n, length, width)
         self.seen = seen

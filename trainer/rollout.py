@@ -135,7 +135,7 @@ def draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
     """
     if temperature == 0:
         return logits.argmax(-1)
-    p = ((logits - logits.amax(-1, keepdim=True)) / temperature).exp_()
+    p = (logits - logits.amax(-1, keepdim=True)).div_(temperature).exp_()
     if p.shape[1] % BLOCK:
         p = torch.nn.functional.pad(p, (0, BLOCK - p.shape[1] % BLOCK))
     blocks = p.view(len(p), -1, BLOCK)
