@@ -255,9 +255,12 @@ def try_adapter(
     source = folder.resolve(folder.inputs["base"])
 
     def trained(labels: Labels, people: Head, on: str, state: str) -> FineTuned:
-        def tick(done: int, total: int, loss: float) -> None:
+        def tick(done: int, total: int, loss: float | None) -> None:
             folder.check()
-            folder.progress(done, total, f"adapters {on}, loss {loss:.3f}")
+            if loss is None:
+                folder.progress(done, total, f"adapters {on}, reading answers first")
+            else:
+                folder.progress(done, total, f"adapters {on}, loss {loss:.3f}")
 
         states = folder.file("state") / state
         return train(

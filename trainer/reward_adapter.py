@@ -1,7 +1,8 @@
 """The reward with adapters: LoRA on the top layers and a scalar head on the end token, for thousands of labels.
 
-The likelihood is the head's own (`rows.Rows`), with the people's parameters it found, so that the two are judged alike.
-Training resumes from its state bit for bit.
+The likelihood is the head's own (`rows.Rows`), with the people's parameters it found, so that the two are judged alike. The
+scalar head begins where the labels' evidence puts it on the frozen base's end states, not at noise. Training resumes from its
+state bit for bit.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from trainer.backbone import Backbone, attach_lora, named_trainable, trainable_p
 from trainer.checkpoint import load_state, save_state
 from trainer.config import RewardConfig
 from trainer.data import Comparison, Rating, TokenSequence
+from trainer.fitting import evenly, fit
 from trainer.folder import Cancelled
 from trainer.reading import batches, read
 from trainer.reward_head import Head
@@ -26,7 +28,7 @@ from trainer.rows import Rows, settings_of
 WARMUP_SHARE = 0.1
 MAX_GRAD_NORM = 1.0
 SAVE_EVERY_S = 120.0
-HEAD_RATE = 10  # the head learns faster than the adapters by this factor: it starts from noise
+START_LABELS = 1000  # of either kind; more would be read for long and move the head's beginning little
 
 
 class FineTuned:
@@ -61,22 +63,14 @@ def train(
     ratings: Sequence[Rating],
     config: RewardConfig,
     people: Head,  # a head fitted to the same labels: how these people tie and rate
-    tick: Callable[[int, int, float], None],  # (steps done, steps in all, loss); may raise Cancelled
+    tick: Callable[[int, int, float | None], None],  # (steps done, steps in all, loss, None before one); may raise Cancelled
     states: Path,  # folder of the resumable state; the finished weights stay there too
 ) -> FineTuned:
     """Train adapters and head on labels; the same seed gives the same weights, in one go or in several."""
     attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
     generator = torch.Generator().manual_seed(config.seed)
-    width = end_states(backbone, sequences[:1]).shape[1]
-    head = torch.nn.Parameter(torch.randn(width, generator=generator) / (width + 1) ** 0.5)
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": trainable_parameters(backbone), "lr": config.learning_rate},
-            {"params": [head], "lr": config.learning_rate * HEAD_RATE},
-        ],
-        weight_decay=0.0,
-    )
-    rates = [group["lr"] for group in optimiser.param_groups]
+    head = torch.nn.Parameter(torch.zeros(backbone.plain.config.hidden_size))
+    optimiser = torch.optim.AdamW([*trainable_parameters(backbone), head], lr=config.learning_rate, weight_decay=0.0)
     labels: list[Comparison | Rating] = [*comparisons, *ratings]
     per_epoch = -(-len(labels) // config.batch_size)
     total = per_epoch * config.epochs
@@ -93,6 +87,9 @@ def train(
         for name, parameter in weights.items():
             parameter.data.copy_(state["weights"][name])
         optimiser.load_state_dict(state["optimiser"])
+    else:
+        head.data.copy_(start(backbone, sequences, comparisons, ratings, config, lambda: tick(0, total, None)))
+        save(0)
     saved = time.monotonic()
     for step in range(first, total):
         epoch, at = divmod(step, per_epoch)
@@ -102,8 +99,7 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([*trainable_parameters(backbone), head], MAX_GRAD_NORM)
         factor = min((step + 1) / max(1, WARMUP_SHARE * total), (total - step) / total)
-        for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * factor
+        optimiser.param_groups[0]["lr"] = config.learning_rate * factor
         optimiser.step()
         if step + 1 == total or time.monotonic() - saved > SAVE_EVERY_S:
             save(step + 1)
@@ -114,6 +110,32 @@ def train(
             save(step + 1)
             raise
     return FineTuned(backbone, head.detach())
+
+
+def start(
+    backbone: Backbone,
+    sequences: Sequence[TokenSequence],  # of every answer
+    comparisons: Sequence[Comparison],
+    ratings: Sequence[Rating],
+    config: RewardConfig,
+    tick: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """(D,) the Bayesian fit of labels, START_LABELS of either kind at most, to end states as the backbone has them now.
+
+    The rewards that it gives the fit's own answers have mean 0, where the people's cutpoints expect it.
+    """
+    some, rated = evenly(comparisons, START_LABELS), evenly(ratings, START_LABELS)
+    settings = settings_of(config)
+    answers = Rows(some, rated, settings).answers.tolist()
+    states = torch.zeros(len(sequences), backbone.plain.config.hidden_size)
+    for batch in batches(backbone, [sequences[answer].ids for answer in answers]):
+        tick()
+        some_answers = [answers[index] for index in batch]
+        with torch.no_grad():
+            states[some_answers] = end_states(backbone, [sequences[answer] for answer in some_answers])
+    group = fit({"end": states}, some, rated, settings).groups["end"]
+    head, centre = group.weights / group.spread, group.centre
+    return head - (head @ centre) / centre.square().sum().clamp(min=1e-12) * centre
 
 
 def end_states(backbone: Backbone, sequences: Sequence[TokenSequence]) -> Tensor:

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from trainer import reading
 from trainer.backbone import Backbone, attach_lora, trainable_parameters
-from trainer.data import TokenSequence
+from trainer.config import RewardConfig
+from trainer.data import Comparison, TokenSequence
 from trainer.loading import load_backbone
-from trainer.reward_adapter import end_rewards, end_states
+from trainer.reward_adapter import end_rewards, end_states, start
 
 
 def answers() -> list[TokenSequence]:
@@ -52,3 +53,26 @@ def test_how_answers_are_grouped_into_passes_changes_neither_rewards_nor_gradien
         torch.testing.assert_close(rewards, whole, rtol=1e-4, atol=1e-4)
         for part, all_of_it in zip(parts, gradient, strict=True):
             torch.testing.assert_close(part, all_of_it, rtol=1e-3, atol=1e-3)
+
+
+def test_the_head_begins_where_the_labels_put_it_on_the_frozen_base(llama_folder: Path) -> None:
+    """Planted verdicts, linear in the end states: the start orders unseen answers so, and rewards average 0 over its own."""
+    backbone = load_backbone(str(llama_folder))
+    draw = torch.Generator().manual_seed(2)
+    sequences = [TokenSequence([0, 40], torch.randint(3, 250, (8,), generator=draw).tolist()) for _ in range(240)]
+    with torch.no_grad():
+        states = torch.cat([end_states(backbone, [one]) for one in sequences])
+    planted = states @ torch.randn(states.shape[1], generator=draw)
+    pairs = [(left, left + 1) for left in range(0, len(sequences), 2)]
+    verdicts = [
+        Comparison(left, right, "left" if planted[left] > planted[right] else "right", None, "somebody", str(left))
+        for left, right in pairs
+    ]
+
+    head = start(backbone, sequences, verdicts[:80], [], RewardConfig())
+
+    rewards = states @ head
+    asked = [planted[left] > planted[right] for left, right in pairs[80:]]
+    said = [rewards[left] > rewards[right] for left, right in pairs[80:]]
+    assert sum(map(bool.__eq__, map(bool, asked), map(bool, said))) / len(asked) > 0.75
+    assert abs(float(rewards[:160].mean())) < 0.02 * float(rewards.std())
