@@ -203,6 +203,7 @@ def learn(sides: Sides, options: argparse.Namespace) -> Figures:
         side: {
             "shares": (shares := [round(score / PLANTED_SCALE, 3) for score in figures["scores"][: updates + 1]]),
             "gain": round(shares[-1] - shares[0], 3),
+            "kl": figures["kl"][: updates + 1],
         }
         for side, figures in found.items()
     }

@@ -76,10 +76,11 @@ def ppo(job: Job) -> dict[str, Any]:
         callbacks=[_Stamp(clock)],
     )
     trainer.train()
-    scores = [row["objective/scores"] for row in trainer.state.log_history if "objective/scores" in row]
+    logged = [row for row in trainer.state.log_history if "objective/scores" in row]
     return {
         "updates": stages(clock),
-        "scores": [round(score, 4) for score in scores],
+        "scores": [round(row["objective/scores"], 4) for row in logged],
+        "kl": [round(row["objective/kl"], 2) for row in logged],  # from the base, nats per answer
         "optimiser_steps": int(next(iter(trainer.optimizer.state.values()))["step"]),
         "threads": torch.get_num_threads(),
     }

@@ -3,7 +3,8 @@
 32 answers of 48 tokens to different prompts of 32 tokens, four epochs: sampling, log-probabilities under policy and reference,
 values, rewards of a head on the base's states, training. Answers cannot end early and prompts share no beginning, so that every
 update does the same work. The first update warms up; the figures are means over the others. Progress on stderr, one JSON line
-last on stdout. With `--planted` the reward is a rule instead, and `scores` says what every rollout earned by it.
+last on stdout. With `--planted` the reward is a rule instead; `scores` says what every rollout
+earned by it, and `kl` how far from the base.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def main() -> int:
         "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "tokens_per_s": round(tokens / statistics.fmean(updates), 1),
         "gemm_tflops": round(gemm_tflops(backbone.dtype), 3),
-        **({"scores": [round(row["rollout/score"], 4) for row in rows]} if options.planted else {}),
+        **(_learned(rows) if options.planted else {}),
         "settings": {
             "model": backbone.source.rsplit("/", 1)[-1],
             "episodes": options.episodes,
@@ -101,6 +102,14 @@ def gemm_tflops(dtype: torch.dtype, rows: int = 2048, width: int = 576, out: int
     return 2 * rows * width * out * times / (time.perf_counter() - began) / 1e12
 
 
+def _learned(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """What every rollout earned, and how far from the base the policy that wrote it was, in nats per answer."""
+    return {
+        "scores": [round(row["rollout/score"], 4) for row in rows],
+        "kl": [round(row["kl/exact_nats_per_answer"], 2) for row in rows],
+    }
+
+
 def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
     path.mkdir()
     config: dict[str, Any] = {
@@ -113,9 +122,9 @@ def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
         # No guard may cut the work short.
         "kl_stop_nats": UNBOUNDED,
         "entropy_floor_nats": -1.0,
+        "early_stop_kl_nats": UNBOUNDED,
+        "adaptive_kl": not options.planted,  # where learning is measured KL costs what it costs a peer
     }
-    # Where learning is measured the step size's own brake stays on, and the price of KL is the same for a peer.
-    config |= {"adaptive_kl": False} if options.planted else {"early_stop_kl_nats": UNBOUNDED}
     (path / "run.json").write_text(json.dumps({"kind": "ppo", "config": config, "inputs": {}}), encoding="utf-8")
     return RunFolder(path)
 

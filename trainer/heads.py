@@ -7,24 +7,29 @@ from torch import Tensor, nn
 
 
 class ValueHead(nn.Module):
-    """V of the state before each token, from the policy's final hidden state there.
+    """V of the state before each token: linear in the policy's final hidden state there, and in those of the answer so far.
 
-    The states are normalised first, because their scale differs by orders of magnitude between models, and one learning rate
-    must serve all. It starts as a constant, the first rollout's mean return, which `begin_at` is told: from 0 the first
-    advantages would tell early tokens from late ones, by how much of that mean GAE has discounted, and hardly answers apart.
+    A reward that averages over an answer's tokens is made up as they come; the sum of the states over the longest answer is
+    how much of it there is already (decision 0013). The states are normalised first, because their scale differs by orders of
+    magnitude between models, and one learning rate must serve all. It starts as a constant, the first rollout's mean return,
+    which `begin_at` is told: from 0 the first advantages would tell early tokens from late ones, by how much of that mean GAE
+    has discounted, and hardly answers apart.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, longest: int) -> None:
         super().__init__()
+        self.longest = longest  # tokens of the longest answer
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.out = nn.Linear(width, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.so_far = nn.Linear(width, 1, bias=False)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(..., D) hidden states -> (...) values."""
-        values: Tensor = self.out(self.norm(states.float())).squeeze(-1)
-        return values
+        """(B, T, D) hidden states before each token of answers, the first token at 0 -> (B, T) values."""
+        states = self.norm(states.float())
+        values: Tensor = self.out(states) + self.so_far(states.cumsum(1) / self.longest)
+        return values.squeeze(-1)
 
     @torch.no_grad()
     def begin_at(self, value: float) -> float:

@@ -27,7 +27,7 @@ class Learner:
 
     def __init__(self, backbone: Backbone, config: PPOConfig, prompts: int) -> None:
         self.backbone = backbone
-        self.value_head = ValueHead(head(backbone).weight.shape[1])
+        self.value_head = ValueHead(head(backbone).weight.shape[1], config.max_new_tokens)
         self.policy = dict(named_trainable(backbone))
         self.parameters = [*self.policy.values(), *self.value_head.parameters()]
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=1e-5)
@@ -104,9 +104,9 @@ class Learner:
         self.update = update
 
     def resume(self, folder: Path) -> bool:
-        """Take up the newest whole state in the folder; False when there is none."""
+        """Take up the newest whole state in the folder; False, and nothing changed, when there is none that fits."""
         found = load_state(folder)
-        if found is None:
+        if found is None or found[1]["value_head"].keys() != self.value_head.state_dict().keys():  # left by an earlier version
             return False
         self.restore(found[1])
         return True

@@ -98,7 +98,7 @@ def measure(
             pooler.take(piece, part)
         for place, flat in zip((logprobs, entropy, ref_logprobs, exact_kl), found, strict=True):
             place[piece] = spread(flat, rows.mask)
-        values[piece] = spread(learner.value_head(states), rows.mask)
+        values[piece] = torch.where(rows.mask, learner.value_head(spread(states, rows.mask)), 0.0)
     if isinstance(score, Scorer) and pooler is not None:
         scores = score.score_pooled(pooler)
         judged = score.judge_pooled(pooler) if score.judge_head else None

@@ -17,7 +17,8 @@ from trainer.backbone import Backbone, named_trainable, reference
 from trainer.config import PPOConfig
 from trainer.folder import Cancelled, Refused, read_jsonl
 from trainer.forward import pack, response_logprobs
-from trainer.learner import Learner
+from trainer.heads import ValueHead
+from trainer.learner import Learner, keep
 from trainer.measure import Prompt, distinct, measure
 from trainer.ppo import answer, optimise, train
 from trainer.rollout import Generated
@@ -369,3 +370,30 @@ def test_a_cut_answer_is_scored_at_its_last_token_and_packed_without_an_end(tmp_
     packed = pack([[5]] * len(seen), seen)
     assert packed.mask.sum() == sum(map(len, seen))
     assert response_logprobs(llama_policy(), packed, 1.0).mask.equal(packed.mask)
+
+
+def test_a_value_is_linear_in_the_state_and_in_the_sum_of_those_so_far() -> None:
+    head, draw = ValueHead(4, 8), torch.Generator().manual_seed(0)
+    for parameter in head.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=draw)
+    states = torch.randn(2, 3, 4, generator=draw)
+    normed = (states - states.mean(-1, keepdim=True)) / (states.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    (own,), (so_far,) = head.out.weight, head.so_far.weight
+    for row in range(2):
+        for token in range(3):
+            wanted = normed[row, token] @ own + head.out.bias + normed[row, : token + 1].sum(0) / 8 @ so_far
+            torch.testing.assert_close(head(states)[row, token], wanted[0])
+
+
+def test_a_state_left_by_another_value_head_is_not_taken_up(tmp_path: Path) -> None:
+    learner = Learner(llama_policy(), PPOConfig(**SMALL), len(PROMPTS))
+    learner.update = 3
+    snapshot = learner.snapshot()
+    keep(tmp_path / "new", snapshot)
+    del snapshot["value_head"]["so_far.weight"]
+    keep(tmp_path / "old", snapshot)
+
+    fresh = Learner(llama_policy(), PPOConfig(**SMALL), len(PROMPTS))
+
+    assert (fresh.resume(tmp_path / "old"), fresh.update) == (False, 0)
+    assert (fresh.resume(tmp_path / "new"), fresh.update) == (True, 3)

@@ -57,7 +57,7 @@ def value_at_start(path: Path, backbone: Backbone) -> float:
     """What the run's value head, as its last checkpoint holds it, expects before the first token."""
     found = load_state(path / "state")
     assert found is not None
-    value_head = ValueHead(16)
+    value_head = ValueHead(16, 2)
     value_head.load_state_dict(found[1]["value_head"])
     with torch.no_grad():
         return float(value_head(response_logprobs(backbone, pack([PROMPT], [[1, 1]]), 1.0).states)[0, 0])
