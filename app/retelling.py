@@ -29,7 +29,6 @@ SENTENCES: Final = (
     N_("Reading the text"),
     N_("read %(done)s of %(total)s answers"),
     N_("fitted without fold %(number)s of %(folds)s"),
-    N_("adapters %(on)s, reading answers first"),
     N_("adapters %(on)s, loss %(loss)s"),
     N_("without fold 1"),
     N_("on all labels"),

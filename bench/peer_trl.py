@@ -2,7 +2,7 @@
 
 ppo     one update of 32 answers of 48 tokens to prompts of 32, four epochs in minibatches of eight: TRL's PPOTrainer, ours with
         every layer adapted, and ours as it is set by default.
-learn   the same with a planted reward, the share of even token ids, and what every update's rollout earned by it.
+learn   the same with a planted reward, the share of even token ids: what every update's rollout earned by it, and at what KL.
 reward  TRL's RewardTrainer and ours on the same pairs, cut to the same token ids, asked about the same held-out prompts.
 
 TRL lives in a virtual environment of its own, made on the first call (network; PyTorch is large) and found again in `--work`.
@@ -189,7 +189,9 @@ def time_ppo(sides: Sides, options: argparse.Namespace) -> Figures:
 
 
 def learn(sides: Sides, options: argparse.Namespace) -> Figures:
-    """The planted reward's mean in every rollout, as a share of the most it can be; the last row is after `--learn-updates`."""
+    """The planted reward's mean in every rollout, as a share of the most it can be, and the KL of the policy that wrote it, in
+    nats per answer, ours exact and TRL's sampled; the last row is after `--learn-updates`.
+    """
     line: Figures = {"part": "learn"}
     updates = options.learn_updates
     found = {

@@ -80,7 +80,7 @@ def ppo(job: Job) -> dict[str, Any]:
     return {
         "updates": stages(clock),
         "scores": [round(row["objective/scores"], 4) for row in logged],
-        "kl": [round(row["objective/kl"], 2) for row in logged],  # from the base, nats per answer
+        "kl": [round(row["objective/kl"], 2) for row in logged],  # from the base, nats per answer, as sampled
         "optimiser_steps": int(next(iter(trainer.optimizer.state.values()))["step"]),
         "threads": torch.get_num_threads(),
     }

@@ -200,8 +200,8 @@ def _fitted_adapters(labels: Labels, backbone: Backbone, _cache: Path, config: R
     return Fitted(lambda asked: tuned.rewards(encode_all(backbone, asked.answers, config.max_tokens), lambda: None), 1.0, seconds)
 
 
-def _say_step(done: int, total: int, loss: float | None) -> None:
-    if loss is not None and (done % 10 == 0 or done == total):
+def _say_step(done: int, total: int, loss: float) -> None:
+    if done % 10 == 0 or done == total:
         say(f"adapters: step {done} of {total}, loss {loss:.3f}")
 
 

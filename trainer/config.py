@@ -91,7 +91,7 @@ class RewardConfig:
     pessimism: float = setting(0.0, "Posterior deviations taken off a score, so that what the labels never covered earns less.")
     lora_rank: int = setting(16, "Rank of the adapters.")
     lora_layers: int = setting(8, "Adapted layers, counted from the top.", "layers")
-    learning_rate: float = setting(2e-4, "Peak learning rate of the adapters.")
+    learning_rate: float = setting(2e-4, "Peak learning rate of the adapters and their head.")
     epochs: int = setting(1, "Passes over the labels when adapters are trained.")
     batch_size: int = setting(8, "Comparisons per optimiser step.", "comparisons")
     max_tokens: int = setting(256, "Prompt and answer are cut to this many tokens.", "tokens")

@@ -1,7 +1,7 @@
 """One token at a time: the state of a batch of answers being written, for any causal LM and, faster, for Llama-like ones.
 
 The fast decoder fuses the query, key and value matrices and the two gate matrices, adds adapters into them, lays all weights
-out for this work (trainer/linear.py), and keeps keys and values in one preallocated block. It changes no result
+out for this work (trainer/linear.py), and keeps keys and values in blocks made once. It changes no result
 beyond the rounding of the trunk's type. This file knows neither sampling nor the end of an answer.
 """
 
@@ -125,7 +125,7 @@ class FusedDecoder:
         embed = self.decoder.embed_tokens
         dtype = embed.weight.dtype
         places = len(self.layers), len(unique), self.kv_heads
-        # Keys lie as the scores read them, columns side by side: half the time of an answer's attention.
+        # Keys lie as the scores read them, columns side by side; turned around at every token they would be copied.
         self.keys = torch.zeros(*places, self.head_dim, columns, dtype=dtype)
         self.values = torch.zeros(*places, columns, self.head_dim, dtype=dtype)
         cos, sin = self.decoder.rotary_emb(embed.weight, torch.arange(columns)[None])  # (1, columns, d) each
@@ -187,6 +187,7 @@ class FusedDecoder:
         group = heads // kv
         # Scores are (n * kv heads, group * L, columns): the queries of a group share their keys.
         hidden = hidden[:, None, None].expand(n, kv, group, length, end).reshape(n * kv, group * length, end)
+        # Views all four: what a layer writes into the new columns its scores then read.
         keys, values = self.keys[:, :n, ..., :end].flatten(1, 2), self.values[:, :n, :, :end].flatten(1, 2)
         new_keys, new_values = self.keys[:, :n, ..., self.column : end], self.values[:, :n, :, self.column : end]
         x = x.reshape(n * length, width)

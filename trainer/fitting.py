@@ -72,7 +72,7 @@ def _weigh(
 ) -> dict[str, Group]:
     """The groups that matter, with the prior variances that the evidence of some labels gives them."""
     answers = rows.answers
-    sample = Rows(evenly(comparisons, EVIDENCE_LABELS), evenly(ratings, EVIDENCE_LABELS), settings)
+    sample = Rows(thin_out(comparisons, EVIDENCE_LABELS), thin_out(ratings, EVIDENCE_LABELS), settings)
     groups = {name: _standard(values, answers, sample) for name, values in features.items()}
     designs = {name: sample.design(values, groups[name]) for name, values in features.items()}
     for name, prior in evidence(sample, designs).items():
@@ -98,6 +98,6 @@ def _standard(values: Tensor, answers: Tensor, sample: Rows) -> Group:
     return replace(group, spread=(spread * length).float())
 
 
-def evenly(labels: Sequence[Any], limit: int) -> Sequence[Any]:
+def thin_out(labels: Sequence[Any], limit: int) -> Sequence[Any]:
     """At most `limit` labels, evenly over all."""
     return labels if len(labels) <= limit else [labels[index * len(labels) // limit] for index in range(limit)]

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 class ValueHead(nn.Module):
     """V of the state before each token: linear in the policy's final hidden state there, and in those of the answer so far.
 
-    A reward that averages over an answer's tokens is made up as they come; the sum of the states over the longest answer is
-    how much of it there is already (decision 0013). The states are normalised first, because their scale differs by orders of
-    magnitude between models, and one learning rate must serve all. It starts as a constant, the first rollout's mean return,
-    which `begin_at` is told: from 0 the first advantages would tell early tokens from late ones, by how much of that mean GAE
-    has discounted, and hardly answers apart.
+    A reward that averages over an answer's tokens is made up as they come; the sum of the states up to here, over the length
+    that an answer may have, is how much of it there is already (decision 0013). States are normalised first, because their
+    scale differs by orders of magnitude between models, and one learning rate must serve all. It starts as a constant, the
+    first rollout's mean return, which `begin_at` is told: from 0 the first advantages would tell early tokens from late ones,
+    by how much of that mean GAE has discounted, and hardly answers apart.
     """
 
     def __init__(self, width: int, longest: int) -> None:
         super().__init__()
-        self.longest = longest  # tokens of the longest answer
+        self.longest = longest  # tokens that an answer may have
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.out = nn.Linear(width, 1)
         self.so_far = nn.Linear(width, 1, bias=False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -120,15 +121,16 @@ def read_answers(
     place = folder.inputs.get("cache")
     cache = FeatureCache((folder.path / place) if place else folder.file("state"), backbone, layers)
 
-    def tick(done: int, total: int) -> None:
-        folder.check()
-        folder.progress(done, total, f"read {done} of {total} answers")
-
-    means = pooled_states(backbone, sequences, layers, cache, tick)
+    means = pooled_states(backbone, sequences, layers, cache, partial(say_read, folder))
     if not all(bool(torch.isfinite(states).all()) for states in means.values()):
         raise Refused("The base model's own numbers for these answers are not finite, so no reward can be fitted: is it whole?")
     lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float32)
     return groups(means, lengths, config.length_covariate)
+
+
+def say_read(folder: RunFolder, done: int, total: int) -> None:
+    folder.check()
+    folder.progress(done, total, f"read {done} of {total} answers")
 
 
 def fitted_head(
@@ -255,17 +257,13 @@ def try_adapter(
     source = folder.resolve(folder.inputs["base"])
 
     def trained(labels: Labels, people: Head, on: str, state: str) -> FineTuned:
-        def tick(done: int, total: int, loss: float | None) -> None:
+        def tick(done: int, total: int, loss: float) -> None:
             folder.check()
-            if loss is None:
-                folder.progress(done, total, f"adapters {on}, reading answers first")
-            else:
-                folder.progress(done, total, f"adapters {on}, loss {loss:.3f}")
+            folder.progress(done, total, f"adapters {on}, loss {loss:.3f}")
 
         states = folder.file("state") / state
-        return train(
-            load_backbone(source, config.dtype), sequences, labels.comparisons, labels.ratings, config, people, tick, states
-        )
+        backbone, reading = load_backbone(source, config.dtype), partial(say_read, folder)
+        return train(backbone, sequences, labels.comparisons, labels.ratings, config, people, tick, states, reading)
 
     rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
     people = fitted(rest)

@@ -19,16 +19,16 @@ from trainer.backbone import Backbone, attach_lora, named_trainable, trainable_p
 from trainer.checkpoint import load_state, save_state
 from trainer.config import RewardConfig
 from trainer.data import Comparison, Rating, TokenSequence
-from trainer.fitting import evenly, fit
+from trainer.fitting import fit, thin_out
 from trainer.folder import Cancelled
 from trainer.reading import batches, read
 from trainer.reward_head import Head
-from trainer.rows import Rows, settings_of
+from trainer.rows import HeadSettings, Rows, settings_of
 
 WARMUP_SHARE = 0.1
 MAX_GRAD_NORM = 1.0
 SAVE_EVERY_S = 120.0
-START_LABELS = 1000  # of either kind; more would be read for long and move the head's beginning little
+START_LABELS = 1000  # of either kind, so that what it costs is bounded
 
 
 class FineTuned:
@@ -63,13 +63,14 @@ def train(
     ratings: Sequence[Rating],
     config: RewardConfig,
     people: Head,  # a head fitted to the same labels: how these people tie and rate
-    tick: Callable[[int, int, float | None], None],  # (steps done, steps in all, loss, None before one); may raise Cancelled
+    tick: Callable[[int, int, float], None],  # (steps done, steps in all, loss); may raise Cancelled
     states: Path,  # folder of the resumable state; the finished weights stay there too
+    reading: Callable[[int, int], None] = lambda _done, _total: None,  # (answers read, in all) before the first step; likewise
 ) -> FineTuned:
     """Train adapters and head on labels; the same seed gives the same weights, in one go or in several."""
     attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
     generator = torch.Generator().manual_seed(config.seed)
-    head = torch.nn.Parameter(torch.zeros(backbone.plain.config.hidden_size))
+    head = torch.nn.Parameter(torch.zeros(end_states(backbone, sequences[:1]).shape[1]))
     optimiser = torch.optim.AdamW([*trainable_parameters(backbone), head], lr=config.learning_rate, weight_decay=0.0)
     labels: list[Comparison | Rating] = [*comparisons, *ratings]
     per_epoch = -(-len(labels) // config.batch_size)
@@ -82,13 +83,15 @@ def train(
         save_state(states, done, {"weights": kept, "optimiser": optimiser.state_dict()})
 
     first = 0
-    if (found := load_state(states)) is not None:
+    found = load_state(states)
+    if found is not None and len(found[1]["optimiser"]["param_groups"]) == 1:  # an earlier version left two
         first, state = found
         for name, parameter in weights.items():
             parameter.data.copy_(state["weights"][name])
         optimiser.load_state_dict(state["optimiser"])
     else:
-        head.data.copy_(start(backbone, sequences, comparisons, ratings, config, lambda: tick(0, total, None)))
+        settings = settings_of(config, bool(people.reliability))
+        head.data.copy_(fit_start(backbone, sequences, comparisons, ratings, settings, reading))
         save(0)
     saved = time.monotonic()
     for step in range(first, total):
@@ -112,30 +115,33 @@ def train(
     return FineTuned(backbone, head.detach())
 
 
-def start(
+def fit_start(
     backbone: Backbone,
     sequences: Sequence[TokenSequence],  # of every answer
     comparisons: Sequence[Comparison],
     ratings: Sequence[Rating],
-    config: RewardConfig,
-    tick: Callable[[], None] = lambda: None,
+    settings: HeadSettings,
+    tick: Callable[[int, int], None],  # (answers read, answers in all); may raise Cancelled
 ) -> Tensor:
     """(D,) the Bayesian fit of labels, START_LABELS of either kind at most, to end states as the backbone has them now.
 
-    The rewards that it gives the fit's own answers have mean 0, where the people's cutpoints expect it.
+    The rewards that it gives these labels' answers have mean 0, where the people's cutpoints expect it.
     """
-    some, rated = evenly(comparisons, START_LABELS), evenly(ratings, START_LABELS)
-    settings = settings_of(config)
-    answers = Rows(some, rated, settings).answers.tolist()
-    states = torch.zeros(len(sequences), backbone.plain.config.hidden_size)
+    compared, rated = thin_out(comparisons, START_LABELS), thin_out(ratings, START_LABELS)
+    answers = Rows(compared, rated, settings).answers.tolist()
+    parts: list[Tensor] = []
+    order: list[int] = []
     for batch in batches(backbone, [sequences[answer].ids for answer in answers]):
-        tick()
-        some_answers = [answers[index] for index in batch]
+        tick(len(order), len(answers))
         with torch.no_grad():
-            states[some_answers] = end_states(backbone, [sequences[answer] for answer in some_answers])
-    group = fit({"end": states}, some, rated, settings).groups["end"]
-    head, centre = group.weights / group.spread, group.centre
-    return head - (head @ centre) / centre.square().sum().clamp(min=1e-12) * centre
+            parts.append(end_states(backbone, [sequences[answers[index]] for index in batch]))
+        order += batch
+    at = {answers[index]: row for row, index in enumerate(order)}
+    compared = [label._replace(left=at[label.left], right=at[label.right]) for label in compared]
+    rated = [label._replace(answer=at[label.answer]) for label in rated]
+    group = fit({"end": torch.cat(parts)}, compared, rated, settings).groups["end"]
+    head, level = group.weights / group.spread, group.centre / group.spread.square()
+    return head - (head @ group.centre) / (level @ group.centre).clamp(min=1e-12) * level  # along what varies least
 
 
 def end_states(backbone: Backbone, sequences: Sequence[TokenSequence]) -> Tensor:

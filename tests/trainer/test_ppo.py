@@ -106,11 +106,18 @@ def move_adapters(backbone: Backbone) -> None:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
 
 
+def move_value_head(learner: Learner) -> None:
+    draw = torch.Generator().manual_seed(5)
+    for parameter in learner.value_head.parameters():
+        parameter.data.add_(torch.randn(parameter.shape, generator=draw), alpha=0.3)
+
+
 def one_step(backbone: Backbone, *, microbatch: int, after_end: int = 0) -> Step:
     """The figures of one optimiser step on answers of uneven length, and where it leaves the policy."""
     config = PPOConfig(**(SMALL | {"microbatch": microbatch, "epochs": 1, "minibatches": 1}))
     learner = Learner(backbone, config, len(PROMPTS))
     move_adapters(backbone)
+    move_value_head(learner)
     lengths = [1, 6, 2, 5, 3, 4, 6, 1]
     answers = [Generated([3 + (row * 7 + at) % 30 for at in range(count)], "eos") for row, count in enumerate(lengths)]
     packed, plan, found = measure(learner, config, even_share, PROMPTS[:8], answers, None, lambda: None)
@@ -383,6 +390,26 @@ def test_a_value_is_linear_in_the_state_and_in_the_sum_of_those_so_far() -> None
         for token in range(3):
             wanted = normed[row, token] @ own + head.out.bias + normed[row, : token + 1].sum(0) / 8 @ so_far
             torch.testing.assert_close(head(states)[row, token], wanted[0])
+
+
+@pytest.mark.parametrize("microbatch", [3, 8])
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
+def test_values_are_measured_as_training_computes_them(policy: Callable[[], Backbone], microbatch: int) -> None:
+    backbone = policy()
+    config = PPOConfig(**(SMALL | {"microbatch": microbatch}))
+    learner = Learner(backbone, config, len(PROMPTS))
+    learner.update = 1  # the head has begun
+    move_adapters(backbone)
+    move_value_head(learner)
+    answers = [Generated(list(range(3, 4 + row % 6)), "eos") for row in range(8)]
+
+    packed, _, found = measure(learner, config, even_share, PROMPTS[:8], answers, None, lambda: None)
+
+    states = response_logprobs(backbone, packed, config.temperature).states
+    with torch.no_grad():
+        wanted = torch.where(found.mask, learner.value_head(states), 0.0)
+    assert float(wanted[found.mask].std()) > 0.1
+    torch.testing.assert_close(found.values, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_a_state_left_by_another_value_head_is_not_taken_up(tmp_path: Path) -> None:

@@ -66,7 +66,6 @@ def progress() -> Iterator[str]:
     for on in ("without fold 1", "on all labels"):
         assert f'"{on}"' in (Path(str(trainer.__file__)).parent / "reward.py").read_text(encoding="utf-8")
         yield f"adapters {on}, loss 0.5"
-        yield f"adapters {on}, reading answers first"
     yield ppo.summary({"rollout/score": -0.5, "kl/exact_nats_per_answer": 3.0, "rollout/length": 40.0})
 
 
