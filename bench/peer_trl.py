@@ -355,7 +355,7 @@ def pooled(found: dict[str, list[Figures]], prompts: list[str], speeds: bool = T
         hits[side] = validation.correct(raw)
         result[side] = {
             **held_out_figures(raw / heat, prompts),
-            "ece_untempered": held_out_figures(raw, prompts)["ece"],
+            **{f"{name}_untempered": held_out_figures(raw, prompts)[name] for name in ("ece", "nll")},
         }
         if speeds:
             result[side]["pairs_per_s"] = round(statistics.fmean(part["pairs_per_s"] for part in parts), 2)

@@ -147,8 +147,8 @@ def compared(
 
 
 def held_out_figures(margins: Tensor, prompts: list[str]) -> dict[str, float | None]:
-    """Accuracy of rewards of chosen less rejected answers, (N,), its interval by resampling prompts, and the calibration error
-    of the probabilities that they stand for, `sigmoid(margin)`.
+    """Accuracy of rewards of chosen less rejected answers, (N,), its interval by resampling prompts, and of the probabilities
+    that they stand for, `sigmoid(margin)`, the calibration error and the negative log-likelihood in nats a pair.
     """
     import torch
 
@@ -162,6 +162,7 @@ def held_out_figures(margins: Tensor, prompts: list[str]) -> dict[str, float | N
         "accuracy_low": low,
         "accuracy_high": high,
         "ece": validation.diagram(confidence, hits.double())[0],
+        "nll": validation.mean(-torch.nn.functional.logsigmoid(margins.double())),
     }
 
 

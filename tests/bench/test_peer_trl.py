@@ -77,6 +77,7 @@ def test_sides_are_compared_on_the_same_rows_over_all_folds() -> None:
     assert figures["trl"]["accuracy"] == 0.5
     assert figures["trl"]["ece"] == figures["trl"]["ece_untempered"]
     assert figures["head"]["accuracy"] == 0.75
+    assert figures["head"]["nll"] < figures["head"]["nll_untempered"]
     assert figures["head"]["ece"] < figures["head"]["ece_untempered"]  # its temperature is what makes it sure where it is right
     assert figures["head"]["gain"] == 0.25
     assert figures["head"]["gain_low"] <= 0.25 <= figures["head"]["gain_high"]
