@@ -230,7 +230,7 @@ def ppo_job(sides: Sides, options: argparse.Namespace, updates: int) -> Figures:
         "value": options.trl_value,
         "planted": 0.0,
         "dtype": options.dtype,
-        "seed": config.seed,
+        "seed": options.seed,
         "prompts": passages(load_backbone(str(sides.model)).tokenizer, options.episodes),
     }
 
@@ -238,7 +238,8 @@ def ppo_job(sides: Sides, options: argparse.Namespace, updates: int) -> Figures:
 def our_ppo(sides: Sides, options: argparse.Namespace, line: Figures, *arguments: object) -> Figures:
     """A run of bench/ppo.py; arguments given last count."""
     size = ("--episodes", options.episodes, "--answer-tokens", options.answer_tokens, "--updates", options.updates)
-    return sides.ours(line, "ppo.py", "--model", sides.model, "--dtype", options.dtype, *size, *arguments)
+    same = ("--model", sides.model, "--dtype", options.dtype, "--seed", options.seed)
+    return sides.ours(line, "ppo.py", *same, *size, *arguments)
 
 
 def per_update(figures: Figures) -> Figures:
@@ -379,6 +380,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--updates", type=int, default=1, help="ppo: updates timed, after one that warms up")
     parser.add_argument("--rounds", type=int, default=1, help="ppo: turns of each way")
+    parser.add_argument("--seed", type=int, default=PPOConfig().seed, help="PPO's, of either side")
     parser.add_argument("--learn-updates", type=int, default=10)
     parser.add_argument("--episodes", type=int, default=EPISODES, help="answers per update, a multiple of 4")
     parser.add_argument("--answer-tokens", type=int, default=ANSWER_TOKENS)

@@ -3,8 +3,8 @@
 32 answers of 48 tokens to different prompts of 32 tokens, four epochs: sampling, log-probabilities under policy and reference,
 values, rewards of a head on the base's states, training. Answers cannot end early and prompts share no beginning, so that every
 update does the same work. The first update warms up; the figures are means over the others. Progress on stderr, one JSON line
-last on stdout. With `--planted` the reward is a rule instead; `scores` says what every rollout
-earned by it, and `kl` how far from the base.
+last on stdout. With `--planted` the reward is a rule instead; the line also says what every rollout earned by it, how far from
+the base, and how much of the returns the value head foretold.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def main() -> int:
             "epochs": EPOCHS,
             "optimiser_steps": steps[-1]["losses/steps"],
             "lora_layers": config.lora_layers,
+            "seed": config.seed,
             "dtype": str(backbone.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "processor": platform.processor() or platform.machine(),
@@ -103,10 +104,12 @@ def gemm_tflops(dtype: torch.dtype, rows: int = 2048, width: int = 576, out: int
 
 
 def _learned(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """What every rollout earned, and how far from the base the policy that wrote it was, in nats per answer."""
+    """Of every rollout, the last one after the last update: what it earned, nats per answer from the base, explained variance."""
+    trained = [row for row in rows if "losses/explained_variance" in row]
     return {
         "scores": [round(row["rollout/score"], 4) for row in rows],
         "kl": [round(row["kl/exact_nats_per_answer"], 2) for row in rows],
+        "explained_variance": [round(row["losses/explained_variance"], 2) for row in trained],
     }
 
 
@@ -119,6 +122,7 @@ def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
         "epochs": EPOCHS,
         "lora_layers": options.lora_layers,
         "dtype": options.dtype,
+        "seed": options.seed,
         # No guard may cut the work short.
         "kl_stop_nats": UNBOUNDED,
         "entropy_floor_nats": -1.0,
@@ -130,8 +134,8 @@ def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
 
 
 def passages(tokenizer: Any, count: int) -> list[list[int]]:
-    """Token ids of different passages of the project's own documentation."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
+    """Token ids of different passages of the demo project's prompts, which stay what they are."""
+    text = "\n".join(row["text"] for row in read_jsonl(ROOT / "app" / "projects" / "demo_prompts.jsonl"))
     ids = tokenizer(text)["input_ids"]
     starts = torch.linspace(0, len(ids) - PROMPT_TOKENS - 1, count).long().tolist()
     return [ids[start : start + PROMPT_TOKENS] for start in starts]
@@ -171,6 +175,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=EPISODES, help="answers per update, a multiple of 4")
     parser.add_argument("--answer-tokens", type=int, default=ANSWER_TOKENS, help="tokens of every answer")
     parser.add_argument("--planted", action="store_true", help="reward even token ids instead of asking a reward model")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of sampling, order and adapters")
     parser.add_argument("--lora-layers", type=int, default=defaults.lora_layers, help="adapted layers, 0 for every layer")
     parser.add_argument(
         "--dtype", default=defaults.dtype, choices=("auto", "float32", "bfloat16"), help="arithmetic of the trunk"

@@ -59,7 +59,8 @@ def distil(scorer: Scorer, answers: Sequence[Answer], say: Callable[[str], None]
     attach_lora(backbone, RANK, LAYERS, SEED)
     head, offset = _regression(backbone, [sequences[index] for index in learned], wanted[learned])
     _train(backbone, head, offset, [sequences[index] for index in learned], wanted[learned], say)
-    found = _states(backbone, [sequences[index] for index in held]) @ head.detach() - offset.detach()
+    with torch.no_grad():
+        found = end_states(backbone, [sequences[index] for index in held]) @ head - offset
     fidelity = _fidelity(found, wanted[held], [answers[index].prompt_key for index in held])
     say(
         f"On {fidelity['fidelity_answers']} held-out answers: correlation {fidelity['fidelity_correlation']:.3f}, "
@@ -71,7 +72,8 @@ def distil(scorer: Scorer, answers: Sequence[Answer], say: Callable[[str], None]
 
 def _regression(backbone: Backbone, sequences: Sequence[TokenSequence], wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Where training starts: ridge regression of the scores on the frozen base's end states. Head (D,) and offset ()."""
-    states = _states(backbone, sequences).double()
+    with torch.no_grad():
+        states = end_states(backbone, sequences).double()
     centred = states - states.mean(0)
     gram = centred.T @ centred
     ridge = RIDGE * gram.diagonal().mean().clamp(min=1e-6) * torch.eye(len(gram), dtype=gram.dtype)
@@ -106,12 +108,6 @@ def _train(
         optimiser.step()
         if (step + 1) % max(1, len(batches) // 10) == 0:
             say(f"[{step + 1}/{len(batches)}] mean squared difference {float(loss.detach()):.3f}")
-
-
-@torch.no_grad()
-def _states(backbone: Backbone, sequences: Sequence[TokenSequence]) -> Tensor:
-    """(N, D) end states, without gradient."""
-    return torch.cat([end_states(backbone, sequences[at : at + BATCH]) for at in range(0, len(sequences), BATCH)])
 
 
 def _fidelity(found: Tensor, wanted: Tensor, prompts: Sequence[str]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class FineTuned:
     def rewards(self, sequences: Sequence[TokenSequence], tick: Callable[[], None]) -> Tensor:
         """(N,) float64 rewards."""
         with torch.no_grad():
-            return end_rewards(self.backbone, self.head, sequences, tick).double()
+            return (end_states(self.backbone, sequences, lambda _done, _total: tick()) @ self.head).double()
 
     def write(self, folder: Path) -> None:
         """Write a standard peft folder (or `weights.safetensors`, where there are no adapters) and `head.safetensors`."""
@@ -129,38 +129,32 @@ def fit_start(
     """
     compared, rated = thin_out(comparisons, START_LABELS), thin_out(ratings, START_LABELS)
     answers = Rows(compared, rated, settings).answers.tolist()
-    parts: list[Tensor] = []
-    order: list[int] = []
-    for batch in batches(backbone, [sequences[answer].ids for answer in answers]):
-        tick(len(order), len(answers))
-        with torch.no_grad():
-            parts.append(end_states(backbone, [sequences[answers[index]] for index in batch]))
-        order += batch
-    at = {answers[index]: row for row, index in enumerate(order)}
+    with torch.no_grad():
+        states = end_states(backbone, [sequences[answer] for answer in answers], tick)
+    at = {answer: row for row, answer in enumerate(answers)}
     compared = [label._replace(left=at[label.left], right=at[label.right]) for label in compared]
     rated = [label._replace(answer=at[label.answer]) for label in rated]
-    group = fit({"end": torch.cat(parts)}, compared, rated, settings).groups["end"]
+    group = fit({"end": states}, compared, rated, settings).groups["end"]
     head, level = group.weights / group.spread, group.centre / group.spread.square()
     return head - (head @ group.centre) / (level @ group.centre).clamp(min=1e-12) * level  # along what varies least
 
 
-def end_states(backbone: Backbone, sequences: Sequence[TokenSequence]) -> Tensor:
-    """(B, D) float32 final states of the end token, which is appended to every answer, in one pass."""
-    at = read(backbone, [[*item.ids, backbone.tokenizer.eos_token_id] for item in sequences])
-    return torch.cat([at(row, slice(-1, None)) for row in range(len(sequences))]).float()
-
-
-def end_rewards(
-    backbone: Backbone, head: Tensor, sequences: Sequence[TokenSequence], tick: Callable[[], None] = lambda: None
+def end_states(
+    backbone: Backbone, sequences: Sequence[TokenSequence], tick: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Tensor:
-    """(B,) rewards, in as many passes as they need; how they are grouped changes none beyond rounding."""
+    """(N, D) float32 final states of the end token, which is appended to every answer, in as many passes as they need.
+
+    How answers are grouped changes none beyond rounding. `tick` hears before each pass how many of how many are read.
+    """
+    end = backbone.tokenizer.eos_token_id
     order: list[int] = []
-    found = [torch.empty(0)]
+    found: list[Tensor] = []
     for batch in batches(backbone, [item.ids for item in sequences]):
-        tick()
-        found.append(end_states(backbone, [sequences[index] for index in batch]) @ head)
+        tick(len(order), len(sequences))
+        at = read(backbone, [[*sequences[index].ids, end] for index in batch])
+        found += [at(row, slice(-1, None)) for row in range(len(batch))]
         order += batch
-    return torch.cat(found)[torch.tensor(order, dtype=torch.long).argsort()]
+    return torch.cat(found).float()[torch.tensor(order).argsort()]
 
 
 def _loss(
@@ -178,7 +172,7 @@ def _loss(
         {index for label in comparisons for index in (label.left, label.right)} | {label.answer for label in ratings}
     )
     at = {answer: row for row, answer in enumerate(answers)}
-    rewards = end_rewards(backbone, head, [sequences[answer] for answer in answers])
+    rewards = end_states(backbone, [sequences[answer] for answer in answers]) @ head
     rows = Rows(
         [label._replace(left=at[label.left], right=at[label.right]) for label in comparisons],
         [label._replace(answer=at[label.answer]) for label in ratings],

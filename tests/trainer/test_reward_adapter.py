@@ -12,7 +12,7 @@ from trainer.config import RewardConfig
 from trainer.data import Comparison, Rating, TokenSequence
 from trainer.folder import Cancelled
 from trainer.loading import load_backbone
-from trainer.reward_adapter import end_rewards, end_states, fit_start, train
+from trainer.reward_adapter import end_states, fit_start, train
 from trainer.reward_head import Head
 from trainer.rows import HeadSettings
 
@@ -30,7 +30,7 @@ def head_of(backbone: Backbone) -> Tensor:
 
 def rewards_and_gradient(backbone: Backbone, sequences: list[TokenSequence]) -> tuple[Tensor, list[Tensor]]:
     trained = trainable_parameters(backbone)
-    rewards = end_rewards(backbone, head_of(backbone), sequences)
+    rewards = end_states(backbone, sequences) @ head_of(backbone)
     weighed = (rewards * torch.arange(1.0, len(rewards) + 1)).sum()
     return rewards.detach(), list(torch.autograd.grad(weighed, trained, materialize_grads=True))
 
@@ -73,9 +73,9 @@ def random_answers(count: int) -> list[TokenSequence]:
     return [TokenSequence([0, 40], torch.randint(3, 250, (8,), generator=draw).tolist()) for _ in range(count)]
 
 
+@torch.no_grad()
 def states_of(backbone: Backbone, sequences: Sequence[TokenSequence]) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([end_states(backbone, [one]) for one in sequences])
+    return torch.cat([end_states(backbone, [one]) for one in sequences])
 
 
 @pytest.mark.parametrize("kind", ["comparisons", "ratings"])
