@@ -134,8 +134,9 @@ def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
 
 
 def passages(tokenizer: Any, count: int) -> list[list[int]]:
-    """Token ids of different passages of the demo project's prompts, which stay what they are."""
-    text = "\n".join(row["text"] for row in read_jsonl(ROOT / "app" / "projects" / "demo_prompts.jsonl"))
+    """Token ids of different passages of the demo project's questions, which stay what they are."""
+    rows = read_jsonl(ROOT / "app" / "projects" / "demo_prompts.jsonl")
+    text = "\n".join(row["text"] for row in rows if "text" in row)  # conversations are left out
     ids = tokenizer(text)["input_ids"]
     starts = torch.linspace(0, len(ids) - PROMPT_TOKENS - 1, count).long().tolist()
     return [ids[start : start + PROMPT_TOKENS] for start in starts]

@@ -1,0 +1,32 @@
+"""The bench of a PPO update on a model of no size: what it is given, and what it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.installation import ROOT
+from bench.ppo import PROMPT_TOKENS, passages
+from bench.resume import make_base
+from trainer.loading import load_backbone
+
+
+def test_the_prompts_are_as_many_and_as_long_as_wanted_and_begin_differently(tmp_path: Path) -> None:
+    make_base(tmp_path / "base")
+    prompts = passages(load_backbone(str(tmp_path / "base")).tokenizer, 32)
+    assert [len(prompt) for prompt in prompts] == [PROMPT_TOKENS] * 32
+    assert len({tuple(prompt) for prompt in prompts}) == 32
+
+
+def test_a_planted_run_says_what_every_rollout_earned_and_what_its_values_foretold(tmp_path: Path) -> None:
+    make_base(tmp_path / "base")
+    size = ("--updates", "2", "--episodes", "4", "--answer-tokens", "4", "--seed", "3", "--dtype", "float32")
+    command = [sys.executable, str(ROOT / "bench" / "ppo.py"), "--planted", "--model", str(tmp_path / "base"), *size]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (len(said["scores"]), len(said["kl"]), len(said["explained_variance"])) == (4, 4, 3)
+    assert said["kl"][0] == 0.0
+    assert all(0 <= score <= 4 for score in said["scores"])
+    assert (said["settings"]["seed"], said["settings"]["optimiser_steps"]) == (3, 16)
