@@ -172,6 +172,7 @@ def test_how_much_better_is_said_by_key_once_a_side_is(open_as: Open, engine: En
     judge(page, "7", "0")  # a tie has no strength, and neither has nothing
     judge(page, "2", "8")
 
+    all_saved(page)
     assert [(label.choice, label.strength) for label in stored(engine)] == [("tie", None), ("right", 3)]
 
 

@@ -38,6 +38,7 @@ def test_nothing_is_lost_or_doubled_when_all_goes_down_in_turn(
     go(page)
     judged = [judge(page, "1")]
     fetched_ahead(page)
+    all_saved(page)
 
     page.context.set_offline(True)
     judged.append(judge(page, "2"))
