@@ -14,6 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.app.conftest import app, built_app, cast, empty_database, engine, settings
 from tests.tiny import make_simple_lm
+from tests.trainer.reward_runs import make_folder, prefers_moons
+from trainer import reward
+from trainer.folder import RunFolder
 from trainer.simple_lm import train_tokenizer
 
 __all__ = ["app", "built_app", "cast", "empty_database", "engine", "settings"]
@@ -51,6 +54,38 @@ def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def simple_lm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pretrained SimpleLM, as the sft run leaves it."""
     return make_simple_lm(tmp_path_factory.mktemp("simple_lm"))
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory, simple_lm_folder: Path) -> RunFolder:
+    """A finished run on people who like the moon."""
+    folder = make_folder(tmp_path_factory.mktemp("reward") / "1", simple_lm_folder, prefers_moons)
+    reward.run(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama_done(tmp_path_factory: pytest.TempPathFactory, llama_folder: Path) -> RunFolder:
+    folder = make_folder(tmp_path_factory.mktemp("reward") / "1", llama_folder, prefers_moons)
+    reward.run(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory: pytest.TempPathFactory, llama_folder: Path) -> RunFolder:
+    """A finished run that keeps adapters."""
+    folder = make_folder(
+        tmp_path_factory.mktemp("reward") / "1",
+        llama_folder,
+        prefers_moons,
+        40,
+        method="lora",
+        lora_rank=2,
+        lora_layers=2,
+        learning_rate=1e-2,
+    )
+    reward.run(folder)
+    return folder
 
 
 @pytest.fixture

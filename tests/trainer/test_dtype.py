@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainer.test_reward import make_folder, panel_ids, prefers_moons
+from tests.trainer.reward_runs import make_folder, panel_ids, prefers_moons
 from trainer import checkpoint, loading, reward
 from trainer.backbone import BackboneError
 from trainer.config import PPOConfig

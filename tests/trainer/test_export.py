@@ -12,7 +12,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.trainer.test_reward import make_folder, prefers_moons
+from tests.trainer.reward_runs import make_folder, prefers_moons
 from trainer import checkpoint, distil, reward
 from trainer.backbone import BackboneError, attach_lora, trainable_parameters
 from trainer.data import Answer, read_labels
