@@ -24,6 +24,10 @@ def test_davidson_of_a_half_with_nu_one() -> None:
     assert (left, tie, right) == pytest.approx((0.4192, 0.3265, 0.2543), abs=5e-5)
 
 
+def test_nu_is_how_many_times_a_tie_is_as_likely_as_either_of_two_equals() -> None:
+    assert likelihoods.davidson(tensor(0.0), tensor(2.0).log()[0]).exp()[0].tolist() == pytest.approx((0.25, 0.5, 0.25))
+
+
 def test_without_ties_davidson_is_bradley_terry() -> None:
     delta = tensor(-2.0, 0.3, 1.7)
 
