@@ -369,7 +369,7 @@ def pooled(found: dict[str, list[Figures]], prompts: list[str], speeds: bool = T
 
 
 def gains(ours: torch.Tensor, theirs: torch.Tensor, prompts: list[str]) -> Figures:
-    """What our margins (N,) are better by, above 0 where they are: accuracy, nats a pair, calibration error; 95 % by prompt."""
+    """What our margins (N,) are better by, above 0 where they are: accuracy, and nats a pair; 95 % intervals by prompt."""
     better = {
         "gain": validation.correct(ours) - validation.correct(theirs),
         "nll_gain": torch.nn.functional.softplus(-theirs) - torch.nn.functional.softplus(-ours),
@@ -378,28 +378,7 @@ def gains(ours: torch.Tensor, theirs: torch.Tensor, prompts: list[str]) -> Figur
     for name, each in better.items():
         low, high = validation.bootstrap(each, prompts)
         found |= {name: validation.mean(each), f"{name}_low": low, f"{name}_high": high}
-    return found | calibration_gain(ours, theirs, prompts)
-
-
-def calibration_gain(ours: torch.Tensor, theirs: torch.Tensor, prompts: list[str]) -> Figures:
-    """Their expected calibration error less ours. It is no mean over pairs, so each resample bins its own."""
-
-    def less(rows: torch.Tensor) -> float:
-        of_theirs, of_ours = (
-            validation.diagram(torch.sigmoid(margins[rows].double().abs()), validation.correct(margins[rows]).double())[0]
-            for margins in (theirs, ours)
-        )
-        return of_theirs - of_ours
-
-    names = sorted(set(prompts))
-    rows_of = {name: [row for row, prompt in enumerate(prompts) if prompt == name] for name in names}
-    draw = random.Random(0)
-    drawn = [
-        less(torch.tensor([row for name in draw.choices(names, k=len(names)) for row in rows_of[name]]))
-        for _ in range(validation.RESAMPLES)
-    ]
-    low, high = torch.quantile(torch.tensor(drawn), torch.tensor([0.025, 0.975])).tolist()
-    return {"ece_gain": less(torch.arange(len(prompts))), "ece_gain_low": low, "ece_gain_high": high}
+    return found
 
 
 def _options() -> argparse.Namespace:

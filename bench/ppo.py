@@ -134,7 +134,7 @@ def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
 
 
 def passages(tokenizer: Any, count: int) -> list[list[int]]:
-    """Token ids of different passages of the demo project's questions, which stay what they are."""
+    """Token ids of different passages of the demo project's questions; an edit of those moves what a planted run learns."""
     rows = read_jsonl(ROOT / "app" / "projects" / "demo_prompts.jsonl")
     text = "\n".join(row["text"] for row in rows if "text" in row)  # conversations are left out
     ids = tokenizer(text)["input_ids"]

@@ -142,7 +142,8 @@ def fit_start(
 def end_states(
     backbone: Backbone, sequences: Sequence[TokenSequence], tick: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Tensor:
-    """(N, D) float32 final states of the end token, which is appended to every answer, in as many passes as they need.
+    """(N, D) float32 final states of the end token, which is appended to every answer (at least one), in as many passes as
+    they need.
 
     How answers are grouped changes none beyond rounding. `tick` hears before each pass how many of how many are read.
     """
@@ -152,9 +153,9 @@ def end_states(
     for batch in batches(backbone, [item.ids for item in sequences]):
         tick(len(order), len(sequences))
         at = read(backbone, [[*sequences[index].ids, end] for index in batch])
-        found += [at(row, slice(-1, None)) for row in range(len(batch))]
+        found.append(torch.cat([at(row, slice(-1, None)) for row in range(len(batch))]).float())  # a copy: `at` holds all states
         order += batch
-    return torch.cat(found).float()[torch.tensor(order).argsort()]
+    return torch.cat(found)[torch.tensor(order).argsort()]
 
 
 def _loss(

@@ -10,14 +10,16 @@ from pathlib import Path
 from bench.installation import ROOT
 from bench.ppo import PROMPT_TOKENS, passages
 from bench.resume import make_base
+from trainer.forward import shared_prefix
 from trainer.loading import load_backbone
 
 
-def test_the_prompts_are_as_many_and_as_long_as_wanted_and_begin_differently(tmp_path: Path) -> None:
+def test_the_prompts_are_as_many_and_as_long_as_wanted_all_different_and_share_no_beginning(tmp_path: Path) -> None:
     make_base(tmp_path / "base")
     prompts = passages(load_backbone(str(tmp_path / "base")).tokenizer, 32)
     assert [len(prompt) for prompt in prompts] == [PROMPT_TOKENS] * 32
     assert len({tuple(prompt) for prompt in prompts}) == 32
+    assert shared_prefix(prompts) == 0
 
 
 def test_a_planted_run_says_what_every_rollout_earned_and_what_its_values_foretold(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -34,15 +33,6 @@ def policy(tmp_path_factory: pytest.TempPathFactory, llama_folder: Path) -> Path
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     folder = tmp_path_factory.mktemp("run") / "checkpoint"
     save_policy(backbone, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory, llama_folder: Path) -> RunFolder:
-    """A finished reward run that kept adapters."""
-    settings: dict[str, Any] = {"method": "lora", "lora_rank": 2, "lora_layers": 2, "learning_rate": 1e-2}
-    folder = make_folder(tmp_path_factory.mktemp("reward") / "1", llama_folder, prefers_moons, 40, **settings)
-    reward.run(folder)
     return folder
 
 
