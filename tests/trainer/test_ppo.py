@@ -12,43 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainer.ppo_runs import PANEL, POLICIES, PROMPTS, SMALL, even_share, learn, move_adapters, move_value_head
 from tests.trainer.tiny import llama_policy, ppo_folder, simple_policy
 from trainer.backbone import Backbone, named_trainable, reference
 from trainer.config import PPOConfig
 from trainer.folder import Cancelled, Refused, read_jsonl
 from trainer.forward import pack, response_logprobs
 from trainer.learner import Learner
-from trainer.measure import Prompt, distinct, measure
+from trainer.measure import distinct, measure
 from trainer.ppo import answer, optimise, train
 from trainer.rollout import Generated
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PROMPTS = [Prompt(index, [5, 6, *range(7, 8 + index % 4)]) for index in range(12)]
-PANEL = [Prompt(100, [9, 9]), Prompt(101, [8])]
-SMALL: dict[str, Any] = {
-    "updates": 3,
-    "episodes": 8,
-    "epochs": 2,
-    "minibatches": 2,
-    "microbatch": 3,
-    "max_new_tokens": 6,
-    "learning_rate": 0.01,
-    "entropy_floor_nats": -1.0,
-    "early_stop_kl_nats": 10.0,
-}
-POLICIES: dict[str, Callable[[], Backbone]] = {"llama": llama_policy, "simple": lambda: simple_policy(vocab=40, eos=2)}
 Step = tuple[dict[str, float], list[Tensor]]
-
-
-def even_share(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
-    return torch.tensor([sum(token % 2 == 0 for token in given) / len(given) for given in answers])
-
-
-def learn(path: Path, backbone: Backbone, score: Any = even_share, **config: Any) -> dict[str, Any]:
-    folder = ppo_folder(path, **(SMALL | config))
-    assert isinstance(folder.config, PPOConfig)
-    return train(folder, folder.config, backbone, score, PROMPTS, PANEL)
 
 
 def rows(path: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
@@ -96,19 +73,6 @@ def test_temperature_divides_the_logits_of_every_log_probability(tmp_path: Path)
         log_p = (backbone.plain(torch.tensor([PROMPTS[0].ids])).logits[0, -1] / 0.7).log_softmax(-1)
     assert float(found.exact_kl[0, 0]) == pytest.approx(float((log_p.exp() * (log_p - log_q)).sum()), abs=1e-6)
     assert float(found.entropy[0, 0]) == pytest.approx(float(-(log_p.exp() * log_p).sum()), abs=1e-5)
-
-
-def move_adapters(backbone: Backbone) -> None:
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for _, parameter in named_trainable(backbone):
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-
-
-def move_value_head(learner: Learner) -> None:
-    draw = torch.Generator().manual_seed(5)
-    for parameter in learner.value_head.parameters():
-        parameter.data.add_(torch.randn(parameter.shape, generator=draw), alpha=0.3)
 
 
 def one_step(backbone: Backbone, *, microbatch: int, after_end: int = 0) -> Step:

@@ -8,15 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainer.test_ppo import (
-    POLICIES,
-    PROMPTS,
-    SMALL,
-    even_share,
-    learn,
-    move_adapters,
-    move_value_head,
-)
+from tests.trainer.ppo_runs import POLICIES, PROMPTS, SMALL, even_share, learn, move_adapters, move_value_head
 from tests.trainer.tiny import llama_policy
 from trainer.backbone import Backbone, named_trainable
 from trainer.config import PPOConfig
