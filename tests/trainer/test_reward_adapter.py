@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainer.tiny import simple_policy
 from trainer import reading
 from trainer.backbone import Backbone, attach_lora, trainable_parameters
 from trainer.checkpoint import load_state, save_state
@@ -76,6 +78,22 @@ def random_answers(count: int) -> list[TokenSequence]:
 @torch.no_grad()
 def states_of(backbone: Backbone, sequences: Sequence[TokenSequence]) -> Tensor:
     return torch.cat([end_states(backbone, [one]) for one in sequences])
+
+
+def test_of_a_pass_only_the_end_states_stay_in_memory() -> None:
+    backbone = simple_policy(vocab=40, eos=2)
+    sequences = [TokenSequence([5, 6], [7] * 60)] * 200
+    held: list[int] = []
+
+    def tick(_done: int, _total: int) -> None:
+        states = [one for one in gc.get_objects() if type(one) is Tensor and one.grad_fn is None and one.shape[-1:] == (16,)]
+        held.append(sum({one.data_ptr(): one.nbytes() for one in map(Tensor.untyped_storage, states)}.values()))
+
+    with torch.no_grad():
+        end_states(backbone, sequences, tick)
+
+    assert len(held) > 5
+    assert held[-1] < held[1] * 1.5  # the states of one pass, whichever it was
 
 
 @pytest.mark.parametrize("kind", ["comparisons", "ratings"])
