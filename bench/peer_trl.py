@@ -29,14 +29,11 @@ import statistics
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from bench.installation import ROOT, default_model, say
+from bench.peer_figures import STAGES, Figures, per_update, pooled, ratios
 from bench.ppo import ANSWER_TOKENS, EPISODES, EPOCHS, PLANTED_SCALE, PROMPT_TOKENS, passages
-from bench.reward import FOLDS, SETS, conversation, held_out_figures, pairs
-from trainer import validation
+from bench.reward import FOLDS, SETS, conversation, pairs
 from trainer.backbone import LORA_ALPHA_PER_RANK, Backbone
 from trainer.config import PPOConfig, RewardConfig
 from trainer.data import Answer, encode_all
@@ -47,12 +44,10 @@ from trainer.process import TUNING
 PEER = "trl==1.12.0"  # the last release with trl.experimental.ppo
 SHARED = ("torch", "peft", "transformers", "tokenizers", "numpy", "safetensors")  # the same versions as ours
 PARTS = ("ppo", "learn", "reward")
-STAGES = ("generate_s", "score_s", "train_s")
 SIDE = ROOT / "bench" / "peer_trl_side.py"
 METHODS = ("head", "lora")  # of our reward
 SPEEDS = ("pairs_per_s", "peak_rss_mib", "train_s")
 NEVER_SAMPLED = "<gh_stars>"  # of SmolLM2's vocabulary; TRL knows padding by its token alone
-Figures = dict[str, Any]
 
 
 def main() -> int:
@@ -242,18 +237,6 @@ def our_ppo(sides: Sides, options: argparse.Namespace, line: Figures, *arguments
     return sides.ours(line, "ppo.py", *same, *size, *arguments)
 
 
-def per_update(figures: Figures) -> Figures:
-    """Means over TRL's updates but the first, which warms up, under the names of bench/ppo.py."""
-    rows = figures["updates"][1:]
-    means = {name: statistics.fmean(row[name] for row in rows) for name in STAGES}
-    return {"update_s": sum(means.values()), **means, "peak_rss_mib": figures["peak_rss_mib"]}
-
-
-def ratios(theirs: Figures, ours: Figures) -> Figures:
-    """TRL's figure over ours, for every name that both have: 2 says that ours takes half."""
-    return {name: round(theirs[name] / ours[name], 2) for name in theirs if ours.get(name)}
-
-
 # The reward model
 
 
@@ -342,43 +325,6 @@ def write_pairs(path: Path, rows: list[Figures]) -> Path:
     with gzip.open(path, "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     return path
-
-
-def pooled(found: dict[str, list[Figures]], prompts: list[str], speeds: bool = True) -> Figures:
-    """Figures of each side over all its folds, as said and with ours also untempered; and what ours gains on TRL's. Without
-    `speeds` for work that may have been found done.
-    """
-    result: Figures = {}
-    tempered: dict[str, torch.Tensor] = {}
-    for side, parts in found.items():
-        raw = torch.tensor([margin for part in parts for margin in part["margins"]], dtype=torch.float64)
-        heat = torch.tensor([part["temperature"] for part in parts for _ in part["margins"]], dtype=torch.float64)
-        tempered[side] = raw / heat
-        result[side] = {
-            **held_out_figures(tempered[side], prompts),
-            **{f"{name}_untempered": held_out_figures(raw, prompts)[name] for name in ("ece", "nll")},
-        }
-        if speeds:
-            result[side]["pairs_per_s"] = round(statistics.fmean(part["pairs_per_s"] for part in parts), 2)
-            result[side]["peak_rss_mib"] = max(part["peak_rss_mib"] for part in parts)
-    for side in found.keys() - {"trl"}:
-        result[side] |= gains(tempered[side], tempered["trl"], prompts)
-        if speeds:
-            result[side]["times_the_pairs_per_s"] = round(result[side]["pairs_per_s"] / result["trl"]["pairs_per_s"], 2)
-    return result
-
-
-def gains(ours: torch.Tensor, theirs: torch.Tensor, prompts: list[str]) -> Figures:
-    """What our margins (N,) are better by, above 0 where they are: accuracy, and nats a pair; 95 % intervals by prompt."""
-    better = {
-        "gain": validation.correct(ours) - validation.correct(theirs),
-        "nll_gain": torch.nn.functional.softplus(-theirs) - torch.nn.functional.softplus(-ours),
-    }
-    found: Figures = {}
-    for name, each in better.items():
-        low, high = validation.bootstrap(each, prompts)
-        found |= {name: validation.mean(each), f"{name}_low": low, f"{name}_high": high}
-    return found
 
 
 def _options() -> argparse.Namespace:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench.peer_trl import Figures, Sides, encode_pairs, gains, main, per_update, pins, pooled, ratios, split
+from bench.peer_figures import Figures, gains, per_update, pooled, ratios
+from bench.peer_trl import Sides, encode_pairs, main, pins, split
 from bench.ppo import planted
 from bench.resume import make_base
 from trainer.loading import load_backbone
