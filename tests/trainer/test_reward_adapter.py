@@ -80,6 +80,14 @@ def states_of(backbone: Backbone, sequences: Sequence[TokenSequence]) -> Tensor:
     return torch.cat([end_states(backbone, [one]) for one in sequences])
 
 
+def test_reading_says_before_each_pass_how_many_answers_are_read() -> None:
+    told: list[tuple[int, int]] = []
+    with torch.no_grad():
+        end_states(simple_policy(vocab=40, eos=2), [TokenSequence([5], [7] * 61)] * 100, lambda *said: told.append(said))
+    a_pass = reading.BATCH_TOKENS // 62  # rows of like length, without the end that each is given
+    assert told == [(read, 100) for read in range(0, 100, a_pass)]
+
+
 def test_of_a_pass_only_the_end_states_stay_in_memory() -> None:
     backbone = simple_policy(vocab=40, eos=2)
     sequences = [TokenSequence([5, 6], [7] * 60)] * 200
