@@ -39,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from app.exports.cli import add_arguments as add_export_arguments
     from app.prompts.cli import add_arguments as add_import_arguments
-    from app.rounds.checkpoint_cli import add_checkpoint_arguments
     from app.rounds.cli import add_round_arguments, add_sft_arguments
+    from app.runs.checkpoint_cli import add_checkpoint_arguments
 
     parser = argparse.ArgumentParser(prog="tastemaker", description="Turns human taste into better language models.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -68,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(settings: Settings, given: argparse.Namespace) -> int:
-    from app.rounds.up import up
     from app.start import prepare, welcome
+    from app.up import up
 
     prepare(settings)
     return up(settings, welcome(settings))
@@ -87,7 +87,7 @@ def _serve(settings: Settings, given: argparse.Namespace) -> int:
 
 
 def _work(settings: Settings, given: argparse.Namespace) -> int:
-    from app.rounds.up import work
+    from app.up import work
 
     return work()
 
@@ -104,7 +104,7 @@ def _admin_link(settings: Settings, given: argparse.Namespace) -> int:
 
 
 def _backup(settings: Settings, given: argparse.Namespace) -> int:
-    from app.backup import back_up
+    from app.database.backup import back_up
 
     size = back_up(settings.url, given.file)
     print(f"{given.file}: {size / 1e6:.1f} MB, complete and checked.")
@@ -130,7 +130,7 @@ def _round(settings: Settings, given: argparse.Namespace) -> int:
 
 
 def _checkpoint(settings: Settings, given: argparse.Namespace) -> int:
-    from app.rounds.checkpoint_cli import run_checkpoint
+    from app.runs.checkpoint_cli import run_checkpoint
 
     return run_checkpoint(_engine(settings), settings, given)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.languages import N_, known
+from app.language.languages import N_, known
 
 
 class Refusal(Exception):

@@ -6,33 +6,54 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from app.accounts.api import router as accounts_api
-from app.accounts.language_routes import router as language_pages
-from app.accounts.routes import router as accounts_pages
+from app.accounts import api as accounts_api
+from app.accounts import language_routes
+from app.accounts import routes as accounts_routes
 from app.accounts.sign_in import Doorman
-from app.db import InstantReads, make_engine
-from app.exports.api import router as exports_api
-from app.exports.routes import router as exports_pages
-from app.gate import enforce, path_templates
-from app.group_commit import WriteGroup
-from app.headers import ResponseHeaders
-from app.labeling.api import router as labeling_api
-from app.labeling.routes import router as labeling_pages
-from app.languages import SpeaksLanguage
-from app.origin import SameSite
-from app.pages import StaticPages
-from app.problems import add_handlers
-from app.projects.api import router as projects_api
-from app.projects.routes import router as projects_pages
-from app.prompts.api import router as prompts_api
-from app.prompts.routes import router as prompts_pages
-from app.rounds.api import router as rounds_api
-from app.rounds.routes import router as rounds_pages
-from app.rounds.sft_routes import router as sft_pages
-from app.rules import V1
+from app.database.engine import InstantReads, make_engine
+from app.database.group_commit import WriteGroup
+from app.exports import api as exports_api
+from app.exports import routes as exports_routes
+from app.guidelines import api as guidelines_api
+from app.guidelines import editor_routes
+from app.guidelines import routes as guidelines_routes
+from app.labels import api as labels_api
+from app.labels import history_routes, preview_routes
+from app.labels import routes as labels_routes
+from app.language.languages import SpeaksLanguage
+from app.overview import my_work_api, my_work_routes
+from app.overview import routes as overview_routes
+from app.practice import api as practice_api
+from app.practice import authoring_routes, settings_routes
+from app.practice import routes as practice_routes
+from app.projects import api as projects_api
+from app.projects import question_routes
+from app.projects import routes as projects_routes
+from app.prompts import api as prompts_api
+from app.prompts import routes as prompts_routes
+from app.rounds import api as rounds_api
+from app.rounds import routes as rounds_routes
+from app.rounds import sft_routes
 from app.settings import Settings, get_settings
-from app.styleguide import router as styleguide
-from app.uses import UseLog
+from app.web import styleguide
+from app.web.error_replies import add_handlers
+from app.web.gate import enforce, path_templates
+from app.web.headers import ResponseHeaders
+from app.web.last_used import UseLog
+from app.web.origin import SameSite
+from app.web.pages import StaticPages
+from app.web.permissions import V1
+
+# Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
+CALLS = (
+    *(labels_api, guidelines_api, practice_api, accounts_api, projects_api, my_work_api),
+    *(prompts_api, rounds_api, exports_api),
+)
+PAGES = (
+    *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
+    *(accounts_routes, language_routes, projects_routes, question_routes, editor_routes, settings_routes),
+    *(my_work_routes, overview_routes, prompts_routes, rounds_routes, sft_routes, exports_routes, styleguide),
+)
 
 MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_body_size=`
 
@@ -55,13 +76,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[Depends(enforce)],
     )
     connect(app, settings)
-    for calls in (labeling_api, accounts_api, projects_api, prompts_api, rounds_api, exports_api):
-        app.include_router(calls, prefix=V1)  # tried in this order: the busiest first
-    for pages in (
-        *(labeling_pages, accounts_pages, language_pages, projects_pages, prompts_pages),
-        *(rounds_pages, sft_pages, exports_pages, styleguide),
-    ):
-        app.include_router(pages, include_in_schema=False)
+    for calls in CALLS:
+        app.include_router(calls.router, prefix=V1)
+    for pages in PAGES:
+        app.include_router(pages.router, include_in_schema=False)
     app.mount("/static", StaticPages(), name="static")
     app.state.templates = path_templates(app)
     add_handlers(app)

@@ -7,9 +7,9 @@ import gc
 import uvicorn
 from fastapi import FastAPI
 
+from app.database.upgrade import require_head
 from app.main import create_app
 from app.settings import Settings
-from app.upgrade import require_head
 
 GRACE_S = 5  # for requests in flight when the process is told to stop
 

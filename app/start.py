@@ -8,11 +8,11 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from app.accounts import invitations
-from app.db import init_db, make_engine, read_session, write_session
+from app.database.engine import init_db, make_engine, read_session, write_session
+from app.database.upgrade import UpgradeError, require_head, upgrade_to_head
+from app.demo.demo import ensure_demo
 from app.errors import Refusal, Unavailable
-from app.projects.demo import ensure_demo
 from app.settings import Settings
-from app.upgrade import UpgradeError, require_head, upgrade_to_head
 
 
 class CannotStart(Refusal):

@@ -25,10 +25,10 @@ from typing import Any
 from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy import select
 
-from app.db import make_engine, write_session
+from app.database.engine import make_engine, write_session
 from app.models import SignInSession, User, utc_now
-from app.security import digest, new_secret, session_cookie
 from app.settings import Settings
+from app.web.security import digest, new_secret, session_cookie
 from bench.browser import STOPWATCH, launch
 from bench.stage import SLUG, fill, percentiles_ms, serving
 

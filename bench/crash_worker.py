@@ -25,7 +25,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from app.db import make_engine, read_session
+from app.database.engine import make_engine, read_session
 from app.models import Label, Seat, Task
 from bench.annotators import taste_of, work
 from bench.installation import SLUG, Installation, say, simple_model

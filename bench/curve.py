@@ -28,19 +28,19 @@ import torch
 from sqlalchemy import select
 from torch import Tensor
 
-from app.db import make_engine, read_session
+from app.database.engine import make_engine, read_session
 from app.models import Generation, Prompt
 from bench.annotators import last_words, taste_of
 from bench.installation import default_model, say
 from bench.loop import agreement
 from bench.preferences import PREFERENCES, Preference
 from bench.reward import features_of
-from trainer.backbone import Backbone
-from trainer.config import RewardConfig
-from trainer.data import Answer, Comparison, Labels, encode_all
-from trainer.loading import load_backbone
-from trainer.reward import fitted_head
-from trainer.reward_adapter import train
+from trainer.contract.config import RewardConfig
+from trainer.lm.backbone import Backbone
+from trainer.lm.loading import load_backbone
+from trainer.reward.adapter import train
+from trainer.reward.data import Answer, Comparison, Labels, encode_all
+from trainer.reward.run import fitted_head
 
 COUNTS = (50, 100, 200, 400, 1000)
 

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 
 from bench.installation import default_model, say
-from trainer.backbone import Backbone
-from trainer.loading import load_backbone
-from trainer.process import TUNING
-from trainer.rollout import generate
+from trainer.lm.backbone import Backbone
+from trainer.lm.generate import generate
+from trainer.lm.loading import load_backbone
+from trainer.worker.process import TUNING
 
 PROMPT_TOKENS, ANSWER_TOKENS = 32, 64
 BATCHES = (16, 64)

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import text
 
-from app.db import make_engine, write_session
+from app.database.engine import make_engine, write_session
 from app.models import utc_now
 from bench.stage import fill, say
 

@@ -30,7 +30,7 @@ def default_model(folder: Path) -> Path:
         return DEFAULT_MODEL
     out = folder / "smollm2-135m-instruct"
     say("Converting SmolLM2-135M-Instruct (about a minute)")
-    subprocess.run([sys.executable, "-m", "trainer.loading", "convert", str(out)], cwd=ROOT, check=True, stdout=sys.stderr)
+    subprocess.run([sys.executable, "-m", "trainer.lm.loading", "convert", str(out)], cwd=ROOT, check=True, stdout=sys.stderr)
     return out
 
 

@@ -202,8 +202,8 @@ def _reward_figures(house: Installation, reward_id: int, base: int, score: Prefe
     """
     import torch
 
-    from trainer.backbone import chat_ids
-    from trainer.scorer import load_scorer
+    from trainer.lm.backbone import chat_ids
+    from trainer.reward.scorer import load_scorer
 
     torch.set_num_threads(2)
     checkpoint = house.send("GET", f"/checkpoints/{reward_id}")

@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from bench.resume import make_base
-from trainer.backbone import attach_lora
-from trainer.config import PPOConfig
-from trainer.folder import RunFolder, read_jsonl
-from trainer.loading import load_backbone
-from trainer.measure import Prompt
-from trainer.ppo import train
+from trainer.contract.config import PPOConfig
+from trainer.contract.folder import RunFolder, read_jsonl
+from trainer.lm.backbone import attach_lora
+from trainer.lm.loading import load_backbone
+from trainer.ppo.evaluate_rollout import Prompt
+from trainer.ppo.run import train
 
 PROMPTS = [Prompt(index, [65, 66, 67 + index]) for index in range(16)]
 CONFIG: dict[str, Any] = {

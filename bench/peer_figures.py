@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bench.reward import held_out_figures
-from trainer import validation
+from trainer.reward import validation
 
 Figures = dict[str, Any]
 STAGES = ("generate_s", "score_s", "train_s")

@@ -34,12 +34,12 @@ from bench.installation import ROOT, default_model, say
 from bench.peer_figures import STAGES, Figures, per_update, pooled, ratios
 from bench.ppo import ANSWER_TOKENS, EPISODES, EPOCHS, PLANTED_SCALE, PROMPT_TOKENS, passages
 from bench.reward import FOLDS, SETS, conversation, pairs
-from trainer.backbone import LORA_ALPHA_PER_RANK, Backbone
-from trainer.config import PPOConfig, RewardConfig
-from trainer.data import Answer, encode_all
-from trainer.data import folds as dealt
-from trainer.loading import load_backbone
-from trainer.process import TUNING
+from trainer.contract.config import PPOConfig, RewardConfig
+from trainer.lm.backbone import LORA_ALPHA_PER_RANK, Backbone
+from trainer.lm.loading import load_backbone
+from trainer.reward.data import Answer, encode_all
+from trainer.reward.data import folds as dealt
+from trainer.worker.process import TUNING
 
 PEER = "trl==1.12.0"  # the last release with trl.experimental.ppo
 SHARED = ("torch", "peft", "transformers", "tokenizers", "numpy", "safetensors")  # the same versions as ours

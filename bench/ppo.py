@@ -30,17 +30,17 @@ import torch
 from torch import Tensor
 
 from bench.installation import ROOT, default_model, say
-from trainer import checkpoint
-from trainer.backbone import Backbone, attach_lora
-from trainer.config import PPOConfig
-from trainer.features import choose_layers
-from trainer.folder import RunFolder, read_jsonl
-from trainer.loading import load_backbone
-from trainer.measure import Prompt, Score
-from trainer.ppo import train
-from trainer.process import TUNING
-from trainer.reward_head import Group, Head
-from trainer.scorer import Scorer, load_scorer, write_head
+from trainer.contract.config import PPOConfig
+from trainer.contract.folder import RunFolder, read_jsonl
+from trainer.files import checkpoint
+from trainer.lm.backbone import Backbone, attach_lora
+from trainer.lm.loading import load_backbone
+from trainer.ppo.evaluate_rollout import Prompt, Score
+from trainer.ppo.run import train
+from trainer.reward.features import choose_layers
+from trainer.reward.head.model import Group, Head
+from trainer.reward.scorer import Scorer, load_scorer, write_head
+from trainer.worker.process import TUNING
 
 EPISODES, PROMPT_TOKENS, ANSWER_TOKENS, EPOCHS = 32, 32, 48, 4
 UNBOUNDED = 1e9

@@ -21,10 +21,10 @@ import time
 import torch
 from torch import Tensor
 
-from trainer.data import Comparison
-from trainer.fitting import fit
-from trainer.reward_head import Head
-from trainer.rows import HeadSettings
+from trainer.reward.data import Comparison
+from trainer.reward.head.fitting import fit
+from trainer.reward.head.label_rows import HeadSettings
+from trainer.reward.head.model import Head
 
 LAYERS, WIDTH, TOLD = 12, 576, ("layer_14", "layer_18")
 TURNED = 0.1

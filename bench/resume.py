@@ -30,9 +30,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.installation import say
-from trainer import checkpoint, reward_adapter, sft
 from trainer.__main__ import main as trainer_main
-from trainer.simple_lm import train_tokenizer
+from trainer.files import checkpoint
+from trainer.lm.simple_lm import train_tokenizer
+from trainer.reward import adapter
+from trainer.sft import run as sft
 
 KINDS = ("reward", "sft", "ppo")
 WORDS = ["the", "sea", "bread", "green", "moon", "walks", "slowly", "under", "old", "maps", "while", "rain", "falls"]
@@ -87,7 +89,7 @@ def _work(kind: str, folder: Path, kill_after: int) -> None:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
     torch.set_num_threads(1)
-    sft.SAVE_EVERY_S = reward_adapter.SAVE_EVERY_S = -1.0  # after every step, so that it is a state that is gone on from
+    sft.SAVE_EVERY_S = adapter.SAVE_EVERY_S = -1.0  # after every step, so that it is a state that is gone on from
     taken = 0
 
     def count(*_given: Any) -> None:

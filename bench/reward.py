@@ -35,9 +35,9 @@ from bench.installation import ROOT, default_model, say
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainer.backbone import Backbone
-    from trainer.config import RewardConfig
-    from trainer.data import Labels
+    from trainer.contract.config import RewardConfig
+    from trainer.lm.backbone import Backbone
+    from trainer.reward.data import Labels
 
 SETS = ("pairs_hh_harmless", "pairs_tulu1")
 RATINGS = "ratings_scratchplot_1to5"
@@ -124,9 +124,9 @@ def compared(
     `margins` are the rewards of chosen less rejected answers, a number for each row of `test`; `pairs_per_s` counts training
     pairs over the time from their texts to the fitted reward, unless the cache has them already.
     """
-    from trainer import validation
-    from trainer.config import RewardConfig
-    from trainer.loading import load_backbone
+    from trainer.contract.config import RewardConfig
+    from trainer.lm.loading import load_backbone
+    from trainer.reward import validation
 
     config = RewardConfig(max_tokens=max_tokens, judge_share=0.0, dtype=dtype)
     fit = {"head": _fitted_head, "lora": _fitted_adapters}[method]
@@ -152,7 +152,7 @@ def held_out_figures(margins: Tensor, prompts: list[str]) -> dict[str, float | N
     """
     import torch
 
-    from trainer import validation
+    from trainer.reward import validation
 
     hits = validation.correct(margins)
     low, high = validation.interval(hits, prompts)
@@ -168,9 +168,9 @@ def held_out_figures(margins: Tensor, prompts: list[str]) -> dict[str, float | N
 
 def _fitted_head(labels: Labels, backbone: Backbone, cache: Path, config: RewardConfig) -> Fitted:
     """The head on the frozen base; its temperature is what its own held-out folds of the training pairs ask for."""
-    from trainer import validation
-    from trainer.held_out import cross_validate, join, split_prompts
-    from trainer.reward import fitted_head
+    from trainer.reward import validation
+    from trainer.reward.held_out import cross_validate, join, split_prompts
+    from trainer.reward.run import fitted_head
 
     started = time.monotonic()
     features = features_of(backbone, labels, cache, config)
@@ -188,9 +188,9 @@ def _fitted_adapters(labels: Labels, backbone: Backbone, _cache: Path, config: R
     """Adapters and a head on the end token, alone; where no pair is a tie there is nothing to learn about ties."""
     import torch
 
-    from trainer.data import encode_all
-    from trainer.reward_adapter import train
-    from trainer.reward_head import Head
+    from trainer.reward.adapter import train
+    from trainer.reward.data import encode_all
+    from trainer.reward.head.model import Head
 
     started = time.monotonic()
     people = Head({}, torch.zeros(0, 0), NO_TIES, None, [], 1.0)
@@ -212,14 +212,14 @@ def ratings(data: Path, base: Path, cache: Path, dtype: str) -> dict[str, Any]:
     """
     import torch
 
-    from trainer import validation
-    from trainer.config import RewardConfig
-    from trainer.data import Answer, Labels, Rating
-    from trainer.data import folds as dealt
-    from trainer.fitting import fit
-    from trainer.held_out import predict
-    from trainer.loading import load_backbone
-    from trainer.rows import HeadSettings
+    from trainer.contract.config import RewardConfig
+    from trainer.lm.loading import load_backbone
+    from trainer.reward import validation
+    from trainer.reward.data import Answer, Labels, Rating
+    from trainer.reward.data import folds as dealt
+    from trainer.reward.head.fitting import fit
+    from trainer.reward.head.label_rows import HeadSettings
+    from trainer.reward.held_out import predict
 
     rows = list(pairs(data / f"{RATINGS}.jsonl.gz"))
     texts = list(dict.fromkeys((row["prompt"], row["response"]) for row in rows))
@@ -257,7 +257,7 @@ def ratings(data: Path, base: Path, cache: Path, dtype: str) -> dict[str, Any]:
 
 def _labels(rows: list[dict[str, Any]]) -> Labels:
     """Pairs as labels, by way of the file that a run would read."""
-    from trainer.data import read_labels
+    from trainer.reward.data import read_labels
 
     with tempfile.TemporaryDirectory() as temporary:
         fill(Path(temporary), rows, Path(temporary), Path(temporary), {})
@@ -268,8 +268,8 @@ def features_of(backbone: Backbone, labels: Labels, cache: Path, config: RewardC
     """Group -> (answers, D), read by the base or found in the cache."""
     import torch
 
-    from trainer.data import encode_all
-    from trainer.features import FeatureCache, choose_layers, groups, pooled_states
+    from trainer.reward.data import encode_all
+    from trainer.reward.features import FeatureCache, choose_layers, groups, pooled_states
 
     layers = choose_layers(backbone)
     sequences = encode_all(backbone, labels.answers, config.max_tokens)

@@ -23,8 +23,7 @@ from typing import Any
 import aiohttp
 from sqlalchemy import func, insert, select
 
-from app.db import make_engine, read_session, write_session
-from app.labeling.queue import make_tasks
+from app.database.engine import make_engine, read_session, write_session
 from app.models import (
     ApiKey,
     Base,
@@ -41,7 +40,8 @@ from app.models import (
     User,
     utc_now,
 )
-from app.security import digest, format_key, new_secret
+from app.queue.make_tasks import make_tasks
+from app.web.security import digest, format_key, new_secret
 
 ROOT = Path(__file__).resolve().parent.parent
 SLUG = "bench"

@@ -1,4 +1,6 @@
-"""Runs the migrations inside the safety net of app/upgrade.py. Reached through `tastemaker up` or the alembic command."""
+"""Runs the migrations inside the safety net of app/database/upgrade.py.
+
+Reached through `tastemaker up` or the alembic command."""
 
 from __future__ import annotations
 
@@ -7,10 +9,10 @@ from typing import Any, Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-from app.db import make_engine
+from app.database.engine import make_engine
+from app.database.upgrade import safety_net
 from app.models import Base, Utc
 from app.settings import get_settings
-from app.upgrade import safety_net
 
 
 def render_item(kind: str, item: Any, autogen_context: AutogenContext) -> str | Literal[False]:

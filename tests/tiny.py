@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from trainer import sft
-from trainer.folder import RunFolder
+from trainer.contract.folder import RunFolder
+from trainer.sft import run as sft
 
 THINGS = "a garden,the sea,good bread,old maps,a small dog,the moon,green tea,a long walk,winter rain,honey bees,a red kite"
 ASKS = (

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer import events
-from trainer.config import CONFIGS, ConfigError
-from trainer.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, Refused, RunFolder, write_atomic
-from trainer.process import TUNING
+from trainer.contract.config import CONFIGS, ConfigError
+from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, Refused, RunFolder, write_atomic
+from trainer.files import tensorboard
+from trainer.worker.process import TUNING
 
 EXIT_RETRY = 75
 
@@ -53,11 +53,11 @@ def _do(kind: str, path: Path) -> int:
         if folder.kind != kind:
             raise Refused(f"This folder is for a {folder.kind} run, not for a {kind} run.")
         folder.catch_signals()
-        events.require()
+        tensorboard.require()
     except (ConfigError, Refused, KeyError, ValueError) as error:
         return _refuse(path, error)
     _use_threads()
-    from trainer.backbone import BackboneError
+    from trainer.lm.backbone import BackboneError
 
     module: Any = importlib.import_module(f"trainer.{kind}")
     try:

@@ -1,1 +1,4 @@
-"""People: sign-in, invitations, members, API keys."""
+"""People: sign-in, invitations, members, API keys.
+
+It refuses to know what people judge.
+"""

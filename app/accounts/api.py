@@ -9,14 +9,15 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from app.accounts import health, invitations, keys, people
+from app.accounts import invitations, keys, people
 from app.accounts.service import Place
-from app.db import Db, WriteDb
+from app.database.engine import Db, WriteDb
 from app.errors import Unavailable
-from app.gate import CurrentProjectId
-from app.languages import _
-from app.schemas import MAX_ID, Body, Limit, Line, Page, Reply, Slug, cursor_id
-from app.security import Caller, Role, Scope
+from app.language.languages import _
+from app.web import health
+from app.web.gate import CurrentProjectId
+from app.web.json_types import MAX_ID, Body, Limit, Line, Page, Reply, Slug, cursor_id
+from app.web.security import Caller, Role, Scope
 
 router = APIRouter(tags=["accounts"])
 

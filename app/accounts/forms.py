@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from app.schemas import FormBody, Line, Text
-from app.security import Role, Scope
+from app.web.json_types import FormBody, Line, Text
+from app.web.security import Role, Scope
 
 
 class SignInForm(FormBody):

@@ -11,11 +11,11 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.service import add_member, add_user, clean_email, close_sessions, find_user, get_user
-from app.audit import record
+from app.database.audit import record
 from app.errors import Conflict, Gone, NotFound
-from app.languages import N_, _
+from app.language.languages import N_, _
 from app.models import Invitation, Membership, Project, User, utc_now
-from app.security import Role, digest, new_secret
+from app.web.security import Role, digest, new_secret
 
 INVITATION_DAYS = 14
 OWNER_LINK_HOURS = 24

@@ -9,11 +9,11 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.accounts.people import administered_by
-from app.audit import record
+from app.database.audit import record
 from app.errors import Invalid, NotFound
-from app.languages import _
+from app.language.languages import _
 from app.models import ApiKey, Membership, User, utc_now
-from app.security import Principal, Scope, digest, format_key, new_secret
+from app.web.security import Principal, Scope, digest, format_key, new_secret
 
 LONGEST_DAYS = 366
 SCOPES: tuple[Scope, ...] = ("annotate", "export", "admin")

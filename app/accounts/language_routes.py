@@ -9,12 +9,12 @@ from starlette.responses import Response
 
 from app.accounts import service
 from app.accounts.forms import LanguageForm
-from app.db import WriteDb
+from app.database.engine import WriteDb
 from app.errors import Invalid
-from app.languages import COOKIE, LANGUAGES, _
-from app.pages import local, redirect
-from app.security import current_principal
+from app.language.languages import COOKIE, LANGUAGES, _
 from app.settings import Settings
+from app.web.pages import local, redirect
+from app.web.security import current_principal
 
 router = APIRouter()
 

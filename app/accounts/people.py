@@ -12,11 +12,11 @@ from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.accounts.service import Place, add_member, add_user
-from app.audit import record
+from app.database.audit import record
 from app.errors import Conflict, NotAllowed, NotFound
-from app.languages import _
+from app.language.languages import _
 from app.models import Label, Membership, Project, User
-from app.security import Principal, Role
+from app.web.security import Principal, Role
 
 
 @dataclass(frozen=True)

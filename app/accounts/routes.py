@@ -13,22 +13,15 @@ from starlette.responses import Response
 from app.accounts import invitations, keys, people, service
 from app.accounts.forms import AcceptForm, KeyForm, PasswordForm, RoleForm, SessionForm, SignInForm
 from app.accounts.sign_in import Doorman
-from app.db import Db, WriteDb, get_engine, read_session, write_turn
+from app.database.engine import Db, WriteDb, get_engine, read_session, write_turn
 from app.errors import Conflict, Invalid, Refusal, TooMany
-from app.gate import CurrentProject
-from app.languages import _
+from app.language.languages import _
 from app.models import Project
-from app.pages import local, redirect, render
-from app.schemas import MAX_ID
-from app.security import (
-    SESSION_DAYS,
-    Caller,
-    Principal,
-    current_principal,
-    hash_password,
-    session_cookie,
-)
 from app.settings import Settings
+from app.web.gate import CurrentProject
+from app.web.json_types import MAX_ID
+from app.web.pages import local, redirect, render
+from app.web.security import SESSION_DAYS, Caller, Principal, current_principal, hash_password, session_cookie
 
 router = APIRouter()
 

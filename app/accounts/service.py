@@ -11,11 +11,11 @@ from typing import cast
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.audit import record
+from app.database.audit import record
 from app.errors import Conflict, Invalid, NotFound
-from app.languages import N_, _
+from app.language.languages import N_, _
 from app.models import Membership, Project, SignInSession, User, utc_now
-from app.security import SESSION_DAYS, Role, digest, new_secret
+from app.web.security import SESSION_DAYS, Role, digest, new_secret
 
 WRONG_SIGN_IN = N_("That email and password do not belong together. Check both and try again.")
 
@@ -71,7 +71,7 @@ def add_user(session: Session, name: str, email: str, password_hash: str | None)
 
 
 def set_language(session: Session, user_id: int, language: str) -> None:
-    """The language this person reads, in every browser; `language` is a tag of `app.languages`."""
+    """The language this person reads, in every browser; `language` is a tag of `app.language.languages`."""
     get_user(session, user_id).language = language
 
 

@@ -8,10 +8,10 @@ from sqlalchemy import Engine
 
 from app.accounts.service import WRONG_SIGN_IN, find_user
 from app.accounts.throttle import ACCOUNT_TRIES, ADDRESS_TRIES, Throttle
-from app.db import read_session
+from app.database.engine import read_session
 from app.errors import Invalid
-from app.languages import _
-from app.security import password_matches
+from app.language.languages import _
+from app.web.security import password_matches
 
 
 class Doorman:

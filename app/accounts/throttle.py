@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from app.errors import TooMany
-from app.languages import _
+from app.language.languages import _
 
 WINDOW_S = 15 * 60
 ACCOUNT_TRIES = 5  # failures within the window before an account has to wait

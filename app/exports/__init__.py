@@ -1,1 +1,4 @@
-"""Labels leaving the house: streamed exports."""
+"""Labels leaving the house: streamed exports.
+
+It only reads.
+"""

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BeforeValidator
 from starlette.responses import Response, StreamingResponse
 
-from app.db import Db, get_engine
+from app.database.engine import Db, get_engine
 from app.errors import Invalid
 from app.exports import service
 from app.exports.rows import Format
 from app.exports.service import ExportQuery
-from app.gate import CurrentProject
-from app.languages import _
+from app.language.languages import _
 from app.prompts.service import Split
+from app.web.gate import CurrentProject
 
 router = APIRouter(tags=["exports"])
 

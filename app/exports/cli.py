@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.db import read_session
+from app.database.engine import read_session
 from app.errors import Invalid
 from app.exports.rows import FORMATS
 from app.exports.service import ExportQuery, prepare_export, read_time, stream_export

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.db import Db
+from app.database.engine import Db
 from app.exports import service
 from app.exports.api import Asked, export_response
-from app.gate import CurrentProject
-from app.pages import render
+from app.web.gate import CurrentProject
+from app.web.pages import render
 
 router = APIRouter()
 

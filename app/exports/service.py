@@ -17,14 +17,14 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Engine, Row, Select, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.db import read_session
+from app.database.engine import read_session
 from app.errors import Invalid
 from app.exports.csv_text import csv_lines
 from app.exports.rows import Answer, Format, Judged, agreement, columns_of, flat, rows_of
-from app.languages import _
+from app.language.languages import _
 from app.models import Generation, Label, Project, Prompt, Task
 from app.prompts.service import Split
-from app.schemas import in_utc, json_dumps
+from app.web.json_types import in_utc, json_dumps
 
 CHUNK_LABELS = 500
 _LAYOUT = 1  # rises when rows change their form, so that a stored ETag does not vouch for the old one

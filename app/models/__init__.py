@@ -4,11 +4,11 @@ Relationships are not declared: services say which rows they join, so no page ca
 """
 
 from app.models.base import Base, Utc, utc_now
-from app.models.labeling import Label, Seat, Skip, Task
 from app.models.people import ApiKey, AuditEntry, Invitation, Membership, SignInSession, User
 from app.models.practice import PracticeTask, PracticeVerdict
 from app.models.projects import Guideline, Project, Prompt
-from app.models.training import Checkpoint, Generation, Round, Run, Worker
+from app.models.rounds import Checkpoint, Generation, Round, Run, Worker
+from app.models.tasks import Label, Seat, Skip, Task
 
 __all__ = [
     "ApiKey",

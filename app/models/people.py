@@ -22,7 +22,7 @@ class User(Base):
     name: Mapped[str] = mapped_column(String(200))
     password_hash: Mapped[str | None]
     is_owner: Mapped[bool] = mapped_column(default=False)
-    language: Mapped[str | None] = mapped_column(String(20))  # a tag of app.languages; None: what the browser asks for
+    language: Mapped[str | None] = mapped_column(String(20))  # a tag of app.language.languages; None: what the browser asks for
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     disabled_at: Mapped[datetime | None]
 

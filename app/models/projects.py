@@ -14,7 +14,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, key, one_of, utc_now
-from app.vocabulary import default_flags
+from app.models.criteria import default_flags
 
 
 def _nothing_retired() -> dict[str, Any]:
@@ -31,14 +31,14 @@ class Project(Base):
     base_model: Mapped[str]  # a model spec: folder, hub id, .gguf path
     guideline_version: Mapped[int] = mapped_column(default=1)
     criteria: Mapped[list[Any]]  # [{"key", "name", "description", "anchors": {"1": "...", "5": "..."}}]
-    flags: Mapped[list[Any]] = mapped_column(default=default_flags)  # app.vocabulary.Flag
+    flags: Mapped[list[Any]] = mapped_column(default=default_flags)  # app.models.criteria.Flag
     retired: Mapped[dict[str, Any]] = mapped_column(
         default=_nothing_retired
     )  # criteria and flags once in use: labels refer to them by key, and a late verdict may still name one
     text_display: Mapped[str] = mapped_column(String(10), default="written")  # how a model's text is shown
     overlap: Mapped[int] = mapped_column(default=1)  # seats of a task
     rating_share: Mapped[float] = mapped_column(default=0.25)  # share of tasks that are ratings
-    sampling: Mapped[dict[str, Any]]  # trainer.config.SampleConfig values
+    sampling: Mapped[dict[str, Any]]  # trainer.contract.config.SampleConfig values
     training: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"reward": {...}, "ppo": {...}} overrides for rounds
     practice_tasks: Mapped[int] = mapped_column(default=0)  # how many a new annotator meets before real ones; 0: none
     qualifying_score: Mapped[float] = mapped_column(default=0.0)  # share of them that must be right before real tasks open

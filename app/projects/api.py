@@ -9,16 +9,15 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from app.db import Db, WriteDb
-from app.labeling.guidelines import guideline
+from app.database.engine import Db, WriteDb
+from app.guidelines.service import guideline
 from app.models import Project
-from app.projects import service, work_api
+from app.projects import service
 from app.projects.service import ProjectValues
-from app.schemas import Body, Id, JsonObject, Limit, Name, Page, Reply, Text, cursor_id
-from app.security import Caller
+from app.web.json_types import Body, Id, JsonObject, Limit, Name, Page, Reply, Text, cursor_id
+from app.web.security import Caller
 
 router = APIRouter(tags=["projects"])
-router.include_router(work_api.router)
 
 
 class CriterionJson(Body):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import Invalid
-from app.languages import _, known
-from app.words import number
-from trainer.config import ConfigError, config_dict, make_config
+from app.language.formats import number
+from app.language.languages import _, known
+from trainer.contract.config import ConfigError, config_dict, make_config
 
 MAX_NAME = 200
 MAX_GUIDELINES = 20_000  # characters; rendering Markdown is superlinear on hostile text

@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.models import Label, Project
-from app.rounds.runs import run_config
-from trainer.config import config_dict
+from app.runs.runs import run_config
+from trainer.contract.config import config_dict
 
 COMPARED: Final = (1, 2, 3, 5)  # overlaps shown beside the one asked about
 MOST_TIMES: Final = 1_000  # of the latest labels of a kind, for the median

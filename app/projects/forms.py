@@ -12,12 +12,12 @@ from typing import Annotated, Any, cast, get_type_hints
 
 from fastapi import Depends, Request
 
-from app.languages import N_, _, known
+from app.language.formats import humanized
+from app.language.languages import N_, _, known
 from app.models import Project
 from app.projects.checks import TRAINED_BY_ROUNDS
 from app.projects.service import ProjectValues
-from app.words import humanized
-from trainer.config import CONFIGS, SampleConfig
+from trainer.contract.config import CONFIGS, SampleConfig
 
 Words = dict[str, str]  # field name -> what stands in the field
 
@@ -26,7 +26,7 @@ LABELS = {"triggers_on": N_("Rounds")}
 
 @dataclass(frozen=True)
 class ConfigField:
-    """One field of trainer.config, as a form shows it."""
+    """One field of trainer.contract.config, as a form shows it."""
 
     name: str
     label: str

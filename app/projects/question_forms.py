@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any, Final, Literal, cast
 
 from app.errors import Conflict
-from app.languages import N_, _, known
+from app.language.languages import N_, _, known
 from app.models import Project
 from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, RESERVED_KEYS
 from app.projects.forms import Words, number_of, share_of

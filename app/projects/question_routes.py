@@ -6,18 +6,18 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.db import Db, WriteDb
-from app.differences import Line, changed_lines
+from app.database.engine import Db, WriteDb
 from app.errors import Conflict, Refusal
-from app.labeling import queue
-from app.languages import _, ngettext
+from app.language.languages import _, ngettext
 from app.models import Project
-from app.pages import redirect, render
 from app.projects import forms, question_forms, service
 from app.projects.costs import RoundCost, round_cost
 from app.projects.forms import Submitted
 from app.projects.question_forms import Questions
-from app.security import Caller
+from app.queue import make_tasks
+from app.texts.diff import Line, changed_lines
+from app.web.pages import redirect, render
+from app.web.security import Caller
 
 router = APIRouter()
 
@@ -44,7 +44,7 @@ def save_questions(request: Request, slug: str, words: Submitted, caller: Caller
 
 
 def _saved(session: Session, project: Project) -> str:
-    in_hand = queue.tasks_in_hand(session, project.id)
+    in_hand = make_tasks.tasks_in_hand(session, project.id)
     if not in_hand:
         return _("Saved.")
     kept = ngettext(

@@ -6,24 +6,15 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.db import Db, WriteDb
+from app.database.engine import Db, WriteDb
+from app.demo import demo
 from app.errors import Refusal
-from app.languages import _
+from app.language.languages import _
 from app.models import Project
-from app.pages import redirect, render
-from app.projects import (
-    checks,
-    demo,
-    forms,
-    guideline_routes,
-    overview_routes,
-    practice_routes,
-    question_routes,
-    service,
-    work_routes,
-)
+from app.projects import checks, forms, service
 from app.projects.forms import Submitted, Words
-from app.security import Caller
+from app.web.pages import redirect, render
+from app.web.security import Caller
 
 router = APIRouter()
 
@@ -83,10 +74,3 @@ def _settings_page(
         sampling_fields=forms.config_fields("sample"),
         training_fields={kind: forms.config_fields(kind) for kind in checks.TRAINED_BY_ROUNDS},
     )
-
-
-router.include_router(question_routes.router)
-router.include_router(guideline_routes.router)
-router.include_router(practice_routes.router)
-router.include_router(work_routes.router)
-router.include_router(overview_routes.router)  # after /projects/new, which /projects/{slug} would take

@@ -10,15 +10,15 @@ from typing import Any, TypedDict
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import audit
+from app.database import audit
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
-from app.labeling.guidelines import guideline
-from app.labeling.practice import admit_experienced, admit_qualified
-from app.languages import _
+from app.guidelines.service import guideline
+from app.language.languages import _
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User
+from app.models.criteria import Criterion, Flag, retire
+from app.practice.service import admit_experienced, admit_qualified
 from app.projects import checks
-from app.rounds import checkpoints
-from app.vocabulary import Criterion, Flag, retire
+from app.runs import checkpoints
 
 RESERVED_SLUGS = frozenset({"new"})
 _TRIGGERS = ("triggers_on", "trigger_labels", "trigger_hours")
@@ -38,7 +38,7 @@ class ProjectValues(TypedDict, total=False):
     queue_low_mark: int
     practice_tasks: int
     qualifying_score: float  # share of them; 0: practising is enough
-    sampling: dict[str, Any]  # settings of trainer.config.SampleConfig
+    sampling: dict[str, Any]  # settings of trainer.contract.config.SampleConfig
     training: dict[str, dict[str, Any]]  # {"reward": {...}, "ppo": {...}}: what rounds set differently from the defaults
     triggers_on: bool
     trigger_labels: int | None

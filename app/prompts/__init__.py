@@ -1,1 +1,4 @@
-"""Prompts and their import."""
+"""Prompts: their identity, their split, their import.
+
+It refuses to know who answers them.
+"""

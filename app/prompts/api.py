@@ -10,15 +10,15 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from app.db import Db, WriteDb
+from app.database.engine import Db, WriteDb
 from app.errors import Invalid
-from app.gate import CurrentProject
-from app.languages import _
+from app.language.languages import _
 from app.models import Prompt
 from app.prompts import importers, service
 from app.prompts.service import BadLine, PromptRow
-from app.schemas import MAX_ID, Limit, Page, Reply, cursor_id
-from app.security import Caller
+from app.web.gate import CurrentProject
+from app.web.json_types import MAX_ID, Limit, Page, Reply, cursor_id
+from app.web.security import Caller
 
 router = APIRouter(tags=["prompts"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.db import write_session
+from app.database.engine import write_session
 from app.projects.service import get_project
 from app.prompts import importers
 from app.prompts.service import import_prompts

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from app.errors import Invalid
-from app.languages import N_, _, known
+from app.language.formats import number
+from app.language.languages import N_, _, known
 from app.prompts.service import BadLine, Message, PromptRow
-from app.words import number
 
 Format = Literal["jsonl", "csv", "text"]
 FORMATS: tuple[Format, ...] = ("jsonl", "csv", "text")

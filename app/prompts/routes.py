@@ -10,17 +10,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from app.db import Db, WriteDb
+from app.database.engine import Db, WriteDb
 from app.errors import Invalid, Refusal
-from app.gate import CurrentProject
-from app.languages import _, ngettext
-from app.pages import redirect, render
+from app.language.formats import count
+from app.language.languages import _, ngettext
 from app.prompts import importers, service
 from app.prompts.api import PromptId
 from app.prompts.service import BadLine, ImportReport, PromptRow
-from app.schemas import cursor_id
-from app.security import Caller
-from app.words import count
+from app.web.gate import CurrentProject
+from app.web.json_types import cursor_id
+from app.web.pages import redirect, render
+from app.web.security import Caller
 
 router = APIRouter()
 

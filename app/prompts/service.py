@@ -13,9 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app import audit
+from app.database import audit
 from app.errors import NotFound
-from app.languages import _
+from app.language.languages import _
 from app.models import Project, Prompt, utc_now
 
 HOLDOUT_SHARE = 0.2

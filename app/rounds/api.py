@@ -9,12 +9,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse
 
-from app.db import Db, WriteDb
+from app.database.engine import Db, WriteDb
 from app.errors import Invalid, NotFound
-from app.gate import CurrentProjectId
-from app.languages import _
+from app.language.languages import _
 from app.models import Project
-from app.rounds import checkpoints, folder, runs, service, times, triggers
+from app.rounds import service, triggers
 from app.rounds.bodies import (
     CheckpointReply,
     CheckpointSummary,
@@ -34,10 +33,12 @@ from app.rounds.bodies import (
     run_replies,
     run_reply,
 )
-from app.rounds.generations import list_generations
-from app.schemas import MAX_ID, Limit, Page, cursor_id
-from app.security import Caller
+from app.runs import checkpoints, estimates, run_files, runs
+from app.runs.generations import list_generations
 from app.settings import Settings
+from app.web.gate import CurrentProjectId
+from app.web.json_types import MAX_ID, Limit, Page, cursor_id
+from app.web.security import Caller
 
 router = APIRouter(tags=["rounds"])
 
@@ -79,7 +80,7 @@ def next_round(session: Db, project_id: CurrentProjectId) -> NextRoundReply:
     """When the triggers start a round, and how long one would take now."""
     project = session.get_one(Project, project_id)
     following = triggers.next_trigger(session, project)
-    expected = times.expected_times(session, project)
+    expected = estimates.expected_times(session, project)
     return NextRoundReply(
         triggers_on=following.on,
         new_labels=following.new_labels,
@@ -117,7 +118,7 @@ def reject_candidate(session: WriteDb, caller: Caller, id: PathId, body: Rejecti
 def queue_run(session: WriteDb, caller: Caller, project_id: CurrentProjectId, data: Data, body: NewRun) -> RunReply:
     settings, inputs = runs.split_inputs(body.kind, body.config)
     if isinstance(inputs.get("text"), str):
-        folder.text_file(data, inputs["text"])
+        run_files.text_file(data, inputs["text"])
     project = session.get_one(Project, project_id)
     return run_reply(session, service.queue_run(session, project, body.kind, settings, inputs, caller.user_id))
 
@@ -154,14 +155,14 @@ def show_metrics(
 ) -> MetricsReply:
     """One row per step, from `since_step` on; at most the last 5,000."""
     service.get_run(session, id)
-    rows = folder.metric_rows(folder.run_folder(data / "runs", id), since_step)
-    names = folder.metric_names(rows)
+    rows = run_files.metric_rows(run_files.run_folder(data / "runs", id), since_step)
+    names = run_files.metric_names(rows)
     wanted = [one for one in names if name is None or one in name]
     items = [
         MetricRow(
             step=row["step"],
             time=str(row.get("time", "")),
-            values={one: folder.number(row.get(one)) for one in wanted if one in row},
+            values={one: run_files.number(row.get(one)) for one in wanted if one in row},
         )
         for row in rows
     ]
@@ -172,14 +173,14 @@ def show_metrics(
 def show_samples(session: Db, data: Data, id: PathId) -> list[dict[str, Any]]:
     """The answers a PPO run wrote to its fixed prompts at each update."""
     service.get_run(session, id)
-    return folder.samples(folder.run_folder(data / "runs", id))
+    return run_files.samples(run_files.run_folder(data / "runs", id))
 
 
 @router.get("/runs/{id}/log", response_class=PlainTextResponse)
 def show_log(session: Db, data: Data, id: PathId) -> str:
     """The last 64 KiB of what the run printed."""
     service.get_run(session, id)
-    return folder.log_tail(folder.run_folder(data / "runs", id))
+    return run_files.log_tail(run_files.run_folder(data / "runs", id))
 
 
 # Checkpoints and what they wrote
@@ -210,7 +211,7 @@ def promote_checkpoint(session: WriteDb, caller: Caller, data: Data, id: PathId)
 @router.get("/checkpoints/{id}/files/{name:path}", response_class=FileResponse)
 def download_file(session: Db, data: Data, id: PathId, name: Annotated[str, Path(max_length=300)]) -> FileResponse:
     """A file that the manifest names, or manifest.json itself. Of an adapter, the adapter as it is."""
-    found = folder.checkpoint_folder(data, checkpoints.get_checkpoint(session, id).source)
+    found = run_files.checkpoint_folder(data, checkpoints.get_checkpoint(session, id).source)
     if found is None:
         raise NotFound(_("The files of this checkpoint are not on this machine."))
     return _download(found, name)
@@ -222,7 +223,7 @@ def download_export(session: Db, data: Data, id: PathId, name: Annotated[str, Pa
     checkpoint = checkpoints.get_checkpoint(session, id)
     if checkpoint.run_id is None:
         raise NotFound(_("This model is as it came; nothing was exported from it."))
-    return _download(folder.export_folder(data / "runs", checkpoint.run_id), name)
+    return _download(run_files.export_folder(data / "runs", checkpoint.run_id), name)
 
 
 @router.get("/projects/{slug}/generations")
@@ -256,11 +257,11 @@ async def read_text(request: Request) -> AsyncIterator[bytes]:
     data = b""
     async for chunk in request.stream():
         data += chunk
-        if len(data) > folder.TEXT_BYTES:
+        if len(data) > run_files.TEXT_BYTES:
             raise Invalid(
                 _(
                     "A text has at most %(most)s MiB; put larger ones into the folder texts by hand.",
-                    most=folder.TEXT_BYTES // 2**20,
+                    most=run_files.TEXT_BYTES // 2**20,
                 )
             )
     yield data
@@ -269,19 +270,19 @@ async def read_text(request: Request) -> AsyncIterator[bytes]:
 @router.put(
     "/projects/{slug}/texts/{name}",
     status_code=201,
-    max_body_size=folder.TEXT_BYTES,
+    max_body_size=run_files.TEXT_BYTES,
     openapi_extra={"requestBody": {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def put_text(
     data: Data, name: Annotated[str, Path(max_length=130)], body: Annotated[bytes, Depends(read_text)]
 ) -> dict[str, str]:
     """A text for sft runs: plain text as .txt, conversations as .jsonl. A name can be used once."""
-    folder.save_text(data, name, body)
+    run_files.save_text(data, name, body)
     return {"text": name}
 
 
 def _download(at: FilePath, name: str) -> FileResponse:
-    path = folder.checkpoint_file(at, name)
+    path = run_files.checkpoint_file(at, name)
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 

@@ -10,8 +10,9 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run
-from app.rounds import checkpoints, folder, service
-from app.schemas import Body, Id, JsonObject, Line, Reply
+from app.rounds import service
+from app.runs import checkpoints, run_files
+from app.web.json_types import Body, Id, JsonObject, Line, Reply
 
 Kind = Literal["sample", "reward", "ppo", "sft"]
 
@@ -160,13 +161,13 @@ def round_reply(session: Session, round_: Round) -> RoundReply:
 
 
 def checkpoint_reply(session: Session, data: Path, checkpoint: Checkpoint) -> CheckpointReply:
-    found = folder.checkpoint_folder(data, checkpoint.source)
+    found = run_files.checkpoint_folder(data, checkpoint.source)
     project = session.get_one(Project, checkpoint.project_id)
     return CheckpointReply(
         **CheckpointSummary.model_validate(checkpoint).model_dump(),
         lineage=[one.id for one in checkpoints.lineage(session, checkpoint)[1:]],
         is_policy=project.policy_id == checkpoint.id,
-        manifest=folder.manifest(found) if found and (found / "manifest.json").exists() else None,
+        manifest=run_files.manifest(found) if found and (found / "manifest.json").exists() else None,
     )
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from app.db import read_session, write_session
+from app.database.engine import read_session, write_session
 from app.errors import Invalid
 from app.projects.service import get_project
-from app.rounds import folder, service, times
+from app.rounds import service
+from app.runs import estimates, run_files
 from app.settings import Settings
 
 LOOK_S = 1.0
@@ -33,7 +34,7 @@ def run_round(engine: Engine, arguments: argparse.Namespace) -> int:
     config = _object(arguments.config)
     with write_session(engine) as session:
         project = get_project(session, arguments.project)
-        expected = times.expected_times(session, project, config)
+        expected = estimates.expected_times(session, project, config)
         round_ = service.start_round(session, project, "admin", None, config, arguments.start)
         round_id, number, labels = round_.id, round_.number, round_.label_count
     minutes = sum(stage.seconds for stage in expected.values()) / 60
@@ -60,7 +61,7 @@ def run_sft(engine: Engine, settings: Settings, arguments: argparse.Namespace) -
     if file is None and not arguments.rewrites:
         raise Invalid("Give a file to train on, or --rewrites.", {"file": "missing"})
     if file is not None and file.resolve().parent != data / "texts":
-        folder.save_text(data, file.name, file.read_bytes())
+        run_files.save_text(data, file.name, file.read_bytes())
     inputs = {"text": file.name if file else None, "rewrites": arguments.rewrites, "base": arguments.base}
     with write_session(engine) as session:
         project = get_project(session, arguments.project)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.audit import record
+from app.database.audit import record
 from app.errors import Conflict
-from app.labeling import queue
-from app.languages import _
+from app.language.languages import _
 from app.models import Checkpoint, Project, Round, utc_now
+from app.queue import make_tasks
 
 
 def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
@@ -36,7 +36,7 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
         _decide(round_, "promoted", by)
     record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", {"replaced": replaced}, project.id)
     session.flush()
-    queue.put_first(session, project)
+    make_tasks.put_first(session, project)
 
 
 def settle_promoted(session: Session, round_: Round) -> None:

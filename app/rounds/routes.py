@@ -9,23 +9,24 @@ from fastapi import APIRouter, Form, Path, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app import words
-from app.db import Db, WriteDb
+from app.database.engine import Db, WriteDb
 from app.errors import NotFound, Refusal
-from app.gate import CurrentProjectId
-from app.languages import _, known
+from app.language import formats
+from app.language.languages import _, known
 from app.models import Project, Run
-from app.pages import redirect, render
-from app.rounds import charts, checkpoints, folder, service, story, times, triggers
-from app.rounds.generations import list_generations
-from app.rounds.labels import usable_label_count
-from app.rounds.quality import learned_from, quality_of
-from app.rounds.runs import LIVE, run_config
-from app.rounds.standing import worker_standing
-from app.schemas import MAX_ID
-from app.security import Caller
+from app.rounds import round_story, service, triggers
+from app.rounds.reward_quality import learned_from, quality_of
+from app.runs import charts, checkpoints, estimates, run_files
+from app.runs.generations import list_generations
+from app.runs.runs import LIVE, run_config
+from app.runs.usable_labels import usable_label_count
+from app.runs.worker_status import worker_standing
 from app.settings import Settings
-from trainer.config import config_dict
+from app.web.gate import CurrentProjectId
+from app.web.json_types import MAX_ID
+from app.web.pages import redirect, render
+from app.web.security import Caller
+from trainer.contract.config import config_dict
 
 router = APIRouter()
 
@@ -47,7 +48,7 @@ def list_rounds(request: Request, session: Db, project_id: CurrentProjectId, bef
         "rounds/list.html",
         project=project,
         rounds=found[:PAGE],
-        rewards=story.checkpoints_by_id(session, (round_.reward_id for round_ in found[:PAGE])),
+        rewards=round_story.checkpoints_by_id(session, (round_.reward_id for round_ in found[:PAGE])),
         runs=[run for run in service.list_runs(session, project_id, limit=40) if run.round_id is None][:10],
         open_round=service.open_round(session, project_id),
         usable=usable_label_count(session, project_id),
@@ -95,7 +96,7 @@ def _new_round_page(
         usable=usable_label_count(session, project_id),
         needed=service.fewest_labels(project),
         following=triggers.next_trigger(session, project),
-        expected=times.expected_times(session, project),
+        expected=estimates.expected_times(session, project),
         open_round=service.open_round(session, project_id),
         settings={stage: config_dict(run_config(project, stage, {})) for stage in ("ppo", "sample")},
         worker=worker_standing(session),
@@ -106,7 +107,7 @@ def _new_round_page(
 def show_round(request: Request, session: Db, id: PathId) -> Response:
     round_ = service.get_round(session, id)
     project = session.get_one(Project, round_.project_id)
-    told = story.tell_round(session, round_)
+    told = round_story.tell_round(session, round_)
     ppo = told.runs["ppo"][-1] if "ppo" in told.runs else None
     return render(
         request,
@@ -114,7 +115,7 @@ def show_round(request: Request, session: Db, id: PathId) -> Response:
         project=project,
         round=round_,
         story=told,
-        expected=times.expected_times(session, project),
+        expected=estimates.expected_times(session, project),
         worker=worker_standing(session),
         quality=quality_of(told.reward.metrics) if told.reward else None,
         learned_from=learned_from(told.reward.metrics) if told.reward else "",
@@ -146,23 +147,23 @@ def show_run(request: Request, session: Db, id: PathId, step: Annotated[int | No
     run = service.get_run(session, id)
     project = session.get_one(Project, run.project_id)
     at = _folder(request, run)
-    samples = folder.samples(at)
+    samples = run_files.samples(at)
     return render(
         request,
-        "rounds/run.html",
+        "runs/run.html",
         project=project,
         run=run,
         live=run.state in LIVE,
         round=service.get_round(session, run.round_id) if run.round_id else None,
         made=checkpoints.made_by(session, run.id),
-        started_by=story.names_of(session, [run.created_by]).get(run.created_by or 0, ""),
+        started_by=round_story.names_of(session, [run.created_by]).get(run.created_by or 0, ""),
         charts=_charts(request, run),
         main_charts=charts.MAIN,
         panel=_panel(session, run, samples, step),
         answers=list_generations(session, project.id, split="holdout", run_id=run.id, limit=SHOWN_ANSWERS)
         if run.kind == "sample"
         else [],
-        log=folder.log_tail(at, 16 * 1024),
+        log=run_files.log_tail(at, 16 * 1024),
         worker=worker_standing(session),
         place=f"/projects/{project.slug}/rounds",
     )
@@ -180,7 +181,7 @@ def show_chart(
 ) -> Response:
     """The SVG of one metric. Its address carries the last step, so it may be kept for a while."""
     run = service.get_run(session, id)
-    rows = folder.metric_rows(_folder(request, run))
+    rows = run_files.metric_rows(_folder(request, run))
     chart = charts.chart_of(rows, run.config, name.removesuffix(".svg"))
     if chart is None:
         raise NotFound(_("This run has written no such figure."))
@@ -191,11 +192,11 @@ def show_chart(
 
 def _folder(request: Request, run: Run) -> FilePath:
     settings: Settings = request.app.state.settings
-    return folder.run_folder(settings.runs, run.id)
+    return run_files.run_folder(settings.runs, run.id)
 
 
 def _charts(request: Request, run: Run) -> list[charts.Chart]:
-    return charts.charts_of(folder.metric_rows(_folder(request, run)), run.config)
+    return charts.charts_of(run_files.metric_rows(_folder(request, run)), run.config)
 
 
 def _panel(session: Session, run: Run, samples: list[dict[str, Any]], step: int | None) -> dict[str, Any] | None:
@@ -205,7 +206,7 @@ def _panel(session: Session, run: Run, samples: list[dict[str, Any]], step: int 
         return None
     steps = sorted({row["step"] for row in rows})
     shown = step if step in steps else steps[-1]
-    prompts = story.prompts_by_id(session, run.project_id, (row.get("prompt_id") for row in rows))
+    prompts = round_story.prompts_by_id(session, run.project_id, (row.get("prompt_id") for row in rows))
     before = {row["prompt_id"]: row for row in rows if row["step"] == steps[0]}
     now = [row for row in rows if row["step"] == shown]
     return {
@@ -225,10 +226,10 @@ def list_checkpoints(request: Request, session: Db, project_id: CurrentProjectId
     shown = found[:PAGE]
     return render(
         request,
-        "rounds/checkpoints.html",
+        "runs/checkpoints.html",
         project=session.get_one(Project, project_id),
         checkpoints=shown,
-        parents=story.checkpoints_by_id(session, (checkpoint.parent_id for checkpoint in shown)),
+        parents=round_story.checkpoints_by_id(session, (checkpoint.parent_id for checkpoint in shown)),
         before=before,
         next_before=shown[-1].id if len(found) > PAGE else None,
     )
@@ -239,20 +240,20 @@ def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
     checkpoint = checkpoints.get_checkpoint(session, id)
     project = session.get_one(Project, checkpoint.project_id)
     settings: Settings = request.app.state.settings
-    at = folder.checkpoint_folder(settings.data.resolve(), checkpoint.source)
+    at = run_files.checkpoint_folder(settings.data.resolve(), checkpoint.source)
     has_manifest = at is not None and (at / "manifest.json").is_file()
-    exported = folder.export_folder(settings.runs, checkpoint.run_id) if checkpoint.run_id else None
+    exported = run_files.export_folder(settings.runs, checkpoint.run_id) if checkpoint.run_id else None
     return render(
         request,
-        "rounds/checkpoint.html",
+        "runs/checkpoint.html",
         project=project,
         checkpoint=checkpoint,
         quality=quality_of(checkpoint.metrics) if checkpoint.kind == "reward" else None,
         lineage=checkpoints.lineage(session, checkpoint),
-        children=story.children_of(session, checkpoint),
+        children=round_story.children_of(session, checkpoint),
         run=service.get_run(session, checkpoint.run_id) if checkpoint.run_id else None,
-        promoted_by=story.names_of(session, [checkpoint.promoted_by]).get(checkpoint.promoted_by or 0, ""),
-        manifest=folder.manifest(at) if at is not None and has_manifest else None,
+        promoted_by=round_story.names_of(session, [checkpoint.promoted_by]).get(checkpoint.promoted_by or 0, ""),
+        manifest=run_files.manifest(at) if at is not None and has_manifest else None,
         files=_files(at) if at is not None and has_manifest else [],
         exported=_files(exported) if exported and (exported / "manifest.json").is_file() else [],
         on_this_machine=at is not None,
@@ -274,7 +275,7 @@ def promote_checkpoint(request: Request, session: WriteDb, caller: Caller, id: P
 def _files(at: FilePath) -> list[tuple[str, str, str]]:
     """(name, size, SHA-256) of the files a manifest names."""
     rows = []
-    for name, digest in sorted(folder.manifest(at)["files"].items()):
+    for name, digest in sorted(run_files.manifest(at)["files"].items()):
         path = at / name
-        rows.append((name, words.size(path.stat().st_size) if path.is_file() else _("missing"), str(digest)))
+        rows.append((name, formats.size(path.stat().st_size) if path.is_file() else _("missing"), str(digest)))
     return rows

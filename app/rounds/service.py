@@ -8,15 +8,15 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.audit import record
+from app.database.audit import record
 from app.errors import Conflict, Invalid, NotFound, Refusal
-from app.languages import _
+from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
-from app.rounds import checkpoints
-from app.rounds.labels import usable_label_count
 from app.rounds.promotion import promote, reject, settle_promoted
-from app.rounds.runs import LIVE, get_run, list_runs, own_checkpoint, queue_run, request_cancel, run_config, runs_of_round
-from trainer.config import RewardConfig, config_dict
+from app.runs import checkpoints
+from app.runs.runs import LIVE, get_run, list_runs, own_checkpoint, queue_run, request_cancel, run_config, runs_of_round
+from app.runs.usable_labels import usable_label_count
+from trainer.contract.config import RewardConfig, config_dict
 
 __all__ = [
     "OPEN",

@@ -9,18 +9,19 @@ from fastapi import APIRouter, Form, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.db import Db, WriteDb
+from app.database.engine import Db, WriteDb
 from app.errors import Refusal
-from app.gate import CurrentProjectId
-from app.languages import _
+from app.language.languages import _
 from app.models import Project
-from app.pages import redirect, render
-from app.rounds import checkpoints, folder, service
-from app.rounds.labels import usable_rewrite_count
-from app.rounds.standing import worker_standing
-from app.schemas import MAX_ID
-from app.security import Caller
+from app.rounds import service
+from app.runs import checkpoints, run_files
+from app.runs.usable_labels import usable_rewrite_count
+from app.runs.worker_status import worker_standing
 from app.settings import Settings
+from app.web.gate import CurrentProjectId
+from app.web.json_types import MAX_ID
+from app.web.pages import redirect, render
+from app.web.security import Caller
 
 router = APIRouter()
 
@@ -44,7 +45,7 @@ def start_sft(
     project = session.get_one(Project, project_id)
     try:
         if source != REWRITES:
-            folder.text_file(_data(request), source)
+            run_files.text_file(_data(request), source)
         inputs = {"text": source or None, "rewrites": source == REWRITES, "base": base}
         run = service.queue_run(session, project, "sft", {}, inputs, caller.user_id)
     except Refusal as refusal:
@@ -68,7 +69,7 @@ def _page(
         project=project,
         refusal=refusal,
         rewrites=usable_rewrite_count(session, project_id),
-        texts=folder.texts(_data(request)),
+        texts=run_files.texts(_data(request)),
         policies=checkpoints.starting_policies(session, project),
         source=source,
         base=base or project.policy_id,

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.languages import _
+from app.language.languages import _
 from app.models import Project, Round, utc_now
 from app.rounds import service
-from app.rounds.labels import usable_label_count
+from app.runs.usable_labels import usable_label_count
 
 
 @dataclass(frozen=True)

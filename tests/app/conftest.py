@@ -14,12 +14,12 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.db import sqlite_module, write_session
+from app.database.engine import sqlite_module, write_session
+from app.database.upgrade import upgrade_to_head
 from app.main import connect, create_app
 from app.models import Project
-from app.security import Role, session_cookie, token_of
 from app.settings import Settings
-from app.upgrade import upgrade_to_head
+from app.web.security import Role, session_cookie, token_of
 from tests.app import factories
 
 CAST: dict[str, Role | None] = {"Ada": None, "Grace": "admin", "Alan": "reviewer", "Mary": "annotator", "Eve": None}

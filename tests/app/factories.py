@@ -24,7 +24,7 @@ from app.models import (
     User,
     utc_now,
 )
-from app.security import Role, digest, format_key, new_secret
+from app.web.security import Role, digest, format_key, new_secret
 
 _numbers = count(1)
 

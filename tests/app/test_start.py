@@ -11,12 +11,12 @@ import pytest
 
 from app import cli
 from app.accounts import invitations
-from app.db import make_engine, read_session, write_session
+from app.database.engine import make_engine, read_session, write_session
+from app.database.upgrade import is_at_head
 from app.errors import Refusal
 from app.models import Project, User
 from app.settings import Settings
 from app.start import address, announce, is_loopback, new_owner_link, prepare, welcome
-from app.upgrade import is_at_head
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.curve import accuracy, judge
-from trainer.data import Answer
+from trainer.reward.data import Answer
 
 ANSWERS = [
     Answer((("user", f"Question {number % 3}"),), " ".join(["word"] * (1 + number)), (1, 2)) for number in range(12)

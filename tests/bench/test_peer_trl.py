@@ -16,7 +16,7 @@ from bench.peer_figures import Figures, gains, per_update, pooled, ratios
 from bench.peer_trl import Sides, encode_pairs, main, pins, split
 from bench.ppo import planted
 from bench.resume import make_base
-from trainer.loading import load_backbone
+from trainer.lm.loading import load_backbone
 
 
 def rows(prompts: int, each: int = 2) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from bench.installation import ROOT
 from bench.ppo import PROMPT_TOKENS, passages
 from bench.resume import make_base
-from trainer.forward import shared_prefix
-from trainer.loading import load_backbone
+from trainer.lm.forward import shared_prefix
+from trainer.lm.loading import load_backbone
 
 
 def test_the_prompts_are_as_many_and_as_long_as_wanted_all_different_and_share_no_beginning(tmp_path: Path) -> None:

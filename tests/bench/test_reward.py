@@ -12,7 +12,7 @@ import pytest
 
 from bench.resume import make_base
 from bench.reward import compared, conversation, fill, pairs
-from trainer.data import read_labels
+from trainer.reward.data import read_labels
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from app.rules import RULES, V1
 from app.settings import Settings
-from trainer.config import CONFIGS
+from app.web.permissions import RULES, V1
+from trainer.contract.config import CONFIGS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy import Engine
 
-from app.db import write_session
-from app.security import session_cookie
+from app.database.engine import write_session
 from app.settings import Settings
+from app.web.security import session_cookie
 from bench.browser import launch
 from tests.app import factories
 from tests.app.conftest import Cast, api, app, built_app, cast, empty_database, engine, settings

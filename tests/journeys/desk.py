@@ -9,7 +9,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 from sqlalchemy import Engine, select
 
-from app.db import read_session
+from app.database.engine import read_session
 from app.models import Label
 
 Open = Callable[..., Page]

@@ -11,13 +11,13 @@ import pytest
 from playwright.sync_api import Response, expect
 from sqlalchemy import Engine, select
 
-from app.db import read_session, write_session
-from app.labeling.claim import claim_next
+from app.database.engine import read_session, write_session
 from app.models import Project, Seat, utc_now
+from app.queue.claim import claim_next
 from bench.browser import STOPWATCH
 from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.labeling.test_claim import make_tasks
+from tests.app.queue.test_claim import make_tasks
 from tests.journeys.desk import Open, all_saved, fetched_ahead, go, judge, press, stored, task_on, until
 
 pytestmark = pytest.mark.journey

@@ -7,11 +7,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 from sqlalchemy import Engine, select
 
-from app.db import read_session, write_session
+from app.database.engine import read_session, write_session
 from app.models import Generation, Project, Prompt, Run, Seat, Skip
 from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.labeling.test_claim import make_tasks
+from tests.app.queue.test_claim import make_tasks
 from tests.journeys.desk import PAGE, Open, all_saved, fetched_ahead, go, judge, press, stored, task_on, watch
 
 pytestmark = pytest.mark.journey

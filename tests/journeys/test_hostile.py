@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from tests.app import hostile
 from tests.app.conftest import Cast
-from tests.app.test_hostile_texts import write_everywhere
+from tests.app.texts.test_hostile_texts import write_everywhere
 from tests.journeys.desk import go
 
 pytestmark = pytest.mark.journey

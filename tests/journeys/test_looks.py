@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from sqlalchemy import Engine
 
-from app.db import write_session
+from app.database.engine import write_session
 from app.models import Project, Run
 from app.settings import Settings
 from tests.app.conftest import Cast

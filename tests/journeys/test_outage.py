@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from app.settings import Settings
 from bench.stage import Server, serving
 from tests.app.conftest import Cast
-from tests.app.labeling.test_claim import make_tasks
+from tests.app.queue.test_claim import make_tasks
 from tests.journeys.desk import Open, all_saved, fetched_ahead, go, judge, press, stored
 
 pytestmark = pytest.mark.journey

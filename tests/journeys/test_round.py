@@ -23,9 +23,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.db import make_engine, read_session
-from app.labeling.queue import open_task_count
+from app.database.engine import make_engine, read_session
 from app.models import Generation, Task
+from app.queue.make_tasks import open_task_count
 from tests.journeys.desk import all_saved, judge, task_on
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(420)]

@@ -9,13 +9,13 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 from sqlalchemy import Engine, delete, update
 
-from app.db import write_session
+from app.database.engine import write_session
 from app.models import Project, SignInSession
-from app.security import session_cookie
 from app.settings import Settings
+from app.web.security import session_cookie
 from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.labeling.test_claim import make_tasks
+from tests.app.queue.test_claim import make_tasks
 from tests.journeys.desk import PAGE, Open, all_saved, fetched_ahead, go, judge, press, stored, task_on
 
 pytestmark = pytest.mark.journey

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
-from app.db import read_session, write_session
+from app.database.engine import read_session, write_session
 from app.models import Project, Seat
 from tests.app import factories
 from tests.app.conftest import Cast

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page
 from sqlalchemy import Engine
 
-from app.db import write_session
+from app.database.engine import write_session
 from app.settings import Settings
 from tests.app.conftest import Cast
 from tests.app.tour import PAGES, furnish

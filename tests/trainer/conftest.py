@@ -14,10 +14,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.app.conftest import app, built_app, cast, empty_database, engine, settings
 from tests.tiny import make_simple_lm
-from tests.trainer.reward_runs import make_folder, prefers_moons
-from trainer import reward
-from trainer.folder import RunFolder
-from trainer.simple_lm import train_tokenizer
+from tests.trainer.reward.reward_runs import make_folder, prefers_moons
+from trainer.contract.folder import RunFolder
+from trainer.lm.simple_lm import train_tokenizer
+from trainer.reward import run as reward
 
 __all__ = ["app", "built_app", "cast", "empty_database", "engine", "settings"]
 

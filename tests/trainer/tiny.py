@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from trainer.backbone import Backbone, attach_lora, trainable_parameters
-from trainer.folder import RunFolder
-from trainer.simple_lm import SimpleLM, SimpleLMConfig
+from trainer.contract.folder import RunFolder
+from trainer.lm.backbone import Backbone, attach_lora, trainable_parameters
+from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig
 
 
 def simple_policy(vocab: int, eos: int | None, seed: int = 0, uniform: bool = False, hidden: int = 16) -> Backbone:

@@ -14,10 +14,10 @@ from starlette.testclient import TestClient
 
 from app.accounts import invitations
 from app.accounts.service import open_sessions
-from app.db import read_session, write_session
+from app.database.engine import read_session, write_session
 from app.errors import Gone
 from app.models import Invitation, Membership, User, utc_now
-from app.security import digest
+from app.web.security import digest
 from tests.app import factories
 from tests.app.conftest import Cast
 

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
-from app.db import read_session, write_session
+from app.database.engine import read_session, write_session
 from app.models import ApiKey, Membership, User
-from app.security import digest
+from app.web.security import digest
 from tests.app import factories
 from tests.app.conftest import Cast
 

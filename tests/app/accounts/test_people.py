@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
-from app.db import read_session
+from app.database.engine import read_session
 from app.models import AuditEntry, Membership
 from tests.app.conftest import Cast
 

@@ -11,15 +11,15 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
-from app import db
 from app.accounts import invitations
 from app.accounts.throttle import Throttle
-from app.db import read_session, write_session
+from app.database import engine as db
+from app.database.engine import read_session, write_session
 from app.errors import TooMany
 from app.main import create_app
 from app.models import AuditEntry, SignInSession, User, utc_now
-from app.security import digest, hash_password
 from app.settings import Settings
+from app.web.security import digest, hash_password
 from tests.app.conftest import Cast, another_process_writes
 
 PASSWORD = "a sentence to remember"

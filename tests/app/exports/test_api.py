@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.db import write_session
+from app.database.engine import write_session
 from app.models import Project
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from app.db import write_session
+from app.database.engine import write_session
 from app.errors import Invalid
 from app.exports import cli
 from app.models import Project

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, select
 
-from app.db import read_session, write_session
+from app.database.engine import read_session, write_session
 from app.errors import Invalid
 from app.exports.rows import FORMATS, agreement, columns_of
 from app.exports.service import ExportQuery, prepare_export, pseudonyms, read_time, stream_export

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from app.db import write_session
+from app.database.engine import write_session
 from app.models import Project
 from app.projects.costs import Cost, round_cost
 from tests.app.conftest import Cast
-from tests.app.labeling.judged import judge
+from tests.app.labels.judged import judge
 
 
 def test_a_round_costs_its_tasks_times_the_overlap(engine: Engine, cast: Cast) -> None:

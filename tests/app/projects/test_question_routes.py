@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.db import read_session, write_session
-from app.labeling.claim import claim_next
+from app.database.engine import read_session, write_session
 from app.models import Project, utc_now
 from app.projects.service import get_project
+from app.queue.claim import claim_next
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.projects.test_routes import form_of

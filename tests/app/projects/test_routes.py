@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.db import read_session, write_session
+from app.database.engine import read_session, write_session
 from app.projects.service import get_project
 from tests.app import factories
 

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from app.db import write_session
+from app.database.engine import write_session
 from app.errors import Conflict, Invalid
-from app.labeling.guidelines import guideline
+from app.guidelines.service import guideline
 from app.models import AuditEntry, Checkpoint, Guideline, Project
 from app.projects.service import ProjectValues, create_project, list_projects, update_project
 from tests.app import factories

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from app.db import read_session
+from app.database.engine import read_session
 from app.errors import NotFound
 from app.models import Project
 from app.prompts import cli

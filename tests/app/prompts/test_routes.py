@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.db import read_session
+from app.database.engine import read_session
 from app.models import Project
 from app.prompts.service import count_prompts, list_prompts
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from app.db import read_session, write_session
+from app.database.engine import read_session, write_session
 from app.models import Project, Prompt
 from app.prompts.importers import read_items
 from app.prompts.service import (

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.db import write_session
+from app.database.engine import write_session
 from app.models import Project
 from tests.app.conftest import Cast
 

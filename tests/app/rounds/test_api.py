@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.db import write_session
+from app.database.engine import write_session
 from app.models import Checkpoint, Project, Run
 from app.settings import Settings
 from tests.app import factories

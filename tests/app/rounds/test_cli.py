@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from app.db import read_session, write_session
+from app.database.engine import read_session, write_session
 from app.errors import Conflict, Invalid
 from app.models import Project, Round, Run
 from app.rounds import cli

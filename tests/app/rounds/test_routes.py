@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
-from app.db import read_session, write_session
+from app.database.engine import read_session, write_session
 from app.models import Checkpoint, Label, Project, Round, Run, utc_now
 from app.settings import Settings
 from tests.app import factories

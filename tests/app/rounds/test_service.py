@@ -1,4 +1,4 @@
-"""A round from its start to a decision, as the tables see it; the runs themselves are tests/trainer/test_supervisor.py's."""
+"""A round from its start to a decision, as the tables see it. The runs themselves are the supervisor's."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid
 from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Seat, Task, utc_now
-from app.rounds import checkpoints, refill, runs, service, times, triggers
-from app.rounds.labels import usable_label_count
+from app.rounds import service, triggers
+from app.runs import checkpoints, estimates, refill, runs
+from app.runs.usable_labels import usable_label_count
 from tests.app import factories
 from tests.app.conftest import Cast
 
@@ -388,7 +389,7 @@ def test_a_full_queue_is_left_alone(session: Session, demo: Project) -> None:
 
 def test_the_expected_time_follows_past_runs_of_the_project(session: Session, demo: Project, cast: Cast) -> None:
     make_labels(session, demo, 60, cast.mary)
-    assert not times.expected_times(session, demo)["reward"].measured
+    assert not estimates.expected_times(session, demo)["reward"].measured
     started = utc_now() - timedelta(minutes=5)
     factories.make_run(
         session,
@@ -399,7 +400,7 @@ def test_the_expected_time_follows_past_runs_of_the_project(session: Session, de
         ended_at=started + timedelta(seconds=45),
         attempts=1,
     )
-    expected = times.expected_times(session, demo)
+    expected = estimates.expected_times(session, demo)
     assert expected["reward"].measured
     assert expected["reward"].seconds == pytest.approx(90)
     assert not expected["ppo"].measured

@@ -1,1 +1,0 @@
-"""Tasks, seats and labels: what people are asked and what they answered."""

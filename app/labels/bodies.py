@@ -1,0 +1,182 @@
+"""What the calls of tasks and labels take and give as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from app.labels.record import LONGEST_MS
+from app.labels.verdict import Rewrite, Verdict
+from app.web.json_types import Body, Id, Line, Moment, Reply, Text
+
+Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="the key of a flag of the project")]
+ClientId = Annotated[
+    str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", description="a UUID of the sender's")
+]
+Flags = Annotated[list[Flag], Field(max_length=20)]
+Score = Annotated[int, Field(ge=1, le=5)]
+Comment = Annotated[Text, Field(max_length=10_000)]
+Rewritten = Annotated[Text, Field(min_length=1, max_length=50_000)]
+Milliseconds = Annotated[int, Field(ge=0, le=LONGEST_MS)]
+
+WallMs = Annotated[Milliseconds, Field(description="since the task was shown; without it, the time since the claim counts")]
+
+
+class RewriteIn(Body):
+    side: Literal["left", "right"]
+    text: Rewritten
+
+
+class ComparisonIn(Body):
+    client_id: ClientId
+    choice: Literal["left", "right", "tie", "both_bad"]
+    strength: Annotated[int, Field(ge=1, le=3, description="1 slightly, 2 clearly, 3 much; of left or right")] | None = None
+    criteria: Annotated[dict[Line, Literal["left", "right", "tie"]], Field(max_length=50)] = {}
+    flags: dict[Literal["left", "right"], Flags] = {}
+    rewrite: RewriteIn | None = None
+    comment: Comment = ""
+    active_ms: Milliseconds | None = None
+    wall_ms: Annotated[Milliseconds, Field(description="since the task was shown; else it is counted from the claim")] | None = (
+        None
+    )
+
+    def verdict(self) -> Verdict:
+        rewrite = Rewrite(self.rewrite.side, self.rewrite.text) if self.rewrite else None
+        return Verdict(
+            client_id=self.client_id.lower(),
+            choice=self.choice,
+            strength=self.strength,
+            criteria=dict(self.criteria),
+            flags={side: list(flags) for side, flags in self.flags.items()},
+            rewrite=rewrite,
+            comment=self.comment,
+            active_ms=self.active_ms,
+            wall_ms=self.wall_ms,
+        )
+
+
+class RatingIn(Body):
+    client_id: ClientId
+    overall: Score
+    criteria: Annotated[dict[Line, Score], Field(max_length=50)] = {}
+    flags: Flags = []
+    rewrite: Rewritten | None = None
+    comment: Comment = ""
+    active_ms: Milliseconds | None = None
+    wall_ms: Annotated[Milliseconds, Field(description="since the task was shown; else it is counted from the claim")] | None = (
+        None
+    )
+
+    def verdict(self) -> Verdict:
+        return Verdict(
+            client_id=self.client_id.lower(),
+            overall=self.overall,
+            criteria=dict(self.criteria),
+            flags={"response": self.flags} if self.flags else {},
+            rewrite=Rewrite("response", self.rewrite) if self.rewrite else None,
+            comment=self.comment,
+            active_ms=self.active_ms,
+            wall_ms=self.wall_ms,
+        )
+
+
+def _kind(body: Any) -> str:
+    return "rating" if isinstance(body, RatingIn) or (isinstance(body, dict) and "overall" in body) else "comparison"
+
+
+LabelIn = Annotated[
+    Annotated[ComparisonIn, Tag("comparison")] | Annotated[RatingIn, Tag("rating")],
+    Discriminator(_kind),
+]
+
+
+class NextIn(Body):
+    besides: Annotated[list[Id], Field(max_length=100, description="tasks in hand: the next one is none of these")] = []
+
+
+class SkipIn(Body):
+    reason: Annotated[Text, Field(max_length=1000)] = ""
+
+
+class ReturnIn(Body):
+    lease_until: Annotated[Moment, Field(description="of the lease that is meant, as the claim said it")]
+
+
+class Message(Reply):
+    role: str
+    content: str
+
+
+class PromptShown(Reply):
+    messages: list[Message]
+
+
+class AnswerShown(Reply):
+    text: str
+
+
+class TaskReply(Reply):
+    """A comparison has `left` and `right`, a rating has `response`. Nothing tells which model wrote what."""
+
+    id: int
+    kind: Literal["comparison", "rating"]
+    lease_until: datetime
+    prompt: PromptShown
+    left: AnswerShown | None = None
+    right: AnswerShown | None = None
+    response: AnswerShown | None = None
+    criteria: list[dict[str, Any]]
+    guideline_version: int
+
+
+class StoredReply(Reply):
+    id: int
+    task_id: int
+    version: int
+    surplus: bool
+    created_at: datetime
+
+
+class LeaseReply(Reply):
+    lease_until: datetime
+
+
+class Annotator(Reply):
+    id: int
+    name: str
+
+
+class LabelReply(Reply):
+    id: int
+    task_id: int
+    annotator: Annotator
+    version: int
+    supersedes_id: int | None
+    current: bool
+    surplus: bool
+    kind: str
+    choice: str | None
+    strength: int | None
+    overall: int | None
+    criteria: dict[str, Any]
+    flags: dict[str, list[str]]
+    rewrite: dict[str, str] | None
+    comment: str
+    guideline_version: int
+    interface_version: str
+    wall_ms: int | None
+    active_ms: int | None
+    served_reason: str | None = Field(description="null where one sees only one's own labels: gold stays silent")
+    created_at: datetime
+
+
+class HistoryReply(Reply):
+    """A verdict: the label asked for, every version of it, newest first, and what its author saw."""
+
+    label: LabelReply
+    versions: list[LabelReply]
+    prompt: PromptShown
+    left: AnswerShown
+    right: AnswerShown | None

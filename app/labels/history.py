@@ -1,0 +1,239 @@
+"""What people see of their own work, and what reviewers see of everybody's: progress, verdicts, search, history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Integer, Select, Text, bindparam, cast, exists, func, or_, select, union
+from sqlalchemy.orm import Session, aliased
+
+from app.errors import NotFound
+from app.language.languages import _
+from app.models import Generation, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, Utc, utc_now
+from app.queue.claim import NOT_SAID, not_had
+
+COUNT_TO: Final = 200  # what is left is counted this far and no further
+LOOKED_AT: Final = 1000  # free seats, at either place where a person's next task may be
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    today: int  # tasks this person answered since midnight where the server stands
+    left: int  # tasks open to them now, the one in hand included
+    left_is_more: bool  # `left` was counted no further
+
+
+@dataclass(frozen=True, slots=True)
+class PastVerdict:
+    """One of a person's last verdicts, or a task they skipped."""
+
+    task_id: int
+    at: datetime
+    label: Label | None  # none: skipped
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    label: Label
+    annotator: str
+    messages: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFilter:
+    """Which labels a search shows; an empty field lets everything through."""
+
+    annotator_id: int | None = None
+    kind: str | None = None
+    choice: str | None = None
+    overall: int | None = None
+    text: str = ""  # in the prompt
+    history: bool = False  # versions that were corrected later, too
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Every version of one person's verdict on one task, newest first, and what they saw."""
+
+    versions: list[Label]
+    project: Project
+    task: Task
+    annotator: User
+    messages: list[dict[str, str]]
+    left: str
+    right: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why there is no task right now. `reason`: writing, learning, others, finished, no_prompts."""
+
+    reason: str
+    done: int = 0  # answers written so far
+    total: int = 0
+    eta_s: float | None = None  # until the run is done, or until the first seat somebody else holds runs out
+
+
+def progress(session: Session, project_id: int, annotator_id: int) -> Progress:
+    midnight = utc_now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    here = {"project": project_id, "me": annotator_id}
+    today = session.scalar(_TODAY, here | {"midnight": midnight}) or 0
+    left = session.scalar(_LEFT, here | {"most": COUNT_TO + 1}) or 0
+    return Progress(today, min(left, COUNT_TO), left > COUNT_TO)
+
+
+def last_verdicts(session: Session, project_id: int, annotator_id: int, limit: int = 10) -> list[PastVerdict]:
+    """The person's latest verdicts and skips, newest first, one entry for each task."""
+    here = {"project": project_id, "me": annotator_id, "limit": limit}
+    verdicts = [PastVerdict(label.task_id, label.created_at, label) for label in session.scalars(_LAST_LABELS, here)]
+    verdicts += [PastVerdict(skip.task_id, skip.created_at, None) for skip in session.scalars(_LAST_SKIPS, here)]
+    return sorted(verdicts, key=lambda verdict: verdict.at, reverse=True)[:limit]
+
+
+def my_label(session: Session, task_id: int, annotator_id: int) -> Label | None:
+    """The version in force of this person's verdict on the task."""
+    return session.scalar(select(Label).where(Label.task_id == task_id, Label.annotator_id == annotator_id, Label.current))
+
+
+def has_skipped(session: Session, task_id: int, annotator_id: int) -> bool:
+    """Whether this person said that they would rather not answer the task."""
+    mine = (Skip.task_id == task_id, Skip.annotator_id == annotator_id)
+    return session.scalar(select(Skip.id).where(*mine, Skip.reason.not_in(NOT_SAID))) is not None
+
+
+def waiting(session: Session, project: Project) -> Waiting:
+    """Why this project has no task for somebody who just asked for one."""
+    runs = session.scalars(
+        select(Run).where(Run.project_id == project.id, Run.state.in_(("queued", "running"))).order_by(Run.id)
+    ).all()
+    for run in runs:
+        if run.kind == "sample":
+            return Waiting("writing", run.step, run.total, run.eta_s)
+    if runs:
+        return Waiting("learning", eta_s=runs[0].eta_s)
+    here = Seat.project_id == project.id
+    if session.scalar(select(Seat.id).where(here, Seat.state.in_(("free", "leased"))).limit(1)):
+        first_end = session.scalar(select(func.min(Seat.lease_until)).where(here, Seat.state == "leased"))
+        return Waiting("others", eta_s=None if first_end is None else max(0.0, (first_end - utc_now()).total_seconds()))
+    has_prompts = session.scalar(select(Prompt.id).where(Prompt.project_id == project.id).limit(1))
+    return Waiting("finished" if has_prompts else "no_prompts")
+
+
+def search_labels(
+    session: Session, project_id: int, wanted: LabelFilter, *, before: int | None = None, limit: int = 50
+) -> list[LabelRow]:
+    """Labels, newest first; `before` is the last id of the page before."""
+    query = (
+        select(Label, User.name, Prompt.messages)
+        .join(User, User.id == Label.annotator_id)
+        .join(Task, Task.id == Label.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Label.project_id == project_id)
+        .order_by(Label.id.desc())
+        .limit(limit)
+    )
+    for column, value in (
+        (Label.annotator_id, wanted.annotator_id),
+        (Label.kind, wanted.kind),
+        (Label.choice, wanted.choice),
+        (Label.overall, wanted.overall),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if not wanted.history:
+        query = query.where(Label.current)
+    if wanted.text:
+        query = query.where(Label.task_id.in_(_tasks_about(project_id, wanted.text)))
+    if before is not None:
+        query = query.where(Label.id < before)
+    return [LabelRow(label, name, messages) for label, name, messages in session.execute(query)]
+
+
+def history(session: Session, label_id: int, *, only_of: int | None = None) -> History:
+    """The verdict that this label is a version of. With `only_of`, another person's label does not exist. Raises NotFound."""
+    label = session.get(Label, label_id)
+    if label is None or (only_of is not None and label.annotator_id != only_of):
+        raise NotFound(_("There is no such label."))
+    versions = session.scalars(
+        select(Label)
+        .where(Label.task_id == label.task_id, Label.annotator_id == label.annotator_id)
+        .order_by(Label.version.desc())
+    ).all()
+    task = session.get_one(Task, label.task_id)
+    right = session.get(Generation, label.right_generation_id) if label.right_generation_id else None
+    return History(
+        list(versions),
+        session.get_one(Project, label.project_id),
+        task,
+        session.get_one(User, label.annotator_id),
+        session.get_one(Prompt, task.prompt_id).messages,
+        session.get_one(Generation, label.left_generation_id).text,
+        right.text if right else None,
+    )
+
+
+def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:
+    """Who may have labelled: (id, name) of members and of everybody with a label, by name."""
+    people = or_(
+        User.id.in_(select(Membership.user_id).where(Membership.project_id == project_id)),
+        User.id.in_(select(Label.annotator_id).where(Label.project_id == project_id)),
+    )
+    return [(user_id, name) for user_id, name in session.execute(select(User.id, User.name).where(people).order_by(User.name))]
+
+
+def _tasks_about(project_id: int, text: str) -> Select[int]:
+    """Tasks whose prompt contains the text, written as the database writes it inside JSON."""
+    inside = json.dumps(text)[1:-1]
+    return (
+        select(Task.id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Prompt.project_id == project_id, cast(Prompt.messages, Text).icontains(inside, autoescape=True))
+    )
+
+
+# What stands around every task is asked with each of them: these statements are built once.
+
+_me: Any = bindparam("me")
+_project: Any = bindparam("project")
+
+
+def _left() -> Select[int]:
+    """Tasks this person holds or may take: free seats are looked for where claiming does, the oldest and behind their last."""
+    free = (
+        select(Seat.id, Seat.task_id).where(Seat.project_id == _project, Seat.state == "free").order_by(Seat.id).limit(LOOKED_AT)
+    )
+    last = select(func.coalesce(func.max(Seat.id), 0)).where(Seat.annotator_id == _me, Seat.state == "done")
+    seen = (free.subquery("oldest"), free.where(Seat.id > last.scalar_subquery()).subquery("behind"))
+    most: Any = bindparam("most", type_=Integer())
+    takeable = (select(seats.c.task_id).where(not_had(seats.c.task_id)).distinct().limit(most).subquery() for seats in seen)
+    mine = select(Seat.task_id).where(Seat.annotator_id == _me, Seat.state == "leased", Seat.project_id == _project)
+    tasks = union(mine, *(select(tasks.c.task_id) for tasks in takeable)).limit(most)
+    return select(func.count()).select_from(tasks.subquery())
+
+
+_LEFT: Final = _left()
+_TODAY: Final = (
+    select(func.count())
+    .select_from(Label)
+    .where(Label.annotator_id == _me, Label.project_id == _project)
+    .where(Label.version == 1, Label.created_at >= bindparam("midnight", type_=Utc()))
+)
+_LAST_LABELS: Final = (
+    select(Label)
+    .where(Label.annotator_id == _me, Label.project_id == _project, Label.current)
+    .order_by(Label.id.desc())
+    .limit(bindparam("limit", type_=Integer()))
+)
+_answered = aliased(Label)
+_LAST_SKIPS: Final = (
+    select(Skip)
+    .join(Task, Task.id == Skip.task_id)
+    .where(Skip.annotator_id == _me, Task.project_id == _project, Skip.reason.not_in(NOT_SAID))
+    .where(~exists().where(_answered.task_id == Skip.task_id, _answered.annotator_id == _me))
+    .order_by(Skip.id.desc())
+    .limit(bindparam("limit", type_=Integer()))
+)

@@ -1,0 +1,221 @@
+"""Store a verdict exactly once.
+
+The same send again is answered with what is stored; a second verdict on a task is a new version of the first; a verdict
+that comes after its lease was lost is kept. The caller commits before it replies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.errors import Conflict, Invalid, NotFound
+from app.labels.verdict import Rewrite, Verdict, check
+from app.language.languages import _
+from app.models import Generation, Label, Project, Seat, Skip, Task, Utc
+from app.queue.claim import second_stands_left
+
+LONGEST_MS: Final = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a label keeps for ever; the answer to every send of it."""
+
+    id: int
+    task_id: int
+    version: int
+    surplus: bool
+    created_at: datetime
+    created: bool  # False: this send had been stored before
+
+
+def record_label(
+    connection: Connection, task_id: int, annotator_id: int, verdict: Verdict, *, interface: str, now: datetime
+) -> Stored:
+    """Store the verdict as a label, or find it stored.
+
+    Raises Invalid for a verdict that does not fit the task, NotFound for a task this person never had, and Conflict when
+    `client_id` was used for another verdict.
+    """
+    if connection.dialect.name != "sqlite":  # where writers do not queue, versions of one task do
+        connection.execute(_ONE_AT_A_TIME, {"task": task_id})
+    task = connection.execute(_CONTEXT, {"task": task_id, "me": annotator_id}).first()
+    if task is None or not (task.seat_id or task.label_id or task.skip_id):
+        raise NotFound(_("This task was never given to you."))
+    try:
+        check(verdict, task.kind, _keys(task, "criteria"), _keys(task, "flags"))
+    except Invalid:
+        # The criteria may have changed since it was stored; the same send is still answered with what is stored.
+        known = connection.execute(_KNOWN, {"client": verdict.client_id}).first()
+        if known is None or known.payload_hash != verdict.digest(task.id, annotator_id):
+            raise
+        return _as_stored(known)
+    seat_id = task.seat_id or connection.execute(_FREE_SEAT, {"task": task_id}).scalar()
+    label = _label(connection, task, seat_id, annotator_id, verdict, interface, now)
+    made = connection.execute(_INSERT[connection.dialect.name], label).first()
+    if made is None:
+        return _stored_before(connection, label)
+    if task.label_id is not None:
+        connection.execute(_SUPERSEDE, {"label": task.label_id})
+    if seat_id is not None and task.seat_state != "done":
+        swapped = label["left_generation_id"] != task.first_generation_id
+        connection.execute(_FINISH, {"seat": seat_id, "me": annotator_id, "swapped_then": swapped, "now": now})
+    return Stored(made.id, task_id, label["version"], label["surplus"], now, created=True)
+
+
+def _keys(task: Row[Any], name: str) -> list[str]:
+    """The keys a verdict may name: those in force, and retired ones, which its author may still have seen."""
+    return [item["key"] for item in getattr(task, name) + task.retired[name]]
+
+
+def _label(
+    connection: Connection,
+    task: Row[Any],
+    seat_id: int | None,
+    annotator_id: int,
+    verdict: Verdict,
+    interface: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """The label's row. What stood left and right is read from the server's own coin, never from the sender."""
+    swapped = second_stands_left(task.id, annotator_id) if task.swapped is None else task.swapped
+    swapped = swapped and task.second_generation_id is not None
+    left, right = task.first_generation_id, task.second_generation_id
+    if swapped:
+        left, right = right, left
+    return {
+        "project_id": task.project_id,
+        "task_id": task.id,
+        "seat_id": seat_id,
+        "annotator_id": annotator_id,
+        "version": (task.version or 0) + 1,
+        "supersedes_id": task.label_id,
+        "current": True,
+        "surplus": seat_id is None,
+        "client_id": verdict.client_id,
+        "payload_hash": verdict.digest(task.id, annotator_id),
+        "kind": task.kind,
+        "choice": verdict.choice,
+        "strength": verdict.strength,
+        "overall": verdict.overall,
+        "criteria": dict(verdict.criteria),
+        "flags": {side: list(flags) for side, flags in verdict.flags.items() if flags},
+        "rewrite": _changed(connection, verdict.rewrite, right if _is_right(verdict.rewrite) else left),
+        "comment": verdict.comment,
+        "left_generation_id": left,
+        "right_generation_id": right,
+        "guideline_version": task.guideline_version,
+        "interface_version": interface,
+        "wall_ms": _wall_ms(task, verdict, now),
+        "active_ms": verdict.active_ms,
+        "served_reason": task.served_reason,
+        "reward_checkpoint_id": task.reward_checkpoint_id,
+        "created_at": now,
+    }
+
+
+def _wall_ms(task: Row[Any], verdict: Verdict, now: datetime) -> int | None:
+    """Since the task was shown, as the page says; never longer than the seat was held. None for a correction."""
+    if task.seat_state != "leased" or task.label_id is not None:
+        return None
+    held = min(int((now - task.claimed_at).total_seconds() * 1000), LONGEST_MS)
+    return held if verdict.wall_ms is None else min(held, verdict.wall_ms)
+
+
+def _is_right(rewrite: Rewrite | None) -> bool:
+    return rewrite is not None and rewrite.side == "right"
+
+
+def _changed(connection: Connection, rewrite: Rewrite | None, generation_id: int) -> dict[str, str] | None:
+    """A rewrite that changes nothing but the edges is none: a page sends the answer back as it was shown."""
+    if rewrite is None or not rewrite.text.strip():
+        return None
+    original: str = connection.execute(select(Generation.text).where(Generation.id == generation_id)).scalar_one()
+    text = rewrite.text.replace("\r\n", "\n")
+    if text.strip() == original.replace("\r\n", "\n").strip():
+        return None
+    return {"side": rewrite.side, "text": text}
+
+
+def _stored_before(connection: Connection, label: dict[str, Any]) -> Stored:
+    known = connection.execute(_KNOWN, {"client": label["client_id"]}).one()
+    if known.payload_hash != label["payload_hash"]:
+        raise Conflict(_("Another verdict was already sent under this client_id. Nothing was changed; send it under a new one."))
+    return _as_stored(known)
+
+
+def _as_stored(known: Row[int, int, int, bool, datetime, str]) -> Stored:
+    return Stored(known.id, known.task_id, known.version, known.surplus, known.created_at, created=False)
+
+
+# The statements, built once.
+
+_me = bindparam("me", type_=Seat.annotator_id.type)
+_task = bindparam("task", type_=Task.id.type)
+
+_ONE_AT_A_TIME: Final = select(Task.id).where(Task.id == _task).with_for_update()
+_CONTEXT: Final = (
+    select(
+        Task.id,
+        Task.project_id,
+        Task.kind,
+        Task.first_generation_id,
+        Task.second_generation_id,
+        Task.served_reason,
+        Task.reward_checkpoint_id,
+        Project.criteria,
+        Project.flags,
+        Project.retired,
+        Project.guideline_version,
+        Seat.id.label("seat_id"),
+        Seat.state.label("seat_state"),
+        Seat.swapped,
+        Seat.claimed_at,
+        Label.id.label("label_id"),
+        Label.version,
+        Skip.id.label("skip_id"),
+    )
+    .join_from(Task, Project, Project.id == Task.project_id)
+    .outerjoin(Seat, and_(Seat.task_id == Task.id, Seat.annotator_id == _me))
+    .outerjoin(Label, and_(Label.task_id == Task.id, Label.annotator_id == _me, Label.current))
+    .outerjoin(Skip, and_(Skip.task_id == Task.id, Skip.annotator_id == _me))
+    .where(Task.id == _task)
+)
+_FREE_SEAT: Final = (
+    select(Seat.id)
+    .where(Seat.task_id == _task, Seat.state == "free")
+    .order_by(Seat.number)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_COLUMNS: Final = [column.name for column in Label.__table__.columns if column.name != "id"]
+_INSERT: Final = {
+    name: dialect.insert(Label)
+    .values({column: bindparam(column) for column in _COLUMNS})
+    .on_conflict_do_nothing(index_elements=["client_id"])
+    .returning(Label.id)
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+}
+_KNOWN: Final = select(Label.id, Label.task_id, Label.version, Label.surplus, Label.created_at, Label.payload_hash).where(
+    Label.client_id == bindparam("client")
+)
+_SUPERSEDE: Final = (
+    update(Label).where(Label.id == bindparam("label")).values(current=False).execution_options(synchronize_session=False)
+)
+_FINISH: Final = (
+    update(Seat)
+    .where(Seat.id == bindparam("seat"), or_(Seat.state == "free", Seat.annotator_id == _me))
+    .values(
+        state="done",
+        annotator_id=_me,
+        swapped=bindparam("swapped_then"),
+        claimed_at=func.coalesce(Seat.claimed_at, bindparam("now", type_=Utc())),
+        lease_until=None,
+    )
+    .execution_options(synchronize_session=False)
+)

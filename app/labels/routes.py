@@ -1,0 +1,186 @@
+"""Pages for annotators, and their verdicts as plain forms. The scripts of these pages send the same verdicts over the API."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from app.database.engine import Db, get_engine, read_session
+from app.database.group_commit import Writes
+from app.errors import Gone, NotFound, Refusal
+from app.guidelines.service import guideline, untold_change
+from app.labels import forms, history, record
+from app.labels.api import INTERFACES, TaskId, claiming, lease_time
+from app.labels.verdict import SKIP_REASONS
+from app.language.languages import _
+from app.models import Project, utc_now
+from app.queue import claim, lease
+from app.queue.claim import ServedTask
+from app.texts.safe_html import render_markdown
+from app.web.gate import CurrentProject, CurrentProjectId
+from app.web.json_types import MAX_ID
+from app.web.pages import redirect, render
+from app.web.security import Caller, Principal
+
+router = APIRouter()
+
+
+async def submitted(request: Request) -> FormData:
+    """The form, read before anything else is done."""
+    return await request.form()
+
+
+Submitted = Annotated[FormData, Depends(submitted)]
+
+
+async def task_to_show(
+    request: Request,
+    caller: Caller,
+    project_id: CurrentProjectId,
+    writes: Writes,
+    task: Annotated[int | None, Query(ge=1, le=MAX_ID, description="open this one again")] = None,
+) -> ServedTask | None:
+    """The next task, or the one this person wants to look at again; none where practice comes first."""
+    if task is not None:
+        return await run_in_threadpool(_reopened, request, project_id, caller.user_id, task)
+    if caller.practice_due:
+        return None
+    return await writes.run(claiming(request, caller, project_id))
+
+
+def _reopened(request: Request, project_id: int, annotator_id: int, task_id: int) -> ServedTask:
+    with read_session(get_engine(request)) as session:
+        found = claim.reopen(session.connection(), project_id, annotator_id, task_id)
+    if found is None:
+        raise NotFound(_("This task was never given to you."))
+    return found
+
+
+ToShow = Annotated[ServedTask | None, Depends(task_to_show)]
+
+
+@router.get("/projects/{slug}/annotate")
+def annotate(request: Request, task: ToShow, project: CurrentProject, caller: Caller, session: Db) -> Response:
+    if task is None and caller.practice_due:
+        return redirect(request, f"/projects/{project.slug}/practice")
+    return _page(request, project, caller, session, _desk(request, task, project, caller, session))
+
+
+async def task_ahead(
+    request: Request, form: Submitted, caller: Caller, project_id: CurrentProjectId, writes: Writes
+) -> ServedTask | None:
+    """One more task than the page has; none for a page that only asks how things stand."""
+    if form.get("wanted") != "yes":
+        return None
+    return await writes.run(claiming(request, caller, project_id, forms.tasks_in_hand(form)))
+
+
+@router.post("/projects/{slug}/annotate/next")
+def next_task(
+    request: Request,
+    task: Annotated[ServedTask | None, Depends(task_ahead)],
+    form: Submitted,
+    project: CurrentProject,
+    caller: Caller,
+    session: Db,
+) -> Response:
+    """The next task and what stands around it, as parts of a page: for the script that fetches ahead."""
+    desk = _desk(request, task, project, caller, session) if form.get("wanted") == "yes" else {"desk": ""}
+    return render(request, "labels/next.html", **_standing(project, caller, session), **desk)
+
+
+@router.post("/tasks/{id}/label")
+async def label(
+    request: Request, task_id: TaskId, form: Submitted, project: CurrentProject, caller: Caller, writes: Writes
+) -> Response:
+    try:
+        verdict = forms.verdict_of(form)
+        store = partial(
+            record.record_label,
+            task_id=task_id,
+            annotator_id=caller.user_id,
+            verdict=verdict,
+            interface=INTERFACES[caller.via],
+            now=utc_now(),
+        )
+        await writes.run(store)
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        return await run_in_threadpool(_refused, request, task_id, project, caller, form, refusal)
+    return redirect(request, f"/projects/{project.slug}/annotate")
+
+
+@router.post("/tasks/{id}/skip")
+async def skip(
+    request: Request, task_id: TaskId, form: Submitted, project: CurrentProject, caller: Caller, writes: Writes
+) -> Response:
+    reason = forms.skip_reason_of(form)
+    await writes.run(partial(lease.skip, task_id=task_id, annotator_id=caller.user_id, reason=reason, now=utc_now()))
+    return redirect(request, f"/projects/{project.slug}/annotate")
+
+
+@router.post("/tasks/{id}/renew")
+async def renew(request: Request, task_id: TaskId, caller: Caller, project: CurrentProject, writes: Writes) -> Response:
+    keep = partial(lease.renew, task_id=task_id, annotator_id=caller.user_id, now=utc_now(), lease=lease_time(request))
+    await writes.run(keep)
+    return redirect(request, f"/projects/{project.slug}/annotate")
+
+
+def _refused(request: Request, task_id: int, project: Project, caller: Principal, form: FormData, refusal: Refusal) -> Response:
+    """The page again, as it was filled in, with what was wrong."""
+    with read_session(get_engine(request)) as session:
+        task = claim.reopen(session.connection(), project.id, caller.user_id, task_id)
+        if task is None:
+            raise Gone(_("This task is no longer there. Nothing was saved.")) from refusal
+        desk = _desk(request, task, project, caller, session) | {"values": forms.values_again(form), "refusal": refusal}
+        return _page(request, project, caller, session, desk, refusal.status)
+
+
+def _page(
+    request: Request, project: Project, caller: Principal, session: Session, desk: dict[str, Any], status: int = 200
+) -> Response:
+    return render(
+        request,
+        "labels/annotate.html",
+        status=status,
+        guidelines=render_markdown(guideline(session, project).text),
+        news=untold_change(session, project, caller.user_id),
+        lease_s=int(lease_time(request).total_seconds()),
+        **_standing(project, caller, session),
+        **desk,
+    )
+
+
+def _desk(request: Request, task: ServedTask | None, project: Project, caller: Principal, session: Session) -> dict[str, Any]:
+    """What the desk shows: a comparison, a rating, or why there is nothing to answer."""
+    if task is None:
+        return {"desk": "waiting", "waiting": history.waiting(session, project)}
+    given = history.my_label(session, task.id, caller.user_id)
+    skipped = given is None and task.lease_until is None and history.has_skipped(session, task.id, caller.user_id)
+    return {
+        "desk": task.kind,
+        "task": task,
+        "opened": "answered" if given else "skipped" if skipped else "",
+        "values": forms.values_of(given),
+        "refusal": None,
+        "client_id": str(uuid.uuid4()),
+        "flags": project.flags,
+        "skip_reasons": SKIP_REASONS,
+    }
+
+
+def _standing(project: Project, caller: Principal, session: Session) -> dict[str, Any]:
+    """What stands around every task and changes with each verdict."""
+    return {
+        "project": project,
+        "progress": history.progress(session, project.id, caller.user_id),
+        "verdicts": history.last_verdicts(session, project.id, caller.user_id),
+    }

@@ -1,0 +1,168 @@
+"""Numbers and times as a person reads them: with a unit, rounded to what matters. The filters of every template."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+from babel.dates import format_date, format_timedelta
+from babel.numbers import get_decimal_symbol, get_group_symbol
+from markupsafe import Markup
+
+from app.language.languages import N_plural, _, current, locale, ngettext
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+_SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+# What pages count. Sentences name the English singular; how a language counts it is the catalogue's business.
+NOUNS: Final = {
+    "answer": N_plural("%(num)s answer", "%(num)s answers"),
+    "bad line": N_plural("%(num)s bad line", "%(num)s bad lines"),
+    "comparison": N_plural("%(num)s comparison", "%(num)s comparisons"),
+    "further line": N_plural("%(num)s further line", "%(num)s further lines"),
+    "label": N_plural("%(num)s label", "%(num)s labels"),
+    "line": N_plural("%(num)s line", "%(num)s lines"),
+    "message": N_plural("%(num)s message", "%(num)s messages"),
+    "more figure": N_plural("%(num)s more figure", "%(num)s more figures"),
+    "open task": N_plural("%(num)s open task", "%(num)s open tasks"),
+    "person": N_plural("%(num)s person", "%(num)s people"),
+    "preference": N_plural("%(num)s preference", "%(num)s preferences"),
+    "prompt": N_plural("%(num)s prompt", "%(num)s prompts"),
+    "rating": N_plural("%(num)s rating", "%(num)s ratings"),
+    "step": N_plural("%(num)s step", "%(num)s steps"),
+    "task": N_plural("%(num)s task", "%(num)s tasks"),
+    "tie": N_plural("%(num)s tie", "%(num)s ties"),
+    "tie or both bad": N_plural("%(num)s tie or both bad", "%(num)s ties and both bad"),
+    "update": N_plural("%(num)s update", "%(num)s updates"),
+}
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> Markup | str:
+    """A `<time>` such as "3 minutes ago" or "in 2 hours", with the exact moment on hover; "never" for None."""
+    if moment is None:
+        return _("never")
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(moment.isoformat(), exact(moment), _relative(seconds))
+
+
+def exact(moment: datetime) -> str:
+    """The moment to the second, in UTC."""
+    moment = moment.astimezone(UTC)
+    return f"{day(moment)} {moment:%H:%M:%S} UTC"
+
+
+def day(moment: datetime | date) -> str:
+    """The day, of a moment in UTC: "Mar 1, 2026"."""
+    return format_date(moment.astimezone(UTC) if isinstance(moment, datetime) else moment, "medium", locale())
+
+
+def _relative(seconds: float) -> str:
+    if abs(seconds) < 5:
+        return _("just now")
+    return format_timedelta(timedelta(seconds=-seconds), threshold=1, add_direction=True, locale=locale())
+
+
+def duration(seconds: float | None) -> str:
+    """How long something takes: "0.4 s", "52 s", "2 min 5 s", "3 h 20 min"; "unknown" for None."""
+    if seconds is None or not math.isfinite(seconds):
+        return _("unknown")
+    seconds = max(0.0, seconds)
+    if seconds < 10:
+        return _("%(num)s s", num=_decimal(seconds, 1))
+    whole = round(seconds)
+    if whole < MINUTE:
+        return _("%(num)s s", num=whole)
+    if whole < 10 * MINUTE:
+        parts = [_("%(num)s min", num=whole // MINUTE), _("%(num)s s", num=whole % MINUTE) if whole % MINUTE else ""]
+        return " ".join(filter(None, parts))
+    whole = round(seconds / MINUTE)
+    if whole < MINUTE:
+        return _("%(num)s min", num=whole)
+    if whole < 48 * 60:
+        parts = [_("%(num)s h", num=whole // 60), _("%(num)s min", num=whole % 60) if whole % 60 else ""]
+        return " ".join(filter(None, parts))
+    return ngettext("%(num)s day", "%(num)s days", round(whole / 1440))
+
+
+def roughly(seconds: float) -> str:
+    """An expectation, in the words of someone who does not promise: "under a minute", "about 12 minutes"."""
+    if seconds < 50:
+        return _("under a minute")
+    if seconds < 1.5 * HOUR:
+        return ngettext("about %(num)s minute", "about %(num)s minutes", max(1, round(seconds / MINUTE)))
+    return _("about %(num)s hours", num=_decimal(seconds / HOUR, 1))
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 label", "2,140 labels". Raises KeyError for what is not in NOUNS."""
+    return ngettext(*NOUNS[noun], number, num=_decimal(number))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to so many significant digits, thousands set apart, with a real minus sign; a dash for None."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if isinstance(value, int) or (value == int(value) and abs(value) < 1e15):
+        text = _decimal(int(value))
+    elif abs(value) >= 1000:
+        text = _decimal(value)
+    elif abs(value) < 1e-3:
+        mantissa, _e, exponent = f"{value:.{digits - 1}e}".partition("e")
+        text = f"{_decimal(float(mantissa), digits - 1)} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    else:
+        text = _decimal(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """0.756 -> "76%"; a dash for None."""
+    return "–" if share is None or not math.isfinite(share) else f"{_decimal(share * 100, digits)}%"
+
+
+def _decimal(value: float, digits: int = 0) -> str:
+    """So many digits after the point; thousands and fractions set apart as the reader's language does."""
+    return f"{value:,.{digits}f}".translate(_separators(current()))
+
+
+@lru_cache(maxsize=8)
+def _separators(language: str) -> dict[int, str]:
+    return str.maketrans({",": get_group_symbol(locale()), ".": get_decimal_symbol(locale())})
+
+
+def size(octets: int) -> str:
+    """1,536 -> "1.5 KiB"."""
+    value = float(octets)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    if unit == "bytes":
+        return ngettext("%(num)s byte", "%(num)s bytes", octets, num=_decimal(octets))
+    return f"{_decimal(value, 1)} {unit}"
+
+
+def humanized(name: str) -> str:
+    """ "max_new_tokens" -> "Max new tokens"."""
+    return name.replace("_", " ").capitalize()
+
+
+def short(digest: str | None) -> str:
+    """The first ten characters of a hash; a dash for None."""
+    return digest[:10] if digest else "–"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "ago": ago,
+    "count_of": count,
+    "day": day,
+    "duration": duration,
+    "exact": exact,
+    "number": number,
+    "percent": percent,
+    "roughly": roughly,
+    "short": short,
+    "size": size,
+}

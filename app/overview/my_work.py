@@ -1,0 +1,180 @@
+"""What a person sees of their own work: how much, how fast, how often others judge alike, and what came of it.
+
+Nobody is compared by name, and agreement is only told as a share over enough tasks: no single verdict of somebody else can
+be read out of it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.models import Label, Project, Round, Run, Task
+from app.overview.service import last_midnight
+from app.practice.service import NEAR_ENOUGH
+from app.runs.run_files import frozen_label_ids, run_folder
+
+DAYS: Final = 7
+MOST_TIMES: Final = 5_000  # latest labels that medians look at
+ENOUGH_TASKS: Final = 10  # judged by somebody else too, before agreement is told
+MOST_PAIRS: Final = 20_000  # latest pairs of verdicts that agreement looks at
+LATEST_ROUNDS: Final = 5
+Z_95: Final = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """The median time spent on one label, active time where it is known; `timed` labels it rests on."""
+
+    kind: str
+    median_s: float | None
+    timed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How often the others' verdicts on the same task were the same. `share` is none until there are enough tasks."""
+
+    kind: str
+    tasks: int  # judged by this person and by somebody else
+    share: float | None
+    low: float | None  # of its 95 % interval (Wilson)
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a round learned from this person."""
+
+    round: Round
+    mine: int
+    labels: int  # it learned from in all
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    today: int
+    today_s: float | None  # spent on them
+    per_hour: float | None  # today, of the time spent judging
+    days: list[tuple[date, int]]  # the last ones, today first
+    all_time: int
+    speeds: list[Speed]
+    agreements: list[Agreement]
+    learned: list[Learned]
+
+
+def work_of(session: Session, project: Project, user_id: int, runs: Path) -> Work:
+    midnight = last_midnight()
+    mine = (Label.project_id == project.id, Label.annotator_id == user_id)
+    spent = func.coalesce(Label.active_ms, Label.wall_ms)
+    first = select(Label.created_at, spent).where(*mine, Label.version == 1)
+    since = midnight - timedelta(days=DAYS - 1)
+    rows = session.execute(first.where(Label.created_at >= since).order_by(Label.id.desc())).all()
+    today = [milliseconds for created_at, milliseconds in rows if created_at >= midnight]
+    seconds = sum(milliseconds for milliseconds in today if milliseconds is not None) / 1000
+    timed = sum(milliseconds is not None for milliseconds in today)
+    by_day: dict[date, int] = defaultdict(int)
+    for created_at, _milliseconds in rows:
+        by_day[created_at.astimezone().date()] += 1
+    return Work(
+        today=len(today),
+        today_s=seconds if timed else None,
+        per_hour=timed / seconds * 3600 if seconds else None,
+        days=[(day, by_day[day]) for day in (midnight.date() - timedelta(days=back) for back in range(DAYS))],
+        all_time=session.scalar(select(func.count(Label.id)).where(*mine, Label.version == 1)) or 0,
+        speeds=[_speed(session, project.id, user_id, kind) for kind in ("comparison", "rating")],
+        agreements=agreements(session, project.id, user_id),
+        learned=_learned(session, project.id, user_id, runs),
+    )
+
+
+def agreements(session: Session, project_id: int, user_id: int) -> list[Agreement]:
+    """With everybody else, per kind of task. A choice is compared by the answer chosen, since people see other sides."""
+    mine, other = aliased(Label), aliased(Label)
+    rows = session.execute(
+        select(
+            mine.task_id,
+            mine.kind,
+            mine.choice,
+            mine.left_generation_id.label("left"),
+            mine.overall,
+            other.choice.label("other_choice"),
+            other.left_generation_id.label("other_left"),
+            other.overall.label("other_overall"),
+        )
+        .join(other, other.task_id == mine.task_id)
+        .join(Task, Task.id == mine.task_id)
+        .where(mine.project_id == project_id, mine.annotator_id == user_id, other.annotator_id != user_id)
+        # The first verdict of mine: by correcting it, step by step, one could otherwise find out what the other said.
+        .where(mine.version == 1, other.current, ~mine.surplus, ~other.surplus)
+        .where(Task.purpose != "gold")
+        .order_by(mine.id.desc())
+        .limit(MOST_PAIRS)
+    )
+    alike: dict[str, dict[int, list[bool]]] = {"comparison": defaultdict(list), "rating": defaultdict(list)}
+    for row in rows:
+        alike[row.kind][row.task_id].append(_alike(row))
+    return [_agreement(kind, tasks.values()) for kind, tasks in alike.items()]
+
+
+def _alike(row: Row[int, str, str | None, int, int | None, str | None, int, int | None]) -> bool:
+    if row.kind == "rating":
+        return bool(abs(row.overall - row.other_overall) <= NEAR_ENOUGH)
+    if row.choice in ("left", "right") and row.other_choice in ("left", "right"):
+        same_sides: bool = row.left == row.other_left
+        return bool(same_sides == (row.choice == row.other_choice))
+    return bool(row.choice == row.other_choice)
+
+
+def _agreement(kind: str, tasks: Iterable[list[bool]]) -> Agreement:
+    shares = [statistics.fmean(verdicts) for verdicts in tasks]
+    if len(shares) < ENOUGH_TASKS:
+        return Agreement(kind, len(shares), None, None, None)
+    share = statistics.fmean(shares)
+    low, high = wilson(share, len(shares))
+    return Agreement(kind, len(shares), share, low, high)
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share seen in n trials (Wilson 1927)."""
+    middle = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
+    half = Z_95 / (1 + Z_95**2 / n) * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _speed(session: Session, project_id: int, user_id: int, kind: str) -> Speed:
+    spent = func.coalesce(Label.active_ms, Label.wall_ms)
+    times = session.scalars(
+        select(spent)
+        .where(Label.project_id == project_id, Label.annotator_id == user_id)
+        .where(Label.current, Label.kind == kind, spent.is_not(None))
+        .order_by(Label.id.desc())
+        .limit(MOST_TIMES)
+    ).all()
+    return Speed(kind, statistics.median(times) / 1000 if times else None, len(times))
+
+
+def _learned(session: Session, project_id: int, user_id: int, runs: Path) -> list[Learned]:
+    """The latest rounds whose frozen labels hold some of this person's, newest first."""
+    rows = session.execute(
+        select(Round, Run.id)
+        .join(Run, Run.round_id == Round.id)
+        .where(Round.project_id == project_id, Run.kind == "reward", Run.label_digest.is_not(None))
+        .order_by(Round.number.desc(), Run.id.desc())
+        .limit(LATEST_ROUNDS)
+    ).all()
+    frozen: Mapping[int, frozenset[int]] = {run_id: frozen_label_ids(run_folder(runs, run_id)) for _round, run_id in rows}
+    if not any(frozen.values()):
+        return []
+    ids = set(session.scalars(select(Label.id).where(Label.project_id == project_id, Label.annotator_id == user_id)))
+    found = [Learned(round_, len(frozen[run_id] & ids), len(frozen[run_id])) for round_, run_id in rows]
+    return [one for one in found if one.mine]

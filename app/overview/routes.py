@@ -1,0 +1,43 @@
+"""Pages: home, and a project's overview."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from app.database.engine import Db
+from app.models import Project
+from app.overview import service
+from app.projects.service import list_projects
+from app.rounds import round_story
+from app.web.gate import CurrentProjectId
+from app.web.pages import render
+from app.web.security import Caller
+
+router = APIRouter()
+MOST_PROJECTS = 200
+
+
+@router.get("/")
+def home(request: Request, session: Db, caller: Caller) -> Response:
+    """The person's projects; with a single one, that project."""
+    projects = list_projects(session, None if caller.is_owner else caller.user_id, limit=MOST_PROJECTS)
+    if len(projects) == 1:
+        return RedirectResponse(f"/projects/{projects[0].slug}", status_code=303)
+    return render(request, "overview/home.html", projects=projects)
+
+
+@router.get("/projects/{slug}")
+def show_overview(request: Request, session: Db, caller: Caller, project_id: CurrentProjectId) -> Response:
+    """For those who steer the project; annotators go on to their work."""
+    project = session.get_one(Project, project_id)
+    if caller.role == "annotator" and not caller.is_owner:
+        return RedirectResponse(f"/projects/{project.slug}/annotate", status_code=303)
+    seen = service.project_overview(session, project)
+    return render(
+        request,
+        "overview/overview.html",
+        project=project,
+        seen=seen,
+        rewards=round_story.checkpoints_by_id(session, (round_.reward_id for round_ in seen.rounds)),
+    )

@@ -1,0 +1,59 @@
+"""Page: whether new annotators practise, and what a project's practice tasks and its people are at."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.database.engine import Db, WriteDb
+from app.errors import Refusal
+from app.language.languages import N_, _
+from app.models import Project
+from app.practice import service as practice
+from app.projects import forms, service
+from app.projects.forms import Submitted, Words, number_of, share_of
+from app.web.pages import redirect, render
+from app.web.security import Caller
+
+router = APIRouter()
+
+LABELS = {"practice_tasks": N_("Practice tasks"), "qualifying_score": N_("Right ones needed")}
+
+
+@router.get("/projects/{slug}/settings/practice")
+def show_practice_settings(request: Request, slug: str, session: Db) -> Response:
+    project = service.get_project(session, slug)
+    words = {"practice_tasks": str(project.practice_tasks), "qualifying_score": f"{project.qualifying_score * 100:g}"}
+    return _page(request, session, project, words)
+
+
+@router.post("/projects/{slug}/settings/practice")
+def save_practice_settings(request: Request, slug: str, words: Submitted, caller: Caller, session: WriteDb) -> Response:
+    project = service.get_project(session, slug)
+    values: service.ProjectValues = {
+        "practice_tasks": number_of(words.get("practice_tasks", "")),  # type: ignore[typeddict-item]
+        "qualifying_score": share_of(words.get("qualifying_score", "") or "0"),
+    }
+    try:
+        service.update_project(session, project, values, caller.user_id)
+    except Refusal as refusal:
+        return _page(request, session, project, words, refusal)
+    return redirect(request, f"/projects/{slug}/settings/practice", _("Saved."))
+
+
+def _page(request: Request, session: Session, project: Project, words: Words, refusal: Refusal | None = None) -> Response:
+    errors = refusal.fields if refusal else {}
+    return render(
+        request,
+        "practice/settings.html",
+        status=refusal.status if refusal else 200,
+        project=project,
+        words=words,
+        refusal=refusal,
+        errors=errors,
+        summary={name: forms.labelled(name, sentence, LABELS) for name, sentence in errors.items()},
+        tasks=practice.list_tasks(session, project.id),
+        shares=practice.right_shares(session, project.id),
+        people=practice.practising(session, project.id),
+    )

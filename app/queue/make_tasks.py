@@ -1,0 +1,212 @@
+"""Turn answers nobody was asked about into tasks, and say when the queue runs low.
+
+Which answer is first and which second, and the order of the tasks themselves, are drawn at random, so that neither a task's
+number nor its place tells which model wrote what.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import Select, delete, exists, func, insert, or_, select
+from sqlalchemy.orm import Session
+
+from app.models import Checkpoint, Generation, Project, Prompt, Seat, Skip, Task, utc_now
+from app.queue.claim import GIVEN_BACK
+
+MIXED_SHARE: Final = 0.5  # of the comparisons, once a policy replaced another: new against previous; the rest new against new
+BATCH: Final = 200  # tasks stored at once; reading their numbers back costs the square of this
+_ASKED: Final = exists().where(or_(Task.first_generation_id == Generation.id, Task.second_generation_id == Generation.id))
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """What one prompt has to offer."""
+
+    prompt_id: int
+    fresh: list[tuple[int, str]] = field(default_factory=list)  # (id, text) of the policy in force, asked about nowhere
+    previous: list[tuple[int, str]] = field(default_factory=list)  # of the policy before it, asked about nowhere either
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    prompt_id: int
+    first_id: int
+    second_id: int | None  # none: a rating
+
+
+def make_tasks(session: Session, project: Project, *, draw: random.Random | None = None) -> int:
+    """Make comparisons and ratings of every answer of the policy in force that was not asked about; how many were made.
+
+    Only prompts of the train split are asked. An answer left without a partner waits for the next call.
+    """
+    draw = draw or random.SystemRandom()
+    pools = _pools(session, project)
+    if not pools:
+        return 0
+    made = session.scalar(select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "train"))
+    questions = list(_questions(pools, _rating_turns(project.rating_share, made or 0), draw))
+    draw.shuffle(questions)
+    _store(session, project, questions)
+    return len(questions)
+
+
+def put_first(session: Session, project: Project) -> int:
+    """Make tasks as `make_tasks` does, and send the free seats of all earlier ones behind them; how many tasks were made.
+
+    Seats are claimed in the order of their numbers, so the earlier ones get new numbers, in the order they had.
+    """
+    last = session.scalar(select(func.max(Seat.id)).where(Seat.project_id == project.id))
+    made = make_tasks(session, project)
+    if made and last is not None:
+        earlier = (Seat.project_id == project.id, Seat.state == "free", Seat.id <= last)
+        freed = session.execute(delete(Seat).where(*earlier).returning(Seat.id, Seat.task_id, Seat.number))
+        rows = [{"project_id": project.id, "task_id": task_id, "number": number} for _, task_id, number in sorted(freed)]
+        if rows:
+            session.execute(insert(Seat), rows)
+    return made
+
+
+def prompts_with_unasked_answers(session: Session, checkpoint_id: int) -> set[int]:
+    """The prompts to which a policy has written an answer that no task asks about."""
+    query = select(Generation.prompt_id).where(Generation.checkpoint_id == checkpoint_id, ~_ASKED)
+    return set(session.scalars(query.distinct()))
+
+
+def open_task_count(session: Session, project_id: int) -> int:
+    """Tasks with at least one free seat."""
+    waiting = select(Seat.task_id).where(Seat.project_id == project_id, Seat.state == "free")
+    return session.scalar(select(func.count()).select_from(waiting.distinct().subquery())) or 0
+
+
+def tasks_in_hand(session: Session, project_id: int) -> int:
+    """Seats somebody holds right now: tasks that stand on a page as they were when it was loaded."""
+    held = select(func.count()).select_from(Seat).where(Seat.project_id == project_id, Seat.state == "leased")
+    return session.scalar(held.where(Seat.lease_until > utc_now())) or 0
+
+
+def refill_needed(session: Session, project: Project) -> bool:
+    """Whether fewer tasks than the project's mark are open to everybody: nobody has sat down at them, nobody skipped them.
+
+    A task that waits for its second person does not count: to the first one it is not open.
+    """
+    untouched = (
+        select(Seat.id)
+        .where(Seat.project_id == project.id, Seat.state == "free", Seat.number == 1)
+        .where(~exists().where(Skip.task_id == Seat.task_id, Skip.reason != GIVEN_BACK))
+        .limit(project.queue_low_mark)
+    )
+    return len(session.scalars(untouched).all()) < project.queue_low_mark
+
+
+def _pools(session: Session, project: Project) -> list[Pool]:
+    policy_id = project.policy_id or session.scalar(
+        select(func.min(Checkpoint.id)).where(Checkpoint.project_id == project.id, Checkpoint.kind == "policy")
+    )
+    pools: dict[int, Pool] = {}
+    for generation_id, prompt_id, text in session.execute(_answers(project.id, policy_id).where(~_ASKED)):
+        pools.setdefault(prompt_id, Pool(prompt_id)).fresh.append((generation_id, text))
+    if pools and project.previous_policy_id is not None:
+        # A text a person has seen before would tell which model wrote it, so an old answer is asked about once as well.
+        for generation_id, prompt_id, text in session.execute(_answers(project.id, project.previous_policy_id).where(~_ASKED)):
+            if prompt_id in pools:
+                pools[prompt_id].previous.append((generation_id, text))
+    return list(pools.values())
+
+
+def _answers(project_id: int, policy_id: int | None) -> Select[int, int, str]:
+    return (
+        select(Generation.id, Generation.prompt_id, Generation.text)
+        .join(Prompt, Prompt.id == Generation.prompt_id)
+        .where(Prompt.project_id == project_id, Prompt.split == "train", Prompt.archived_at.is_(None))
+        .where(Generation.checkpoint_id == policy_id)
+        .order_by(Generation.id)
+    )
+
+
+def _rating_turns(share: float, made: int) -> Iterator[bool]:
+    """Whether the next task is a rating, so that the share holds over all tasks ever made, not only on average."""
+    while True:
+        made += 1
+        yield int(made * share + 1e-9) > int((made - 1) * share + 1e-9)
+
+
+def _questions(pools: list[Pool], rating_turns: Iterator[bool], draw: random.Random) -> Iterator[Question]:
+    draw.shuffle(pools)
+    for pool in pools:
+        draw.shuffle(pool.fresh)
+    paired = [pool for pool in pools if _has_pair(pool)]
+    single = [pool for pool in pools if not _has_pair(pool)]
+    for is_rating in rating_turns:
+        if is_rating:
+            source = single or paired
+            if not source:
+                return
+            pool = source[-1]
+            generation_id, _ = pool.fresh.pop()
+            yield Question(pool.prompt_id, generation_id, None)
+        else:
+            if not paired:
+                return
+            pool = paired[-1]
+            source = paired
+            yield _comparison(pool, draw)
+        if pool.fresh and (source is single or _has_pair(pool)):
+            continue
+        source.pop()
+        if pool.fresh:
+            single.append(pool)
+
+
+def _has_pair(pool: Pool) -> bool:
+    """Two texts that differ, at least one of them fresh."""
+    texts = {text for _, text in pool.fresh}
+    return len(texts) > 1 or any(text not in texts for _, text in pool.previous if texts)
+
+
+def _comparison(pool: Pool, draw: random.Random) -> Question:
+    """Takes both answers, at least one of them fresh, out of the pool. Identical texts are never compared."""
+    against_new = [(a, b) for a in pool.fresh for b in pool.fresh if a[0] < b[0] and a[1] != b[1]]
+    against_previous = [(a, b) for a in pool.fresh for b in pool.previous if a[1] != b[1]]
+    if against_previous and (not against_new or draw.random() < MIXED_SHARE):
+        pair = list(draw.choice(against_previous))
+    else:
+        pair = list(draw.choice(against_new))
+    pool.fresh = [answer for answer in pool.fresh if answer not in pair]
+    pool.previous = [answer for answer in pool.previous if answer not in pair]
+    draw.shuffle(pair)
+    return Question(pool.prompt_id, pair[0][0], pair[1][0])
+
+
+def _store(session: Session, project: Project, questions: list[Question]) -> None:
+    now = utc_now()
+    for batch in _batches(questions):
+        ids = session.scalars(
+            insert(Task).returning(Task.id, sort_by_parameter_order=True),
+            [
+                {
+                    "project_id": project.id,
+                    "prompt_id": question.prompt_id,
+                    "kind": "rating" if question.second_id is None else "comparison",
+                    "first_generation_id": question.first_id,
+                    "second_generation_id": question.second_id,
+                    "created_at": now,
+                }
+                for question in batch
+            ],
+        ).all()
+        session.execute(
+            insert(Seat),
+            [
+                {"project_id": project.id, "task_id": task_id, "number": number}
+                for task_id in ids
+                for number in range(1, project.overlap + 1)
+            ],
+        )
+
+
+def _batches(questions: list[Question]) -> Iterable[list[Question]]:
+    return (questions[start : start + BATCH] for start in range(0, len(questions), BATCH))

@@ -1,0 +1,118 @@
+"""A round as its page tells it: what it learned from, what came out, the same prompts before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.models import Checkpoint, Generation, Prompt, Round, Run, User
+from app.runs.runs import runs_of_round
+
+SHOWN_PAIRS = 5
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One prompt, answered by the policy the round began with and by its candidate."""
+
+    prompt: Prompt
+    before: Generation
+    after: Generation
+
+
+@dataclass(frozen=True)
+class Story:
+    """`runs` by stage: reward, ppo, sample; a stage that has not begun has none."""
+
+    round: Round
+    new_labels: int  # since the round before
+    start_policy: Checkpoint
+    reward: Checkpoint | None
+    candidate: Checkpoint | None
+    runs: dict[str, list[Run]]
+    started_by: str  # a name; empty when a trigger did
+    decided_by: str
+    beside: list[Beside]
+
+
+def tell_round(session: Session, round_: Round) -> Story:
+    """Everything a round's page shows, but for the files of its runs."""
+    before = session.scalar(
+        select(Round.label_count)
+        .where(Round.project_id == round_.project_id)
+        .where(Round.number < round_.number)
+        .order_by(Round.number.desc())
+        .limit(1)
+    )
+    runs: dict[str, list[Run]] = {}
+    for run in runs_of_round(session, round_.id):
+        runs.setdefault(run.kind, []).append(run)
+    names = names_of(session, [round_.created_by, round_.decided_by])
+    return Story(
+        round=round_,
+        new_labels=max(0, round_.label_count - (before or 0)),
+        start_policy=session.get_one(Checkpoint, round_.start_policy_id),
+        reward=session.get(Checkpoint, round_.reward_id) if round_.reward_id else None,
+        candidate=session.get(Checkpoint, round_.candidate_id) if round_.candidate_id else None,
+        runs=runs,
+        started_by=names.get(round_.created_by or 0, ""),
+        decided_by=names.get(round_.decided_by or 0, ""),
+        beside=answers_beside(session, round_.start_policy_id, round_.candidate_id) if round_.candidate_id else [],
+    )
+
+
+def answers_beside(session: Session, before_id: int, after_id: int, limit: int = SHOWN_PAIRS) -> list[Beside]:
+    """Held-out prompts that both policies have answered, with the first answer of each.
+
+    Held-out, so that nobody reads here which model wrote what they will be asked about.
+    """
+    before, after = aliased(Generation), aliased(Generation)
+    rows = session.execute(
+        select(Prompt, before, after)
+        .select_from(Prompt)
+        .join(before, before.id == _first_answer(before_id))
+        .join(after, after.id == _first_answer(after_id))
+        .where(Prompt.split == "holdout")
+        .order_by(Prompt.id)
+        .limit(limit)
+    )
+    return [Beside(prompt, first, second) for prompt, first, second in rows]
+
+
+def _first_answer(checkpoint_id: int) -> Any:
+    written = aliased(Generation)
+    return (
+        select(func.min(written.id))
+        .where(written.prompt_id == Prompt.id, written.checkpoint_id == checkpoint_id)
+        .correlate(Prompt)
+        .scalar_subquery()
+    )
+
+
+def names_of(session: Session, user_ids: Iterable[int | None]) -> dict[int, str]:
+    """Names by id."""
+    ids = {user_id for user_id in user_ids if user_id is not None}
+    return {user.id: user.name for user in session.scalars(select(User).where(User.id.in_(ids)))} if ids else {}
+
+
+def prompts_by_id(session: Session, project_id: int, prompt_ids: Iterable[Any]) -> dict[int, Prompt]:
+    """The prompts that a run folder names by their ids; ids that are none of the project's are left out."""
+    ids = {prompt_id for prompt_id in prompt_ids if type(prompt_id) is int and 0 < prompt_id < 2**63}
+    mine = select(Prompt).where(Prompt.project_id == project_id, Prompt.id.in_(ids))
+    return {prompt.id: prompt for prompt in session.scalars(mine)} if ids else {}
+
+
+def children_of(session: Session, checkpoint: Checkpoint, limit: int = 50) -> list[Checkpoint]:
+    """What was made from this checkpoint, the oldest first."""
+    children = select(Checkpoint).where(Checkpoint.parent_id == checkpoint.id)
+    return list(session.scalars(children.order_by(Checkpoint.id).limit(limit)))
+
+
+def checkpoints_by_id(session: Session, ids: Iterable[int | None]) -> dict[int, Checkpoint]:
+    wanted = {checkpoint_id for checkpoint_id in ids if checkpoint_id is not None}
+    found = select(Checkpoint).where(Checkpoint.id.in_(wanted))
+    return {checkpoint.id: checkpoint for checkpoint in session.scalars(found)} if wanted else {}

@@ -1,0 +1,107 @@
+"""Checkpoints and their lineage: what a model grew out of. Promotion is in promotion.py."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.language.languages import _
+from app.models import Checkpoint, Project
+
+
+def get_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
+    """Raises NotFound."""
+    checkpoint = session.get(Checkpoint, checkpoint_id)
+    if checkpoint is None:
+        raise NotFound(_("There is no such checkpoint."))
+    return checkpoint
+
+
+def list_checkpoints(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Checkpoint]:
+    """The newest first; `before` is the id the page before ended with."""
+    query = select(Checkpoint).where(Checkpoint.project_id == project_id)
+    if before is not None:
+        query = query.where(Checkpoint.id < before)
+    return list(session.scalars(query.order_by(Checkpoint.id.desc()).limit(limit)))
+
+
+def base_checkpoint(session: Session, project: Project) -> Checkpoint:
+    """The project's base model as a policy checkpoint: no parent, no run. Made when it is asked for the first time."""
+    base = session.scalar(
+        select(Checkpoint)
+        .where(Checkpoint.project_id == project.id)
+        .where(Checkpoint.kind == "policy")
+        .where(Checkpoint.parent_id.is_(None))
+        .where(Checkpoint.run_id.is_(None))
+        .where(Checkpoint.source == project.base_model)
+        .order_by(Checkpoint.id)
+        .limit(1)
+    )
+    if base is None:
+        base = Checkpoint(project_id=project.id, kind="policy", name="Base model", source=project.base_model)
+        session.add(base)
+        session.flush()
+    return base
+
+
+def current_policy(session: Session, project: Project) -> Checkpoint:
+    """The promoted policy, which is the base model until somebody promotes another."""
+    if project.policy_id is None:
+        project.policy_id = base_checkpoint(session, project).id
+        session.flush()
+    return get_checkpoint(session, project.policy_id)
+
+
+def starting_policies(session: Session, project: Project, limit: int = 25) -> list[Checkpoint]:
+    """The policies a round can start from: the promoted one, then the newest that grew out of the same base. Changes nothing."""
+    if project.policy_id is None:  # nobody has asked for the base model yet
+        return []
+    current = get_checkpoint(session, project.policy_id)
+    root = root_of(session, current).id
+    newest = session.scalars(
+        select(Checkpoint)
+        .where(Checkpoint.project_id == project.id)
+        .where(Checkpoint.kind == "policy")
+        .where(Checkpoint.id != current.id)
+        .order_by(Checkpoint.id.desc())
+        .limit(limit)
+    )
+    return [current, *(policy for policy in newest if root_of(session, policy).id == root)]
+
+
+def root_of(session: Session, checkpoint: Checkpoint) -> Checkpoint:
+    """Where the lineage of a policy begins: the model whose frozen states serve as reference and as features."""
+    while checkpoint.parent_id is not None:
+        checkpoint = get_checkpoint(session, checkpoint.parent_id)
+    return checkpoint
+
+
+def lineage(session: Session, checkpoint: Checkpoint) -> list[Checkpoint]:
+    """The checkpoint and its ancestors, the youngest first."""
+    line = [checkpoint]
+    while line[-1].parent_id is not None:
+        line.append(get_checkpoint(session, line[-1].parent_id))
+    return line
+
+
+def made_by(session: Session, run_id: int) -> Checkpoint | None:
+    """What a run left behind."""
+    return session.scalar(select(Checkpoint).where(Checkpoint.run_id == run_id))
+
+
+def made_by_runs(session: Session, run_ids: list[int]) -> dict[int, int]:
+    """Checkpoint ids by run id."""
+    rows = session.execute(select(Checkpoint.run_id, Checkpoint.id).where(Checkpoint.run_id.in_(run_ids)))
+    return {run_id: checkpoint_id for run_id, checkpoint_id in rows if run_id is not None}
+
+
+def newest_reward(session: Session, project_id: int) -> Checkpoint | None:
+    """The reward model fitted last."""
+    return session.scalar(
+        select(Checkpoint)
+        .where(Checkpoint.project_id == project_id)
+        .where(Checkpoint.kind == "reward")
+        .order_by(Checkpoint.id.desc())
+        .limit(1)
+    )

@@ -1,0 +1,80 @@
+"""The queue refills itself: when few tasks are left, the policy answers the prompts it has answered least."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.models import Generation, Label, Project, Prompt, Run, utc_now
+from app.queue import make_tasks
+from app.runs.runs import LIVE, queue_run
+
+PROMPTS = 64  # answered by one refill, so that the first tasks are there soon
+MOST_ANSWERS = 64  # of one policy to one prompt; a model that repeats itself must not be asked for ever
+PAUSE = timedelta(minutes=1)  # after a refill nobody has answered since: it may have made no task
+LONG_PAUSE = timedelta(minutes=10)  # after one that failed or was cancelled: somebody should look first
+
+
+def refill_prompts(session: Session, project: Project) -> list[int]:
+    """The prompts to answer now, least answered first; none when the queue is full enough or a sample run is on its way."""
+    if project.policy_id is None or not make_tasks.refill_needed(session, project) or _too_early(session, project):
+        return []
+    answers = (
+        select(Generation.prompt_id, func.count().label("answers"))
+        .where(Generation.checkpoint_id == project.policy_id)
+        .group_by(Generation.prompt_id)
+        .subquery()
+    )
+    written = func.coalesce(answers.c.answers, 0)
+    return list(
+        session.scalars(
+            select(Prompt.id)
+            .outerjoin(answers, answers.c.prompt_id == Prompt.id)
+            .where(Prompt.project_id == project.id)
+            .where(Prompt.split == "train")
+            .where(Prompt.archived_at.is_(None))
+            .where(written < MOST_ANSWERS)
+            .order_by(written, Prompt.id)
+            .limit(PROMPTS)
+        )
+    )
+
+
+def queue_refill(session: Session, project: Project) -> Run | None:
+    """Queue a sample run, with a seed of its own, when one is needed.
+
+    Once a policy replaced another, the one before answers the same prompts first: as soon as the policy in force has answered,
+    the queue mixes the two. Returns the run of the policy in force.
+    """
+    prompt_ids = refill_prompts(session, project)
+    if not prompt_ids:
+        return None
+    if project.previous_policy_id is not None:
+        prompt_ids = prompt_ids[: PROMPTS // 2]  # two policies write in the time of one
+        answered = make_tasks.prompts_with_unasked_answers(session, project.previous_policy_id)
+        if missing := [prompt_id for prompt_id in prompt_ids if prompt_id not in answered]:
+            inputs = {"checkpoint": project.previous_policy_id, "prompt_ids": missing}
+            queue_run(session, project, "sample", {}, inputs, None)
+    return queue_run(session, project, "sample", {}, {"prompt_ids": prompt_ids}, None)
+
+
+def _too_early(session: Session, project: Project) -> bool:
+    """A sample run of the policy waits or works, or the last one ended just now and nobody has answered since."""
+    last = session.scalar(
+        select(Run)
+        .where(Run.project_id == project.id)
+        .where(Run.kind == "sample")
+        .where(Run.round_id.is_(None))
+        .order_by(Run.id.desc())
+        .limit(1)
+    )
+    if last is None or last.inputs.get("checkpoint") != project.policy_id:
+        return False
+    if last.state in LIVE or last.ended_at is None:
+        return True
+    if last.state != "done":
+        return utc_now() - last.ended_at < LONG_PAUSE
+    used = select(Label.id).where(Label.project_id == project.id).where(Label.created_at > last.ended_at).limit(1)
+    return session.scalar(used) is None and utc_now() - last.ended_at < PAUSE

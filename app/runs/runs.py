@@ -1,0 +1,230 @@
+"""Runs: queueing one, with its settings and inputs checked, and cancelling it. The supervisor does the rest."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.database.audit import record
+from app.errors import Conflict, Invalid, NotFound
+from app.language.formats import number
+from app.language.languages import _, known
+from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
+from app.runs import checkpoints
+from app.runs.run_files import TEXT_NAME
+from app.runs.usable_labels import usable_rewrite_count
+from trainer.contract.config import CONFIGS, ConfigError, RunConfig, config_dict, make_config
+
+LIVE = ("queued", "running")
+MOST_ANSWERS = 20_000  # of one sample run: about a day of a small model on a small machine
+INPUT_NAMES: dict[str, frozenset[str]] = {
+    "sample": frozenset({"checkpoint", "split", "prompt_ids"}),
+    "reward": frozenset({"policy"}),
+    "ppo": frozenset({"reward", "start"}),
+    "sft": frozenset({"text", "rewrites", "base"}),
+}
+
+
+def get_run(session: Session, run_id: int) -> Run:
+    """Raises NotFound."""
+    run = session.get(Run, run_id)
+    if run is None:
+        raise NotFound(_("There is no such run."))
+    return run
+
+
+def list_runs(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Run]:
+    """The newest first; `before` is the id the page before ended with."""
+    query = select(Run).where(Run.project_id == project_id)
+    if before is not None:
+        query = query.where(Run.id < before)
+    return list(session.scalars(query.order_by(Run.id.desc()).limit(limit)))
+
+
+def runs_of_round(session: Session, round_id: int) -> list[Run]:
+    """In the order in which they were queued."""
+    return list(session.scalars(select(Run).where(Run.round_id == round_id).order_by(Run.id)))
+
+
+def split_inputs(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a person sent for a run as (settings, inputs): the API takes both in one object."""
+    names = INPUT_NAMES.get(kind, frozenset())
+    settings = {name: value for name, value in values.items() if name not in names}
+    return settings, {name: value for name, value in values.items() if name in names}
+
+
+def run_config(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
+    """The project's settings for this kind of run with the given ones on top. Raises Invalid, naming the field."""
+    sampling = dict(project.sampling)
+    own: dict[str, Any] = {}
+    if kind == "sample":
+        # A repeated seed would write the same answers again.
+        own = sampling | {"seed": secrets.randbelow(2**31)}
+    elif kind == "ppo":
+        # PPO must sample as the answers that people judge were sampled.
+        own = {name: sampling[name] for name in ("temperature", "max_new_tokens") if name in sampling}
+    try:
+        return make_config(kind, own | dict(project.training.get(kind) or {}) | dict(given))
+    except ConfigError as error:
+        raise Invalid(
+            _("%(field)s %(problem)s.", field=error.field, problem=known(error.message)), {error.field: known(error.message)}
+        ) from None
+
+
+def queue_run(
+    session: Session,
+    project: Project,
+    kind: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    by: int | None,
+    round_: Round | None = None,
+) -> Run:
+    """Queue one run; the worker starts it when it is free.
+
+    `config` holds settings of trainer.contract.config, `inputs` the names of INPUT_NAMES. Raises Invalid or NotFound.
+    """
+    if kind not in CONFIGS:
+        raise Invalid(_("A run is one of %(kinds)s.", kinds=", ".join(CONFIGS)), {"kind": _("unknown")})
+    settings = config_dict(run_config(project, kind, config))
+    if unknown := inputs.keys() - INPUT_NAMES[kind]:
+        name = min(unknown)
+        raise Invalid(_("%(name)s is not an input of a %(kind)s run.", name=name, kind=kind), {name: _("unknown")})
+    checked = _checked_inputs(session, project, kind, inputs)
+    if kind == "sample":
+        _check_answers(session, project, checked, settings["per_prompt"])
+    run = Run(
+        project_id=project.id,
+        round_id=round_.id if round_ else None,
+        kind=kind,
+        config=settings,
+        inputs=checked,
+        message="Waiting for the worker",
+        created_by=by,
+    )
+    session.add(run)
+    session.flush()
+    record(session, by, "run.queued", f"run {run.id}", {"kind": kind}, project.id)
+    return run
+
+
+def request_cancel(session: Session, run: Run, by: int | None) -> None:
+    """Cancel at once what still waits; ask the worker to stop what runs, which takes seconds.
+
+    Raises Conflict when it has ended.
+    """
+    session.refresh(run, with_for_update=True)  # the worker may be taking it at this moment
+    if run.state not in LIVE:
+        raise Conflict(_("This run has ended already: %(state)s.", state=run.state))
+    now = utc_now()
+    run.cancel_requested_at = run.cancel_requested_at or now
+    if run.state == "queued":
+        run.state, run.ended_at, run.message = "cancelled", now, "Cancelled before it started"
+    else:
+        run.message = "Stopping"
+    record(session, by, "run.cancelled", f"run {run.id}", None, run.project_id)
+    session.flush()
+
+
+def prompts_to_answer(session: Session, project_id: int, inputs: Mapping[str, Any]) -> list[Prompt]:
+    """The prompts a sample run answers, in the order of its list, else of their ids."""
+    query = select(Prompt).where(Prompt.project_id == project_id).where(Prompt.archived_at.is_(None))
+    if inputs.get("split", "all") != "all":
+        query = query.where(Prompt.split == inputs["split"])
+    ids = inputs.get("prompt_ids")
+    if ids is None:
+        return list(session.scalars(query.order_by(Prompt.id)))
+    found = {prompt.id: prompt for prompt in session.scalars(query.where(Prompt.id.in_(ids)))}
+    return [found[prompt_id] for prompt_id in ids if prompt_id in found]
+
+
+def _checked_inputs(session: Session, project: Project, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    if kind == "sample":
+        checkpoint = own_checkpoint(session, project, given.get("checkpoint"), "checkpoint", "policy")
+        split = given.get("split", "train")
+        if split not in ("train", "holdout", "all"):
+            raise Invalid(_("split is train, holdout or all."), {"split": _("must be train, holdout or all")})
+        inputs = {"checkpoint": (checkpoint or checkpoints.current_policy(session, project)).id, "split": split}
+        if (ids := given.get("prompt_ids")) is not None:
+            inputs["prompt_ids"] = _prompt_ids(ids)
+        return inputs
+    if kind == "ppo":
+        reward = own_checkpoint(session, project, given.get("reward"), "reward", "reward")
+        reward = reward or checkpoints.newest_reward(session, project.id)
+        if reward is None:
+            raise Invalid(_("PPO needs a reward model; start a reward run first."), {"reward": _("there is none yet")})
+        start = own_checkpoint(session, project, given.get("start"), "start", "policy")
+        return {"reward": reward.id, "start": (start or checkpoints.current_policy(session, project)).id}
+    if kind == "reward":
+        policy = own_checkpoint(session, project, given.get("policy"), "policy", "policy")
+        return {"policy": (policy or checkpoints.current_policy(session, project)).id}
+    if kind == "sft":
+        return _sft_inputs(session, project, given)
+    raise AssertionError(kind)
+
+
+def _sft_inputs(session: Session, project: Project, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Rewrites teach the policy there is; a text alone makes a new SimpleLM, unless it says what to go on from."""
+    rewrites = given.get("rewrites", False)
+    if type(rewrites) is not bool:
+        raise Invalid(_("rewrites is true or false."), {"rewrites": _("must be true or false")})
+    if rewrites and not usable_rewrite_count(session, project.id):
+        raise Invalid(_("Nobody has rewritten an answer to a training prompt yet."), {"rewrites": _("there is none yet")})
+    text = _text_name(given.get("text")) if given.get("text") is not None or not rewrites else None
+    base = own_checkpoint(session, project, given.get("base"), "base", "policy")
+    if base is None and rewrites:
+        base = checkpoints.current_policy(session, project)
+    return {"text": text, "rewrites": rewrites, "base": base.id if base else None}
+
+
+def own_checkpoint(session: Session, project: Project, value: Any, field: str, kind: str) -> Checkpoint | None:
+    """The project's checkpoint with this id; None for None. Raises Invalid for any other value, naming the field."""
+    if value is None:
+        return None
+    found = session.get(Checkpoint, value) if type(value) is int and 0 < value < 2**63 else None
+    if found is None or found.project_id != project.id or found.kind != kind:
+        raise Invalid(
+            _("%(field)s must be the id of a %(kind)s checkpoint of this project.", field=field, kind=kind),
+            {field: _("not a %(kind)s checkpoint here", kind=kind)},
+        )
+    return found
+
+
+def _prompt_ids(value: Any) -> list[int]:
+    if (
+        not isinstance(value, list)
+        or not all(type(item) is int and 0 < item < 2**63 for item in value)
+        or len(value) > MOST_ANSWERS
+    ):
+        raise Invalid(_("prompt_ids is a list of prompt ids."), {"prompt_ids": _("must be a list of ids")})
+    return list(dict.fromkeys(value))
+
+
+def _text_name(value: Any) -> str:
+    if not isinstance(value, str) or not TEXT_NAME.fullmatch(value):
+        raise Invalid(_("text is the name of a .txt or .jsonl file in the data folder's texts/."), {"text": _("not such a name")})
+    return value
+
+
+def _check_answers(session: Session, project: Project, inputs: Mapping[str, Any], per_prompt: int) -> None:
+    query = select(func.count(Prompt.id)).where(Prompt.project_id == project.id).where(Prompt.archived_at.is_(None))
+    if inputs["split"] != "all":
+        query = query.where(Prompt.split == inputs["split"])
+    count = session.scalar(query) or 0
+    if "prompt_ids" in inputs:
+        count = len(prompts_to_answer(session, project.id, inputs))
+    if not count:
+        raise Invalid(_("There is no prompt to answer; import prompts first."))
+    if count * per_prompt > MOST_ANSWERS:
+        raise Invalid(
+            _(
+                "That would be %(answers)s answers; one run writes at most %(most)s.",
+                answers=number(count * per_prompt),
+                most=number(MOST_ANSWERS),
+            ),
+            {"per_prompt": _("too many")},
+        )

@@ -1,0 +1,138 @@
+"""How a refusal reaches its reader: problem+json under /api, a page elsewhere. What came in is never echoed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError, OperationalError, TimeoutError
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from app.errors import Busy, Invalid, NotFound, NotSignedIn, Refusal
+from app.language.languages import _, known
+from app.settings import Settings
+from app.web import pages
+from app.web.field_errors import sentence
+from app.web.headers import add_headers
+
+log = logging.getLogger("tastemaker")
+
+SOON = {"Retry-After": "1"}  # seconds
+
+_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def refuse(request: Request, refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
+    """The reply to a refused request."""
+    if is_api(request):
+        return problem(refusal.status, known(refusal.title), refusal.detail, refusal.fields, headers)
+    if isinstance(refusal, NotSignedIn) and request.method == "GET":
+        return RedirectResponse(f"/sign-in?next={quote(request.url.path)}", status_code=303)
+    return error_page(request, refusal.status, known(refusal.title), refusal.detail, refusal.fields, headers)
+
+
+def is_api(request: Request) -> bool:
+    return request.url.path.startswith("/api/")
+
+
+def problem(
+    status: int, title: str, detail: str, fields: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """RFC 9457. `errors` names each field that is wrong and why."""
+    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if fields:
+        body["errors"] = [{"field": field, "message": message} for field, message in fields.items()]
+    if status == 401:
+        headers = {"WWW-Authenticate": "Bearer", **(headers or {})}
+    return JSONResponse(body, status_code=status, headers=headers, media_type="application/problem+json")
+
+
+def error_page(
+    request: Request,
+    status: int,
+    title: str,
+    detail: str,
+    fields: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    return pages.render(
+        request, "error.html", status=status, headers=headers, title=title, detail=detail, fields=dict(fields or {})
+    )
+
+
+# What the framework and the database raise
+
+
+def add_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(Refusal, _on_refusal)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(OverflowError, _on_unstorable)
+    app.add_exception_handler(UnicodeEncodeError, _on_unstorable)
+    app.add_exception_handler(DataError, _on_unstorable)
+    app.add_exception_handler(OperationalError, _on_busy)
+    app.add_exception_handler(TimeoutError, _on_busy)
+    app.add_exception_handler(Exception, _on_crash)
+
+
+def _on_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return refuse(request, error, SOON if isinstance(error, Busy) else None)
+
+
+def _on_http_exception(request: Request, error: Exception) -> Response:
+    """404, 405, 413 and the like, which the framework raises by itself."""
+    assert isinstance(error, HTTPException)
+    details = {
+        404: NotFound(_("There is nothing at this address.")),
+        405: Refusal(_("This address does not answer that method.")),
+        413: Refusal(_("That is too large to take at once. Send less, or send it in parts.")),
+    }
+    refusal = details.get(error.status_code) or Refusal(_("The request could not be understood."))
+    title = known(refusal.title)
+    if is_api(request):
+        return problem(error.status_code, title, refusal.detail, headers=error.headers)
+    return error_page(request, error.status_code, title, refusal.detail, headers=error.headers)
+
+
+def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fields = {_field(item["loc"]): sentence(item) for item in error.errors()}
+    return refuse(request, Invalid(_("Some of what was sent cannot be used."), fields))
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    """`items.3.text`; a name that is not plain was made up by the sender and is not repeated."""
+    parts = [str(part) for part in place[1:]] or [str(part) for part in place]
+    return ".".join(part if _FIELD.fullmatch(part) else "?" for part in parts)
+
+
+def _on_unstorable(request: Request, error: Exception) -> Response:
+    return refuse(request, Invalid(_("It contains a number or a character that cannot be stored.")))
+
+
+def _on_busy(request: Request, error: Exception) -> Response:
+    log.error("the database did not answer in time", exc_info=error)
+    return refuse(request, Busy(), SOON)
+
+
+def _on_crash(request: Request, error: Exception) -> Response:
+    """A bug of ours. Its reference is in the log beside the traceback."""
+    reference = uuid.uuid4().hex[:12]
+    log.error("failure %s at %s", reference, request.scope.get("route"), exc_info=error)
+    detail = _(
+        "Something failed on our side; nothing you sent is lost unless you were told otherwise. Reference: %(reference)s.",
+        reference=reference,
+    )
+    title = _("That failed")
+    response = problem(500, title, detail) if is_api(request) else error_page(request, 500, title, detail)
+    settings: Settings = request.app.state.settings
+    add_headers(MutableHeaders(raw=response.raw_headers), settings)
+    return response

@@ -1,0 +1,334 @@
+"""The gate every request passes: who is calling, may they, and did their own page send it.
+
+One indexed query finds the credential, its person and their role in the project of the path. The rules are in
+`app/web/permissions.py`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.routing import APIRoute, iter_route_contexts
+from sqlalchemy import BindParameter, Engine, Exists, Row, ScalarSelect, Select, bindparam, exists, null, select
+from starlette.concurrency import run_in_threadpool
+
+from app.database.engine import get_engine, read_session, reads_are_instant
+from app.errors import NotAllowed, NotFound, NotSignedIn
+from app.language import languages
+from app.language.languages import _
+from app.models import (
+    ApiKey,
+    Checkpoint,
+    Generation,
+    Label,
+    Membership,
+    PracticeTask,
+    Project,
+    Prompt,
+    Round,
+    Run,
+    SignInSession,
+    Task,
+    User,
+    utc_now,
+)
+from app.settings import Settings
+from app.web.json_types import MAX_ID
+from app.web.last_used import UseLog
+from app.web.permissions import RULES, Level, Rule, Source
+from app.web.security import (
+    SEEN_EVERY_S,
+    Principal,
+    Role,
+    current_principal,
+    digest,
+    form_token_matches,
+    parse_key,
+    session_cookie,
+)
+
+RANKS: dict[Role | None, Level] = {
+    None: Level.SIGNED_IN,
+    "annotator": Level.ANNOTATOR,
+    "reviewer": Level.REVIEWER,
+    "admin": Level.ADMIN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a request shows for itself: a session id's hash, or a key's id and secret hash."""
+
+    via: Literal["session", "key"]
+    id: str | int
+    secret_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    principal: Principal | None
+    project_id: int | None
+    is_admin_somewhere: bool
+    stale: bool  # the credential's last use was noted more than a minute ago
+
+
+# The dependency
+
+
+async def enforce(request: Request) -> None:
+    """Let the request pass or raise the refusal. Put on the whole application, so no route can forget it."""
+    state = request.state
+    state.principal = state.project_id = None
+    rule = _rule(request)
+    if rule is None:
+        raise NotAllowed(_("This address has no rule that says who may use it."))
+    credential = _credential(request)
+    if credential is not None:
+        subject = _subject(request, rule)
+        engine = get_engine(request)
+        statement = _statement(credential.via, rule.source)
+        values = {"credential": credential.id, "subject": subject}
+        if reads_are_instant(engine):
+            row = request.app.state.instant_reads.row(statement, values)
+        else:
+            row = await run_in_threadpool(_row, engine, statement, values)
+        found = _finding(row, credential)
+        state.principal, state.project_id = found.principal, found.project_id
+        if found.principal is not None and found.principal.language in languages.LANGUAGES:
+            languages.use(found.principal.language)
+        if found.principal is not None and found.stale:
+            uses: UseLog = request.app.state.uses
+            uses.note(credential.via, credential.id)
+        _check(rule, found)
+    elif rule.level > Level.PUBLIC:
+        raise NotSignedIn(_how_to_sign_in(request))
+    await _check_form_token(request)
+
+
+def _rule(request: Request) -> Rule | None:
+    templates: dict[tuple[str, Any], str] = request.app.state.templates
+    return RULES.get((request.method, templates[request.method, request.scope["endpoint"]]))
+
+
+def path_templates(app: FastAPI) -> dict[tuple[str, Any], str]:
+    """(method, endpoint) -> path template of every route; the same function under two paths would be ambiguous."""
+    templates: dict[tuple[str, Any], str] = {}
+    for context in iter_route_contexts(app.routes):
+        if not isinstance(context.original_route, APIRoute):
+            continue
+        for method in context.methods or ():
+            known = templates.setdefault((method, context.endpoint), cast(str, context.path_format))
+            if known != context.path_format:
+                raise RuntimeError(
+                    f"{context.endpoint} serves both {known} and {context.path_format}: give each its own function"
+                )
+    return templates
+
+
+def _check(rule: Rule, found: Finding) -> None:
+    if rule.level == Level.PUBLIC:
+        return
+    principal = found.principal
+    if principal is None:
+        raise NotSignedIn(_("This sign-in or key is not valid, or it has ended. Please sign in again."))
+    if rule.scope is not None and not principal.may(rule.scope):
+        raise NotAllowed(_("This key lacks the scope `%(scope)s`.", scope=rule.scope))
+    if rule.source is not None and found.project_id is None:
+        raise NotFound(_("There is nothing here, or it belongs to a project you are not a member of."))
+    if principal.is_owner or rule.level == Level.SIGNED_IN:
+        return
+    if rule.level == Level.OWNER:
+        raise NotAllowed(_("Only the owner of this installation may do that."))
+    if rule.level == Level.ANY_ADMIN:
+        if not found.is_admin_somewhere:
+            raise NotAllowed(_("Only the admin of a project may do that."))
+        return
+    if principal.role is None:
+        raise NotFound(_("There is nothing here, or it belongs to a project you are not a member of."))
+    if RANKS[principal.role] < rule.level:
+        raise NotAllowed(
+            _(
+                "That takes the role %(needed)s in this project; yours is %(role)s.",
+                needed=rule.level.name.lower(),
+                role=principal.role,
+            )
+        )
+
+
+def _how_to_sign_in(request: Request) -> str:
+    if request.url.path.startswith("/api/"):
+        return _("Send an API key as `Authorization: Bearer tm_<id>_<secret>`.")
+    return _("Sign in to go on.")
+
+
+# What the request shows
+
+
+def _credential(request: Request) -> Credential | None:
+    header = request.headers.get("authorization")
+    if header is not None and request.scope["path"].startswith("/api/"):
+        key = parse_key(header)
+        return Credential("key", key[0], digest(key[1])) if key else Credential("key", 0, "")
+    settings: Settings = request.app.state.settings
+    cookie = request.cookies.get(session_cookie(settings))
+    return Credential("session", digest(cookie), "") if cookie else None
+
+
+def _subject(request: Request, rule: Rule) -> str | int | None:
+    """The path parameter that leads to the project; an id that is none leads nowhere."""
+    if rule.source is None:
+        return None
+    value = str(request.path_params[rule.parameter])
+    if rule.source == "slug":
+        return value
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= MAX_ID else 0
+
+
+async def _check_form_token(request: Request) -> None:
+    """A form or script that changes something proves that our page made it. A key is never sent by itself, so needs none."""
+    principal = current_principal(request)
+    if request.method in ("GET", "HEAD", "OPTIONS") or (principal is not None and principal.via == "key"):
+        return
+    given = request.headers.get("x-csrf-token")
+    if given is None and request.headers.get("content-type", "").startswith(
+        ("application/x-www-form-urlencoded", "multipart/form-data")
+    ):
+        field = (await request.form()).get("csrf_token")
+        given = field if isinstance(field, str) else None
+    if given is None or not form_token_matches(request, given):
+        raise NotAllowed(_("This form is too old, or another site sent it. Go back, reload the page and send it again."))
+
+
+# The query
+
+
+def _row(engine: Engine, statement: Select[Any], values: Mapping[str, Any]) -> Row[Any] | None:
+    with engine.connect() as connection:
+        return connection.execute(statement, values).one_or_none()
+
+
+def _finding(row: Row[Any] | None, credential: Credential) -> Finding:
+    now = utc_now()
+    if row is None or row.revoked_at is not None or row.disabled_at is not None or row.expires_at <= now:
+        return Finding(None, None, False, False)
+    if credential.via == "key" and not hmac.compare_digest(row.secret_hash, credential.secret_hash):
+        return Finding(None, None, False, False)
+    principal = Principal(
+        user_id=row.user_id,
+        name=row.name,
+        email=row.email,
+        is_owner=row.is_owner,
+        via=credential.via,
+        scopes=frozenset(row.scopes or ()),
+        role=row.role,
+        practice_due=bool(row.practice_due),
+        language=row.language if credential.via == "session" else None,
+        credential=str(credential.id),
+    )
+    stale = row.used_at is None or now - row.used_at > timedelta(seconds=SEEN_EVERY_S)
+    return Finding(principal, row.project_id, row.is_admin_somewhere, stale)
+
+
+@lru_cache(maxsize=32)
+def _statement(via: Literal["session", "key"], source: Source | None) -> Select[Any]:
+    """Credential -> person -> project of the path -> role there, as one statement with parameters `credential`, `subject`."""
+    credential: Any = SignInSession if via == "session" else ApiKey
+    shown = credential.id_hash if via == "session" else credential.id
+    used_at = credential.last_seen_at if via == "session" else credential.last_used_at
+    statement = (
+        select(
+            User.id.label("user_id"),
+            User.name,
+            User.email,
+            User.is_owner,
+            User.language,
+            User.disabled_at,
+            credential.expires_at,
+            credential.revoked_at,
+            used_at.label("used_at"),
+            (null() if via == "session" else ApiKey.scopes).label("scopes"),
+            (null() if via == "session" else ApiKey.secret_hash).label("secret_hash"),
+            exists().where(Membership.user_id == User.id, Membership.role == "admin").label("is_admin_somewhere"),
+        )
+        .select_from(credential)
+        .join(User, User.id == credential.user_id)
+        .where(shown == bindparam("credential"))
+    )
+    if source is None:
+        return statement.add_columns(null().label("project_id"), null().label("role"), null().label("practice_due"))
+    project_id = _project_id(source)
+    return statement.add_columns(
+        project_id.label("project_id"),
+        select(Membership.role)
+        .where(Membership.user_id == User.id, Membership.project_id == project_id)
+        .scalar_subquery()
+        .label("role"),
+        _practice_due(project_id).label("practice_due"),
+    )
+
+
+def _practice_due(project_id: ScalarSelect[int]) -> Exists:
+    """Whether this annotator is to practise before real tasks: three rows by key, in a query that every request makes anyway."""
+    return (
+        exists()
+        .where(Membership.user_id == User.id, Membership.project_id == project_id)
+        .where(Membership.role == "annotator", Membership.practised_at.is_(None))
+        .where(Project.id == Membership.project_id, Project.practice_tasks > 0)
+        .where(exists().where(PracticeTask.project_id == Project.id, PracticeTask.archived_at.is_(None)))
+        .correlate(User)
+    )
+
+
+def _project_id(source: Source) -> ScalarSelect[int]:
+    """The id of the project that the path's subject belongs to; NULL when there is no such thing."""
+    subject: BindParameter[Any] = bindparam("subject")
+    if source == "slug":
+        return select(Project.id).where(Project.slug == subject).scalar_subquery()
+    if source == "generation":
+        return (
+            select(Prompt.project_id)
+            .join(Generation, Generation.prompt_id == Prompt.id)
+            .where(Generation.id == subject)
+            .scalar_subquery()
+        )
+    table: Any = {
+        "task": Task,
+        "label": Label,
+        "run": Run,
+        "round": Round,
+        "checkpoint": Checkpoint,
+        "prompt": Prompt,
+    }[source]
+    return select(table.project_id).where(table.id == subject).scalar_subquery()
+
+
+# The project of the path
+
+
+async def current_project_id(request: Request) -> int:
+    project_id: int | None = request.state.project_id
+    if project_id is None:
+        raise NotFound(_("There is no such project."))
+    return project_id
+
+
+CurrentProjectId = Annotated[int, Depends(current_project_id)]
+
+
+def current_project(request: Request, project_id: CurrentProjectId) -> Project:
+    """The project of the path as it was when the request came; to change it, get it through the request's own session."""
+    with read_session(get_engine(request)) as session:
+        project = session.get(Project, project_id)
+        if project is None:
+            raise NotFound(_("There is no such project."))
+        session.expunge(project)
+    return project
+
+
+CurrentProject = Annotated[Project, Depends(current_project)]

@@ -1,0 +1,217 @@
+"""Who may do what: one table with a rule for every route.
+
+A route that is not in `RULES` answers 403 to everyone and fails `tests/app/web/test_permissions.py`; so does a line without
+its route. The gate (`app/web/gate.py`) enforces the table. People see 404, not 403,
+for projects they do not belong to: whether they exist is nobody else's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+from app.web.security import Scope
+
+
+class Level(IntEnum):
+    """Each level may do what the ones before it may; ANNOTATOR to ADMIN are roles in the project of the path."""
+
+    PUBLIC = 0
+    SIGNED_IN = 1
+    ANNOTATOR = 2
+    REVIEWER = 3
+    ADMIN = 4
+    ANY_ADMIN = 5  # admin of some project; the service looks which
+    OWNER = 6
+
+
+# How the path leads to its project.
+Source = Literal["slug", "task", "label", "run", "round", "checkpoint", "prompt", "generation"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`level` for people, `scope` for API keys (None: any key, or a page that takes no keys), and the project's `source`.
+
+    `parameter` names the path parameter that `source` reads.
+    """
+
+    level: Level
+    scope: Scope | None = None
+    source: Source | None = None
+    parameter: str = ""
+
+
+def _public() -> Rule:
+    return Rule(Level.PUBLIC)
+
+
+def _signed_in(scope: Scope | None = None) -> Rule:
+    return Rule(Level.SIGNED_IN, scope)
+
+
+def _annotator(source: Source, scope: Scope | None = None, parameter: str = "") -> Rule:
+    return Rule(Level.ANNOTATOR, scope, source, parameter or ("slug" if source == "slug" else "id"))
+
+
+def _reviewer(source: Source, scope: Scope | None = None, parameter: str = "") -> Rule:
+    return Rule(Level.REVIEWER, scope, source, parameter or ("slug" if source == "slug" else "id"))
+
+
+def _admin(source: Source, scope: Scope | None = None, parameter: str = "") -> Rule:
+    return Rule(Level.ADMIN, scope, source, parameter or ("slug" if source == "slug" else "id"))
+
+
+def _any_admin(scope: Scope | None = None) -> Rule:
+    return Rule(Level.ANY_ADMIN, scope)
+
+
+def _owner(scope: Scope | None = None) -> Rule:
+    return Rule(Level.OWNER, scope)
+
+
+V1 = "/api/v1"
+
+RULES: dict[tuple[str, str], Rule] = {
+    # the platform
+    ("GET", V1 + "/openapi.json"): _public(),
+    ("GET", V1 + "/health"): _public(),
+    ("GET", "/styleguide"): _any_admin(),
+    # accounts: pages
+    ("GET", "/sign-in"): _public(),
+    ("POST", "/sign-in"): _public(),
+    ("POST", "/sign-out"): _signed_in(),
+    ("POST", "/language"): _public(),
+    ("GET", "/invitations/{token}"): _public(),
+    ("POST", "/invitations/{token}"): _public(),
+    ("GET", "/account"): _signed_in(),
+    ("POST", "/account/password"): _signed_in(),
+    ("POST", "/account/sessions/revocation"): _signed_in(),
+    ("GET", "/account/keys"): _signed_in(),
+    ("POST", "/account/keys"): _signed_in(),
+    ("POST", "/account/keys/{id}/revocation"): _signed_in(),
+    ("GET", "/projects/{slug}/people"): _admin("slug"),
+    ("POST", "/projects/{slug}/invitations"): _admin("slug"),
+    ("POST", "/projects/{slug}/invitations/{id}/revocation"): _admin("slug"),
+    ("POST", "/projects/{slug}/people/{id}/role"): _admin("slug"),
+    ("POST", "/projects/{slug}/people/{id}/removal"): _admin("slug"),
+    # accounts: API
+    ("GET", V1 + "/users"): _any_admin("admin"),
+    ("POST", V1 + "/users"): _any_admin("admin"),
+    ("POST", V1 + "/users/{id}/keys"): _signed_in("admin"),
+    ("DELETE", V1 + "/keys/{id}"): _signed_in("admin"),
+    ("POST", V1 + "/projects/{slug}/invitations"): _admin("slug", "admin"),
+    # projects
+    ("GET", "/"): _signed_in(),
+    ("GET", "/projects/{slug}"): _annotator("slug"),
+    ("GET", "/projects/{slug}/work"): _annotator("slug"),
+    ("GET", "/projects/new"): _owner(),
+    ("POST", "/projects"): _owner(),
+    ("GET", "/projects/{slug}/settings"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings"): _admin("slug"),
+    ("GET", "/projects/{slug}/settings/questions"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings/questions"): _admin("slug"),
+    ("GET", "/projects/{slug}/settings/guidelines"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings/guidelines"): _admin("slug"),
+    ("GET", "/projects/{slug}/settings/preview"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings/preview"): _admin("slug"),
+    ("GET", "/projects/{slug}/settings/practice"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings/practice"): _admin("slug"),
+    ("GET", "/projects/{slug}/settings/practice/new"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings/practice/new"): _admin("slug"),
+    ("GET", "/projects/{slug}/settings/practice/{id}"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings/practice/{id}"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings/practice/{id}/archive"): _admin("slug"),
+    ("POST", "/projects/{slug}/settings/practice/{id}/restore"): _admin("slug"),
+    ("POST", "/projects/{slug}/people/{id}/admission"): _admin("slug"),
+    ("POST", V1 + "/projects"): _owner("admin"),
+    ("GET", V1 + "/projects"): _signed_in(),
+    ("GET", V1 + "/projects/{slug}"): _reviewer("slug"),
+    ("GET", V1 + "/projects/{slug}/work"): _annotator("slug", "annotate"),
+    ("PATCH", V1 + "/projects/{slug}"): _admin("slug", "admin"),
+    # prompts
+    ("GET", "/projects/{slug}/prompts"): _admin("slug"),
+    ("GET", "/projects/{slug}/prompts/import"): _admin("slug"),
+    ("POST", "/projects/{slug}/prompts/import"): _admin("slug"),
+    ("POST", "/prompts/{id}/archive"): _admin("prompt"),
+    ("POST", "/prompts/{id}/restore"): _admin("prompt"),
+    ("GET", V1 + "/projects/{slug}/prompts"): _admin("slug", "admin"),
+    ("POST", V1 + "/projects/{slug}/prompts"): _admin("slug", "admin"),
+    ("POST", V1 + "/prompts/{id}/archive"): _admin("prompt", "admin"),
+    ("POST", V1 + "/prompts/{id}/restore"): _admin("prompt", "admin"),
+    # tasks, labels, guidelines, practice: pages
+    ("GET", "/projects/{slug}/annotate"): _annotator("slug"),
+    ("POST", "/projects/{slug}/annotate/next"): _annotator("slug"),
+    ("GET", "/projects/{slug}/guidelines"): _annotator("slug"),
+    ("POST", "/projects/{slug}/guidelines/seen"): _annotator("slug"),
+    ("GET", "/projects/{slug}/practice"): _annotator("slug"),
+    ("GET", "/projects/{slug}/practice/task"): _annotator("slug"),
+    ("GET", "/projects/{slug}/practice/{id}"): _annotator("slug"),
+    ("POST", "/projects/{slug}/practice/{id}/verdict"): _annotator("slug"),
+    ("GET", "/projects/{slug}/labels"): _annotator("slug"),
+    ("GET", "/labels/{id}"): _annotator("label"),
+    ("POST", "/tasks/{id}/label"): _annotator("task"),
+    ("POST", "/tasks/{id}/skip"): _annotator("task"),
+    ("POST", "/tasks/{id}/renew"): _annotator("task"),
+    # tasks, labels, guidelines, practice: API
+    ("POST", V1 + "/projects/{slug}/tasks/next"): _annotator("slug", "annotate"),
+    ("POST", V1 + "/tasks/{id}/label"): _annotator("task", "annotate"),
+    ("POST", V1 + "/tasks/{id}/skip"): _annotator("task", "annotate"),
+    ("POST", V1 + "/tasks/{id}/renew"): _annotator("task", "annotate"),
+    ("POST", V1 + "/tasks/{id}/return"): _annotator("task", "annotate"),
+    ("GET", V1 + "/projects/{slug}/guidelines"): _annotator("slug", "annotate"),
+    ("GET", V1 + "/projects/{slug}/guidelines/versions"): _annotator("slug", "annotate"),
+    ("POST", V1 + "/projects/{slug}/guidelines/seen"): _annotator("slug", "annotate"),
+    ("GET", V1 + "/projects/{slug}/practice"): _annotator("slug", "annotate"),
+    ("POST", V1 + "/projects/{slug}/practice/next"): _annotator("slug", "annotate"),
+    ("POST", V1 + "/projects/{slug}/practice/{id}/verdict"): _annotator("slug", "annotate"),
+    ("GET", V1 + "/projects/{slug}/practice-tasks"): _admin("slug", "admin"),
+    ("POST", V1 + "/projects/{slug}/practice-tasks"): _admin("slug", "admin"),
+    ("PUT", V1 + "/projects/{slug}/practice-tasks/{id}"): _admin("slug", "admin"),
+    ("POST", V1 + "/projects/{slug}/practice-tasks/{id}/archive"): _admin("slug", "admin"),
+    ("POST", V1 + "/projects/{slug}/practice-tasks/{id}/restore"): _admin("slug", "admin"),
+    ("POST", V1 + "/projects/{slug}/people/{id}/admission"): _admin("slug", "admin"),
+    ("GET", V1 + "/projects/{slug}/labels"): _annotator("slug", "annotate"),
+    ("GET", V1 + "/labels/{id}"): _annotator("label", "annotate"),
+    # rounds: pages
+    ("GET", "/projects/{slug}/rounds"): _reviewer("slug"),
+    ("POST", "/projects/{slug}/rounds"): _admin("slug"),
+    ("GET", "/projects/{slug}/rounds/new"): _admin("slug"),
+    ("GET", "/projects/{slug}/sft"): _admin("slug"),
+    ("POST", "/projects/{slug}/sft"): _admin("slug"),
+    ("GET", "/rounds/{id}"): _reviewer("round"),
+    ("POST", "/rounds/{id}/cancel"): _admin("round"),
+    ("POST", "/rounds/{id}/rejection"): _admin("round"),
+    ("GET", "/runs/{id}"): _reviewer("run"),
+    ("GET", "/runs/{id}/charts/{name}"): _reviewer("run"),
+    ("POST", "/runs/{id}/cancel"): _admin("run"),
+    ("GET", "/projects/{slug}/checkpoints"): _reviewer("slug"),
+    ("GET", "/checkpoints/{id}"): _reviewer("checkpoint"),
+    ("POST", "/checkpoints/{id}/promotion"): _admin("checkpoint"),
+    # rounds: API. Who annotates must not learn which model wrote what.
+    ("POST", V1 + "/projects/{slug}/rounds"): _admin("slug", "admin"),
+    ("GET", V1 + "/projects/{slug}/rounds"): _reviewer("slug", "export"),
+    ("GET", V1 + "/projects/{slug}/next-round"): _reviewer("slug", "export"),
+    ("GET", V1 + "/rounds/{id}"): _reviewer("round", "export"),
+    ("POST", V1 + "/rounds/{id}/cancel"): _admin("round", "admin"),
+    ("POST", V1 + "/rounds/{id}/reject"): _admin("round", "admin"),
+    ("POST", V1 + "/projects/{slug}/runs"): _admin("slug", "admin"),
+    ("GET", V1 + "/projects/{slug}/runs"): _reviewer("slug", "export"),
+    ("GET", V1 + "/runs/{id}"): _reviewer("run", "export"),
+    ("POST", V1 + "/runs/{id}/cancel"): _admin("run", "admin"),
+    ("GET", V1 + "/runs/{id}/metrics"): _reviewer("run", "export"),
+    ("GET", V1 + "/runs/{id}/samples"): _reviewer("run", "export"),
+    ("GET", V1 + "/runs/{id}/log"): _reviewer("run", "export"),
+    ("GET", V1 + "/projects/{slug}/checkpoints"): _reviewer("slug", "export"),
+    ("GET", V1 + "/checkpoints/{id}"): _reviewer("checkpoint", "export"),
+    ("POST", V1 + "/checkpoints/{id}/promote"): _admin("checkpoint", "admin"),
+    ("GET", V1 + "/checkpoints/{id}/files/{name}"): _reviewer("checkpoint", "export"),
+    ("GET", V1 + "/checkpoints/{id}/export/{name}"): _reviewer("checkpoint", "export"),
+    ("GET", V1 + "/projects/{slug}/generations"): _reviewer("slug", "export"),
+    ("PUT", V1 + "/projects/{slug}/texts/{name}"): _admin("slug", "admin"),
+    # exports
+    ("GET", "/projects/{slug}/export"): _admin("slug"),
+    ("GET", "/projects/{slug}/export/file"): _admin("slug"),
+    ("GET", V1 + "/projects/{slug}/export"): _admin("slug", "export"),
+}

@@ -1,0 +1,181 @@
+"""The same code on PostgreSQL: a real server, started for these tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, func, inspect, select, text
+from starlette.testclient import TestClient
+
+from app.database.engine import make_engine, read_session, write_session
+from app.database.upgrade import head, revision_of, upgrade_to_head
+from app.main import create_app
+from app.models import Base, Project, Seat, User, utc_now
+from app.queue import make_tasks
+from app.queue.claim import claim_next
+from app.settings import Settings
+from tests.app import factories
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an empty database; TASTEMAKER_TEST_POSTGRES names one of your own."""
+    given = os.environ.get("TASTEMAKER_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    found = shutil.which("initdb") or (str(programs[-1]) if programs else None)
+    if found is None:
+        pytest.skip("no PostgreSQL here: install it, or name an empty database in TASTEMAKER_TEST_POSTGRES")
+    bin = Path(found).resolve().parent
+    folder = tmp_path_factory.mktemp("postgres")
+    user = _allow_server_user(folder)
+    port = _free_port()
+    data = folder / "data"
+    _run(user, bin / "initdb", "-D", data, "-U", "taste", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_directories={folder}"
+    _run(user, bin / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
+    try:
+        yield f"postgresql+psycopg://taste@127.0.0.1:{port}/postgres"
+    finally:
+        _run(user, bin / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+
+
+def _allow_server_user(folder: Path) -> str | None:
+    """PostgreSQL refuses to run as root: then its own account runs it, and must reach the folder."""
+    if os.geteuid() != 0:
+        return None
+    shutil.chown(folder, "postgres")
+    for parent in folder.parents:
+        if parent.name.startswith("pytest-") or parent.parent.name.startswith("pytest-"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    return "postgres"
+
+
+def _run(user: str | None, *command: object) -> None:
+    done = subprocess.run(
+        [str(part) for part in command],
+        user=user,
+        cwd="/",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def engine(server: str) -> Iterator[Engine]:
+    upgrade_to_head(server)
+    engine = make_engine(server)
+    yield engine
+    engine.dispose()
+
+
+def test_the_migrations_make_the_tables_of_the_models(engine: Engine, server: str) -> None:
+    assert revision_of(engine) == head()
+    assert upgrade_to_head(server) is None
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Base.metadata) == []
+
+
+def test_the_references_in_a_circle_are_there_too(engine: Engine) -> None:
+    """Tables that point at each other get these after they were made."""
+    with engine.connect() as connection:
+        for table in Base.metadata.tables.values():
+            wanted = {(key.parent.name, key.column.table.name) for key in table.foreign_keys}
+            made = {
+                (key["constrained_columns"][0], key["referred_table"]) for key in inspect(connection).get_foreign_keys(table.name)
+            }
+            assert made == wanted, table.name
+
+
+def test_writers_work_side_by_side_and_lose_nothing(engine: Engine) -> None:
+    def write(name: str) -> None:
+        for number in range(10):
+            with write_session(engine) as session:
+                session.add(User(email=f"{name}{number}@example.org", name=name))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("x", "y", "z")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with read_session(engine) as session:
+        assert session.scalar(select(func.count(User.id)).where(User.name.in_(("x", "y", "z")))) == 30
+
+
+def test_a_person_signs_in_claims_and_judges(engine: Engine, server: str, tmp_path: Path) -> None:
+    app = create_app(Settings(data=tmp_path, database_url=server))
+    with write_session(engine) as session:
+        mary = factories.make_user(session, "Mary-on-postgres")
+        project = factories.make_project(session, "elephants")
+        factories.make_membership(session, mary.id, project.id, "annotator")
+        factories.make_task(session, project)
+        key = factories.make_key(session, mary.id, "annotate")
+    with TestClient(app, base_url="http://localhost", headers={"authorization": f"Bearer {key}"}) as program:
+        assert program.get("/api/v1/health").status_code == 200
+        task = program.post("/api/v1/projects/elephants/tasks/next")
+        assert task.status_code == 200, task.text
+        body = {"client_id": "5f0c6b7e-0f3a-4c3b-9d52-0b9e2f3f4a51", "choice": "left", "strength": 1, "active_ms": 900}
+        assert program.post(f"/api/v1/tasks/{task.json()['id']}/label", json=body).status_code == 201
+        assert program.post(f"/api/v1/tasks/{task.json()['id']}/label", json=body).status_code == 200
+        assert program.post("/api/v1/projects/elephants/tasks/next").status_code == 204
+        assert program.get("/api/v1/projects/demo").status_code == 404
+    app.state.uses.finish()
+    app.state.engine.dispose()
+
+
+def test_a_failed_statement_leaves_no_broken_connection(engine: Engine) -> None:
+    with pytest.raises(Exception, match="division"), write_session(engine) as session:
+        session.execute(text("SELECT 1 / 0"))
+    with read_session(engine) as session:
+        assert session.scalar(text("SELECT 1")) == 1
+
+
+def test_a_seat_that_is_claimed_while_the_others_are_sent_behind_does_not_come_twice(engine: Engine) -> None:
+    with write_session(engine) as session:
+        mary = factories.make_user(session, "Mary-in-between").id
+        project = factories.make_project(session, "giraffes")
+        project_id, asked = project.id, [factories.make_task(session, project).id for _ in range(2)]
+        assert project.policy_id is not None
+        prompt = factories.make_prompt(session, project.id)
+        for number in range(2):
+            factories.make_generation(session, prompt, project.policy_id, number=number)
+
+    def send_behind() -> int:
+        with write_session(engine) as session:
+            found = session.get(Project, project_id)
+            assert found is not None
+            return make_tasks.put_first(session, found)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            claim_next(session.connection(), project_id, mary, now=utc_now(), lease=timedelta(minutes=10))
+            made = pool.submit(send_behind)
+            with pytest.raises(TimeoutError):  # it waits for the seat in hand
+                made.result(0.5)
+        assert made.result(10) == 1
+    with read_session(engine) as session:
+        seats = session.execute(select(Seat.task_id, Seat.state).where(Seat.task_id.in_(asked)).order_by(Seat.task_id)).all()
+    assert [tuple(seat) for seat in seats] == [(asked[0], "leased"), (asked[1], "free")]

@@ -1,0 +1,180 @@
+"""The safety net under migrations: trust.md's fourth trap and its neighbours."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import func, inspect, select, text
+
+from app.database import upgrade
+from app.database.engine import make_engine, read_session, write_session
+from app.database.upgrade import UpgradeError, head, is_at_head, require_head, revision_of, upgrade_to_head
+from app.errors import Unavailable
+from app.models import Base, Membership, Project, User
+from app.models.criteria import default_flags
+
+REBUILD_USERS = """
+    with op.batch_alter_table("users", recreate="always") as batch:
+        batch.add_column(sa.Column("nickname", sa.Text(), nullable=True))
+"""
+LOSE_MEMBERSHIPS = """
+    op.execute("DELETE FROM memberships")
+"""
+OLD_ROWS = (
+    "INSERT INTO users (id, email, name, is_owner, created_at) VALUES (1, 'mary@example.org', 'Mary', 0, '2026-01-01')",
+    "INSERT INTO projects (id, slug, name, base_model, guideline_version, criteria, overlap, rating_share, sampling, training, "
+    "queue_low_mark, triggers_on, created_at) VALUES (1, 'demo', 'Demo', 'x', 4, '[]', 1, 0.25, '{}', '{}', 20, 0, '2026-01-01')",
+    "INSERT INTO memberships (id, user_id, project_id, role, created_at) VALUES (1, 1, 1, 'annotator', '2026-01-01')",
+)
+ORPHAN_MEMBERSHIPS = """
+    op.execute("UPDATE memberships SET user_id = 999")
+"""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A database at head with one membership, which points at a user and a project."""
+    url = f"sqlite:///{tmp_path / 'tastemaker.db'}"
+    upgrade_to_head(url)
+    engine = make_engine(url)
+    with write_session(engine) as session:
+        user = User(email="mary@example.org", name="Mary")
+        project = Project(slug="demo", name="Demo", base_model="x", criteria=[], sampling={})
+        session.add_all([user, project])
+        session.flush()
+        session.add(Membership(user_id=user.id, project_id=project.id, role="annotator"))
+    engine.dispose()
+    return url
+
+
+def next_migration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str) -> None:
+    """Put one more migration after the real ones."""
+    copy = tmp_path / "migrations"
+    shutil.copytree(upgrade.MIGRATIONS, copy)
+    (copy / "versions" / "2099_01_01_next.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n\n"
+        f"revision = 'next'\ndown_revision = '{head()}'\n\n\ndef upgrade():\n{body}"
+    )
+    monkeypatch.setattr(upgrade, "MIGRATIONS", copy)
+
+
+def memberships(url: str) -> int:
+    engine = make_engine(url)
+    with read_session(engine) as session:
+        count: int = session.scalar(select(func.count()).select_from(Membership)) or 0
+    engine.dispose()
+    return count
+
+
+def test_the_migrations_make_the_tables_of_the_models(url: str) -> None:
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    engine.dispose()
+
+
+def test_the_migrations_hold_the_check_constraints_of_the_models(url: str, tmp_path: Path) -> None:
+    """Alembic does not compare these: they are compared by the text SQLite keeps of each table."""
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        made = {
+            (table, check["name"], " ".join(str(check["sqltext"]).split()))
+            for table in Base.metadata.tables
+            for check in inspect(connection).get_check_constraints(table)
+        }
+    engine.dispose()
+    plain = make_engine(f"sqlite:///{tmp_path / 'plain.db'}")
+    Base.metadata.create_all(plain)
+    with plain.connect() as connection:
+        wanted = {
+            (table, check["name"], " ".join(str(check["sqltext"]).split()))
+            for table in Base.metadata.tables
+            for check in inspect(connection).get_check_constraints(table)
+        }
+    plain.dispose()
+    assert wanted
+    assert made == wanted
+
+
+def test_a_database_at_head_is_left_alone(url: str, tmp_path: Path) -> None:
+    assert upgrade_to_head(url) is None
+    assert [path.name for path in tmp_path.iterdir() if "before-upgrade" in path.name] == []
+
+
+def test_rebuilding_a_parent_table_keeps_the_rows_that_point_to_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_migration(monkeypatch, tmp_path, REBUILD_USERS)
+
+    backup = upgrade_to_head(url)
+
+    assert memberships(url) == 1
+    assert backup is not None
+    assert memberships(f"sqlite:///{backup}") == 1
+    engine = make_engine(url)
+    assert "nickname" in [column["name"] for column in inspect(engine).get_columns("users")]
+    assert is_at_head(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"), [(LOSE_MEMBERSHIPS, "memberships would have gone from 1 to 0 rows"), (ORPHAN_MEMBERSHIPS, "nothing")]
+)
+def test_a_migration_that_loses_or_orphans_rows_is_undone(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, reason: str
+) -> None:
+    before = head()
+    next_migration(monkeypatch, tmp_path, body)
+
+    with pytest.raises(UpgradeError, match=reason):
+        upgrade_to_head(url)
+
+    assert memberships(url) == 1
+    engine = make_engine(url)
+    assert revision_of(engine) == before
+    with engine.connect() as connection:
+        assert connection.execute(text("PRAGMA foreign_key_check")).first() is None
+    engine.dispose()
+
+
+def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    engine = make_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(upgrade.MIGRATIONS))
+    config.attributes["engine"] = engine
+    command.upgrade(config, "ffd7ec07fe19")
+    with write_session(engine) as session:
+        for statement in OLD_ROWS:
+            session.execute(text(statement))
+    engine.dispose()
+
+    upgrade_to_head(url)
+
+    engine = make_engine(url)
+    with read_session(engine) as session:
+        project, membership = session.scalars(select(Project)).one(), session.scalars(select(Membership)).one()
+        assert project.flags == default_flags()
+        assert project.retired == {"criteria": [], "flags": []}
+        assert project.text_display == "written"
+        assert membership.seen_guideline_version == 4, "told about everything so far"
+    engine.dispose()
+
+
+def test_an_older_database_is_not_served(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(url)
+    require_head(engine)
+    next_migration(monkeypatch, tmp_path, REBUILD_USERS)
+
+    with pytest.raises(Unavailable, match="needs next"):
+        require_head(engine)
+    engine.dispose()

@@ -1,0 +1,232 @@
+"""Nothing is left in English for a reader of another language: the catalogues are complete, and so is every page."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+
+import pytest
+from babel.messages.catalog import Message
+from jinja2 import nodes
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from app.database.engine import write_session
+from app.language import catalogues, formats, languages
+from app.language.languages import LANGUAGES, LOCALES, SOURCE
+from app.language.run_messages import retold
+from app.settings import Settings
+from app.web.pages import TEMPLATES, environment
+from app.web.permissions import RULES
+from tests.app.conftest import CAST, Cast
+from tests.app.tour import PAGES, furnish
+
+AsUser = Callable[[str], TestClient]
+OTHERS = [language for language in LANGUAGES if language != SOURCE]
+
+
+@pytest.fixture
+def chinese() -> Iterator[None]:
+    languages.use("zh-Hant")
+    yield
+    languages.use(SOURCE)
+
+
+# The catalogues
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_catalogue_holds_every_sentence_of_the_source_and_no_other(language: str) -> None:
+    """`python -m app.language.catalogues` brings it there."""
+    path = LOCALES / f"{language}.po"
+    assert path.read_bytes() == catalogues.written(catalogues.merged(language))
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_sentence_is_translated_with_the_same_places_and_the_same_markup(language: str) -> None:
+    catalog = catalogues.catalogue(language)
+    wrong = [problem for message in catalog if message.id for problem in problems(message, catalog.num_plurals)]
+    assert wrong == []
+
+
+def problems(message: Message, plurals: int) -> Iterator[str]:
+    """What is wrong with one translation: nothing there, unsure, or other places and other tags than its source has."""
+    forms = [form or "" for form in (message.string if isinstance(message.string, list | tuple) else [message.string])]
+    source = message.id[-1] if isinstance(message.id, list | tuple) else message.id
+    if message.fuzzy or not all(forms) or (isinstance(message.id, list | tuple) and len(forms) != plurals):
+        yield f"not translated: {source}"
+        return
+    for form in forms:
+        for what in (r"%\(\w+\)s", r"<[^>]*>", r"%%"):
+            if sorted(re.findall(what, str(form))) != sorted(re.findall(what, str(source))):
+                yield f"{source} -> {form}"
+
+
+def test_a_translation_that_lost_a_place_is_seen() -> None:
+    assert list(problems(Message("%(left)s left", "還剩"), 1))
+    assert list(problems(Message("<b>left</b>", "還剩"), 1))
+    assert list(problems(Message("left", ""), 1))
+    assert not list(problems(Message("%(left)s left", "還剩 %(left)s"), 1))
+
+
+# The source
+
+
+def test_templates_translate_literals_only() -> None:
+    """What `_` returns counts as HTML, so a name or an answer given to it would, too. A variable goes through `| known`."""
+    asked = [
+        f"{path.name}:{call.lineno}"
+        for path in TEMPLATES.rglob("*.html")
+        for call in environment().parse(path.read_text()).find_all(nodes.Call)
+        if isinstance(call.node, nodes.Name) and call.node.name in ("_", "gettext", "ngettext")
+        if not isinstance(call.args[0], nodes.Const)
+    ]
+    assert asked == []
+
+
+def test_what_a_template_keeps_for_later_readers_is_in_no_language() -> None:
+    """A template that others import is evaluated once, in the language of its first reader; macros are evaluated each time."""
+    kept = [
+        f"{path.name}:{set_.lineno}"
+        for path in TEMPLATES.rglob("_*.html")
+        for set_ in environment().parse(path.read_text()).body
+        if isinstance(set_, nodes.Assign)
+        if path.name != "_nav.html"  # included, not imported
+        if any(isinstance(call.node, nodes.Name) and call.node.name == "_" for call in set_.find_all(nodes.Call))
+    ]
+    assert kept == []
+
+
+def test_sentences_have_no_values_baked_in() -> None:
+    """`_(f"...")` would look for a sentence that no catalogue can hold."""
+    baked = [
+        f"{path.name}:{call.lineno}"
+        for path in (LOCALES.parent / "app").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("_", "N_", "ngettext")
+        if call.args and isinstance(call.args[0], ast.JoinedStr)
+    ]
+    assert baked == []
+
+
+# The pages
+
+NAMES = {*CAST, "Demo", "Other"}
+SAME_EVERYWHERE = {
+    *("Tastemaker", "English", "PPO", "KL", "JSON Lines", "CSV", "SHA-256", "Beta", "Gamma", "A", "B", "UTC", "nats"),
+    *("auto", "head", "lora", "gae", "rloo", "reinforce", "base", "start", "float32", "bfloat16"),
+    *("beta", "token", "GAE", "lambda", "penalty", "residual", "warm", "overall", "clear", "rare", "px", "MiB"),
+}
+DATA = ("code", "pre", "kbd", "samp", "script", "style", "svg")
+VOID = {"input", "meta", "link", "img", "br", "hr", "source", "path", "line", "ellipse", "circle"}
+SPOKEN = ("title", "alt", "aria-label", "placeholder")
+CJK = re.compile("[\u4e00-\u9fff]")
+LATIN = re.compile("[A-Za-z]{2,}")
+CODED = re.compile(r"#[0-9a-f]{6}|rgb\([^)]*\)|var\([^)]*\)|--[a-z-]+|annotator-\d+")  # on the style guide, and pseudonyms
+
+
+class Reader(HTMLParser):
+    """The words of a page that are ours: not what stands in code, and not what somebody wrote (`dir="auto"`, `lang`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._inside: list[bool] = [True]  # per open element: are its words ours?
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        ours = self._inside[-1] and tag not in DATA and "dir" not in values and ("lang" not in values or tag == "html")
+        ours = ours or tag == "html"
+        if ours:
+            self.words += [text for name in SPOKEN if (text := values.get(name))]
+        if tag not in VOID:
+            self._inside.append(ours)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            self._inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._inside[-1] and data.strip():
+            self.words.append(" ".join(data.split()))
+
+
+def english(html: str) -> list[str]:
+    """Words of the page that no one translated."""
+    reader = Reader()
+    reader.feed(html)
+    return [text for text in reader.words if not CJK.search(text) and LATIN.search(text) and _said_by_us(text)]
+
+
+def _said_by_us(text: str) -> bool:
+    left = CODED.sub(" ", text)
+    for name in sorted(NAMES | SAME_EVERYWHERE, key=len, reverse=True):
+        left = re.sub(rf"\b{re.escape(name)}\b", " ", left)
+    return LATIN.search(left) is not None
+
+
+def test_the_reader_sees_what_is_left_in_english() -> None:
+    page = (
+        '<html lang="x"><p title="Hello there">你好</p><p>Not yet</p><p dir="auto">Theirs</p><code>ls -l</code><p>PPO</p></html>'
+    )
+    assert english(page) == ["Hello there", "Not yet"]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_every_page_is_in_chinese(as_user: AsUser, engine: Engine, cast: Cast, settings: Settings) -> None:
+    with write_session(engine) as session:
+        ids = furnish(session, cast, settings)
+    ada = as_user("Ada")
+    left = []
+    for path in PAGES:
+        reply = ada.get(path.format(**ids), headers={"accept-language": "zh-TW"}, follow_redirects=True)
+        assert '<html lang="zh-Hant"' in reply.text, path
+        left += [f"{path}: {text}" for text in english(reply.text)]
+    assert sorted(set(left)) == []
+
+
+def test_pages_of_visitors_are_in_chinese(visitor: TestClient) -> None:
+    for path in ("/sign-in", "/invitations/gone"):
+        assert english(visitor.get(path, headers={"accept-language": "zh-TW"}).text) == []
+
+
+@pytest.mark.nightly
+def test_every_page_is_on_the_tour() -> None:
+    """A new page is walked through, in every language, theme and width, as soon as it has a rule."""
+    asked_for = {re.sub(r"\{\w+\}", "*", page.replace("demo", "*")) for page in PAGES}
+    elsewhere = ("/charts/", "/export/file", "/sign-in", "/invitations/", "/guidelines/", "/practice")
+    missing = [
+        path
+        for method, path in RULES
+        if method == "GET" and not path.startswith("/api/") and not any(part in path for part in elsewhere)
+        if re.sub(r"\{\w+\}", "*", path) not in asked_for
+    ]
+    assert missing == []
+
+
+# Numbers and times
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def test_times_and_numbers_follow_the_reader(chinese: None) -> None:
+    assert ">3 分鐘前<" in formats.ago(NOW - timedelta(minutes=3), NOW)
+    assert ">2 小時後<" in formats.ago(NOW + timedelta(hours=2), NOW)
+    assert 'title="2026年3月1日 12:00:00 UTC"' in formats.ago(NOW, NOW)
+    assert formats.day(NOW) == "2026年3月1日"
+    assert formats.duration(125) == "2 分 5 秒"
+    assert formats.count(1, "label") == "1 則標註"
+    assert formats.count(2140, "label") == "2,140 則標註"
+    assert formats.number(-1234.5) == "−1,234"
+
+
+def test_stored_sentences_are_told_again_with_their_numbers(chinese: None) -> None:
+    assert retold("read 3 of 20 answers") == "已讀 20 個回答中的 3 個"
+    assert retold("Policy of round 4") == "第 4 輪的策略模型"
+    told = retold("No training against this reward model: the reward model does not predict held-out verdicts better than chance")
+    assert LATIN.search(told) is None
+    assert retold("Something a plug-in said <b>loudly</b>") == "Something a plug-in said <b>loudly</b>"

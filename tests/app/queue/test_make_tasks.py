@@ -1,0 +1,203 @@
+"""Making tasks of answers: the mix, the pairs, blindness, and when the queue runs low."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from app.database.engine import write_session
+from app.models import Generation, Project, Prompt, Seat, Skip, Task
+from app.queue import make_tasks
+from app.queue.claim import GIVEN_BACK
+from tests.app import factories
+from tests.app.conftest import Cast
+
+
+def answer(session: Session, project: Project, checkpoint_id: int, *, prompts: int, each: int = 2) -> None:
+    """Answers of one run to so many new prompts."""
+    run = factories.make_run(session, project.id)
+    for _ in range(prompts):
+        prompt = factories.make_prompt(session, project.id)
+        for number in range(each):
+            factories.make_generation(session, prompt, checkpoint_id, run_id=run.id, number=number)
+
+
+def answer_again(session: Session, project: Project, checkpoint_id: int, each: int = 2) -> None:
+    """Answers of another policy to every prompt there is."""
+    run = factories.make_run(session, project.id)
+    for prompt in session.scalars(select(Prompt).where(Prompt.project_id == project.id)).all():
+        for number in range(each):
+            factories.make_generation(session, prompt, checkpoint_id, run_id=run.id, number=number)
+
+
+def authors(session: Session) -> list[tuple[int, ...]]:
+    """The checkpoints behind each comparison, first and second, in the order of the tasks."""
+    by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
+    tasks = session.scalars(select(Task).where(Task.kind == "comparison").order_by(Task.id)).all()
+    return [(by[task.first_generation_id], by[task.second_generation_id or 0]) for task in tasks]
+
+
+def used(session: Session) -> list[int]:
+    tasks = session.scalars(select(Task)).all()
+    return [i for task in tasks for i in (task.first_generation_id, task.second_generation_id) if i is not None]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_ratings_have_their_share_and_no_answer_is_asked_twice(engine: Engine, cast: Cast, share: float) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share = share
+        assert project.policy_id is not None
+        for _ in range(4):  # as a run saves its answers, a few at a time
+            answer(session, project, project.policy_id, prompts=10)
+            make_tasks.make_tasks(session, project)
+
+        kinds = Counter(session.scalars(select(Task.kind)))
+        total = kinds.total()
+        assert abs(kinds["rating"] - share * total) < 1
+        answers = used(session)
+        assert len(answers) == len(set(answers))
+        assert len(answers) >= 78  # of 80: one may wait for a partner
+        assert make_tasks.make_tasks(session, project) == 0
+
+
+def test_a_task_has_as_many_seats_as_the_project_wants_labels(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.overlap = 3
+        assert project.policy_id is not None
+        answer(session, project, project.policy_id, prompts=2)
+        make_tasks.make_tasks(session, project)
+
+        seats = session.execute(select(Seat.task_id, Seat.number, Seat.state, Seat.project_id)).all()
+        assert Counter(seat.task_id for seat in seats) == dict.fromkeys(session.scalars(select(Task.id)), 3)
+        assert {(seat.number, seat.state, seat.project_id) for seat in seats} == {(n, "free", cast.demo) for n in (1, 2, 3)}
+
+
+def test_both_answers_of_a_pair_are_to_the_same_prompt(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        assert project.policy_id is not None
+        answer(session, project, project.policy_id, prompts=6, each=4)
+        make_tasks.make_tasks(session, project)
+
+        prompt_of = dict(session.execute(select(Generation.id, Generation.prompt_id)).all())
+        for task in session.scalars(select(Task)):
+            assert prompt_of[task.first_generation_id] == task.prompt_id
+            assert task.second_generation_id is None or prompt_of[task.second_generation_id] == task.prompt_id
+
+
+def test_identical_texts_are_never_compared(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share = 0.0
+        assert project.policy_id is not None
+        run = factories.make_run(session, project.id)
+        for texts in (["same", "same"], ["same", "same", "other"]):
+            prompt = factories.make_prompt(session, project.id)
+            for number, text in enumerate(texts):
+                factories.make_generation(session, prompt, project.policy_id, text, run_id=run.id, number=number)
+
+        assert make_tasks.make_tasks(session, project) == 1
+        (task,) = session.scalars(select(Task)).all()
+        compared = {session.get_one(Generation, i).text for i in (task.first_generation_id, task.second_generation_id)}
+        assert compared == {"same", "other"}
+
+
+def test_prompts_held_out_or_put_away_are_not_asked(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        assert project.policy_id is not None
+        answer(session, project, project.policy_id, prompts=3)
+        held_out, put_away, _ = session.scalars(select(Prompt).where(Prompt.project_id == project.id)).all()
+        held_out.split, put_away.archived_at = "holdout", project.created_at
+        session.flush()
+        project.rating_share = 0.0
+
+        assert make_tasks.make_tasks(session, project) == 1
+        assert session.scalars(select(Task.purpose)).all() == ["train"]
+
+
+def test_answers_of_a_candidate_wait_for_its_promotion(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        candidate = factories.make_checkpoint(session, project.id)
+        answer(session, project, candidate.id, prompts=3)
+
+        assert make_tasks.make_tasks(session, project) == 0
+
+
+def test_after_a_promotion_new_meets_previous_and_new_blindly(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share = 0.0
+        old = project.policy_id
+        assert old is not None
+        answer(session, project, old, prompts=120)
+        new = factories.make_checkpoint(session, project.id).id
+        answer_again(session, project, new)
+        project.policy_id, project.previous_policy_id = new, old
+        session.flush()
+
+        make_tasks.make_tasks(session, project, draw=random.Random(7))
+
+        pairs = authors(session)
+        kinds = Counter(tuple(sorted(pair)) for pair in pairs)
+        assert set(kinds) == {tuple(sorted((old, new))), (new, new)}
+        assert 0.3 < kinds[new, new] / len(pairs) < 0.6
+        mixed = [pair for pair in pairs if pair != (new, new)]
+        assert 0.35 < sum(first == new for first, _ in mixed) / len(mixed) < 0.65  # which comes first tells nothing
+        half = len(pairs) // 2
+        early = sum(pair != (new, new) for pair in pairs[:half]) / half
+        assert abs(early - len(mixed) / len(pairs)) < 0.15  # neither does a task's number
+
+
+def test_an_old_answer_stands_in_one_task_at_most(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share = 0.0
+        old = project.policy_id
+        assert old is not None
+        answer(session, project, old, prompts=20)
+        make_tasks.make_tasks(session, project)  # asks about every old answer
+        answer_again(session, project, old, each=1)  # except these
+        new = factories.make_checkpoint(session, project.id).id
+        answer_again(session, project, new, each=3)
+        project.policy_id, project.previous_policy_id = new, old
+        session.flush()
+
+        make_tasks.make_tasks(session, project, draw=random.Random(7))
+
+        answers = used(session)
+        assert len(answers) == len(set(answers))
+        assert (old, new) in authors(session)
+        assert make_tasks.prompts_with_unasked_answers(session, new) == set(), "an answer left over meets the old one"
+
+
+def test_the_queue_runs_low_when_little_is_open_to_everybody(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.queue_low_mark = 3
+        tasks = [factories.make_task(session, project, seats=2) for _ in range(3)]
+        assert not make_tasks.refill_needed(session, project)
+        assert make_tasks.open_task_count(session, project.id) == 3
+
+        first = session.scalars(select(Seat).where(Seat.task_id == tasks[0].id, Seat.number == 1)).one()
+        first.state, first.annotator_id = "done", cast.mary
+        session.flush()
+        assert make_tasks.refill_needed(session, project)  # to Mary only two are open
+        assert make_tasks.open_task_count(session, project.id) == 3
+
+        first.state, first.annotator_id = "free", None
+        session.flush()
+        assert not make_tasks.refill_needed(session, project)
+        session.add(Skip(task_id=tasks[2].id, annotator_id=cast.mary, reason=GIVEN_BACK))
+        session.flush()
+        assert not make_tasks.refill_needed(session, project)  # to Mary it is open again
+        session.add(Skip(task_id=tasks[1].id, annotator_id=cast.mary))
+        session.flush()
+        assert make_tasks.refill_needed(session, project)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+from app.rounds.reward_quality import Bin, Share, learned_from, quality_of
+
+FIGURES = {
+    "accuracy": 0.7,
+    "accuracy_low": 0.62,
+    "accuracy_high": 0.77,
+    "decided": 130,
+    "rating_accuracy": 0.6,
+    "rating_pairs": 12,
+}
+
+
+def test_comparisons_are_the_headline_where_there_are_any() -> None:
+    quality = quality_of(FIGURES)
+    assert quality is not None
+    assert (quality.accuracy, quality.low, quality.high, quality.judgements, quality.what) == (
+        0.7,
+        0.62,
+        0.77,
+        130,
+        "comparisons",
+    )
+
+
+def test_a_model_that_learned_from_ratings_alone_is_measured_on_pairs_of_them() -> None:
+    quality = quality_of({**FIGURES, "accuracy": None})
+    assert quality is not None
+    assert (quality.accuracy, quality.judgements, quality.what) == (0.6, 12, "pairs of ratings")
+
+
+def test_nothing_measured_is_no_quality() -> None:
+    assert quality_of({"status": "done", "accuracy": True}) is None
+
+
+def test_what_stands_beside_the_headline_is_what_was_measured() -> None:
+    quality = quality_of(
+        {**FIGURES, "shorter_accuracy": 0.5, "shorter_decided": 40, "length_correlation": -0.123, "form": "head"}
+    )
+    assert quality is not None
+    assert quality.beside == [
+        ("Right where the shorter answer won", "50% (n = 40)"),
+        ("Correlation of reward with log length", "−0.12"),
+        ("Form", "head on the frozen base"),
+    ]
+
+
+def test_figures_that_rest_on_one_fold_say_so() -> None:
+    for told, words in (("first fold", "one fold only"), ("choosing fold", "adapters were chosen")):
+        quality = quality_of({**FIGURES, "figures_on": told})
+        assert quality is not None
+        assert [words in value for term, value in quality.beside if term == "Held out"] == [True]
+
+
+def test_parts_of_the_judgements_are_told_apart() -> None:
+    quality = quality_of(
+        {
+            **FIGURES,
+            "shorter_accuracy": 0.5,
+            "shorter_decided": 40,
+            "longer_decided": 0,
+            "criteria": {"clear": {"labels": 60, "accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9, "weight": 0.5}},
+            "annotators": {"annotator-1": {"decided": 30, "accuracy": 0.6, "reliability": 0.9}},
+            "groups": {"layer_8": 0.3, "log_length": 0.7},
+            "reliability_diagram": [{"confidence": 0.6, "accuracy": 0.55, "count": 16}],
+        }
+    )
+    assert quality is not None
+    assert quality.groups == [Share("The shorter answer was chosen", 40, 0.5)]
+    assert quality.criteria == [Share("clear", 60, 0.8, 0.7, 0.9, more=0.5)]
+    assert quality.annotators == [Share("annotator-1", 30, 0.6, more=0.9)]
+    assert quality.layers == [("length of the answer", 0.7), ("layer 8", 0.3)]
+    assert quality.diagram == [Bin(0.6, 0.55, 16)]
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        (
+            {"comparisons": 150, "ties": 1, "both_bad": 3, "ratings": 40, "prompts": 96},
+            "150 comparisons (1 tie, 3 both bad), 40 ratings, on 96 prompts",
+        ),
+        ({"ratings": 1}, "1 rating"),
+        ({}, ""),
+    ],
+)
+def test_judgements_are_told_by_kind(figures: dict[str, int], words: str) -> None:
+    assert learned_from(figures) == words

@@ -1,6 +1,0 @@
-"""The tables' side of the bridge: the session and the project that the tests of rounds write in, and a reader of Chinese."""
-
-from tests.app.rounds.conftest import demo, session
-from tests.app.test_translations import chinese
-
-__all__ = ["chinese", "demo", "session"]

@@ -1,0 +1,93 @@
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.contract.config import ConfigError, SampleConfig
+from trainer.contract.folder import Cancelled, RunFolder, read_jsonl, write_atomic
+
+
+def folder(path: Path, **spec: Any) -> RunFolder:
+    (path / "run.json").write_text(json.dumps({"kind": "sample", **spec}), encoding="utf-8")
+    return RunFolder(path)
+
+
+def progress(run: RunFolder) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run.file("progress.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_folder_says_what_to_do(tmp_path: Path) -> None:
+    run = folder(tmp_path, config={"per_prompt": 3}, inputs={"policy": "x"})
+    assert run.config == SampleConfig(per_prompt=3)
+    assert run.inputs == {"policy": "x"}
+    with pytest.raises(ConfigError, match="per_promt"):
+        folder(tmp_path, config={"per_promt": 3})
+
+
+def test_paths_inside_the_folder_become_absolute_and_hub_ids_stay(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    run = folder(tmp_path)
+    assert run.resolve("model") == str(tmp_path / "model")
+    assert run.resolve(str(tmp_path)) == str(tmp_path)
+    assert run.resolve("owner/name") == "owner/name"
+
+
+def test_progress_estimates_the_time_left_from_what_this_process_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("trainer.contract.folder.time.monotonic", lambda: now)
+    run = folder(tmp_path)
+    run.progress(50, 100, "resumed")
+    assert progress(run)["eta_s"] is None  # steps done by an earlier process say nothing about speed
+    now = 110.0
+    run.progress(60, 100, "going on")
+    assert progress(run) | {"updated_at": ""} == {
+        "step": 60,
+        "total": 100,
+        "message": "going on",
+        "rate_per_s": 1.0,
+        "eta_s": 40.0,
+        "updated_at": "",
+    }
+
+
+def test_a_cancel_file_and_a_signal_both_stop_at_the_next_check(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    run.check()
+    run.file("cancel").touch()
+    with pytest.raises(Cancelled):
+        run.check()
+    run.file("cancel").unlink()
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        run.catch_signals()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Cancelled):
+            run.check()
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+
+
+def test_rows_are_appended_and_read_back(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    assert list(read_jsonl(run.file("rows.jsonl"))) == []
+    run.append("rows.jsonl", [{"text": "zwei\nZeilen ß"}])
+    run.append("rows.jsonl", [{"text": "b"}, {"text": "c"}])
+    assert [row["text"] for row in read_jsonl(run.file("rows.jsonl"))] == ["zwei\nZeilen ß", "b", "c"]
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a", "one")
+    write_atomic(tmp_path / "a", "two")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_result_is_the_last_word(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    run.finish("done", figure=1.5)
+    assert json.loads(run.file("result.json").read_text(encoding="utf-8")) == {"status": "done", "figure": 1.5}

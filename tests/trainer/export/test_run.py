@@ -1,0 +1,159 @@
+"""Our checkpoints, opened by transformers and peft alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from tests.trainer.reward.reward_runs import make_folder, prefers_moons
+from trainer.contract.folder import Refused, RunFolder
+from trainer.export import distil
+from trainer.export.run import export_classifier, export_policy, main, model_of
+from trainer.files import checkpoint
+from trainer.lm.backbone import BackboneError, attach_lora, trainable_parameters
+from trainer.lm.loading import load_backbone, load_policy, save_policy
+from trainer.reward import run as reward
+from trainer.reward.data import Answer, read_labels
+from trainer.reward.scorer import load_scorer
+
+IDS = torch.tensor([[5, 70, 71, 9, 200, 34]])
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory, llama_folder: Path) -> Path:
+    """A policy checkpoint whose adapters say something."""
+    backbone = load_backbone(str(llama_folder))
+    attach_lora(backbone, rank=4, layers=2, seed=0)
+    with torch.no_grad():
+        for parameter in trainable_parameters(backbone):
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    folder = tmp_path_factory.mktemp("run") / "checkpoint"
+    save_policy(backbone, folder)
+    return folder
+
+
+@torch.no_grad()
+def logits_of(model: object) -> Tensor:
+    found: Tensor = model.eval()(IDS).logits  # type: ignore[attr-defined]
+    return found
+
+
+def test_transformers_and_peft_open_a_policy_as_it_is(policy: Path, llama_folder: Path) -> None:
+    expected = logits_of(load_policy(str(policy)).model)
+    by_peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(llama_folder), policy)
+    torch.testing.assert_close(logits_of(by_peft), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits_of(AutoModelForCausalLM.from_pretrained(policy)), expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(expected, logits_of(AutoModelForCausalLM.from_pretrained(llama_folder)), atol=1e-2)
+
+
+def test_a_merged_policy_needs_neither_peft_nor_its_base(policy: Path, tmp_path: Path) -> None:
+    assert export_policy(policy, tmp_path / "out")
+    assert not (tmp_path / "out" / "adapter_config.json").exists()
+    expected = logits_of(load_policy(str(policy)).model)
+    torch.testing.assert_close(logits_of(AutoModelForCausalLM.from_pretrained(tmp_path / "out")), expected, atol=1e-4, rtol=1e-4)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out")("Hi")["input_ids"] == [
+        *load_policy(str(policy)).tokenizer("Hi")["input_ids"]
+    ]
+    manifest = checkpoint.verify(tmp_path / "out")
+    assert (manifest["form"], manifest["base"]) == ("full", None)
+    assert "Merged from the checkpoint" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_an_export_that_is_there_is_left_and_anything_else_is_not_overwritten(policy: Path, tmp_path: Path) -> None:
+    export_policy(policy, tmp_path / "out")
+    before = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
+    assert not export_policy(policy, tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == before
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("Years of work")
+    with pytest.raises(Refused, match="holds something else"):
+        export_policy(policy, tmp_path / "full")
+    assert (tmp_path / "full" / "thesis.txt").exists()
+
+
+def classified(folder: Path, answers: list[Answer]) -> Tensor:
+    """Scores as the card says to compute them, in one batch that transformers pads."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = []
+    for answer in answers:
+        messages = [{"role": role, "content": content} for role, content in answer.messages]
+        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        rows.append([*prompt, *tokenizer(answer.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id])
+    batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt")
+    assert model.config.num_labels == 1
+    with torch.no_grad():
+        found: Tensor = model(**batch).logits[:, 0] - model.config.score_offset
+    return found
+
+
+def test_a_fine_tuned_reward_opens_as_a_classifier_with_the_same_scores(tuned: RunFolder, tmp_path: Path) -> None:
+    source = tuned.file("checkpoint")
+    export_classifier(source, tmp_path / "out")
+    answers = read_labels(tuned.path).answers[:12]
+    scorer = load_scorer(source)
+    expected = scorer.score_texts(
+        [([{"role": role, "content": content} for role, content in answer.messages], answer.text) for answer in answers]
+    )
+    assert float(expected.std()) > 0.1
+    torch.testing.assert_close(classified(tmp_path / "out", answers), expected, atol=1e-4, rtol=0)
+
+
+def test_peft_opens_the_adapters_of_a_reward(tuned: RunFolder, llama_folder: Path) -> None:
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(llama_folder), tuned.file("checkpoint"))
+    assert not torch.allclose(logits_of(model), logits_of(AutoModelForCausalLM.from_pretrained(llama_folder)), atol=1e-3)
+
+
+def test_a_head_is_distilled_and_its_card_says_how_close_it_came(
+    tmp_path: Path, llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_folder(tmp_path / "1", llama_folder, prefers_moons, 60)
+    reward.run(run)
+    export_classifier(run.file("checkpoint"), tmp_path / "out")
+    fidelity = checkpoint.verify(tmp_path / "out")["fidelity"]
+    answers = read_labels(run.path).answers
+    assert fidelity["distilled_on"] + fidelity["fidelity_answers"] == len(answers)
+    assert fidelity["fidelity_correlation"] > 0.5
+    assert 0.6 < fidelity["fidelity_agreement"] <= 1
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"| fidelity correlation | {fidelity['fidelity_correlation']:.4g} |" in card
+    assert "Distilled from the checkpoint" in card
+    monkeypatch.setattr(distil, "EPOCHS", 0)
+    untaught = distil.distil(load_scorer(run.file("checkpoint")), answers, lambda _text: None).fidelity
+    assert fidelity["fidelity_correlation"] > untaught["fidelity_correlation"] + 0.02
+    # what was measured is what was written
+    expected = load_scorer(run.file("checkpoint")).score_texts(
+        [([{"role": role, "content": content} for role, content in answer.messages], answer.text) for answer in answers]
+    )
+    assert float(torch.corrcoef(torch.stack([classified(tmp_path / "out", answers), expected]))[0, 1]) > 0.6
+
+
+def test_what_cannot_be_exported_is_refused_in_words(
+    tmp_path: Path, simple_lm_folder: Path, policy: Path, tuned: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(BackboneError, match="no sequence classifier for the architecture simple_lm"):
+        model_of(load_backbone(str(simple_lm_folder)))
+    (tmp_path / "few").mkdir()
+    cases = {
+        "holds a policy, not a reward": ["classifier", str(policy)],
+        "holds a reward, not a policy": ["policy", str(tuned.file("checkpoint"))],
+        "it is not a checkpoint": ["policy", str(tmp_path / "few")],
+    }
+    for words, arguments in cases.items():
+        assert main([*arguments, str(tmp_path / "out")]) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_simple_lm_is_written_whole(tmp_path: Path, simple_lm_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", str(simple_lm_folder), str(tmp_path / "out")]) == 0
+    assert "is written" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == "simple_lm"
+    assert main(["policy", str(simple_lm_folder), str(tmp_path / "out")]) == 0
+    assert "holds it already" in capsys.readouterr().out

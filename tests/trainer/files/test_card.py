@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainer.tiny import llama_policy
+from trainer.contract.folder import digest_of
+from trainer.files import checkpoint
+from trainer.files.card import card, code_version, licence_of
+from trainer.lm.loading import save_policy
+
+FIGURES = {
+    "accuracy": 0.81234567,
+    "gate_passed": True,
+    "panel": "panel",
+    "seconds": 12.3,
+    "nll": float("nan"),
+    "groups": {"a": 1},
+}
+
+
+def reward_run(path: Path, **inputs: Any) -> Path:
+    """A run folder with two comparisons by two people and a rating by one of them."""
+    path.mkdir(parents=True)
+    messages = [{"role": "user", "content": "Hi"}]
+    comparisons = [{"messages": messages, "annotator": f"annotator-{number}"} for number in (1, 2)]
+    (path / "preferences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in comparisons))
+    (path / "ratings.jsonl").write_text(json.dumps({"messages": [*messages, *messages], "annotator": "annotator-2"}) + "\n")
+    (path / "run.json").write_text(json.dumps({"kind": "reward", "config": {"folds": 5}, "inputs": inputs}))
+    return path
+
+
+def manifest(base: Path | str, **values: Any) -> dict[str, Any]:
+    return {"kind": "reward", "form": "head", "base": {"source": str(base), "sha256": "abc123"}, **values}
+
+
+def test_a_card_says_what_it_learned_from_and_names_nobody(tmp_path: Path) -> None:
+    run = reward_run(tmp_path / "7")
+    text = card(run / "checkpoint", manifest(tmp_path / "base"), run, FIGURES)
+    for line in ("- comparisons: 2", "- ratings: 1", "- annotators: 2", "- prompts with labels: 2"):
+        assert line in text
+    assert f"- data digest: `{digest_of(run, 'preferences.jsonl', 'ratings.jsonl')}`" in text
+    assert "annotator-" not in text
+    frozen = card(run, manifest(tmp_path), reward_run(tmp_path / "8", label_digest="d1ge57"), {})
+    assert "- data digest: `d1ge57`" in frozen
+
+
+def test_a_card_shows_figures_settings_and_version_but_no_clock(tmp_path: Path) -> None:
+    run = reward_run(tmp_path / "7")
+    text = card(run / "checkpoint", manifest(tmp_path / "base"), run, FIGURES)
+    assert "| accuracy | 0.8123 |" in text
+    assert "| gate passed | True |" in text
+    assert "| folds | 5 |" in text
+    assert "seconds" not in text
+    assert "nan" not in text
+    assert f"Tastemaker {code_version()}." in text
+    assert card(run / "checkpoint", manifest(tmp_path / "base"), run, FIGURES | {"seconds": 99.0}) == text
+
+
+def test_a_policys_card_counts_the_labels_behind_its_reward(tmp_path: Path) -> None:
+    reward_run(tmp_path / "7")
+    run = tmp_path / "8"
+    run.mkdir()
+    (run / "prompts.jsonl").write_text('{"prompt_id": 1}\n{"prompt_id": 2}\n')
+    for reward in (str(tmp_path / "7" / "checkpoint"), "../7/checkpoint"):
+        (run / "run.json").write_text(json.dumps({"kind": "ppo", "config": {}, "inputs": {"reward": reward}}))
+        text = card(run, manifest(tmp_path, kind="policy", form="adapter"), run, {})
+        assert "- prompts answered: 2" in text
+        assert "  - comparisons: 2" in text
+
+
+@pytest.mark.parametrize("declared", ["card", "manifest"])
+def test_the_bases_licence_is_told_where_it_is_known_and_its_place_is_not(tmp_path: Path, declared: str) -> None:
+    base = tmp_path / "secret" / "smol"
+    base.mkdir(parents=True)
+    run = reward_run(tmp_path / "7")
+    unknown = card(run, manifest(base), run, {})
+    assert "does not say its licence" in unknown
+    assert "\nlicense:" not in unknown
+    if declared == "card":
+        (base / "README.md").write_text(
+            "---\ntags:\n- small\nlicense: apache-2.0\nlanguage: en\n---\n# Smol\nlicense: none of this\n"
+        )
+    else:
+        (base / "manifest.json").write_text('{"licence": "apache-2.0"}')
+    text = card(run, manifest(base), run, {})
+    assert "\nlicense: apache-2.0\n" in text
+    assert "licence is apache-2.0" in text
+    assert 'base_model: "smol"' in text
+    assert "secret" not in text
+    shutil.rmtree(base)
+    assert "secret" not in card(run, manifest(base), run, {})
+    assert licence_of("someone/elsewhere") is None
+
+
+def test_a_saved_policy_holds_its_card_and_the_manifest_knows_it(tmp_path: Path) -> None:
+    run = reward_run(tmp_path / "7")
+    save_policy(llama_policy(), run / "checkpoint", figures={"kept_step": 4})
+    assert "README.md" in checkpoint.verify(run / "checkpoint")["files"]
+    text = (run / "checkpoint" / "README.md").read_text()
+    assert text.startswith("---\nlibrary_name: peft\n")
+    assert "| kept step | 4 |" in text

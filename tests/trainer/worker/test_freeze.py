@@ -1,0 +1,253 @@
+"""Rows into run folders: what is frozen stays frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.models import Generation, Project, Prompt, Run, Task
+from app.rounds import service
+from app.settings import Settings
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.rounds.test_service import label_task, make_labels
+from trainer.contract.folder import RunFolder, read_jsonl
+from trainer.worker import freeze
+
+
+def prepare(session: Session, engine: Engine, settings: Settings, run: Run) -> freeze.Prepared:
+    session.commit()
+    return freeze.prepare(engine, settings, run.id)
+
+
+def rows(folder: Path, name: str) -> list[dict[str, Any]]:
+    return list(read_jsonl(folder / name))
+
+
+def test_a_sample_run_gets_its_prompts_and_model(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    wanted = factories.make_prompt(session, demo.id, "Why is the sky blue?")
+    factories.make_prompt(session, demo.id, split="holdout")
+    run = service.queue_run(session, demo, "sample", {"seed": 3}, {}, cast.grace)
+    folder = RunFolder(prepare(session, engine, settings, run).folder)
+    assert (folder.kind, folder.config.seed) == ("sample", 3)
+    assert folder.inputs == {"policy": "models/tiny", "cache": str(settings.cache)}
+    assert rows(folder.path, "prompts.jsonl") == [
+        {"prompt_id": wanted.id, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+    ]
+
+
+def test_a_model_in_the_data_folder_is_found_wherever_that_folder_is(settings: Settings) -> None:
+    (settings.data / "runs" / "3" / "checkpoint").mkdir(parents=True)
+    assert freeze.model_spec(settings.data, "runs/3/checkpoint") == str(settings.data.resolve() / "runs/3/checkpoint")
+    assert freeze.model_spec(settings.data, "HuggingFaceTB/SmolLM2-135M") == "HuggingFaceTB/SmolLM2-135M"
+
+
+def test_a_reward_run_freezes_the_verdicts_with_their_digest(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    comparison, rating = factories.make_task(session, demo), factories.make_task(session, demo, "rating")
+    label_task(session, comparison, cast.mary, choice="right", strength=2)
+    label_task(session, rating, cast.alan, kind="rating", choice=None, overall=4, criteria={"fluency": 5})
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    prepared = prepare(session, engine, settings, run)
+
+    preference = rows(prepared.folder, "preferences.jsonl")[0]
+    assert (preference["choice"], preference["strength"], preference["annotator"]) == ("right", 2, "annotator-1")
+    assert preference["left"] == {
+        "text": session.get_one(Generation, comparison.first_generation_id).text,
+        "token_ids": [1, 2],
+    }
+    judged = rows(prepared.folder, "ratings.jsonl")[0]
+    assert (judged["overall"], judged["criteria"], judged["annotator"]) == (4, {"fluency": 5}, "annotator-2")
+    assert prepared.label_count == 2
+    assert prepared.label_digest is not None
+    assert len(prepared.label_digest) == 64
+    everything = "".join(path.read_text() for path in prepared.folder.glob("*.json*"))
+    assert "Mary" not in everything
+    assert "mary@" not in everything
+
+
+def test_every_part_of_a_verdict_reaches_training(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    comparison, rating = factories.make_task(session, demo), factories.make_task(session, demo, "rating")
+    flags = {"left": ["untrue"], "right": []}
+    better = {"side": "right", "text": "Better."}
+    label_task(session, comparison, cast.mary, criteria={"fluency": "tie"}, flags=flags, rewrite=better)
+    rated = {"kind": "rating", "choice": None, "overall": 4, "criteria": {"fluency": 5}, "flags": {"response": ["broken"]}}
+    label_task(session, rating, cast.alan, **rated, rewrite={"side": "response", "text": "Far better."})
+    demo.flags = [{"key": "untrue", "name": "untrue", "description": "", "weight": 0.7}]
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    prepared = prepare(session, engine, settings, run)
+
+    verdict, *rewrites = rows(prepared.folder, "preferences.jsonl")
+    assert (verdict["criteria"], verdict["flags"]) == ({"fluency": "tie"}, flags)
+    assert [(row["left"]["text"], row["choice"], row["source"]) for row in rewrites] == [
+        ("Better.", "left", "rewrite"),
+        ("Far better.", "left", "rewrite"),
+    ]
+    originals = [session.get_one(Generation, id) for id in (comparison.second_generation_id, rating.first_generation_id)]
+    assert [row["right"]["text"] for row in rewrites] == [original.text for original in originals]
+    assert rows(prepared.folder, "ratings.jsonl")[0]["flags"] == ["broken"]
+    assert RunFolder(prepared.folder).inputs["flag_costs"] == {"untrue": 0.7}
+    assert prepared.label_count == 2  # a rewrite is part of its label
+
+
+def test_a_warm_refit_begins_at_the_newest_reward_model_of_the_base(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    for number in (1, 2):
+        source = f"runs/{number}/checkpoint"
+        factories.make_checkpoint(session, demo.id, kind="reward", parent_id=demo.policy_id, source=source)
+    warm = service.queue_run(session, demo, "reward", {"method": "warm"}, {}, cast.grace)
+    cold = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+
+    assert RunFolder(prepare(session, engine, settings, warm).folder).inputs["earlier"] == "runs/2/checkpoint"
+    assert "earlier" not in RunFolder(prepare(session, engine, settings, cold).folder).inputs
+
+
+def test_sides_are_kept_as_they_were_shown(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    task = factories.make_task(session, demo)
+    swapped = {"left_generation_id": task.second_generation_id, "right_generation_id": task.first_generation_id}
+    label_task_swapped(session, task, cast.mary, **swapped)
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    preference = rows(prepare(session, engine, settings, run).folder, "preferences.jsonl")[0]
+    assert task.second_generation_id is not None
+    assert preference["left"]["text"] == session.get_one(Generation, task.second_generation_id).text
+
+
+def label_task_swapped(session: Session, task: Task, annotator_id: int, **sides: Any) -> None:
+    label = label_task(session, task, annotator_id)
+    for name, value in sides.items():
+        setattr(label, name, value)
+    session.flush()
+
+
+def test_labels_that_arrive_later_do_not_move_a_frozen_set(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    make_labels(session, demo, 3, cast.mary)
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    first = prepare(session, engine, settings, run)
+    make_labels(session, demo, 2, cast.mary)
+    assert prepare(session, engine, settings, run) == first
+    later = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    assert prepare(session, engine, settings, later).label_digest != first.label_digest
+
+
+def test_a_folder_that_was_not_finished_is_written_again(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    factories.make_prompt(session, demo.id)
+    run = service.queue_run(session, demo, "sample", {}, {}, cast.grace)
+    torn = settings.runs / str(run.id)
+    torn.mkdir(parents=True)
+    (torn / "prompts.jsonl").write_text('{"prompt_id": 1, "mess')
+    assert len(rows(prepare(session, engine, settings, run).folder, "prompts.jsonl")) == 1
+
+
+def test_a_run_to_be_continued_forgets_that_it_was_stopped(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    factories.make_prompt(session, demo.id)
+    run = service.queue_run(session, demo, "sample", {}, {}, cast.grace)
+    folder = prepare(session, engine, settings, run).folder
+    (folder / "cancel").touch()
+    (folder / "result.json").write_text('{"status": "cancelled"}')
+    prepare(session, engine, settings, run)
+    assert not (folder / "cancel").exists()
+    assert not (folder / "result.json").exists()
+
+
+def test_the_panel_is_the_base_models_first_answers(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    assert demo.policy_id is not None
+    tuned = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id)
+    prompts = [factories.make_prompt(session, demo.id) for _ in range(2)]
+    first = [factories.make_generation(session, prompt, demo.policy_id).text for prompt in prompts]
+    for prompt in prompts:
+        factories.make_generation(session, prompt, demo.policy_id)
+        factories.make_generation(session, prompt, tuned.id)
+    demo.policy_id = tuned.id
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    panel = rows(prepare(session, engine, settings, run).folder, "panel.jsonl")
+    assert [row["response"]["text"] for row in panel] == first
+
+
+def test_ppo_starts_from_the_policy_and_measures_from_its_root(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    factories.make_prompt(session, demo.id)
+    shown = factories.make_prompt(session, demo.id, split="holdout")
+    reward = factories.make_checkpoint(session, demo.id, kind="reward", source="runs/1/checkpoint")
+    tuned = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id, source="runs/2/checkpoint")
+    fresh = service.queue_run(session, demo, "ppo", {}, {}, cast.grace)
+    again = service.queue_run(session, demo, "ppo", {}, {"start": tuned.id}, cast.grace)
+    cache = str(settings.cache)
+    prepared = prepare(session, engine, settings, fresh).folder
+    assert RunFolder(prepared).inputs == {"base": "models/tiny", "start": None, "reward": "runs/1/checkpoint", "cache": cache}
+    assert [row["prompt_id"] for row in rows(prepared, "panel_prompts.jsonl")] == [shown.id]
+    assert RunFolder(prepare(session, engine, settings, again).folder).inputs["start"] == "runs/2/checkpoint"
+    assert reward.id == fresh.inputs["reward"]
+
+
+def test_an_sft_run_gets_a_copy_of_its_text(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    (settings.data / "texts").mkdir()
+    (settings.data / "texts" / "tales.txt").write_text("Once.")
+    run = service.queue_run(session, demo, "sft", {}, {"text": "tales.txt"}, cast.grace)
+    assert (prepare(session, engine, settings, run).folder / "text.txt").read_text() == "Once."
+    gone = service.queue_run(session, demo, "sft", {}, {"text": "gone.txt"}, cast.grace)
+    with pytest.raises(NotFound, match=r"no file gone\.txt"):
+        prepare(session, engine, settings, gone)
+
+
+def test_an_sft_run_of_rewrites_freezes_what_people_wrote_instead(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    kept, rated, held_out, plain = (
+        factories.make_task(session, demo, kind) for kind in ("comparison", "rating", *["comparison"] * 2)
+    )
+    session.get_one(Prompt, held_out.prompt_id).split = "holdout"
+    label_task(session, kept, cast.mary, rewrite={"side": "right", "text": "Better."})
+    rating = {"kind": "rating", "choice": None, "overall": 2}
+    label_task(session, rated, cast.alan, **rating, rewrite={"side": "response", "text": "Far better."})
+    label_task(session, held_out, cast.mary, rewrite={"side": "left", "text": "Measures the model."})
+    label_task(session, plain, cast.mary)
+    (settings.data / "texts").mkdir()
+    (settings.data / "texts" / "ours.jsonl").write_text('{"messages": []}')
+    run = service.queue_run(session, demo, "sft", {}, {"rewrites": True, "text": "ours.jsonl"}, cast.grace)
+    prepared = prepare(session, engine, settings, run)
+    frozen = rows(prepared.folder, "rewrites.jsonl")
+    assert [row["messages"][-1] for row in frozen] == [
+        {"role": "assistant", "content": "Better."},
+        {"role": "assistant", "content": "Far better."},
+    ]
+    assert frozen[0]["messages"][:-1] == session.get_one(Prompt, kept.prompt_id).messages
+    assert {row["annotator"] for row in frozen} == {"annotator-1", "annotator-2"}
+    assert (prepared.folder / "demonstrations.jsonl").read_text() == '{"messages": []}'
+    assert prepared.label_count == 2
+    assert RunFolder(prepared.folder).inputs["base"] == "models/tiny"
+
+    record = prepare(session, engine, settings, run)
+    freeze.record_frozen(session, run, record)
+    assert (run.label_digest, run.label_count) == (prepared.label_digest, 2)
+
+
+def test_a_round_counts_the_labels_that_its_reward_run_froze(session: Session, demo: Project, cast: Cast) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    reward = service.runs_of_round(session, round_.id)[0]
+    freeze.record_frozen(session, reward, freeze.Prepared(Path("unused"), "d" * 64, 34))
+    assert (reward.label_count, round_.label_count) == (34, 34)

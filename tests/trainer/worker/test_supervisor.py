@@ -1,0 +1,379 @@
+"""The worker: one run has one owner, a dead owner's run goes on, and what a person cancels stops within seconds.
+
+Runs here are real processes on a SimpleLM of a few thousand weights.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sqlalchemy import Engine, func, select
+
+from app.database.engine import read_session, write_session
+from app.models import Generation, Project, Round, Run, Seat, Task, Worker, utc_now
+from app.rounds import service
+from app.runs.checkpoints import get_checkpoint
+from app.settings import Settings
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.rounds.test_service import make_labels
+from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
+from trainer.worker import freeze
+from trainer.worker.supervisor import LostRun, Supervisor
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """One thread: a model this small only loses by more."""
+    return settings.model_copy(update={"threads": 1})
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level SimpleLM with random weights."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    SimpleLM(SimpleLMConfig(vocab_size=259, embedding_size=8, hidden_size=16)).save_pretrained(folder)
+    train_tokenizer(["a"], 259).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def prompts(engine: Engine, cast: Cast, tiny_model: Path) -> int:
+    """The project `demo` on the tiny model, with prompts and no wish of its own for more answers."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.base_model = str(tiny_model)
+        project.sampling = {"per_prompt": 2, "max_new_tokens": 8, "batch_size": 4}
+        project.queue_low_mark = 0
+        assert project.policy_id is not None
+        get_checkpoint(session, project.policy_id).source = str(tiny_model)
+        return len([factories.make_prompt(session, project.id) for _ in range(6)])
+
+
+@pytest.fixture
+def make_worker(engine: Engine, settings: Settings) -> Iterator[Callable[[], Supervisor]]:
+    made: list[Supervisor] = []
+
+    def make() -> Supervisor:
+        made.append(Supervisor(engine, settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def queue_sample(engine: Engine, cast: Cast, **config: object) -> int:
+    with write_session(engine) as session:
+        return service.queue_run(session, session.get_one(Project, cast.demo), "sample", config, {}, cast.grace).id
+
+
+def run_row(engine: Engine, run_id: int) -> Run:
+    with read_session(engine) as session:
+        return service.get_run(session, run_id)
+
+
+def tick_until(one: Supervisor, met: Callable[[], bool], patience_s: float = 60.0) -> None:
+    deadline = time.monotonic() + patience_s
+    while not met():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        one.tick()
+        time.sleep(0.05)
+
+
+def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
+    environment = os.environ | {
+        "TASTEMAKER_DATA": str(settings.data),
+        "TASTEMAKER_THREADS": str(settings.threads),
+        "PYTHONPATH": str(ROOT),
+    }
+    return subprocess.Popen([sys.executable, "-m", "trainer.worker.supervisor"], env=environment)
+
+
+# Claims
+
+
+def claim(one: Supervisor, engine: Engine, run: Run) -> int | None:
+    """The fence of a claim that succeeded."""
+    with write_session(engine) as session:
+        claimed = one._claim(session, run.id, run.fence, run.state)
+        return claimed.fence if claimed else None
+
+
+def test_of_two_workers_that_see_a_run_one_gets_it(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    seen = run_row(engine, queue_sample(engine, cast))
+    first, second = make_worker(), make_worker()
+    assert claim(first, engine, seen) == 1
+    assert claim(second, engine, seen) is None
+    assert run_row(engine, seen.id).owner == first.name
+
+
+def test_a_run_is_left_to_a_worker_that_lives_and_taken_from_a_dead_one(
+    engine: Engine, settings: Settings, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    seen = run_row(engine, queue_sample(engine, cast))
+    living, other = make_worker(), make_worker()
+    claim(living, engine, seen)
+    with read_session(engine) as session:
+        assert other._abandoned(session) is None
+        living._lock.close()  # what the kernel does when a process dies
+        found = other._abandoned(session)
+        assert found is not None
+        assert found.id == seen.id
+
+
+def test_a_worker_of_another_machine_is_given_half_a_minute(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    run_id = queue_sample(engine, cast)
+    with write_session(engine) as session:
+        run = service.get_run(session, run_id)
+        run.state, run.owner, run.heartbeat_at = "running", "elsewhere-1-abc", utc_now() - timedelta(seconds=25)
+    one = make_worker()
+    with read_session(engine) as session:
+        assert one._abandoned(session) is None
+    with write_session(engine) as session:
+        service.get_run(session, run_id).heartbeat_at = utc_now() - timedelta(seconds=31)
+    with read_session(engine) as session:
+        assert one._abandoned(session) is not None
+
+
+def test_a_worker_that_lost_its_run_can_write_nothing_about_it(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    slow, quick = make_worker(), make_worker()
+    run_id = queue_sample(engine, cast)
+    fence = claim(slow, engine, run_row(engine, run_id))
+    assert fence == 1
+    assert claim(quick, engine, run_row(engine, run_id)) == 2
+    with write_session(engine) as session, pytest.raises(LostRun):
+        slow._mine(session, run_id, fence)
+
+
+def test_a_run_lost_before_it_started_does_not_stop_the_worker(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = queue_sample(engine, cast)
+    prepare = freeze.prepare
+
+    def slowly(*given: Any) -> freeze.Prepared:
+        with write_session(engine) as session:
+            service.get_run(session, run_id).fence += 1  # another worker claims it meanwhile
+        return prepare(*given)
+
+    monkeypatch.setattr(freeze, "prepare", slowly)
+    one = make_worker()
+    one.tick()
+    assert one._held is None
+    assert run_row(engine, run_id).fence == 2
+
+
+def test_the_fourth_attempt_without_a_step_forward_is_not_made(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    run_id = queue_sample(engine, cast)
+    with write_session(engine) as session:
+        service.get_run(session, run_id).attempts = 3
+    make_worker().tick()
+    run = run_row(engine, run_id)
+    assert run.state == "failed"
+    assert "died three times" in run.message
+
+
+def test_sampling_goes_before_training(engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        service.queue_run(session, project, "reward", {}, {}, None)
+        sample = service.queue_run(session, project, "sample", {}, {}, None).id
+    one = make_worker()
+    with read_session(engine) as session:
+        waiting = one._waiting(session)
+        assert waiting is not None
+        assert waiting.id == sample
+
+
+# Chores
+
+
+def test_a_low_queue_is_refilled_without_anybody_asking(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).queue_low_mark = 1
+    make_worker()._do_chores()
+    with read_session(engine) as session:
+        refill = session.scalars(select(Run).where(Run.project_id == cast.demo)).one()
+    assert (refill.kind, refill.created_by, len(refill.inputs["prompt_ids"])) == ("sample", None, prompts)
+
+
+def open_tasks(engine: Engine) -> int:
+    with read_session(engine) as session:
+        return session.scalar(select(func.count(Task.id))) or 0
+
+
+def test_a_due_trigger_starts_a_round(engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        make_labels(session, project, 30, cast.mary)
+        project.triggers_on, project.trigger_labels = True, 30
+    make_worker()._do_chores()
+    with read_session(engine) as session:
+        assert session.scalars(select(Round.trigger)).all() == ["labels"]
+
+
+def test_a_project_whose_settings_cannot_be_used_does_not_stop_the_others(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).training = {"reward": {"min_labels": -1}}
+        other = session.get_one(Project, cast.other)
+        make_labels(session, other, 30, cast.eve)
+        other.triggers_on, other.trigger_labels = True, 30
+    make_worker()._do_chores()
+    with read_session(engine) as session:
+        assert session.scalars(select(Round.project_id)).all() == [cast.other]
+
+
+def test_a_living_worker_says_so(engine: Engine, make_worker: Callable[[], Supervisor]) -> None:
+    one = make_worker()
+    one.tick()
+    with read_session(engine) as session:
+        found = session.get_one(Worker, one.name)
+        assert utc_now() - found.heartbeat_at < timedelta(seconds=5)
+
+
+# Whole runs
+
+
+def test_people_can_begin_while_a_run_goes_on_and_cancelling_it_takes_less_than_five_seconds(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    run_id = queue_sample(engine, cast, per_prompt=1000, max_new_tokens=24)
+    one = make_worker()
+    tick_until(one, lambda: open_tasks(engine) > 0)
+    assert run_row(engine, run_id).state == "running"
+    with write_session(engine) as session:
+        service.cancel_run(session, service.get_run(session, run_id), cast.grace)
+    asked = time.monotonic()
+    tick_until(one, lambda: run_row(engine, run_id).state == "cancelled")
+    assert time.monotonic() - asked < 5
+
+
+def test_a_run_that_is_killed_is_started_again_and_loses_nothing(
+    engine: Engine, settings: Settings, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    run_id = queue_sample(engine, cast, per_prompt=60, max_new_tokens=24)
+    one = make_worker()
+    tick_until(one, lambda: run_row(engine, run_id).step > 0)
+    assert one._held is not None
+    one._held.process.kill()
+    tick_until(one, lambda: run_row(engine, run_id).state == "done")
+    with read_session(engine) as session:
+        pairs = session.execute(select(Generation.prompt_id, Generation.number)).all()
+    assert len(pairs) == len(set(pairs)) == prompts * 60
+    run = run_row(engine, run_id)
+    assert (run.fence, run.step, run.eta_s, run.result["generations"]) == (2, run.total, None, prompts * 60)
+
+
+def test_the_third_crash_in_a_row_is_the_last_and_a_step_forward_breaks_the_row(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    run_id = queue_sample(engine, cast, per_prompt=1000)
+    with write_session(engine) as session:
+        service.get_run(session, run_id).attempts = 2
+    one = make_worker()
+    tick_until(one, lambda: run_row(engine, run_id).step > 0)
+    assert run_row(engine, run_id).attempts == 1
+    with write_session(engine) as session:
+        run = service.get_run(session, run_id)
+        run.attempts, run.result = 3, {"furthest_step": run.total}
+    assert one._held is not None
+    one._held.process.kill()
+    tick_until(one, lambda: run_row(engine, run_id).state == "failed")
+    assert "crashed three times in a row; the last time it was killed by SIGKILL" in run_row(engine, run_id).message
+
+
+def test_steps_that_an_earlier_attempt_had_done_do_not_break_a_row_of_crashes(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    run_id = queue_sample(engine, cast, per_prompt=1000)
+    with write_session(engine) as session:
+        run = service.get_run(session, run_id)
+        run.attempts, run.result = 2, {"furthest_step": 6000}
+    one = make_worker()
+    tick_until(one, lambda: run_row(engine, run_id).step > 0)
+    assert run_row(engine, run_id).attempts == 3
+    assert one._held is not None
+    one._held.process.kill()
+    tick_until(one, lambda: run_row(engine, run_id).state == "failed")
+
+
+def test_a_worker_that_stops_gives_its_run_back_and_the_next_goes_on(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor], settings: Settings
+) -> None:
+    run_id = queue_sample(engine, cast, per_prompt=60, max_new_tokens=32)
+    first = Supervisor(engine, settings)
+    tick_until(first, lambda: run_row(engine, run_id).step > 0)
+    first.close()
+    run = run_row(engine, run_id)
+    assert (run.state, run.owner, run.attempts) == ("queued", None, 0)
+    tick_until(make_worker(), lambda: run_row(engine, run_id).state == "done")
+    with read_session(engine) as session:
+        assert session.scalar(select(func.count(Generation.id))) == prompts * 60
+
+
+def test_kill_9_of_the_worker_costs_nothing_but_time(
+    engine: Engine, settings: Settings, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    run_id = queue_sample(engine, cast, per_prompt=60, max_new_tokens=32)
+    process = start_worker(settings)
+    deadline = time.monotonic() + 60
+    while run_row(engine, run_id).step == 0:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    tick_until(make_worker(), lambda: run_row(engine, run_id).state == "done")
+    with read_session(engine) as session:
+        pairs = session.execute(select(Generation.prompt_id, Generation.number)).all()
+        seats = session.scalar(select(func.count(Seat.id)))
+        tasks = session.scalar(select(func.count(Task.id)))
+    assert len(pairs) == len(set(pairs)) == prompts * 60
+    assert seats == tasks
+
+
+def test_the_worker_ends_on_sigterm(settings: Settings, engine: Engine) -> None:
+    process = start_worker(settings)
+    deadline = time.monotonic() + 30
+    while not _workers(engine):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    assert _workers(engine) == []
+
+
+def _workers(engine: Engine) -> list[str]:
+    with read_session(engine) as session:
+        return list(session.scalars(select(Worker.name)))
+
+
+def test_the_worker_never_loads_torch() -> None:
+    code = "import sys, trainer.worker.supervisor; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

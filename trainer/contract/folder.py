@@ -1,0 +1,146 @@
+"""A run folder: what a run is told, and what it says while it works. Knows files only.
+
+`docs/architecture.md`, "A run is a command on a folder", lists the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+from trainer.contract.config import RunConfig, make_config
+
+EXIT_DONE, EXIT_REFUSED, EXIT_CANCELLED = 0, 2, 3
+
+
+class Refused(Exception):
+    """The run cannot be done with what it was given; the text is for the person who asked."""
+
+
+class Cancelled(Exception):
+    """A person or a shutdown stopped the run; its resumable state is on disk."""
+
+
+def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace `path` by `text`: a reader sees the old file or the new one, never a part. `durable`: it survives a power cut."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON-lines file; nothing if the file is absent."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+
+
+def digest_of(folder: Path, *names: str) -> str:
+    """The common SHA-256 of some files of a folder: the hash of their hashes."""
+    digest = hashlib.sha256()
+    for name in names:
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+class RunFolder:
+    """The files of one run. Opening it installs the SIGTERM handler that turns into `Cancelled` at the next `check()`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        spec = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        self.kind: str = spec["kind"]
+        self.config: RunConfig = make_config(self.kind, spec.get("config", {}))
+        self.inputs: dict[str, Any] = spec.get("inputs", {})
+        self._stopping = False
+        self._started: tuple[float, int] | None = None
+        self._bar: Any = None
+
+    def catch_signals(self) -> None:
+        """Let SIGTERM and SIGINT cancel politely; call once, from the main thread."""
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            self._stopping = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    def resolve(self, source: str) -> str:
+        """A model spec as the loaders take it: paths relative to the folder become absolute, hub ids stay."""
+        local = self.path / source
+        return str(local.resolve()) if local.exists() else source
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping or self.file("cancel").exists()
+
+    def check(self) -> None:
+        """Raise Cancelled when someone asked to stop. Call between units of work of at most a few seconds."""
+        if self.stopping:
+            raise Cancelled
+
+    def progress(self, step: int, total: int, message: str) -> None:
+        """Say where the run is: progress.json for the pages, a bar for a terminal. `step` counts finished steps."""
+        now = time.monotonic()
+        if self._started is None or step < self._started[1]:
+            self._started = (now, step)
+        elapsed, done = now - self._started[0], step - self._started[1]
+        rate = done / elapsed if done and elapsed > 0 else None
+        write_atomic(
+            self.file("progress.json"),
+            json.dumps(
+                {
+                    "step": step,
+                    "total": total,
+                    "message": message,
+                    "rate_per_s": rate,
+                    "eta_s": (total - step) / rate if rate else None,
+                    "updated_at": datetime.now(UTC).isoformat(),
+                }
+            ),
+            durable=False,  # written for every answer, where waiting for the disk would cost more than the answer
+        )
+        self._draw(step, total, message)
+
+    def finish(self, status: str, **figures: Any) -> None:
+        """Write result.json: the run's last word."""
+        write_atomic(self.file("result.json"), json.dumps({"status": status, **figures}, indent=1))
+        if self._bar is not None:
+            self._bar.close()
+
+    def append(self, name: str, rows: list[Mapping[str, Any]]) -> None:
+        """Append rows to a JSON-lines file of the folder."""
+        with self.file(name).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+    def _draw(self, step: int, total: int, message: str) -> None:
+        if not sys.stderr.isatty():
+            print(f"[{step}/{total}] {message}", flush=True)
+            return
+        if self._bar is None or self._bar.total != total:
+            self._bar = tqdm(total=total, initial=step, file=sys.stderr)
+        self._bar.n = step
+        self._bar.set_description_str(message)
+        self._bar.refresh()

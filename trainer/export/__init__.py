@@ -1,0 +1,4 @@
+"""Checkpoints of ours as folders that plain transformers opens.
+
+Nothing of the loop imports it.
+"""

@@ -1,0 +1,182 @@
+"""Checkpoints of ours as folders that plain transformers opens; runs by hand or from `tastemaker checkpoint export`.
+
+    python -m trainer.export.run policy CHECKPOINT OUT        for AutoModelForCausalLM: adapters merged into the base
+    python -m trainer.export.run classifier REWARD OUT        for AutoModelForSequenceClassification, one output
+
+A fine-tuned reward becomes a classifier with the same scores. One that also reads the frozen base, as a head, or in what criteria
+and flags add, is distilled (`trainer.export.distil`), and its card says how close that came. What OUT holds
+already, if made from the same checkpoint, is left as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
+from trainer.contract.folder import Refused
+from trainer.export.distil import distil
+from trainer.files import checkpoint
+from trainer.files.card import write_card
+from trainer.lm.backbone import Backbone, BackboneError
+from trainer.lm.loading import load_backbone
+from trainer.reward.data import read_labels
+from trainer.reward.score_weights import OVERALL
+from trainer.reward.scorer import Scorer, load_scorer
+
+
+def export_policy(source: Path, out: Path) -> bool:
+    """Write the policy as one model with its tokenizer; False when it is there already. Raises BackboneError, CheckpointError."""
+    origin = _origin(source, "Merged")
+    if _is_there(out, origin):
+        return False
+    backbone = load_backbone(str(source))
+    manifest = _manifest(source, origin, "policy", "full")
+
+    def write(inner: Path) -> None:
+        backbone.model.save_pretrained(str(inner))
+        backbone.tokenizer.save_pretrained(str(inner))
+        write_card(inner, manifest, source.parent)
+
+    checkpoint.save(out, write, manifest | {"base": None})  # it stands alone: nothing else is needed to open it
+    return True
+
+
+def export_classifier(source: Path, out: Path, answers: Path | None = None) -> bool:
+    """Write the reward as a sequence classifier with one output; False when it is there already.
+
+    What cannot be merged is distilled on the answers in the folder `answers` (panel.jsonl and the label files of a reward run),
+    by default on those of the run that made it. Raises BackboneError, CheckpointError, and Refused when there are too few.
+    """
+    scorer = load_scorer(source, dtype="float32")
+    merged = scorer.adapter is not None and not scorer.others  # else the score also reads the frozen base
+    origin = _origin(source, "Merged" if merged else "Distilled")
+    if _is_there(out, origin):
+        return False
+    figures: dict[str, Any] = {}
+    if scorer.adapter is not None and merged:
+        at_nought, at_one = _scores_of(scorer, torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
+        with scorer.adapter.installed(scorer.backbone):
+            model = classifier(scorer.backbone, scorer.adapter.head * (at_one - at_nought), -at_nought)
+    else:
+        model_of(scorer.backbone)  # before the work: is there such a class?
+        student = distil(scorer, read_labels(answers or source.parent).answers, _say)
+        figures = student.fidelity
+        model = classifier(student.backbone, student.head, student.offset)
+    manifest = _manifest(source, origin, "reward", "classifier") | ({"fidelity": figures} if figures else {})
+    tokenizer = scorer.backbone.tokenizer
+
+    def write(inner: Path) -> None:
+        model.save_pretrained(str(inner))
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(model.config.pad_token_id)
+        tokenizer.save_pretrained(str(inner))
+        write_card(inner, manifest, source.parent, manifest["figures"] | figures)
+
+    checkpoint.save(out, write, manifest | {"base": None})
+    return True
+
+
+def classifier(backbone: Backbone, head: Tensor, offset: float) -> Any:
+    """A sequence classifier whose one output is `final state of the last token @ head`; the score is that less `offset`.
+
+    Its padding token is never the end token, because transformers reads the last token that is not padding.
+    """
+    config = backbone.plain.config.__class__.from_dict(backbone.plain.config.to_dict())
+    config.num_labels, config.score_offset = 1, offset
+    config.pad_token_id = _padding(backbone)
+    config.dtype = backbone.dtype
+    model = model_of(backbone, config)
+    model.base_model.load_state_dict(backbone.plain.base_model.state_dict())
+    with torch.no_grad():
+        model.score.weight.copy_(head[None])
+    return model.eval()
+
+
+def model_of(backbone: Backbone, config: Any = None) -> Any:
+    """A new classifier of the backbone's architecture. Raises BackboneError where transformers has none."""
+    try:
+        model = AutoModelForSequenceClassification.from_config(config or backbone.plain.config)
+    except ValueError:
+        kind = backbone.plain.config.model_type
+        raise BackboneError(f"transformers has no sequence classifier for the architecture {kind}") from None
+    if not isinstance(getattr(model, "score", None), torch.nn.Linear):
+        raise BackboneError(f"{type(model).__name__} keeps its head elsewhere than in `score`")
+    return model
+
+
+def _padding(backbone: Backbone) -> int:
+    """A token that pads and never ends: the tokenizer's own if it can, else another special one, else the first."""
+    tokenizer = backbone.tokenizer
+    end = tokenizer.eos_token_id
+    others = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *tokenizer.all_special_ids, 0, 1]
+    return next(int(token) for token in others if token is not None and token != end)
+
+
+def _scores_of(scorer: Scorer, rewards: Tensor) -> Tensor:
+    """Scores of latent rewards of a scorer that weighs nothing else: a straight line."""
+    return scorer.mix.score({OVERALL: (rewards - scorer.settings["panel_mean"]) / scorer.settings["panel_deviation"]})
+
+
+def _origin(source: Path, how: str) -> dict[str, str]:
+    checkpoint.verify(source)
+    return {"how": how, "sha256": checkpoint.sha256_of(source / checkpoint.MANIFEST)}
+
+
+def _is_there(out: Path, origin: Mapping[str, str]) -> bool:
+    with contextlib.suppress(checkpoint.CheckpointError):
+        return bool(checkpoint.verify(out).get("exported_from") == origin)
+    if out.exists() and any(out.iterdir()):
+        raise Refused(f"{out} holds something else; give the name of a folder that is not there yet")
+    return False
+
+
+def _manifest(source: Path, origin: Mapping[str, str], kind: str, form: str) -> dict[str, Any]:
+    found = checkpoint.read_manifest(source)
+    if found["kind"] != kind:
+        raise Refused(f"{source} holds a {found['kind']}, not a {kind}")
+    return {
+        "kind": kind,
+        "form": form,
+        "base": found.get("base"),
+        "exported_from": dict(origin),
+        "figures": found.get("figures") or {},
+    }
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.export.run", description="Write a checkpoint for plain transformers."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, words in {"policy": "for AutoModelForCausalLM", "classifier": "for AutoModelForSequenceClassification"}.items():
+        command = commands.add_parser(name, help=words)
+        command.add_argument("checkpoint", type=Path, help="the checkpoint's folder")
+        command.add_argument("out", type=Path, help="the folder to write")
+        if name == "classifier":
+            command.add_argument("--answers", type=Path, help="a folder with panel.jsonl: answers to distil a head on")
+    given = parser.parse_args(arguments)
+    try:
+        if given.command == "policy":
+            written = export_policy(given.checkpoint, given.out)
+        else:
+            written = export_classifier(given.checkpoint, given.out, given.answers)
+    except (BackboneError, checkpoint.CheckpointError, Refused) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{given.out} {'is written' if written else 'holds it already'}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,245 @@
+"""The README.md beside each checkpoint: what it is, how to open it, what it learned from, how good it is, under which licence.
+
+A model card as the Hugging Face hub reads them: YAML front matter, then markdown. The same run gives the same card to the byte,
+so no clock speaks in it; people are counted, never named. Knows run folders and manifests; no model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from trainer.contract.folder import digest_of, read_jsonl
+from trainer.files.checkpoint import MANIFEST
+
+CARD = "README.md"
+ROOT = Path(__file__).parents[2]
+LABEL_FILES = ("preferences.jsonl", "ratings.jsonl", "rewrites.jsonl")
+TIMES = re.compile(r"(^|_)seconds$")  # differ from one run of a folder to the next
+
+# How to open each form, `FOLDER` standing for the checkpoint's.
+_LM = """```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(FOLDER)
+tokenizer = AutoTokenizer.from_pretrained({tokenizer})
+```"""
+_SCORER = """```python
+from trainer.reward.scorer import load_scorer
+
+score = load_scorer(FOLDER).score_texts([([{"role": "user", "content": "Hi"}], "Hello.")])
+```"""
+_CLASSIFIER = """```python
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+model = AutoModelForSequenceClassification.from_pretrained(FOLDER)
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+answer = tokenizer(text, add_special_tokens=False)["input_ids"]
+ids = torch.tensor([[*prompt, *answer, tokenizer.eos_token_id]])
+score = model(ids).logits[:, 0] - model.config.score_offset
+```"""
+OPENING = {
+    (
+        "policy",
+        "adapter",
+    ): f"""A LoRA adapter over the base model. With `peft` installed, transformers opens it as it is, where the base model
+lies where `adapter_config.json` says; `python -m trainer.export.run policy FOLDER OUT` merges the two into one model.
+
+{_LM.format(tokenizer="BASE")}""",
+    ("policy", "full"): f"""A whole model.
+
+{_LM.format(tokenizer="FOLDER")}""",
+    ("policy", "simple_lm"): f"""A whole model of an architecture of ours: `import trainer.lm.simple_lm` first.
+
+{_LM.format(tokenizer="FOLDER")}""",
+    (
+        "reward",
+        "head",
+    ): f"""A linear head on pooled hidden states of the frozen base model; the docstring of `trainer/reward/scorer.py` gives the
+formula in three lines. `python -m trainer.export.run classifier FOLDER OUT` distils it into an ordinary sequence classifier.
+
+{_SCORER}""",
+    (
+        "reward",
+        "lora",
+    ): f"""A LoRA adapter, which `peft` opens, and a linear head (`head.safetensors`) on the final state of the end token,
+appended to every answer. `python -m trainer.export.run classifier FOLDER OUT` makes one model of them, with the same scores.
+
+{_SCORER}""",
+    (
+        "reward",
+        "classifier",
+    ): f"""A sequence classifier with one output, read at the end token after the answer. Subtract `config.score_offset`:
+the head of a classifier has no bias that could hold it.
+
+{_CLASSIFIER}""",
+}
+
+
+def write_card(folder: Path, manifest: Mapping[str, Any], run: Path, figures: Mapping[str, Any] | None = None) -> None:
+    """Write README.md into a checkpoint that is being saved. `run` is the run folder it came from, if that is one."""
+    text = card(folder, manifest, run, manifest.get("figures") or {} if figures is None else figures)
+    (folder / CARD).write_text(text, encoding="utf-8")
+
+
+def card(folder: Path, manifest: Mapping[str, Any], run: Path, figures: Mapping[str, Any]) -> str:
+    """The card's text."""
+    specification = _json(run / "run.json")
+    kind, form = manifest["kind"], manifest["form"]
+    if _json(folder / "config.json").get("model_type") == "simple_lm":
+        form = "simple_lm"
+    base = manifest.get("base") or {}
+    parts = [
+        _front_matter(kind, form, base),
+        f"# A {'reward model' if kind == 'reward' else 'policy'} by Tastemaker",
+        _origin(manifest, specification),
+        f"## Opening it\n\n{OPENING[kind, form]}",
+        f"## What it learned from\n\n{_data(run, specification)}",
+        f"## Figures\n\n{_table(dict(_shown(figures)))}",
+        f"## Settings\n\n{_table(specification.get('config') or {})}",
+        f"## Base model and licence\n\n{_base(base)}",
+        f"## Made by\n\nTastemaker {code_version()}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def licence_of(source: str) -> str | None:
+    """The licence of a model as its folder or GGUF file declares it; None where it declares none, or is not here."""
+    path = Path(source)
+    if path.suffix.lower() == ".gguf":
+        return gguf_licence(path)
+    declared = _json(path / MANIFEST).get("licence")
+    if declared is None and (path / CARD).is_file():
+        found = re.match(r"---\n(?:.*\n)*?license:[ \t]*(\S+)[ \t]*\n(?:.*\n)*?---\n", (path / CARD).read_text(encoding="utf-8"))
+        declared = found[1] if found else None
+    return str(declared) if declared else None
+
+
+def gguf_licence(path: Path) -> str | None:
+    """What a GGUF file says in `general.license`."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(path).get_field("general.license") if path.is_file() else None
+    return str(field.contents()) if field is not None else None
+
+
+@lru_cache
+def code_version() -> str:
+    """The version of this program, and its commit where it runs from a clone."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    if not (ROOT / ".git").exists():
+        return str(version)
+    told = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return f"{version} (commit {told.stdout.strip()})" if told.returncode == 0 else str(version)
+
+
+def _front_matter(kind: str, form: str, base: Mapping[str, Any]) -> str:
+    adapter = form in ("adapter", "lora")
+    lines = [f"library_name: {'peft' if adapter else 'transformers'}"]
+    if base.get("source"):
+        lines.append(f"base_model: {json.dumps(_name(base['source']))}")
+        if licence := licence_of(base["source"]):
+            lines.append(f"license: {licence}")
+    lines.append(f"pipeline_tag: {'text-classification' if kind == 'reward' else 'text-generation'}")
+    lines += ["tags:", "- tastemaker", f"- {kind}"]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _origin(manifest: Mapping[str, Any], specification: Mapping[str, Any]) -> str:
+    made = {
+        "reward": "Fitted to people's judgements, to score answers as they would.",
+        "ppo": "Trained with PPO against a reward model that learned from people's judgements.",
+        "sft": "Trained to predict the next token of texts that people wrote.",
+    }
+    exported = manifest.get("exported_from")
+    told = made.get(specification.get("kind", ""), "")
+    if exported:
+        told = f"{told} {exported['how']} from the checkpoint whose manifest has the SHA-256 `{exported['sha256']}`.".strip()
+    return told or "Trained by hand."
+
+
+def _data(run: Path, specification: Mapping[str, Any]) -> str:
+    """Counts and digest of what a run learned from. PPO learned from its prompts, and from its reward model's labels."""
+    lines = [f"- {name}: {count}" for name, count in _counts(run).items()]
+    if files := [name for name in LABEL_FILES if (run / name).is_file()]:
+        frozen = (specification.get("inputs") or {}).get("label_digest")
+        lines.append(f"- data digest: `{frozen or digest_of(run, *files)}`")
+    reward = (specification.get("inputs") or {}).get("reward")
+    if reward:
+        place = (run / reward).parent
+        behind = _data(place, _json(place / "run.json"))
+        lines.append("- through its reward model:\n" + "\n".join(f"  {line}" for line in behind.splitlines()))
+    return "\n".join(lines) or "Nothing is recorded."
+
+
+def _counts(run: Path) -> dict[str, int]:
+    """What lies in a run folder, counted; people by their pseudonyms."""
+    found: dict[str, int] = {}
+    people: set[str] = set()
+    judged: set[str] = set()
+    for name in LABEL_FILES:
+        rows = list(read_jsonl(run / name))
+        if rows:
+            found[{"preferences.jsonl": "comparisons"}.get(name, name.removesuffix(".jsonl"))] = len(rows)
+        people |= {str(row["annotator"]) for row in rows if "annotator" in row}
+        judged |= {json.dumps(row.get("messages")) if name != "rewrites.jsonl" else str(row.get("prompt_id")) for row in rows}
+    if people:
+        found |= {"annotators": len(people), "prompts with labels": len(judged)}
+    for name, words in (("prompts.jsonl", "prompts answered"), ("demonstrations.jsonl", "demonstrations")):
+        if count := sum(1 for _row in read_jsonl(run / name)):
+            found[words] = count
+    if (run / "text.txt").is_file():
+        found["bytes of text"] = (run / "text.txt").stat().st_size
+    return found
+
+
+def _shown(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Figures that are numbers or words; how long it took is not the model's."""
+    for name, value in figures.items():
+        readable = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+        if readable and not TIMES.search(name):
+            yield name, f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    if not values:
+        return "None are recorded."
+    rows = (f"| {name.replace('_', ' ')} | {str(value).replace('|', chr(92) + '|')} |" for name, value in values.items())
+    return "\n".join(["| | |", "|---|---|", *rows])
+
+
+def _base(base: Mapping[str, Any]) -> str:
+    if not base.get("source"):
+        return "None: it was trained from nothing, so its licence is for whoever trained it to choose."
+    licence = licence_of(base["source"])
+    told = f"The base model's licence is {licence}" if licence else "The base model does not say its licence here; look it up"
+    return (
+        f"`{_name(base['source'])}`, weights with the SHA-256 `{base.get('sha256', 'unknown')}`. {told} before you pass this on."
+    )
+
+
+def _name(source: str) -> str:
+    """A hub id as it is; of a path only the end, because where somebody's folders lie is nobody's business."""
+    path = Path(source)
+    if not (path.is_absolute() or path.exists()):
+        return source
+    return f"{path.parent.parent.name}/{path.parent.name}/{path.name}" if path.name == "checkpoint" else path.name
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

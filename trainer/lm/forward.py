@@ -1,0 +1,290 @@
+"""Log-probabilities of given answers: one pass over prompts and answers, logits only where an answer's tokens are chosen.
+
+What makes it fast on a CPU, none of which changes the result: the prefix all prompts share (a system turn) runs once, padding
+stands on the right so that causality alone masks it, layers below the adapters are frozen and run once per rollout
+(`with_trunk`), and the vocabulary head never holds more than a slice of its logits. Models whose layers are not Llama's take
+the plain path through their own forward. This file knows no reward and no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trainer.lm.backbone import Backbone, layer_by_layer, reference
+from trainer.lm.lm_head import Comparison, compare, from_logits, head, token_logprobs
+from trainer.lm.recorded_states import Recording
+
+Visit = Callable[[int, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Prompts and answers of B rows, the shared prefix cut off, padded on the right; lengths, never ids, say what is real."""
+
+    prefix: Tensor  # (S,) ids that every prompt begins with; S may be 0
+    ids: Tensor  # (B, L) the rest of the prompt, the answer, then padding
+    prompt_lengths: Tensor  # (B,) tokens of the rest of the prompt, at least 1
+    response_lengths: Tensor  # (B,) tokens of the answer, its EOS included
+    width: int  # T: columns of per-token results; kept by `rows`, so that results of parts fit together
+    prefix_states: Tensor | None = None  # (1, S, D) residual stream where the trunk ends
+    states: Tensor | None = None  # (B, L, D) the same for the rest
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, T) bool, True on the tokens of the answers."""
+        return torch.arange(self.width, device=self.ids.device) < self.response_lengths[:, None]
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) tokens of `ids` that are not padding."""
+        return self.prompt_lengths + self.response_lengths
+
+    @property
+    def answer_positions(self) -> Tensor:
+        """(B, L) bool, True in `ids` on the tokens of the answers."""
+        at = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return (at >= self.prompt_lengths[:, None]) & (at < (self.prompt_lengths + self.response_lengths)[:, None])
+
+    @property
+    def choice_positions(self) -> Tensor:
+        """(B, L) bool, True where the state before an answer's token stands, from which that token is chosen."""
+        at = torch.arange(self.ids.shape[1], device=self.ids.device) + 1
+        return (at >= self.prompt_lengths[:, None]) & (at < (self.prompt_lengths + self.response_lengths)[:, None])
+
+    def rows(self, index: Tensor) -> Packed:
+        """The rows `index` (N,) names, with no more padding than they need."""
+        prompt_lengths, response_lengths = self.prompt_lengths[index], self.response_lengths[index]
+        length = int((prompt_lengths + response_lengths).max())
+        return replace(
+            self,
+            ids=self.ids[index, :length],
+            prompt_lengths=prompt_lengths,
+            response_lengths=response_lengths,
+            states=None if self.states is None else self.states[index, :length],
+        )
+
+
+class ResponseLogprobs(NamedTuple):
+    """Per token of the answers; 0 outside the mask."""
+
+    logprobs: Tensor  # (B, T) nats, of the tokens that were chosen
+    entropy: Tensor  # (B, T) nats, of the distribution each was chosen from; carries a gradient only on request
+    mask: Tensor  # (B, T) bool
+    states: Tensor  # (B, T, D) the final hidden state before each token, for a value head
+
+
+def pack(prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], width: int | None = None) -> Packed:
+    """Put prompts and answers (non-empty lists of token ids) into one batch; `width` is T, by default the longest answer."""
+    if not prompt_ids or len(prompt_ids) != len(response_ids) or not all(prompt_ids) or not all(response_ids):
+        raise ValueError("every row needs a prompt and an answer of at least one token")
+    shared = shared_prefix(prompt_ids)
+    rows = [[*prompt[shared:], *response] for prompt, response in zip(prompt_ids, response_ids, strict=True)]
+    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row)
+    return Packed(
+        prefix=torch.tensor(list(prompt_ids[0][:shared]), dtype=torch.long),
+        ids=ids,
+        prompt_lengths=torch.tensor([len(prompt) - shared for prompt in prompt_ids]),
+        response_lengths=torch.tensor([len(response) for response in response_ids]),
+        width=width or max(map(len, response_ids)),
+    )
+
+
+def shared_prefix(prompt_ids: Sequence[Sequence[int]]) -> int:
+    """How many leading tokens all prompts share, leaving each at least one of its own."""
+    shortest = min(map(len, prompt_ids))
+    first = prompt_ids[0]
+    for at in range(shortest - 1):
+        if any(prompt[at] != first[at] for prompt in prompt_ids):
+            return at
+    return shortest - 1
+
+
+def with_trunk(backbone: Backbone, packed: Packed, visit: Visit | None = None) -> Packed:
+    """`packed` with the activations that no training changes: the layers below the first adapter, run once without gradient.
+
+    The same for policy and reference. `visit` receives (i, (B, L, D)) with the input of each layer i that runs here, which is
+    transformers' `hidden_states[i]`. Returns `packed` unchanged where the model has no such trunk.
+    """
+    if not has_trunk(backbone):
+        return packed
+    with torch.no_grad():
+        prefix, rest = _layers(backbone, packed, *_embed(backbone, packed), 0, first_trained_layer(backbone), visit)
+    return replace(packed, prefix_states=prefix, states=rest)
+
+
+def with_recording(backbone: Backbone, packed: Packed, recording: Recording, visit: Visit | None = None) -> Packed:
+    """`with_trunk` for answers that were just written, from what the decoder kept of its own pass over these layers.
+
+    The recording holds the input of the lowest trained layer; `visit` receives those of the layers under it that it holds.
+    """
+    first, shared = first_trained_layer(backbone), len(packed.prefix)
+
+    def padded(layer: int) -> Tensor:
+        rows = [recording.states(layer, row)[shared:] for row in range(len(packed.ids))]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    if visit is not None:
+        for layer in sorted(layer for layer in recording.layers if layer < first):
+            visit(layer, padded(layer))
+    prefix = recording.states(first, 0)[None, :shared] if shared else None
+    return replace(packed, prefix_states=prefix, states=padded(first))
+
+
+def final_states(backbone: Backbone, packed: Packed, visit: Visit | None = None) -> Tensor:
+    """(B, L, D) hidden states after the final norm, with gradient where one is wanted; starts from the trunk if it is there.
+
+    `visit` as in `with_trunk`, for the layers that run here; the last index is the result itself.
+    """
+    if not llama_like(backbone):
+        last: Tensor = _plain_pass(backbone, packed, visit).hidden_states[-1]
+        return last
+    decoder = backbone.plain.model
+    if packed.states is None:
+        start, prefix, rest = 0, *_embed(backbone, packed)
+    else:
+        start, prefix, rest = first_trained_layer(backbone), packed.prefix_states, packed.states
+    _, rest = _layers(backbone, packed, prefix, rest, start, len(decoder.layers), visit)
+    final: Tensor = decoder.norm(rest)
+    if visit is not None:
+        visit(len(decoder.layers), final)
+    return final
+
+
+def response_logprobs(
+    backbone: Backbone, packed: Packed, temperature: float, visit: Visit | None = None, entropy_gradient: bool = False
+) -> ResponseLogprobs:
+    """Log-probabilities of the answers under the current policy (inside `reference`: the reference's), logits / temperature.
+
+    Runs with or without gradient, as the caller's torch.no_grad() says. Logits are float32.
+    """
+    chosen = packed.ids[packed.answer_positions]  # (N,) in row order, as are all flat tensors here
+    if bare_head(backbone):
+        flat = final_states(backbone, packed, visit)[packed.choice_positions]  # (N, D)
+        logprobs, entropy = token_logprobs(backbone, flat, chosen, temperature, entropy_gradient)
+    else:
+        out = _plain_pass(backbone, packed, visit)
+        flat = out.hidden_states[-1][packed.choice_positions]
+        logprobs, entropy = from_logits(out.logits[packed.choice_positions].float() / temperature, chosen)
+        entropy = entropy if entropy_gradient else entropy.detach()
+    mask = packed.mask
+    return ResponseLogprobs(spread(logprobs, mask), spread(entropy, mask), mask, spread(flat, mask))
+
+
+def compared_logprobs(
+    backbone: Backbone, packed: Packed, temperature: float, visit: Visit | None = None, ref_visit: Visit | None = None
+) -> tuple[Comparison, Tensor]:
+    """The answers under the policy and under its reference, without gradient: flat (N,) figures, and (N, D) the policy's states.
+
+    `visit` looks on at the policy's layers, `ref_visit` at the reference's.
+    """
+    chosen, at = packed.ids[packed.answer_positions], packed.choice_positions
+    with torch.no_grad():
+        if bare_head(backbone):
+            states, own = final_states(backbone, packed, visit)[at], head(backbone)
+            with reference(backbone):
+                ref_states, ref = final_states(backbone, packed, ref_visit)[at], head(backbone)
+            return compare(states, own, ref_states, ref, chosen, temperature), states
+        out = _plain_pass(backbone, packed, visit)
+        log_p = torch.log_softmax(out.logits[at].float() / temperature, dim=-1)
+        with reference(backbone):
+            log_q = torch.log_softmax(_plain_pass(backbone, packed, ref_visit).logits[at].float() / temperature, dim=-1)
+        logprobs, entropy = from_logits(out.logits[at].float() / temperature, chosen)
+        ref_logprobs = log_q.gather(1, chosen[:, None]).squeeze(1)
+        exact_kl = (log_p.exp() * (log_p - log_q)).sum(1)
+        return Comparison(logprobs, entropy, ref_logprobs, exact_kl), out.hidden_states[-1][at]
+
+
+def llama_like(backbone: Backbone) -> bool:
+    """Whether the layers can be run one by one here."""
+    return layer_by_layer(backbone.plain.config)
+
+
+def bare_head(backbone: Backbone) -> bool:
+    """Whether logits are a linear head's on the final states, and nothing more."""
+    return llama_like(backbone) or backbone.plain.config.model_type == "simple_lm"
+
+
+def has_trunk(backbone: Backbone) -> bool:
+    """Whether there are layers to run once per rollout: no training moves them, and they can be run one by one."""
+    return llama_like(backbone) and not backbone.plain.model.embed_tokens.weight.requires_grad
+
+
+def first_trained_layer(backbone: Backbone) -> int:
+    """Index of the lowest layer that training moves; the number of layers when it moves none."""
+    layers = backbone.plain.model.layers
+    return next(
+        (index for index, layer in enumerate(layers) if any("lora_" in name for name, _ in layer.named_parameters())), len(layers)
+    )
+
+
+class _Prefix:
+    """Takes a key-value cache's place in a layer: keeps the prefix's keys and values, then puts them before each row's."""
+
+    def __init__(self) -> None:
+        self.kept: tuple[Tensor, Tensor] | None = None
+
+    def update(self, keys: Tensor, values: Tensor, _layer: int, *_ignored: Any) -> tuple[Tensor, Tensor]:
+        """(B, heads, length, width) each."""
+        if self.kept is None:
+            self.kept = (keys, values)
+            return keys, values
+        before = [kept.expand(len(keys), -1, -1, -1) for kept in self.kept]
+        return torch.cat([before[0], keys], 2), torch.cat([before[1], values], 2)
+
+
+def _embed(backbone: Backbone, packed: Packed) -> tuple[Tensor | None, Tensor]:
+    embed = backbone.plain.model.embed_tokens
+    return (embed(packed.prefix[None]) if len(packed.prefix) else None), embed(packed.ids)
+
+
+def _layers(
+    backbone: Backbone, packed: Packed, prefix: Tensor | None, rest: Tensor, start: int, stop: int, visit: Visit | None
+) -> tuple[Tensor | None, Tensor]:
+    """Layers start..stop-1 over the prefix (1, S, D), once, and the rows (B, L, D), which see it."""
+    decoder = backbone.plain.model
+    shared, length = len(packed.prefix), rest.shape[1]
+    at = torch.arange(shared + length, device=rest.device)
+    cos, sin = decoder.rotary_emb(rest, at[None])
+    hidden = torch.zeros(shared + length, shared + length, dtype=rest.dtype, device=rest.device)
+    hidden.masked_fill_(at[None, :] > at[:, None], torch.finfo(rest.dtype).min)
+    for index in range(start, stop):
+        if visit is not None:
+            visit(index, rest)
+        memory = _Prefix() if prefix is not None else None
+        if prefix is not None:
+            prefix = _layer(decoder.layers[index], prefix, hidden[:shared, :shared], (cos[:, :shared], sin[:, :shared]), memory)
+        rest = _layer(decoder.layers[index], rest, hidden[shared:], (cos[:, shared:], sin[:, shared:]), memory)
+    return prefix, rest
+
+
+def _layer(layer: nn.Module, x: Tensor, mask: Tensor, rope: tuple[Tensor, Tensor], memory: _Prefix | None) -> Tensor:
+    out = layer(x, attention_mask=mask[None, None], position_embeddings=rope, past_key_values=memory)
+    return out if isinstance(out, Tensor) else out[0]
+
+
+def _plain_pass(backbone: Backbone, packed: Packed, visit: Visit | None) -> Any:
+    """The model's own forward over prefix and rest together, its outputs cut to the rest; right for every architecture."""
+    shared, batch = len(packed.prefix), len(packed.ids)
+    ids = torch.cat([packed.prefix.expand(batch, -1), packed.ids], 1)
+    lengths = shared + packed.prompt_lengths + packed.response_lengths
+    mask = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
+    out = backbone.plain(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
+    out.logits = out.logits[:, shared:]
+    out.hidden_states = tuple(layer[:, shared:] for layer in out.hidden_states)
+    if visit is not None:
+        for index, layer in enumerate(out.hidden_states):
+            visit(index, layer)
+    return out
+
+
+def spread(flat: Tensor, mask: Tensor) -> Tensor:
+    """Flat per-token results (N, ...) in row order to (B, T, ...), 0 outside the mask."""
+    out = flat.new_zeros(*mask.shape, *flat.shape[1:])
+    return out.masked_scatter(mask.reshape(*mask.shape, *[1] * (flat.dim() - 1)), flat)

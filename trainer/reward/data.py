@@ -1,0 +1,294 @@
+"""`preferences.jsonl`, `ratings.jsonl`, `panel.jsonl` -> answers, judgements, flags, token sequences, folds by prompt.
+
+Knows files and a tokenizer; no model, no database. An answer that several judgements speak of is kept once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from trainer.contract.folder import Refused, read_jsonl
+from trainer.lm.backbone import Backbone, chat_ids, eos_ids
+
+CHOICES = ("left", "right", "tie", "both_bad")
+SOURCES = ("verdict", "rewrite")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to one prompt. `token_ids` are kept where the model wrote it, so that nothing is tokenised twice."""
+
+    messages: tuple[tuple[str, str], ...]  # (role, content)
+    text: str
+    token_ids: tuple[int, ...] | None
+
+    @property
+    def prompt_key(self) -> str:
+        """The prompt's hash: what folds and intervals go by. Two rows with the same words are one prompt."""
+        return hashlib.sha256(json.dumps(self.messages, ensure_ascii=False).encode()).hexdigest()
+
+
+class Comparison(NamedTuple):
+    left: int  # index into Labels.answers
+    right: int
+    choice: str  # one of CHOICES
+    strength: int | None  # 1 slightly, 2, 3 much
+    annotator: str
+    prompt_key: str
+    source: str = "verdict"  # or "rewrite": a person's own text beside the answer that it improves
+    criteria: Mapping[str, str] = NOTHING  # criterion -> left, right or tie
+
+
+class Rating(NamedTuple):
+    answer: int  # index into Labels.answers
+    overall: int  # 1 to 5
+    annotator: str
+    prompt_key: str
+    criteria: Mapping[str, int] = NOTHING  # criterion -> 1 to 5
+    weight: float = 1.0
+
+
+class Look(NamedTuple):
+    """One person saw one answer and flagged it, or did not."""
+
+    answer: int
+    flags: frozenset[str]
+    annotator: str
+    prompt_key: str
+
+
+@dataclass
+class Labels:
+    """Every usable judgement of a run; `skipped` counts those that compare an answer with itself."""
+
+    answers: list[Answer] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    ratings: list[Rating] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    panel: list[int] = field(default_factory=list)  # indices into answers
+    skipped: int = 0
+
+    @property
+    def usable(self) -> int:
+        """Verdicts, each once: a rewrite belongs to the verdict it came with."""
+        return sum(label.source == "verdict" for label in self.comparisons) + len(self.ratings)
+
+    @property
+    def criteria(self) -> list[str]:
+        """Keys of the criteria that anybody judged by."""
+        judged: list[Comparison | Rating] = [*self.comparisons, *self.ratings]
+        return sorted({key for label in judged for key in label.criteria})
+
+    def by(self, criterion: str) -> Labels:
+        """The same judgements as said of one criterion, where it was."""
+        return replace(
+            self,
+            comparisons=[
+                label._replace(choice=label.criteria[criterion], strength=None)
+                for label in self.comparisons
+                if criterion in label.criteria
+            ],
+            ratings=[label._replace(overall=label.criteria[criterion]) for label in self.ratings if criterion in label.criteria],
+        )
+
+    @property
+    def prompt_keys(self) -> list[str]:
+        """The judged prompts, sorted by hash."""
+        judged: list[Comparison | Rating] = [*self.comparisons, *self.ratings]
+        return sorted({label.prompt_key for label in judged})
+
+    def on(self, prompts: Collection[str]) -> Labels:
+        """The judgements on these prompts (hashes), about the same answers."""
+        return replace(
+            self,
+            comparisons=[label for label in self.comparisons if label.prompt_key in prompts],
+            ratings=[label for label in self.ratings if label.prompt_key in prompts],
+            looks=[look for look in self.looks if look.prompt_key in prompts],
+        )
+
+
+def read_labels(folder: Path) -> Labels:
+    """Read the three files of a reward run. Raises Refused, naming the file and the line, on one that breaks the format."""
+    labels, known = Labels(), dict[Answer, int]()
+
+    def index(answer: Answer) -> int:
+        if answer not in known:
+            known[answer] = len(labels.answers)
+            labels.answers.append(answer)
+        return known[answer]
+
+    for said in _rows(folder / "preferences.jsonl", _comparison):
+        key = said.left.prompt_key
+        if said.source == "verdict":
+            for answer, flags in ((said.left, said.flags["left"]), (said.right, said.flags["right"])):
+                labels.looks.append(Look(index(answer), flags, said.annotator, key))
+        if said.left.text == said.right.text:
+            labels.skipped += 1
+            continue
+        labels.comparisons.append(
+            Comparison(
+                index(said.left), index(said.right), said.choice, said.strength, said.annotator, key, said.source, said.criteria
+            )
+        )
+    for answer, overall, annotator, flags, criteria in _rows(folder / "ratings.jsonl", _rating):
+        labels.ratings.append(Rating(index(answer), overall, annotator, answer.prompt_key, criteria))
+        labels.looks.append(Look(index(answer), flags, annotator, answer.prompt_key))
+    labels.panel = [index(answer) for answer in _rows(folder / "panel.jsonl", _panel)]
+    return labels
+
+
+def folds(keys: Sequence[str], count: int, seed: int = 0) -> dict[str, int]:
+    """The fold of every prompt hash: prompts in the order of their salted hash are dealt out in turn.
+
+    A prompt is in one fold with all its judgements, so that nothing about a held-out prompt was trained on.
+    """
+    unique = sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
+    return {key: position % count for position, key in enumerate(unique)}
+
+
+class TokenSequence(NamedTuple):
+    """A prompt and an answer as the model reads them: the prompt's tail, then the answer's head, at most max_tokens in all."""
+
+    prompt_ids: list[int]
+    response_ids: list[int]  # at least one; without the end token, unless the answer is nothing else
+
+    @property
+    def ids(self) -> list[int]:
+        """Prompt and answer, as one text."""
+        return [*self.prompt_ids, *self.response_ids]
+
+    @property
+    def digest(self) -> str:
+        """Names what the features depend on: these ids, and where the answer starts."""
+        return hashlib.sha256(json.dumps([self.prompt_ids, self.response_ids]).encode()).hexdigest()
+
+
+def encode(backbone: Backbone, answer: Answer, max_tokens: int) -> TokenSequence:
+    """Token ids of an answer under its prompt."""
+    return encode_all(backbone, [answer], max_tokens)[0]
+
+
+def encode_all(backbone: Backbone, answers: Sequence[Answer], max_tokens: int) -> list[TokenSequence]:
+    """Token ids of answers under their prompts, each different prompt put into the chat template once."""
+    prompts = {
+        messages: chat_ids(backbone.tokenizer, [{"role": role, "content": content} for role, content in messages])
+        for messages in dict.fromkeys(answer.messages for answer in answers)
+    }
+    ends = eos_ids(backbone)
+    return [cut(prompts[answer.messages], _response_ids(backbone, answer), ends, max_tokens) for answer in answers]
+
+
+def cut(prompt_ids: list[int], response_ids: list[int], ends: set[int], max_tokens: int) -> TokenSequence:
+    """Strip the end token, keep within `max_tokens`: an answer takes at most three quarters where its prompt needs the rest."""
+    response = response_ids[: content_length(response_ids, ends)]
+    response = response[: max_tokens - min(len(prompt_ids), max_tokens // 4)]
+    return TokenSequence(prompt_ids[-(max_tokens - len(response)) :], response)
+
+
+def _response_ids(backbone: Backbone, answer: Answer) -> list[int]:
+    """The text is tokenised only where its ids were not kept."""
+    if answer.token_ids:
+        return list(answer.token_ids)
+    return list(backbone.tokenizer(answer.text, add_special_tokens=False)["input_ids"])
+
+
+def content_length(response_ids: Sequence[int], ends: set[int]) -> int:
+    """Tokens of an answer without those that end it; an answer that is nothing else keeps its first."""
+    length = len(response_ids)
+    while length > 1 and response_ids[length - 1] in ends:
+        length -= 1
+    return length
+
+
+def by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, each at most `max_tokens` padded tokens (one sequence at least)."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    batch: list[int] = []
+    for index in order:
+        if batch and lengths[index] * (len(batch) + 1) > max_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _rows(path: Path, parse: Any) -> Iterator[Any]:
+    try:
+        for number, row in enumerate(read_jsonl(path), start=1):
+            try:
+                yield parse(row)
+            except (KeyError, TypeError, ValueError) as error:
+                raise Refused(f"{path.name}, row {number}: {_why(error)}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{path.name} is not JSON lines: {error}") from error
+
+
+def _why(error: Exception) -> str:
+    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _answer(messages: Any, response: Any) -> Answer:
+    if not messages:
+        raise ValueError("messages is empty")
+    ids = response.get("token_ids")
+    return Answer(
+        tuple((str(message["role"]), str(message["content"])) for message in messages),
+        str(response["text"]),
+        tuple(int(token) for token in ids) if ids else None,
+    )
+
+
+class _Said(NamedTuple):
+    """A row of preferences.jsonl."""
+
+    left: Answer
+    right: Answer
+    choice: str
+    strength: int | None
+    annotator: str
+    source: str
+    criteria: Mapping[str, str]
+    flags: dict[str, frozenset[str]]
+
+
+def _comparison(row: dict[str, Any]) -> _Said:
+    criteria, source = row.get("criteria") or NOTHING, row.get("source", "verdict")
+    if row["choice"] not in CHOICES:
+        raise ValueError(f"choice must be one of {', '.join(CHOICES)}")
+    if row.get("strength") not in (None, 1, 2, 3):
+        raise ValueError("strength must be 1, 2, 3 or null")
+    if source not in SOURCES:
+        raise ValueError(f"source must be one of {', '.join(SOURCES)}")
+    if any(choice not in ("left", "right", "tie") for choice in criteria.values()):
+        raise ValueError("a criterion must be left, right or tie")
+    flags = row.get("flags") or {}
+    return _Said(
+        _answer(row["messages"], row["left"]),
+        _answer(row["messages"], row["right"]),
+        row["choice"],
+        row.get("strength"),
+        str(row["annotator"]),
+        source,
+        criteria,
+        {side: frozenset(flags.get(side, ())) for side in ("left", "right")},
+    )
+
+
+def _rating(row: dict[str, Any]) -> tuple[Answer, int, str, frozenset[str], Mapping[str, int]]:
+    criteria = row.get("criteria") or NOTHING
+    if any(score not in (1, 2, 3, 4, 5) for score in (row["overall"], *criteria.values())):
+        raise ValueError("overall and every criterion must be a whole number from 1 to 5")
+    answer = _answer(row["messages"], row["response"])
+    return answer, int(row["overall"]), str(row["annotator"]), frozenset(row.get("flags") or ()), criteria
+
+
+def _panel(row: dict[str, Any]) -> Answer:
+    return _answer(row["messages"], row["response"])

@@ -1,0 +1,204 @@
+"""What the frozen base thinks while it reads an answer: hidden states averaged over the answer's tokens, layer by layer.
+
+Computed in one pass over the texts, or free beside a pass that somebody makes anyway (`Pooler.visit`), and cached on disk by
+the base's weights and the text's ids. Knows no label and no reward.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainer.lm.backbone import Backbone, eos_ids, reference
+from trainer.lm.batched_reading import At, batches, read
+from trainer.lm.forward import Packed, llama_like
+from trainer.lm.recorded_states import Recording
+from trainer.reward.data import TokenSequence, content_length
+
+LAYERS_AT_MOST = 12
+DEPTH = 0.75  # share of the layers of a deep model that can stop there (docs/decisions/0012)
+SUM, LENGTH = "sum_0", "log_length"
+SHARD_TEXTS = 64
+VERSION = 2  # part of the cache's key: raise it when the same ids would give other numbers
+
+
+class Pooler:
+    """Averages each wanted layer over the answers' tokens while a forward pass runs; pass `visit` to `trainer.lm.forward`.
+
+    The end token is left out, so that an answer has the same features whether or not its end was kept.
+    """
+
+    def __init__(self, packed: Packed, layers: Iterable[int], ends: set[int]) -> None:
+        at = torch.arange(packed.ids.shape[1], device=packed.ids.device)
+        starts, lengths = packed.prompt_lengths.tolist(), packed.response_lengths.tolist()
+        rows = packed.ids.tolist()
+        kept = [
+            content_length(row[start : start + length], ends) for row, start, length in zip(rows, starts, lengths, strict=True)
+        ]
+        self.lengths = torch.tensor(kept, device=packed.ids.device)  # (B,) tokens averaged over
+        inside = (at >= packed.prompt_lengths[:, None]) & (at < (packed.prompt_lengths + self.lengths)[:, None])
+        self._weights = inside.float() / self.lengths[:, None]  # (B, L)
+        self.means: dict[int, Tensor] = dict.fromkeys(layers, torch.empty(0))
+
+    def visit(self, layer: int, states: Tensor) -> None:
+        """Take `hidden_states[layer]`, (B, L, D), if it is wanted."""
+        if layer in self.means:
+            self.means[layer] = torch.bmm(self._weights[:, None], states.detach().float())[:, 0]  # (B, D)
+
+    def take(self, rows: Tensor, part: Pooler) -> None:
+        """Take over what the pooler of some rows (n,) has seen, for passes that run in parts."""
+        for layer, means in part.means.items():
+            if len(means):
+                if len(self.means[layer]) == 0:
+                    self.means[layer] = means.new_empty(len(self.lengths), means.shape[1])
+                self.means[layer][rows] = means
+
+
+class FeatureCache:
+    """Pooled states on disk, one folder per base and choice of layers, in shards that appear whole or not at all.
+
+    Several runs may write at once. A shard that cannot be read is dropped and computed again: a cache holds nothing dear.
+    """
+
+    def __init__(self, folder: Path, backbone: Backbone, layers: Sequence[int]) -> None:
+        self.layers = list(layers)
+        key = json.dumps([VERSION, backbone.sha256, str(backbone.dtype), list(layers)])
+        self.folder = folder / f"features-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        self._where: dict[str, Path] = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                with safe_open(path, "pt") as shard:
+                    self._where |= dict.fromkeys(shard.keys(), path)
+            except (SafetensorError, OSError):
+                path.unlink(missing_ok=True)
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._where
+
+    def read(self, digests: Iterable[str]) -> dict[str, Tensor]:
+        """The cached rows among `digests`, each shard opened once."""
+        wanted: dict[Path, list[str]] = {}
+        for digest in digests:
+            if digest in self._where:
+                wanted.setdefault(self._where[digest], []).append(digest)
+        found: dict[str, Tensor] = {}
+        for path, keys in wanted.items():
+            with safe_open(path, "pt") as shard:
+                found |= {key: shard.get_tensor(key) for key in keys}
+        return found
+
+    def write(self, rows: Mapping[str, Tensor]) -> None:
+        """Keep rows, by digest."""
+        if not rows:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{hashlib.sha256(' '.join(sorted(rows)).encode()).hexdigest()[:32]}.safetensors"
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        save_file(dict(rows), temporary)
+        temporary.replace(path)
+        self._where |= dict.fromkeys(rows, path)
+
+
+def choose_layers(backbone: Backbone) -> list[int]:
+    """Indices into `hidden_states` (0 is the embedding): all of a shallow model, a dozen at most of a deep one, spread over what
+    is worth reading: all of it, or the lower DEPTH where that spares the layers above.
+    """
+    count = int(backbone.plain.config.num_hidden_layers)
+    if count < LAYERS_AT_MOST:
+        return list(range(count + 1))
+    top = int(count * DEPTH) if llama_like(backbone) else count
+    return sorted({round(index * top / (LAYERS_AT_MOST - 1)) for index in range(LAYERS_AT_MOST)})
+
+
+def pooled_states(
+    backbone: Backbone,
+    sequences: Sequence[TokenSequence],
+    layers: Sequence[int],
+    cache: FeatureCache | None = None,
+    tick: Callable[[int, int], None] = lambda _done, _total: None,
+) -> dict[int, Tensor]:
+    """Layer -> (N, D) float32 means over each answer's tokens, under the reference. Each different text runs once, if at all.
+
+    `tick(done, total)` counts texts after every batch; what it raises (a cancelled run) comes through once the work so far
+    is in the cache.
+    """
+    digests = [sequence.digest for sequence in sequences]
+    unique = dict(zip(digests, sequences, strict=True))
+    rows = cache.read(unique) if cache else {}
+    missing = [digest for digest in unique if digest not in rows]
+    fresh: dict[str, Tensor] = {}
+    done = len(unique) - len(missing)
+    tick(done, len(unique))
+    try:
+        for batch in batches(backbone, [unique[digest].ids for digest in missing]):
+            keys = [missing[index] for index in batch]
+            with reference(backbone):
+                means = answer_means(backbone, [unique[key] for key in keys], layers)
+            flat = torch.cat([means[layer] for layer in layers], 1).cpu()
+            fresh |= {key: flat[index].clone() for index, key in enumerate(keys)}
+            if cache and len(fresh) >= SHARD_TEXTS:
+                cache.write(fresh)
+                rows, fresh = rows | fresh, {}
+            done += len(keys)
+            tick(done, len(unique))
+    finally:
+        if cache:
+            cache.write(fresh)
+    rows |= fresh
+    table = torch.stack([rows[digest] for digest in digests])
+    return dict(zip(layers, torch.split(table, _widths(backbone, sequences[0], layers), 1), strict=True))
+
+
+def recorded_means(recording: Recording, index: int, sequence: TokenSequence, layers: Sequence[int]) -> Tensor:
+    """(sum of D,) float32: a row of the cache for one answer, from what the base's layers saw while they wrote it."""
+    own = slice(len(sequence.prompt_ids), len(sequence.prompt_ids) + len(sequence.response_ids))
+    return torch.cat([recording.states(layer, index)[own].float().mean(0) for layer in layers])
+
+
+def groups(means: Mapping[int, Tensor], lengths: Tensor, with_length: bool) -> dict[str, Tensor]:
+    """Group name -> (N, D) features of a reward head, from each layer's means and the answers' lengths (N,) in tokens.
+
+    A mean hides how long an answer is and how often a word occurs, so `with_length` adds the log length and the sum of the
+    embeddings as groups of their own, which whoever fits can see, weigh and leave out.
+    """
+    found = {f"layer_{layer}": mean for layer, mean in means.items()}
+    if with_length:
+        found |= {SUM: means[0] * lengths[:, None], LENGTH: lengths.float().log()[:, None]}
+    return found
+
+
+def layers_of(names: Iterable[str]) -> list[int]:
+    """The layers that groups are made from."""
+    wanted = {0 if name in (SUM, LENGTH) else int(name.removeprefix("layer_")) for name in names}
+    return sorted(wanted)
+
+
+def answer_means(backbone: Backbone, sequences: Sequence[TokenSequence], layers: Sequence[int]) -> dict[int, Tensor]:
+    """Layer -> (N, D) float32 means over each answer's tokens, its end token left out, as the backbone is now; no gradient."""
+    ends = eos_ids(backbone)
+    own = [slice(len(item.prompt_ids), len(item.prompt_ids) + content_length(item.response_ids, ends)) for item in sequences]
+    means: dict[int, Tensor] = {}
+
+    def visit(layer: int, at: At) -> None:
+        if layer in layers:
+            means[layer] = torch.stack([at(row, tokens).float().mean(0) for row, tokens in enumerate(own)])
+
+    with torch.no_grad():
+        read(backbone, [item.ids for item in sequences], visit, max(layers, default=0))
+    return means
+
+
+def _widths(backbone: Backbone, sequence: TokenSequence, layers: Sequence[int]) -> list[int]:
+    """Widths of the hidden states, asked of the model itself: an embedding may be narrower than the layers above it."""
+    shortest = TokenSequence(sequence.prompt_ids[:1], sequence.response_ids[:1])
+    with reference(backbone):
+        means = answer_means(backbone, [shortest], layers)
+    return [means[layer].shape[1] for layer in layers]

@@ -1,0 +1,103 @@
+"""Fit the Bayesian head to labels: standardise, let the evidence weigh the groups, find mean and posterior of the weights.
+
+Layers, prior strength and covariates are chosen by the labels without a held-out set (decision 0003). Every kind of verdict
+enters as a row of `rows.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.reward.data import Comparison, Rating
+from trainer.reward.head.label_rows import HeadSettings, Rows
+from trainer.reward.head.model import Group, Head
+from trainer.reward.head.posterior import LARGE, posterior
+from trainer.reward.head.prior_scales import evidence
+
+EVIDENCE_LABELS = 500  # of either kind; more do not change the prior much, and cost their cube
+STANDARD_ANSWERS = 4000  # at most so many tell a feature's mean and deviation
+KEEP_SHARE = 0.02  # a group that explains less than this share of the strongest is dropped
+COLUMNS_AT_MOST = 2000  # with more labels than this; four layers of a small model
+
+
+def fit(
+    features: Mapping[str, Tensor],  # group -> (N, D) of every answer the labels speak of
+    comparisons: Sequence[Comparison],
+    ratings: Sequence[Rating],
+    settings: HeadSettings,
+    earlier: Head | None = None,
+) -> Head:
+    """Fit the reward to labels; deterministic. Raises ValueError without labels.
+
+    With an `earlier` head the fit is warm: the groups that it kept, the variances that it found and its weights are where this
+    one begins, and only weights, people and posterior are fitted anew.
+    """
+    if not comparisons and not ratings:
+        raise ValueError("a reward needs at least one label")
+    rows = Rows(comparisons, ratings, settings)
+    if earlier is None:
+        kept = _weigh(features, comparisons, ratings, settings, rows)
+    else:
+        kept = {
+            name: Group(group.centre, group.spread, group.prior, torch.zeros_like(group.weights))
+            for name, group in earlier.groups.items()
+        }
+    people = rows.people()
+    columns = sum(len(group.weights) for group in kept.values())
+    size = len(comparisons) * (1 + rows.levels) + len(ratings)
+    dtype = torch.float32 if size * columns * min(size, columns) > LARGE else torch.float64
+    scaled = torch.cat(
+        [rows.design(features[name], group, dtype) * group.prior**0.5 for name, group in kept.items()], 1
+    )  # unit prior on every column
+    roots = torch.cat([torch.full_like(group.weights, group.prior**0.5) for group in kept.values()])
+    start = torch.cat([group.weights for group in earlier.groups.values()]).double() / roots if earlier else None
+    mean, shrink, precision = posterior(rows, scaled, people, start)
+    widths = [len(group.weights) for group in kept.values()]
+    for group, part in zip(kept.values(), torch.split(mean * roots, widths), strict=True):
+        group.weights = part.float()
+    return replace(rows.head(kept, (shrink * roots).float(), people), precision=precision)
+
+
+def _weigh(
+    features: Mapping[str, Tensor],
+    comparisons: Sequence[Comparison],
+    ratings: Sequence[Rating],
+    settings: HeadSettings,
+    rows: Rows,
+) -> dict[str, Group]:
+    """The groups that matter, with the prior variances that the evidence of some labels gives them."""
+    answers = rows.answers
+    sample = Rows(thin_out(comparisons, EVIDENCE_LABELS), thin_out(ratings, EVIDENCE_LABELS), settings)
+    groups = {name: _standard(values, answers, sample) for name, values in features.items()}
+    designs = {name: sample.design(values, groups[name]) for name, values in features.items()}
+    for name, prior in evidence(sample, designs).items():
+        groups[name].prior = prior
+    ranked = sorted(groups, key=lambda name: -groups[name].prior)
+    columns = 0
+    for position, name in enumerate(ranked):
+        columns += len(groups[name].weights)
+        too_many = columns > COLUMNS_AT_MOST < len(comparisons) + len(ratings)
+        if position and (too_many or groups[name].prior <= KEEP_SHARE * groups[ranked[0]].prior):
+            ranked = ranked[:position]
+            break
+    return {name: group for name, group in groups.items() if name in ranked}
+
+
+def _standard(values: Tensor, answers: Tensor, sample: Rows) -> Group:
+    """Centre each feature; spread so that the labels' rows have length 1 on average."""
+    used = values[answers[:: -(-len(answers) // STANDARD_ANSWERS)]].double()
+    centre = used.mean(0)
+    spread = used.std(0, unbiased=False) + 1e-6 if len(used) > 1 else torch.ones_like(centre)
+    group = Group(centre.float(), spread.float(), 1.0, torch.zeros_like(centre))
+    length = sample.design(values, group).square().sum(1).mean().sqrt().clamp(min=1e-6)
+    return replace(group, spread=(spread * length).float())
+
+
+def thin_out(labels: Sequence[Any], limit: int) -> Sequence[Any]:
+    """At most `limit` labels, evenly over all."""
+    return labels if len(labels) <= limit else [labels[index * len(labels) // limit] for index in range(limit)]

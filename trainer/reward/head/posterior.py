@@ -1,0 +1,107 @@
+"""Newton's method and Laplace's approximation for weights with prior N(0, 1), in whichever space is smaller.
+
+The products over all rows are float32 where they are large (`basis` decides); what is factorised is float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from trainer.reward.head.label_rows import Rows
+
+JITTERS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # beside a prior variance of the rewards of order 1
+NEWTON_STEPS = 48
+REFRESH = 8  # steps that share one factorised curvature: a step costs a hundredth of a factorisation
+TOLERANCE = 1e-4
+LARGE = 2e9  # multiplications of a Gram matrix from which float32 pays
+
+
+def posterior(
+    rows: Rows, scaled: Tensor, people: dict[str, Tensor], start: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Mean (D,) of the weights, and their covariance in the smaller of two forms; `people` is fitted along, in place.
+
+    With as many rows as columns or more: no C, (0, D), and the Cholesky factor L (D, D) of the precision. With fewer, the work is
+    done in the rows' space (the kernel trick, Woodbury's identity): C (rows, D) with covariance `1 - C' C`, and no L.
+    `start` (D,): a guess of the mean.
+    """
+    count, columns = scaled.shape
+    if columns <= count:
+        mean = newton(rows, scaled, scaled.new_zeros(columns).double() if start is None else start, people, NEWTON_STEPS)
+        return mean, mean.new_zeros(0, columns), precision(scaled, rows.slopes(times(scaled, mean), people)[1])
+    kernel = (scaled @ scaled.T).double()
+    basis = root(kernel)
+    found = newton(rows, basis, basis.new_zeros(count), people, NEWTON_STEPS)
+    mean = times(scaled.T, torch.linalg.solve_triangular(basis.T, found[:, None], upper=True)[:, 0])
+    curve = rows.slopes(basis @ found, people)[1]
+    spread = torch.linalg.cholesky(kernel + torch.diag(1 / curve))
+    return mean, torch.linalg.solve_triangular(spread.to(scaled.dtype), scaled, upper=False).double(), None
+
+
+def newton(rows: Rows, basis: Tensor, coefficients: Tensor, people: dict[str, Tensor], steps: int) -> Tensor:
+    """Newton steps on v ~ N(0, 1) with u = basis @ v, and on the people's parameters in turn; returns v, float64."""
+    for step in range(steps):
+        slope, curve = rows.slopes(times(basis, coefficients), people)
+        if step % REFRESH == 0:
+            factor = precision(basis, curve)
+        move = torch.cholesky_solve((times(basis.T, slope) - coefficients)[:, None], factor)[:, 0]
+        move = move * step_size(lambda v: rows.loglik(times(basis, v), people).sum() - v.square().sum() / 2, coefficients, move)
+        coefficients = coefficients + move
+        update_people(rows, times(basis, coefficients), people)
+        if float(move.abs().max()) < TOLERANCE:
+            break
+    return coefficients
+
+
+def update_people(rows: Rows, u: Tensor, people: dict[str, Tensor]) -> None:
+    """One damped Newton step on the people's parameters, in place, the rewards held."""
+    names, sizes = list(people), [len(value) for value in people.values()]
+
+    def objective(flat: Tensor) -> Tensor:
+        parts = dict(zip(names, torch.split(flat, sizes), strict=True))
+        return rows.loglik(u, parts).sum() + rows.log_prior(parts)
+
+    flat = torch.cat(list(people.values()))
+    at = flat.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(objective(at), at)
+    hessian = torch.autograd.functional.hessian(objective, flat, vectorize=True)  # type: ignore[no-untyped-call]
+    values, vectors = torch.linalg.eigh(-hessian)
+    move = vectors @ ((vectors.T @ slope) / values.abs().clamp(min=1e-3))
+    people.update(zip(names, torch.split(flat + move * step_size(objective, flat, move), sizes), strict=True))
+
+
+def step_size(objective: Callable[[Tensor], Tensor], start: Tensor, step: Tensor) -> float:
+    """The largest of 1, 1/2, 1/4 ... that makes the objective no smaller; 0 if none of ten does."""
+    before = float(objective(start))
+    return next((size for size in (0.5**power for power in range(10)) if float(objective(start + size * step)) >= before), 0.0)
+
+
+def precision(basis: Tensor, curve: Tensor) -> Tensor:
+    """Cholesky factor of the posterior precision of v, `1 + B' W B`."""
+    weighted = basis * curve.sqrt()[:, None].to(basis.dtype)
+    gram = (weighted.T @ weighted).double()
+    factor: Tensor = torch.linalg.cholesky(gram + torch.eye(len(gram), dtype=torch.float64))
+    return factor
+
+
+def root(kernel: Tensor) -> Tensor:
+    """Cholesky factor of a kernel matrix, with the least jitter that makes it one.
+
+    More labels than their answers differ in, and labels said twice, make it singular; float32 products then leave eigenvalues
+    under 0, the further the larger the features. Raises ValueError where that is not all that is wrong.
+    """
+    unit = torch.eye(len(kernel), dtype=kernel.dtype)
+    factor: Tensor
+    for jitter in JITTERS:
+        factor, failed = torch.linalg.cholesky_ex(kernel + jitter * unit)
+        if not failed:
+            return factor
+    raise ValueError("the products of the answers' features are not finite, or far from exact")
+
+
+def times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Matrix-vector product in the matrix's type, as float64."""
+    return (matrix @ vector.to(matrix.dtype)).double()

@@ -1,0 +1,283 @@
+"""The reward run: labels in, a reward checkpoint out, with an honest account of how far it agrees with people.
+
+Read the labels; read every answer once with the frozen base; fit the head on all folds but one and predict that one; fit it on
+everything that is not the judge's; where there are enough labels, train adapters too and keep what is better on a held-out fold;
+fit a head for every criterion and for the flags; put the scores on the panel's scale; say whether PPO may use it. Nothing is
+chosen on a prompt that is then reported as held out, but for two choices that figures name (reliability, adapters).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.contract.config import RewardConfig
+from trainer.contract.folder import Refused, RunFolder
+from trainer.files.metrics import Metrics
+from trainer.lm.backbone import Backbone
+from trainer.lm.loading import load_backbone
+from trainer.reward import validation
+from trainer.reward.adapter import FineTuned, train
+from trainer.reward.data import Labels, TokenSequence, encode_all, read_labels
+from trainer.reward.features import FeatureCache, choose_layers, groups, pooled_states
+from trainer.reward.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
+from trainer.reward.head.fitting import fit
+from trainer.reward.head.label_rows import settings_of
+from trainer.reward.head.model import Head
+from trainer.reward.held_out import (
+    FEWEST_PROMPTS,
+    Split,
+    cross_validate,
+    fold_metrics,
+    headline,
+    held_out_figures,
+    join,
+    predict,
+    split_prompts,
+)
+from trainer.reward.save import Kept, save, scale
+from trainer.reward.score_weights import OVERALL
+from trainer.reward.scorer import RESERVED, earlier_heads, pessimistic
+from trainer.reward.validation import HeldOut
+
+FEWEST_LABELS = 30  # by one criterion, for a head of its own
+LABEL_COUNTS = ("labels", "skipped", "prompts", "comparisons", "ratings", "ties", "both_bad")  # of everything judged
+Fit = Callable[[Labels], Head]
+
+
+def run(folder: RunFolder) -> None:
+    """Do the reward run of this folder. Raises Refused or BackboneError in a person's words, Cancelled when asked to stop."""
+    config = folder.config
+    if not isinstance(config, RewardConfig):
+        raise Refused(f"{folder.path.name} is a {folder.kind} run, not a reward run")
+    started = time.monotonic()
+    labels = read_labels(folder.path)
+    refuse_too_few(labels, config)
+    backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype)
+    sequences = encode_all(backbone, labels.answers, config.max_tokens)
+    features = read_answers(folder, backbone, sequences, config)
+    earlier = earlier_heads(folder.resolve(folder.inputs["earlier"])) if folder.inputs.get("earlier") else {}
+    earlier = {key: head for key, head in earlier.items() if head.groups.keys() <= features.keys()}  # the settings may differ
+    split = split_prompts(labels, config)
+    own, judged = labels.on(split.folds), labels.on(split.judge)  # what the reward learns from, and the judge
+    read_at = time.monotonic()
+
+    parts, fitted, figures = choose_reliability(folder, own, features, split, config, earlier.get(OVERALL))
+    head = fitted(own)
+    judge = fitted_head(features, judged, config, bool(head.reliability), earlier.get("judge")) if split.judge else None
+    held = join([*parts, predict(judged, split.count, head.reward(features), head)])
+    figures |= held_out_figures(labels, held, sequences)
+    figures |= {"form": "head", "groups": head.shares(), "judge_labels": judged.usable}
+    criteria, figures["criteria"] = fit_criteria(folder, own, features, split, config)
+    costs = folder.inputs.get("flag_costs", {})
+    flags = fit_flags(features, own, costs)
+    figures["flagged"] = sum(look.overall == FLAGGED for look in flag_ratings(labels.looks, costs))
+    figures["flags_learned"] = flags is not None
+    tuned: FineTuned | None = None
+    if wants_adapter(labels, config):
+        tuned, compared = try_adapter(folder, own, sequences, features, split, fitted, head, config)
+        figures |= compared
+    kept = Kept(head, tuned, judge, criteria, flags, typical_cost(own, costs) if flags else 0.0)
+    rewards = pessimistic(head, features, config.pessimism) if tuned is None else tuned.rewards(sequences, folder.check)
+    lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float64)
+    scales = scale(kept, labels, features, rewards, lengths, config)
+    figures |= people_figures(labels, held, head) | answer_figures(kept, own, features, rewards, scales.scores, lengths)
+    figures |= {"mix": scales.mix.weights, "panel": scales.panel, **scales.heads[OVERALL]}
+    passed, reason = validation.gate(figures)
+    figures |= {"gate_passed": passed, "gate_reason": reason}
+    save(folder, backbone, kept, scales, figures)  # before anything that differs from run to run
+    figures |= {"fit_s": round(time.monotonic() - read_at, 3), "seconds": round(time.monotonic() - started, 3)}
+    numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+    Metrics(folder.file("metrics.jsonl")).write(split.count + 1, {f"reward/{name}": value for name, value in numbers.items()})
+    folder.finish("done", reason=reason, **figures)
+    shutil.rmtree(folder.file("state"), ignore_errors=True)
+
+
+def refuse_too_few(labels: Labels, config: RewardConfig) -> None:
+    """Raise Refused, saying what is there and what is needed."""
+    if labels.usable < config.min_labels:
+        raise Refused(
+            f"There are {labels.usable} usable labels; a reward run needs at least {config.min_labels}. "
+            f"{config.min_labels - labels.usable} more and it can start."
+        )
+    if len(labels.prompt_keys) < FEWEST_PROMPTS:
+        raise Refused(
+            f"All labels are about {len(labels.prompt_keys)} prompts; at least {FEWEST_PROMPTS} are needed, "
+            "because accuracy is measured on prompts that were held out."
+        )
+
+
+def read_answers(
+    folder: RunFolder, backbone: Backbone, sequences: Sequence[TokenSequence], config: RewardConfig
+) -> dict[str, Tensor]:
+    """Group -> (answers, D) features, from the cache or in one pass over the texts. A cancelled run keeps what it has read."""
+    layers = choose_layers(backbone)
+    place = folder.inputs.get("cache")
+    cache = FeatureCache((folder.path / place) if place else folder.file("state"), backbone, layers)
+
+    means = pooled_states(backbone, sequences, layers, cache, partial(say_read, folder))
+    if not all(bool(torch.isfinite(states).all()) for states in means.values()):
+        raise Refused("The base model's own numbers for these answers are not finite, so no reward can be fitted: is it whole?")
+    lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float32)
+    return groups(means, lengths, config.length_covariate)
+
+
+def say_read(folder: RunFolder, done: int, total: int) -> None:
+    folder.check()
+    folder.progress(done, total, f"read {done} of {total} answers")
+
+
+def fitted_head(
+    features: dict[str, Tensor], labels: Labels, config: RewardConfig, reliability: bool = False, earlier: Head | None = None
+) -> Head:
+    return fit(features, labels.comparisons, labels.ratings, settings_of(config, reliability), earlier)
+
+
+def choose_reliability(
+    folder: RunFolder,
+    labels: Labels,  # the reward's
+    features: dict[str, Tensor],
+    split: Split,
+    config: RewardConfig,
+    earlier: Head | None,
+) -> tuple[list[HeldOut], Fit, dict[str, Any]]:
+    """Every label predicted by a head fitted to the other folds, with and without annotators' reliability where the settings
+    leave it open; the better one's predictions, how to fit it, and both figures.
+
+    A warm refit keeps what the earlier head chose where the settings leave it open, and holds out the first fold only. Of that
+    fold's older labels the head knows the prior variances, which were chosen with them in sight.
+    """
+    metrics = Metrics(folder.file("metrics.jsonl"))
+    metrics.rewind(0)
+    several = len({label.annotator for label in labels.comparisons}) > 1
+    ways = {"on": [True], "off": [False], "auto": [False, True] if several else [False]}[config.reliability]
+    if earlier is not None and config.reliability == "auto":
+        ways = [bool(earlier.reliability)]
+    total = len(ways) * split.count + 1
+
+    def attempt(number: int, reliability: bool) -> tuple[list[HeldOut], Fit]:
+        def fitted(some: Labels) -> Head:
+            return fitted_head(features, some, config, reliability, earlier)
+
+        def tick(fold: int, part: HeldOut) -> None:
+            if number == 0:
+                metrics.write(fold + 1, fold_metrics(part))
+            folder.check()
+            done = number * split.count + fold + 1
+            folder.progress(done, total, f"fitted without fold {fold + 1} of {split.count}")
+
+        folds = 1 if earlier is not None else split.count
+        return cross_validate(labels, split, fitted, lambda head: head.reward(features), tick, folds), fitted
+
+    tried = [attempt(number, way) for number, way in enumerate(ways)]
+    losses = [validation.mean(-join(parts).loglik) or 0.0 for parts, _ in tried]
+    best = losses.index(min(losses))
+    figures: dict[str, Any] = {"reliability": ways[best]}
+    if earlier is not None:
+        figures["figures_on"] = "first fold"
+    if len(ways) > 1:
+        for way, loss, (parts, _) in zip(ways, losses, tried, strict=True):
+            said = "with" if way else "without"
+            figures |= {f"nll_{said}_reliability": loss, f"accuracy_{said}_reliability": validation.accuracy(join(parts))}
+    return *tried[best], figures
+
+
+def fit_criteria(
+    folder: RunFolder, labels: Labels, features: dict[str, Tensor], split: Split, config: RewardConfig
+) -> tuple[dict[str, Head], dict[str, dict[str, Any]]]:
+    """A head for every criterion that enough labels speak of, and how well each foretells labels of held-out prompts."""
+    heads, figures = {}, {}
+    weights = config.weights()
+    for key in labels.criteria:
+        if key in RESERVED:  # a project older than their refusal; the checkpoint keeps other heads under these names
+            continue
+        some = labels.by(key)
+        figures[key] = {"labels": some.usable, "weight": weights.get(key, 0.0)}
+        if some.usable < FEWEST_LABELS or len(some.prompt_keys) < FEWEST_PROMPTS:
+            continue
+        if len({split.folds[prompt] for prompt in some.prompt_keys}) < 2:  # nothing to learn from when that fold is held out
+            continue
+        folder.check()
+
+        def fitted(part: Labels) -> Head:
+            return fitted_head(features, part, config)
+
+        parts = cross_validate(some, split, fitted, lambda head: head.reward(features))
+        figures[key] |= validation.headline_figures(join(parts))
+        heads[key] = fitted(some)
+    return heads, figures
+
+
+def people_figures(labels: Labels, held: HeldOut, head: Head) -> dict[str, Any]:
+    """How far people agree with each other, and the reward with each of them."""
+    ceiling, pairs = validation.agreement(labels)
+    return {
+        "agreement_ceiling": ceiling,
+        "agreement_pairs": pairs,
+        "annotators": validation.annotators(held.comparisons, held.delta, head.log_nu),
+    }
+
+
+def answer_figures(
+    kept: Kept, labels: Labels, features: dict[str, Tensor], rewards: Tensor, scores: Tensor, lengths: Tensor
+) -> dict[str, Any]:
+    """How scores go with length, and the judge with the reward; its accuracy is on the reward's labels, which it never saw."""
+    figures: dict[str, Any] = {"length_correlation": validation.correlation(scores, lengths.log())}
+    if kept.judge is not None:
+        own = kept.judge.reward(features)
+        figures["judge_accuracy"] = validation.accuracy(predict(labels, 0, own, kept.judge))
+        figures["judge_correlation"] = validation.correlation(own, rewards)
+    return figures
+
+
+def wants_adapter(labels: Labels, config: RewardConfig) -> bool:
+    return config.method == "lora" or (config.method == "auto" and labels.usable >= config.lora_min_labels)
+
+
+def try_adapter(
+    folder: RunFolder,
+    labels: Labels,  # the reward's
+    sequences: Sequence[TokenSequence],
+    features: dict[str, Tensor],
+    split: Split,
+    fitted: Fit,
+    head: Head,
+    config: RewardConfig,
+) -> tuple[FineTuned | None, dict[str, Any]]:
+    """Train adapters without the first fold and compare on it; the better, trained on everything, and its figures.
+
+    Returns None for the adapters when the head is kept. With method `lora` they are kept whatever the comparison says.
+    """
+    source = folder.resolve(folder.inputs["base"])
+
+    def trained(labels: Labels, people: Head, on: str, state: str) -> FineTuned:
+        def tick(done: int, total: int, loss: float) -> None:
+            folder.check()
+            folder.progress(done, total, f"adapters {on}, loss {loss:.3f}")
+
+        states = folder.file("state") / state
+        backbone, reading = load_backbone(source, config.dtype), partial(say_read, folder)
+        return train(backbone, sequences, labels.comparisons, labels.ratings, config, people, tick, states, reading)
+
+    rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
+    people = fitted(rest)
+    rewards = trained(rest, people, "without fold 1", "adapters-held-out").rewards(sequences, folder.check)
+    mine = held_out_figures(labels, predict(held, 0, rewards, people), sequences)
+    theirs = held_out_figures(labels, predict(held, 0, people.reward(features), people), sequences)
+    compared = {
+        "adapter_accuracy": headline(mine),
+        "head_accuracy": headline(theirs),
+        "compared_on": mine["decided"] or mine["rating_pairs"],
+    }
+    if config.method == "auto" and headline(mine) <= headline(theirs):
+        return None, compared
+    whole = trained(labels, head, "on all labels", "adapters")
+    # Of the held-out fold only, and counts of what those rest on; how many labels there are stays what it was.
+    chosen = {name: value for name, value in mine.items() if name not in LABEL_COUNTS}
+    return whole, chosen | compared | {"form": "lora", "figures_on": "choosing fold"}

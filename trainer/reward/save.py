@@ -1,0 +1,128 @@
+"""What a reward run leaves: the files of its heads, the scales they are read on, and what they learned from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from trainer.contract.config import RewardConfig
+from trainer.contract.folder import RunFolder
+from trainer.files import checkpoint
+from trainer.files.card import write_card
+from trainer.lm.backbone import Backbone
+from trainer.reward.adapter import FineTuned
+from trainer.reward.data import Labels
+from trainer.reward.flags import flag_cost
+from trainer.reward.head.model import Head
+from trainer.reward.score_weights import FLAGS, OVERALL, Mix
+from trainer.reward.scorer import CRITERION, JUDGE, write_adapter, write_head
+
+INPUTS = ("preferences.jsonl", "ratings.jsonl", "panel.jsonl")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The heads of a reward checkpoint; adapters stand in the overall head's place where there are any."""
+
+    head: Head
+    tuned: FineTuned | None
+    judge: Head | None
+    criteria: dict[str, Head]
+    flags: Head | None
+    typical_cost: float  # of a flagged answer; 0 without a head of the flags
+
+
+@dataclass(frozen=True)
+class Scales:
+    """How each head is read: its mean and deviation on the panel; and how the scores are mixed."""
+
+    heads: dict[str, dict[str, Any]]  # overall, judge, criteria
+    mix: Mix
+    length_slope: float  # of the mixed score on log length, over all labelled answers
+    length_mean: float
+    panel: str
+    scores: Tensor  # (answers,) the mixed score of every answer
+
+
+def scale(
+    kept: Kept, labels: Labels, features: dict[str, Tensor], rewards: Tensor, lengths: Tensor, config: RewardConfig
+) -> Scales:
+    """Put every head on the panel's scale (on all answers', where no panel was given), and their mix again."""
+    on_panel = len(labels.panel) > 1
+    rows = torch.tensor(labels.panel if on_panel else range(len(rewards)))
+    own = {OVERALL: rewards} | {key: head.reward(features) for key, head in kept.criteria.items()}
+    if kept.judge is not None:
+        own[JUDGE] = kept.judge.reward(features)
+    heads = {name: _moments(values[rows]) for name, values in own.items()}
+    weights = {key: weight for key, weight in config.weights().items() if weight and key in own}
+    parts = {name: (own[name] - heads[name]["panel_mean"]) / heads[name]["panel_deviation"] for name in own}
+    if kept.flags is not None:
+        parts[FLAGS] = flag_cost(kept.flags, features, kept.typical_cost)
+    # A flag costs units of the latent reward; the mix adds scores.
+    mix = Mix(weights or {OVERALL: 1.0}, 1 / heads[OVERALL]["panel_deviation"] if kept.flags else 0.0)
+    found = _moments(mix.raw(parts)[rows])
+    mix = Mix(mix.weights, mix.flags, found["panel_mean"], found["panel_deviation"])
+    scores = mix.score(parts)
+    log_length = lengths.double().log()
+    apart = log_length - log_length.mean()
+    slope = float((apart * scores).sum() / apart.square().sum().clamp(min=1e-9))
+    panel = "panel" if on_panel else "labelled answers"
+    return Scales(heads, mix, slope, float(log_length.mean()), panel, scores)
+
+
+def save(folder: RunFolder, backbone: Backbone, kept: Kept, scales: Scales, figures: dict[str, Any]) -> None:
+    """Write checkpoint/."""
+    config = cast(RewardConfig, folder.config)
+    settings = {"max_tokens": config.max_tokens, "pessimism": config.pessimism, "panel": scales.panel}
+    mix = {"weights": scales.mix.weights, "flags": scales.mix.flags, "mean": scales.mix.mean, "deviation": scales.mix.deviation}
+    overall = settings | scales.heads[OVERALL]
+    overall |= {"mix": mix, "length_slope": scales.length_slope, "length_mean": scales.length_mean}
+    place = folder.file("checkpoint")
+    base = {"source": backbone.source, "sha256": backbone.sha256}
+    if kept.tuned is None:  # what features were read in; adapters are merged into float32
+        base["dtype"] = str(backbone.dtype).removeprefix("torch.")
+    if Path(backbone.source).exists():
+        base["relative"] = os.path.relpath(backbone.source, place)
+    manifest = {
+        "kind": "reward",
+        "form": "head" if kept.tuned is None else "lora",
+        "base": base,
+        "inputs": {name: _digest(folder.file(name)) for name in INPUTS if folder.file(name).exists()},
+        "figures": {name: figures[name] for name in ("labels", "accuracy", "accuracy_low", "accuracy_high", "gate_passed")},
+    }
+    plain = settings | {"pessimism": 0.0}
+
+    def write(inner: Path) -> None:
+        if kept.tuned is None:
+            write_head(inner, kept.head, overall)
+        else:
+            write_adapter(inner, kept.tuned, overall)
+        if kept.judge is not None:
+            write_head(inner, _bare(kept.judge), plain | scales.heads[JUDGE], JUDGE)
+        for key, head in kept.criteria.items():
+            write_head(inner, _bare(head), plain | scales.heads[key], CRITERION + key)
+        if kept.flags is not None:
+            scale = {"panel_mean": 0.0, "panel_deviation": 1.0, "typical_cost": kept.typical_cost}
+            write_head(inner, _bare(kept.flags), plain | scale, FLAGS)
+        write_card(inner, manifest, folder.path, figures)
+
+    checkpoint.save(place, write, manifest)
+
+
+def _moments(values: Tensor) -> dict[str, Any]:
+    return {"panel_mean": float(values.mean()), "panel_deviation": max(float(values.std()), 1e-6)}
+
+
+def _bare(head: Head) -> Head:
+    """A head without its posterior, which nobody asks of it."""
+    return replace(head, shrink=head.shrink[:0], precision=None)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

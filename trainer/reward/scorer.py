@@ -1,0 +1,354 @@
+"""A reward checkpoint that scores answers: mean 0 and deviation 1 on the reference panel it was normalised on.
+
+It works on the frozen base inside a policy's backbone, so that policy, reference and reward share one model in memory.
+
+A checkpoint of form `head` is `head.safetensors` and `head.json`; without any of our code its score of an answer, given the
+mean hidden states of its tokens under the base (`layer_k` = hidden_states[k]), their sum at layer 0 (`sum_0`) and the log of
+their number (`log_length`), is
+
+    t, j = safetensors.torch.load_file("head.safetensors"), json.load(open("head.json"))
+    r = sum(((x[g] - t[g + ".centre"]) / t[g + ".spread"]) @ t[g + ".weights"] for g in j["groups"])
+    score = (r - j["panel_mean"]) / j["panel_deviation"]
+
+less `pessimism` times the posterior deviation where that is set. Criteria (`criterion-KEY`) are read alike; `mix` in head.json
+says what each counts (see `mix.py`). Form `lora` is a peft adapter, and a linear head on the final hidden state of the end token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trainer.files import checkpoint
+from trainer.lm.backbone import Backbone, BackboneError, chat_ids, eos_ids, reference
+from trainer.lm.batched_reading import batches
+from trainer.lm.forward import Packed
+from trainer.lm.loading import load_backbone
+from trainer.reward.adapter import FineTuned, end_states
+from trainer.reward.data import TokenSequence, cut
+from trainer.reward.features import Pooler, answer_means, groups, layers_of
+from trainer.reward.flags import flag_cost
+from trainer.reward.head.model import Group, Head
+from trainer.reward.score_weights import FLAGS, OVERALL, Mix
+
+PARTS = ("centre", "spread", "weights")
+POSTERIOR = ("groups", "shrink", "precision")  # of a Head, kept as tensors
+JUDGE = "judge"  # the files of the second head, `judge.safetensors` and `judge.json`
+CRITERION = "criterion-"  # and of each criterion's
+RESERVED = frozenset({OVERALL, JUDGE, FLAGS})  # heads of their own, so no criterion's key
+
+
+@dataclass(frozen=True)
+class ScaledHead:
+    """A head and the scale that its scores are put on."""
+
+    head: Head
+    settings: dict[str, Any]  # as in its .json file
+
+    def score(self, features: dict[str, Tensor]) -> Tensor:
+        """(B,) float32 scores."""
+        return normalised(pessimistic(self.head, features, float(self.settings["pessimism"])), self.settings)
+
+
+class Scorer:
+    """Scores answers with either form of reward. Neither batch size nor order nor padding changes a score."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        settings: dict[str, Any],
+        head: Head | None,
+        adapter: Adapter | None,
+        judge_head: ScaledHead | None = None,
+        others: Mapping[str, ScaledHead] | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.settings = settings
+        self.head = head
+        self.adapter = adapter
+        self.judge_head = judge_head  # learned from prompts that the reward never saw; None where labels were too few
+        self.mix = Mix(**settings["mix"]) if "mix" in settings else Mix({OVERALL: 1.0})
+        wanted = {key for key in (*self.mix.weights, FLAGS) if key in (others or {})}
+        self.others = {key: head for key, head in (others or {}).items() if key in wanted}  # criteria and flags that count
+        self.max_tokens = int(settings["max_tokens"])
+
+    @property
+    def layers(self) -> list[int]:
+        """Layers a `pooler` must visit for the score and the judge; an adapter's score needs a pass of its own."""
+        heads = [self.judge_head, *self.others.values()]
+        used = [scaled.head for scaled in heads if scaled] + ([self.head] if self.head else [])
+        return layers_of(name for head in used for name in head.groups)
+
+    def score(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
+        """(B,) float32 scores of answers (token ids, with their end token or without) to prompts."""
+        return self._in_batches(prompt_ids, response_ids, self._score_batch)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether a score holds anything besides people's overall verdicts."""
+        return bool(self.others) or self.mix.weights.keys() != {OVERALL}
+
+    def overall(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
+        """(B,) float32 scores by overall verdicts alone, which is what the judge learned, too."""
+        return self._in_batches(prompt_ids, response_ids, self._own)
+
+    def judge(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
+        """(B,) float32 scores of the judge, on its own panel scale. Raises ValueError where there is none."""
+        return self._in_batches(prompt_ids, response_ids, lambda batch: self._judged(self._read(batch)))
+
+    def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
+        """(B,) scores less what the length of an answer alone foretells, from its `lengths` (B,) in tokens without the end.
+
+        The slope of the score on the log length was found over all labelled answers, so that every path by which length may
+        enter a score is taken out, not only the covariate's.
+        """
+        apart = lengths.to(scores.device).clamp(min=1).double().log() - float(self.settings["length_mean"])
+        return scores - (float(self.settings["length_slope"]) * apart).to(scores.dtype)
+
+    def score_texts(self, answers: Sequence[tuple[Sequence[dict[str, str]], str]]) -> Tensor:
+        """(B,) float32 scores of answers given as (messages, text)."""
+        tokenizer = self.backbone.tokenizer
+        prompts = [chat_ids(tokenizer, messages) for messages, _ in answers]
+        end = [min(eos_ids(self.backbone))]  # an empty text is an answer that ended at once
+        return self.score(prompts, [tokenizer(text, add_special_tokens=False)["input_ids"] or end for _, text in answers])
+
+    def pooler(self, packed: Packed) -> Pooler:
+        """Put its `visit` into a pass of the base over `packed`, then ask `score_pooled`: the score comes free with that pass.
+
+        Only where the pass is the bare base's (a KL reference that is the base) and no sequence is longer than `max_tokens`.
+        """
+        return Pooler(packed, self.layers, eos_ids(self.backbone))
+
+    def score_pooled(self, pooler: Pooler) -> Tensor:
+        """(B,) float32 scores from a pooler that has seen every layer of `layers`."""
+        features = read_features(pooler)
+        return self._mixed(self._overall(features), features)
+
+    def overall_pooled(self, pooler: Pooler) -> Tensor:
+        """(B,) float32 scores by overall verdicts alone, from the same pooler. Not where the reward is an adapter."""
+        return self._overall(read_features(pooler))
+
+    def judge_pooled(self, pooler: Pooler) -> Tensor:
+        """(B,) float32 scores of the judge from the same pooler. Raises ValueError where there is no judge."""
+        return self._judged(read_features(pooler))
+
+    def _in_batches(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        response_ids: Sequence[Sequence[int]],
+        score: Callable[[Sequence[TokenSequence]], Tensor],
+    ) -> Tensor:
+        ends = eos_ids(self.backbone)
+        sequences = [
+            cut(list(prompt), list(response), ends, self.max_tokens)
+            for prompt, response in zip(prompt_ids, response_ids, strict=True)
+        ]
+        scores = torch.empty(len(sequences))
+        for batch in batches(self.backbone, [item.ids for item in sequences]):
+            scores[batch] = score([sequences[index] for index in batch])
+        return scores
+
+    def _score_batch(self, sequences: Sequence[TokenSequence]) -> Tensor:
+        features = self._read(sequences) if self.adapter is None or self.others else {}
+        return self._mixed(self._own(sequences, features), features)
+
+    def _own(self, sequences: Sequence[TokenSequence], features: dict[str, Tensor] | None = None) -> Tensor:
+        """By overall verdicts alone; `features` are the sequences', where they are there already."""
+        if self.adapter is None:
+            return self._overall(features or self._read(sequences))
+        with torch.no_grad(), self._bare() as bare, self.adapter.installed(bare):
+            return normalised(end_states(bare, sequences) @ self.adapter.head, self.settings)
+
+    def _overall(self, features: dict[str, Tensor]) -> Tensor:
+        if self.head is None:
+            raise ValueError("an adapter's score needs a pass of its own: use score() or overall()")
+        return ScaledHead(self.head, self.settings).score(features)
+
+    def _judged(self, features: dict[str, Tensor]) -> Tensor:
+        if self.judge_head is None:
+            raise ValueError("this reward has no judge: it was learned from too few labels, or with judge_share 0")
+        return self.judge_head.score(features)
+
+    def _mixed(self, own: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """The score PPO is given, from the overall score and what else the admin weighs."""
+        parts = {key: scaled.score(features) for key, scaled in self.others.items() if key != FLAGS}
+        if FLAGS in self.others:
+            flags = self.others[FLAGS]  # of checkpoints without a typical cost, all flags cost 1
+            parts[FLAGS] = flag_cost(flags.head, features, float(flags.settings.get("typical_cost", 1.0))).float()
+        return self.mix.score(parts | {OVERALL: own})
+
+    def _read(self, sequences: Sequence[TokenSequence]) -> dict[str, Tensor]:
+        """Group -> (B, D) features of the answers, from one pass of the bare base."""
+        with self._bare() as bare:
+            means = answer_means(bare, sequences, self.layers)
+        return read_groups(means, torch.tensor([len(item.response_ids) for item in sequences]))
+
+    @contextlib.contextmanager
+    def _bare(self) -> Iterator[Backbone]:
+        """Inside, the base as rewards were learned on it, whatever the policy's KL reference is."""
+        bare = replace(self.backbone, reference_weights=None)
+        with reference(bare):
+            yield bare
+
+
+class Adapter:
+    """A fine-tuned reward: weights that stand in for the base's own while it scores, and a linear head."""
+
+    def __init__(self, weights: dict[str, Tensor], head: Tensor) -> None:
+        self.weights = weights  # path of a module, or of a parameter -> what takes its place
+        self.head = head  # (D,)
+
+    @contextlib.contextmanager
+    def installed(self, backbone: Backbone) -> Iterator[None]:
+        """Inside, the base computes with these weights; afterwards, also after an exception, with its own again, bit for bit."""
+        live = {path: (parameter := _parameter(backbone, path), parameter.data) for path in self.weights}
+        try:
+            for path, (parameter, _) in live.items():
+                parameter.data = self.weights[path]
+            yield
+        finally:
+            for parameter, data in live.values():
+                parameter.data = data
+
+
+def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None, dtype: str | None = None) -> Scorer:
+    """Open a reward checkpoint on a backbone, or on the base it names. A SimpleLM, of which a policy trains all, gets its own.
+
+    `dtype` is that of a base opened here; by default what the reward was fitted in.
+
+    Raises CheckpointError when the folder is not whole or no reward, BackboneError when it was learned on another base.
+    """
+    folder = Path(reward_checkpoint)
+    manifest = checkpoint.verify(folder)
+    if manifest.get("kind") != "reward":
+        raise checkpoint.CheckpointError(f"{folder} holds a {manifest.get('kind')}, not a reward")
+    settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+    base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"], dtype)
+    heads = read_heads(folder)
+    judge = heads.pop(JUDGE, None)
+    if manifest["form"] == "head":
+        return Scorer(base, settings, heads[OVERALL].head, None, judge, heads)
+    linear = load_file(folder / "head.safetensors")["head"]
+    return Scorer(base, settings, None, Adapter(_merged(folder, base), linear), judge, heads)
+
+
+def read_heads(folder: Path) -> dict[str, ScaledHead]:
+    """The heads of a checkpoint by what they speak of: overall (not where adapters do), judge, flags, and each criterion."""
+    names = {OVERALL: "head", JUDGE: JUDGE, FLAGS: FLAGS}
+    names |= {path.stem.removeprefix(CRITERION): path.stem for path in sorted(folder.glob(f"{CRITERION}*.json"))}
+    there = {key: name for key, name in names.items() if (folder / f"{name}.json").exists()}
+    settings = {key: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for key, name in there.items()}
+    return {key: _read_head(folder, name, settings[key]) for key, name in there.items() if "groups" in settings[key]}
+
+
+def earlier_heads(checkpoint_folder: str) -> dict[str, Head]:
+    """The heads a warm refit may begin at; none where the folder is not a whole checkpoint any more."""
+    try:
+        checkpoint.verify(Path(checkpoint_folder))
+    except checkpoint.CheckpointError:
+        return {}
+    return {key: scaled.head for key, scaled in read_heads(Path(checkpoint_folder)).items()}
+
+
+def write_head(folder: Path, head: Head, settings: dict[str, Any], name: str = "head") -> None:
+    """Write `NAME.safetensors` and `NAME.json`; `settings` are max_tokens, pessimism, panel_mean, panel_deviation, ..."""
+    tensors = {f"{key}.{part}": getattr(group, part) for key, group in head.groups.items() for part in PARTS}
+    tensors |= {"shrink": head.shrink} | ({"precision": head.precision} if head.precision is not None else {})
+    save_file({key: tensor.float().contiguous() for key, tensor in tensors.items()}, folder / f"{name}.safetensors")
+    people = {field.name: getattr(head, field.name) for field in fields(head) if field.name not in POSTERIOR}
+    described = {"groups": {key: {"prior": group.prior} for key, group in head.groups.items()}, "people": people, **settings}
+    (folder / f"{name}.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def write_adapter(folder: Path, tuned: FineTuned, settings: dict[str, Any]) -> None:
+    """Write a fine-tuned reward: the adapter's files, its linear head, and `head.json`."""
+    tuned.write(folder)
+    (folder / "head.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def read_features(pooler: Pooler) -> dict[str, Tensor]:
+    """Group -> (B, D) features of what a pooler has seen."""
+    return read_groups(pooler.means, pooler.lengths)
+
+
+def read_groups(means: Mapping[int, Tensor], lengths: Tensor) -> dict[str, Tensor]:
+    """Group -> (B, D) features from the means of the layers that were read, and lengths (B,)."""
+    return groups(means, lengths, with_length=0 in means)
+
+
+def pessimistic(head: Head, features: dict[str, Tensor], pessimism: float) -> Tensor:
+    """(N,) float64 rewards less `pessimism` posterior deviations of their difference to an average labelled answer."""
+    rewards = head.reward(features)
+    return rewards if pessimism == 0 else rewards - pessimism * head.deviation(features)
+
+
+def normalised(rewards: Tensor, settings: dict[str, Any]) -> Tensor:
+    """Rewards -> float32 scores on the panel's scale."""
+    scores: Tensor = (rewards - settings["panel_mean"]) / settings["panel_deviation"]
+    return scores.float()
+
+
+def _read_head(folder: Path, name: str, settings: dict[str, Any]) -> ScaledHead:
+    tensors = load_file(folder / f"{name}.safetensors")
+    loaded = {
+        key: Group(prior=entry["prior"], **{part: tensors[f"{key}.{part}"] for part in PARTS})
+        for key, entry in settings["groups"].items()
+    }
+    return ScaledHead(Head(loaded, tensors["shrink"], **settings["people"], precision=tensors.get("precision")), settings)
+
+
+def _base(folder: Path, base: dict[str, Any], backbone: Backbone) -> Backbone:
+    """The backbone to score on: the one given, unless all its weights are trained, or may come to be."""
+    if getattr(backbone.plain.config, "num_attention_heads", 0):
+        if backbone.sha256 != base["sha256"]:
+            raise BackboneError(
+                f"{folder} was learned on {base['source']}, not on {backbone.source}: fit a reward on this base first"
+            )
+        return backbone
+    return _own_base(folder, base)
+
+
+def _own_base(folder: Path, base: dict[str, Any], dtype: str | None = None) -> Backbone:
+    """The base a reward names: where it was, or, when data moved as a whole, where it is relative to the checkpoint."""
+    moved = folder / base.get("relative", "")
+    source = base["source"] if Path(base["source"]).exists() or "relative" not in base else str(moved.resolve())
+    found = load_backbone(source, dtype or base.get("dtype", "float32"))
+    if found.sha256 != base["sha256"]:
+        raise BackboneError(f"{base['source']} is not the model that {folder} was learned on: its weights have changed")
+    return found
+
+
+def _parameter(backbone: Backbone, path: str) -> torch.nn.Parameter:
+    """A parameter of the plain model by its path, also where a policy's adapter has wrapped its module."""
+    module_path, _, name = path.rpartition(".")
+    module = backbone.plain.get_submodule(module_path)
+    found: torch.nn.Parameter = getattr(getattr(module, "base_layer", module), name)
+    return found
+
+
+def _merged(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
+    """The weights of a fine-tuned reward: the base's plus the adapter's, or all of a SimpleLM's."""
+    if (folder / "weights.safetensors").exists():
+        return load_file(folder / "weights.safetensors")
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    pieces = load_file(folder / "adapter_model.safetensors")
+    merged = {}
+    for name, down in pieces.items():
+        if not name.endswith(".lora_A.weight"):
+            continue
+        path = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight") + ".weight"
+        up = pieces[name.replace(".lora_A.", ".lora_B.")]
+        delta = (up.float() @ down.float()) * (config["lora_alpha"] / config["r"])
+        own = _parameter(backbone, path).data
+        if own.dtype != torch.float32:
+            raise BackboneError(f"{folder} holds adapters, which bfloat16 weights would swallow: set dtype to auto or float32")
+        merged[path] = own + (delta.T if config.get("fan_in_fan_out") else delta)
+    return merged

@@ -1,0 +1,4 @@
+"""The sample run: answers to prompts, saved as they end.
+
+It refuses to know who will judge them.
+"""

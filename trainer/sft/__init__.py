@@ -1,0 +1,4 @@
+"""Next-token training on texts and demonstrations.
+
+It refuses to know rewards.
+"""

@@ -1,0 +1,270 @@
+"""Tables to folder: what a run is to work on, frozen into files. Reads in read sessions, writes outside of any transaction."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, case, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.database.engine import read_session
+from app.exports.service import pseudonyms
+from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Run
+from app.runs.checkpoints import get_checkpoint, root_of
+from app.runs.run_files import run_folder, text_file
+from app.runs.runs import get_run, prompts_to_answer
+from app.runs.usable_labels import usable_labels, usable_rewrites
+from app.settings import Settings
+from trainer.contract.folder import digest_of, write_atomic
+from trainer.worker.results import read_result
+
+PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
+SHOWN_PROMPTS = 32  # holdout prompts a PPO run may show; its setting panel_prompts takes the first of them
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run folder that is ready to start, and what it froze."""
+
+    folder: Path
+    label_digest: str | None
+    label_count: int | None
+
+
+def prepare(engine: Engine, settings: Settings, run_id: int) -> Prepared:
+    """Write the run's folder, or take it as it is when an earlier attempt did: what was frozen stays frozen.
+
+    run.json comes last, so a folder that has one is whole. Raises Refusal, with a reason for the person who asked.
+    """
+    folder = run_folder(settings.runs, run_id)
+    if not (folder / "run.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with read_session(engine) as session:
+            run = get_run(session, run_id)
+            inputs = _WRITERS[run.kind](session, settings, run, folder)
+            specification = {"kind": run.kind, "config": run.config, "inputs": inputs}
+        write_atomic(folder / "run.json", json.dumps(specification, ensure_ascii=False, indent=1))
+    _forget_stop(folder)
+    inputs = json.loads((folder / "run.json").read_text(encoding="utf-8"))["inputs"]
+    return Prepared(folder, inputs.get("label_digest"), inputs.get("label_count"))
+
+
+def record_frozen(session: Session, run: Run, prepared: Prepared) -> None:
+    """Note what the run learns from; labels that came while it was queued are in, and its round says so too."""
+    run.label_digest, run.label_count = prepared.label_digest, prepared.label_count
+    if run.kind == "reward" and run.round_id is not None and prepared.label_count is not None:
+        session.get_one(Round, run.round_id).label_count = prepared.label_count
+
+
+def _write_sample(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
+    policy = get_checkpoint(session, run.inputs["checkpoint"])
+    _write_prompts(folder / "prompts.jsonl", prompts_to_answer(session, run.project_id, run.inputs))
+    inputs = {"policy": model_spec(settings.data, policy.source)}
+    if policy.parent_id is None and policy.run_id is None:  # the base itself, whose states a reward model will read
+        inputs["cache"] = str(settings.cache)
+    return inputs
+
+
+def _write_reward(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
+    base = root_of(session, get_checkpoint(session, run.inputs["policy"]))
+    digest, count = freeze_labels(session, run.project_id, folder)
+    _write(folder / "panel.jsonl", _panel(session, base.id))
+    inputs = {
+        "base": model_spec(settings.data, base.source),
+        "base_checkpoint": base.id,
+        "cache": str(settings.cache),
+        "flag_costs": {flag["key"]: flag["weight"] for flag in session.get_one(Project, run.project_id).flags},
+        "label_digest": digest,
+        "label_count": count,
+    }
+    earlier = _last_reward(session, run.project_id, base.id) if run.config["method"] == "warm" else None
+    if earlier is not None:
+        inputs["earlier"] = model_spec(settings.data, earlier.source)
+    return inputs
+
+
+def _last_reward(session: Session, project_id: int, base_id: int) -> Checkpoint | None:
+    """The project's newest reward model on this base, where a warm refit begins."""
+    found: Checkpoint | None = session.scalar(
+        select(Checkpoint)
+        .where(Checkpoint.project_id == project_id)
+        .where(Checkpoint.kind == "reward")
+        .where(Checkpoint.parent_id == base_id)
+        .order_by(Checkpoint.id.desc())
+        .limit(1)
+    )
+    return found
+
+
+def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
+    start = get_checkpoint(session, run.inputs["start"])
+    reward = get_checkpoint(session, run.inputs["reward"])
+    base = root_of(session, start)
+    _write_prompts(folder / "prompts.jsonl", prompts_to_answer(session, run.project_id, {"split": "train"}))
+    shown = prompts_to_answer(session, run.project_id, {"split": "holdout"})[:SHOWN_PROMPTS]
+    _write_prompts(folder / "panel_prompts.jsonl", shown)
+    return {
+        "base": model_spec(settings.data, base.source),
+        "start": model_spec(settings.data, start.source) if start.id != base.id else None,
+        "reward": model_spec(settings.data, reward.source),
+        "cache": str(settings.cache),
+    }
+
+
+def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
+    if run.inputs["text"]:
+        source = text_file(settings.data.resolve(), run.inputs["text"])
+        shutil.copyfile(source, folder / ("demonstrations.jsonl" if source.suffix == ".jsonl" else "text.txt"))
+    base = run.inputs.get("base")
+    inputs: dict[str, Any] = {"base": model_spec(settings.data, get_checkpoint(session, base).source) if base else None}
+    if run.inputs.get("rewrites"):
+        count = _write(folder / "rewrites.jsonl", _rewrites(session, run.project_id))
+        inputs |= {"label_digest": digest_of(folder, "rewrites.jsonl"), "label_count": count}
+    return inputs
+
+
+_WRITERS = {"sample": _write_sample, "reward": _write_reward, "ppo": _write_ppo, "sft": _write_sft}
+
+
+def model_spec(data: Path, source: str) -> str:
+    """A checkpoint's source as the trainer opens it: the data folder may have moved, hub ids stay."""
+    local = data.resolve() / source
+    return str(local) if local.exists() else source
+
+
+def freeze_labels(session: Session, project_id: int, folder: Path) -> tuple[str, int]:
+    """Write preferences.jsonl and ratings.jsonl; returns their common SHA-256 and the number of labels."""
+    count = _write(folder / "preferences.jsonl", _judgements(session, project_id, "comparison"))
+    _write(folder / "preferences.jsonl", _improvements(session, project_id), "a")
+    count += _write(folder / "ratings.jsonl", _judgements(session, project_id, "rating"))
+    return digest_of(folder, "preferences.jsonl", "ratings.jsonl"), count
+
+
+def _judgements(session: Session, project_id: int, kind: str) -> Iterator[dict[str, Any]]:
+    """One row per label, in the order in which they came."""
+    people = pseudonyms(session, project_id)
+    left, right = aliased(Generation), aliased(Generation)
+    rows = session.execute(
+        usable_labels(project_id)
+        .add_columns(left, right)
+        .join(left, left.id == Label.left_generation_id)
+        .outerjoin(right, right.id == Label.right_generation_id)
+        .where(Label.kind == kind)
+        .order_by(Label.id)
+        .execution_options(yield_per=500)
+    )
+    for label, _task, prompt, first, second in rows:
+        shared = {
+            "label_id": label.id,
+            "prompt_id": prompt.id,
+            "messages": prompt.messages,
+            "annotator": people[label.annotator_id],
+        }
+        if kind == "comparison":
+            yield shared | {
+                "left": _answer(first),
+                "right": _answer(second),
+                "choice": label.choice,
+                "strength": label.strength,
+                "criteria": label.criteria,
+                "flags": label.flags,
+            }
+        else:
+            flags = label.flags.get("response", [])
+            yield shared | {"response": _answer(first), "overall": label.overall, "criteria": label.criteria, "flags": flags}
+
+
+def _improvements(session: Session, project_id: int) -> Iterator[dict[str, Any]]:
+    """Each rewrite as what it also says: that its text beats the answer that it was made from."""
+    people = pseudonyms(session, project_id)
+    rows = session.execute(
+        usable_rewrites(project_id)
+        .add_columns(Generation)
+        .join(
+            Generation,
+            Generation.id
+            == case((Label.rewrite["side"].as_string() == "right", Label.right_generation_id), else_=Label.left_generation_id),
+        )
+        .order_by(Label.id)
+        .execution_options(yield_per=500)
+    )
+    for label, _task, prompt, original in rows:
+        rewrite: dict[str, str] = label.rewrite or {}
+        yield {
+            "label_id": label.id,
+            "prompt_id": prompt.id,
+            "messages": prompt.messages,
+            "annotator": people[label.annotator_id],
+            "left": {"text": rewrite["text"], "token_ids": None},
+            "right": _answer(original),
+            "choice": "left",
+            "strength": None,
+            "source": "rewrite",
+        }
+
+
+def _rewrites(session: Session, project_id: int) -> Iterator[dict[str, Any]]:
+    """One demonstration per label that has a rewrite, in the order in which they came."""
+    people = pseudonyms(session, project_id)
+    for label, _task, prompt in session.execute(usable_rewrites(project_id).order_by(Label.id).execution_options(yield_per=500)):
+        rewrite: dict[str, str] = label.rewrite or {}
+        yield {
+            "label_id": label.id,
+            "prompt_id": prompt.id,
+            "messages": [*prompt.messages, {"role": "assistant", "content": rewrite["text"]}],
+            "annotator": people[label.annotator_id],
+        }
+
+
+def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:
+    """The base model's first answer to each of the first prompts: the same answers at every refit."""
+    first = (
+        select(func.min(Generation.id))
+        .join(Prompt, Prompt.id == Generation.prompt_id)
+        .where(Generation.checkpoint_id == base_id)
+        .where(Prompt.split == "train")
+        .group_by(Generation.prompt_id)
+    )
+    rows = session.execute(
+        select(Generation, Prompt)
+        .join(Prompt, Prompt.id == Generation.prompt_id)
+        .where(Generation.id.in_(first))
+        .order_by(Generation.prompt_id)
+        .limit(PANEL_ANSWERS)
+    )
+    for generation, prompt in rows:
+        yield {"prompt_id": prompt.id, "messages": prompt.messages, "response": _answer(generation)}
+
+
+def _answer(generation: Generation) -> dict[str, Any]:
+    return {"text": generation.text, "token_ids": generation.token_ids or None}
+
+
+def _write_prompts(path: Path, prompts: Iterable[Prompt]) -> None:
+    _write(path, ({"prompt_id": prompt.id, "messages": prompt.messages} for prompt in prompts))
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]], mode: str = "w") -> int:
+    """Write rows, durably, before run.json says that the folder is whole; returns how many. Mode "a" adds to those there."""
+    count = 0
+    with path.open(mode, encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+        file.flush()
+        os.fsync(file.fileno())
+    return count
+
+
+def _forget_stop(folder: Path) -> None:
+    """A run that was stopped to be continued must not read the old request to stop."""
+    (folder / "cancel").unlink(missing_ok=True)
+    if read_result(folder).get("status") == "cancelled":
+        (folder / "result.json").unlink()

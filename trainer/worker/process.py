@@ -1,0 +1,119 @@
+"""A run as a process: started in its own group, stopped politely then firmly, found again after its parent died.
+
+Knows folders and processes; no database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from trainer.contract.folder import write_atomic
+
+PR_SET_PDEATHSIG = 1
+# A training step frees and takes the same large blocks again; given back to the kernel each time, they cost a page fault per
+# 4 KiB. Huge pages and never giving back made a step 1.4-1.75 times as fast (glibc; elsewhere these are ignored).
+# A thread that waits for another looks again for some microseconds and then gives its core up. To sleep at once
+# made updates slower (bench/RESULTS.md); to spin as long as the library does by itself made a small model's step many times as
+# slow where others work on the same two cores.
+TUNING = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**26),
+    "GOMP_SPINCOUNT": "2000",
+}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class RunProcess:
+    """`python -m trainer KIND FOLDER`, with standard output and error going to log.txt."""
+
+    def __init__(self, kind: str, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        parent = os.getpid()
+        with (folder / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "trainer", kind, str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**TUNING, **environment},
+                start_new_session=True,
+                # Safe because this process has one thread.
+                preexec_fn=lambda: _die_with(parent),
+            )
+        _remember(folder, self._process.pid)
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Ask it to save what it needs to resume and to end."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit status, or None when it still runs after so long."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _signal(self, number: int) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+
+def end_orphan(folder: Path, grace_s: float) -> None:
+    """Stop the process that a dead supervisor left at work in this folder, if there is one, before a second is started."""
+    orphan = _orphan(folder)
+    if orphan is None:
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        orphan.terminate()
+        with contextlib.suppress(psutil.TimeoutExpired):
+            orphan.wait(grace_s)
+            return
+        orphan.kill()
+        orphan.wait(grace_s)
+
+
+def _orphan(folder: Path) -> psutil.Process | None:
+    try:
+        found = json.loads((folder / "process.json").read_text(encoding="utf-8"))
+        process = psutil.Process(found["pid"])
+        # A process id is used again some day; the moment it was born tells them apart.
+        return process if abs(process.create_time() - found["created"]) < 1 and process.is_running() else None
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return None
+
+
+def _remember(folder: Path, pid: int) -> None:
+    try:
+        created = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        created = time.time()
+    write_atomic(folder / "process.json", json.dumps({"pid": pid, "created": created}))
+
+
+def _die_with(parent: int) -> None:
+    """In the child: get SIGTERM when the supervisor dies, so that no run goes on without anybody listening (Linux)."""
+    if sys.platform == "linux":
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the call
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,154 @@
+"""Folder to tables: what a run has written, as rows, in short transactions. The caller holds the fence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.models import Checkpoint, Generation, Project, Round, Run, utc_now
+from app.queue import make_tasks
+from app.rounds import service
+from app.runs.checkpoints import get_checkpoint, root_of
+from app.runs.run_files import log_tail
+
+
+class NewGenerations:
+    """The answers a sample run has written since the last look, each given once."""
+
+    def __init__(self, folder: Path, stored: Iterable[tuple[int, int]]) -> None:
+        self._path = folder / "generations.jsonl"
+        self._offset = 0
+        self._seen = set(stored)  # (prompt id, number)
+
+    def read(self, most: int) -> list[dict[str, Any]]:
+        """Up to `most` new rows. Only whole lines count: the last one may be in the middle of being written."""
+        rows: list[dict[str, Any]] = []
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return rows
+        with file:
+            file.seek(self._offset)
+            while len(rows) < most and (line := file.readline()).endswith(b"\n"):
+                self._offset = file.tell()
+                row = json.loads(line)
+                key = (row["prompt_id"], row["index"])
+                if key not in self._seen:
+                    self._seen.add(key)
+                    rows.append(row)
+        return rows
+
+
+def stored_generations(session: Session, run_id: int) -> list[tuple[int, int]]:
+    """(prompt id, number) of the answers of a run that are rows already."""
+    rows = session.execute(select(Generation.prompt_id, Generation.number).where(Generation.run_id == run_id))
+    return [(prompt_id, number) for prompt_id, number in rows]
+
+
+def store_generations(session: Session, run: Run, rows: list[dict[str, Any]]) -> None:
+    """Turn answers into rows, in the order in which they were written."""
+    settings = {name: run.config[name] for name in ("temperature", "max_new_tokens")}
+    session.add_all(
+        Generation(
+            prompt_id=row["prompt_id"],
+            checkpoint_id=run.inputs["checkpoint"],
+            run_id=run.id,
+            number=row["index"],
+            settings=settings,
+            seed=row["seed"],
+            text=row["text"],
+            token_ids=row["token_ids"],
+            finish_reason=row["finish_reason"],
+        )
+        for row in rows
+    )
+    session.flush()
+
+
+def ask_about(session: Session, project_id: int) -> None:
+    """Let the queue turn answers nobody was asked about into tasks."""
+    make_tasks.make_tasks(session, session.get_one(Project, project_id))
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """step, total, message and eta_s of progress.json, as columns of a run; empty while there is none."""
+    found = _json(folder / "progress.json")
+    return {name: found[name] for name in ("step", "total", "message", "eta_s") if name in found}
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """result.json; empty while there is none. Numbers that are not finite read as null."""
+    return _json(folder / "result.json")
+
+
+def last_words(folder: Path) -> str:
+    """The last line of the log, for a person who asks why."""
+    lines = [line.strip() for line in log_tail(folder, 4096).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "It wrote nothing."
+
+
+def record_done(session: Session, run: Run, folder: Path) -> None:
+    """The run has ended well: its result, its checkpoint, and the next stage of its round."""
+    run.result = read_result(folder)
+    run.state, run.ended_at, run.eta_s = "done", utc_now(), None
+    run.step = run.total
+    if run.kind == "sample":
+        count = session.scalar(select(func.count(Generation.id)).where(Generation.run_id == run.id)) or 0
+        run.result = run.result | {"generations": count}
+    if (folder / "checkpoint" / "manifest.json").exists():
+        session.add(_checkpoint(session, run, folder))
+    run.message = str(run.result.get("reason") or "Done")
+    session.flush()
+    _advance(session, run)
+
+
+def record_end(session: Session, run: Run, state: str, message: str, result: dict[str, Any] | None = None) -> None:
+    """The run has ended otherwise: `state` is failed or cancelled, the message says why to the person who asked."""
+    run.state, run.ended_at, run.eta_s, run.message = state, utc_now(), None, message
+    run.result = result or {}
+    session.flush()
+    _advance(session, run)
+
+
+def _advance(session: Session, run: Run) -> None:
+    if run.round_id is not None:
+        service.advance_round(session, session.get_one(Round, run.round_id))
+
+
+def _checkpoint(session: Session, run: Run, folder: Path) -> Checkpoint:
+    kind = "reward" if run.kind == "reward" else "policy"
+    parent = {"reward": "policy", "ppo": "start", "sft": "base"}[run.kind]
+    parent_id = run.inputs.get(parent)
+    if run.kind == "reward":
+        parent_id = root_of(session, get_checkpoint(session, run.inputs["policy"])).id
+    round_ = session.get(Round, run.round_id) if run.round_id is not None else None
+    of = f"round {round_.number}" if round_ else f"run {run.id}"
+    label_digest = run.label_digest
+    if run.kind == "ppo":
+        label_digest = get_checkpoint(session, run.inputs["reward"]).label_digest
+    return Checkpoint(
+        project_id=run.project_id,
+        kind=kind,
+        name=f"{'Reward model' if kind == 'reward' else 'Policy'} of {of}",
+        parent_id=parent_id,
+        run_id=run.id,
+        source=f"{folder.parent.name}/{folder.name}/checkpoint",
+        digest=hashlib.sha256((folder / "checkpoint" / "manifest.json").read_bytes()).hexdigest(),
+        label_digest=label_digest,
+        metrics={name: value for name, value in run.result.items() if isinstance(value, int | float | str | list | dict)},
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON object written atomically by the run; NaN and infinity, which tables and the API refuse, become null."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

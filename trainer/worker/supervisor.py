@@ -1,0 +1,399 @@
+"""The background process: `python -m trainer.worker.supervisor` claims runs, starts each as a process, and keeps the rows true.
+
+One run at a time, one loop, no threads. Every write about a run carries its fence, the number of its claim: a worker that
+lost its run, because it was too slow to say that it lives, can no longer change anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TextIO
+
+from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.database.engine import read_session, write_session
+from app.errors import Refusal, Unavailable
+from app.models import Project, Run, Worker, utc_now
+from app.rounds.service import start_round
+from app.rounds.triggers import due_trigger
+from app.runs.refill import queue_refill, refill_prompts
+from app.runs.runs import get_run
+from app.settings import Settings, get_settings
+from app.start import open_database
+from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED
+from trainer.worker import freeze, results
+from trainer.worker.process import RunProcess, end_orphan
+
+LOOK_S = 0.5  # between two looks at the run or for work
+BEAT_S = 2.0  # between two signs of life
+DEAD_AFTER = timedelta(seconds=30)  # without a sign of life a worker has lost its run
+CHORES_S = 5.0  # between two looks at triggers and queues
+CANCEL_GRACE_S = 3.0  # a cancelled run is killed after this
+SAVE_GRACE_S = 20.0  # a run that is to be continued may take longer to save its state
+ORPHAN_GRACE_S = 5.0  # asked, then killed: twice this is well under DEAD_AFTER, and nobody says that we live meanwhile
+MOST_ATTEMPTS = 3  # crashes in a row, without a step forward in between
+GENERATIONS_AT_ONCE = 64  # rows of one transaction
+
+
+class LostRun(Exception):
+    """Another worker has taken the run over."""
+
+
+@dataclass
+class Held:
+    """The run this worker holds."""
+
+    run_id: int
+    project_id: int
+    kind: str
+    fence: int
+    folder: Path
+    process: RunProcess
+    generations: results.NewGenerations
+    unstored: list[dict[str, Any]] = field(default_factory=list)  # read from the folder, not yet rows
+    cancelled_at: float | None = None  # monotonic seconds
+    told: dict[str, Any] | None = None  # the progress last written
+    beat_at: float = 0.0
+
+
+class Supervisor:
+    """`tick()` does what is to be done now; `run()` repeats it until told to stop."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        lock = _hold(self._workers / f"{self.name}.lock")
+        assert lock is not None, "the name is new"
+        self._lock = lock
+        self._held: Held | None = None
+        self._beat_at = self._chores_at = 0.0
+        with write_session(engine) as session:
+            session.add(Worker(name=self.name))
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        while not stopping():
+            try:
+                self.tick()
+            except (OperationalError, Unavailable) as error:  # a busy or restarting database; nothing was decided, so look again
+                print(f"The database did not answer, trying again: {error}", file=sys.stderr)
+            time.sleep(LOOK_S)
+        self.close()
+
+    def tick(self) -> None:
+        self._say_alive()
+        if self._held is not None:
+            self._watch(self._held)
+        self._do_chores()
+        if self._held is None:
+            self._take_next()
+
+    def close(self) -> None:
+        """Give the run back, saved as far as it got, and leave."""
+        if self._held is not None:
+            self._hand_back(self._held)
+        with write_session(self._engine) as session:
+            session.delete(session.get_one(Worker, self.name))
+        self._lock.close()
+        (self._workers / f"{self.name}.lock").unlink(missing_ok=True)
+
+    # Claiming
+
+    def _take_next(self) -> None:
+        with read_session(self._engine) as session:
+            run = self._abandoned(session) or self._waiting(session)
+            if run is None:
+                return
+            seen = (run.id, run.fence, run.state)
+        with write_session(self._engine) as session:
+            run = self._claim(session, *seen)
+            if run is None:
+                return
+            if run.cancel_requested_at is not None:
+                results.record_end(session, run, "cancelled", "Cancelled")
+                return
+            if run.attempts > MOST_ATTEMPTS:
+                results.record_end(session, run, "failed", "The worker died three times while it did this run.")
+                return
+            claimed = (run.id, run.project_id, run.kind, run.fence)
+        with contextlib.suppress(LostRun):  # whoever took it over goes on with the folder
+            self._start(*claimed)
+
+    def _waiting(self, session: Session) -> Run | None:
+        """Sampling first: it is short, and people wait for it."""
+        return session.scalar(select(Run).where(Run.state == "queued").order_by(Run.kind != "sample", Run.id).limit(1))
+
+    def _abandoned(self, session: Session) -> Run | None:
+        for run in session.scalars(select(Run).where(Run.state == "running").order_by(Run.id)):
+            silent = run.heartbeat_at is None or utc_now() - run.heartbeat_at > DEAD_AFTER
+            if silent or self._is_dead(run.owner):
+                return run
+        return None
+
+    def _is_dead(self, owner: str | None) -> bool:
+        """A worker of this data folder holds a lock for as long as it lives; the kernel lets go of it when it dies."""
+        if owner is None or owner == self.name:
+            return False
+        path = self._workers / f"{owner}.lock"
+        if not path.exists():
+            return False  # of another machine, or closed in order: its silence will tell
+        lock = _hold(path)
+        if lock is None:
+            return False
+        lock.close()
+        return True
+
+    def _claim(self, session: Session, run_id: int, fence: int, state: str) -> Run | None:
+        """Take the run if it is still as it was seen: of two workers that saw it, one gets it."""
+        now = utc_now()
+        taken = session.scalar(
+            update(Run)
+            .where(Run.id == run_id)
+            .where(Run.fence == fence)
+            .where(Run.state == state)
+            .values(state="running", owner=self.name, fence=Run.fence + 1, attempts=Run.attempts + 1, heartbeat_at=now)
+            .returning(Run.id)
+        )
+        if taken is None:
+            return None
+        run = get_run(session, run_id)
+        run.started_at = run.started_at or now
+        run.message = "Starting"
+        return run
+
+    def _start(self, run_id: int, project_id: int, kind: str, fence: int) -> None:
+        try:
+            prepared = freeze.prepare(self._engine, self._settings, run_id)
+        except (Refusal, OSError) as error:
+            why = error.detail if isinstance(error, Refusal) else f"The run's folder could not be written: {error}"
+            with write_session(self._engine) as session:
+                results.record_end(session, self._mine(session, run_id, fence), "failed", why)
+            return
+        end_orphan(prepared.folder, ORPHAN_GRACE_S)
+        with write_session(self._engine) as session:
+            freeze.record_frozen(session, self._mine(session, run_id, fence), prepared)
+            stored = results.stored_generations(session, run_id)
+        self._held = Held(
+            run_id,
+            project_id,
+            kind,
+            fence,
+            prepared.folder,
+            RunProcess(kind, prepared.folder, self._environment()),
+            results.NewGenerations(prepared.folder, stored),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        environment.pop("TASTEMAKER_THREADS", None)  # 0 means for us what its absence means for a run
+        if self._settings.threads:
+            environment["TASTEMAKER_THREADS"] = str(self._settings.threads)
+        return environment
+
+    # Watching
+
+    def _watch(self, held: Held) -> None:
+        try:
+            # Asked first: what the run wrote before it ended is then there to be read.
+            code = held.process.poll()
+            self._obey_cancel(held)
+            while self._store_generations(held) and code is not None:
+                pass
+            if code is None:
+                self._tell_progress(held)
+            else:
+                self._finish(held, code)
+        except LostRun:
+            held.process.kill()
+            held.process.wait(CANCEL_GRACE_S)
+            self._held = None
+
+    def _store_generations(self, held: Held) -> bool:
+        """Make rows of answers, and tasks of rows, so that people can begin while the rest is being written."""
+        if held.kind != "sample":
+            return False
+        if not held.unstored:
+            held.unstored = held.generations.read(GENERATIONS_AT_ONCE)
+        if not held.unstored:
+            return False
+        with write_session(self._engine) as session:
+            results.store_generations(session, self._mine(session, held.run_id, held.fence), held.unstored)
+        held.unstored = []
+        with write_session(self._engine) as session:
+            results.ask_about(session, held.project_id)
+        return True
+
+    def _tell_progress(self, held: Held) -> None:
+        progress = results.read_progress(held.folder)
+        if progress == held.told and time.monotonic() < held.beat_at:
+            return
+        with write_session(self._engine) as session:
+            run = self._mine(session, held.run_id, held.fence)
+            if progress.get("step", 0) > run.result.get("furthest_step", 0):  # of all attempts: each begins with lower ones
+                run.result = {"furthest_step": progress["step"]}
+                run.attempts = 1  # it moves: earlier crashes were not its fault
+            if run.cancel_requested_at is not None:
+                progress.pop("message", None)
+            for name, value in progress.items():
+                setattr(run, name, value)
+            run.heartbeat_at = utc_now()
+        held.told, held.beat_at = progress, time.monotonic() + BEAT_S
+
+    def _obey_cancel(self, held: Held) -> None:
+        if held.cancelled_at is None:
+            with read_session(self._engine) as session:
+                if get_run(session, held.run_id).cancel_requested_at is None:
+                    return
+            held.cancelled_at = time.monotonic()
+            (held.folder / "cancel").touch()
+            held.process.stop()
+        elif time.monotonic() - held.cancelled_at > CANCEL_GRACE_S:
+            held.process.kill()
+
+    def _finish(self, held: Held, code: int) -> None:
+        result = results.read_result(held.folder)
+        with write_session(self._engine) as session:
+            run = self._mine(session, held.run_id, held.fence)
+            if code == EXIT_DONE:
+                results.record_done(session, run, held.folder)
+            elif code == EXIT_REFUSED:
+                results.record_end(session, run, "failed", str(result.get("reason") or "It was refused."), result)
+            elif run.cancel_requested_at is not None:
+                results.record_end(session, run, "cancelled", "Cancelled", result)
+            elif code == EXIT_CANCELLED:
+                _requeue(run, blameless=True)
+            elif run.attempts >= MOST_ATTEMPTS:
+                why = f"It crashed three times in a row; the last time it {_ending(code)}. {results.last_words(held.folder)}"
+                results.record_end(session, run, "failed", why, result)
+            else:
+                _requeue(run, blameless=False)
+        self._held = None
+
+    def _hand_back(self, held: Held) -> None:
+        """Stop the run where it can go on, and let any worker have it."""
+        held.process.stop()
+        code = held.process.wait(SAVE_GRACE_S)
+        if code is None:
+            held.process.kill()
+            code = held.process.wait(SAVE_GRACE_S)
+        try:
+            while self._store_generations(held):
+                pass
+            if code in (EXIT_DONE, EXIT_REFUSED):
+                self._finish(held, code)
+                return
+            with write_session(self._engine) as session:
+                run = self._mine(session, held.run_id, held.fence)
+                if run.cancel_requested_at is not None:
+                    results.record_end(session, run, "cancelled", "Cancelled")
+                else:
+                    _requeue(run, blameless=True)
+        except LostRun:
+            pass  # whoever has it now goes on with the folder
+        self._held = None
+
+    def _mine(self, session: Session, run_id: int, fence: int) -> Run:
+        """The run, locked, if its fence is still ours. Raises LostRun."""
+        run = session.scalar(
+            select(Run).where(Run.id == run_id).where(Run.fence == fence).where(Run.state == "running").with_for_update()
+        )
+        if run is None:
+            raise LostRun(run_id)
+        return run
+
+    # Chores
+
+    def _say_alive(self) -> None:
+        if time.monotonic() < self._beat_at:
+            return
+        with write_session(self._engine) as session:
+            worker = session.get_one(Worker, self.name)
+            worker.heartbeat_at = utc_now()
+            worker.message = f"Run {self._held.run_id}" if self._held else "Waiting for runs"
+        self._beat_at = time.monotonic() + BEAT_S
+
+    def _do_chores(self) -> None:
+        """Start the rounds that are due and refill the queues that run low."""
+        if time.monotonic() < self._chores_at:
+            return
+        self._chores_at = time.monotonic() + CHORES_S
+        with read_session(self._engine) as session:
+            project_ids = session.scalars(select(Project.id).order_by(Project.id)).all()
+        for project_id in project_ids:
+            try:
+                with read_session(self._engine) as session:
+                    project = session.get_one(Project, project_id)
+                    wanting = due_trigger(session, project) or refill_prompts(session, project)
+                if wanting:
+                    with write_session(self._engine) as session:
+                        self._serve(session, session.get_one(Project, project_id))
+            except Refusal as refusal:  # somebody was faster, or a setting cannot be used: the pages say so too
+                print(f"Project {project_id}: {refusal.detail}", file=sys.stderr)
+
+    def _serve(self, session: Session, project: Project) -> None:
+        queue_refill(session, project)
+        if (trigger := due_trigger(session, project)) is not None:
+            start_round(session, project, trigger, None)
+
+    @property
+    def _workers(self) -> Path:
+        return self._settings.data.resolve() / "workers"
+
+
+def _requeue(run: Run, *, blameless: bool) -> None:
+    run.state, run.owner, run.eta_s, run.message = "queued", None, None, "Waiting for the worker to go on"
+    if blameless:
+        run.attempts -= 1
+
+
+def _ending(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+
+
+def _hold(path: Path) -> TextIO | None:
+    """The file, locked until it is closed or this process dies; None when another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def main() -> int:
+    """Work until SIGTERM or Ctrl-C."""
+    told_to_stop = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal told_to_stop
+        told_to_stop = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    settings = get_settings()
+    try:
+        engine = open_database(settings)
+    except Refusal as refusal:
+        print(refusal.detail, file=sys.stderr)
+        return 1
+    Supervisor(engine, settings).run(lambda: told_to_stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
