@@ -1,18 +1,43 @@
-# Each target does its own set-up: Python 3.11 or newer and make are all a fresh clone needs.
+# Each target does its own set-up: Python 3.11 or newer, make and git are all a fresh clone needs.
 
-.PHONY: run test lint
+.PHONY: help run test fast lint format lock bench-setup
 
-run:
+help:         ## show this
+	@sed -n 's/^\([a-z-]*: .*\)## /\1/p' Makefile
+
+run:          ## set up, start web and worker, print the link to open
 	@bin/setup run
 	@exec bin/tastemaker up
 
-lint:
+# One thread of arithmetic, in the tests and in the runs they start: tiny models gain nothing from more, and wait for each other
+# where processors are few. Two processes of tests, each taking whole files. No test may reach for the network.
+PYTEST = OMP_NUM_THREADS=1 TASTEMAKER_THREADS=1 HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -n 2 --dist loadfile
+
+test:         ## set up (browser and database server included), check style and types, run every test
 	@bin/setup test
+	@$(MAKE) -s lint
+	@$(PYTEST)
+
+fast:         ## run the tests of what changed since main
+	@bin/setup test
+	@tests=$$(.venv/bin/python -m tests.changed) && $(PYTEST) $$tests
+
+lint:         ## check style and types
+	@bin/setup dev
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m ruff format --check .
 	@.venv/bin/python -m mypy
 
-# One thread of arithmetic, in the tests and in the runs they start: tiny models gain nothing from more, and wait for each other
-# where processors are few. Two processes of tests, each taking whole files. No test may reach for the network.
-test: lint
-	@OMP_NUM_THREADS=1 TASTEMAKER_THREADS=1 HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -n 2 --dist loadfile
+format:       ## mend what of the style can be mended by itself
+	@bin/setup dev
+	@.venv/bin/python -m ruff check --fix --show-fixes .
+	@.venv/bin/python -m ruff format .
+
+lock:         ## write constraints.txt anew after a requirement changed
+	@[ -x .venv/bin/uv ] || bin/setup dev
+	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" \
+	  -o constraints.txt requirements-dev.txt
+	@bin/setup dev
+
+bench-setup:  ## install what the scripts in bench/ need beyond `make run`
+	@bin/setup dev

@@ -20,17 +20,19 @@ import json
 import tempfile
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy import select
 
 from app.database.engine import make_engine, write_session
 from app.models import SignInSession, User, utc_now
 from app.settings import Settings
 from app.web.security import digest, new_secret, session_cookie
-from bench.browser import STOPWATCH, launch
+from bench.browser import STOPWATCH, running_chromium
 from bench.stage import SLUG, fill, percentiles_ms, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 SERVER_PARTS = """() => performance.getEntriesByType("resource").map((one) => [one.name, one.responseStart - one.requestStart])"""
 
@@ -78,13 +80,11 @@ def main() -> None:
     options.add_argument("--verdicts", type=int, default=100)
     options.add_argument("--pause-ms", type=float, default=300.0, help="how long each pair is looked at")
     chosen = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder, running_chromium() as browser:
         data = Path(folder)
         fill(data, tasks=chosen.verdicts + 50, annotators=1)
         with serving(data) as server:
-            browser = launch(playwright)
             found = measured(browser, server.url, sign_in(data), chosen.verdicts, chosen.pause_ms)
-            browser.close()
     print(json.dumps({"bench": "annotator", "verdicts": chosen.verdicts, "load": round(os.getloadavg()[0], 1), **found}))
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, sync_playwright
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NAMES = ("chromium", "chromium-browser", "google-chrome")  # bin/programs looks for these and installs the first
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,6 +32,11 @@ STOPWATCH = """() => {
 }"""
 
 
-def launch(playwright: Playwright) -> Browser:
-    assert CHROMIUM, "no Chromium here; .ci/run installs one"
-    return playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Closed at the end of the block."""
+    assert CHROMIUM, "no Chromium here; `bin/programs` installs one or says how"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()

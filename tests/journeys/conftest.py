@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from sqlalchemy import Engine
 
 from app.database.engine import write_session
 from app.settings import Settings
 from app.web.security import session_cookie
-from bench.browser import launch
+from bench.browser import running_chromium
 from tests.app import factories
 from tests.app.conftest import Cast, api, app, built_app, cast, empty_database, engine, settings
 
@@ -27,10 +27,8 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
