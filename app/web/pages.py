@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import Request
@@ -25,12 +24,12 @@ from starlette.types import Scope
 from app.language import formats, languages
 from app.language.run_messages import retold
 from app.settings import Settings
+from app.shipped import shipped
 from app.texts.safe_html import as_written, begin_page, shown, shown_alike
 from app.web.security import Principal, current_principal, form_token
 
-ROOT = Path(__file__).resolve().parents[2]
-TEMPLATES = ROOT / "templates"
-STATIC = ROOT / "static"
+TEMPLATES = shipped("templates")
+STATIC = shipped("static")
 
 Tone = Literal["ok", "note", "danger"]
 

@@ -13,6 +13,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,8 @@ def gguf_licence(path: Path) -> str | None:
 @lru_cache
 def code_version() -> str:
     """The version of this program, and its commit where it runs from a clone."""
+    if not (ROOT / "pyproject.toml").exists():
+        return metadata.version("tastemaker")
     with (ROOT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]
     if not (ROOT / ".git").exists():

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine, func, select
 
 from app.database.engine import write_session
 from app.demo import demo
 from app.demo.demo import ensure_demo, guidelines
+from app.errors import Unavailable
 from app.models import Checkpoint, Project, Prompt
 from app.projects.service import update_project
 from app.settings import Settings
@@ -51,6 +53,14 @@ def test_it_is_made_once_and_never_again_after_it_was_renamed(engine: Engine, se
     with write_session(engine) as session:
         assert ensure_demo(session, settings) is None
         assert session.scalar(select(func.count(Project.id))) == 1
+
+
+def test_without_the_small_model_it_says_how_to_get_one_or_to_name_another(engine: Engine, settings: Settings) -> None:
+    with write_session(engine) as session, pytest.raises(Unavailable) as refused:
+        ensure_demo(session, settings)
+    folder = settings.models / "smollm2-135m-instruct"
+    assert f"`python -m trainer.lm.loading convert {folder}`" in refused.value.detail
+    assert "TASTEMAKER_BASE_MODEL" in refused.value.detail
 
 
 def test_another_base_model_is_one_setting(engine: Engine, settings: Settings) -> None:
