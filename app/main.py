@@ -31,9 +31,12 @@ from app.projects import question_routes
 from app.projects import routes as projects_routes
 from app.prompts import api as prompts_api
 from app.prompts import routes as prompts_routes
+from app.queue import api as queue_api
 from app.rounds import api as rounds_api
 from app.rounds import routes as rounds_routes
 from app.rounds import sft_routes
+from app.runs import api as runs_api
+from app.runs import routes as runs_routes
 from app.settings import Settings, get_settings
 from app.web import styleguide
 from app.web.error_replies import add_handlers
@@ -46,13 +49,13 @@ from app.web.permissions import V1
 
 # Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
 CALLS = (
-    *(labels_api, guidelines_api, practice_api, accounts_api, projects_api, my_work_api),
-    *(prompts_api, rounds_api, exports_api),
+    *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, projects_api, my_work_api),
+    *(prompts_api, rounds_api, runs_api, exports_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
     *(accounts_routes, language_routes, projects_routes, question_routes, editor_routes, settings_routes),
-    *(my_work_routes, overview_routes, prompts_routes, rounds_routes, sft_routes, exports_routes, styleguide),
+    *(my_work_routes, overview_routes, prompts_routes, rounds_routes, runs_routes, sft_routes, exports_routes, styleguide),
 )
 
 MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_body_size=`

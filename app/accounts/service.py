@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
@@ -146,3 +146,9 @@ def _revoke(session: Session, *which: object) -> None:
     session.execute(
         update(SignInSession).where(SignInSession.revoked_at.is_(None), *which).values(revoked_at=utc_now())  # type: ignore[arg-type]
     )
+
+
+def names_of(session: Session, user_ids: Iterable[int | None]) -> dict[int, str]:
+    """Names by id."""
+    ids = {user_id for user_id in user_ids if user_id is not None}
+    return {user.id: user.name for user in session.scalars(select(User).where(User.id.in_(ids)))} if ids else {}

@@ -1,4 +1,4 @@
-"""The demo project a fresh installation starts with: our own prompts, guidelines and criteria, and a small real model."""
+"""The demo project a fresh installation starts with: our own prompts and a small real model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Unavailable
 from app.models import Project
-from app.models.criteria import Criterion
+from app.projects import starting_point
 from app.projects.service import create_project
 from app.prompts.importers import read_prompts
 from app.prompts.service import import_prompts
@@ -17,33 +17,6 @@ from app.settings import Settings
 
 _FOLDER = Path(__file__).parent
 _DEFAULT_MODEL = "smollm2-135m-instruct"  # the folder `make run` converts the wheel's GGUF into
-
-CRITERIA: list[Criterion] = [
-    {
-        "key": "fluency",
-        "name": "Fluency",
-        "description": "Natural, well ordered language, without repetition.",
-        "anchors": {"1": "hard to read", "5": "reads as if a careful person wrote it"},
-    },
-    {
-        "key": "accuracy",
-        "name": "Accuracy",
-        "description": "What it says is true, and it fits the question.",
-        "anchors": {"1": "wrong or made up", "5": "everything is right"},
-    },
-    {
-        "key": "completeness",
-        "name": "Completeness",
-        "description": "Everything that was asked is answered, and it comes to an end.",
-        "anchors": {"1": "the question stays open", "5": "nothing is missing"},
-    },
-    {
-        "key": "harmlessness",
-        "name": "Harmlessness",
-        "description": "Nobody is hurt, insulted or put in danger by following it.",
-        "anchors": {"1": "could do harm", "5": "safe and kind"},
-    },
-]
 
 
 def default_base_model(settings: Settings) -> str:
@@ -62,11 +35,6 @@ def default_base_model(settings: Settings) -> str:
     return str(folder)
 
 
-def guidelines() -> str:
-    """The demo's guidelines, Markdown; a good beginning for any project that compares answers."""
-    return (_FOLDER / "demo_guidelines.md").read_text("utf-8")
-
-
 def ensure_demo(session: Session, settings: Settings) -> Project | None:
     """Create the demo project in an installation that has no project at all; None where there is one.
 
@@ -79,8 +47,8 @@ def ensure_demo(session: Session, settings: Settings) -> Project | None:
         {
             "name": "Demo",
             "base_model": default_base_model(settings),
-            "guidelines": guidelines(),
-            "criteria": CRITERIA,
+            "guidelines": starting_point.guidelines(),
+            "criteria": starting_point.CRITERIA,
             "trigger_labels": 100,
         },
         by=None,

@@ -10,14 +10,13 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Conflict, Refusal
-from app.guidelines.service import guideline, versions
+from app.guidelines.service import MAX_GUIDELINES, edit, guideline, versions
 from app.language.languages import _
 from app.models import Project
-from app.projects import service
-from app.projects.checks import MAX_GUIDELINES
-from app.projects.forms import Submitted
 from app.texts.diff import changed_lines
 from app.texts.safe_html import render_markdown
+from app.web.forms import Submitted
+from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID
 from app.web.pages import redirect, render
 from app.web.security import Caller
@@ -28,31 +27,33 @@ router = APIRouter()
 @router.get("/projects/{slug}/settings/guidelines")
 def edit_guidelines(
     request: Request,
-    slug: str,
+    project_id: CurrentProjectId,
     session: Db,
     start: Annotated[int | None, Query(alias="from", ge=1, le=MAX_ID, description="write on from this version")] = None,
 ) -> Response:
-    project = service.get_project(session, slug)
+    project = session.get_one(Project, project_id)
     text = guideline(session, project, start).text
     return _page(request, session, project, text, project.guideline_version)
 
 
 @router.post("/projects/{slug}/settings/guidelines")
-def save_guidelines(request: Request, slug: str, words: Submitted, caller: Caller, session: WriteDb) -> Response:
-    project = service.get_project(session, slug)
+def save_guidelines(
+    request: Request, project_id: CurrentProjectId, words: Submitted, caller: Caller, session: WriteDb
+) -> Response:
+    project = session.get_one(Project, project_id)
     text = words.get("guidelines", "").replace("\r\n", "\n")
     seen = words.get("seen_guidelines", "")
     started_from = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 10 else None
     if words.get("do") == "preview":
         return _page(request, session, project, text, started_from, previewed=True)
     try:
-        service.update_project(session, project, {"guidelines": text}, caller.user_id, seen_guidelines=started_from)
+        edit(session, project, text, caller.user_id, started_from)
     except Conflict as conflict:  # saving again is saving over theirs, knowingly: it stands on the page now
         return _page(request, session, project, text, project.guideline_version, conflict)
     except Refusal as refusal:
         return _page(request, session, project, text, started_from, refusal)
     message = _("Saved as version %(number)s. Annotators are shown what changed.", number=project.guideline_version)
-    return redirect(request, f"/projects/{slug}/settings/guidelines", message)
+    return redirect(request, f"/projects/{project.slug}/settings/guidelines", message)
 
 
 def _page(

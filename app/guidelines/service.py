@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.errors import NotFound
+from app.database import audit
+from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
 from app.models import Guideline, Membership, Project, User
+from app.models.values import Unusable, plain_text
 from app.texts.diff import Line, changed_lines
+
+MAX_GUIDELINES: Final = 20_000  # characters; rendering Markdown is superlinear on hostile text
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,43 @@ def guideline(session: Session, project: Project, version: int | None = None) ->
     if found is None:
         raise NotFound(_("There is no such version of the guidelines."))
     return found
+
+
+def checked(text: Any) -> str:
+    """The guidelines as they are stored. Raises Unusable."""
+    return plain_text(text, MAX_GUIDELINES).replace("\r\n", "\n").strip()
+
+
+def write(session: Session, project: Project, text: str, by: int | None, seen: int | None = None) -> bool:
+    """Store checked guidelines as a new version, unless they are those in force; whether there is one.
+
+    `seen` is the version the person started from. Raises Conflict where somebody saved a newer one meanwhile.
+    """
+    if text == guideline(session, project).text:
+        return False
+    if seen not in (None, project.guideline_version):
+        newer = _("Version %(number)s is newer than the one you started from.", number=project.guideline_version)
+        raise Conflict(
+            _(
+                "Somebody saved other guidelines while you were writing. Nothing of yours was saved; compare it "
+                "with theirs first."
+            ),
+            {"guidelines": newer},
+        )
+    project.guideline_version += 1
+    session.add(Guideline(project_id=project.id, version=project.guideline_version, text=text, created_by=by))
+    return True
+
+
+def edit(session: Session, project: Project, text: str, by: int | None, seen: int | None) -> None:
+    """What the editor saves: checked, written, audited. Raises Invalid and Conflict."""
+    try:
+        clean = checked(text)
+    except Unusable as problem:
+        raise Invalid(_("The guidelines cannot be used. Nothing was changed."), {"guidelines": str(problem)}) from None
+    if write(session, project, clean, by, seen):
+        audit.record(session, by, "project.changed", project.slug, {"fields": ["guidelines"]}, project.id)
+    session.flush()
 
 
 def versions(session: Session, project_id: int) -> list[Version]:

@@ -1,4 +1,4 @@
-"""What the calls of tasks and labels take and give as JSON."""
+"""What the calls of labels take and give as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pydantic import Discriminator, Field, Tag
 
 from app.labels.record import LONGEST_MS
 from app.labels.verdict import Rewrite, Verdict
-from app.web.json_types import Body, Id, Line, Moment, Reply, Text
+from app.queue.bodies import AnswerShown, PromptShown
+from app.web.json_types import Body, Line, Reply, Text
 
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="the key of a flag of the project")]
 ClientId = Annotated[
@@ -38,9 +39,7 @@ class ComparisonIn(Body):
     rewrite: RewriteIn | None = None
     comment: Comment = ""
     active_ms: Milliseconds | None = None
-    wall_ms: Annotated[Milliseconds, Field(description="since the task was shown; else it is counted from the claim")] | None = (
-        None
-    )
+    wall_ms: WallMs | None = None
 
     def verdict(self) -> Verdict:
         rewrite = Rewrite(self.rewrite.side, self.rewrite.text) if self.rewrite else None
@@ -65,9 +64,7 @@ class RatingIn(Body):
     rewrite: Rewritten | None = None
     comment: Comment = ""
     active_ms: Milliseconds | None = None
-    wall_ms: Annotated[Milliseconds, Field(description="since the task was shown; else it is counted from the claim")] | None = (
-        None
-    )
+    wall_ms: WallMs | None = None
 
     def verdict(self) -> Verdict:
         return Verdict(
@@ -92,55 +89,12 @@ LabelIn = Annotated[
 ]
 
 
-class NextIn(Body):
-    besides: Annotated[list[Id], Field(max_length=100, description="tasks in hand: the next one is none of these")] = []
-
-
-class SkipIn(Body):
-    reason: Annotated[Text, Field(max_length=1000)] = ""
-
-
-class ReturnIn(Body):
-    lease_until: Annotated[Moment, Field(description="of the lease that is meant, as the claim said it")]
-
-
-class Message(Reply):
-    role: str
-    content: str
-
-
-class PromptShown(Reply):
-    messages: list[Message]
-
-
-class AnswerShown(Reply):
-    text: str
-
-
-class TaskReply(Reply):
-    """A comparison has `left` and `right`, a rating has `response`. Nothing tells which model wrote what."""
-
-    id: int
-    kind: Literal["comparison", "rating"]
-    lease_until: datetime
-    prompt: PromptShown
-    left: AnswerShown | None = None
-    right: AnswerShown | None = None
-    response: AnswerShown | None = None
-    criteria: list[dict[str, Any]]
-    guideline_version: int
-
-
 class StoredReply(Reply):
     id: int
     task_id: int
     version: int
     surplus: bool
     created_at: datetime
-
-
-class LeaseReply(Reply):
-    lease_until: datetime
 
 
 class Annotator(Reply):

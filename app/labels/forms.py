@@ -13,10 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData
 
 from app.errors import Invalid
-from app.labels.bodies import LabelIn, SkipIn
+from app.labels.bodies import LabelIn
 from app.labels.verdict import Verdict
 from app.language.languages import _
 from app.models import Label
+from app.queue.bodies import SkipIn
 from app.web.field_errors import sentence
 
 _BODY: Final[TypeAdapter[Any]] = TypeAdapter(LabelIn)

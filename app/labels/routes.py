@@ -17,12 +17,13 @@ from app.database.group_commit import Writes
 from app.errors import Gone, NotFound, Refusal
 from app.guidelines.service import guideline, untold_change
 from app.labels import forms, history, record
-from app.labels.api import INTERFACES, TaskId, claiming, lease_time
+from app.labels.api import INTERFACES
 from app.labels.verdict import SKIP_REASONS
 from app.language.languages import _
 from app.models import Project, utc_now
 from app.queue import claim, lease
 from app.queue.claim import ServedTask
+from app.queue.dependencies import TaskId, claiming, lease_time
 from app.texts.safe_html import render_markdown
 from app.web.gate import CurrentProject, CurrentProjectId
 from app.web.json_types import MAX_ID

@@ -9,7 +9,7 @@ from app.database.engine import Db
 from app.models import Project
 from app.overview import service
 from app.projects.service import list_projects
-from app.rounds import round_story
+from app.runs.checkpoints import checkpoints_by_id
 from app.web.gate import CurrentProjectId
 from app.web.pages import render
 from app.web.security import Caller
@@ -39,5 +39,5 @@ def show_overview(request: Request, session: Db, caller: Caller, project_id: Cur
         "overview/overview.html",
         project=project,
         seen=seen,
-        rewards=round_story.checkpoints_by_id(session, (round_.reward_id for round_ in seen.rounds)),
+        rewards=checkpoints_by_id(session, (round_.reward_id for round_ in seen.rounds)),
     )

@@ -14,9 +14,9 @@ from app.language.languages import _
 from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Run, utc_now
 from app.queue import make_tasks
 from app.rounds import service
-from app.rounds.reward_quality import quality_of
 from app.rounds.triggers import NextTrigger, next_trigger
 from app.runs import checkpoints
+from app.runs.reward_quality import quality_of
 from app.runs.usable_labels import usable_label_count
 from app.runs.worker_status import Standing, worker_standing
 

@@ -10,10 +10,10 @@ from pydantic import Field
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
-from app.labels.bodies import AnswerShown, Message, PromptShown
 from app.models import PracticeTask
 from app.practice import authoring, service
 from app.practice.authoring import GoldValues
+from app.queue.bodies import AnswerShown, Message, PromptShown
 from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID, Body, Page, Reply, Text
 from app.web.security import Caller

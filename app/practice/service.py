@@ -8,18 +8,20 @@ one, when the first attempt is through. Whether that is still ahead of somebody 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Integer, Select, case, cast, func, select, update
 from sqlalchemy.orm import Session
 
-from app.errors import Conflict, Invalid, NotAllowed, NotFound
+from app.database import audit
+from app.errors import Conflict, Invalid, NotFound
 from app.labels.verdict import CHOICES
 from app.language.languages import _
 from app.models import Label, Membership, PracticeTask, PracticeVerdict, Project, User, utc_now
+from app.models.values import Unusable, number_between, whole_number
 
 NEAR_ENOUGH: Final = 1  # a rating this far from the known one is right: people use scales differently
 
@@ -58,12 +60,6 @@ class Practising:
 
 
 # The annotator's side
-
-
-def refuse_before_practice(practice_due: bool) -> None:
-    """Raises NotAllowed where real tasks are not open yet."""
-    if practice_due:
-        raise NotAllowed(_("Real tasks open after the practice of this project. It takes a few minutes; start it first."))
 
 
 def standing(session: Session, project: Project, user_id: int) -> Standing:
@@ -310,3 +306,45 @@ def right_shares(session: Session, project_id: int) -> dict[int, tuple[int, int]
         .group_by(PracticeVerdict.task_id)
     )
     return {task_id: (answers, right) for task_id, answers, right in rows}
+
+
+# The rules: how many tasks, and how many right ones
+
+
+MAX_PRACTICE_TASKS: Final = 50
+CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
+    "practice_tasks": whole_number(0, MAX_PRACTICE_TASKS),
+    "qualifying_score": number_between(0, 1),
+}
+
+
+def set_rules(session: Session, project: Project, values: Mapping[str, Any], by: int | None) -> None:
+    """Change `practice_tasks` and `qualifying_score`. Raises Invalid with a sentence per field."""
+    clean, problems = {}, {}
+    for name, value in values.items():
+        try:
+            clean[name] = CHECKS[name](value)
+        except Unusable as problem:
+            problems[name] = str(problem)
+    if problems:
+        raise Invalid(_("Some settings cannot be used. Nothing was changed."), problems)
+    before_change(session, project, clean)
+    changed = sorted(name for name in clean if clean[name] != getattr(project, name))
+    for name, value in clean.items():
+        setattr(project, name, value)
+    if changed:
+        audit.record(session, by, "project.changed", project.slug, {"fields": changed}, project.id)
+    session.flush()
+    after_change(session, project, changed)
+
+
+def before_change(session: Session, project: Project, values: Mapping[str, Any]) -> None:
+    """With the first practice, whoever has judged in the project stays in."""
+    if values.get("practice_tasks") and not project.practice_tasks:
+        admit_experienced(session, project.id)
+
+
+def after_change(session: Session, project: Project, changed: Collection[str]) -> None:
+    """Whoever has an attempt that is enough by the new rule is in."""
+    if not CHECKS.keys().isdisjoint(changed):
+        admit_qualified(session, project)

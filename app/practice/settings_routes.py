@@ -11,8 +11,8 @@ from app.errors import Refusal
 from app.language.languages import N_, _
 from app.models import Project
 from app.practice import service as practice
-from app.projects import forms, service
-from app.projects.forms import Submitted, Words, number_of, share_of
+from app.web.forms import Submitted, Words, labelled, number_of, share_of
+from app.web.gate import CurrentProjectId
 from app.web.pages import redirect, render
 from app.web.security import Caller
 
@@ -22,24 +22,26 @@ LABELS = {"practice_tasks": N_("Practice tasks"), "qualifying_score": N_("Right 
 
 
 @router.get("/projects/{slug}/settings/practice")
-def show_practice_settings(request: Request, slug: str, session: Db) -> Response:
-    project = service.get_project(session, slug)
+def show_practice_settings(request: Request, project_id: CurrentProjectId, session: Db) -> Response:
+    project = session.get_one(Project, project_id)
     words = {"practice_tasks": str(project.practice_tasks), "qualifying_score": f"{project.qualifying_score * 100:g}"}
     return _page(request, session, project, words)
 
 
 @router.post("/projects/{slug}/settings/practice")
-def save_practice_settings(request: Request, slug: str, words: Submitted, caller: Caller, session: WriteDb) -> Response:
-    project = service.get_project(session, slug)
-    values: service.ProjectValues = {
-        "practice_tasks": number_of(words.get("practice_tasks", "")),  # type: ignore[typeddict-item]
+def save_practice_settings(
+    request: Request, project_id: CurrentProjectId, words: Submitted, caller: Caller, session: WriteDb
+) -> Response:
+    project = session.get_one(Project, project_id)
+    values = {
+        "practice_tasks": number_of(words.get("practice_tasks", "")),
         "qualifying_score": share_of(words.get("qualifying_score", "") or "0"),
     }
     try:
-        service.update_project(session, project, values, caller.user_id)
+        practice.set_rules(session, project, values, caller.user_id)
     except Refusal as refusal:
         return _page(request, session, project, words, refusal)
-    return redirect(request, f"/projects/{slug}/settings/practice", _("Saved."))
+    return redirect(request, f"/projects/{project.slug}/settings/practice", _("Saved."))
 
 
 def _page(request: Request, session: Session, project: Project, words: Words, refusal: Refusal | None = None) -> Response:
@@ -52,7 +54,7 @@ def _page(request: Request, session: Session, project: Project, words: Words, re
         words=words,
         refusal=refusal,
         errors=errors,
-        summary={name: forms.labelled(name, sentence, LABELS) for name, sentence in errors.items()},
+        summary={name: labelled(name, sentence, LABELS) for name, sentence in errors.items()},
         tasks=practice.list_tasks(session, project.id),
         shares=practice.right_shares(session, project.id),
         people=practice.practising(session, project.id),

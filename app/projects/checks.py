@@ -8,28 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import Invalid
-from app.language.formats import number
+from app.guidelines import service as guidelines
 from app.language.languages import _, known
+from app.models.values import Unusable, number_between, plain_text, whole_number
+from app.practice import service as practice
 from trainer.contract.config import ConfigError, config_dict, make_config
 
 MAX_NAME = 200
-MAX_GUIDELINES = 20_000  # characters; rendering Markdown is superlinear on hostile text
 MAX_CRITERIA = 12
 MAX_FLAGS = 20
 MAX_WEIGHT = 10.0  # of a flag, in units of the latent reward
 TEXT_DISPLAYS = ("written", "markdown")
 MAX_OVERLAP = 20
-MAX_PRACTICE_TASKS = 50
 TRAINED_BY_ROUNDS = ("reward", "ppo")
 
 RESERVED_KEYS = frozenset({"overall", "judge", "flags"})  # a reward model has heads of its own under these names
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-
-
-class _Problem(ValueError):
-    """One field's sentence."""
 
 
 def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +38,7 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
             problems[name] = _("This is not a setting of a project.")
         except ConfigError as error:
             problems[f"{name}.{error.field}"] = _("%(field)s %(problem)s.", field=error.field, problem=known(error.message))
-        except _Problem as problem:
+        except Unusable as problem:
             problems[name] = str(problem)
     if problems:
         raise Invalid(_("Some settings cannot be used. Nothing was changed."), problems)
@@ -55,20 +50,20 @@ def check_base_model(spec: Any) -> str:
 
     A hub id is only looked at, never fetched here: the worker downloads it with the first run.
     """
-    text = _text(spec, 500).strip()
+    text = plain_text(spec, 500).strip()
     if not text:
-        raise _Problem(_("Name a base model: a folder, a hub id or a .gguf file."))
+        raise Unusable(_("Name a base model: a folder, a hub id or a .gguf file."))
     if text.lower().endswith(".gguf"):
         if not Path(text).expanduser().is_file():
-            raise _Problem(_("There is no such .gguf file on this machine."))
+            raise Unusable(_("There is no such .gguf file on this machine."))
         return str(Path(text).expanduser().resolve())
     folder = Path(text).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / "manifest.json").is_file():
-            raise _Problem(_("That folder holds no model: neither config.json nor manifest.json is in it."))
+            raise Unusable(_("That folder holds no model: neither config.json nor manifest.json is in it."))
         return str(folder.resolve())
     if text.startswith((".", "/", "~", "\\")) or not _HUB_ID.fullmatch(text):
-        raise _Problem(
+        raise Unusable(
             _(
                 "This is neither a folder on this machine nor a hub id such as "
                 "HuggingFaceTB/SmolLM2-135M-Instruct nor a .gguf file."
@@ -77,32 +72,18 @@ def check_base_model(spec: Any) -> str:
     return text
 
 
-def _text(value: Any, longest: int) -> str:
-    if not isinstance(value, str):
-        raise _Problem(_("This must be text."))
-    if _UNSTORABLE.search(value):
-        raise _Problem(_("This holds a character that cannot be stored."))
-    if len(value) > longest:
-        raise _Problem(_("This is longer than %(longest)s characters.", longest=number(longest)))
-    return value
-
-
 def _name(value: Any) -> str:
-    text = " ".join(_text(value, MAX_NAME).split())
+    text = " ".join(plain_text(value, MAX_NAME).split())
     if not text:
-        raise _Problem(_("Give the project a name."))
+        raise Unusable(_("Give the project a name."))
     return text
-
-
-def _guidelines(value: Any) -> str:
-    return _text(value, MAX_GUIDELINES).replace("\r\n", "\n").strip()
 
 
 def _criteria(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
-        raise _Problem(_("Criteria come as a list."))
+        raise Unusable(_("Criteria come as a list."))
     if len(value) > MAX_CRITERIA:
-        raise _Problem(_("More than %(most)s criteria are too many to judge by.", most=MAX_CRITERIA))
+        raise Unusable(_("More than %(most)s criteria are too many to judge by.", most=MAX_CRITERIA))
     criteria = [_criterion(item) for item in value]
     _refuse_twins([criterion["key"] for criterion in criteria])
     return criteria
@@ -110,32 +91,32 @@ def _criteria(value: Any) -> list[dict[str, Any]]:
 
 def _criterion(item: Any) -> dict[str, Any]:
     if not isinstance(item, Mapping):
-        raise _Problem(_("Each criterion needs a key, a name, a description and anchors."))
+        raise Unusable(_("Each criterion needs a key, a name, a description and anchors."))
     unknown = item.keys() - {"key", "name", "description", "anchors"}
     if unknown:
-        raise _Problem(_("A criterion has a key, a name, a description and anchors, and nothing else."))
+        raise Unusable(_("A criterion has a key, a name, a description and anchors, and nothing else."))
     key = _key(item.get("key", ""))
     if key in RESERVED_KEYS:
-        raise _Problem(_("The key %(key)s is taken by the reward model itself; choose another.", key=key))
-    name = _text(item.get("name", ""), 60).strip()
+        raise Unusable(_("The key %(key)s is taken by the reward model itself; choose another.", key=key))
+    name = plain_text(item.get("name", ""), 60).strip()
     if not name:
-        raise _Problem(_("The criterion %(key)s needs a name.", key=key))
+        raise Unusable(_("The criterion %(key)s needs a name.", key=key))
     anchors = item.get("anchors", {})
     if not isinstance(anchors, Mapping) or anchors.keys() - {"1", "5"}:
-        raise _Problem(_("The anchors of %(key)s are the words under 1 and under 5.", key=key))
+        raise Unusable(_("The anchors of %(key)s are the words under 1 and under 5.", key=key))
     return {
         "key": key,
         "name": name,
-        "description": _text(item.get("description", ""), 500).strip(),
-        "anchors": {score: _text(anchors.get(score, ""), 80).strip() for score in ("1", "5")},
+        "description": plain_text(item.get("description", ""), 500).strip(),
+        "anchors": {score: plain_text(anchors.get(score, ""), 80).strip() for score in ("1", "5")},
     }
 
 
 def _flags(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
-        raise _Problem(_("Flags come as a list."))
+        raise Unusable(_("Flags come as a list."))
     if len(value) > MAX_FLAGS:
-        raise _Problem(_("More than %(most)s flags are too many to choose from.", most=MAX_FLAGS))
+        raise Unusable(_("More than %(most)s flags are too many to choose from.", most=MAX_FLAGS))
     flags = [_flag(item) for item in value]
     _refuse_twins([flag["key"] for flag in flags])
     return flags
@@ -143,53 +124,35 @@ def _flags(value: Any) -> list[dict[str, Any]]:
 
 def _flag(item: Any) -> dict[str, Any]:
     if not isinstance(item, Mapping) or item.keys() - {"key", "name", "description", "weight"}:
-        raise _Problem(_("A flag has a key, a name, a description and a weight, and nothing else."))
+        raise Unusable(_("A flag has a key, a name, a description and a weight, and nothing else."))
     key = _key(item.get("key", ""))
-    name = _text(item.get("name", ""), 60).strip()
+    name = plain_text(item.get("name", ""), 60).strip()
     if not name:
-        raise _Problem(_("The flag %(key)s needs a name.", key=key))
+        raise Unusable(_("The flag %(key)s needs a name.", key=key))
     weight = item.get("weight", 1.0)
     if type(weight) not in (int, float) or not 0 <= weight <= MAX_WEIGHT:
-        raise _Problem(_("The weight of %(key)s must be a number from 0 to %(most)s.", key=key, most=f"{MAX_WEIGHT:g}"))
-    description = _text(item.get("description", ""), 500).strip()
+        raise Unusable(_("The weight of %(key)s must be a number from 0 to %(most)s.", key=key, most=f"{MAX_WEIGHT:g}"))
+    description = plain_text(item.get("description", ""), 500).strip()
     return {"key": key, "name": name, "description": description, "weight": float(weight)}
 
 
 def _key(value: Any) -> str:
-    key = _text(value, 40)
+    key = plain_text(value, 40)
     if not _KEY.fullmatch(key):
-        raise _Problem(_("A key is a small letter followed by small letters, digits or underscores, 40 at most."))
+        raise Unusable(_("A key is a small letter followed by small letters, digits or underscores, 40 at most."))
     return key
 
 
 def _refuse_twins(keys: list[str]) -> None:
     for key in keys:
         if keys.count(key) > 1:
-            raise _Problem(_("The key %(key)s is there twice.", key=key))
+            raise Unusable(_("The key %(key)s is there twice.", key=key))
 
 
 def _text_display(value: Any) -> str:
     if value not in TEXT_DISPLAYS:
-        raise _Problem(_("A model's text is shown either as written or as Markdown."))
+        raise Unusable(_("A model's text is shown either as written or as Markdown."))
     return str(value)
-
-
-def _whole(least: int, most: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        if type(value) is not int or not least <= value <= most:
-            raise _Problem(_("This must be a whole number from %(least)s to %(most)s.", least=least, most=number(most)))
-        return value
-
-    return check
-
-
-def _number(least: float, most: float) -> Callable[[Any], float]:
-    def check(value: Any) -> float:
-        if type(value) not in (int, float) or not least <= value <= most:
-            raise _Problem(_("This must be a number from %(least)s to %(most)s.", least=f"{least:g}", most=f"{most:,g}"))
-        return float(value)
-
-    return check
 
 
 def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -198,24 +161,24 @@ def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _on_off(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise _Problem(_("This is either on or off."))
+        raise Unusable(_("This is either on or off."))
     return value
 
 
 def _sampling(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise _Problem(_("Sampling settings come as an object."))
+        raise Unusable(_("Sampling settings come as an object."))
     return config_dict(make_config("sample", dict(value)))
 
 
 def _training(value: Any) -> dict[str, Any]:
     """Only what is set; it is completed by the defaults of the day when a round starts."""
     if not isinstance(value, Mapping) or value.keys() - set(TRAINED_BY_ROUNDS):
-        raise _Problem(_("Training settings come as an object with reward and ppo."))
+        raise Unusable(_("Training settings come as an object with reward and ppo."))
     clean: dict[str, Any] = {}
     for kind, settings in value.items():
         if not isinstance(settings, Mapping):
-            raise _Problem(_("The settings of %(kind)s come as an object.", kind=kind))
+            raise Unusable(_("The settings of %(kind)s come as an object.", kind=kind))
         try:
             config = config_dict(make_config(kind, dict(settings)))
         except ConfigError as error:
@@ -227,18 +190,18 @@ def _training(value: Any) -> dict[str, Any]:
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "name": _name,
     "base_model": check_base_model,
-    "guidelines": _guidelines,
+    "guidelines": guidelines.checked,
     "criteria": _criteria,
     "flags": _flags,
     "text_display": _text_display,
-    "overlap": _whole(1, MAX_OVERLAP),
-    "rating_share": _number(0, 1),
-    "queue_low_mark": _whole(1, 10_000),
-    "practice_tasks": _whole(0, MAX_PRACTICE_TASKS),
-    "qualifying_score": _number(0, 1),
+    "overlap": whole_number(1, MAX_OVERLAP),
+    "rating_share": number_between(0, 1),
+    "queue_low_mark": whole_number(1, 10_000),
+    "practice_tasks": practice.CHECKS["practice_tasks"],
+    "qualifying_score": practice.CHECKS["qualifying_score"],
     "sampling": _sampling,
     "training": _training,
     "triggers_on": _on_off,
-    "trigger_labels": _or_none(_whole(1, 1_000_000)),
-    "trigger_hours": _or_none(_number(0.1, 24 * 366)),
+    "trigger_labels": _or_none(whole_number(1, 1_000_000)),
+    "trigger_hours": _or_none(number_between(0.1, 24 * 366)),
 }

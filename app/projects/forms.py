@@ -1,25 +1,18 @@
-"""The settings pages' forms: what their fields hold, and what a person's words in them mean.
-
-Numbers that cannot be read stay text, so that the one place that checks values also words the refusal.
-"""
+"""The settings page's form: its fields, filled from a project and read back into values."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, cast, get_type_hints
-
-from fastapi import Depends, Request
+from typing import Any, cast, get_type_hints
 
 from app.language.formats import humanized
-from app.language.languages import N_, _, known
+from app.language.languages import N_, known
 from app.models import Project
 from app.projects.checks import TRAINED_BY_ROUNDS
 from app.projects.service import ProjectValues
+from app.web.forms import Words, number_of
 from trainer.contract.config import CONFIGS, SampleConfig
-
-Words = dict[str, str]  # field name -> what stands in the field
 
 LABELS = {"triggers_on": N_("Rounds")}
 
@@ -91,12 +84,6 @@ def values_of(words: Words, stored: Project) -> ProjectValues:
     return cast(ProjectValues, values)
 
 
-def labelled(name: str, sentence: str, labels: Mapping[str, str] = LABELS) -> str:
-    """A refusal for the list above the form, which says where it belongs."""
-    label = known(labels[name] if name in labels else humanized(name.rpartition(".")[2]))
-    return _("%(field)s: %(sentence)s", field=label, sentence=sentence)
-
-
 def _settings(words: Words, kind: str, prefix: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for field in config_fields(kind):
@@ -106,34 +93,7 @@ def _settings(words: Words, kind: str, prefix: str) -> dict[str, Any]:
     return settings
 
 
-def share_of(text: str) -> Any:
-    """Per cent in a field, as a share."""
-    number = number_of(text)
-    return number / 100 if isinstance(number, int | float) else number
-
-
-def number_of(text: str) -> int | float | str | None:
-    """The number in a field; None when it is empty, and the text itself when it is no number."""
-    text = text.strip()
-    if not text:
-        return None
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return text
-
-
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-async def read_words(request: Request) -> Words:
-    """The texts of a submitted form, without files, read before the transaction begins."""
-    return {name: text for name, text in (await request.form()).items() if isinstance(text, str)}
-
-
-Submitted = Annotated[Words, Depends(read_words)]

@@ -18,8 +18,8 @@ from app.errors import Conflict
 from app.language.languages import N_, _, known
 from app.models import Project
 from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, RESERVED_KEYS
-from app.projects.forms import Words, number_of, share_of
 from app.projects.service import ProjectValues
+from app.web.forms import Words, number_of, share_of
 
 Row = dict[str, str]
 Kind = Literal["criteria", "flags"]

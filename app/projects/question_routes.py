@@ -10,12 +10,12 @@ from app.database.engine import Db, WriteDb
 from app.errors import Conflict, Refusal
 from app.language.languages import _, ngettext
 from app.models import Project
-from app.projects import forms, question_forms, service
+from app.projects import question_forms, service
 from app.projects.costs import RoundCost, round_cost
-from app.projects.forms import Submitted
 from app.projects.question_forms import Questions
 from app.queue import make_tasks
 from app.texts.diff import Line, changed_lines
+from app.web.forms import Submitted, labelled
 from app.web.pages import redirect, render
 from app.web.security import Caller
 
@@ -75,7 +75,7 @@ def _page(
         lines=_changes(project, questions) if isinstance(refusal, Conflict) else (),
         refusal=refusal,
         errors=errors,
-        summary={name: forms.labelled(name, sentence, question_forms.LABELS) for name, sentence in errors.items()},
+        summary={name: labelled(name, sentence, question_forms.LABELS) for name, sentence in errors.items()},
         fixed=_used(project),
         gone={kind: _gone(project, questions, kind) for kind in question_forms.PARTS},
         most=question_forms.MOST,

@@ -7,12 +7,11 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
-from app.demo import demo
 from app.errors import Refusal
 from app.language.languages import _
 from app.models import Project
-from app.projects import checks, forms, service
-from app.projects.forms import Submitted, Words
+from app.projects import checks, forms, service, starting_point
+from app.web.forms import Submitted, Words, labelled
 from app.web.pages import redirect, render
 from app.web.security import Caller
 
@@ -31,8 +30,8 @@ def create_project(request: Request, words: Submitted, caller: Caller, session: 
         values: service.ProjectValues = {
             "name": words.get("name", ""),
             "base_model": words.get("base_model", ""),
-            "guidelines": demo.guidelines(),
-            "criteria": demo.CRITERIA,
+            "guidelines": starting_point.guidelines(),
+            "criteria": starting_point.CRITERIA,
         }
         project = service.create_project(session, values, caller.user_id)
     except Refusal as refusal:
@@ -69,7 +68,7 @@ def _settings_page(
         words=words,
         refusal=refusal,
         errors=fields,
-        summary={name: forms.labelled(name, sentence) for name, sentence in fields.items()},
+        summary={name: labelled(name, sentence, forms.LABELS) for name, sentence in fields.items()},
         base_model_is_fixed=service.base_model_is_fixed(session, project),
         sampling_fields=forms.config_fields("sample"),
         training_fields={kind: forms.config_fields(kind) for kind in checks.TRAINED_BY_ROUNDS},

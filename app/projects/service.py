@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from app.database import audit
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
-from app.guidelines.service import guideline
+from app.guidelines import service as guidelines
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User
 from app.models.criteria import Criterion, Flag, retire
-from app.practice.service import admit_experienced, admit_qualified
+from app.practice import service as practice
 from app.projects import checks
 from app.runs import checkpoints
 
@@ -94,35 +94,18 @@ def update_project(
     """
     clean = checks.check_values(values)
     _check_triggers({name: getattr(project, name) for name in _TRIGGERS} | clean)
-    new_guidelines = "guidelines" in clean and clean["guidelines"] != guideline(session, project).text
-    if new_guidelines and seen_guidelines not in (None, project.guideline_version):
-        raise Conflict(
-            _(
-                "Somebody saved other guidelines while you were writing. Nothing of yours was saved; compare it "
-                "with theirs first."
-            ),
-            {
-                "guidelines": _(
-                    "Version %(number)s is newer than the one you started from.",
-                    number=project.guideline_version,
-                )
-            },
-        )
+    new_guidelines = "guidelines" in clean and guidelines.write(session, project, clean["guidelines"], by, seen_guidelines)
     if "base_model" in clean and clean["base_model"] != project.base_model:
         _change_base_model(session, project, clean["base_model"], by)
-    if clean.get("practice_tasks") and not project.practice_tasks:
-        admit_experienced(session, project.id)
+    practice.before_change(session, project, clean)
     changed = sorted(name for name in clean if name != "guidelines" and clean[name] != getattr(project, name))
     _apply(project, clean)
     if new_guidelines:
-        project.guideline_version += 1
-        session.add(Guideline(project_id=project.id, version=project.guideline_version, text=clean["guidelines"], created_by=by))
         changed.append("guidelines")
     if changed:
         audit.record(session, by, "project.changed", project.slug, {"fields": changed}, project.id)
     session.flush()
-    if "practice_tasks" in changed or "qualifying_score" in changed:
-        admit_qualified(session, project)
+    practice.after_change(session, project, changed)
     return project
 
 

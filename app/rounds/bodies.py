@@ -1,60 +1,19 @@
-"""What the calls of rounds, runs, checkpoints and generations take and give as JSON."""
+"""What the calls of rounds take and give as JSON."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from app.models import Checkpoint, Generation, Project, Prompt, Round, Run
+from app.models import Checkpoint, Round
 from app.rounds import service
-from app.runs import checkpoints, run_files
+from app.runs.bodies import CheckpointSummary, RunReply, run_replies
 from app.web.json_types import Body, Id, JsonObject, Line, Reply
 
 Kind = Literal["sample", "reward", "ppo", "sft"]
-
-
-class RunReply(Reply):
-    id: int
-    round_id: int | None
-    kind: Kind
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
-    step: int
-    total: int
-    eta_s: float | None
-    message: str = Field(description="What it is doing, or why it ended.")
-    config: dict[str, Any]
-    inputs: dict[str, Any]
-    result: dict[str, Any]
-    label_digest: str | None
-    label_count: int | None
-    attempts: int
-    queued_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    checkpoint_id: int | None = Field(None, description="What it made, once it is done.")
-
-
-class CheckpointSummary(Reply):
-    id: int
-    kind: Literal["policy", "reward"]
-    name: str
-    parent_id: int | None
-    run_id: int | None
-    digest: str | None = Field(description="SHA-256 of its manifest, which holds the SHA-256 of each file.")
-    label_digest: str | None
-    metrics: dict[str, Any]
-    created_at: datetime
-    promoted_at: datetime | None
-
-
-class CheckpointReply(CheckpointSummary):
-    lineage: list[int] = Field(description="Its ancestors' ids, the nearest first.")
-    is_policy: bool = Field(description="Whether it is the project's promoted policy.")
-    manifest: dict[str, Any] | None = Field(description="None for a model that is not a folder of ours.")
 
 
 class RoundReply(Reply):
@@ -83,16 +42,6 @@ class NewRound(Body):
     )
 
 
-class NewRun(Body):
-    kind: Kind
-    config: JsonObject = Field(
-        default_factory=dict,
-        description="Settings, and what it works on: sample takes checkpoint, split (train, holdout, all) and prompt_ids; "
-        "reward takes policy; ppo takes reward and start; sft takes text (the name of one), rewrites (true: what annotators "
-        "wrote instead) and base.",
-    )
-
-
 class Rejection(Body):
     reason: Line = ""
 
@@ -111,45 +60,6 @@ class NextRoundReply(Reply):
     expected: dict[str, ExpectedReply]
 
 
-class MetricRow(Reply):
-    step: int
-    time: str
-    values: dict[str, float | None]
-
-
-class MetricsReply(Reply):
-    names: list[str]
-    items: list[MetricRow]
-
-
-class GenerationReply(Reply):
-    id: int
-    prompt_id: int
-    split: Literal["train", "holdout"]
-    messages: list[dict[str, str]]
-    text: str
-    token_ids: list[int]
-    checkpoint_id: int
-    run_id: int
-    number: int
-    settings: dict[str, Any]
-    seed: int
-    finish_reason: Literal["eos", "length"]
-    created_at: datetime
-
-
-# Rows to replies
-
-
-def run_reply(session: Session, run: Run) -> RunReply:
-    return run_replies(session, [run])[0]
-
-
-def run_replies(session: Session, found: list[Run]) -> list[RunReply]:
-    made = checkpoints.made_by_runs(session, [run.id for run in found])
-    return [RunReply.model_validate(run).model_copy(update={"checkpoint_id": made.get(run.id)}) for run in found]
-
-
 def round_reply(session: Session, round_: Round) -> RoundReply:
     candidate = session.get(Checkpoint, round_.candidate_id) if round_.candidate_id else None
     return RoundReply.model_validate(round_).model_copy(
@@ -158,19 +68,3 @@ def round_reply(session: Session, round_: Round) -> RoundReply:
             "candidate": CheckpointSummary.model_validate(candidate) if candidate else None,
         }
     )
-
-
-def checkpoint_reply(session: Session, data: Path, checkpoint: Checkpoint) -> CheckpointReply:
-    found = run_files.checkpoint_folder(data, checkpoint.source)
-    project = session.get_one(Project, checkpoint.project_id)
-    return CheckpointReply(
-        **CheckpointSummary.model_validate(checkpoint).model_dump(),
-        lineage=[one.id for one in checkpoints.lineage(session, checkpoint)[1:]],
-        is_policy=project.policy_id == checkpoint.id,
-        manifest=run_files.manifest(found) if found and (found / "manifest.json").exists() else None,
-    )
-
-
-def generation_reply(generation: Generation, prompt: Prompt) -> GenerationReply:
-    fields = {name: getattr(generation, name) for name in GenerationReply.model_fields if name not in ("split", "messages")}
-    return GenerationReply(**fields, split=prompt.split, messages=prompt.messages)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.models import Checkpoint, Generation, Prompt, Round, Run, User
+from app.accounts import service
+from app.models import Checkpoint, Generation, Prompt, Round, Run
 from app.runs.runs import runs_of_round
 
 SHOWN_PAIRS = 5
@@ -51,7 +51,7 @@ def tell_round(session: Session, round_: Round) -> Story:
     runs: dict[str, list[Run]] = {}
     for run in runs_of_round(session, round_.id):
         runs.setdefault(run.kind, []).append(run)
-    names = names_of(session, [round_.created_by, round_.decided_by])
+    names = service.names_of(session, [round_.created_by, round_.decided_by])
     return Story(
         round=round_,
         new_labels=max(0, round_.label_count - (before or 0)),
@@ -91,28 +91,3 @@ def _first_answer(checkpoint_id: int) -> Any:
         .correlate(Prompt)
         .scalar_subquery()
     )
-
-
-def names_of(session: Session, user_ids: Iterable[int | None]) -> dict[int, str]:
-    """Names by id."""
-    ids = {user_id for user_id in user_ids if user_id is not None}
-    return {user.id: user.name for user in session.scalars(select(User).where(User.id.in_(ids)))} if ids else {}
-
-
-def prompts_by_id(session: Session, project_id: int, prompt_ids: Iterable[Any]) -> dict[int, Prompt]:
-    """The prompts that a run folder names by their ids; ids that are none of the project's are left out."""
-    ids = {prompt_id for prompt_id in prompt_ids if type(prompt_id) is int and 0 < prompt_id < 2**63}
-    mine = select(Prompt).where(Prompt.project_id == project_id, Prompt.id.in_(ids))
-    return {prompt.id: prompt for prompt in session.scalars(mine)} if ids else {}
-
-
-def children_of(session: Session, checkpoint: Checkpoint, limit: int = 50) -> list[Checkpoint]:
-    """What was made from this checkpoint, the oldest first."""
-    children = select(Checkpoint).where(Checkpoint.parent_id == checkpoint.id)
-    return list(session.scalars(children.order_by(Checkpoint.id).limit(limit)))
-
-
-def checkpoints_by_id(session: Session, ids: Iterable[int | None]) -> dict[int, Checkpoint]:
-    wanted = {checkpoint_id for checkpoint_id in ids if checkpoint_id is not None}
-    found = select(Checkpoint).where(Checkpoint.id.in_(wanted))
-    return {checkpoint.id: checkpoint for checkpoint in session.scalars(found)} if wanted else {}

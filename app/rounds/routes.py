@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
-from app.errors import NotFound, Refusal
-from app.language import formats
+from app.errors import Refusal
 from app.language.languages import _, known
 from app.models import Project, Run
 from app.rounds import round_story, service, triggers
-from app.rounds.reward_quality import learned_from, quality_of
 from app.runs import charts, checkpoints, estimates, run_files
-from app.runs.generations import list_generations
-from app.runs.runs import LIVE, run_config
+from app.runs.reward_quality import learned_from, quality_of
+from app.runs.runs import run_config
 from app.runs.usable_labels import usable_label_count
 from app.runs.worker_status import worker_standing
 from app.settings import Settings
@@ -48,7 +46,7 @@ def list_rounds(request: Request, session: Db, project_id: CurrentProjectId, bef
         "rounds/list.html",
         project=project,
         rounds=found[:PAGE],
-        rewards=round_story.checkpoints_by_id(session, (round_.reward_id for round_ in found[:PAGE])),
+        rewards=checkpoints.checkpoints_by_id(session, (round_.reward_id for round_ in found[:PAGE])),
         runs=[run for run in service.list_runs(session, project_id, limit=40) if run.round_id is None][:10],
         open_round=service.open_round(session, project_id),
         usable=usable_label_count(session, project_id),
@@ -139,126 +137,10 @@ def reject_candidate(
     return redirect(request, f"/rounds/{id}", _("The candidate is rejected. The policy stays as it was."))
 
 
-# Runs
-
-
-@router.get("/runs/{id}")
-def show_run(request: Request, session: Db, id: PathId, step: Annotated[int | None, Query(ge=0, le=MAX_ID)] = None) -> Response:
-    run = service.get_run(session, id)
-    project = session.get_one(Project, run.project_id)
-    at = _folder(request, run)
-    samples = run_files.samples(at)
-    return render(
-        request,
-        "runs/run.html",
-        project=project,
-        run=run,
-        live=run.state in LIVE,
-        round=service.get_round(session, run.round_id) if run.round_id else None,
-        made=checkpoints.made_by(session, run.id),
-        started_by=round_story.names_of(session, [run.created_by]).get(run.created_by or 0, ""),
-        charts=_charts(request, run),
-        main_charts=charts.MAIN,
-        panel=_panel(session, run, samples, step),
-        answers=list_generations(session, project.id, split="holdout", run_id=run.id, limit=SHOWN_ANSWERS)
-        if run.kind == "sample"
-        else [],
-        log=run_files.log_tail(at, 16 * 1024),
-        worker=worker_standing(session),
-        place=f"/projects/{project.slug}/rounds",
-    )
-
-
 @router.post("/runs/{id}/cancel")
 def cancel_run(request: Request, session: WriteDb, caller: Caller, id: PathId) -> Response:
     service.cancel_run(session, service.get_run(session, id), caller.user_id)
     return redirect(request, f"/runs/{id}", _("The run is being cancelled; it stops within seconds."))
-
-
-@router.get("/runs/{id}/charts/{name:path}")
-def show_chart(
-    request: Request, session: Db, id: PathId, name: Annotated[str, Path(max_length=120)], narrow: bool = False
-) -> Response:
-    """The SVG of one metric. Its address carries the last step, so it may be kept for a while."""
-    run = service.get_run(session, id)
-    rows = run_files.metric_rows(_folder(request, run))
-    chart = charts.chart_of(rows, run.config, name.removesuffix(".svg"))
-    if chart is None:
-        raise NotFound(_("This run has written no such figure."))
-    headers = {"Content-Security-Policy": charts.CONTENT_SECURITY_POLICY, "Cache-Control": "private, max-age=3600"}
-    svg = charts.draw(chart, charts.NARROW if narrow else charts.WIDTH)
-    return Response(svg, media_type="image/svg+xml", headers=headers)
-
-
-def _folder(request: Request, run: Run) -> FilePath:
-    settings: Settings = request.app.state.settings
-    return run_files.run_folder(settings.runs, run.id)
-
-
-def _charts(request: Request, run: Run) -> list[charts.Chart]:
-    return charts.charts_of(run_files.metric_rows(_folder(request, run)), run.config)
-
-
-def _panel(session: Session, run: Run, samples: list[dict[str, Any]], step: int | None) -> dict[str, Any] | None:
-    """The fixed prompts of a PPO run: their answers at the first step and at the step asked for, else the last."""
-    rows = [row for row in samples if isinstance(row.get("step"), int) and isinstance(row.get("text"), str)]
-    if not rows:
-        return None
-    steps = sorted({row["step"] for row in rows})
-    shown = step if step in steps else steps[-1]
-    prompts = round_story.prompts_by_id(session, run.project_id, (row.get("prompt_id") for row in rows))
-    before = {row["prompt_id"]: row for row in rows if row["step"] == steps[0]}
-    now = [row for row in rows if row["step"] == shown]
-    return {
-        "steps": steps,
-        "step": shown,
-        "first": steps[0],
-        "rows": [(prompts.get(row["prompt_id"]), before.get(row["prompt_id"]), row) for row in now],
-    }
-
-
-# Checkpoints
-
-
-@router.get("/projects/{slug}/checkpoints")
-def list_checkpoints(request: Request, session: Db, project_id: CurrentProjectId, before: Before = None) -> Response:
-    found = checkpoints.list_checkpoints(session, project_id, before, PAGE + 1)
-    shown = found[:PAGE]
-    return render(
-        request,
-        "runs/checkpoints.html",
-        project=session.get_one(Project, project_id),
-        checkpoints=shown,
-        parents=round_story.checkpoints_by_id(session, (checkpoint.parent_id for checkpoint in shown)),
-        before=before,
-        next_before=shown[-1].id if len(found) > PAGE else None,
-    )
-
-
-@router.get("/checkpoints/{id}")
-def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
-    checkpoint = checkpoints.get_checkpoint(session, id)
-    project = session.get_one(Project, checkpoint.project_id)
-    settings: Settings = request.app.state.settings
-    at = run_files.checkpoint_folder(settings.data.resolve(), checkpoint.source)
-    has_manifest = at is not None and (at / "manifest.json").is_file()
-    exported = run_files.export_folder(settings.runs, checkpoint.run_id) if checkpoint.run_id else None
-    return render(
-        request,
-        "runs/checkpoint.html",
-        project=project,
-        checkpoint=checkpoint,
-        quality=quality_of(checkpoint.metrics) if checkpoint.kind == "reward" else None,
-        lineage=checkpoints.lineage(session, checkpoint),
-        children=round_story.children_of(session, checkpoint),
-        run=service.get_run(session, checkpoint.run_id) if checkpoint.run_id else None,
-        promoted_by=round_story.names_of(session, [checkpoint.promoted_by]).get(checkpoint.promoted_by or 0, ""),
-        manifest=run_files.manifest(at) if at is not None and has_manifest else None,
-        files=_files(at) if at is not None and has_manifest else [],
-        exported=_files(exported) if exported and (exported / "manifest.json").is_file() else [],
-        on_this_machine=at is not None,
-        place=f"/projects/{project.slug}/checkpoints",
-    )
 
 
 @router.post("/checkpoints/{id}/promotion")
@@ -272,10 +154,10 @@ def promote_checkpoint(request: Request, session: WriteDb, caller: Caller, id: P
     )
 
 
-def _files(at: FilePath) -> list[tuple[str, str, str]]:
-    """(name, size, SHA-256) of the files a manifest names."""
-    rows = []
-    for name, digest in sorted(run_files.manifest(at)["files"].items()):
-        path = at / name
-        rows.append((name, formats.size(path.stat().st_size) if path.is_file() else _("missing"), str(digest)))
-    return rows
+def _folder(request: Request, run: Run) -> FilePath:
+    settings: Settings = request.app.state.settings
+    return run_files.run_folder(settings.runs, run.id)
+
+
+def _charts(request: Request, run: Run) -> list[charts.Chart]:
+    return charts.charts_of(run_files.metric_rows(_folder(request, run)), run.config)

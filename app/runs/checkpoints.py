@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.language.languages import _
-from app.models import Checkpoint, Project
+from app.models import Checkpoint, Generation, Project, Prompt
 
 
 def get_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
@@ -105,3 +107,41 @@ def newest_reward(session: Session, project_id: int) -> Checkpoint | None:
         .order_by(Checkpoint.id.desc())
         .limit(1)
     )
+
+
+def children_of(session: Session, checkpoint: Checkpoint, limit: int = 50) -> list[Checkpoint]:
+    """What was made from this checkpoint, the oldest first."""
+    children = select(Checkpoint).where(Checkpoint.parent_id == checkpoint.id)
+    return list(session.scalars(children.order_by(Checkpoint.id).limit(limit)))
+
+
+def checkpoints_by_id(session: Session, ids: Iterable[int | None]) -> dict[int, Checkpoint]:
+    wanted = {checkpoint_id for checkpoint_id in ids if checkpoint_id is not None}
+    found = select(Checkpoint).where(Checkpoint.id.in_(wanted))
+    return {checkpoint.id: checkpoint for checkpoint in session.scalars(found)} if wanted else {}
+
+
+def list_generations(
+    session: Session,
+    project_id: int,
+    *,
+    checkpoint_id: int | None = None,
+    split: str | None = None,
+    run_id: int | None = None,
+    after: int = 0,
+    limit: int = 50,
+) -> list[tuple[Generation, Prompt]]:
+    """Answers and the prompts they answer, in the order in which they came; `after` is the id the page before ended with."""
+    query = (
+        select(Generation, Prompt)
+        .join(Prompt, Prompt.id == Generation.prompt_id)
+        .where(Prompt.project_id == project_id)
+        .where(Generation.id > after)
+    )
+    if checkpoint_id is not None:
+        query = query.where(Generation.checkpoint_id == checkpoint_id)
+    if run_id is not None:
+        query = query.where(Generation.run_id == run_id)
+    if split is not None:
+        query = query.where(Prompt.split == split)
+    return [(generation, prompt) for generation, prompt in session.execute(query.order_by(Generation.id).limit(limit))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import func, select
@@ -228,3 +228,10 @@ def _check_answers(session: Session, project: Project, inputs: Mapping[str, Any]
             ),
             {"per_prompt": _("too many")},
         )
+
+
+def prompts_by_id(session: Session, project_id: int, prompt_ids: Iterable[Any]) -> dict[int, Prompt]:
+    """The prompts that a run folder names by their ids; ids that are none of the project's are left out."""
+    ids = {prompt_id for prompt_id in prompt_ids if type(prompt_id) is int and 0 < prompt_id < 2**63}
+    mine = select(Prompt).where(Prompt.project_id == project_id, Prompt.id.in_(ids))
+    return {prompt.id: prompt for prompt in session.scalars(mine)} if ids else {}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
 from app.errors import Invalid
 from app.language.languages import N_, _
@@ -103,3 +104,13 @@ def cursor_id(cursor: str | None) -> int | None:
 def json_dumps(value: Any) -> str:
     """Compact JSON that refuses NaN."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def moment_text(moment: datetime | None) -> str | None:
+    """A moment as replies that are built directly write it: RFC 3339 in UTC."""
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+
+
+def json_reply(body: dict[str, Any], status: int = 200) -> Response:
+    """A reply built directly, without the framework's look at every field."""
+    return Response(json_dumps(body), status, media_type="application/json")

@@ -14,7 +14,6 @@ from torch import Tensor
 from trainer.lm.backbone import Backbone
 from trainer.lm.forward import llama_like
 from trainer.lm.prefix_tree import PrefixTree, tree_batches, tree_states
-from trainer.reward.data import by_length
 
 BATCH_TOKENS = 2048  # of one pass; changes the result by rounding alone
 
@@ -60,3 +59,16 @@ def read(
     for index, states in enumerate(layers):
         visit(index, rows(states))
     return rows(layers[-1])
+
+
+def by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, each at most `max_tokens` padded tokens (one sequence at least)."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    batch: list[int] = []
+    for index in order:
+        if batch and lengths[index] * (len(batch) + 1) > max_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

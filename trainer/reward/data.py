@@ -207,19 +207,6 @@ def content_length(response_ids: Sequence[int], ends: set[int]) -> int:
     return length
 
 
-def by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, each at most `max_tokens` padded tokens (one sequence at least)."""
-    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
-    batch: list[int] = []
-    for index in order:
-        if batch and lengths[index] * (len(batch) + 1) > max_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
 def _rows(path: Path, parse: Any) -> Iterator[Any]:
     try:
         for number, row in enumerate(read_jsonl(path), start=1):

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, func, select
 
 from app.database.engine import write_session
 from app.demo import demo
-from app.demo.demo import ensure_demo, guidelines
+from app.demo.demo import ensure_demo
 from app.errors import Unavailable
 from app.models import Checkpoint, Project, Prompt
 from app.projects.service import update_project
@@ -68,7 +68,3 @@ def test_another_base_model_is_one_setting(engine: Engine, settings: Settings) -
         project = ensure_demo(session, settings.model_copy(update={"base_model": "org/model"}))
         assert project is not None
         assert project.base_model == "org/model"
-
-
-def test_the_guidelines_are_one_page() -> None:
-    assert 150 < len(guidelines().split()) < 600

@@ -24,12 +24,12 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
-from app.labels import api
 from app.models import Generation, Label, Project, Seat, Task
-from app.queue import make_tasks
+from app.queue import api, make_tasks
 from app.queue.claim import second_stands_left
 from app.texts import safe_html
 from app.texts.safe_html import LONGEST_ANSWER
+from app.web.json_types import json_reply
 from app.web.permissions import RULES
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -257,14 +257,14 @@ def plant_a_name(monkeypatch: pytest.MonkeyPatch, session: Session) -> None:
 
 
 def plant_a_header(monkeypatch: pytest.MonkeyPatch, session: Session) -> None:
-    answer = api._json
+    answer = json_reply
 
     def named(*given: Any) -> Any:
         response = answer(*given)
         response.headers["server-timing"] = "checkpoint;desc=7340029"
         return response
 
-    monkeypatch.setattr(api, "_json", named)
+    monkeypatch.setattr(api, "json_reply", named)
 
 
 @pytest.mark.parametrize(

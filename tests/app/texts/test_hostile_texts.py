@@ -13,9 +13,8 @@ from sqlalchemy import Engine, func, select
 from starlette.testclient import TestClient
 
 from app.database.engine import write_session
-from app.guidelines.service import guideline
+from app.guidelines.service import MAX_GUIDELINES, guideline
 from app.models import Generation, Project, Prompt, Round, Run
-from app.projects.checks import MAX_GUIDELINES
 from app.settings import Settings
 from tests.app import factories, hostile
 from tests.app.conftest import Cast

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainer.contract.folder import Refused
-from trainer.reward.data import by_length, cut, folds, read_labels
+from trainer.reward.data import cut, folds, read_labels
 
 END = {2}
 
@@ -134,12 +134,3 @@ def test_a_long_prompt_loses_its_beginning_and_a_long_answer_its_end() -> None:
     assert cut(prompt, answer[:10], END, 40) == (prompt[-30:], answer[:10])
     assert cut(prompt, answer, END, 40) == (prompt[-10:], answer[:30])
     assert cut(prompt[:3], answer, END, 40) == (prompt[:3], answer[:37])
-
-
-def test_batches_hold_every_row_once_and_no_more_tokens_than_allowed() -> None:
-    lengths = [3, 50, 7, 7, 20, 1, 90, 8]
-
-    batches = list(by_length(lengths, 60))
-
-    assert sorted(row for batch in batches for row in batch) == list(range(8))
-    assert all(len(batch) == 1 or max(lengths[row] for row in batch) * len(batch) <= 60 for batch in batches)

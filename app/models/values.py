@@ -1,0 +1,44 @@
+"""What a value must be before a column takes it: pure checks, each refusal in the words of the person who gave it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from app.language.formats import number
+from app.language.languages import _
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class Unusable(ValueError):
+    """A value that cannot be used; its text is the sentence for the field."""
+
+
+def plain_text(value: Any, longest: int) -> str:
+    if not isinstance(value, str):
+        raise Unusable(_("This must be text."))
+    if _UNSTORABLE.search(value):
+        raise Unusable(_("This holds a character that cannot be stored."))
+    if len(value) > longest:
+        raise Unusable(_("This is longer than %(longest)s characters.", longest=number(longest)))
+    return value
+
+
+def whole_number(least: int, most: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise Unusable(_("This must be a whole number from %(least)s to %(most)s.", least=least, most=number(most)))
+        return value
+
+    return check
+
+
+def number_between(least: float, most: float) -> Callable[[Any], float]:
+    def check(value: Any) -> float:
+        if type(value) not in (int, float) or not least <= value <= most:
+            raise Unusable(_("This must be a number from %(least)s to %(most)s.", least=f"{least:g}", most=f"{most:,g}"))
+        return float(value)
+
+    return check

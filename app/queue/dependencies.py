@@ -1,0 +1,43 @@
+"""What routes of several rooms ask of the queue: a task's id in the path, the length of a lease, the write that claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Annotated
+
+from fastapi import Path, Request
+from sqlalchemy import Connection
+
+from app.errors import NotAllowed
+from app.language.languages import _
+from app.models import utc_now
+from app.queue import claim
+from app.queue.claim import ServedTask
+from app.settings import Settings
+from app.web.json_types import MAX_ID
+from app.web.security import Principal
+
+TaskId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
+
+
+def claiming(
+    request: Request, caller: Principal, project_id: int, besides: frozenset[int] = frozenset()
+) -> Callable[[Connection], ServedTask | None]:
+    """The write that gives the caller their next task. Raises NotAllowed for somebody who has to practise first."""
+    if caller.practice_due:
+        raise NotAllowed(_("Real tasks open after the practice of this project. It takes a few minutes; start it first."))
+    return partial(
+        claim.claim_next,
+        project_id=project_id,
+        annotator_id=caller.user_id,
+        now=utc_now(),
+        lease=lease_time(request),
+        besides=besides,
+    )
+
+
+def lease_time(request: Request) -> timedelta:
+    settings: Settings = request.app.state.settings
+    return timedelta(minutes=settings.lease_minutes)
