@@ -321,6 +321,7 @@ TESTED_ELSEWHERE = {
     "app/runs/usable_labels.py": "app/rounds/test_service.py",
     "app/runs/worker_status.py": "app/rounds/test_routes.py",
     "app/serve.py": "app/test_start.py",
+    "app/shipped.py": "test_wheel.py",
     "app/settings.py": "app/test_start.py",
     "app/texts/highlighting.py": "app/texts/test_safe_html.py",
     "app/web/error_replies.py": "app/web/test_hostile.py",
