@@ -59,7 +59,7 @@ def _do(kind: str, path: Path) -> int:
     _use_threads()
     from trainer.lm.backbone import BackboneError
 
-    module: Any = importlib.import_module(f"trainer.{kind}")
+    module: Any = importlib.import_module(f"trainer.{kind}.run")
     try:
         module.run(folder)
     except (Refused, BackboneError, ConfigError) as error:
