@@ -190,7 +190,7 @@ def columns_of(format: Format, criteria: Sequence[str]) -> list[str]:
         return ["prompt", "completion", "source", *origin, "created_at"]
     shown = [f"{side}_{part}" for side in ("left", "right") for part in ("text", "checkpoint", "generation_id")]
     return [
-        *(*origin, "version", "supersedes_label_id", "current", "surplus", "kind", "choice", "strength", "overall"),
+        *(*origin, "version", "supersedes_label_id", "current", "withdrawn", "surplus", "kind", "choice", "strength", "overall"),
         *("criteria", "flags", "rewrite_side", "rewrite_text", "comment", "prompt_id", "split", "prompt", *shown),
         *("purpose", "served_reason", "reward_checkpoint", "guideline_version", "interface_version"),
         *("wall_ms", "active_ms", "client_id", "created_at"),

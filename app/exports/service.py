@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, func, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.database.engine import read_session
@@ -27,7 +27,7 @@ from app.prompts.service import Split
 from app.web.json_types import in_utc, json_dumps
 
 CHUNK_LABELS = 500
-_LAYOUT = 1  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+_LAYOUT = 2  # rises when rows change their form, so that a stored ETag does not vouch for the old one
 
 As = Literal["jsonl", "csv"]
 
@@ -155,8 +155,12 @@ def count_labels(session: Session, project_id: int) -> dict[str, int]:
 
 
 def _in_force(export: Export) -> ColumnElement[bool]:
-    """No later version as of the export's moment; `Label.current` would also know of corrections made while it streams."""
-    return ~select(_later.id).where(_later.supersedes_id == Label.id, _later.id <= export.last_label_id).exists()
+    """No later version as of the export's moment, and not withdrawn.
+
+    `Label.current` would also know of corrections made while it streams.
+    """
+    later = select(_later.id).where(_later.supersedes_id == Label.id, _later.id <= export.last_label_id).exists()
+    return and_(~later, ~Label.withdrawn)
 
 
 def _labels_after(export: Export, after: int) -> Select[Any]:
@@ -171,7 +175,7 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
             *(Task.prompt_id, Prompt.split, Prompt.messages),
             *(_left.id.label("left_id"), _left.checkpoint_id.label("left_checkpoint"), _left.text.label("left_text")),
             *(_right.id.label("right_id"), _right.checkpoint_id.label("right_checkpoint"), _right.text.label("right_text")),
-            _in_force(export).label("current"),
+            *(_in_force(export).label("current"), Label.withdrawn),
         )
         .join(Task, Task.id == Label.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
@@ -234,6 +238,7 @@ def _judged(row: Row[Any], export: Export) -> Judged:
             "version": row.version,
             "supersedes_label_id": row.supersedes_id,
             "current": row.current,
+            "withdrawn": row.withdrawn,
             "surplus": row.surplus,
             "purpose": row.purpose,
             "served_reason": row.served_reason,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from app.database.engine import Db
-from app.database.group_commit import write_group
-from app.labels import history, record
+from app.database.group_commit import Writes, write_group
+from app.labels import history, record, withdraw
 from app.labels.bodies import (
     Annotator,
     HistoryReply,
     LabelIn,
     LabelReply,
     StoredReply,
+    WithdrawIn,
 )
 from app.models import Label, utc_now
 from app.queue.bodies import AnswerShown, Message, PromptShown
@@ -29,7 +32,7 @@ router = APIRouter(tags=["labeling"])
 
 LabelId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
-INTERFACES: Final = {"session": "page 2", "key": "api 1"}  # what a label says about where it was given
+INTERFACES: Final = {"session": "page 3", "key": "api 1"}  # what a label says about where it was given
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     404: {"description": "Never given to you"},
     409: {"description": "Clashes with what is stored"},
@@ -52,15 +55,17 @@ async def submit(request: Request, task_id: TaskId, body: LabelIn) -> Response:
         interface=INTERFACES[author.via],
         now=utc_now(),
     )
-    stored = await write_group(request).run(store)
-    reply = {
-        "id": stored.id,
-        "task_id": stored.task_id,
-        "version": stored.version,
-        "surplus": stored.surplus,
-        "created_at": moment_text(stored.created_at),
-    }
-    return json_reply(reply, 201 if stored.created else 200)
+    return _stored(await write_group(request).run(store))
+
+
+@router.post(
+    "/tasks/{id}/withdraw",
+    response_model=StoredReply,
+    responses={201: {"model": StoredReply, "description": "Withdrawn"}, 200: {"description": "Withdrawn before"}, **_REFUSALS},
+    summary="Take one's verdict back: a new version, after which none is in force",
+)
+async def withdraw_verdict(task_id: TaskId, body: WithdrawIn, caller: Caller, writes: Writes) -> Response:
+    return _stored(await writes.run(withdrawing(task_id, caller, body.client_id.lower())))
 
 
 @router.get("/projects/{slug}/labels", summary="Labels, newest first; annotators see their own")
@@ -92,14 +97,37 @@ def show_label(session: Db, caller: Caller, label_id: LabelId) -> HistoryReply:
         label=next(version for version in versions if version.id == label_id),
         versions=versions,
         prompt=PromptShown(messages=[Message(**message) for message in found.messages]),
-        left=AnswerShown(text=found.left),
-        right=None if found.right is None else AnswerShown(text=found.right),
+        left=AnswerShown(text=found.left, cut=found.left_cut),
+        right=None if found.right is None else AnswerShown(text=found.right, cut=found.right_cut),
+    )
+
+
+def withdrawing(task_id: int, caller: Principal, client_id: str) -> Callable[[Connection], record.Stored]:
+    """The write that takes the caller's verdict on the task back."""
+    return partial(
+        withdraw.withdraw,
+        task_id=task_id,
+        annotator_id=caller.user_id,
+        client_id=client_id,
+        interface=INTERFACES[caller.via],
+        now=utc_now(),
     )
 
 
 def own_only(caller: Principal) -> int | None:
     """The caller's id where they may see nobody else's verdicts; none for reviewers, admins and the owner."""
     return None if caller.is_owner or caller.role in ("reviewer", "admin") else caller.user_id
+
+
+def _stored(stored: record.Stored) -> Response:
+    reply = {
+        "id": stored.id,
+        "task_id": stored.task_id,
+        "version": stored.version,
+        "surplus": stored.surplus,
+        "created_at": moment_text(stored.created_at),
+    }
+    return json_reply(reply, 201 if stored.created else 200)
 
 
 def _label(label: Label, annotator: str, *, shows_reason: bool) -> LabelReply:

@@ -89,6 +89,10 @@ LabelIn = Annotated[
 ]
 
 
+class WithdrawIn(Body):
+    client_id: ClientId
+
+
 class StoredReply(Reply):
     id: int
     task_id: int
@@ -108,7 +112,8 @@ class LabelReply(Reply):
     annotator: Annotator
     version: int
     supersedes_id: int | None
-    current: bool
+    current: bool = Field(description="in force: no later version, not withdrawn")
+    withdrawn: bool = Field(description="this version takes the verdict back")
     surplus: bool
     kind: str
     choice: str | None

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData
 
 from app.errors import Invalid
-from app.labels.bodies import LabelIn
+from app.labels.bodies import LabelIn, WithdrawIn
 from app.labels.verdict import Verdict
 from app.language.languages import _
 from app.models import Label
@@ -58,6 +58,14 @@ def skip_reason_of(form: FormData) -> str:
         return SkipIn(reason=": ".join(said)).reason
     except ValidationError as error:
         raise Invalid(_("This reason cannot be saved. Use up to 1,000 characters of plain text.")) from error
+
+
+def client_id_of(form: FormData) -> str:
+    """The id under which a verdict is withdrawn. Raises Invalid for one that no page of ours sends."""
+    try:
+        return WithdrawIn.model_validate({"client_id": form.get("client_id")}).client_id.lower()
+    except ValidationError as error:
+        raise Invalid(_("This verdict cannot be withdrawn from here. Open it again and try once more.")) from error
 
 
 def tasks_in_hand(form: FormData) -> frozenset[int]:

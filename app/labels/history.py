@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Integer, Select, Text, bindparam, cast, exists, func, or_, select, union
+from sqlalchemy import Integer, Select, Text, and_, bindparam, cast, exists, func, or_, select, union
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
+from app.labels.record import is_latest
+from app.labels.withdraw import still_stands
 from app.language.languages import _
 from app.models import Generation, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, Utc, utc_now
 from app.queue.claim import NOT_SAID, not_had
@@ -66,6 +68,8 @@ class History:
     messages: list[dict[str, str]]
     left: str
     right: str | None
+    left_cut: bool  # the length limit ended the answer
+    right_cut: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +91,24 @@ def progress(session: Session, project_id: int, annotator_id: int) -> Progress:
 
 
 def last_verdicts(session: Session, project_id: int, annotator_id: int, limit: int = 10) -> list[PastVerdict]:
-    """The person's latest verdicts and skips, newest first, one entry for each task."""
+    """The person's latest verdicts, withdrawn ones too, and skips, newest first, one entry for each task."""
     here = {"project": project_id, "me": annotator_id, "limit": limit}
     verdicts = [PastVerdict(label.task_id, label.created_at, label) for label in session.scalars(_LAST_LABELS, here)]
     verdicts += [PastVerdict(skip.task_id, skip.created_at, None) for skip in session.scalars(_LAST_SKIPS, here)]
     return sorted(verdicts, key=lambda verdict: verdict.at, reverse=True)[:limit]
 
 
+def verdict_before(verdicts: Sequence[PastVerdict], task_id: int | None) -> int | None:
+    """The task that undo opens: of the verdict before this task's, or the last one where this task has none; none at the end."""
+    tasks = [verdict.task_id for verdict in verdicts]
+    earlier = tasks[tasks.index(task_id) + 1 :] if task_id in tasks else tasks
+    return earlier[0] if earlier else None
+
+
 def my_label(session: Session, task_id: int, annotator_id: int) -> Label | None:
-    """The version in force of this person's verdict on the task."""
-    return session.scalar(select(Label).where(Label.task_id == task_id, Label.annotator_id == annotator_id, Label.current))
+    """The latest version of this person's verdict on the task: in force, or withdrawn."""
+    mine = (Label.task_id == task_id, Label.annotator_id == annotator_id)
+    return session.scalar(select(Label).where(*mine).order_by(Label.version.desc()).limit(1))
 
 
 def has_skipped(session: Session, task_id: int, annotator_id: int) -> bool:
@@ -164,6 +176,7 @@ def history(session: Session, label_id: int, *, only_of: int | None = None) -> H
         .order_by(Label.version.desc())
     ).all()
     task = session.get_one(Task, label.task_id)
+    left = session.get_one(Generation, label.left_generation_id)
     right = session.get(Generation, label.right_generation_id) if label.right_generation_id else None
     return History(
         list(versions),
@@ -171,8 +184,10 @@ def history(session: Session, label_id: int, *, only_of: int | None = None) -> H
         task,
         session.get_one(User, label.annotator_id),
         session.get_one(Prompt, task.prompt_id).messages,
-        session.get_one(Generation, label.left_generation_id).text,
+        left.text,
         right.text if right else None,
+        left.finish_reason == "length",
+        right is not None and right.finish_reason == "length",
     )
 
 
@@ -220,11 +235,12 @@ _TODAY: Final = (
     select(func.count())
     .select_from(Label)
     .where(Label.annotator_id == _me, Label.project_id == _project)
-    .where(Label.version == 1, Label.created_at >= bindparam("midnight", type_=Utc()))
+    .where(Label.version == 1, Label.created_at >= bindparam("midnight", type_=Utc()), still_stands(Label))
 )
 _LAST_LABELS: Final = (
     select(Label)
-    .where(Label.annotator_id == _me, Label.project_id == _project, Label.current)
+    .where(Label.annotator_id == _me, Label.project_id == _project)
+    .where(or_(Label.current, and_(Label.withdrawn, is_latest(Label))))
     .order_by(Label.id.desc())
     .limit(bindparam("limit", type_=Integer()))
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -73,4 +74,5 @@ def show(request: Request, label_id: LabelId, caller: Caller, session: Db) -> Re
         criterion_names=names(found.project.criteria, found.project.retired["criteria"]),
         mine=found.annotator.id == caller.user_id,
         shows_reason=mine is None,
+        client_id=str(uuid.uuid4()),
     )

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
 from app.errors import Conflict, Invalid, NotFound
 from app.labels.verdict import Rewrite, Verdict, check
@@ -42,8 +43,7 @@ def record_label(
     Raises Invalid for a verdict that does not fit the task, NotFound for a task this person never had, and Conflict when
     `client_id` was used for another verdict.
     """
-    if connection.dialect.name != "sqlite":  # where writers do not queue, versions of one task do
-        connection.execute(_ONE_AT_A_TIME, {"task": task_id})
+    one_at_a_time(connection, task_id)
     task = connection.execute(_CONTEXT, {"task": task_id, "me": annotator_id}).first()
     if task is None or not (task.seat_id or task.label_id or task.skip_id):
         raise NotFound(_("This task was never given to you."))
@@ -57,15 +57,23 @@ def record_label(
         return _as_stored(known)
     seat_id = task.seat_id or connection.execute(_FREE_SEAT, {"task": task_id}).scalar()
     label = _label(connection, task, seat_id, annotator_id, verdict, interface, now)
-    made = connection.execute(_INSERT[connection.dialect.name], label).first()
+    made = connection.execute(INSERT[connection.dialect.name], label).first()
     if made is None:
         return _stored_before(connection, label)
     if task.label_id is not None:
-        connection.execute(_SUPERSEDE, {"label": task.label_id})
+        connection.execute(SUPERSEDE, {"label": task.label_id})
+    if task.withdrawn and not label["surplus"]:
+        connection.execute(_FILL_GAP, {"task": task_id})
     if seat_id is not None and task.seat_state != "done":
         swapped = label["left_generation_id"] != task.first_generation_id
         connection.execute(_FINISH, {"seat": seat_id, "me": annotator_id, "swapped_then": swapped, "now": now})
     return Stored(made.id, task_id, label["version"], label["surplus"], now, created=True)
+
+
+def one_at_a_time(connection: Connection, task_id: int) -> None:
+    """Where writers do not queue, versions of one task do."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(_ONE_AT_A_TIME, {"task": task_id})
 
 
 def _keys(task: Row[Any], name: str) -> list[str]:
@@ -96,6 +104,7 @@ def _label(
         "version": (task.version or 0) + 1,
         "supersedes_id": task.label_id,
         "current": True,
+        "withdrawn": False,
         "surplus": seat_id is None,
         "client_id": verdict.client_id,
         "payload_hash": verdict.digest(task.id, annotator_id),
@@ -143,8 +152,17 @@ def _changed(connection: Connection, rewrite: Rewrite | None, generation_id: int
 
 
 def _stored_before(connection: Connection, label: dict[str, Any]) -> Stored:
-    known = connection.execute(_KNOWN, {"client": label["client_id"]}).one()
-    if known.payload_hash != label["payload_hash"]:
+    known = stored_before(connection, label["client_id"], label["payload_hash"])
+    assert known is not None
+    return known
+
+
+def stored_before(connection: Connection, client_id: str, payload_hash: str) -> Stored | None:
+    """What was stored under this `client_id`, none where nothing was. Raises Conflict where it was something else."""
+    known = connection.execute(_KNOWN, {"client": client_id}).first()
+    if known is None:
+        return None
+    if known.payload_hash != payload_hash:
         raise Conflict(_("Another verdict was already sent under this client_id. Nothing was changed; send it under a new one."))
     return _as_stored(known)
 
@@ -157,6 +175,13 @@ def _as_stored(known: Row[int, int, int, bool, datetime, str]) -> Stored:
 
 _me = bindparam("me", type_=Seat.annotator_id.type)
 _task = bindparam("task", type_=Task.id.type)
+
+
+def is_latest(label: type[Label]) -> ColumnElement[bool]:
+    """No version supersedes it: it is in force, or takes its verdict back."""
+    later = aliased(Label)
+    return ~exists().where(later.supersedes_id == label.id)
+
 
 _ONE_AT_A_TIME: Final = select(Task.id).where(Task.id == _task).with_for_update()
 _CONTEXT: Final = (
@@ -178,11 +203,12 @@ _CONTEXT: Final = (
         Seat.claimed_at,
         Label.id.label("label_id"),
         Label.version,
+        Label.withdrawn,
         Skip.id.label("skip_id"),
     )
     .join_from(Task, Project, Project.id == Task.project_id)
     .outerjoin(Seat, and_(Seat.task_id == Task.id, Seat.annotator_id == _me))
-    .outerjoin(Label, and_(Label.task_id == Task.id, Label.annotator_id == _me, Label.current))
+    .outerjoin(Label, and_(Label.task_id == Task.id, Label.annotator_id == _me, is_latest(Label)))
     .outerjoin(Skip, and_(Skip.task_id == Task.id, Skip.annotator_id == _me))
     .where(Task.id == _task)
 )
@@ -194,7 +220,7 @@ _FREE_SEAT: Final = (
     .with_for_update(skip_locked=True)
 )
 _COLUMNS: Final = [column.name for column in Label.__table__.columns if column.name != "id"]
-_INSERT: Final = {
+INSERT: Final = {
     name: dialect.insert(Label)
     .values({column: bindparam(column) for column in _COLUMNS})
     .on_conflict_do_nothing(index_elements=["client_id"])
@@ -204,8 +230,15 @@ _INSERT: Final = {
 _KNOWN: Final = select(Label.id, Label.task_id, Label.version, Label.surplus, Label.created_at, Label.payload_hash).where(
     Label.client_id == bindparam("client")
 )
-_SUPERSEDE: Final = (
+SUPERSEDE: Final = (
     update(Label).where(Label.id == bindparam("label")).values(current=False).execution_options(synchronize_session=False)
+)
+# Who answers after withdrawing needs nobody in their place, while nobody has taken it.
+_FILL_GAP: Final = (
+    delete(Seat)
+    .where(Seat.state == "free")
+    .where(Seat.id == select(func.max(Seat.id)).where(Seat.task_id == _task, Seat.state == "free").scalar_subquery())
+    .execution_options(synchronize_session=False)
 )
 _FINISH: Final = (
     update(Seat)

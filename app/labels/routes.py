@@ -17,7 +17,7 @@ from app.database.group_commit import Writes
 from app.errors import Gone, NotFound, Refusal
 from app.guidelines.service import guideline, untold_change
 from app.labels import forms, history, record
-from app.labels.api import INTERFACES
+from app.labels.api import INTERFACES, withdrawing
 from app.labels.verdict import SKIP_REASONS
 from app.language.languages import _
 from app.models import Project, utc_now
@@ -71,7 +71,7 @@ ToShow = Annotated[ServedTask | None, Depends(task_to_show)]
 def annotate(request: Request, task: ToShow, project: CurrentProject, caller: Caller, session: Db) -> Response:
     if task is None and caller.practice_due:
         return redirect(request, f"/projects/{project.slug}/practice")
-    return _page(request, project, caller, session, _desk(request, task, project, caller, session))
+    return _page(request, task, project, caller, session, _desk(task, project, caller, session))
 
 
 async def task_ahead(
@@ -93,8 +93,8 @@ def next_task(
     session: Db,
 ) -> Response:
     """The next task and what stands around it, as parts of a page: for the script that fetches ahead."""
-    desk = _desk(request, task, project, caller, session) if form.get("wanted") == "yes" else {"desk": ""}
-    return render(request, "labels/next.html", **_standing(project, caller, session), **desk)
+    desk = _desk(task, project, caller, session) if form.get("wanted") == "yes" else {"desk": ""}
+    return render(request, "labels/next.html", **_standing(project, caller, session, task), **desk)
 
 
 @router.post("/tasks/{id}/label")
@@ -128,6 +128,14 @@ async def skip(
     return redirect(request, f"/projects/{project.slug}/annotate")
 
 
+@router.post("/tasks/{id}/withdraw")
+async def withdraw(
+    request: Request, task_id: TaskId, form: Submitted, project: CurrentProject, caller: Caller, writes: Writes
+) -> Response:
+    await writes.run(withdrawing(task_id, caller, forms.client_id_of(form)))
+    return redirect(request, f"/projects/{project.slug}/annotate", _("Your verdict is withdrawn. It counts nowhere any more."))
+
+
 @router.post("/tasks/{id}/renew")
 async def renew(request: Request, task_id: TaskId, caller: Caller, project: CurrentProject, writes: Writes) -> Response:
     keep = partial(lease.renew, task_id=task_id, annotator_id=caller.user_id, now=utc_now(), lease=lease_time(request))
@@ -141,12 +149,18 @@ def _refused(request: Request, task_id: int, project: Project, caller: Principal
         task = claim.reopen(session.connection(), project.id, caller.user_id, task_id)
         if task is None:
             raise Gone(_("This task is no longer there. Nothing was saved.")) from refusal
-        desk = _desk(request, task, project, caller, session) | {"values": forms.values_again(form), "refusal": refusal}
-        return _page(request, project, caller, session, desk, refusal.status)
+        desk = _desk(task, project, caller, session) | {"values": forms.values_again(form), "refusal": refusal}
+        return _page(request, task, project, caller, session, desk, refusal.status)
 
 
 def _page(
-    request: Request, project: Project, caller: Principal, session: Session, desk: dict[str, Any], status: int = 200
+    request: Request,
+    task: ServedTask | None,
+    project: Project,
+    caller: Principal,
+    session: Session,
+    desk: dict[str, Any],
+    status: int = 200,
 ) -> Response:
     return render(
         request,
@@ -155,12 +169,12 @@ def _page(
         guidelines=render_markdown(guideline(session, project).text),
         news=untold_change(session, project, caller.user_id),
         lease_s=int(lease_time(request).total_seconds()),
-        **_standing(project, caller, session),
+        **_standing(project, caller, session, task),
         **desk,
     )
 
 
-def _desk(request: Request, task: ServedTask | None, project: Project, caller: Principal, session: Session) -> dict[str, Any]:
+def _desk(task: ServedTask | None, project: Project, caller: Principal, session: Session) -> dict[str, Any]:
     """What the desk shows: a comparison, a rating, or why there is nothing to answer."""
     if task is None:
         return {"desk": "waiting", "waiting": history.waiting(session, project)}
@@ -169,8 +183,8 @@ def _desk(request: Request, task: ServedTask | None, project: Project, caller: P
     return {
         "desk": task.kind,
         "task": task,
-        "opened": "answered" if given else "skipped" if skipped else "",
-        "values": forms.values_of(given),
+        "opened": ("withdrawn" if given.withdrawn else "answered") if given else "skipped" if skipped else "",
+        "values": forms.values_of(None if given is None or given.withdrawn else given),
         "refusal": None,
         "client_id": str(uuid.uuid4()),
         "flags": project.flags,
@@ -178,10 +192,12 @@ def _desk(request: Request, task: ServedTask | None, project: Project, caller: P
     }
 
 
-def _standing(project: Project, caller: Principal, session: Session) -> dict[str, Any]:
+def _standing(project: Project, caller: Principal, session: Session, task: ServedTask | None) -> dict[str, Any]:
     """What stands around every task and changes with each verdict."""
+    verdicts = history.last_verdicts(session, project.id, caller.user_id)
     return {
         "project": project,
         "progress": history.progress(session, project.id, caller.user_id),
-        "verdicts": history.last_verdicts(session, project.id, caller.user_id),
+        "verdicts": verdicts,
+        "before": history.verdict_before(verdicts, task.id if task else None),
     }

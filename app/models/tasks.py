@@ -77,7 +77,10 @@ class Skip(Base):
 
 
 class Label(Base):
-    """One verdict. Immutable: a correction is a new version that supersedes the one before."""
+    """One verdict. Immutable: a correction is a new version that supersedes the one before.
+
+    A withdrawal is a version, too: it repeats what it takes back, and none of the versions is in force.
+    """
 
     __tablename__ = "labels"
     __table_args__ = (
@@ -91,6 +94,7 @@ class Label(Base):
         CheckConstraint("(kind = 'comparison') = (choice IS NOT NULL)", name="comparison_has_choice"),
         CheckConstraint("(kind = 'rating') = (overall IS NOT NULL)", name="rating_has_overall"),
         CheckConstraint("(version = 1) = (supersedes_id IS NULL)", name="later_versions_supersede"),
+        CheckConstraint("NOT (withdrawn AND current)", name="withdrawn_is_not_current"),
         Index("ix_labels_project_id_current", "project_id", "current", "id"),
         Index("ix_labels_annotator_id", "annotator_id", "id"),
         Index("ix_labels_annotator_id_created_at", "annotator_id", "created_at"),
@@ -105,7 +109,8 @@ class Label(Base):
     annotator_id: Mapped[int] = key("users.id", index=False)
     version: Mapped[int] = mapped_column(default=1)
     supersedes_id: Mapped[int | None] = key("labels.id", index=False)
-    current: Mapped[bool] = mapped_column(default=True)  # no later version; the one field that changes
+    current: Mapped[bool] = mapped_column(default=True)  # in force: no later version, not withdrawn; the one field that changes
+    withdrawn: Mapped[bool] = mapped_column(default=False)  # this version takes the verdict back
     surplus: Mapped[bool] = mapped_column(default=False)  # arrived after its lease was given to someone else
     client_id: Mapped[str] = mapped_column(String(36))
     payload_hash: Mapped[str] = mapped_column(String(64))

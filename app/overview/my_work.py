@@ -18,6 +18,7 @@ from typing import Final
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session, aliased
 
+from app.labels.withdraw import still_stands
 from app.models import Label, Project, Round, Run, Task
 from app.overview.service import last_midnight
 from app.practice.service import NEAR_ENOUGH
@@ -74,7 +75,7 @@ class Work:
 
 def work_of(session: Session, project: Project, user_id: int, runs: Path) -> Work:
     midnight = last_midnight()
-    mine = (Label.project_id == project.id, Label.annotator_id == user_id)
+    mine = (Label.project_id == project.id, Label.annotator_id == user_id, still_stands(Label))
     spent = func.coalesce(Label.active_ms, Label.wall_ms)
     first = select(Label.created_at, spent).where(*mine, Label.version == 1)
     since = midnight - timedelta(days=DAYS - 1)
@@ -115,7 +116,7 @@ def agreements(session: Session, project_id: int, user_id: int) -> list[Agreemen
         .join(Task, Task.id == mine.task_id)
         .where(mine.project_id == project_id, mine.annotator_id == user_id, other.annotator_id != user_id)
         # The first verdict of mine: by correcting it, step by step, one could otherwise find out what the other said.
-        .where(mine.version == 1, other.current, ~mine.surplus, ~other.surplus)
+        .where(mine.version == 1, still_stands(mine), other.current, ~mine.surplus, ~other.surplus)
         .where(Task.purpose != "gold")
         .order_by(mine.id.desc())
         .limit(MOST_PAIRS)

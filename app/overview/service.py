@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.labels.withdraw import still_stands
 from app.language import formats
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Run, utc_now
@@ -86,7 +87,7 @@ def project_overview(session: Session, project: Project) -> Overview:
 
 def pace_today(session: Session, project_id: int) -> Pace:
     """Since midnight where the server stands. A correction is no new label."""
-    today = (Label.project_id == project_id, Label.version == 1, Label.created_at >= last_midnight())
+    today = (Label.project_id == project_id, Label.version == 1, Label.created_at >= last_midnight(), still_stands(Label))
     labels, people = session.execute(select(func.count(Label.id), func.count(Label.annotator_id.distinct())).where(*today)).one()
     times = session.scalars(
         select(func.coalesce(Label.active_ms, Label.wall_ms))

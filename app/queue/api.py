@@ -72,7 +72,11 @@ def _task(task: ServedTask) -> dict[str, Any]:
         "prompt": {"messages": task.messages},
     }
     if task.kind == "comparison":
-        shown |= {"left": {"text": task.left}, "right": {"text": task.right}}
+        shown |= {"left": _answer(task.left, task.left_cut), "right": _answer(task.right, task.right_cut)}
     else:
-        shown["response"] = {"text": task.left}
+        shown["response"] = _answer(task.left, task.left_cut)
     return shown | {"criteria": task.criteria, "guideline_version": task.guideline_version}
+
+
+def _answer(text: str | None, is_cut: bool) -> dict[str, Any]:
+    return {"text": text, "cut": is_cut}

@@ -33,6 +33,7 @@ class PromptShown(Reply):
 
 class AnswerShown(Reply):
     text: str
+    cut: bool = Field(False, description="whether the length limit ended it, in the middle of what it had to say")
 
 
 class TaskReply(Reply):

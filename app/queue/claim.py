@@ -58,6 +58,8 @@ class ServedTask:
     right: str | None
     criteria: list[dict[str, Any]]
     guideline_version: int
+    left_cut: bool = False  # the length limit ended the answer, not its writer
+    right_cut: bool = False
 
 
 def claim_next(
@@ -140,8 +142,10 @@ def _remember_lost_lease(connection: Connection, task_id: int, annotator_id: int
 
 
 def _served(row: Row[Any], swapped: bool, until: datetime | None) -> ServedTask:
-    left, right = (row.second, row.first) if swapped and row.second is not None else (row.first, row.second)
-    return ServedTask(row.task_id, row.kind, until, row.messages, left, right, row.criteria, row.guideline_version)
+    first, second = (row.first, row.first_ended == "length"), (row.second, row.second_ended == "length")
+    (left, left_cut), (right, right_cut) = (second, first) if swapped and row.second is not None else (first, second)
+    shown = (row.criteria, row.guideline_version, left_cut, right_cut)
+    return ServedTask(row.task_id, row.kind, until, row.messages, left, right, *shown)
 
 
 # The statements, built once.
@@ -161,6 +165,8 @@ def _shown() -> Select[Any]:
             Prompt.messages,
             _first.text.label("first"),
             _second.text.label("second"),
+            _first.finish_reason.label("first_ended"),
+            _second.finish_reason.label("second_ended"),
             Project.criteria,
             Project.guideline_version,
         )

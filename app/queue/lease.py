@@ -45,12 +45,13 @@ def skip(connection: Connection, task_id: int, annotator_id: int, reason: str, *
 
     Raises Conflict when the task is answered, NotFound when this person never had it.
     """
+    answered = select(Label.id).where(Label.task_id == task_id, Label.annotator_id == annotator_id).limit(1)
+    if connection.execute(answered).first():
+        raise Conflict(_("You have answered this task already. You can open it again and change your verdict."))
     freed = _free(connection, task_id, annotator_id)
     mine = (Skip.task_id == task_id, Skip.annotator_id == annotator_id)
     known = connection.execute(select(Skip.reason).where(*mine)).first()
     if not freed and known is None:
-        if connection.execute(select(Label.id).where(Label.task_id == task_id, Label.annotator_id == annotator_id)).first():
-            raise Conflict(_("You have answered this task already. You can open it again and change your verdict."))
         raise NotFound(_("This task was never given to you."))
     if known is not None and known.reason in NOT_SAID:
         connection.execute(delete(Skip).where(*mine))  # now it is the person who says so

@@ -154,11 +154,13 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/tasks/{id}/label"): _annotator("task"),
     ("POST", "/tasks/{id}/skip"): _annotator("task"),
     ("POST", "/tasks/{id}/renew"): _annotator("task"),
+    ("POST", "/tasks/{id}/withdraw"): _annotator("task"),
     # tasks, labels, guidelines, practice: API
     ("POST", V1 + "/projects/{slug}/tasks/next"): _annotator("slug", "annotate"),
     ("POST", V1 + "/tasks/{id}/label"): _annotator("task", "annotate"),
     ("POST", V1 + "/tasks/{id}/skip"): _annotator("task", "annotate"),
     ("POST", V1 + "/tasks/{id}/renew"): _annotator("task", "annotate"),
+    ("POST", V1 + "/tasks/{id}/withdraw"): _annotator("task", "annotate"),
     ("POST", V1 + "/tasks/{id}/return"): _annotator("task", "annotate"),
     ("GET", V1 + "/projects/{slug}/guidelines"): _annotator("slug", "annotate"),
     ("GET", V1 + "/projects/{slug}/guidelines/versions"): _annotator("slug", "annotate"),

@@ -73,6 +73,18 @@ def test_the_last_verdicts_are_one_for_each_task_newest_first(engine: Engine, ca
         assert history.last_verdicts(session, cast.demo, cast.alan) == []
 
 
+def test_undo_leads_back_through_the_list_and_ends_with_it(engine: Engine, cast: Cast) -> None:
+    first, second, third, fresh = make_tasks(engine, cast.demo, 4)
+    for task_id in (first, second, third):
+        claimed(engine, cast.demo, cast.mary)
+        record(engine, task_id, cast.mary, say(), minutes=task_id)
+
+    with write_session(engine) as session:
+        verdicts = history.last_verdicts(session, cast.demo, cast.mary)
+        walk = [history.verdict_before(verdicts, task_id) for task_id in (fresh, third, second, first, None)]
+    assert walk == [third, second, first, None, third]
+
+
 def test_a_task_given_back_is_no_skipped_one(engine: Engine, cast: Cast) -> None:
     (task_id,) = make_tasks(engine, cast.demo, 1)
     claimed(engine, cast.demo, cast.mary)

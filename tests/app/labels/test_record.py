@@ -284,6 +284,16 @@ def test_a_skip_needs_a_seat_and_is_refused_after_an_answer(engine: Engine, cast
     assert seat_states(engine, task_id) == [("done", cast.mary)]
 
 
+def test_an_answered_task_is_not_skipped_even_once_its_seat_was_given_back(engine: Engine, cast: Cast, task_id: int) -> None:
+    with write_session(engine) as session:
+        lease.give_back(session.connection(), task_id, cast.mary, NOON + LEASE, now=NOON)
+    record(engine, task_id, cast.mary, say())
+
+    with pytest.raises(Conflict):
+        skip(engine, task_id, cast.mary, "not_my_subject")
+    assert [label.current for label in labels(engine)] == [True]
+
+
 def test_skipping_twice_is_skipping_once(engine: Engine, cast: Cast, task_id: int) -> None:
     skip(engine, task_id, cast.mary)
     skip(engine, task_id, cast.mary)

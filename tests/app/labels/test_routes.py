@@ -54,7 +54,7 @@ def test_a_comparison_is_answered_without_scripts(as_user: As, engine: Engine, c
     assert "A is better" in html
     assert "0 today, 2 left" in html
     (label,) = stored(engine)
-    assert (label.choice, label.strength, label.comment, label.interface_version) == ("right", 2, "Clearer.", "page 2")
+    assert (label.choice, label.strength, label.comment, label.interface_version) == ("right", 2, "Clearer.", "page 3")
     after = mary.get(PAGE).text
     assert "1 today, 1 left" in after
     assert "B clearly" in after

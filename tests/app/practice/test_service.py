@@ -340,12 +340,12 @@ def test_a_program_practises_and_writes_practice_tasks(engine: Engine, cast: Cas
     assert mary.get(f"{V1}/practice-tasks").status_code == 403
 
     shown = mary.post(f"{V1}/practice/next").json()
-    assert (shown["left"], shown["right"]) == ({"text": "Three."}, {"text": "Four."})
+    assert (shown["left"], shown["right"]) == ({"text": "Three.", "cut": False}, {"text": "Four.", "cut": False})
     assert "untrue" not in str(shown)
     told = mary.post(f"{V1}/practice/{shown['id']}/verdict", json={"choice": "right"}).json()
     assert (told["is_right"], told["choice"], told["explanation"]) == (False, "left", "B is **untrue**.")
     shown = mary.post(f"{V1}/practice/next").json()
-    assert shown["response"] == {"text": "Three."}
+    assert shown["response"] == {"text": "Three.", "cut": False}
     assert mary.post(f"{V1}/practice/{shown['id']}/verdict", json={"overall": 2}).json()["standing"]["passed"] is True
     assert mary.post(f"{V1}/practice/next").status_code == 204
     assert mary.get(f"{V1}/practice").json()["right"] == 1

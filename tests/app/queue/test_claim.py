@@ -297,6 +297,23 @@ def test_the_stored_side_is_the_one_that_was_shown(engine: Engine, cast: Cast) -
     assert swapped == {True, False}
 
 
+def test_an_answer_that_the_length_limit_cut_says_so_on_the_side_where_it_stands(engine: Engine, cast: Cast) -> None:
+    tasks = make_tasks(engine, cast.demo, 8)
+    with write_session(engine) as session:
+        for task_id in tasks:
+            cut = session.get_one(Generation, session.get_one(Task, task_id).first_generation_id)
+            cut.finish_reason, cut.text = "length", "And so it goes on and"
+    sides = set()
+    for _ in tasks:
+        shown = claim(engine, cast.demo, cast.mary)
+        assert shown is not None
+        assert {shown.left: shown.left_cut, shown.right: shown.right_cut}["And so it goes on and"]
+        assert shown.left_cut != shown.right_cut
+        sides.add(shown.left_cut)
+        finish(engine, shown.id, cast.mary)
+    assert sides == {True, False}
+
+
 def test_a_task_opens_again_as_it_was_shown_but_only_to_who_had_it(engine: Engine, cast: Cast) -> None:
     (task_id,) = make_tasks(engine, cast.demo, 1)
     shown = claim(engine, cast.demo, cast.mary)

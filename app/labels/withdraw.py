@@ -1,0 +1,62 @@
+"""Take a verdict back: a new version that withdraws it. The rows stay, and none of them is in force.
+
+It counts nowhere from then on. The task is short of a label then, so a seat opens for somebody else; its author is not asked
+again, but may open it and answer once more, which closes that seat again while it is free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, or_, select
+from sqlalchemy.orm import aliased
+
+from app.errors import NotFound
+from app.labels.record import INSERT, SUPERSEDE, Stored, is_latest, one_at_a_time, stored_before
+from app.language.languages import _
+from app.models import Label, Seat
+
+
+def withdraw(connection: Connection, task_id: int, annotator_id: int, client_id: str, *, interface: str, now: datetime) -> Stored:
+    """Withdraw this person's verdict on the task. The same send again, or a second withdrawal, changes nothing.
+
+    Raises NotFound where they have given none, and Conflict when `client_id` was used for something else.
+    """
+    one_at_a_time(connection, task_id)
+    payload_hash = hashlib.sha256(b"withdraw %d %d" % (task_id, annotator_id)).hexdigest()
+    if (known := stored_before(connection, client_id, payload_hash)) is not None:
+        return known
+    mine = (Label.task_id == task_id, Label.annotator_id == annotator_id)
+    label = connection.execute(select(Label.__table__).where(*mine, is_latest(Label))).first()
+    if label is None:
+        raise NotFound(_("You have given no verdict on this task, so there is none to withdraw."))
+    if label.withdrawn:
+        return Stored(label.id, task_id, label.version, label.surplus, label.created_at, created=False)
+    row = _withdrawal(label) | {"client_id": client_id, "payload_hash": payload_hash, "created_at": now}
+    made = connection.execute(INSERT[connection.dialect.name], row | {"interface_version": interface}).one()
+    connection.execute(SUPERSEDE, {"label": label.id})
+    if not label.surplus:
+        _open_seat(connection, label.project_id, task_id)
+    return Stored(made.id, task_id, row["version"], label.surplus, now, created=True)
+
+
+def still_stands(label: type[Label]) -> ColumnElement[bool]:
+    """Whether the verdict that a row is a version of is in force, in this version or a later one."""
+    current = aliased(Label)
+    mine = (current.task_id == label.task_id, current.annotator_id == label.annotator_id)
+    return or_(label.current, exists().where(*mine, current.current))
+
+
+def _withdrawal(label: Row[Any]) -> dict[str, Any]:
+    """The next version: what was said as far as its kind needs it, and nothing that anybody wrote."""
+    row = dict(label._mapping)
+    del row["id"]
+    row |= {"criteria": {}, "flags": {}, "rewrite": None, "comment": "", "wall_ms": None, "active_ms": None}
+    return row | {"version": label.version + 1, "supersedes_id": label.id, "current": False, "withdrawn": True}
+
+
+def _open_seat(connection: Connection, project_id: int, task_id: int) -> None:
+    last = connection.execute(select(func.max(Seat.number)).where(Seat.task_id == task_id)).scalar_one()
+    connection.execute(insert(Seat).values(project_id=project_id, task_id=task_id, number=last + 1))
