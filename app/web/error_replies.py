@@ -34,7 +34,7 @@ def refuse(request: Request, refusal: Refusal, headers: Mapping[str, str] | None
     if is_api(request):
         return problem(refusal.status, known(refusal.title), refusal.detail, refusal.fields, headers)
     if isinstance(refusal, NotSignedIn) and request.method == "GET":
-        return RedirectResponse(f"/sign-in?next={quote(request.url.path)}", status_code=303)
+        return RedirectResponse(f"/sign-in?next={quote(pages.place_now(request))}", status_code=303)
     return error_page(request, refusal.status, known(refusal.title), refusal.detail, refusal.fields, headers)
 
 

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -86,6 +87,16 @@ def local(url: str) -> str:
     return url if plain and len(url) < 500 else "/"
 
 
+def place_now(request: Request) -> str:
+    """Where the reader is, to come back to after signing in: this page, or the one whose form they sent."""
+    if request.method in ("GET", "HEAD"):
+        return local(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+    before = urlsplit(request.headers.get("referer", ""))
+    if before.netloc != request.url.netloc:
+        return "/"
+    return local(before.path + (f"?{before.query}" if before.query else ""))
+
+
 def _shared(request: Request) -> dict[str, Any]:
     """The names every template may use."""
     principal = current_principal(request)
@@ -93,6 +104,7 @@ def _shared(request: Request) -> dict[str, Any]:
     return {
         "request": request,
         "path": request.url.path,
+        "place_now": place_now(request),
         "principal": principal,
         "can_admin": _may(principal, "admin"),
         "can_review": _may(principal, "reviewer", "admin"),

@@ -1,7 +1,7 @@
 // Opens a task again: the last one by "undo", any of the last ten from their list. What was in hand comes back after it.
 import { attach } from "./main.js";
 import { fetchPage } from "./page.js";
-import { ahead, behind, isQuestion, putBehind, show } from "./parts.js";
+import { ahead, behind, isQuestion, putAway, show } from "./parts.js";
 import { newId } from "./verdict.js";
 
 export function connect(desk) {
@@ -20,7 +20,7 @@ async function open(desk, link) {
   const part = again(behind().querySelector(`[data-task="${task}"]`)) ?? (await load(link.href));
   if (!part) return;
   const here = desk.firstElementChild;
-  if (isQuestion(here) && here.dataset.opened) putBehind(here);
+  if (here.dataset.opened) putAway(here);
   else if (isQuestion(here)) ahead().prepend(here);
   show(desk, part);
 }
@@ -31,6 +31,7 @@ function again(part) {
   part.dataset.opened = part.dataset.outcome ?? part.dataset.opened;
   for (const notice of part.querySelectorAll("[data-notice]")) notice.hidden = notice.dataset.notice !== part.dataset.opened;
   part.querySelector("[data-skip]").hidden = true;
+  part.querySelector("[data-withdraw]").hidden = part.dataset.opened !== "answered";
   const { client_id, active_ms, wall_ms } = part.querySelector("form").elements;
   client_id.value = newId();
   active_ms.value = wall_ms.value = "";

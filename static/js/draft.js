@@ -6,6 +6,7 @@ export function connect(desk) {
   const here = () => desk.firstElementChild;
   const recall = () => here().dataset.task && restore(here(), read(key(here().dataset.task)));
   desk.addEventListener("shown", recall);
+  desk.addEventListener("recall", recall); // another tab wrote in it since
   desk.addEventListener("input", (event) => {
     const draft = { at: Date.now(), fields: fieldsOf(event.target.form) };
     localStorage.setItem(key(here().dataset.task), JSON.stringify(draft));

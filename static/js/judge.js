@@ -1,36 +1,23 @@
 // Takes a verdict: keeps it in the browser until the server has it, and goes on at once. Without this the form posts itself.
 import { keep } from "./pending.js";
-import { skipOf, verdictOf } from "./verdict.js";
+import { skipOf, verdictOf, withdrawalOf } from "./verdict.js";
+
+const ENTRIES = { answered: verdictOf, skipped: skipOf, withdrawn: withdrawalOf };
 
 export function connect(desk) {
   desk.addEventListener("submit", (event) => judge(desk, event));
-  document.addEventListener("keydown", (event) => onKey(desk, event));
 }
 
 function judge(desk, event) {
   const form = event.target;
   const { task } = desk.firstElementChild.dataset;
-  const skips = event.submitter?.hasAttribute("formaction");
-  if (!skips && twoRewrites(form)) return event.preventDefault();
-  keep(desk.dataset.person, skips ? skipOf(form, task, event.submitter) : verdictOf(form, task));
+  const { outcome = "answered" } = event.submitter?.dataset ?? {};
+  if (outcome === "answered" && twoRewrites(form)) return event.preventDefault();
+  keep(desk.dataset.person, ENTRIES[outcome](form, task, event.submitter));
   event.preventDefault(); // not before it is kept: if that fails, the form posts itself
-  desk.firstElementChild.dataset.outcome = skips ? "skipped" : "answered";
+  Object.assign(desk.firstElementChild.dataset, { outcome, judgedAt: Date.now() });
   desk.dispatchEvent(new Event("judged"));
   document.querySelector(".outbox").dispatchEvent(new Event("flush"));
-}
-
-// Enter saves, unless it means something where the focus is; Escape leaves a box, so that the keys mean verdicts again.
-function onKey(desk, event) {
-  const form = desk.querySelector("form.task");
-  if (!form || form.closest("[inert]") || event.isComposing || event.repeat || document.querySelector("dialog[open]")) return;
-  if (event.key === "Escape" && event.target.closest("textarea, input")) event.target.blur();
-  if (event.key !== "Enter") return;
-  const fromInside = event.ctrlKey || event.metaKey;
-  if (event.target.closest("a, button, summary") || (event.target.closest("textarea, select") && !fromInside)) return;
-  event.preventDefault();
-  const other = event.target.closest("[data-enter]")?.querySelector("[formaction]");
-  if (other) other.click();
-  else form.requestSubmit();
 }
 
 // A verdict holds one rewrite. The sentence under each box says so until one of them is written in; the box last opened shows it.

@@ -1,7 +1,7 @@
 // Fetches the next task ahead, and with it how things stand. A seat that was fetched and not used is given back.
 import { attach } from "./main.js";
 import { fetchPage } from "./page.js";
-import { ahead, isQuestion, show } from "./parts.js";
+import { ahead, isQuestion, pointUndo, show } from "./parts.js";
 import { pending } from "./pending.js";
 import { post, renewToken } from "./token.js";
 
@@ -21,15 +21,24 @@ export function connect(desk) {
 async function fill(desk) {
   if (desk.dataset.asking) return void (desk.dataset.asking = "again");
   desk.dataset.asking = "once";
-  const { status, page } = await fetchPage(desk.dataset.next, asked(desk));
-  if (page) await take(desk, page);
+  const came = await ask(desk);
   const again = desk.dataset.asking === "again";
   delete desk.dataset.asking;
-  if (status === 401 && !isQuestion(desk.firstElementChild)) return location.reload(); // to sign in
-  if (status === 401 || status === 403) renewToken(desk.dataset.person);
   clearTimeout(waiting);
   if (again) fill(desk);
-  else if (!page) waiting = setTimeout(() => fill(desk), TRY_AGAIN_MS);
+  else if (!came) waiting = setTimeout(() => fill(desk), TRY_AGAIN_MS);
+}
+
+// Whether an answer came and stands where it belongs. A behaviour of a part may fail to arrive: then it is asked for again.
+async function ask(desk) {
+  const { status, page } = await fetchPage(desk.dataset.next, asked(desk));
+  if (status === 401 || status === 403) renewToken(desk.dataset.person);
+  try {
+    if (page) await take(desk, page);
+  } catch {
+    return false;
+  }
+  return page !== null;
 }
 
 function asked(desk) {
@@ -44,18 +53,17 @@ async function take(desk, page) {
     const fresh = page.getElementById(id);
     if (fresh && !fresh.isEqualNode(document.getElementById(id))) document.getElementById(id).replaceWith(document.adoptNode(fresh));
   }
+  pointUndo(desk.firstElementChild);
   const part = page.querySelector("#desk > [data-part]");
   if (!part) return;
   document.adoptNode(part);
   part.dataset.fetchedAt = Date.now();
-  if (isQuestion(part)) await attach(part);
+  await attach(part);
   const here = desk.firstElementChild;
   if (isQuestion(here)) {
     if (isQuestion(part)) ahead().append(part);
-  } else if (here.dataset.part !== part.dataset.part) {
-    show(desk, part);
-    if (!isQuestion(part)) attach(part);
-  } else if (here.textContent !== part.textContent) here.replaceChildren(...part.childNodes);
+  } else if (here.dataset.part !== part.dataset.part) show(desk, part);
+  else if (here.textContent !== part.textContent) here.replaceChildren(...part.childNodes);
 }
 
 function giveBack() {

@@ -1,6 +1,7 @@
 // Shows whether everything is saved and lists what is not; sends it, again and again, until it is acknowledged or refused. What was
 // refused stays in the list until somebody dismisses it. The words are attributes of the element.
 import { dismiss, drop, pending, refuse, refused, send } from "./pending.js";
+import { isSignedOut } from "./session.js";
 
 const SLOW_MS = 400;
 const LONGEST_WAIT_MS = 8000;
@@ -16,7 +17,7 @@ export function connect(box) {
   });
   window.addEventListener("online", flush);
   window.addEventListener("beforeunload", (event) => {
-    if (pending(person).length && box.dataset.state === "waiting") event.preventDefault();
+    if (pending(person).length && box.dataset.state === "waiting" && !isSignedOut()) event.preventDefault(); // who signs in comes back
   });
   draw(box, "saved");
   flush();

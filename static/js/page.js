@@ -1,5 +1,6 @@
 // Asks for a page, by POST where a form is given: {status, page}, the page parsed without running its scripts. Trusted Types forbid
 // the other ways to parse.
+import { noticeSession } from "./session.js";
 import { token } from "./token.js";
 
 export function fetchPage(url, form) {
@@ -9,7 +10,10 @@ export function fetchPage(url, form) {
     request.responseType = "document";
     request.timeout = 20000;
     if (form) request.setRequestHeader("X-CSRF-Token", token());
-    request.onloadend = () => resolve({ status: request.status, page: request.status === 200 ? request.response : null });
+    request.onloadend = () => {
+      const status = noticeSession(request.status, request.responseURL);
+      resolve({ status, page: status === 200 ? request.response : null });
+    };
     request.send(form);
   });
 }

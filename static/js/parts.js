@@ -16,9 +16,14 @@ export function show(desk, part) {
   part.querySelector("h1").focus({ preventScroll: true }); // a screen reader begins here
 }
 
-export function putBehind(part) {
+// What was judged on this page is kept, the last one first, to be opened again; what was only looked at goes back to its place, or is
+// asked for anew.
+export function putAway(part) {
+  if (!isQuestion(part) || !part.dataset.judgedAt) return;
   behind().querySelector(`[data-task="${part.dataset.task}"]`)?.remove();
-  behind().prepend(part);
+  const later = [...behind().children].filter((other) => Number(other.dataset.judgedAt) > Number(part.dataset.judgedAt));
+  if (later.length) later.at(-1).after(part);
+  else behind().prepend(part);
   behind().children[KEPT_BEHIND]?.remove();
 }
 
@@ -27,12 +32,16 @@ export function scrollToLastTurn(part) {
   if (turns) turns.scrollTop = turns.scrollHeight;
 }
 
-// What "undo" opens: the last one judged on this page; before that, what the server named.
-function pointUndo(part) {
+// What "undo" opens: the verdict before the one that stands here, else the last one, as far back as the list of them goes.
+export function pointUndo(part) {
   const undo = part.querySelector("[data-undo]");
-  const last = behind().firstElementChild;
-  if (!undo || !last) return;
-  undo.href = `${location.pathname}?task=${last.dataset.task}`;
-  undo.dataset.reopens = last.dataset.task;
-  undo.hidden = false;
+  if (!undo) return;
+  const listed = [...document.querySelectorAll("#last-verdicts [data-reopens]")].map((link) => link.dataset.reopens);
+  const judged = [...behind().children, part].filter((other) => other.dataset.judgedAt);
+  judged.sort((one, other) => other.dataset.judgedAt - one.dataset.judgedAt);
+  const order = [...new Set([...judged.map((other) => other.dataset.task), ...listed])];
+  const before = part.dataset.opened ? order[order.indexOf(part.dataset.task) + 1] : order.find((task) => task !== part.dataset.task);
+  undo.hidden = !before;
+  undo.href = `${location.pathname}?task=${before ?? ""}`;
+  undo.dataset.reopens = before ?? "";
 }

@@ -1,24 +1,19 @@
 // Keeps an element current: asks for the page again and puts the fresh element of the same id in place.
-// XMLHttpRequest parses the reply into a document whose scripts stay dead; Trusted Types forbid the other ways.
 import { attach } from "./main.js";
+import { fetchPage } from "./page.js";
+import { isSignedOut } from "./session.js";
 
 export function connect(element) {
   const seconds = Number(element.dataset.refreshSeconds);
   setTimeout(() => whenSeen(() => load(element)), seconds * 1000);
 }
 
-function load(element) {
+async function load(element) {
   if (isBusy(element)) return connect(element);
-  const request = new XMLHttpRequest();
-  request.open("GET", location.href);
-  request.responseType = "document";
-  request.timeout = 20000;
-  request.onloadend = () => {
-    const fresh = request.status === 200 ? request.response?.getElementById(element.id) : null;
-    if (fresh && !isBusy(element)) replace(element, document.adoptNode(fresh));
-    else late(element, fresh);
-  };
-  request.send();
+  const { page } = await fetchPage(location.href);
+  const fresh = page?.getElementById(element.id);
+  if (fresh && !isBusy(element)) replace(element, document.adoptNode(fresh));
+  else late(element, fresh);
 }
 
 function replace(element, fresh) {
@@ -35,7 +30,7 @@ function replace(element, fresh) {
 // Says so when the server does not answer, and goes on trying.
 function late(element, fresh) {
   const note = element.querySelector("[data-refresh-note]");
-  if (note && !fresh) note.textContent = note.dataset.late.replace("{time}", new Date().toLocaleTimeString(document.documentElement.lang));
+  if (note && !fresh && !isSignedOut()) note.textContent = note.dataset.late.replace("{time}", new Date().toLocaleTimeString(document.documentElement.lang));
   connect(element);
 }
 

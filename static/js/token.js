@@ -1,3 +1,5 @@
+import { noticeSession } from "./session.js";
+
 // The form token of this page, which every script that changes something sends along.
 export function token() {
   return document.querySelector("meta[name=csrf-token]").content;
@@ -20,6 +22,7 @@ export function renewToken(person) {
 // A call that asks for something to be done: the reply's status and text, or null when none came.
 export function post(url, options) {
   const headers = { "Content-Type": "application/json", "X-CSRF-Token": token() };
-  const read = async (reply) => ({ status: reply.status, text: await reply.text() }); // an unread reply would hold its connection
+  // An unread reply would hold its connection.
+  const read = async (reply) => ({ status: noticeSession(reply.status), text: await reply.text() });
   return fetch(url, { method: "POST", headers, ...options }).then(read).catch(() => null);
 }

@@ -1,9 +1,14 @@
-// <details data-connect="tool">: opened by its key or a click, it takes the focus to its first field at once.
+// <details data-connect="tool">: opened by its key or a click, it takes the focus to its first field at once, and says since when it
+// is open.
 export function connect(details) {
   details.querySelector("summary").addEventListener("click", (event) => {
     if (details.open) return; // it is about to close
     event.preventDefault();
     details.open = true;
     details.querySelector("input, textarea")?.focus();
+  });
+  details.addEventListener("toggle", () => {
+    if (details.open) details.dataset.opened = performance.now();
+    else delete details.dataset.opened;
   });
 }

@@ -12,6 +12,11 @@ export function skipOf(form, task, button) {
   return { id: `skip-${task}`, task, path: "skip", body: { reason }, words: button.dataset.words, about: aboutOf(form) };
 }
 
+export function withdrawalOf(form, task, button) {
+  const id = newId();
+  return { id, task, path: "withdraw", body: { client_id: id }, words: button.dataset.words, about: aboutOf(form) };
+}
+
 // A random UUID; crypto.randomUUID is missing where the page does not come over TLS.
 export function newId() {
   const hex = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

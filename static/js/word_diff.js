@@ -1,6 +1,8 @@
 // The difference of two texts by words: pieces [kind, text] in order, kind "same", "out" or "in". Words as the reader's language
 // has them, so that Chinese is compared by words too.
-const MOST_CELLS = 1e6; // of the table below: a second of arithmetic at most; a larger change is shown as one
+const MOST_CELLS = 1e6; // of one table below: some hundredths of a second; what is larger is parted first
+const MOST_WORK = 6e6; // in all, whatever is compared; what is left then is shown as one change
+const PER_WORD = 20; // work of looking for places to part at, in cells
 
 export function wordDiff(before, after) {
   const [a, b] = [wordsOf(before), wordsOf(after)];
@@ -17,9 +19,55 @@ const same = (word) => ["same", word];
 const segmenter = new Intl.Segmenter(undefined, { granularity: "word" });
 const wordsOf = (text) => Array.from(segmenter.segment(text), ({ segment }) => segment);
 
+// By a table where there is room for one, else parted at words that each side has just once.
+function aligned(a, b, work = { left: MOST_WORK }) {
+  const cells = (a.length + 1) * (b.length + 1);
+  if (cells <= Math.min(MOST_CELLS, work.left)) {
+    work.left -= cells;
+    return byTable(a, b);
+  }
+  work.left -= PER_WORD * (a.length + b.length);
+  const stays = work.left > 0 ? sameOnce(a, b) : [];
+  if (stays.length === 0) return [["out", a.join("")], ["in", b.join("")]];
+  const pieces = [];
+  let [i, j] = [0, 0];
+  for (const [nextI, nextJ] of [...stays, [a.length, b.length]]) {
+    for (const piece of aligned(a.slice(i, nextI), b.slice(j, nextJ), work)) pieces.push(piece);
+    if (nextI < a.length) pieces.push(same(a[nextI]));
+    [i, j] = [nextI + 1, nextJ + 1];
+  }
+  return pieces;
+}
+
+// Places [i, j] of words that stand once in a and once in b, as many as are in the same order in both (the patience of solitaire).
+function sameOnce(a, b) {
+  const [inA, inB] = [places(a), places(b)];
+  const shared = [...inA].filter(([word, i]) => i >= 0 && inB.get(word) >= 0).map(([word, i]) => ({ i, j: inB.get(word), before: null }));
+  const tops = [];
+  for (const place of shared) {
+    let [low, high] = [0, tops.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (tops[middle].j < place.j) low = middle + 1;
+      else high = middle;
+    }
+    place.before = tops[low - 1] ?? null;
+    tops[low] = place;
+  }
+  const found = [];
+  for (let place = tops.at(-1); place; place = place.before) found.push([place.i, place.j]);
+  return found.reverse();
+}
+
+// Where each word stands; -1 for one that stands more than once.
+function places(words) {
+  const found = new Map();
+  words.forEach((word, at) => found.set(word, found.has(word) ? -1 : at));
+  return found;
+}
+
 // By the longest common subsequence: length[i][j] is that of a from i and b from j.
-function aligned(a, b) {
-  if (a.length * b.length > MOST_CELLS) return [["out", a.join("")], ["in", b.join("")]];
+function byTable(a, b) {
   const width = b.length + 1;
   const length = new Uint32Array((a.length + 1) * width);
   for (let i = a.length - 1; i >= 0; i--) {

@@ -97,6 +97,21 @@ def test_a_seat_that_went_to_somebody_else_is_not_shown(open_as: Open, engine: E
     until(page, f"Number({AHEAD}?.dataset.task) === {third}")
 
 
+def test_a_part_whose_behaviour_does_not_arrive_is_asked_for_again(open_as: Open, engine: Engine, cast: Cast) -> None:
+    page = open_as("Mary")
+    page.route("**/js/tool.js*", lambda route: route.abort())
+    go(page)
+    expect(page.locator("#waiting")).to_be_visible()
+    make_tasks(engine, cast.demo, 1)
+    page.wait_for_timeout(6_000)  # its first tries
+    expect(page.locator("form.task")).to_have_count(0)
+
+    page.unroute("**/js/tool.js*")
+    expect(page.locator("form.task")).to_be_visible(timeout=15_000)
+    press(page, "s")
+    expect(page.locator(".skip[open]")).to_be_visible()
+
+
 def test_nothing_that_is_fetched_ahead_tells_who_wrote_what(open_as: Open, engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
@@ -168,4 +183,13 @@ def test_differences_are_shown_by_words(open_as: Open, engine: Engine, cast: Cas
         " wordDiff(before, after); return performance.now() - began; }",
         [source, words, other],
     )
+    assert took < 2000
+    long = " ".join(f"w{number} and so" for number in range(5_000))
+    edited = long.replace("w2500", "W").replace("w4000", "one more w4000")
+    pieces, took = page.evaluate(
+        "async ([source, before, after]) => { const { wordDiff } = await import(source); const began = performance.now();"
+        " return [wordDiff(before, after), performance.now() - began]; }",
+        [source, long, edited],
+    )
+    assert [text for kind, text in pieces if kind != "same"] == ["w2500", "W", " one more"]
     assert took < 2000

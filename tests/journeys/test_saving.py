@@ -10,12 +10,13 @@ from playwright.sync_api import Page, Route, expect
 from sqlalchemy import Engine, delete, update
 
 from app.database.engine import write_session
-from app.models import Project, SignInSession
+from app.models import Project, SignInSession, User, utc_now
 from app.settings import Settings
-from app.web.security import session_cookie
+from app.web.security import hash_password, session_cookie
 from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.queue.test_claim import make_tasks
+from tests.app.labels.test_record import record, say
+from tests.app.queue.test_claim import claimed, make_tasks
 from tests.journeys.desk import PAGE, Open, all_saved, fetched_ahead, go, judge, press, stored, task_on
 
 pytestmark = pytest.mark.journey
@@ -95,6 +96,40 @@ def test_signing_in_again_sends_what_was_kept(open_as: Open, engine: Engine, cas
     assert [label.choice for label in stored(engine)] == ["left"]
 
 
+def test_whoever_was_signed_out_signs_in_by_a_link_and_comes_back(
+    open_as: Open, engine: Engine, cast: Cast, sign_in_as: SignIn
+) -> None:
+    first, second = make_tasks(engine, cast.demo, 2)
+    with write_session(engine) as session:
+        session.get_one(User, cast.mary).password_hash = hash_password("a long sentence of mine")
+    page = open_as("Mary")
+    page.goto(f"{PAGE}?task={judged_before(engine, cast, first)}")
+    page.wait_for_load_state("networkidle")
+    end_sign_ins(engine)
+    expect(page.locator("#signed-out")).to_be_hidden()
+    judge(page, "1")
+    expect(page.get_by_text("You are signed out.")).to_be_visible()
+    press(page, "2")
+
+    page.get_by_role("link", name="Sign in and come back here").click()
+    page.get_by_label("Email").fill("mary@example.org")
+    page.get_by_label("Password").fill("a long sentence of mine")
+    page.get_by_role("button", name="Sign in").click()
+
+    page.wait_for_url(f"**{PAGE}?task={first}")
+    all_saved(page)
+    assert [(label.task_id, label.choice) for label in stored(engine) if label.current] == [(first, "left")]
+    go(page)
+    assert task_on(page) == second
+    expect(page.locator("[name=choice][value=right]")).to_be_checked()  # what was begun came back, too
+
+
+def judged_before(engine: Engine, cast: Cast, task_id: int) -> int:
+    claimed(engine, cast.demo, cast.mary, utc_now())
+    record(engine, task_id, cast.mary, say("tie"))
+    return task_id
+
+
 def test_what_was_kept_is_not_sent_as_somebody_else(open_as: Open, engine: Engine, cast: Cast, sign_in_as: SignIn) -> None:
     make_tasks(engine, cast.demo, 2)
     page = open_as("Mary")
@@ -135,7 +170,7 @@ def test_a_refused_verdict_is_listed_until_it_is_dismissed(open_as: Open, engine
     with write_session(engine) as session:  # the page still shows the old criteria, and none of them is known any more
         gone = {"criteria": [], "retired": {"criteria": [], "flags": []}}
         session.execute(update(Project).where(Project.id == cast.demo).values(gone))
-    refused = judge(page, "3", "ArrowDown", "2")
+    refused = judge(page, "3", "2")
 
     expect(page.locator(".save-state")).to_have_text("Could not be saved: 1.")
     expect(page.locator(".outbox__entry")).to_contain_text("3 of 5")
