@@ -39,8 +39,8 @@ _LABELS: Final = text(
       payload_hash,
       kind, choice, criteria, flags, comment, left_generation_id, right_generation_id, guideline_version, interface_version,
       wall_ms, active_ms, served_reason, created_at)
-    SELECT n, 1, n, n, 1 + n % :annotators, 1, 1, 0, 0, printf('%08x-0000-4000-8000-%012x', n, n), printf('%064x', n), 'comparison',
-      CASE n % 4 WHEN 0 THEN 'tie' WHEN 1 THEN 'both_bad' WHEN 2 THEN 'left' ELSE 'right' END, '{}', '{}', '',
+    SELECT n, 1, n, n, 1 + n % :annotators, 1, 1, 0, 0, printf('%08x-0000-4000-8000-%012x', n, n), printf('%064x', n),
+      'comparison', CASE n % 4 WHEN 0 THEN 'tie' WHEN 1 THEN 'both_bad' WHEN 2 THEN 'left' ELSE 'right' END, '{}', '{}', '',
       1 + 2 * (n % 100), 2 + 2 * (n % 100), 1, 'bench', 9000, 6000, 'random', '2026-01-01 00:00:00.000000' FROM numbers"""
 )
 
