@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import os
 import shutil
 import socket
@@ -17,6 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.test_requirements import pins
 
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = ("templates", "static", "migrations", "locales")
@@ -59,6 +64,13 @@ def test_the_wheel_holds_every_file_of_the_program_and_no_other(wheel: Path) -> 
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == expected
+
+
+def test_the_wheel_asks_for_what_requirements_txt_names(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        asked = email.message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
+    assert {canonicalize_name(Requirement(text).name) for text in asked} == set(pins("requirements.txt"))
 
 
 def test_what_was_installed_serves_its_pages_from_any_folder(installed: Path, tmp_path: Path) -> None:

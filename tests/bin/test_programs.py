@@ -43,14 +43,14 @@ def test_who_may_install_gets_what_is_missing(machine: Machine, user: str) -> No
     machine.has("apt-get", f'echo "$@" >>{machine.folder}/asked')
     assert machine.run("bin/programs", **OWN).returncode == 0
     assert (machine.folder / "asked").read_text().splitlines() == [
-        "update -qq",
-        "install -qq -y --no-install-recommends chromium",
+        "-qq -o Dpkg::Use-Pty=0 update",
+        "-qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends chromium",
     ]
 
 
 def test_an_installation_that_fails_says_what_to_do(machine: Machine) -> None:
     machine.has("id", "echo 0")
-    machine.has("apt-get", '[ "$1" = update ] || { echo "E: Unable to locate package" >&2; exit 100; }')
+    machine.has("apt-get", '[ "$4" = update ] || { echo "E: Unable to locate package" >&2; exit 100; }')
     done = machine.run("bin/programs", **OWN)
     assert done.returncode == 1
     assert "Unable to locate package" in done.stderr
