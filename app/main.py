@@ -43,6 +43,7 @@ from app.web.error_replies import add_handlers
 from app.web.gate import enforce, path_templates
 from app.web.headers import ResponseHeaders
 from app.web.last_used import UseLog
+from app.web.openapi import DescribedApp, operation_id
 from app.web.origin import SameSite
 from app.web.pages import StaticPages
 from app.web.permissions import V1
@@ -64,13 +65,14 @@ MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_bo
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on the settings' database, which must be at head."""
     settings = settings or get_settings()
-    app = FastAPI(
+    app = DescribedApp(
         title="Tastemaker",
         version="1",
         openapi_url=f"{V1}/openapi.json",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
         telemetry={
             "tracing": False,
             "metrics": False,

@@ -37,6 +37,8 @@ router = APIRouter(tags=["runs"])
 PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 Cursor = Annotated[str | None, Query(max_length=40)]
 
+TEXT_TYPES = ("text/plain", "application/octet-stream")  # the second for programs that know no other for bytes as they are
+
 
 async def data_folder(request: Request) -> FilePath:
     settings: Settings = request.app.state.settings
@@ -190,7 +192,7 @@ async def read_text(request: Request) -> AsyncIterator[bytes]:
     "/projects/{slug}/texts/{name}",
     status_code=201,
     max_body_size=run_files.TEXT_BYTES,
-    openapi_extra={"requestBody": {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    openapi_extra={"requestBody": {"required": True, "content": {kind: {"schema": {"type": "string"}} for kind in TEXT_TYPES}}},
 )
 def put_text(
     data: Data, name: Annotated[str, Path(max_length=130)], body: Annotated[bytes, Depends(read_text)]
