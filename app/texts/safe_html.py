@@ -22,6 +22,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
+from app.texts.formulas import leave_formulas
 from app.texts.highlighting import highlighted
 
 LONGEST_MARKDOWN: Final = 20_000  # characters of guidelines; more is shown as written
@@ -184,6 +185,7 @@ def _parser(*, linked: bool) -> MarkdownIt:
     parser.enable(["table", "strikethrough"]).disable("image")
     parser.block.ruler.before("table", "deadline", _block_deadline)
     parser.inline.ruler.before("text", "deadline", _inline_deadline)
+    leave_formulas(parser)
     if not linked:
         parser.add_render_rule("link_open", _no_link)
         parser.add_render_rule("link_close", _address)
