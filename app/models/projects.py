@@ -11,10 +11,11 @@ from sqlalchemy import (
     String,
     UniqueConstraint,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from app.models.base import Base, key, one_of, utc_now
 from app.models.criteria import default_flags
+from app.models.values import name_digest
 
 
 def _nothing_retired() -> dict[str, Any]:
@@ -28,6 +29,7 @@ class Project(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     slug: Mapped[str] = mapped_column(String(80), unique=True)
     name: Mapped[str] = mapped_column(String(200))
+    name_digest: Mapped[str] = mapped_column(String(64), unique=True)  # follows the name: two projects may not have one
     base_model: Mapped[str]  # a model spec: folder, hub id, .gguf path
     guideline_version: Mapped[int] = mapped_column(default=1)
     criteria: Mapped[list[Any]]  # [{"key", "name", "description", "anchors": {"1": "...", "5": "..."}}]
@@ -50,7 +52,15 @@ class Project(Base):
         ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True)
     )  # the promoted one
     previous_policy_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True))
+    sampling_changed_at: Mapped[datetime | None]  # the base model or how it answers: failures before that tell nothing
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    archived_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]  # its rows are being taken out; this one stays, so that its id is never another's
+
+    @validates("name")
+    def _digest_name(self, column: str, name: str) -> str:
+        self.name_digest = name_digest(name)
+        return name
 
 
 class Guideline(Base):

@@ -42,6 +42,7 @@ class Run(Base):
     __table_args__ = (
         one_of("kind", "sample", "reward", "ppo", "sft"),
         one_of("state", "queued", "running", "done", "failed", "cancelled"),
+        UniqueConstraint("retry_of_id"),
         Index("ix_runs_state", "state", "id"),
     )
 
@@ -54,6 +55,7 @@ class Run(Base):
     inputs: Mapped[dict[str, Any]] = mapped_column(
         default=dict
     )  # {"checkpoint": id, "split": "train", "prompt_ids": [...], "reward": id, ...}
+    retry_of_id: Mapped[int | None] = key("runs.id", index=False)  # the failed run that this one does again
     label_digest: Mapped[str | None] = mapped_column(String(64))  # of the frozen labels it learned from
     label_count: Mapped[int | None]
     step: Mapped[int] = mapped_column(default=0)

@@ -35,7 +35,7 @@ class Task(Base):
     first_generation_id: Mapped[int] = key("generations.id")
     second_generation_id: Mapped[int | None] = key("generations.id")
     served_reason: Mapped[str] = mapped_column(String(10), default="random")
-    reward_checkpoint_id: Mapped[int | None] = key("checkpoints.id", index=False)
+    reward_checkpoint_id: Mapped[int | None] = key("checkpoints.id")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -103,9 +103,7 @@ class Label(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = key("projects.id", index=False)
     task_id: Mapped[int] = key("tasks.id", index=False)
-    seat_id: Mapped[int | None] = key(
-        "seats.id", index=False
-    )  # none: the lease was lost and the seat went to another; kept as surplus
+    seat_id: Mapped[int | None] = key("seats.id")  # none: the lease was lost and the seat went to another; kept as surplus
     annotator_id: Mapped[int] = key("users.id", index=False)
     version: Mapped[int] = mapped_column(default=1)
     supersedes_id: Mapped[int | None] = key("labels.id", index=False)
@@ -122,12 +120,12 @@ class Label(Base):
     flags: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"left": ["untrue"], "right": []} or {"response": [...]}
     rewrite: Mapped[dict[str, Any] | None]  # {"side": "left"|"right"|"response", "text": "..."}
     comment: Mapped[str] = mapped_column(default="")
-    left_generation_id: Mapped[int] = key("generations.id", index=False)  # as shown; a rating's only answer stands left
-    right_generation_id: Mapped[int | None] = key("generations.id", index=False)
+    left_generation_id: Mapped[int] = key("generations.id")  # as shown; a rating's only answer stands left
+    right_generation_id: Mapped[int | None] = key("generations.id")
     guideline_version: Mapped[int]
     interface_version: Mapped[str] = mapped_column(String(40))
     wall_ms: Mapped[int | None]
     active_ms: Mapped[int | None]
     served_reason: Mapped[str] = mapped_column(String(10))
-    reward_checkpoint_id: Mapped[int | None] = key("checkpoints.id", index=False)
+    reward_checkpoint_id: Mapped[int | None] = key("checkpoints.id")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +26,17 @@ def plain_text(value: Any, longest: int) -> str:
     if len(value) > longest:
         raise Unusable(_("This is longer than %(longest)s characters.", longest=number(longest)))
     return value
+
+
+def without_invisible(text: str) -> str:
+    """The text less the signs nobody sees: marks of joining and direction, zero-width spaces, control characters."""
+    return "".join(sign for sign in text if sign.isspace() or unicodedata.category(sign) not in ("Cf", "Cc", "Cn"))
+
+
+def name_digest(name: str) -> str:
+    """The same for names that a person would take for one: whatever their case, width, spaces and invisible signs."""
+    seen = without_invisible(unicodedata.normalize("NFKC", name)).casefold()
+    return hashlib.sha256(" ".join(seen.split()).encode()).hexdigest()
 
 
 def whole_number(least: int, most: int) -> Callable[[Any], int]:

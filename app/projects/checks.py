@@ -10,7 +10,7 @@ from typing import Any
 from app.errors import Invalid
 from app.guidelines import service as guidelines
 from app.language.languages import _, known
-from app.models.values import Unusable, number_between, plain_text, whole_number
+from app.models.values import Unusable, number_between, plain_text, whole_number, without_invisible
 from app.practice import service as practice
 from trainer.contract.config import ConfigError, config_dict, make_config
 
@@ -74,7 +74,7 @@ def check_base_model(spec: Any) -> str:
 
 def _name(value: Any) -> str:
     text = " ".join(plain_text(value, MAX_NAME).split())
-    if not text:
+    if not without_invisible(text).strip():
         raise Unusable(_("Give the project a name."))
     return text
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -14,13 +12,12 @@ from app.database import audit
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.guidelines import service as guidelines
 from app.language.languages import _
-from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User
+from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User, utc_now
 from app.models.criteria import Criterion, Flag, retire
 from app.practice import service as practice
-from app.projects import checks
+from app.projects import checks, naming
 from app.runs import checkpoints
 
-RESERVED_SLUGS = frozenset({"new"})
 _TRIGGERS = ("triggers_on", "trigger_labels", "trigger_hours")
 
 
@@ -64,7 +61,7 @@ def list_projects(session: Session, user_id: int | None, *, after: int = 0, limi
 def create_project(session: Session, values: ProjectValues, by: int | None) -> Project:
     """A new project with its first guidelines and its base model as the first policy checkpoint.
 
-    Raises Invalid with a sentence per field.
+    Raises Invalid with a sentence per field, and Conflict for a name that is taken.
     """
     missing = {name: "This is needed." for name in ("name", "base_model") if name not in values}
     if missing:
@@ -72,10 +69,9 @@ def create_project(session: Session, values: ProjectValues, by: int | None) -> P
     filled: ProjectValues = {"guidelines": "", "criteria": [], "sampling": {}, **values}
     clean = checks.check_values(filled)
     _check_triggers(clean)
-    project = Project(slug=_free_slug(session, clean["name"]), base_model=clean["base_model"])
+    project = Project(base_model=clean["base_model"])
     _apply(project, clean)
-    session.add(project)
-    session.flush()
+    naming.store_new(session, project)
     session.add(Guideline(project_id=project.id, version=1, text=clean["guidelines"], created_by=by))
     checkpoints.current_policy(session, project)
     audit.record(session, by, "project.created", project.slug, project_id=project.id)
@@ -89,17 +85,22 @@ def update_project(
     """Change what is given. New guidelines become a new version; labels keep the version they were given under.
 
     `seen_guidelines` is the version the person started from: somebody else's newer text is not overwritten unseen.
-    Raises Invalid with a sentence per field, Conflict for newer guidelines or a base model that can no longer change, and
-    NotAllowed for a base model changed by anybody but the owner.
+    Raises Invalid with a sentence per field, Conflict for a name that is taken, newer guidelines or a base model that can no
+    longer change, and NotAllowed for a base model changed by anybody but the owner.
     """
     clean = checks.check_values(values)
     _check_triggers({name: getattr(project, name) for name in _TRIGGERS} | clean)
+    if "name" in clean:
+        naming.check_free(session, clean["name"], project)
     new_guidelines = "guidelines" in clean and guidelines.write(session, project, clean["guidelines"], by, seen_guidelines)
     if "base_model" in clean and clean["base_model"] != project.base_model:
         _change_base_model(session, project, clean["base_model"], by)
     practice.before_change(session, project, clean)
     changed = sorted(name for name in clean if name != "guidelines" and clean[name] != getattr(project, name))
+    if _answers_otherwise(project, clean):
+        project.sampling_changed_at = utc_now()
     _apply(project, clean)
+    naming.store_renamed(session, project)
     if new_guidelines:
         changed.append("guidelines")
     if changed:
@@ -136,6 +137,12 @@ def _change_base_model(session: Session, project: Project, base_model: str, by: 
         checkpoint.source = base_model  # with no run there is only the base model's own row
 
 
+def _answers_otherwise(project: Project, clean: Mapping[str, Any]) -> bool:
+    """Whether runs that failed to write answers may now succeed: another model, or other settings of writing."""
+    settings = checks.check_values({"sampling": project.sampling}) | {"base_model": project.base_model}
+    return any(name in clean and clean[name] != value for name, value in settings.items())
+
+
 def _apply(project: Project, clean: dict[str, Any]) -> None:
     for name in ("criteria", "flags"):
         if name in clean and project.retired:  # labels speak of what was there, and a verdict on its way may
@@ -151,14 +158,3 @@ def _check_triggers(values: Mapping[str, Any]) -> None:
     if values.get("triggers_on") and values.get("trigger_labels") is None and values.get("trigger_hours") is None:
         sentence = _("Say after how many labels or hours a round starts, or switch it off.")
         raise Invalid(sentence, {"triggers_on": sentence})
-
-
-def _free_slug(session: Session, name: str) -> str:
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    stem = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:60].strip("-") or "project"
-    taken = set(session.scalars(select(Project.slug).where(Project.slug.startswith(stem)))) | RESERVED_SLUGS
-    number, slug = 1, stem
-    while slug in taken:
-        number += 1
-        slug = f"{stem}-{number}"
-    return slug

@@ -16,12 +16,16 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import head, revision_of, upgrade_to_head
+from app.errors import Conflict
 from app.main import create_app
 from app.models import Base, Project, Seat, User, utc_now
+from app.projects import naming
+from app.projects.service import create_project
 from app.queue import make_tasks
 from app.queue.claim import claim_next
 from app.settings import Settings
@@ -178,3 +182,28 @@ def test_a_seat_that_is_claimed_while_the_others_are_sent_behind_does_not_come_t
     with read_session(engine) as session:
         seats = session.execute(select(Seat.task_id, Seat.state).where(Seat.task_id.in_(asked)).order_by(Seat.task_id)).all()
     assert [tuple(seat) for seat in seats] == [(asked[0], "leased"), (asked[1], "free")]
+
+
+def test_of_two_projects_made_with_one_name_at_once_one_is_told_so(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    both_looked = threading.Barrier(2, timeout=20)
+    waiting = {1, 2}
+
+    def look(session: Session, name: str, besides: Project | None = None) -> None:
+        really(session, name, besides)
+        if waiting:
+            waiting.pop()
+            both_looked.wait()
+
+    def make(number: int) -> str:
+        try:
+            with write_session(engine) as session:
+                return create_project(session, {"name": "At once", "base_model": "org/model"}, by=None).slug
+        except Conflict as refusal:
+            return refusal.fields["name"]
+
+    really = naming.check_free
+    monkeypatch.setattr(naming, "check_free", look)
+    with ThreadPoolExecutor(2) as threads:
+        said = sorted(threads.map(make, (1, 2)), reverse=True)
+    assert said[0] == "at-once"
+    assert said[1].startswith("Another project has this name")

@@ -18,6 +18,7 @@ from app.database.upgrade import UpgradeError, head, is_at_head, require_head, r
 from app.errors import Unavailable
 from app.models import Base, Membership, Project, User
 from app.models.criteria import default_flags
+from app.models.values import name_digest
 
 REBUILD_USERS = """
     with op.batch_alter_table("users", recreate="always") as batch:
@@ -167,6 +168,36 @@ def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_p
         assert project.retired == {"criteria": [], "flags": []}
         assert project.text_display == "written"
         assert membership.seen_guideline_version == 4, "told about everything so far"
+    engine.dispose()
+
+
+def test_projects_that_had_one_name_are_told_apart_by_a_number(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    engine = make_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(upgrade.MIGRATIONS))
+    config.attributes["engine"] = engine
+    command.upgrade(config, "8e42d6f1c3b7")
+    names = ["Poems", "poems", "Poems (2)", " P\u200boems", "Letters"]
+    with write_session(engine) as session:
+        for number, name in enumerate(names, 1):
+            session.execute(
+                text(
+                    "INSERT INTO projects (id, slug, name, base_model, guideline_version, criteria, overlap, rating_share, "
+                    "sampling, training, queue_low_mark, triggers_on, created_at) VALUES "
+                    "(:id, :slug, :name, 'x', 1, '[]', 1, 0.25, '{}', '{}', 20, 0, '2026-01-01')"
+                ),
+                {"id": number, "slug": f"p{number}", "name": name},
+            )
+    engine.dispose()
+
+    upgrade_to_head(url)
+
+    engine = make_engine(url)
+    with read_session(engine) as session:
+        rows = session.execute(select(Project.name, Project.name_digest).order_by(Project.id)).all()
+    assert [name for name, _ in rows] == ["Poems", "poems (3)", "Poems (2)", " P\u200boems (4)", "Letters"]
+    assert [digest for _, digest in rows] == [name_digest(name) for name, _ in rows], "as new names are digested"
     engine.dispose()
 
 

@@ -33,9 +33,10 @@ def test_a_new_project_has_its_base_model_as_promoted_policy(engine: Engine) -> 
         assert (guideline(session, project).text, project.guideline_version) == ("Be kind.", 1)
 
 
-def test_projects_of_one_name_get_different_addresses(engine: Engine) -> None:
+def test_names_that_give_one_address_get_different_ones(engine: Engine) -> None:
     with write_session(engine) as session:
-        assert [made(session).slug, made(session).slug, made(session, name="New").slug] == ["poems", "poems-2", "new-2"]
+        assert [made(session).slug, made(session, name="Poems!").slug] == ["poems", "poems-2"]
+        assert [made(session, name="New").slug, made(session, name="Archived").slug] == ["new-2", "archived-2"]
         assert made(session, name="Été à Nice!").slug == "ete-a-nice"
         assert made(session, name="詩").slug == "project"
 
@@ -154,8 +155,9 @@ def test_a_base_model_is_a_folder_a_file_or_a_hub_id(engine: Engine, tmp_path: P
         gguf = tmp_path / "small.gguf"
         gguf.write_bytes(b"GGUF")
         assert made(session, base_model=str(folder)).base_model == str(folder)
-        assert made(session, base_model=f" {gguf} ").base_model == str(gguf)
-        assert made(session, base_model="HuggingFaceTB/SmolLM2-135M-Instruct").base_model.startswith("HuggingFaceTB")
+        assert made(session, name="Quantised", base_model=f" {gguf} ").base_model == str(gguf)
+        hub = made(session, name="From the hub", base_model="HuggingFaceTB/SmolLM2-135M-Instruct")
+        assert hub.base_model.startswith("HuggingFaceTB")
 
 
 def test_training_keeps_only_what_was_set(engine: Engine) -> None:
