@@ -1,4 +1,4 @@
-"""Refusals a person should read. Services raise them; `main` renders each once, as a page or as problem+json."""
+"""Refusals a person should read. Services raise them; `app/web/error_replies.py` shows each once, as a page or problem+json."""
 
 from __future__ import annotations
 

@@ -313,6 +313,7 @@ TESTED_ELSEWHERE = {
     "app/runs/api.py": "app/rounds/test_api.py",
     "app/runs/bodies.py": "app/rounds/test_api.py",
     "app/runs/checkpoints.py": "app/rounds/test_service.py",
+    "app/runs/dependencies.py": "app/rounds/test_api.py",
     "app/runs/estimates.py": "app/rounds/test_service.py",
     "app/runs/refill.py": "app/rounds/test_service.py",
     "app/runs/routes.py": "app/rounds/test_routes.py",

@@ -15,7 +15,7 @@ from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID, Body, Id, Page, Reply
 from app.web.security import Caller
 
-router = APIRouter(tags=["labeling"])
+router = APIRouter(tags=["guidelines"])
 
 
 class PieceReply(Reply):

@@ -21,6 +21,7 @@ from app.labels.bodies import (
     StoredReply,
     WithdrawIn,
 )
+from app.labels.verdict import Verdict
 from app.models import Label, utc_now
 from app.queue.bodies import AnswerShown, Message, PromptShown
 from app.queue.dependencies import TaskId
@@ -28,7 +29,7 @@ from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID, Limit, Line, Page, cursor_id, json_reply, moment_text
 from app.web.security import Caller, Principal, signed_in
 
-router = APIRouter(tags=["labeling"])
+router = APIRouter(tags=["labels"])
 
 LabelId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
@@ -47,15 +48,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 )
 async def submit(request: Request, task_id: TaskId, body: LabelIn) -> Response:
     author = signed_in(request)
-    store = partial(
-        record.record_label,
-        task_id=task_id,
-        annotator_id=author.user_id,
-        verdict=body.verdict(),
-        interface=INTERFACES[author.via],
-        now=utc_now(),
-    )
-    return _stored(await write_group(request).run(store))
+    return _stored(await write_group(request).run(storing(task_id, author, body.verdict())))
 
 
 @router.post(
@@ -99,6 +92,18 @@ def show_label(session: Db, caller: Caller, label_id: LabelId) -> HistoryReply:
         prompt=PromptShown(messages=[Message(**message) for message in found.messages]),
         left=AnswerShown(text=found.left, cut=found.left_cut),
         right=None if found.right is None else AnswerShown(text=found.right, cut=found.right_cut),
+    )
+
+
+def storing(task_id: int, author: Principal, verdict: Verdict) -> Callable[[Connection], record.Stored]:
+    """The write that stores the author's verdict on the task."""
+    return partial(
+        record.record_label,
+        task_id=task_id,
+        annotator_id=author.user_id,
+        verdict=verdict,
+        interface=INTERFACES[author.via],
+        now=utc_now(),
     )
 
 

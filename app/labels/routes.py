@@ -16,8 +16,8 @@ from app.database.engine import Db, get_engine, read_session
 from app.database.group_commit import Writes
 from app.errors import Gone, NotFound, Refusal
 from app.guidelines.service import guideline, untold_change
-from app.labels import forms, history, record
-from app.labels.api import INTERFACES, withdrawing
+from app.labels import forms, history
+from app.labels.api import storing, withdrawing
 from app.labels.verdict import SKIP_REASONS
 from app.language.languages import _
 from app.models import Project, utc_now
@@ -103,15 +103,7 @@ async def label(
 ) -> Response:
     try:
         verdict = forms.verdict_of(form)
-        store = partial(
-            record.record_label,
-            task_id=task_id,
-            annotator_id=caller.user_id,
-            verdict=verdict,
-            interface=INTERFACES[caller.via],
-            now=utc_now(),
-        )
-        await writes.run(store)
+        await writes.run(storing(task_id, caller, verdict))
     except NotFound:
         raise
     except Refusal as refusal:

@@ -64,7 +64,7 @@ class Seat(Base):
 
 
 class Skip(Base):
-    """A task this person will not be asked again."""
+    """A task this person passed over: it is not served to them again by itself, though they may open it and answer after all."""
 
     __tablename__ = "skips"
     __table_args__ = (UniqueConstraint("task_id", "annotator_id"),)

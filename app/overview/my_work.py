@@ -6,7 +6,6 @@ be read out of it.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -23,13 +22,13 @@ from app.models import Label, Project, Round, Run, Task
 from app.overview.service import last_midnight
 from app.practice.service import NEAR_ENOUGH
 from app.runs.run_files import frozen_label_ids, run_folder
+from trainer.contract.intervals import wilson
 
 DAYS: Final = 7
 MOST_TIMES: Final = 5_000  # latest labels that medians look at
 ENOUGH_TASKS: Final = 10  # judged by somebody else too, before agreement is told
 MOST_PAIRS: Final = 20_000  # latest pairs of verdicts that agreement looks at
 LATEST_ROUNDS: Final = 5
-Z_95: Final = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +142,6 @@ def _agreement(kind: str, tasks: Iterable[list[bool]]) -> Agreement:
     share = statistics.fmean(shares)
     low, high = wilson(share, len(shares))
     return Agreement(kind, len(shares), share, low, high)
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share seen in n trials (Wilson 1927)."""
-    middle = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
-    half = Z_95 / (1 + Z_95**2 / n) * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _speed(session: Session, project_id: int, user_id: int, kind: str) -> Speed:

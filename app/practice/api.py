@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.database.engine import Db, WriteDb
 from app.models import PracticeTask
 from app.practice import authoring, service
-from app.practice.authoring import GoldValues
+from app.practice.authoring import PracticeTaskValues
 from app.queue.bodies import AnswerShown, Message, PromptShown
 from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID, Body, Page, Reply, Text
@@ -167,8 +167,8 @@ def admit_member(session: WriteDb, project: CurrentProject, user_id: PracticeId)
     return Response(status_code=204)
 
 
-def _values(body: PracticeTaskIn) -> GoldValues:
-    return cast(GoldValues, body.model_dump())
+def _values(body: PracticeTaskIn) -> PracticeTaskValues:
+    return cast(PracticeTaskValues, body.model_dump())
 
 
 def _reply(task: PracticeTask) -> PracticeTaskReply:

@@ -20,7 +20,7 @@ ROLES: Final = ("system", "user", "assistant")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
-class GoldValues(TypedDict):
+class PracticeTaskValues(TypedDict):
     """A practice task as an admin writes it. A comparison has two answers and a choice, a rating one answer and a score."""
 
     kind: str
@@ -32,7 +32,7 @@ class GoldValues(TypedDict):
     explanation: str
 
 
-def add_task(session: Session, project: Project, values: GoldValues, by: int) -> PracticeTask:
+def add_task(session: Session, project: Project, values: PracticeTaskValues, by: int) -> PracticeTask:
     """Raises Invalid with a sentence per field."""
     task = PracticeTask(project_id=project.id, created_by=by, **_columns(values))
     session.add(task)
@@ -42,7 +42,7 @@ def add_task(session: Session, project: Project, values: GoldValues, by: int) ->
     return task
 
 
-def change_task(session: Session, task: PracticeTask, values: GoldValues, by: int) -> None:
+def change_task(session: Session, task: PracticeTask, values: PracticeTaskValues, by: int) -> None:
     """Answers given before keep whether they were right then. Raises Invalid with a sentence per field."""
     for name, value in _columns(values).items():
         setattr(task, name, value)
@@ -62,7 +62,7 @@ def put_away(session: Session, task: PracticeTask, by: int, *, back: bool = Fals
         service.admit_qualified(session, session.get_one(Project, task.project_id))
 
 
-def _columns(values: GoldValues) -> dict[str, Any]:
+def _columns(values: PracticeTaskValues) -> dict[str, Any]:
     problems: dict[str, str] = {}
     if values["kind"] not in ("comparison", "rating"):
         problems["kind"] = _("A practice task is a comparison or a rating.")

@@ -12,7 +12,7 @@ from app.errors import Refusal
 from app.language.languages import _
 from app.models import PracticeTask, Project
 from app.practice import authoring, service
-from app.practice.authoring import GoldValues
+from app.practice.authoring import PracticeTaskValues
 from app.practice.routes import PracticeId
 from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID, FormBody, Text
@@ -126,7 +126,7 @@ def _fields(task: PracticeTask) -> TaskForm:
     )
 
 
-def _values(form: TaskForm, before: list[dict[str, str]]) -> GoldValues:
+def _values(form: TaskForm, before: list[dict[str, str]]) -> PracticeTaskValues:
     """What the form says; `before` are the turns of a longer conversation, which came over the API and stay."""
     return {
         "kind": form.kind,

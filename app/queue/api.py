@@ -18,7 +18,7 @@ from app.web.gate import current_project_id
 from app.web.json_types import json_reply, moment_text
 from app.web.security import Caller, signed_in
 
-router = APIRouter(tags=["labeling"])
+router = APIRouter(tags=["tasks"])
 
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     404: {"description": "Never given to you"},

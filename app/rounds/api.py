@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Query
 
 from app.database.engine import Db, WriteDb
 from app.models import Project
@@ -13,23 +12,12 @@ from app.rounds import service, triggers
 from app.rounds.bodies import ExpectedReply, NewRound, NextRoundReply, Rejection, RoundReply, round_reply
 from app.runs import checkpoints, estimates
 from app.runs.bodies import CheckpointReply, RunReply, checkpoint_reply, run_reply
-from app.settings import Settings
+from app.runs.dependencies import Cursor, Data, PathId, page_of
 from app.web.gate import CurrentProjectId
-from app.web.json_types import MAX_ID, Limit, Page, cursor_id
+from app.web.json_types import Limit, Page, cursor_id
 from app.web.security import Caller
 
 router = APIRouter(tags=["rounds"])
-
-PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
-Cursor = Annotated[str | None, Query(max_length=40)]
-
-
-async def data_folder(request: Request) -> FilePath:
-    settings: Settings = request.app.state.settings
-    return settings.data.resolve()
-
-
-Data = Annotated[FilePath, Depends(data_folder)]
 
 
 # Rounds
@@ -50,7 +38,7 @@ def list_rounds(
 ) -> Page[RoundReply]:
     """The newest first."""
     found = service.list_rounds(session, project_id, cursor_id(cursor), limit + 1)
-    return _page([round_reply(session, round_) for round_ in found], limit)
+    return page_of([round_reply(session, round_) for round_ in found], limit)
 
 
 @router.get("/projects/{slug}/next-round")
@@ -103,7 +91,3 @@ def promote_checkpoint(session: WriteDb, caller: Caller, data: Data, id: PathId)
     checkpoint = checkpoints.get_checkpoint(session, id)
     service.promote(session, checkpoint, caller.user_id)
     return checkpoint_reply(session, data, checkpoint)
-
-
-def _page(items: list[Any], limit: int) -> Page[Any]:
-    return Page(items=items[:limit], next_cursor=str(items[limit - 1].id) if len(items) > limit else None)

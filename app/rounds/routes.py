@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path as FilePath
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -15,6 +15,7 @@ from app.language.languages import _, known
 from app.models import Project, Run
 from app.rounds import round_story, service, triggers
 from app.runs import charts, checkpoints, estimates, run_files
+from app.runs.dependencies import PathId
 from app.runs.reward_quality import learned_from, quality_of
 from app.runs.runs import run_config
 from app.runs.usable_labels import usable_label_count
@@ -28,7 +29,6 @@ from trainer.contract.config import config_dict
 
 router = APIRouter()
 
-PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 Before = Annotated[int | None, Query(ge=1, le=MAX_ID)]
 PAGE = 25
 SHOWN_ANSWERS = 6

@@ -27,25 +27,14 @@ from app.runs.bodies import (
     run_replies,
     run_reply,
 )
-from app.settings import Settings
+from app.runs.dependencies import Cursor, Data, PathId, page_of
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID, Limit, Page, cursor_id
 from app.web.security import Caller
 
 router = APIRouter(tags=["runs"])
 
-PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
-Cursor = Annotated[str | None, Query(max_length=40)]
-
 TEXT_TYPES = ("text/plain", "application/octet-stream")  # the second for programs that know no other for bytes as they are
-
-
-async def data_folder(request: Request) -> FilePath:
-    settings: Settings = request.app.state.settings
-    return settings.data.resolve()
-
-
-Data = Annotated[FilePath, Depends(data_folder)]
 
 
 # Runs
@@ -66,7 +55,7 @@ def list_runs(
 ) -> Page[RunReply]:
     """The newest first."""
     found = runs.list_runs(session, project_id, cursor_id(cursor), limit + 1)
-    return _page(run_replies(session, found), limit)
+    return page_of(run_replies(session, found), limit)
 
 
 @router.get("/runs/{id}")
@@ -121,7 +110,7 @@ def list_checkpoints(
 ) -> Page[CheckpointSummary]:
     """The newest first."""
     found = checkpoints.list_checkpoints(session, project_id, cursor_id(cursor), limit + 1)
-    return _page([CheckpointSummary.model_validate(checkpoint) for checkpoint in found], limit)
+    return page_of([CheckpointSummary.model_validate(checkpoint) for checkpoint in found], limit)
 
 
 @router.get("/checkpoints/{id}")
@@ -167,7 +156,7 @@ def show_generations(
         after=cursor_id(cursor) or 0,
         limit=limit + 1,
     )
-    return _page([generation_reply(generation, prompt) for generation, prompt in found], limit)
+    return page_of([generation_reply(generation, prompt) for generation, prompt in found], limit)
 
 
 # Texts to train on
@@ -205,7 +194,3 @@ def put_text(
 def _download(at: FilePath, name: str) -> FileResponse:
     path = run_files.checkpoint_file(at, name)
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
-
-
-def _page(items: list[Any], limit: int) -> Page[Any]:
-    return Page(items=items[:limit], next_cursor=str(items[limit - 1].id) if len(items) > limit else None)

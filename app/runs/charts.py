@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 from app.language import formats
 from app.language.languages import N_, _, known
 from app.runs.run_files import metric_names, metric_series
+from trainer.contract.intervals import NORMAL_95
 
 WIDTH, NARROW, HEIGHT = 560, 320, 200  # a phone shows the narrow one, so that words stay readable
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-NORMAL_95 = 1.96
 MOST_DOTS = 60  # more than that and the line says it alone
 
 Point = tuple[int, float]

@@ -16,6 +16,7 @@ from app.language import formats
 from app.language.languages import _
 from app.models import Project, Round, Run
 from app.runs import charts, checkpoints, run_files
+from app.runs.dependencies import PathId
 from app.runs.reward_quality import quality_of
 from app.runs.runs import LIVE, get_run, prompts_by_id
 from app.runs.worker_status import worker_standing
@@ -26,7 +27,6 @@ from app.web.pages import render
 
 router = APIRouter()
 
-PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 Before = Annotated[int | None, Query(ge=1, le=MAX_ID)]
 PAGE = 25
 SHOWN_ANSWERS = 6

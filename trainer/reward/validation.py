@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from trainer.contract.intervals import wilson
 from trainer.reward import likelihoods
 from trainer.reward.data import Comparison, Labels, Rating
 
@@ -187,10 +188,8 @@ def interval(hits: Tensor, clusters: Sequence[str]) -> tuple[float | None, float
     if not len(hits):
         return None, None
     low, high = bootstrap(hits, clusters)
-    share, count, z = float(hits.float().mean()), len(hits), 1.96
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
-    return min(low, centre - half), max(high, centre + half)
+    least, most = wilson(float(hits.float().mean()), len(hits))
+    return min(low, least), max(high, most)
 
 
 def bootstrap(values: Tensor, clusters: Sequence[str]) -> tuple[float, float]:

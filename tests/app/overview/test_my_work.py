@@ -16,12 +16,13 @@ from app.database.engine import write_session
 from app.labels.record import record_label
 from app.labels.verdict import Verdict
 from app.models import Label, Project, Round, Task, utc_now
-from app.overview.my_work import Agreement, agreements, wilson, work_of
+from app.overview.my_work import Agreement, agreements, work_of
 from app.overview.service import last_midnight
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.labels.judged import judge
+from trainer.contract.intervals import wilson
 
 AsUser = Callable[[str], TestClient]
 Api = Callable[..., TestClient]
@@ -116,13 +117,6 @@ def test_too_few_tasks_tell_nothing_of_anybody(engine: Engine, cast: Cast, as_us
             judge(session, project, cast.alan, task=task, choice="tie")
         assert agreements(session, cast.demo, cast.mary)[0] == Agreement("comparison", 9, None, None, None)
     assert "so far 9 tasks" in as_user("Mary").get("/projects/demo/work").text
-
-
-def test_wilson_as_the_textbook_has_it() -> None:
-    low, high = wilson(0.8, 10)
-    assert low == pytest.approx(0.4902, abs=1e-4)
-    assert high == pytest.approx(0.9433, abs=1e-4)
-    assert wilson(1.0, 10)[1] == pytest.approx(1.0)
 
 
 def test_a_round_says_how_many_of_mine_it_learned_from(
