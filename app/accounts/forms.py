@@ -41,3 +41,7 @@ class KeyForm(FormBody):
 
 class RoleForm(FormBody):
     role: Role
+
+
+class ChangedRoleForm(RoleForm):
+    seen: Line = ""  # the role that stood on the page

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.accounts.service import Place, add_member, add_user
 from app.database.audit import record
 from app.errors import Conflict, NotAllowed, NotFound
-from app.language.languages import _
+from app.language.languages import _, known
 from app.models import Label, Membership, Project, User
 from app.web.security import Principal, Role
 
@@ -60,8 +60,19 @@ def members(session: Session, project_id: int) -> list[Member]:
     return [Member(*row) for row in rows]
 
 
-def set_role(session: Session, project_id: int, user_id: int, role: Role, by: Principal) -> None:
+def set_role(session: Session, project_id: int, user_id: int, role: Role, by: Principal, *, seen: str = "") -> None:
+    """`seen` is the role that stood on the page: raises Conflict where another admin gave a third one meanwhile."""
     membership = _membership(session, project_id, user_id, by)
+    if seen and membership.role not in (seen, role):
+        raise Conflict(
+            _(
+                "Another admin changed this person's role meanwhile: it is “%(role)s” now. Nothing of yours was saved. Go back, "
+                "reload the page and choose again.",
+                role=known(membership.role),
+            )
+        )
+    if membership.role == role:
+        return
     details = {"from": membership.role, "to": role}
     membership.role = role
     record(session, by.user_id, "role.changed", f"user {user_id}", details, project_id)
@@ -76,7 +87,8 @@ def remove_member(session: Session, project_id: int, user_id: int, by: Principal
 def _membership(session: Session, project_id: int, user_id: int, by: Principal) -> Membership:
     if user_id == by.user_id:
         raise NotAllowed(_("Your own role can only be changed by another admin."))
-    membership = session.scalar(select(Membership).where(Membership.project_id == project_id, Membership.user_id == user_id))
+    found = select(Membership).where(Membership.project_id == project_id, Membership.user_id == user_id)
+    membership = session.scalar(found.with_for_update())  # two changes take turns, on PostgreSQL too
     if membership is None:
         raise NotFound(_("This person is not a member of the project."))
     return membership

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.accounts import invitations, keys, people, service
-from app.accounts.forms import AcceptForm, KeyForm, PasswordForm, RoleForm, SessionForm, SignInForm
+from app.accounts.forms import AcceptForm, ChangedRoleForm, KeyForm, PasswordForm, RoleForm, SessionForm, SignInForm
 from app.accounts.sign_in import Doorman
 from app.database.engine import Db, WriteDb, get_engine, read_session, write_turn
 from app.errors import Conflict, Invalid, Refusal, TooMany
@@ -282,9 +282,9 @@ def change_role(
     session: WriteDb,
     caller: Caller,
     user_id: Id,
-    form: Annotated[RoleForm, Form()],
+    form: Annotated[ChangedRoleForm, Form()],
 ) -> Response:
-    people.set_role(session, project.id, user_id, form.role, caller)
+    people.set_role(session, project.id, user_id, form.role, caller, seen=form.seen)
     return redirect(request, f"/projects/{project.slug}/people", _("The role is changed."))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -132,6 +132,11 @@ def _separators(language: str) -> dict[int, str]:
     return str.maketrans({",": get_group_symbol(locale()), ".": get_decimal_symbol(locale())})
 
 
+def listed(words: Iterable[str]) -> str:
+    """ "A, B, C", with the comma of the reader's language."""
+    return _(", ").join(words)
+
+
 def size(octets: int) -> str:
     """1,536 -> "1.5 KiB"."""
     value = float(octets)
@@ -160,6 +165,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "day": day,
     "duration": duration,
     "exact": exact,
+    "listed": listed,
     "number": number,
     "percent": percent,
     "roughly": roughly,

@@ -8,12 +8,15 @@ from fastapi import APIRouter, Form, Path, Query, Request
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
-from app.errors import Refusal
-from app.language.languages import _
+from app.errors import Conflict, Refusal
+from app.language.languages import N_, _, known
 from app.models import PracticeTask, Project
 from app.practice import authoring, service
 from app.practice.authoring import PracticeTaskValues
 from app.practice.routes import PracticeId
+from app.texts.diff import changed_lines
+from app.web.edits import FIELD, edit_of, refuse_clashes, seen_of
+from app.web.forms import Words
 from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID, FormBody, Text
 from app.web.pages import redirect, render
@@ -22,6 +25,8 @@ from app.web.security import Caller
 router = APIRouter()
 
 Kind = Literal["comparison", "rating"]
+
+VERDICTS = {"left": N_("A is better"), "right": N_("B is better"), "tie": N_("Tie"), "both_bad": N_("Both bad")}
 
 
 class TaskForm(FormBody):
@@ -32,6 +37,7 @@ class TaskForm(FormBody):
     choice: Text = ""
     overall: Text = ""
     explanation: Text = ""
+    seen: Text = ""
 
 
 TaskFields = Annotated[TaskForm, Form()]
@@ -62,7 +68,11 @@ def change_practice_task(
     request: Request, project: CurrentProject, caller: Caller, session: WriteDb, practice_id: PracticeId, form: TaskFields
 ) -> Response:
     task = service.get_task(session, project.id, practice_id)
+    session.refresh(task, with_for_update=True)  # two saves take turns, on PostgreSQL too
+    edit = edit_of(_words(form), _words(_fields(task)))
+    form = TaskForm(**edit.shown)
     try:
+        refuse_clashes(edit, lambda name, text: known(VERDICTS.get(text, text)) if name == "choice" else text)
         authoring.change_task(session, task, _values(form, task.messages[:-1]), caller.user_id)
     except Refusal as refusal:
         session.expire(task)
@@ -109,6 +119,8 @@ def _form(
         project=project,
         form=form,
         task=task,
+        seen=seen_of(_words(_fields(task))) if task else "",
+        lines=changed_lines(_as_text(_fields(task)), _as_text(form)) if task and isinstance(refusal, Conflict) else (),
         refusal=refusal,
         errors={"prompt" if name == "messages" else name: sentence for name, sentence in errors.items()},
     )
@@ -124,6 +136,16 @@ def _fields(task: PracticeTask) -> TaskForm:
         overall=str(task.overall or ""),
         explanation=task.explanation,
     )
+
+
+def _as_text(form: TaskForm) -> str:
+    """The form line by line, to compare it with what is stored."""
+    verdict = known(VERDICTS.get(form.choice, form.choice)) if form.kind == "comparison" else form.overall
+    return "\n\n".join(filter(None, [form.prompt, form.left, form.right, verdict, form.explanation])).replace("\r\n", "\n")
+
+
+def _words(form: TaskForm) -> Words:
+    return form.model_dump(exclude={"seen"}) | ({FIELD: form.seen} if form.seen else {})
 
 
 def _values(form: TaskForm, before: list[dict[str, str]]) -> PracticeTaskValues:

@@ -11,6 +11,7 @@ from app.errors import Refusal
 from app.language.languages import N_, _
 from app.models import Project
 from app.practice import service as practice
+from app.web.edits import edit_of, refuse_clashes, seen_of
 from app.web.forms import Submitted, Words, labelled, number_of, share_of
 from app.web.gate import CurrentProjectId
 from app.web.pages import redirect, render
@@ -24,24 +25,30 @@ LABELS = {"practice_tasks": N_("Practice tasks"), "qualifying_score": N_("Right 
 @router.get("/projects/{slug}/settings/practice")
 def show_practice_settings(request: Request, project_id: CurrentProjectId, session: Db) -> Response:
     project = session.get_one(Project, project_id)
-    words = {"practice_tasks": str(project.practice_tasks), "qualifying_score": f"{project.qualifying_score * 100:g}"}
-    return _page(request, session, project, words)
+    return _page(request, session, project, _words(project))
 
 
 @router.post("/projects/{slug}/settings/practice")
 def save_practice_settings(
     request: Request, project_id: CurrentProjectId, words: Submitted, caller: Caller, session: WriteDb
 ) -> Response:
-    project = session.get_one(Project, project_id)
+    project = session.get_one(Project, project_id, with_for_update=True)  # two saves take turns, on PostgreSQL too
+    edit = edit_of(words, _words(project))
     values = {
-        "practice_tasks": number_of(words.get("practice_tasks", "")),
-        "qualifying_score": share_of(words.get("qualifying_score", "") or "0"),
+        "practice_tasks": number_of(edit.shown["practice_tasks"]),
+        "qualifying_score": share_of(edit.shown["qualifying_score"] or "0"),
     }
     try:
-        practice.set_rules(session, project, values, caller.user_id)
+        refuse_clashes(edit)
+        practice.set_rules(session, project, {name: values[name] for name in edit.changed}, caller.user_id)
     except Refusal as refusal:
-        return _page(request, session, project, words, refusal)
+        return _page(request, session, project, edit.shown, refusal)
     return redirect(request, f"/projects/{project.slug}/settings/practice", _("Saved."))
+
+
+def _words(project: Project) -> Words:
+    """The form as the project stands."""
+    return {"practice_tasks": str(project.practice_tasks), "qualifying_score": f"{project.qualifying_score * 100:g}"}
 
 
 def _page(request: Request, session: Session, project: Project, words: Words, refusal: Refusal | None = None) -> Response:
@@ -52,6 +59,7 @@ def _page(request: Request, session: Session, project: Project, words: Words, re
         status=refusal.status if refusal else 200,
         project=project,
         words=words,
+        seen=seen_of(_words(project)),
         refusal=refusal,
         errors=errors,
         summary={name: labelled(name, sentence, LABELS) for name, sentence in errors.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -18,6 +18,8 @@ from app.web.json_types import Body, Id, JsonObject, Limit, Name, Page, Reply, T
 from app.web.security import Caller
 
 router = APIRouter(tags=["projects"])
+
+TRIGGERS: Final = {"on": "triggers_on", "labels": "trigger_labels", "hours": "trigger_hours"}
 
 
 class CriterionJson(Body):
@@ -67,7 +69,7 @@ class ProjectChanges(Body):
     training: dict[Literal["reward", "ppo"], JsonObject] | None = Field(
         None, description="What rounds set differently from the defaults of reward and PPO runs."
     )
-    triggers: TriggersJson | None = None
+    triggers: TriggersJson | None = Field(None, description="What is left out of it stays as it is.")
 
 
 class NewProject(ProjectChanges):
@@ -130,14 +132,10 @@ def change_project(session: WriteDb, caller: Caller, slug: str, body: ProjectCha
 
 
 def _values(body: ProjectChanges) -> ProjectValues:
-    values = body.model_dump(exclude_none=True)
-    triggers = values.pop("triggers", None)
-    if triggers is not None:
-        values |= {
-            "triggers_on": triggers["on"],
-            "trigger_labels": triggers.get("labels"),
-            "trigger_hours": triggers.get("hours"),
-        }
+    values = body.model_dump(exclude_none=True, exclude={"triggers"})
+    if body.triggers is not None:  # here null is a value: no such trigger
+        given = body.triggers.model_dump(exclude_unset=True)
+        values |= {TRIGGERS[name]: value for name, value in given.items()}
     return cast(ProjectValues, values)
 
 

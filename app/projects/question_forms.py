@@ -6,7 +6,6 @@ scripts, and nothing a person typed is lost on the way.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Set
@@ -14,11 +13,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Literal, cast
 
-from app.errors import Conflict
-from app.language.languages import N_, _, known
+from app.language.formats import listed
+from app.language.languages import N_, known
 from app.models import Project
 from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, RESERVED_KEYS
 from app.projects.service import ProjectValues
+from app.web.edits import FIELD
 from app.web.forms import Words, number_of, share_of
 
 Row = dict[str, str]
@@ -37,6 +37,10 @@ LABELS: Final = {
     "queue_low_mark": N_("Refill below"),
     "text_display": N_("Text of answers"),
 }
+DISPLAYS: Final = {
+    "written": N_("as it was written, every sign of it"),
+    "markdown": N_("as Markdown: headings, lists, code, tables; no pictures, no links to follow"),
+}
 LOOK: Final = "look"  # the button that only works out the cost again
 _ROW: Final = re.compile(r"(criteria|flags)\.(\d{1,3})\.name")
 _ACTION: Final = re.compile(r"(criteria|flags)\.(add|up|down|remove|restore)(?:\.([a-z0-9_]{1,40}))?")
@@ -48,7 +52,6 @@ class Questions:
 
     rows: dict[Kind, list[Row]]
     words: Words  # the other fields
-    seen: Words  # field -> digest of what it held when the page was opened
     focus: str = ""  # the control to go on from after a row was moved
 
 
@@ -65,7 +68,6 @@ def questions_of(project: Project) -> Questions:
             "queue_low_mark": str(project.queue_low_mark),
             "text_display": project.text_display,
         },
-        seen=_digests(project),
     )
 
 
@@ -76,23 +78,29 @@ def read_questions(words: Words) -> Questions:
     for kind, number in found:
         row = {part: words.get(f"{kind}.{number}.{part}", "").strip() for part in PARTS[cast(Kind, kind)]}
         rows[cast(Kind, kind)].append(row)
-    seen = {name: words.get(f"seen.{name}", "") for name in LABELS}
-    return Questions(rows, {name: text for name, text in words.items() if "." not in name}, seen)
+    return Questions(rows, {name: words.get(name, "") for name in LABELS if name not in PARTS})
 
 
-def refuse_unseen(questions: Questions, project: Project) -> None:
-    """Raises Conflict, with a sentence per field, where somebody saved since the page was opened."""
-    now = _digests(project)
-    newer = {name: _("Somebody changed this since you opened the page.") for name in LABELS if questions.seen[name] != now[name]}
-    if newer:
-        questions.seen = now  # the page that says so shows what theirs is
-        raise Conflict(
-            _(
-                "Somebody saved other questions while you were changing them. Nothing of yours was saved, and what you entered "
-                "is still here: compare, then save again to put yours in place of theirs."
-            ),
-            newer,
-        )
+def fields_of(questions: Questions, seen: str = "") -> Words:
+    """The form as one text per field: what one person changed and another as well is found out by them."""
+    rows: Words = {kind: json.dumps(questions.rows[kind], sort_keys=True) for kind in PARTS}
+    return rows | questions.words | ({FIELD: seen} if seen else {})
+
+
+def merged(questions: Questions, stored: Questions, changed: Set[str]) -> Questions:
+    """What the person changed, and everything else as it stands."""
+    return Questions(
+        {kind: (questions if kind in changed else stored).rows[kind] for kind in PARTS},
+        {name: (questions if name in changed else stored).words[name] for name in stored.words},
+        questions.focus,
+    )
+
+
+def field_words(name: str, text: str) -> str:
+    """A field's value in a sentence; rows by their names."""
+    if name in PARTS:
+        return listed(row["name"] for row in json.loads(text))
+    return known(DISPLAYS[text]) if text in DISPLAYS else text
 
 
 def as_text(questions: Questions) -> str:
@@ -144,10 +152,6 @@ def values_of(questions: Questions, used: Mapping[Kind, Set[str]]) -> ProjectVal
         "text_display": words.get("text_display", ""),
     }
     return cast(ProjectValues, values)
-
-
-def _digests(project: Project) -> Words:
-    return {name: hashlib.sha256(json.dumps(getattr(project, name)).encode()).hexdigest()[:16] for name in LABELS}
 
 
 def _keyed(rows: list[Row], noun: str, used: Set[str]) -> Iterator[tuple[Row, str]]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from typing import cast
+
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Conflict, Refusal
-from app.language.languages import _, ngettext
+from app.language.languages import _, known, ngettext
 from app.models import Project
 from app.projects import question_forms, service
 from app.projects.costs import RoundCost, round_cost
 from app.projects.question_forms import Questions
+from app.projects.service import ProjectValues
 from app.queue import make_tasks
 from app.texts.diff import Line, changed_lines
+from app.web.edits import FIELD, edit_of, refuse_clashes, seen_of
 from app.web.forms import Submitted, labelled
 from app.web.pages import redirect, render
 from app.web.security import Caller
@@ -32,15 +37,24 @@ def show_questions(request: Request, slug: str, session: Db) -> Response:
 def save_questions(request: Request, slug: str, words: Submitted, caller: Caller, session: WriteDb) -> Response:
     """Saves, unless the button pressed was one of a row: then the page comes back with that done and nothing saved."""
     project = service.get_project(session, slug)
+    session.refresh(project, with_for_update=True)  # two saves take turns, on PostgreSQL too
     questions = question_forms.read_questions(words)
     if question_forms.act(questions, words.get("do", ""), project.retired):
-        return _page(request, session, project, questions, unsaved=True)
+        return _page(request, session, project, questions, seen=words.get(FIELD, ""), unsaved=True)
+    stored = question_forms.questions_of(project)
+    edit = edit_of(question_forms.fields_of(questions, words.get(FIELD, "")), question_forms.fields_of(stored))
+    questions = question_forms.merged(questions, stored, edit.changed.keys())
     try:
-        question_forms.refuse_unseen(questions, project)
-        service.update_project(session, project, question_forms.values_of(questions, _used(project)), caller.user_id)
+        refuse_clashes(edit, question_forms.field_words)
+        values = question_forms.values_of(questions, _used(project))
+        service.update_project(session, project, _only(values, edit.changed), caller.user_id)
     except Refusal as refusal:
         return _page(request, session, project, questions, refusal)
     return redirect(request, f"/projects/{slug}/settings/questions", _saved(session, project))
+
+
+def _only(values: ProjectValues, changed: Container[str]) -> ProjectValues:
+    return cast(ProjectValues, {name: value for name, value in values.items() if name in changed})
 
 
 def _saved(session: Session, project: Project) -> str:
@@ -62,6 +76,7 @@ def _page(
     questions: Questions,
     refusal: Refusal | None = None,
     *,
+    seen: str = "",
     unsaved: bool = False,
 ) -> Response:
     errors = refusal.fields if refusal else {}
@@ -71,6 +86,8 @@ def _page(
         status=refusal.status if refusal else 200,
         project=project,
         questions=questions,
+        seen=seen or seen_of(question_forms.fields_of(question_forms.questions_of(project))),
+        displays=[(value, known(words)) for value, words in question_forms.DISPLAYS.items()],
         unsaved=unsaved,
         lines=_changes(project, questions) if isinstance(refusal, Conflict) else (),
         refusal=refusal,

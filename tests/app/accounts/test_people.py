@@ -37,6 +37,20 @@ def test_an_admin_changes_a_role(as_user: AsUser, engine: Engine, cast: Cast) ->
     assert (entry.actor_id, entry.details) == (cast.grace, {"from": "annotator", "to": "reviewer"})
 
 
+def test_a_role_that_another_admin_changed_meanwhile_is_not_overwritten_unseen(
+    as_user: AsUser, engine: Engine, cast: Cast
+) -> None:
+    address = f"/projects/demo/people/{cast.mary}/role"
+    page = as_user("Grace").get("/projects/demo/people").text
+    assert '<input type="hidden" name="seen" value="annotator">' in page
+    assert as_user("Ada").post(address, data={"role": "admin", "seen": "annotator"}).status_code == 303
+    refused = as_user("Grace").post(address, data={"role": "reviewer", "seen": "annotator"})
+    assert (refused.status_code, roles(engine, cast.demo)[cast.mary]) == (409, "admin")
+    assert "it is “admin” now" in refused.text
+    assert as_user("Grace").post(address, data={"role": "reviewer", "seen": "admin"}).status_code == 303
+    assert roles(engine, cast.demo)[cast.mary] == "reviewer"
+
+
 @pytest.mark.parametrize("role", ["owner", "god", ""])
 def test_a_role_that_is_none_is_refused(as_user: AsUser, engine: Engine, cast: Cast, role: str) -> None:
     assert as_user("Grace").post(f"/projects/demo/people/{cast.mary}/role", data={"role": role}).status_code == 422

@@ -26,10 +26,12 @@ def test_a_project_is_made_read_and_changed(api: Api) -> None:
     assert made.json()["sampling"]["temperature"] == 0.9
     assert made.json()["sampling"]["per_prompt"] == 2
     assert made.json()["triggers"] == {"on": True, "labels": 40, "hours": None}
-    changed = program.patch("/api/v1/projects/poems", json={"guidelines": "Be kinder.", "triggers": {"on": True, "hours": 12}})
+    changed = program.patch("/api/v1/projects/poems", json={"guidelines": "Be kinder.", "triggers": {"hours": 12}})
     assert changed.status_code == 200
     assert (changed.json()["guideline_version"], changed.json()["guidelines"]) == (2, "Be kinder.")
-    assert changed.json()["triggers"] == {"on": True, "labels": None, "hours": 12.0}
+    assert changed.json()["triggers"] == {"on": True, "labels": 40, "hours": 12.0}, "what is left out stays"
+    cleared = program.patch("/api/v1/projects/poems", json={"triggers": {"labels": None}})
+    assert cleared.json()["triggers"] == {"on": True, "labels": None, "hours": 12.0}
     assert changed.json()["name"] == "Poems"
 
 

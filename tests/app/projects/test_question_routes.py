@@ -56,14 +56,25 @@ def test_what_somebody_else_saved_meanwhile_is_not_overwritten_unseen(
     refused = browser.post(QUESTIONS, data=mine)
     assert refused.status_code == 409
     assert "Criteria: Somebody changed this" in refused.text
-    assert "Labels per task: Somebody changed this" in refused.text
-    assert "Flags: Somebody changed this" not in refused.text
+    assert "Theirs: “Flow, Accuracy”." in refused.text
+    assert "Labels per task: Somebody" not in refused.text, "which only one of them changed"
+    assert "Flags: Somebody" not in refused.text
     assert re.search("<del>(?:(?!</del>).)*Flow", refused.text), "what saving again would undo"
     assert "Truth" in names(refused.text), "what was typed is kept"
     assert (stored(engine).criteria[0]["name"], stored(engine).overlap) == ("Flow", 3)
 
     assert browser.post(QUESTIONS, data=form_of(refused.text)).status_code == 303
     assert "Truth" in [criterion["name"] for criterion in stored(engine).criteria]
+    assert stored(engine).overlap == 3, "what the other changed and this one did not stays"
+
+
+def test_two_who_changed_different_questions_both_keep_theirs(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    opened = form_of(browser.get(QUESTIONS).text)
+    assert browser.post(QUESTIONS, data=opened | {"overlap": "3", "flags.0.name": "dangerous"}).status_code == 303
+    assert browser.post(QUESTIONS, data=opened | {"rating_share": "60"}).status_code == 303
+    now = stored(engine)
+    assert (now.overlap, now.rating_share, now.flags[0]["name"]) == (3, 0.6, "dangerous")
 
 
 def test_a_row_moves_on_the_page_and_nothing_is_saved(as_user: Browser, engine: Engine) -> None:
