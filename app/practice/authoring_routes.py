@@ -15,8 +15,7 @@ from app.practice import authoring, service
 from app.practice.authoring import PracticeTaskValues
 from app.practice.routes import PracticeId
 from app.texts.diff import changed_lines
-from app.web.edits import FIELD, edit_of, refuse_clashes, seen_of
-from app.web.forms import Words
+from app.web.forms import SEEN, Words, edit_of, refuse_clashes, seen_of
 from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID, FormBody, Text
 from app.web.pages import redirect, render
@@ -145,7 +144,7 @@ def _as_text(form: TaskForm) -> str:
 
 
 def _words(form: TaskForm) -> Words:
-    return form.model_dump(exclude={"seen"}) | ({FIELD: form.seen} if form.seen else {})
+    return form.model_dump(exclude={"seen"}) | ({SEEN: form.seen} if form.seen else {})
 
 
 def _values(form: TaskForm, before: list[dict[str, str]]) -> PracticeTaskValues:

@@ -11,8 +11,7 @@ from app.errors import Refusal
 from app.language.languages import N_, _
 from app.models import Project
 from app.practice import service as practice
-from app.web.edits import edit_of, refuse_clashes, seen_of
-from app.web.forms import Submitted, Words, labelled, number_of, share_of
+from app.web.forms import Submitted, Words, edit_of, labelled, number_of, refuse_clashes, seen_of, share_of
 from app.web.gate import CurrentProjectId
 from app.web.pages import redirect, render
 from app.web.security import Caller

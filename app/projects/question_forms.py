@@ -18,8 +18,7 @@ from app.language.languages import N_, known
 from app.models import Project
 from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, RESERVED_KEYS
 from app.projects.service import ProjectValues
-from app.web.edits import FIELD
-from app.web.forms import Words, number_of, share_of
+from app.web.forms import SEEN, Words, number_of, share_of
 
 Row = dict[str, str]
 Kind = Literal["criteria", "flags"]
@@ -84,7 +83,7 @@ def read_questions(words: Words) -> Questions:
 def fields_of(questions: Questions, seen: str = "") -> Words:
     """The form as one text per field: what one person changed and another as well is found out by them."""
     rows: Words = {kind: json.dumps(questions.rows[kind], sort_keys=True) for kind in PARTS}
-    return rows | questions.words | ({FIELD: seen} if seen else {})
+    return rows | questions.words | ({SEEN: seen} if seen else {})
 
 
 def merged(questions: Questions, stored: Questions, changed: Set[str]) -> Questions:

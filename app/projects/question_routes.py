@@ -19,8 +19,7 @@ from app.projects.question_forms import Questions
 from app.projects.service import ProjectValues
 from app.queue import make_tasks
 from app.texts.diff import Line, changed_lines
-from app.web.edits import FIELD, edit_of, refuse_clashes, seen_of
-from app.web.forms import Submitted, labelled
+from app.web.forms import SEEN, Submitted, edit_of, labelled, refuse_clashes, seen_of
 from app.web.pages import redirect, render
 from app.web.security import Caller
 
@@ -40,9 +39,9 @@ def save_questions(request: Request, slug: str, words: Submitted, caller: Caller
     session.refresh(project, with_for_update=True)  # two saves take turns, on PostgreSQL too
     questions = question_forms.read_questions(words)
     if question_forms.act(questions, words.get("do", ""), project.retired):
-        return _page(request, session, project, questions, seen=words.get(FIELD, ""), unsaved=True)
+        return _page(request, session, project, questions, seen=words.get(SEEN, ""), unsaved=True)
     stored = question_forms.questions_of(project)
-    edit = edit_of(question_forms.fields_of(questions, words.get(FIELD, "")), question_forms.fields_of(stored))
+    edit = edit_of(question_forms.fields_of(questions, words.get(SEEN, "")), question_forms.fields_of(stored))
     questions = question_forms.merged(questions, stored, edit.changed.keys())
     try:
         refuse_clashes(edit, question_forms.field_words)
