@@ -30,7 +30,8 @@ from trainer.contract.config import PPOConfig
 from trainer.contract.folder import RunFolder, read_jsonl
 from trainer.lm.backbone import attach_lora
 from trainer.lm.loading import load_backbone
-from trainer.ppo.evaluate_rollout import Prompt
+from trainer.ppo.reward import Ids, Rule
+from trainer.ppo.rollout import Prompt
 from trainer.ppo.run import train
 
 PROMPTS = [Prompt(index, [65, 66, 67 + index]) for index in range(16)]
@@ -78,11 +79,11 @@ def main() -> int:
     return 0 if "judge" in result["reason"] and line["gold_with_guards"] > line["gold_without"] else 1
 
 
-def proxy(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+def proxy(_prompts: Ids, answers: Ids) -> Tensor:
     return torch.tensor([6 * sum(token % 2 == 0 for token in given) / len(given) - 3 for given in answers])
 
 
-def gold(prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+def gold(prompts: Ids, answers: Ids) -> Tensor:
     """The proxy's liking, less what repetition costs, which the proxy does not see."""
     return proxy(prompts, answers) - torch.tensor([8 * (1 - len(set(given)) / len(given)) for given in answers])
 
@@ -93,7 +94,7 @@ class Noisy:
     def __init__(self) -> None:
         self.draw = torch.Generator().manual_seed(1)
 
-    def __call__(self, prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    def __call__(self, prompts: Ids, answers: Ids) -> Tensor:
         return gold(prompts, answers) + torch.randn(len(answers), generator=self.draw)
 
 
@@ -106,7 +107,7 @@ def learn(folder: Path, base: Path, **config: Any) -> tuple[list[dict[str, Any]]
     backbone = load_backbone(str(base))
     attach_lora(backbone, rank=8, layers=0, seed=0)
     with contextlib.redirect_stdout(sys.stderr):
-        result = train(run, run.config, backbone, proxy, PROMPTS, [], Noisy())
+        result = train(run, run.config, backbone, Rule(proxy, Noisy()), PROMPTS, [])
     return list(read_jsonl(folder / "metrics.jsonl")), result
 
 

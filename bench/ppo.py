@@ -35,7 +35,8 @@ from trainer.contract.folder import RunFolder, read_jsonl
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, attach_lora
 from trainer.lm.loading import load_backbone
-from trainer.ppo.evaluate_rollout import Prompt, Score
+from trainer.ppo.reward import Ids, Reward, Rule
+from trainer.ppo.rollout import Prompt
 from trainer.ppo.run import train
 from trainer.reward.features import choose_layers
 from trainer.reward.head.model import Group, Head
@@ -58,10 +59,10 @@ def main() -> int:
         attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
         prompts = passages(backbone.tokenizer, options.episodes)
         _never_end(backbone)
-        score: Score | Scorer = planted if options.planted else _scorer(folder / "reward", backbone)
+        reward: Reward = Rule(planted) if options.planted else _scorer(folder / "reward", backbone)
         say(f"{options.updates} updates and one to warm up")
         with contextlib.redirect_stdout(sys.stderr):
-            train(run, config, backbone, score, [Prompt(index, ids) for index, ids in enumerate(prompts)], [])
+            train(run, config, backbone, reward, [Prompt(index, ids) for index, ids in enumerate(prompts)], [])
         rows = list(read_jsonl(run.file("metrics.jsonl")))
     steps = [row for row in rows if "losses/steps" in row][1:]
     stages = {name: [row[f"time/{name}"] for row in steps] for name in ("generate_s", "score_s", "train_s")}
@@ -142,7 +143,7 @@ def passages(tokenizer: Any, count: int) -> list[list[int]]:
     return [ids[start : start + PROMPT_TOKENS] for start in starts]
 
 
-def planted(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+def planted(_prompts: Ids, answers: Ids) -> Tensor:
     """PLANTED_SCALE times the share of even token ids in the answer."""
     return torch.tensor([PLANTED_SCALE * sum(token % 2 == 0 for token in given) / len(given) for given in answers])
 

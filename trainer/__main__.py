@@ -13,9 +13,9 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from trainer.contract.config import CONFIGS, ConfigError
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, Refused, RunFolder, write_atomic
@@ -59,15 +59,26 @@ def _do(kind: str, path: Path) -> int:
     _use_threads()
     from trainer.lm.backbone import BackboneError
 
-    module: Any = importlib.import_module(f"trainer.{kind}.run")
+    work = _work(kind)
     try:
-        module.run(folder)
+        work(folder)
     except (Refused, BackboneError, ConfigError) as error:
         return _refuse(path, error)
     except Cancelled:
         folder.finish("cancelled", reason="The run was cancelled. Its state is saved; starting it again goes on from there.")
         return EXIT_CANCELLED
     return EXIT_DONE
+
+
+def _work(kind: str) -> Callable[[RunFolder], None]:
+    """What does a run of this kind. Imported only now, because it loads torch; PPO is handed what opens its reward here."""
+    if kind == "ppo":
+        from trainer.ppo.run import run
+        from trainer.reward.scorer import load_scorer
+
+        return partial(run, open_reward=load_scorer)
+    work: Callable[[RunFolder], None] = importlib.import_module(f"trainer.{kind}.run").run
+    return work
 
 
 def _refuse(path: Path, error: Exception) -> int:

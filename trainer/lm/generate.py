@@ -1,4 +1,4 @@
-"""Write answers: pure sampling from the policy, batched, and the trajectory a rollout packs them into.
+"""Write answers: pure sampling from the policy, batched.
 
 Nothing but the temperature shapes the distribution: no top-k, no top-p, no penalty, nothing from the checkpoint's own
 settings. The end-of-answer token is an action like any other and is kept; no token is added that was not drawn.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,41 +27,6 @@ class Generated:
 
     ids: list[int]
     finish_reason: Literal["eos", "length"]
-
-
-class Trajectory(NamedTuple):
-    """B answers of up to T tokens, measured under the policy that wrote them and under the reference; all constant.
-
-    The ids are in the `trainer.lm.forward.Packed` they were measured on. Everything is 0 outside the mask.
-    """
-
-    logprobs: Tensor  # (B, T) nats, of the chosen tokens under the policy
-    ref_logprobs: Tensor  # (B, T) nats, of the same under the reference
-    exact_kl: Tensor  # (B, T) nats, KL(policy || reference) over the whole vocabulary before each token
-    entropy: Tensor  # (B, T) nats, of the policy before each token
-    values: Tensor  # (B, T) the value head's estimate of the state before each token
-    scores: Tensor  # (B,) the word on the whole answer for which the policy is rewarded
-    mask: Tensor  # (B, T) bool, True on tokens of the answer, its EOS included; made from lengths
-    judged: Tensor | None = None  # (B,) the word of an independent judge, which no policy is rewarded for; None without one
-    overall: Tensor | None = None  # (B,) what the judge is set against: scores before criteria, flags and length enter them
-
-    def rows(self, index: Tensor | slice) -> Trajectory:
-        """Some of the answers."""
-        return Trajectory._make(None if tensor is None else tensor[index] for tensor in self)
-
-    @property
-    def finite(self) -> bool:
-        return all(bool(torch.isfinite(tensor).all()) for tensor in self if tensor is not None)
-
-    @property
-    def lengths(self) -> Tensor:
-        """(B,) tokens of each answer, its EOS included."""
-        return self.mask.sum(1)
-
-    @property
-    def kl_nats(self) -> float:
-        """KL per answer. The sum of exact KLs before each token has the same mean as that of log-ratios, and less noise."""
-        return float(self.exact_kl.sum(1).mean())
 
 
 def generate(

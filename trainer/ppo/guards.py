@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from trainer.contract.config import PPOConfig
-from trainer.lm.generate import Trajectory
-from trainer.ppo.advantages import masked_mean
+from trainer.ppo.advantages import k1, masked_mean
+from trainer.ppo.rollout import Trajectory
 
 # What drifts beyond the free part of the band is priced at once (proportional), and for as long as it lasts (integral); in score
 # per log-ratio of lengths.
@@ -165,6 +165,34 @@ class Judgement:
                 f"{since} is kept"
             )
         return None
+
+
+class Ruling(NamedTuple):
+    """What the guards say of a rollout, and so of the policy that wrote it."""
+
+    reason: str | None  # why the run must end now
+    keepable: bool  # whether that policy may be what the run hands on
+    instead: dict[str, Any] | None = None  # where the judge's word ended the run: the policy it liked best, of `Judgement.best`
+
+
+@dataclass
+class Guards:
+    """All that watches a run, with what it remembers."""
+
+    length: LengthPrice
+    judgement: Judgement = field(default_factory=Judgement)
+
+    def look(self, config: PPOConfig, update: int, rollout: Trajectory, beta: float, policy: Mapping[str, Tensor]) -> Ruling:
+        """Take in the rollout of `policy`, which `update` updates made."""
+        earned = rollout.scores - beta * k1(rollout.logprobs, rollout.ref_logprobs).sum(1)
+        self.length.look(rollout.lengths, earned - rollout.values[:, 0])
+        reason = out_of_bounds(config, rollout)
+        keepable = reason is None and not self.length.outside
+        parted = self.judgement.look(update, rollout, policy, config.judge_window, keepable)
+        if reason is None and parted is not None:
+            return Ruling(parted, False, self.judgement.best)
+        reason = reason or self.length.failed(last=update == config.updates)
+        return Ruling(reason, keepable and reason is None)
 
 
 Guard = TypeVar("Guard", LengthPrice, Judgement)

@@ -19,7 +19,7 @@ from trainer.files.checkpoint import capture_rng, load_state, restore_rng, save_
 from trainer.lm.backbone import Backbone, named_trainable
 from trainer.lm.lm_head import head
 from trainer.lm.value_head import ValueHead
-from trainer.ppo.guards import Judgement, LengthPrice, plain, restored
+from trainer.ppo.guards import Guards, Judgement, LengthPrice, plain, restored
 
 
 class Learner:
@@ -40,8 +40,7 @@ class Learner:
         self.rate_scale = 1.0  # halved by each roll-back
         self.rollbacks = 0
         self.bad_steps = 0  # in a row
-        self.length = LengthPrice(config.length_band if config.length_control == "penalty" else None)
-        self.judgement = Judgement()
+        self.guards = Guards(LengthPrice(config.length_band if config.length_control == "penalty" else None))
 
     def next_prompts(self, count: int) -> list[int]:
         """Indices of the prompts to answer next: every prompt once, in random order, before any comes again."""
@@ -77,8 +76,8 @@ class Learner:
             "random": capture_rng(sampling=self.sampling, shuffling=self.shuffling),
             "order": self.order.clone(),
             "counters": {name: getattr(self, name) for name in COUNTERS},
-            "length": plain(self.length),
-            "judgement": plain(self.judgement),
+            "length": plain(self.guards.length),
+            "judgement": plain(self.guards.judgement),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -93,8 +92,7 @@ class Learner:
         self.order = snapshot["order"].clone()
         for name in COUNTERS:
             setattr(self, name, snapshot["counters"][name])
-        self.length = restored(LengthPrice, snapshot["length"])
-        self.judgement = restored(Judgement, snapshot["judgement"])
+        self.guards = Guards(restored(LengthPrice, snapshot["length"]), restored(Judgement, snapshot["judgement"]))
 
     def take_back(self, update: int, policy: dict[str, Tensor]) -> None:
         """Hand on an earlier policy. Nothing else goes back with it, so that this is for a run that ends here."""

@@ -31,7 +31,7 @@ VERSION = 2  # part of the cache's key: raise it when the same ids would give ot
 
 
 class Pooler:
-    """Averages each wanted layer over the answers' tokens while a forward pass runs; pass `visit` to `trainer.lm.forward`.
+    """Averages each wanted layer over the answers' tokens while forward passes run, of all rows or of some at a time.
 
     The end token is left out, so that an answer has the same features whether or not its end was kept.
     """
@@ -48,18 +48,15 @@ class Pooler:
         self._weights = inside.float() / self.lengths[:, None]  # (B, L)
         self.means: dict[int, Tensor] = dict.fromkeys(layers, torch.empty(0))
 
-    def visit(self, layer: int, states: Tensor) -> None:
-        """Take `hidden_states[layer]`, (B, L, D), if it is wanted."""
-        if layer in self.means:
-            self.means[layer] = torch.bmm(self._weights[:, None], states.detach().float())[:, 0]  # (B, D)
-
-    def take(self, rows: Tensor, part: Pooler) -> None:
-        """Take over what the pooler of some rows (n,) has seen, for passes that run in parts."""
-        for layer, means in part.means.items():
-            if len(means):
-                if len(self.means[layer]) == 0:
-                    self.means[layer] = means.new_empty(len(self.lengths), means.shape[1])
-                self.means[layer][rows] = means
+    def visit(self, layer: int, states: Tensor, rows: Tensor) -> None:
+        """Take `hidden_states[layer]`, (n, L, D), of the rows (n,) that a pass runs over, if it is wanted."""
+        if layer not in self.means:
+            return
+        weights = self._weights[rows, : states.shape[1]]
+        means = torch.bmm(weights[:, None], states.detach().float())[:, 0]  # (n, D)
+        if len(self.means[layer]) == 0:
+            self.means[layer] = means.new_empty(len(self.lengths), means.shape[1])
+        self.means[layer][rows] = means
 
 
 class FeatureCache:

@@ -11,17 +11,18 @@ their number (`log_length`), is
     score = (r - j["panel_mean"]) / j["panel_deviation"]
 
 less `pessimism` times the posterior deviation where that is set. Criteria (`criterion-KEY`) are read alike; `mix` in head.json
-says what each counts (see `mix.py`). Form `lora` is a peft adapter, and a linear head on the final hidden state of the end token.
+says what each counts (see `score_weights.py`). Form `lora` is a peft adapter, and a linear head on the final hidden state of the
+end token.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -30,7 +31,7 @@ from torch import Tensor
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, BackboneError, chat_ids, eos_ids, reference
 from trainer.lm.batched_reading import batches
-from trainer.lm.forward import Packed
+from trainer.lm.forward import Packed, has_trunk
 from trainer.lm.loading import load_backbone
 from trainer.reward.adapter import FineTuned, end_states
 from trainer.reward.data import TokenSequence, cut
@@ -38,6 +39,8 @@ from trainer.reward.features import Pooler, answer_means, groups, layers_of
 from trainer.reward.flags import flag_cost
 from trainer.reward.head.model import Group, Head
 from trainer.reward.score_weights import FLAGS, OVERALL, Mix
+
+Ids = Sequence[Sequence[int]]  # token ids of B texts
 
 PARTS = ("centre", "spread", "weights")
 POSTERIOR = ("groups", "shrink", "precision")  # of a Head, kept as tensors
@@ -58,8 +61,19 @@ class ScaledHead:
         return normalised(pessimistic(self.head, features, float(self.settings["pessimism"])), self.settings)
 
 
+class Verdicts(NamedTuple):
+    """What a reward says of B answers, (B,) float32 each."""
+
+    scores: Tensor  # what PPO is rewarded for: overall verdicts and criteria mixed, less what flags cost
+    overall: Tensor  # by overall verdicts alone, which is what the judge learned, too
+    judged: Tensor | None  # by the judge, on its own panel scale; None where labels were too few for one
+
+
 class Scorer:
-    """Scores answers with either form of reward. Neither batch size nor order nor padding changes a score."""
+    """Scores answers with either form of reward. Neither batch size nor order nor padding changes a score.
+
+    It is what `trainer.ppo.reward` calls a reward.
+    """
 
     def __init__(
         self,
@@ -82,27 +96,40 @@ class Scorer:
 
     @property
     def layers(self) -> list[int]:
-        """Layers a `pooler` must visit for the score and the judge; an adapter's score needs a pass of its own."""
+        """Layers of the base that are read for scores and judge; an adapter's score needs a pass of its own besides."""
         heads = [self.judge_head, *self.others.values()]
         used = [scaled.head for scaled in heads if scaled] + ([self.head] if self.head else [])
         return layers_of(name for head in used for name in head.groups)
 
-    def score(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
+    def score(self, prompt_ids: Ids, response_ids: Ids) -> Tensor:
         """(B,) float32 scores of answers (token ids, with their end token or without) to prompts."""
-        return self._in_batches(prompt_ids, response_ids, self._score_batch)
+        scores = torch.empty(len(prompt_ids))
+        for rows, sequences in self._batches(prompt_ids, response_ids):
+            features = self._read(sequences) if self.adapter is None or self.others else {}
+            scores[rows] = self._mixed(self._own(sequences, features), features)
+        return scores
 
-    @property
-    def mixes(self) -> bool:
-        """Whether a score holds anything besides people's overall verdicts."""
-        return bool(self.others) or self.mix.weights.keys() != {OVERALL}
+    def verdicts(self, prompt_ids: Ids, response_ids: Ids) -> Verdicts:
+        """Everything that is said of answers, given as to `score`."""
+        scores, overall, judged = (torch.empty(len(prompt_ids)) for _ in range(3))
+        for rows, sequences in self._batches(prompt_ids, response_ids):
+            features = self._read(sequences) if self.layers else {}
+            said = self._say(self._own(sequences, features), features)
+            scores[rows], overall[rows] = said.scores, said.overall
+            if said.judged is not None:
+                judged[rows] = said.judged
+        return Verdicts(scores, overall, judged if self.judge_head else None)
 
-    def overall(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
-        """(B,) float32 scores by overall verdicts alone, which is what the judge learned, too."""
-        return self._in_batches(prompt_ids, response_ids, self._own)
-
-    def judge(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Tensor:
-        """(B,) float32 scores of the judge, on its own panel scale. Raises ValueError where there is none."""
-        return self._in_batches(prompt_ids, response_ids, lambda batch: self._judged(self._read(batch)))
+    def onlooker(self, backbone: Backbone, packed: Packed) -> Onlooker | None:
+        """One that needs no pass of its own; None where the backbone's reference is not the bare base or answers are too long."""
+        same_pass = (
+            self.backbone is backbone
+            and self.head is not None
+            and has_trunk(backbone)
+            and backbone.reference_weights is None
+            and len(packed.prefix) + int(packed.lengths.max()) <= self.max_tokens
+        )
+        return Onlooker(self, packed) if same_pass else None
 
     def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """(B,) scores less what the length of an answer alone foretells, from its `lengths` (B,) in tokens without the end.
@@ -120,62 +147,33 @@ class Scorer:
         end = [min(eos_ids(self.backbone))]  # an empty text is an answer that ended at once
         return self.score(prompts, [tokenizer(text, add_special_tokens=False)["input_ids"] or end for _, text in answers])
 
-    def pooler(self, packed: Packed) -> Pooler:
-        """Put its `visit` into a pass of the base over `packed`, then ask `score_pooled`: the score comes free with that pass.
-
-        Only where the pass is the bare base's (a KL reference that is the base) and no sequence is longer than `max_tokens`.
-        """
-        return Pooler(packed, self.layers, eos_ids(self.backbone))
-
-    def score_pooled(self, pooler: Pooler) -> Tensor:
-        """(B,) float32 scores from a pooler that has seen every layer of `layers`."""
-        features = read_features(pooler)
-        return self._mixed(self._overall(features), features)
-
-    def overall_pooled(self, pooler: Pooler) -> Tensor:
-        """(B,) float32 scores by overall verdicts alone, from the same pooler. Not where the reward is an adapter."""
-        return self._overall(read_features(pooler))
-
-    def judge_pooled(self, pooler: Pooler) -> Tensor:
-        """(B,) float32 scores of the judge from the same pooler. Raises ValueError where there is no judge."""
-        return self._judged(read_features(pooler))
-
-    def _in_batches(
-        self,
-        prompt_ids: Sequence[Sequence[int]],
-        response_ids: Sequence[Sequence[int]],
-        score: Callable[[Sequence[TokenSequence]], Tensor],
-    ) -> Tensor:
+    def _batches(self, prompt_ids: Ids, response_ids: Ids) -> Iterator[tuple[list[int], list[TokenSequence]]]:
+        """Answers that are read together, with their places among those asked about."""
         ends = eos_ids(self.backbone)
         sequences = [
             cut(list(prompt), list(response), ends, self.max_tokens)
             for prompt, response in zip(prompt_ids, response_ids, strict=True)
         ]
-        scores = torch.empty(len(sequences))
-        for batch in batches(self.backbone, [item.ids for item in sequences]):
-            scores[batch] = score([sequences[index] for index in batch])
-        return scores
+        for rows in batches(self.backbone, [item.ids for item in sequences]):
+            yield rows, [sequences[row] for row in rows]
 
-    def _score_batch(self, sequences: Sequence[TokenSequence]) -> Tensor:
-        features = self._read(sequences) if self.adapter is None or self.others else {}
-        return self._mixed(self._own(sequences, features), features)
+    def _say(self, own: Tensor, features: dict[str, Tensor]) -> Verdicts:
+        """All verdicts, from those by the overall head or adapter and the features that the other heads read."""
+        scores = self._mixed(own, features)
+        mixes = bool(self.others) or self.mix.weights.keys() != {OVERALL}
+        return Verdicts(scores, own if mixes else scores, self.judge_head.score(features) if self.judge_head else None)
 
-    def _own(self, sequences: Sequence[TokenSequence], features: dict[str, Tensor] | None = None) -> Tensor:
-        """By overall verdicts alone; `features` are the sequences', where they are there already."""
+    def _own(self, sequences: Sequence[TokenSequence], features: dict[str, Tensor]) -> Tensor:
+        """(B,) float32 by overall verdicts alone; `features` are the sequences' and may be empty where an adapter scores."""
         if self.adapter is None:
-            return self._overall(features or self._read(sequences))
+            return self._overall(features)
         with torch.no_grad(), self._bare() as bare, self.adapter.installed(bare):
             return normalised(end_states(bare, sequences) @ self.adapter.head, self.settings)
 
     def _overall(self, features: dict[str, Tensor]) -> Tensor:
         if self.head is None:
-            raise ValueError("an adapter's score needs a pass of its own: use score() or overall()")
+            raise ValueError("an adapter's score needs a pass of its own")
         return ScaledHead(self.head, self.settings).score(features)
-
-    def _judged(self, features: dict[str, Tensor]) -> Tensor:
-        if self.judge_head is None:
-            raise ValueError("this reward has no judge: it was learned from too few labels, or with judge_share 0")
-        return self.judge_head.score(features)
 
     def _mixed(self, own: Tensor, features: dict[str, Tensor]) -> Tensor:
         """The score PPO is given, from the overall score and what else the admin weighs."""
@@ -197,6 +195,23 @@ class Scorer:
         bare = replace(self.backbone, reference_weights=None)
         with reference(bare):
             yield bare
+
+
+class Onlooker:
+    """A scorer that looks on while the base's layers read answers: its scores come free with these passes."""
+
+    def __init__(self, scorer: Scorer, packed: Packed) -> None:
+        self._scorer = scorer
+        self._pooler = Pooler(packed, scorer.layers, eos_ids(scorer.backbone))
+
+    def visit(self, layer: int, states: Tensor, rows: Tensor) -> None:
+        """Take `hidden_states[layer]`, (n, L, D), of the packed rows (n,) that a pass runs over."""
+        self._pooler.visit(layer, states, rows)
+
+    def verdicts(self) -> Verdicts:
+        """Of all rows, once every layer was seen for each."""
+        features = read_groups(self._pooler.means, self._pooler.lengths)
+        return self._scorer._say(self._scorer._overall(features), features)
 
 
 class Adapter:
@@ -272,11 +287,6 @@ def write_adapter(folder: Path, tuned: FineTuned, settings: dict[str, Any]) -> N
     """Write a fine-tuned reward: the adapter's files, its linear head, and `head.json`."""
     tuned.write(folder)
     (folder / "head.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
-
-
-def read_features(pooler: Pooler) -> dict[str, Tensor]:
-    """Group -> (B, D) features of what a pooler has seen."""
-    return read_groups(pooler.means, pooler.lengths)
 
 
 def read_groups(means: Mapping[int, Tensor], lengths: Tensor) -> dict[str, Tensor]:

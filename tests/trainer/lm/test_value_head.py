@@ -15,8 +15,9 @@ from trainer.lm.backbone import Backbone, named_trainable
 from trainer.lm.forward import response_logprobs
 from trainer.lm.generate import Generated
 from trainer.lm.value_head import ValueHead
-from trainer.ppo.evaluate_rollout import measure
+from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner, keep
+from trainer.ppo.reward import Rule
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,7 +42,7 @@ def test_the_value_head_begins_at_the_mean_return_once(update: int, expected: fl
     learner.update = update
     learner.value_head.begin_at(7.0)
     answers = [Generated([3 + row, 4, 5 + row], "eos") for row in range(8)]
-    found = measure(learner, config, even_share, PROMPTS[:8], answers, None, lambda: None)[2]
+    found = evaluate(learner, config, Rule(even_share), PROMPTS[:8], answers, None, lambda: None).measured
     if update == 0:
         expected = float((found.scores - 0.1 * (found.logprobs - found.ref_logprobs).sum(1)).mean())
         assert expected != pytest.approx(float(found.scores.mean()), abs=1e-4)
@@ -72,9 +73,9 @@ def test_values_are_measured_as_training_computes_them(policy: Callable[[], Back
     move_value_head(learner)
     answers = [Generated(list(range(3, 4 + row % 6)), "eos") for row in range(8)]
 
-    packed, _, found = measure(learner, config, even_share, PROMPTS[:8], answers, None, lambda: None)
+    rollout = evaluate(learner, config, Rule(even_share), PROMPTS[:8], answers, None, lambda: None)
 
-    states = response_logprobs(backbone, packed, config.temperature).states
+    found, states = rollout.measured, response_logprobs(backbone, rollout.packed, config.temperature).states
     with torch.no_grad():
         wanted = torch.where(found.mask, learner.value_head(states), 0.0)
     assert float(wanted[found.mask].std()) > 0.1

@@ -12,8 +12,9 @@ from torch import Tensor
 from tests.trainer.tiny import llama_policy, ppo_folder, simple_policy
 from trainer.contract.config import PPOConfig
 from trainer.lm.backbone import Backbone, named_trainable
-from trainer.ppo.evaluate_rollout import Prompt
 from trainer.ppo.learner import Learner
+from trainer.ppo.reward import Ids, Rule
+from trainer.ppo.rollout import Prompt
 from trainer.ppo.run import train
 
 PROMPTS = [Prompt(index, [5, 6, *range(7, 8 + index % 4)]) for index in range(12)]
@@ -32,14 +33,14 @@ SMALL: dict[str, Any] = {
 POLICIES: dict[str, Callable[[], Backbone]] = {"llama": llama_policy, "simple": lambda: simple_policy(vocab=40, eos=2)}
 
 
-def even_share(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+def even_share(_prompts: Ids, answers: Ids) -> Tensor:
     return torch.tensor([sum(token % 2 == 0 for token in given) / len(given) for given in answers])
 
 
 def learn(path: Path, backbone: Backbone, score: Any = even_share, **config: Any) -> dict[str, Any]:
     folder = ppo_folder(path, **(SMALL | config))
     assert isinstance(folder.config, PPOConfig)
-    return train(folder, folder.config, backbone, score, PROMPTS, PANEL)
+    return train(folder, folder.config, backbone, Rule(score), PROMPTS, PANEL)
 
 
 def move_adapters(backbone: Backbone) -> None:

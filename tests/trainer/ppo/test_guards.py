@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,20 @@ from tests.trainer.tiny import ppo_folder, simple_policy
 from trainer.contract.config import PPOConfig
 from trainer.contract.folder import Refused, read_jsonl
 from trainer.lm.backbone import Backbone
-from trainer.lm.generate import Generated, Trajectory
-from trainer.ppo import run as ppo
-from trainer.ppo.evaluate_rollout import Prompt, Score, measure
+from trainer.lm.generate import Generated
+from trainer.ppo import rollout as rollout_module
+from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.guards import Judgement, LengthPrice, plain, restored
-from trainer.ppo.run import LENGTH_HELD, train
+from trainer.ppo.report import LENGTH_HELD
+from trainer.ppo.reward import Ids, Rule
+from trainer.ppo.rollout import Prompt, Rollout, Trajectory
+from trainer.ppo.run import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PROMPTS = [Prompt(index, [5, 6, 7 + index % 4]) for index in range(12)]
 END = 2
+Score = Callable[[Ids, Ids], Tensor]
 SMALL: dict[str, Any] = {
     "updates": 24,
     "episodes": 64,
@@ -51,14 +56,14 @@ def talker() -> Backbone:
 def learn(path: Path, backbone: Backbone, score: Score, judge: Score | None = None, **config: Any) -> dict[str, Any]:
     folder = ppo_folder(path, **(SMALL | config))
     assert isinstance(folder.config, PPOConfig)
-    return train(folder, folder.config, backbone, score, PROMPTS, [], judge)
+    return train(folder, folder.config, backbone, Rule(score, judge), PROMPTS, [])
 
 
 def metric(path: Path, name: str) -> list[float]:
     return [row[name] for row in read_jsonl(path / "metrics.jsonl")]
 
 
-def evens(answers: list[list[int]]) -> Tensor:
+def evens(answers: Ids) -> Tensor:
     return torch.tensor([sum(token % 2 == 0 for token in given) / len(given) for given in answers])
 
 
@@ -158,17 +163,17 @@ def test_a_guards_memory_is_restored_also_from_an_earlier_version() -> None:
 def test_what_is_held_is_the_length_of_four_rollouts_answers_and_the_first_update_pays_for_the_lean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def a_point_a_token(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    def a_point_a_token(_prompts: Ids, answers: Ids) -> Tensor:
         return torch.tensor([float(len(given)) for given in answers])
 
     asked: list[int] = []
 
-    def answer(*given: Any) -> list[Generated]:
+    def write_answers(*given: Any) -> list[Generated]:
         asked.append(len(given[2]))
-        return ppo_answer(*given)
+        return written(*given)
 
-    ppo_answer = ppo.answer
-    monkeypatch.setattr(ppo, "answer", answer)
+    written = rollout_module.write_answers
+    monkeypatch.setattr("trainer.ppo.run.write_answers", write_answers)
     held = learn(tmp_path, talker(), a_point_a_token, length_control="penalty", updates=1, max_new_tokens=12)
     assert asked == [4 * SMALL["episodes"], SMALL["episodes"], SMALL["episodes"]]
     row = next(read_jsonl(tmp_path / "metrics.jsonl"))
@@ -182,22 +187,22 @@ def test_what_is_held_is_the_length_of_four_rollouts_answers_and_the_first_updat
 def test_the_price_looks_at_what_answers_earn_beyond_v_of_their_first_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured: list[Trajectory] = []
+    evaluated: list[Rollout] = []
     looked: list[Tensor] = []
     look = LengthPrice.look
 
-    def measuring(*given: Any) -> Any:
-        found = measure(*given)
-        measured.append(found[2])
-        return found
+    def evaluating(*given: Any) -> Rollout:
+        evaluated.append(evaluate(*given))
+        return evaluated[-1]
 
     def looking(price: LengthPrice, lengths: Tensor, earned: Tensor) -> None:
         looked.append(earned)
         look(price, lengths, earned)
 
-    monkeypatch.setattr("trainer.ppo.run.measure", measuring)
+    monkeypatch.setattr("trainer.ppo.run.evaluate", evaluating)
     monkeypatch.setattr(LengthPrice, "look", looking)
     learn(tmp_path, talker(), likes_short, length_control="penalty", updates=2, beta=0.1)
+    measured = [rollout.measured for rollout in evaluated]
     for one, earned in zip(measured, looked, strict=True):
         kl = (one.logprobs - one.ref_logprobs).sum(1)  # both are 0 outside the mask
         torch.testing.assert_close(earned, one.scores - 0.1 * kl - one.values[:, 0])
@@ -213,7 +218,7 @@ def test_a_policy_whose_numbers_are_not_finite_is_refused_while_its_length_is_me
         learn(tmp_path, broken, likes_short, length_control="penalty")
 
 
-def likes_short(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+def likes_short(_prompts: Ids, answers: Ids) -> Tensor:
     """Even tokens, and a bias to the short that nobody asked for; about 1 of deviation, as of every score."""
     return 4 * evens(answers) - torch.tensor([len(given) / 4 for given in answers])
 
@@ -233,7 +238,7 @@ def test_the_penalty_holds_the_length_that_the_reward_would_halve(tmp_path: Path
 
 
 def test_a_length_that_no_price_holds_ends_the_run_with_the_last_policy_that_kept_it(tmp_path: Path) -> None:
-    def craves_short(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    def craves_short(_prompts: Ids, answers: Ids) -> Tensor:
         return -100 * torch.tensor([float(len(given)) for given in answers])
 
     held = learn(tmp_path, talker(), craves_short, length_control="penalty", updates=40, learning_rate=0.01)
@@ -294,10 +299,10 @@ def test_the_judge_is_set_against_overall_verdicts_not_against_what_criteria_or_
 def test_a_run_ends_when_the_judge_turns_away_and_keeps_the_policy_it_liked(tmp_path: Path) -> None:
     """The proxy is blind to repetition, which the judge hates; nothing else would end the run."""
 
-    def proxy(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    def proxy(_prompts: Ids, answers: Ids) -> Tensor:
         return 4 * evens(answers)
 
-    def judge(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    def judge(_prompts: Ids, answers: Ids) -> Tensor:
         return 4 * evens(answers) - torch.tensor([8 * (1 - len(set(given)) / len(given)) for given in answers])
 
     figures = learn(

@@ -20,7 +20,8 @@ from trainer.files.checkpoint import load_state
 from trainer.lm.backbone import Backbone
 from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.value_head import ValueHead
-from trainer.ppo.evaluate_rollout import Prompt
+from trainer.ppo.reward import Ids, Rule
+from trainer.ppo.rollout import Prompt
 from trainer.ppo.run import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,7 +44,7 @@ EXACT: dict[str, Any] = {
 }
 
 
-def count_ones(_prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+def count_ones(_prompts: Ids, answers: Ids) -> Tensor:
     return torch.tensor([float(sum(token == 1 for token in answer)) for answer in answers])
 
 
@@ -66,7 +67,7 @@ def value_at_start(path: Path, backbone: Backbone) -> float:
 def learn(path: Path, backbone: Backbone, **config: Any) -> dict[str, Any]:
     folder = ppo_folder(path, **(EXACT | config))
     assert isinstance(folder.config, PPOConfig)
-    return train(folder, folder.config, backbone, count_ones, [Prompt(1, PROMPT)], [])
+    return train(folder, folder.config, backbone, Rule(count_ones), [Prompt(1, PROMPT)], [])
 
 
 def test_vocabulary_two_length_two_reaches_the_optimum(tmp_path: Path) -> None:

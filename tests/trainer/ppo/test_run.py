@@ -24,9 +24,11 @@ from trainer.lm.backbone import Backbone, named_trainable, pin_reference, refere
 from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.generate import Generated
 from trainer.lm.loading import load_backbone, load_policy
-from trainer.ppo.evaluate_rollout import Prompt, measure, to_record
+from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner
-from trainer.ppo.run import answer, open_policy, train
+from trainer.ppo.reward import Ids, Rule
+from trainer.ppo.rollout import Prompt, to_record, write_answers
+from trainer.ppo.run import open_policy, train
 from trainer.reward.head.model import Group, Head
 from trainer.reward.scorer import Scorer, load_scorer, write_head
 
@@ -160,7 +162,7 @@ class Stop:
     def __init__(self, at: int, how: Any) -> None:
         self.calls, self.at, self.how = 0, at, how
 
-    def __call__(self, _prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    def __call__(self, _prompts: Ids, answers: Ids) -> Tensor:
         self.calls += 1
         if self.calls == self.at:
             self.how()
@@ -180,12 +182,12 @@ def test_a_run_that_was_cancelled_while_its_length_is_measured_goes_on_bit_for_b
         if name == "stopped":
             (folder.path / "cancel").touch()
             with pytest.raises(Cancelled):
-                train(folder, folder.config, policy, Stop(0, crash), prompts, prompts[:2])
+                train(folder, folder.config, policy, Rule(Stop(0, crash)), prompts, prompts[:2])
             found = checkpoint.load_state(folder.file("state"))
             assert found is not None
             assert (found[0], found[1]["length"]["start"], found[1]["counters"]["position"]) == (0, 0.0, 0)
             (folder.path / "cancel").unlink()
-        train(folder, folder.config, policy, Stop(0, crash), prompts, prompts[:2])
+        train(folder, folder.config, policy, Rule(Stop(0, crash)), prompts, prompts[:2])
     for (name, one), (_, other) in zip(named_trainable(straight), named_trainable(stopped), strict=True):
         assert torch.equal(one, other), name
 
@@ -202,7 +204,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path, kind: str, e
         how = (lambda: (path / "cancel").touch()) if cancel else crash
         assert isinstance(folder.config, PPOConfig)
         judge = Stop(0, how)
-        train(folder, folder.config, policy, Stop(stop_at, how), prompts, prompts[:2], judge)
+        train(folder, folder.config, policy, Rule(Stop(stop_at, how), judge), prompts, prompts[:2])
         return policy
 
     straight = attempt(tmp_path / "straight")
@@ -257,11 +259,11 @@ def test_scores_from_the_reference_pass_are_the_scorers_own(
             parameter.add_(0.05)
     asked = [Prompt(index, [65, 66, *range(70, 71 + index % 3)]) for index in range(6)]
     recording = to_record(backbone, scorer)
-    answers = answer(learner, config, asked, recording, lambda: None)
+    answers = write_answers(backbone, config, asked, learner.sampling, recording, lambda: None)
     expected = scorer.score([prompt.ids for prompt in asked], [given.ids for given in answers])
-    monkeypatch.delattr(Scorer, "score")  # a pass of its own would fail
+    monkeypatch.delattr(Scorer, "verdicts")  # a pass of its own would fail
     for kept in (recording, None):  # what the decoder saw of the trunk, and a pass over it
-        _, _, found = measure(learner, config, scorer, asked, answers, kept, lambda: None)
+        found = evaluate(learner, config, scorer, asked, answers, kept, lambda: None).measured
         torch.testing.assert_close(found.scores, expected, atol=1e-5, rtol=1e-5)
         assert found.scores.std() > 0.1
 
@@ -276,7 +278,7 @@ def scores_in_training(path: Path, base: Path, reward: Path, **config: Any) -> t
     asked = [Prompt(index, [65, 66, *range(70, 71 + index % 3)]) for index in range(6)]
     answers = [Generated([*range(75, 76 + index % 4), 1], "eos") for index in range(6)]
     scorer = load_scorer(reward, backbone)
-    found = measure(learner, run_folder.config, scorer, asked, answers, None, lambda: None)[2]
+    found = evaluate(learner, run_folder.config, scorer, asked, answers, None, lambda: None).measured
     return found.scores, torch.tensor([len(given.ids) - 1 for given in answers])
 
 

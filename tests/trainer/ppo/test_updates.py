@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ from trainer.contract.folder import Cancelled, Refused, read_jsonl
 from trainer.lm.backbone import Backbone, named_trainable, reference
 from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.generate import Generated
-from trainer.ppo.evaluate_rollout import distinct, measure
+from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner
-from trainer.ppo.run import answer, optimise, train
+from trainer.ppo.report import distinct
+from trainer.ppo.reward import Ids, Rule
+from trainer.ppo.rollout import write_answers
+from trainer.ppo.run import optimise, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,8 +55,8 @@ def test_temperature_divides_the_logits_of_every_log_probability(tmp_path: Path)
     config = PPOConfig(**(SMALL | {"temperature": 0.7}))
     learner = Learner(backbone, config, len(PROMPTS))
     move_adapters(backbone)
-    answers = answer(learner, config, PROMPTS[:8], None, lambda: None)
-    _, _, found = measure(learner, config, even_share, PROMPTS[:8], answers, None, lambda: None)
+    answers = write_answers(backbone, config, PROMPTS[:8], learner.sampling, None, lambda: None)
+    found = evaluate(learner, config, Rule(even_share), PROMPTS[:8], answers, None, lambda: None).measured
     for index, given in enumerate(answers):
         for logprobs, context in ((found.logprobs, None), (found.ref_logprobs, backbone)):
             with torch.no_grad():
@@ -83,17 +86,18 @@ def one_step(backbone: Backbone, *, microbatch: int, after_end: int = 0) -> Step
     move_value_head(learner)
     lengths = [1, 6, 2, 5, 3, 4, 6, 1]
     answers = [Generated([3 + (row * 7 + at) % 30 for at in range(count)], "eos") for row, count in enumerate(lengths)]
-    packed, plan, found = measure(learner, config, even_share, PROMPTS[:8], answers, None, lambda: None)
+    rollout = evaluate(learner, config, Rule(even_share), PROMPTS[:8], answers, None, lambda: None)
     if after_end:
+        packed = rollout.packed
         inside = torch.arange(packed.ids.shape[1]) < (packed.prompt_lengths + packed.response_lengths)[:, None]
         noise = torch.Generator().manual_seed(after_end)
         ids = torch.where(inside, packed.ids, torch.randint(40, packed.ids.shape, generator=noise))
         states = packed.states
         if states is not None:
             states = torch.where(inside[:, :, None], states, torch.randn(states.shape, generator=noise))
-        packed = replace(packed, ids=ids, states=states)
-    advantages = torch.where(found.mask, torch.linspace(-2, 2, 48).reshape(8, 6), 0.0)
-    figures = optimise(learner, config, packed, found, advantages, advantages * 0.3, plan, lambda: None)
+        rollout = replace(rollout, packed=replace(packed, ids=ids, states=states))
+    advantages = torch.where(rollout.measured.mask, torch.linspace(-2, 2, 48).reshape(8, 6), 0.0)
+    figures = optimise(learner, config, rollout, advantages, advantages * 0.3, lambda: None)
     return figures, [parameter.detach().clone() for parameter in learner.parameters]
 
 
@@ -122,7 +126,8 @@ def test_an_answer_without_end_gets_the_fixed_score_only_when_truncation_is_pena
     for penalise, expected in ((True, [1.0, -1.5]), (False, [1.0, 1.0])):
         config = PPOConfig(penalise_truncation=penalise, truncated_score=-1.5, episodes=2, minibatches=1)
         learner = Learner(llama_policy(), config, len(PROMPTS))
-        assert measure(learner, config, even_share, PROMPTS[:2], answers, None, lambda: None)[2].scores.tolist() == expected
+        rollout = evaluate(learner, config, Rule(even_share), PROMPTS[:2], answers, None, lambda: None)
+        assert rollout.measured.scores.tolist() == expected
 
 
 def test_every_prompt_is_answered_once_before_any_comes_again() -> None:
@@ -133,9 +138,9 @@ def test_every_prompt_is_answered_once_before_any_comes_again() -> None:
 
 
 def test_a_prompt_is_asked_as_often_as_set(tmp_path: Path) -> None:
-    asked: list[list[int]] = []
+    asked: list[Sequence[int]] = []
 
-    def watch(prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    def watch(prompts: Ids, answers: Ids) -> Tensor:
         asked.extend(prompts)
         return even_share(prompts, answers)
 
@@ -156,7 +161,7 @@ def test_the_panel_is_answered_at_every_update_and_never_trained_on(tmp_path: Pa
 def test_the_metrics_are_the_vocabulary_of_the_mathematics_page(tmp_path: Path) -> None:
     folder = ppo_folder(tmp_path, **(SMALL | {"updates": 1}))
     assert isinstance(folder.config, PPOConfig)
-    train(folder, folder.config, llama_policy(), even_share, PROMPTS, PANEL, judge=even_share)
+    train(folder, folder.config, llama_policy(), Rule(even_share, even_share), PROMPTS, PANEL)
     written = {name for row in rows(tmp_path) for name in row if "/" in name}
     page = (Path(__file__).parents[3] / "docs" / "math.md").read_text(encoding="utf-8")
     listed = page.split("## Metrics of a `ppo` run")[1].split("\n## ")[0]
@@ -196,7 +201,7 @@ class NaNAt:
     def __init__(self, *calls: int) -> None:
         self.calls, self.bad = 0, calls
 
-    def __call__(self, prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    def __call__(self, prompts: Ids, answers: Ids) -> Tensor:
         self.calls += 1
         return even_share(prompts, answers) * (float("nan") if self.calls in self.bad else 1)
 
@@ -222,13 +227,13 @@ def test_a_cancel_right_after_a_roll_back_does_not_undo_it(tmp_path: Path) -> No
     assert isinstance(folder.config, PPOConfig)
     score = NaNAt(13, 17, 21)
 
-    def cancel_after(prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    def cancel_after(prompts: Ids, answers: Ids) -> Tensor:
         if score.calls == 24:  # the first score after the roll-back
             raise Cancelled
         return score(prompts, answers)
 
     with pytest.raises(Cancelled):
-        train(folder, folder.config, backbone, cancel_after, PROMPTS, PANEL)
+        train(folder, folder.config, backbone, Rule(cancel_after), PROMPTS, PANEL)
     learner = Learner(backbone, folder.config, len(PROMPTS))
     assert learner.resume(folder.file("state"))
     assert (learner.update, learner.rollbacks, learner.rate_scale, learner.bad_steps) == (2, 1, 0.5, 0)
@@ -283,7 +288,7 @@ def test_the_guard_fires_before_a_hacked_proxy_ruins_the_gold_reward(tmp_path: P
         config: dict[str, Any] = {"updates": 60, "episodes": 64, "microbatch": 64, "beta": 0.0, "adaptive_kl": False}
         figures = learn(tmp_path / name, backbone, learning_rate=0.03, kl_stop_nats=ceiling, **config)
         learner = Learner(backbone, PPOConfig(**(SMALL | {"seed": 9})), len(PROMPTS))
-        answers = answer(learner, PPOConfig(**SMALL), PROMPTS * 10, None, lambda: None)
+        answers = write_answers(backbone, PPOConfig(**SMALL), PROMPTS * 10, learner.sampling, None, lambda: None)
         ends[name] = (figures, gold([given.ids for given in answers]))
     assert "KL reached" in ends["guarded"][0]["reason"]
     assert ends["unguarded"][0]["score"] > ends["guarded"][0]["score"]  # the proxy prefers the hacked policy
@@ -297,9 +302,9 @@ def test_distinct_n() -> None:
 
 
 def test_a_cut_answer_is_scored_at_its_last_token_and_packed_without_an_end(tmp_path: Path) -> None:
-    seen: list[list[int]] = []
+    seen: list[Sequence[int]] = []
 
-    def watch(prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    def watch(prompts: Ids, answers: Ids) -> Tensor:
         seen.extend(answers)
         return even_share(prompts, answers)
 

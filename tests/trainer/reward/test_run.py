@@ -180,7 +180,7 @@ def test_a_warm_refit_agrees_with_the_full_one_and_holds_out_one_fold(
     full, warm = load_scorer(done.file("checkpoint")), load_scorer(folder.file("checkpoint"))
     given = panel_ids(folder, full.backbone)
     torch.testing.assert_close(warm.score(*given), full.score(*given), atol=0.02, rtol=0.02)
-    torch.testing.assert_close(warm.judge(*given), full.judge(*given), atol=0.02, rtol=0.02)
+    torch.testing.assert_close(warm.verdicts(*given).judged, full.verdicts(*given).judged, atol=0.02, rtol=0.02)
     assert 0 < result_of(folder)["decided"] < result_of(done)["decided"]
     assert result_of(folder)["figures_on"] == "first fold"
 

@@ -80,8 +80,7 @@ def test_ppo_is_paid_for_criteria_and_pays_for_flags(whole: RunFolder) -> None:
     assert min(moon, bread) > plain > bees
     scores = scorer.score(*panel_ids(whole, scorer.backbone))
     assert (float(scores.mean()), float(scores.std())) == pytest.approx((0, 1), abs=1e-3)
-    assert scorer.mixes
-    overall = scorer.overall(*panel_ids(whole, scorer.backbone))  # what the judge is set against
+    overall = scorer.verdicts(*panel_ids(whole, scorer.backbone)).overall  # what the judge is set against
     assert (float(overall.mean()), float(overall.std())) == pytest.approx((0, 1), abs=1e-3)
     assert not torch.allclose(overall, scores, atol=0.1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,23 +148,33 @@ def test_the_judge_scores_on_its_own_scale_by_the_pass_that_scores_too(finished:
     folder: RunFolder = request.getfixturevalue(finished)
     scorer = load_scorer(folder.file("checkpoint"))
     if finished == "tuned":  # 40 labels are too few for a judge
-        with pytest.raises(ValueError, match="no judge"):
-            scorer.judge([[5]], [[6]])
+        assert scorer.verdicts([[5]], [[6]]).judged is None
         return
 
     prompts, responses = panel_ids(folder, scorer.backbone)
-    said = scorer.judge(prompts, responses)
+    said = scorer.verdicts(prompts, responses).judged
+
+    assert said is not None
 
     assert (float(said.mean()), float(said.std())) == pytest.approx((0, 1), abs=1e-3)
     assert result_of(folder)["judge_labels"] >= 30
     assert result_of(folder)["judge_accuracy"] > 0.55  # from 30 labels, on 90 that it never saw
     assert not torch.allclose(said, scorer.score(prompts, responses), atol=1e-2)
     packed = pack(prompts, responses)
-    pooled = scorer.pooler(packed)
+    onlooker = scorer.onlooker(scorer.backbone, packed)
+    if finished == "done":  # a SimpleLM trains all its weights, so no pass of its policy is the base's
+        assert onlooker is None
+        return
+    assert onlooker is not None
     with torch.no_grad():
-        final_states(scorer.backbone, with_trunk(scorer.backbone, packed, pooled.visit), pooled.visit)
-    torch.testing.assert_close(scorer.judge_pooled(pooled), said, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(scorer.score_pooled(pooled), scorer.score(prompts, responses), atol=1e-4, rtol=1e-4)
+        for rows in (torch.arange(len(prompts)).flip(0)[:7], torch.arange(len(prompts) - 7)):  # some at a time, in any order
+            visit = partial(onlooker.visit, rows=rows)
+            part = packed.rows(rows)
+            final_states(scorer.backbone, with_trunk(scorer.backbone, part, visit), visit)
+    found = onlooker.verdicts()
+    assert found.judged is not None
+    torch.testing.assert_close(found.judged, said, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.scores, scorer.score(prompts, responses), atol=1e-4, rtol=1e-4)
 
 
 def test_scores_without_length_do_not_go_with_length(tmp_path: Path, simple_lm_folder: Path) -> None:

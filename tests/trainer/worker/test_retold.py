@@ -17,8 +17,10 @@ from app.language.run_messages import retold
 from tests.app.language.test_translations import LATIN
 from trainer.contract.config import PPOConfig
 from trainer.contract.folder import Refused
-from trainer.ppo import run as ppo
 from trainer.ppo.guards import Judgement, LengthPrice, out_of_bounds
+from trainer.ppo.report import ALL_DONE, LENGTH_HELD, summary
+from trainer.ppo.run import NOTHING_KEPT
+from trainer.ppo.safe_state import SafeState
 from trainer.reward.validation import gate
 
 TERMS = re.compile("KL|PPO|nats|token")
@@ -31,16 +33,16 @@ def endings() -> Iterator[str | None]:
     yield out_of_bounds(bounds, cast(Any, SimpleNamespace(kl_nats=12.0, entropy=entropy, mask=mask)))
     yield out_of_bounds(bounds, cast(Any, SimpleNamespace(kl_nats=1.0, entropy=0.001 * entropy, mask=mask)))
     yield LengthPrice(0.2, ratio=1.4, outside=1).failed(last=True)
-    yield ppo.ALL_DONE
-    yield ppo.ALL_DONE + ppo.LENGTH_HELD
-    yield f"{LengthPrice(0.2, ratio=1.4, outside=9).failed(last=False)}{ppo.NOTHING_KEPT}"
+    yield ALL_DONE
+    yield ALL_DONE + LENGTH_HELD
+    yield f"{LengthPrice(0.2, ratio=1.4, outside=9).failed(last=False)}{NOTHING_KEPT}"
     judgement = Judgement()
     for update, (overall, judged) in enumerate([(0.0, 2.0), (1.0, 1.0)]):
         seen = SimpleNamespace(overall=torch.full((8,), overall), judged=torch.full((8,), judged))
         said = judgement.look(update, cast(Any, seen), {}, window=1)
     yield said
     with pytest.raises(Refused) as refused:
-        ppo.roll_back(cast(Any, None), bounds, cast(Any, SimpleNamespace(rollbacks=3, rate_scale=1.0)), {})
+        SafeState(Path(), cast(Any, SimpleNamespace(rollbacks=3, rate_scale=1.0, snapshot=dict)), 1).roll_back()
     yield str(refused.value)
     figures = {"decided": 90, "rating_pairs": 0, "accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8}
     ratings = {name.replace("accuracy", "rating_accuracy"): value for name, value in figures.items()}
@@ -66,7 +68,7 @@ def progress() -> Iterator[str]:
     for on in ("without fold 1", "on all labels"):
         assert f'"{on}"' in (Path(str(trainer.__file__)).parent / "reward" / "run.py").read_text(encoding="utf-8")
         yield f"adapters {on}, loss 0.5"
-    yield ppo.summary({"rollout/score": -0.5, "kl/exact_nats_per_answer": 3.0, "rollout/length": 40.0})
+    yield summary({"rollout/score": -0.5, "kl/exact_nats_per_answer": 3.0, "rollout/length": 40.0})
 
 
 def left_in_english(sentence: str) -> bool:

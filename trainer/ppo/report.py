@@ -1,0 +1,102 @@
+"""What a PPO run says of itself: the metrics of each rollout, the panel's answers, and the figures that it ends with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainer.contract.folder import RunFolder, read_jsonl
+from trainer.files.metrics import Metrics
+from trainer.ppo.advantages import k1, masked_mean
+from trainer.ppo.guards import DEAR, LengthPrice
+from trainer.ppo.learner import Learner
+from trainer.ppo.rollout import Rollout
+
+ALL_DONE = "all updates are done"
+LENGTH_HELD = (
+    ", under a price that kept answers near the length they had: where your labels are about length, set length_control to off"
+)
+
+
+def rollout_metrics(rollout: Rollout, beta: float, length: LengthPrice) -> dict[str, float]:
+    """What a rollout says of the policy that wrote it; every mean is over answers' own tokens only."""
+    own, answers = rollout.trajectory, rollout.answers[: rollout.episodes]
+    sampled_kl = k1(own.logprobs, own.ref_logprobs)
+    judged = {}
+    if own.judged is not None and own.overall is not None:
+        judged = {"rollout/judged": float(own.judged.mean()), "rollout/overall": float(own.overall.mean())}
+    return judged | {
+        "rollout/score": float(own.scores.mean()),
+        "rollout/score_deviation": float(own.scores.std(correction=0)),
+        "rollout/reward": float((own.scores - beta * sampled_kl.sum(1)).mean()),
+        "rollout/length": float(own.lengths.float().mean()),
+        "rollout/length_ratio": length.ratio,
+        "rollout/length_price": length.price,
+        "rollout/truncated": sum(given.finish_reason == "length" for given in answers) / len(answers),
+        "rollout/distinct_1": distinct([given.ids for given in answers], 1),
+        "rollout/distinct_2": distinct([given.ids for given in answers], 2),
+        "rollout/entropy": float(masked_mean(own.entropy, own.mask)),
+        "kl/nats_per_answer": float(sampled_kl.sum(1).mean()),
+        "kl/nats_per_token": float(masked_mean(sampled_kl, own.mask)),
+        "kl/exact_nats_per_answer": own.kl_nats,
+        "kl/beta": beta,
+    }
+
+
+def distinct(answers: Sequence[Sequence[int]], n: int) -> float:
+    """Different n-grams over all n-grams of all answers (Li et al. 2016, arXiv:1510.03055); 1.0 when there is none."""
+    counts = Counter(tuple(ids[at : at + n]) for ids in answers for at in range(len(ids) - n + 1))
+    return len(counts) / counts.total() if counts else 1.0
+
+
+def panel_rows(learner: Learner, rollout: Rollout) -> list[Mapping[str, Any]]:
+    """The rows of samples.jsonl: the panel's answers at this update, for a person to read."""
+    kl = rollout.measured.exact_kl.sum(1)
+    return [
+        {
+            "step": learner.update,
+            "prompt_id": rollout.asked[row].prompt_id,
+            "text": learner.backbone.tokenizer.decode(rollout.answers[row].ids, skip_special_tokens=True),
+            "score": float(rollout.measured.scores[row]),
+            "kl_nats": float(kl[row]),
+        }
+        for row in range(rollout.episodes, len(rollout.asked))
+    ]
+
+
+def summary(figures: Mapping[str, float]) -> str:
+    """An update in one line."""
+    return (
+        f"score {figures['rollout/score']:+.2f}, KL {figures['kl/exact_nats_per_answer']:.1f} nats per answer, "
+        f"length {figures['rollout/length']:.0f}"
+    )
+
+
+def result(folder: RunFolder, learner: Learner, reason: str | None, taken: float) -> dict[str, Any]:
+    """The figures of result.json: the policy kept, as its own rollout measured it, beside the one the run started from.
+
+    `taken` is what the last price on length took from answers.
+    """
+    rows = {row["step"]: row for row in read_jsonl(folder.file("metrics.jsonl"))}
+    start, kept = rows[min(rows)], rows[learner.update]
+    return {
+        "reason": reason or ALL_DONE + (LENGTH_HELD if taken >= DEAR else ""),
+        "updates": learner.update,
+        "rollbacks": learner.rollbacks,
+        "beta": kept["kl/beta"],
+        "score_before": start["rollout/score"],
+        "score": kept["rollout/score"],
+        "kl_nats_per_answer": kept["kl/exact_nats_per_answer"],
+        "length_before": learner.guards.length.start,
+        "length": kept["rollout/length"],
+        "judged_before": start.get("rollout/judged"),
+        "judged": kept.get("rollout/judged"),
+        "entropy": kept["rollout/entropy"],
+    }
+
+
+def rewind(folder: RunFolder, update: int) -> None:
+    """Drop what was written about updates that will be done again."""
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        Metrics(folder.file(name)).rewind(update)

@@ -1,0 +1,133 @@
+"""A rollout: the prompts that are asked, the answers that the policy writes, and the trajectory that these become once measured.
+
+Token ids are kept from here on, never decoded and encoded again. Knows no reward's insides and no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainer.contract.config import PPOConfig
+from trainer.lm.backbone import Backbone
+from trainer.lm.forward import Packed, first_trained_layer, has_trunk
+from trainer.lm.generate import Generated, generate
+from trainer.lm.recorded_states import Recording
+from trainer.ppo.reward import Reward
+
+DECODED_TOGETHER = 64
+
+Plan = Sequence[Sequence[Sequence[Tensor]]]  # epochs of minibatches of micro-batches of rows
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as the loop needs it."""
+
+    prompt_id: int
+    ids: list[int]
+
+
+class Trajectory(NamedTuple):
+    """B answers of up to T tokens, measured under the policy that wrote them and under the reference; all constant.
+
+    The ids are in the `trainer.lm.forward.Packed` they were measured on. Everything is 0 outside the mask.
+    """
+
+    logprobs: Tensor  # (B, T) nats, of the chosen tokens under the policy
+    ref_logprobs: Tensor  # (B, T) nats, of the same under the reference
+    exact_kl: Tensor  # (B, T) nats, KL(policy || reference) over the whole vocabulary before each token
+    entropy: Tensor  # (B, T) nats, of the policy before each token
+    values: Tensor  # (B, T) the value head's estimate of the state before each token
+    scores: Tensor  # (B,) the word on the whole answer for which the policy is rewarded
+    mask: Tensor  # (B, T) bool, True on tokens of the answer, its EOS included; made from lengths
+    judged: Tensor | None = None  # (B,) the word of an independent judge, which no policy is rewarded for; None without one
+    overall: Tensor | None = None  # (B,) what the judge is set against: scores before criteria, flags and length enter them
+
+    def rows(self, index: Tensor | slice) -> Trajectory:
+        """Some of the answers."""
+        return Trajectory._make(None if tensor is None else tensor[index] for tensor in self)
+
+    @property
+    def finite(self) -> bool:
+        return all(bool(torch.isfinite(tensor).all()) for tensor in self if tensor is not None)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) tokens of each answer, its EOS included."""
+        return self.mask.sum(1)
+
+    @property
+    def kl_nats(self) -> float:
+        """KL per answer. The sum of exact KLs before each token has the same mean as that of log-ratios, and less noise."""
+        return float(self.exact_kl.sum(1).mean())
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Answers, measured and packed with the activations that no training changes. The panel's stand last: nothing learns them."""
+
+    asked: Sequence[Prompt]
+    answers: Sequence[Generated]
+    packed: Packed
+    plan: Plan  # of the epochs to come, over the episodes alone
+    measured: Trajectory
+    episodes: int  # answers to learn from
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The episodes."""
+        return self.measured.rows(slice(self.episodes))
+
+    @property
+    def prompts(self) -> Tensor:
+        """(B,) int64, which prompt each episode answers."""
+        return torch.tensor([prompt.prompt_id for prompt in self.asked[: self.episodes]])
+
+
+def to_record(backbone: Backbone, reward: Reward) -> Recording | None:
+    """What to keep while answers are written: the frozen trunk's output, and what the reward reads of the layers under it."""
+    if not has_trunk(backbone):
+        return None
+    first = first_trained_layer(backbone)
+    return Recording({first, *(layer for layer in reward.layers if layer < first)})
+
+
+def write_answers(
+    backbone: Backbone,
+    config: PPOConfig,
+    asked: Sequence[Prompt],
+    sampling: torch.Generator,
+    recording: Recording | None,
+    check: Callable[[], None],
+) -> list[Generated]:
+    """One sampled answer per prompt."""
+    return generate(
+        backbone,
+        [prompt.ids for prompt in asked],
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        generator=sampling,
+        batch_size=DECODED_TOGETHER,
+        check=check,
+        recording=recording,
+    )
+
+
+def draw_plan(config: PPOConfig, packed: Packed, shuffling: torch.Generator) -> Plan:
+    """Epochs of minibatches of micro-batches of row indices: a fresh permutation each epoch, every row once."""
+    epochs = []
+    for _ in range(config.epochs):
+        steps = torch.randperm(config.episodes, generator=shuffling).chunk(config.minibatches)
+        epochs.append([cut(step, packed.lengths, config.microbatch) for step in steps])
+    return epochs
+
+
+def cut(index: Tensor, lengths: Tensor, size: int) -> Sequence[Tensor]:
+    """Rows `index` in micro-batches of at most `size`, of like lengths (N,), so that little is padding; longest first."""
+    ordered = index[lengths[index].argsort(descending=True, stable=True)]
+    return torch.split(ordered, size) if len(ordered) else ()
