@@ -325,7 +325,6 @@ TESTED_ELSEWHERE = {
     "app/runs/checkpoints.py": "app/rounds/test_service.py",
     "app/runs/dependencies.py": "app/rounds/test_api.py",
     "app/runs/estimates.py": "app/rounds/test_service.py",
-    "app/runs/refill.py": "app/rounds/test_service.py",
     "app/runs/routes.py": "app/rounds/test_routes.py",
     "app/runs/run_files.py": "app/rounds/test_api.py",
     "app/runs/runs.py": "app/rounds/test_service.py",

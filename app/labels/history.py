@@ -17,6 +17,7 @@ from app.labels.withdraw import still_stands
 from app.language.languages import _
 from app.models import Generation, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, Utc, utc_now
 from app.queue.claim import NOT_SAID, not_had
+from app.runs.refill import stopped_by
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
 LOOKED_AT: Final = 1000  # free seats, at either place where a person's next task may be
@@ -74,7 +75,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Why there is no task right now. `reason`: writing, learning, others, finished, no_prompts."""
+    """Why there is no task right now. `reason`: writing, learning, trouble, others, finished, no_prompts."""
 
     reason: str
     done: int = 0  # answers written so far
@@ -127,6 +128,8 @@ def waiting(session: Session, project: Project) -> Waiting:
             return Waiting("writing", run.step, run.total, run.eta_s)
     if runs:
         return Waiting("learning", eta_s=runs[0].eta_s)
+    if stopped_by(session, project, project.policy_id) is not None:
+        return Waiting("trouble")
     here = Seat.project_id == project.id
     if session.scalar(select(Seat.id).where(here, Seat.state.in_(("free", "leased"))).limit(1)):
         first_end = session.scalar(select(func.min(Seat.lease_until)).where(here, Seat.state == "leased"))

@@ -16,7 +16,7 @@ from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Ru
 from app.queue import make_tasks
 from app.rounds import service
 from app.rounds.triggers import NextTrigger, next_trigger
-from app.runs import checkpoints
+from app.runs import checkpoints, refill
 from app.runs.reward_quality import quality_of
 from app.runs.usable_labels import usable_label_count
 from app.runs.worker_status import Standing, worker_standing
@@ -57,6 +57,7 @@ class Overview:
     worker: Standing
     open_round: Round | None
     live_run: Run | None  # of this project, the one that works or comes next
+    stopped: Run | None  # the failed run after which no more answers are asked for
     policy: Checkpoint | None
     rounds: list[Round]
     stations: list[Station]
@@ -79,6 +80,7 @@ def project_overview(session: Session, project: Project) -> Overview:
         worker=worker_standing(session),
         open_round=open_round,
         live_run=_live_run(session, project.id),
+        stopped=refill.stopped_by(session, project, project.policy_id),
         policy=policy,
         rounds=rounds,
         stations=_stations(session, project, open_round, trigger, open_tasks, rounds),

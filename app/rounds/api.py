@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from app.database.engine import Db, WriteDb
 from app.models import Project
-from app.rounds import service, triggers
+from app.rounds import retry, service, triggers
 from app.rounds.bodies import ExpectedReply, NewRound, NextRoundReply, Rejection, RoundReply, round_reply
 from app.runs import checkpoints, estimates
 from app.runs.bodies import CheckpointReply, RunReply, checkpoint_reply, run_reply
@@ -83,6 +83,15 @@ def cancel_run(session: WriteDb, caller: Caller, id: PathId) -> RunReply:
     run = service.get_run(session, id)
     service.cancel_run(session, run, caller.user_id)
     return run_reply(session, run)
+
+
+@router.post("/runs/{id}/retry", status_code=202)
+def retry_run(session: WriteDb, caller: Caller, id: PathId) -> RunReply:
+    """Queues a run that failed again, with the same settings and inputs; the reply is the new run.
+
+    A round that failed with it goes on from there, unless another one is open.
+    """
+    return run_reply(session, retry.retry_run(session, service.get_run(session, id), caller.user_id))
 
 
 @router.post("/checkpoints/{id}/promote")

@@ -13,11 +13,11 @@ from app.database.engine import Db, WriteDb
 from app.errors import Refusal
 from app.language.languages import _, known
 from app.models import Project, Run
-from app.rounds import round_story, service, triggers
+from app.rounds import retry, round_story, service, triggers
 from app.runs import charts, checkpoints, estimates, run_files
 from app.runs.dependencies import PathId
 from app.runs.reward_quality import learned_from, quality_of
-from app.runs.runs import run_config
+from app.runs.runs import retries_of, run_config, runs_outside_rounds
 from app.runs.usable_labels import usable_label_count
 from app.runs.worker_status import worker_standing
 from app.settings import Settings
@@ -31,7 +31,7 @@ router = APIRouter()
 
 Before = Annotated[int | None, Query(ge=1, le=MAX_ID)]
 PAGE = 25
-SHOWN_ANSWERS = 6
+SHOWN_RUNS = 10
 
 
 # Rounds
@@ -41,13 +41,15 @@ SHOWN_ANSWERS = 6
 def list_rounds(request: Request, session: Db, project_id: CurrentProjectId, before: Before = None) -> Response:
     project = session.get_one(Project, project_id)
     found = service.list_rounds(session, project_id, before, PAGE + 1)
+    runs = runs_outside_rounds(session, project_id, SHOWN_RUNS)
     return render(
         request,
         "rounds/list.html",
         project=project,
         rounds=found[:PAGE],
         rewards=checkpoints.checkpoints_by_id(session, (round_.reward_id for round_ in found[:PAGE])),
-        runs=[run for run in service.list_runs(session, project_id, limit=40) if run.round_id is None][:10],
+        runs=runs,
+        again=retries_of(session, [run.id for run in runs]),
         open_round=service.open_round(session, project_id),
         usable=usable_label_count(session, project_id),
         needed=service.fewest_labels(project),
@@ -118,6 +120,7 @@ def show_round(request: Request, session: Db, id: PathId) -> Response:
         quality=quality_of(told.reward.metrics) if told.reward else None,
         learned_from=learned_from(told.reward.metrics) if told.reward else "",
         ppo=ppo,
+        failed=retry.retryable(session, round_),
         ppo_charts=[chart for chart in _charts(request, ppo) if chart.name in charts.MAIN] if ppo else [],
         place=f"/projects/{project.slug}/rounds",
     )
@@ -141,6 +144,12 @@ def reject_candidate(
 def cancel_run(request: Request, session: WriteDb, caller: Caller, id: PathId) -> Response:
     service.cancel_run(session, service.get_run(session, id), caller.user_id)
     return redirect(request, f"/runs/{id}", _("The run is being cancelled; it stops within seconds."))
+
+
+@router.post("/runs/{id}/retry")
+def retry_run(request: Request, session: WriteDb, caller: Caller, id: PathId) -> Response:
+    run = retry.retry_run(session, service.get_run(session, id), caller.user_id)
+    return redirect(request, f"/runs/{run.id}", _("It is queued again, as run %(number)s.", number=run.id))
 
 
 @router.post("/checkpoints/{id}/promotion")

@@ -14,7 +14,17 @@ from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
 from app.rounds.promotion import promote, reject, settle_promoted
 from app.runs import checkpoints
-from app.runs.runs import LIVE, get_run, list_runs, own_checkpoint, queue_run, request_cancel, run_config, runs_of_round
+from app.runs.runs import (
+    LIVE,
+    get_run,
+    list_runs,
+    own_checkpoint,
+    queue_run,
+    request_cancel,
+    retries_of,
+    run_config,
+    runs_of_round,
+)
 from app.runs.usable_labels import usable_label_count
 from trainer.contract.config import RewardConfig, config_dict
 
@@ -111,7 +121,7 @@ def advance_round(session: Session, round_: Round) -> None:
     """Called when a run has ended: queue the next stage, or close the round with the reason. Calling it twice changes nothing."""
     if round_.state not in STAGES:
         return
-    runs = [run for run in runs_of_round(session, round_.id) if run.kind == round_.state]
+    runs = runs_in_force(session, round_)
     if any(run.state in LIVE for run in runs):
         return
     bad = next((run for run in runs if run.state != "done"), None)
@@ -125,6 +135,13 @@ def advance_round(session: Session, round_: Round) -> None:
         except Refusal as refusal:  # the run itself ended well: what it made stays
             _close(round_, "failed", f"The round could not go on after its {round_.state} run: {refusal.detail}")
     session.flush()
+
+
+def runs_in_force(session: Session, round_: Round) -> list[Run]:
+    """The runs of the stage the round is in, less those that another one does again."""
+    runs = [run for run in runs_of_round(session, round_.id) if run.kind == round_.state]
+    again = retries_of(session, [run.id for run in runs])
+    return [run for run in runs if run.id not in again]
 
 
 def cancel_run(session: Session, run: Run, by: int | None) -> None:

@@ -13,6 +13,8 @@ from app.models import Project, Round, utc_now
 from app.rounds import service
 from app.runs.usable_labels import usable_label_count
 
+FAILED_ROUNDS = 3  # in a row, and none starts by itself until somebody has started one
+
 
 @dataclass(frozen=True)
 class NextTrigger:
@@ -52,6 +54,9 @@ def _waits_for(session: Session, project: Project, usable: int, new: int) -> str
         if open_.state == "decision":
             return _("a decision on round %(number)s", number=open_.number)
         return _("round %(number)s to end", number=open_.number)
+    last = [round_.state for round_ in service.list_rounds(session, project.id, limit=FAILED_ROUNDS)]
+    if last == ["failed"] * FAILED_ROUNDS:
+        return _("somebody to start it: the last %(count)s failed", count=FAILED_ROUNDS)
     needed = service.fewest_labels(project)
     if usable < needed:
         return _(

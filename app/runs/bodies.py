@@ -34,6 +34,7 @@ class RunReply(Reply):
     queued_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    retry_of_id: int | None = Field(description="The failed run that this one does again.")
     checkpoint_id: int | None = Field(None, description="What it made, once it is done.")
 
 

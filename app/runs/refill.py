@@ -15,11 +15,14 @@ PROMPTS = 64  # answered by one refill, so that the first tasks are there soon
 MOST_ANSWERS = 64  # of one policy to one prompt; a model that repeats itself must not be asked for ever
 PAUSE = timedelta(minutes=1)  # after a refill nobody has answered since: it may have made no task
 LONG_PAUSE = timedelta(minutes=10)  # after one that failed or was cancelled: somebody should look first
+FAILURES = 3  # in a row, and no further one is queued until somebody has done something about it
 
 
 def refill_prompts(session: Session, project: Project) -> list[int]:
     """The prompts to answer now, least answered first; none when the queue is full enough or a sample run is on its way."""
     if project.policy_id is None or not make_tasks.refill_needed(session, project) or _too_early(session, project):
+        return []
+    if stopped_by(session, project, project.policy_id) is not None:
         return []
     answers = (
         select(Generation.prompt_id, func.count().label("answers"))
@@ -51,13 +54,33 @@ def queue_refill(session: Session, project: Project) -> Run | None:
     prompt_ids = refill_prompts(session, project)
     if not prompt_ids:
         return None
-    if project.previous_policy_id is not None:
+    if project.previous_policy_id is not None and stopped_by(session, project, project.previous_policy_id) is None:
         prompt_ids = prompt_ids[: PROMPTS // 2]  # two policies write in the time of one
         answered = make_tasks.prompts_with_unasked_answers(session, project.previous_policy_id)
         if missing := [prompt_id for prompt_id in prompt_ids if prompt_id not in answered]:
             inputs = {"checkpoint": project.previous_policy_id, "prompt_ids": missing}
             queue_run(session, project, "sample", {}, inputs, None)
     return queue_run(session, project, "sample", {}, {"prompt_ids": prompt_ids}, None)
+
+
+def stopped_by(session: Session, project: Project, policy_id: int | None) -> Run | None:
+    """The run after whose failure this policy is asked for no more answers; none while it is.
+
+    So many failures in a row would go on for ever. A run that somebody queues again and that ends well starts it anew, and so
+    does another base model or another way of writing answers, for which the failures before tell nothing.
+    """
+    last = session.scalars(
+        select(Run)
+        .where(Run.project_id == project.id)
+        .where(Run.kind == "sample")
+        .where(Run.round_id.is_(None))
+        .where(Run.inputs["checkpoint"].as_integer() == policy_id)
+        .order_by(Run.id.desc())
+        .limit(FAILURES)
+    ).all()
+    changed = project.sampling_changed_at
+    failed = [run for run in last if run.state == "failed" and (changed is None or run.queued_at > changed)]
+    return failed[0] if len(failed) == FAILURES else None
 
 
 def _too_early(session: Session, project: Project) -> bool:

@@ -18,7 +18,7 @@ from app.models import Project, Round, Run
 from app.runs import charts, checkpoints, run_files
 from app.runs.dependencies import PathId
 from app.runs.reward_quality import quality_of
-from app.runs.runs import LIVE, get_run, prompts_by_id
+from app.runs.runs import LIVE, get_run, prompts_by_id, retries_of
 from app.runs.worker_status import worker_standing
 from app.settings import Settings
 from app.web.gate import CurrentProjectId
@@ -47,6 +47,7 @@ def show_run(request: Request, session: Db, id: PathId, step: Annotated[int | No
         project=project,
         run=run,
         live=run.state in LIVE,
+        again=retries_of(session, [run.id]).get(run.id),
         round=session.get_one(Round, run.round_id) if run.round_id else None,
         made=checkpoints.made_by(session, run.id),
         started_by=accounts.names_of(session, [run.created_by]).get(run.created_by or 0, ""),

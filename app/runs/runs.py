@@ -45,9 +45,21 @@ def list_runs(session: Session, project_id: int, before: int | None = None, limi
     return list(session.scalars(query.order_by(Run.id.desc()).limit(limit)))
 
 
+def runs_outside_rounds(session: Session, project_id: int, limit: int) -> list[Run]:
+    """The newest first: refills, and what people started by hand."""
+    outside = select(Run).where(Run.project_id == project_id, Run.round_id.is_(None))
+    return list(session.scalars(outside.order_by(Run.id.desc()).limit(limit)))
+
+
 def runs_of_round(session: Session, round_id: int) -> list[Run]:
     """In the order in which they were queued."""
     return list(session.scalars(select(Run).where(Run.round_id == round_id).order_by(Run.id)))
+
+
+def retries_of(session: Session, run_ids: Iterable[int]) -> dict[int, int]:
+    """Which run does each of these again, where one does."""
+    again = select(Run.retry_of_id, Run.id).where(Run.retry_of_id.in_(list(run_ids)))
+    return {failed: later for failed, later in session.execute(again) if failed is not None}
 
 
 def split_inputs(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

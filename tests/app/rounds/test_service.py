@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, Invalid
 from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Seat, Task, utc_now
 from app.rounds import service, triggers
-from app.runs import checkpoints, estimates, refill, runs
+from app.runs import checkpoints, estimates, runs
 from app.runs.usable_labels import usable_label_count
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -322,66 +322,6 @@ def test_hours_trigger_a_round_only_when_there_is_a_new_label(session: Session, 
     assert triggers.due_trigger(session, demo) == "hours"
     round_.started_at = utc_now() - timedelta(hours=1)
     assert triggers.due_trigger(session, demo) is None
-
-
-# The queue refills itself
-
-
-def test_an_empty_queue_asks_for_answers_to_the_least_answered_prompts(session: Session, demo: Project) -> None:
-    answered, fresh = factories.make_prompt(session, demo.id), factories.make_prompt(session, demo.id)
-    factories.make_prompt(session, demo.id, split="holdout")
-    factories.make_prompt(session, demo.id, archived_at=utc_now())
-    assert demo.policy_id is not None
-    factories.make_generation(session, answered, demo.policy_id)
-    run = refill.queue_refill(session, demo)
-    assert run is not None
-    assert run.inputs["prompt_ids"] == [fresh.id, answered.id]
-    assert refill.queue_refill(session, demo) is None, "one is on its way"
-
-
-def test_after_a_promotion_the_policy_before_answers_the_same_prompts_first(session: Session, demo: Project) -> None:
-    old = demo.policy_id
-    assert old is not None
-    has_one, has_none = factories.make_prompt(session, demo.id), factories.make_prompt(session, demo.id)
-    factories.make_generation(session, has_one, old)
-    demo.policy_id, demo.previous_policy_id = factories.make_checkpoint(session, demo.id).id, old
-    session.flush()
-
-    run = refill.queue_refill(session, demo)
-
-    assert run is not None
-    first, second = session.scalars(select(Run).where(Run.state == "queued").order_by(Run.id)).all()
-    assert (first.inputs["checkpoint"], first.inputs["prompt_ids"]) == (old, [has_none.id])
-    assert second is run
-    assert (run.inputs["checkpoint"], set(run.inputs["prompt_ids"])) == (demo.policy_id, {has_one.id, has_none.id})
-    assert refill.queue_refill(session, demo) is None, "both are on their way"
-
-
-def test_a_refill_that_did_not_help_is_not_repeated_at_once(session: Session, demo: Project) -> None:
-    factories.make_prompt(session, demo.id)
-    run = refill.queue_refill(session, demo)
-    assert run is not None
-    run.state, run.ended_at = "done", utc_now()
-    assert refill.refill_prompts(session, demo) == []
-    run.ended_at = utc_now() - timedelta(minutes=2)
-    assert refill.refill_prompts(session, demo) != []
-    run.state = "failed"
-    assert refill.refill_prompts(session, demo) == []
-
-
-def test_people_who_answered_everything_do_not_wait_for_the_next_refill(session: Session, demo: Project, cast: Cast) -> None:
-    factories.make_prompt(session, demo.id)
-    run = refill.queue_refill(session, demo)
-    assert run is not None
-    run.state, run.ended_at = "done", utc_now() - timedelta(seconds=1)
-    label_task(session, factories.make_task(session, demo, seats=0), cast.mary)
-    assert refill.refill_prompts(session, demo) != []
-
-
-def test_a_full_queue_is_left_alone(session: Session, demo: Project) -> None:
-    demo.queue_low_mark = 1
-    factories.make_task(session, demo)
-    assert refill.refill_prompts(session, demo) == []
 
 
 # Expected times

@@ -1,0 +1,79 @@
+"""Doing a failed run again: a run of its own with the same settings and inputs, and its round goes on from there."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.database.audit import record
+from app.errors import Conflict
+from app.language.languages import _
+from app.models import Generation, Project, Round, Run
+from app.rounds import service
+from app.runs.runs import queue_run, retries_of, runs_of_round
+from trainer.contract.config import CONFIGS
+
+
+def retry_run(session: Session, run: Run, by: int | None) -> Run:
+    """Queue the run again; the new one is returned. Other runs of the same stage that failed with it are queued again, too.
+
+    Raises Conflict when it did not fail, is being done again already, or another round is open meanwhile.
+    """
+    session.refresh(run, with_for_update=True)  # two people may press the button at once
+    if run.state != "failed":
+        raise Conflict(_("Only a run that failed can be queued again."))
+    if (later := retries_of(session, [run.id]).get(run.id)) is not None:
+        raise Conflict(_("Run %(number)s does this one again already.", number=later))
+    if run.round_id is None:
+        return _again(session, run, None, by)
+    round_ = service.get_round(session, run.round_id)
+    _reopen(session, round_, run.kind)
+    failed = [one for one in service.runs_in_force(session, round_) if one.state == "failed"]
+    return {one.id: _again(session, one, round_, by) for one in failed}[run.id]
+
+
+def retryable(session: Session, round_: Round) -> list[Run]:
+    """The failed runs that a round could go on from."""
+    return [run for run in runs_of_round(session, round_.id) if can_retry(session, run)]
+
+
+def can_retry(session: Session, run: Run) -> bool:
+    """Whether the button is worth showing: it failed, and nobody has queued it again."""
+    return run.state == "failed" and not retries_of(session, [run.id])
+
+
+def _reopen(session: Session, round_: Round, stage: str) -> None:
+    """The round computes again, at this stage. Raises Conflict while another one is open."""
+    other = service.open_round(session, round_.project_id)
+    if other is not None and other.id != round_.id:
+        raise Conflict(
+            _(
+                "Round %(open)s is open, and a project has one at a time. Once it has ended, this run can be queued again.",
+                open=other.number,
+            )
+        )
+    round_.state, round_.reason, round_.ended_at = stage, "", None
+    session.flush()
+
+
+def _again(session: Session, run: Run, round_: Round | None, by: int | None) -> Run:
+    project = session.get_one(Project, run.project_id)
+    again = queue_run(session, project, run.kind, _settings(session, run), run.inputs, by, round_)
+    again.retry_of_id = run.id
+    record(session, by, "run.retried", f"run {run.id}", {"as": again.id}, run.project_id)
+    session.flush()
+    return again
+
+
+def _settings(session: Session, run: Run) -> dict[str, Any]:
+    """The run's own, as far as this version still has them. Where answers are stored already, the same seed would repeat them."""
+    known = {field.name for field in dataclasses.fields(CONFIGS[run.kind])}
+    written = session.scalar(select(Generation.id).where(Generation.run_id == run.id).limit(1))
+    return {
+        name: value
+        for name, value in run.config.items()
+        if name in known and not (name == "seed" and run.kind == "sample" and written is not None)
+    }
