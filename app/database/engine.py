@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 import time
-from asyncio import wrap_future
+from asyncio import timeout, wrap_future
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
@@ -34,8 +34,8 @@ log = logging.getLogger("tastemaker")
 
 POOL_SIZE = 48  # the thread pool's 40 and some room
 POOL_OVERFLOW = 32  # more only for a moment: the event loop must never wait for a connection
-WRITER_PATIENCE_S = 20.0  # how long a writer waits for a writer of another process, or for its turn outside requests
-_WRITES = {"tastemaker_writes": True}
+WRITER_PATIENCE_S = 20.0  # how long a writer waits in all: for its turn, and then for a writer of another process
+_WRITES: dict[str, Any] = {"tastemaker_writes": True}
 _SINGLE_READS = {"tastemaker_single_reads": True}
 
 
@@ -46,6 +46,7 @@ def make_engine(url: str) -> Engine:
     """An engine for the URL. SQLite comes from the `pysqlite3` wheel, since the standard library's may be unsafe."""
     if not is_sqlite(url):
         engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True)
+        event.listen(engine, "connect", _limit_lock_waits)
         event.listen(engine, "reset", _roll_back)
         return engine
     module = sqlite_module()
@@ -143,6 +144,12 @@ def _roll_back(dbapi_connection: Any, entry: ConnectionPoolEntry, state: PoolRes
     dbapi_connection.rollback()
 
 
+def _limit_lock_waits(dbapi_connection: Any, entry: ConnectionPoolEntry) -> None:
+    """PostgreSQL would wait for a row that another writer keeps for as long as that one likes."""
+    dbapi_connection.execute(f"SET lock_timeout = {round(WRITER_PATIENCE_S * 1000)}")
+    dbapi_connection.commit()  # rolled back, it would be forgotten
+
+
 def _set_pragmas(dbapi_connection: Any, entry: ConnectionPoolEntry, *, journal: str) -> None:
     dbapi_connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
     cursor = dbapi_connection.cursor()
@@ -165,7 +172,7 @@ def _begin(connection: Connection) -> None:
         return
     cursor = connection.connection.cursor()
     failed: type[Exception] = sqlite_module().OperationalError
-    deadline = time.monotonic() + WRITER_PATIENCE_S
+    deadline = time.monotonic() + options.get("tastemaker_patience_s", WRITER_PATIENCE_S)
     # SQLite's own busy handler backs off to 100 ms and would starve beside a busy process; ours looks every millisecond or two.
     cursor.execute("PRAGMA busy_timeout=0")
     try:
@@ -212,14 +219,17 @@ class WriterTurns:
             self._pass_on()
 
     @asynccontextmanager
-    async def turn_async(self) -> AsyncIterator[None]:
+    async def turn_async(self, timeout_s: float) -> AsyncIterator[None]:
         ticket = self._ask()
         if ticket is not None:
             try:
-                await wrap_future(ticket)
-            except BaseException:
+                async with timeout(timeout_s):
+                    await wrap_future(ticket)
+            except BaseException as error:
                 if not ticket.cancel():
                     self._pass_on()
+                if isinstance(error, TimeoutError):
+                    raise Busy from None
                 raise
         try:
             yield
@@ -291,13 +301,21 @@ def write_session(engine: Engine) -> Iterator[Session]:
             yield session
             session.commit()
         return
-    with turns.turn(WRITER_PATIENCE_S), _writing(engine) as session:
+    asked = time.monotonic()
+    with turns.turn(WRITER_PATIENCE_S), _writing(engine, _patience_left(asked)) as session:
         yield session
         session.commit()
 
 
-def _writing(engine: Engine) -> Session:
-    return Session(engine.execution_options(**_WRITES))
+def _writing(engine: Engine, patience_s: float | None = None) -> Session:
+    """`patience_s`: how long a writer of another process is waited for; by default as long as for a turn."""
+    patience = {} if patience_s is None else {"tastemaker_patience_s": patience_s}
+    return Session(engine.execution_options(**_WRITES, **patience))
+
+
+def _patience_left(asked: float) -> float:
+    """What waiting for the turn since `asked` (monotonic) has left: so that nobody waits twice as long."""
+    return asked + WRITER_PATIENCE_S - time.monotonic()
 
 
 # Sessions of a request
@@ -330,21 +348,22 @@ async def _write_db(request: Request) -> AsyncIterator[Session]:
 async def write_turn(engine: Engine) -> AsyncIterator[Session]:
     """`WriteDb` for part of a request, where a slow computation comes before the writing.
 
-    Waits for the turn without holding a thread; commits when the block ends well. Statements belong into worker threads, or
-    behind `begun` where they are few and short.
+    Waits for the turn without holding a thread, and raises Busy when its patience ends; commits when the block ends well.
+    Statements belong into worker threads, or behind `begun` where they are few and short.
     """
     turns = _turns(engine)
     if turns is None:
         async with _committing(engine) as session:
             yield session
         return
-    async with turns.turn_async(), _committing(engine) as session:
+    asked = time.monotonic()
+    async with turns.turn_async(WRITER_PATIENCE_S), _committing(engine, _patience_left(asked)) as session:
         yield session
 
 
 @asynccontextmanager
-async def _committing(engine: Engine) -> AsyncIterator[Session]:
-    session = _writing(engine)
+async def _committing(engine: Engine, patience_s: float | None = None) -> AsyncIterator[Session]:
+    session = _writing(engine, patience_s)
     try:
         yield session
         await to_thread.run_sync(session.commit, limiter=_own_thread())

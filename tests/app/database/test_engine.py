@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import Db, InstantReads, WriteDb, WriterTurns, make_engine, read_session, wal_is_safe, write_session
+from app.errors import Busy
 from app.models import Base, Prompt, User
 from app.settings import Settings
 from app.web.error_replies import add_handlers
@@ -265,6 +270,42 @@ def test_write_session_is_refused_in_the_threads_that_serve_requests(client: Tes
     assert count_users(engine) == 0
 
 
+@pytest.fixture
+def kept_by_another_process(tmp_path: Path, engine: Engine) -> Iterator[None]:
+    """Another process is in the middle of a write, and stays there."""
+    code = (
+        "import sys, time; from pysqlite3 import dbapi2 as sqlite; c = sqlite.connect(sys.argv[1], isolation_level=None); "
+        "c.execute('BEGIN IMMEDIATE'); print('begun', flush=True); time.sleep(120)"
+    )
+    command = [sys.executable, "-c", code, str(engine.url.database)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        yield
+        process.kill()
+
+
+@pytest.mark.usefixtures("kept_by_another_process")
+def test_nobody_waits_longer_than_its_patience_for_a_writer_of_another_process(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.database.engine.WRITER_PATIENCE_S", 0.5)
+    waited: list[float] = []
+
+    def ask(number: int) -> tuple[int, str]:
+        began = time.monotonic()
+        reply = client.post("/api/user")
+        waited.append(time.monotonic() - began)
+        return reply.status_code, reply.json()["detail"]
+
+    with client, ThreadPoolExecutor(8) as people:  # one event loop serves all eight, who take turns
+        said = list(people.map(ask, range(8)))
+
+    assert said == [(503, "The database is busy. Nothing was changed; please try again.")] * 8
+    assert max(waited) < 2.5  # a turn's patience each, one after the other, would be four seconds
+    assert count_users(engine) == 0
+
+
 # Turns
 
 
@@ -293,7 +334,19 @@ def test_turns_are_taken_first_come_first_served() -> None:
 
 def test_a_turn_that_was_not_waited_for_is_passed_on() -> None:
     turns = WriterTurns()
-    with turns.turn(1), pytest.raises(Exception, match="busy"), turns.turn(0.01):
+    with turns.turn(1), pytest.raises(Busy), turns.turn(0.01):
         pass
     with turns.turn(0.5):
         pass
+
+
+def test_a_coroutine_waits_no_longer_for_its_turn_than_a_thread_and_passes_it_on() -> None:
+    turns = WriterTurns()
+
+    async def ask() -> None:
+        async with turns.turn_async(0.01):
+            pass
+
+    with turns.turn(1), pytest.raises(Busy):
+        asyncio.run(ask())
+    asyncio.run(ask())

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy import Engine, func, inspect, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -126,6 +128,26 @@ def test_writers_work_side_by_side_and_lose_nothing(engine: Engine) -> None:
         thread.join()
     with read_session(engine) as session:
         assert session.scalar(select(func.count(User.id)).where(User.name.in_(("x", "y", "z")))) == 30
+
+
+def test_a_row_that_another_writer_keeps_is_not_waited_for_without_end(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.database.engine.WRITER_PATIENCE_S", 0.3)
+    engine = make_engine(server)
+    with write_session(engine) as session:
+        kept = factories.make_user(session, "Kept").id
+
+    def rename(name: str) -> None:
+        with write_session(engine) as session:
+            session.execute(text("SET LOCAL statement_timeout = '5s'"))  # so that this test ends in any case
+            session.execute(update(User).where(User.id == kept).values(name=name))
+
+    with write_session(engine) as holder:
+        holder.execute(update(User).where(User.id == kept).values(name="first"))
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="lock timeout"):  # the page that asked says that the database is busy
+            rename("second")
+        assert time.monotonic() - began < 3
+    engine.dispose()
 
 
 def test_a_person_signs_in_claims_and_judges(engine: Engine, server: str, tmp_path: Path) -> None:
