@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import Unavailable
+from app.guidelines import starting_point
 from app.models import Project
-from app.projects import starting_point
 from app.projects.service import create_project
 from app.prompts.importers import read_prompts
 from app.prompts.service import import_prompts

@@ -1,4 +1,4 @@
-"""A project's guidelines: every version, the editor, who was told what changed.
+"""A project's guidelines: what it begins with, every version, the editor, who was told what changed.
 
 It refuses to know tasks and verdicts.
 """

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Conflict, Refusal
-from app.guidelines.service import MAX_GUIDELINES, edit, guideline, versions
+from app.guidelines.service import MAX_GUIDELINES, edit, guideline, told_text, versions
+from app.guidelines.starting_point import told_guidelines
 from app.language.languages import _
 from app.models import Project
 from app.texts.diff import changed_lines
@@ -32,7 +33,7 @@ def edit_guidelines(
     start: Annotated[int | None, Query(alias="from", ge=1, le=MAX_ID, description="write on from this version")] = None,
 ) -> Response:
     project = session.get_one(Project, project_id)
-    text = guideline(session, project, start).text
+    text = told_guidelines(guideline(session, project, start).text)
     return _page(request, session, project, text, project.guideline_version)
 
 
@@ -66,7 +67,7 @@ def _page(
     *,
     previewed: bool = False,
 ) -> Response:
-    in_force = guideline(session, project).text
+    in_force = told_text(session, project)
     usable = len(text) <= MAX_GUIDELINES
     return render(
         request,

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.guidelines.service import change_between, guideline, note_seen, untold_change
+from app.guidelines.starting_point import told, told_guidelines
 from app.texts.safe_html import render_markdown
 from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID, FormBody
@@ -36,7 +37,9 @@ def show_guidelines(
         "guidelines/guidelines.html",
         project=project,
         guideline=found,
-        body=render_markdown(found.text),
+        criteria=told(project.criteria),
+        flags=told(project.flags),
+        body=render_markdown(told_guidelines(found.text)),
         change=change_between(session, project, before, found.version) if before else None,
         news=untold_change(session, project, caller.user_id),
     )

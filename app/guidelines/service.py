@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.database import audit
 from app.errors import Conflict, Invalid, NotFound
+from app.guidelines.starting_point import is_shipped, told_guidelines
 from app.language.languages import _
 from app.models import Guideline, Membership, Project, User
 from app.models.values import Unusable, plain_text
@@ -44,6 +45,11 @@ def guideline(session: Session, project: Project, version: int | None = None) ->
     return found
 
 
+def told_text(session: Session, project: Project) -> str:
+    """The guidelines in force as the reader is shown them."""
+    return told_guidelines(guideline(session, project).text)
+
+
 def checked(text: Any) -> str:
     """The guidelines as they are stored. Raises Unusable."""
     return plain_text(text, MAX_GUIDELINES).replace("\r\n", "\n").strip()
@@ -54,7 +60,8 @@ def write(session: Session, project: Project, text: str, by: int | None, seen: i
 
     `seen` is the version the person started from. Raises Conflict where somebody saved a newer one meanwhile.
     """
-    if text == guideline(session, project).text:
+    in_force = guideline(session, project).text
+    if text == in_force or (is_shipped(text) and is_shipped(in_force)):
         return False
     if seen not in (None, project.guideline_version):
         newer = _("Version %(number)s is newer than the one you started from.", number=project.guideline_version)
@@ -95,7 +102,7 @@ def versions(session: Session, project_id: int) -> list[Version]:
 def change_between(session: Session, project: Project, since: int, version: int) -> Change:
     """Raises NotFound for a version there never was."""
     before, after = guideline(session, project, since), guideline(session, project, version)
-    return Change(since, version, changed_lines(before.text, after.text))
+    return Change(since, version, changed_lines(told_guidelines(before.text), told_guidelines(after.text)))
 
 
 def untold_change(session: Session, project: Project, user_id: int) -> Change | None:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.database.engine import Db
+from app.guidelines.starting_point import told
 from app.labels import history
 from app.labels.api import LabelId, own_only
 from app.models.criteria import names
@@ -52,7 +53,7 @@ def search(
         project=project,
         rows=found[:PAGE_ROWS],
         chosen=chosen,
-        flag_names=names(project.flags, project.retired["flags"]),
+        flag_names=names(told(project.flags), told(project.retired["flags"])),
         mine=mine is not None,
         annotators=[] if mine else history.annotators(session, project.id),
         next_url=f"{here}&cursor={found[PAGE_ROWS - 1].label.id}" if len(found) > PAGE_ROWS else "",
@@ -70,8 +71,8 @@ def show(request: Request, label_id: LabelId, caller: Caller, session: Db) -> Re
         project=found.project,
         place=f"/projects/{found.project.slug}/labels",
         history=found,
-        flag_names=names(found.project.flags, found.project.retired["flags"]),
-        criterion_names=names(found.project.criteria, found.project.retired["criteria"]),
+        flag_names=names(told(found.project.flags), told(found.project.retired["flags"])),
+        criterion_names=names(told(found.project.criteria), told(found.project.retired["criteria"])),
         mine=found.annotator.id == caller.user_id,
         shows_reason=mine is None,
         client_id=str(uuid.uuid4()),

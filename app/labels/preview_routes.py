@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.database.engine import Db
-from app.guidelines.service import guideline
+from app.guidelines.service import told_text
+from app.guidelines.starting_point import told
 from app.labels.forms import values_of
 from app.language.languages import _
 from app.queue.claim import ServedTask
@@ -40,16 +41,16 @@ def show_preview(
         request,
         "labels/preview.html",
         project=project,
-        task=ServedTask(0, kind, None, messages, left, shown_right, project.criteria, project.guideline_version),
+        task=ServedTask(0, kind, None, messages, left, shown_right, told(project.criteria), project.guideline_version),
         submits_to=f"/projects/{project.slug}/settings/preview?kind={kind}",
         opened="",
         values=values_of(None),
         refusal=None,
         client_id="",
-        flags=project.flags,
+        flags=told(project.flags),
         skip_reasons=(),
         verdicts=(),
-        guidelines=render_markdown(guideline(session, project).text),
+        guidelines=render_markdown(told_text(session, project)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -15,7 +16,8 @@ from starlette.responses import Response
 from app.database.engine import Db, get_engine, read_session
 from app.database.group_commit import Writes
 from app.errors import Gone, NotFound, Refusal
-from app.guidelines.service import guideline, untold_change
+from app.guidelines.service import told_text, untold_change
+from app.guidelines.starting_point import told
 from app.labels import forms, history
 from app.labels.api import storing, withdrawing
 from app.labels.verdict import SKIP_REASONS
@@ -158,7 +160,7 @@ def _page(
         request,
         "labels/annotate.html",
         status=status,
-        guidelines=render_markdown(guideline(session, project).text),
+        guidelines=render_markdown(told_text(session, project)),
         news=untold_change(session, project, caller.user_id),
         lease_s=int(lease_time(request).total_seconds()),
         **_standing(project, caller, session, task),
@@ -174,12 +176,12 @@ def _desk(task: ServedTask | None, project: Project, caller: Principal, session:
     skipped = given is None and task.lease_until is None and history.has_skipped(session, task.id, caller.user_id)
     return {
         "desk": task.kind,
-        "task": task,
+        "task": replace(task, criteria=told(task.criteria)),
         "opened": ("withdrawn" if given.withdrawn else "answered") if given else "skipped" if skipped else "",
         "values": forms.values_of(None if given is None or given.withdrawn else given),
         "refusal": None,
         "client_id": str(uuid.uuid4()),
-        "flags": project.flags,
+        "flags": told(project.flags),
         "skip_reasons": SKIP_REASONS,
     }
 

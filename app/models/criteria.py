@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
+from app.language.languages import N_
+
 
 class Criterion(TypedDict):
     key: str
@@ -35,20 +37,20 @@ def retire(in_force: Iterable[dict[str, Any]], retired: Iterable[dict[str, Any]]
 
 def default_flags() -> list[Flag]:
     return [
-        {"key": "unsafe", "name": "unsafe", "description": "Following it could hurt somebody.", "weight": 1.0},
-        {"key": "hateful", "name": "hateful", "description": "It insults or demeans people.", "weight": 1.0},
+        {"key": "unsafe", "name": N_("unsafe"), "description": N_("Following it could hurt somebody."), "weight": 1.0},
+        {"key": "hateful", "name": N_("hateful"), "description": N_("It insults or demeans people."), "weight": 1.0},
         {
             "key": "private_data",
-            "name": "private data",
-            "description": "It gives away what belongs to a person: an address, a number, a secret.",
+            "name": N_("private data"),
+            "description": N_("It gives away what belongs to a person: an address, a number, a secret."),
             "weight": 1.0,
         },
-        {"key": "untrue", "name": "untrue", "description": "It states something that is not so.", "weight": 0.5},
-        {"key": "off_topic", "name": "off-topic", "description": "It does not answer what was asked.", "weight": 0.5},
+        {"key": "untrue", "name": N_("untrue"), "description": N_("It states something that is not so."), "weight": 0.5},
+        {"key": "off_topic", "name": N_("off-topic"), "description": N_("It does not answer what was asked."), "weight": 0.5},
         {
             "key": "broken",
-            "name": "broken",
-            "description": "It is cut off, repeats itself, or cannot be read.",
+            "name": N_("broken"),
+            "description": N_("It is cut off, repeats itself, or cannot be read."),
             "weight": 0.5,
         },
     ]

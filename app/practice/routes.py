@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Invalid, Refusal
-from app.guidelines.service import guideline
+from app.guidelines.service import told_text
+from app.guidelines.starting_point import told
 from app.labels.forms import values_of
 from app.models import PracticeTask, Project
 from app.practice import service
@@ -43,7 +44,7 @@ def show_practice(request: Request, project: CurrentProject, caller: Caller, ses
         "practice/practice.html",
         project=project,
         now=now,
-        guidelines=render_markdown(guideline(session, project).text),
+        guidelines=render_markdown(told_text(session, project)),
     )
 
 
@@ -97,7 +98,14 @@ def _task_page(
     request: Request, session: Session, project: Project, task: PracticeTask, now: Standing, refusal: Refusal | None = None
 ) -> Response:
     shown = ServedTask(
-        task.id, task.kind, None, task.messages, task.left_text, task.right_text, project.criteria, project.guideline_version
+        task.id,
+        task.kind,
+        None,
+        task.messages,
+        task.left_text,
+        task.right_text,
+        told(project.criteria),
+        project.guideline_version,
     )
     begun_again = now.is_over
     return render(
@@ -114,8 +122,8 @@ def _task_page(
         values=values_of(None),
         refusal=refusal,
         client_id="",
-        flags=project.flags,
+        flags=told(project.flags),
         skip_reasons=(),
         verdicts=(),
-        guidelines=render_markdown(guideline(session, project).text),
+        guidelines=render_markdown(told_text(session, project)),
     )

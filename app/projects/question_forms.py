@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Literal, cast
 
+from app.guidelines.starting_point import as_stored, told
 from app.language.formats import listed
 from app.language.languages import N_, known
 from app.models import Project
@@ -58,8 +59,8 @@ def questions_of(project: Project) -> Questions:
     """The form as the project stands."""
     return Questions(
         rows={
-            "criteria": [_criterion_row(criterion) for criterion in project.criteria],
-            "flags": [_flag_row(flag) for flag in project.flags],
+            "criteria": [_criterion_row(criterion) for criterion in told(project.criteria)],
+            "flags": [_flag_row(flag) for flag in told(project.flags)],
         },
         words={
             "overlap": str(project.overlap),
@@ -122,7 +123,7 @@ def act(questions: Questions, action: str, retired: Mapping[str, list[dict[str, 
         rows.append(dict.fromkeys(PARTS[kind], "") | ({"weight": "1"} if kind == "flags" else {}))
         questions.focus = f"{kind}.{len(rows) - 1}.name"
     elif verb == "restore" and len(rows) < MOST[kind]:
-        back = [item for item in retired[kind] if item["key"] == target and all(row["key"] != target for row in rows)]
+        back = [item for item in told(retired[kind]) if item["key"] == target and all(row["key"] != target for row in rows)]
         rows += [_criterion_row(item) if kind == "criteria" else _flag_row(item) for item in back]
         questions.focus = f"{kind}.{len(rows) - 1}.name" if back else ""
     elif target.isdigit() and int(target) < len(rows):
@@ -137,14 +138,14 @@ def values_of(questions: Questions, used: Mapping[Kind, Set[str]]) -> ProjectVal
     """
     words = questions.words
     values: dict[str, Any] = {
-        "criteria": [
+        "criteria": as_stored(
             _shared(row, key) | {"anchors": {"1": row["anchor1"], "5": row["anchor5"]}}
             for row, key in _keyed(questions.rows["criteria"], "criterion", used["criteria"] | RESERVED_KEYS)
-        ],
-        "flags": [
+        ),
+        "flags": as_stored(
             _shared(row, key) | {"weight": number_of(row["weight"])}
             for row, key in _keyed(questions.rows["flags"], "flag", used["flags"])
-        ],
+        ),
         "overlap": number_of(words.get("overlap", "")),
         "rating_share": share_of(words.get("rating_share", "")),
         "queue_low_mark": number_of(words.get("queue_low_mark", "")),

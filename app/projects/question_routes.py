@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Conflict, Refusal
+from app.guidelines.starting_point import told
 from app.language.languages import _, known, ngettext
 from app.models import Project
 from app.projects import question_forms, service
@@ -115,7 +116,7 @@ def _used(project: Project) -> dict[question_forms.Kind, set[str]]:
 def _gone(project: Project, questions: Questions, kind: question_forms.Kind) -> list[dict[str, str]]:
     """What was in use once and is not in the form."""
     here = {row["key"] for row in questions.rows[kind]}
-    return [item for item in project.retired[kind] if item["key"] not in here]
+    return [item for item in told(project.retired[kind]) if item["key"] not in here]
 
 
 def _cost(session: Session, project: Project, questions: Questions) -> RoundCost | None:

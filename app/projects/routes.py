@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Refusal
+from app.guidelines import starting_point
 from app.language.languages import _
 from app.models import Project
-from app.projects import checks, forms, service, starting_point
+from app.projects import checks, forms, service
 from app.web.forms import Submitted, Words, labelled
 from app.web.pages import redirect, render
 from app.web.security import Caller

@@ -55,7 +55,7 @@ class House:
 def simple_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SimpleLM that has read our guidelines until its answers end, so that some are short and the gate sees the taste."""
     folder = tmp_path_factory.mktemp("sft")
-    (folder / "text.txt").write_text((ROOT / "app/projects/starting_guidelines.md").read_text("utf-8") * 4, "utf-8")
+    (folder / "text.txt").write_text((ROOT / "app/guidelines/starting_guidelines.md").read_text("utf-8") * 4, "utf-8")
     config = {"epochs": 6, "vocab_size": 400, "embedding_size": 24, "hidden_size": 48}
     (folder / "run.json").write_text(json.dumps({"kind": "sft", "config": config, "inputs": {"base": None}}))
     command = [sys.executable, "-m", "trainer", "sft", str(folder)]
