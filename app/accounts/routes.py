@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from app.accounts import invitations, keys, people, service
 from app.accounts.forms import AcceptForm, ChangedRoleForm, KeyForm, PasswordForm, RoleForm, SessionForm, SignInForm
+from app.accounts.passwords import hash_new_password
 from app.accounts.sign_in import Doorman
 from app.database.engine import Db, WriteDb, get_engine, read_session, write_turn
 from app.errors import Conflict, Invalid, Refusal, TooMany
@@ -21,7 +22,7 @@ from app.settings import Settings
 from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID
 from app.web.pages import local, redirect, render
-from app.web.security import SESSION_DAYS, Caller, Principal, current_principal, hash_password, session_cookie
+from app.web.security import SESSION_DAYS, Caller, Principal, current_principal, session_cookie
 
 router = APIRouter()
 
@@ -113,7 +114,8 @@ async def accept_invitation(request: Request, token: Token, form: Annotated[Acce
             offer = await run_in_threadpool(invitations.accept_as, session, token, principal.user_id)
         return redirect(request, _home_of(offer), _("You are in."))
     try:
-        password_hash = await run_in_threadpool(hash_password, form.password)
+        await run_in_threadpool(_offer, request, token)  # before what costs
+        password_hash = await run_in_threadpool(hash_new_password, form.password, form.name, form.email)
         async with write_turn(get_engine(request)) as session:
             offer = await run_in_threadpool(invitations.read_offer, session, token)
             user_id = await run_in_threadpool(invitations.accept_as_new, session, token, form.name, form.email, password_hash)
@@ -123,9 +125,12 @@ async def accept_invitation(request: Request, token: Token, form: Annotated[Acce
 
 
 def _invitation_again(request: Request, token: str, form: AcceptForm, refusal: Refusal) -> Response:
+    return _invitation(request, _offer(request, token), form, refusal)
+
+
+def _offer(request: Request, token: str) -> invitations.Offer:
     with read_session(get_engine(request)) as session:
-        offer = invitations.read_offer(session, token)
-    return _invitation(request, offer, form, refusal)
+        return invitations.read_offer(session, token)
 
 
 def _invitation(request: Request, offer: invitations.Offer, form: AcceptForm, refusal: Refusal | None = None) -> Response:
@@ -177,7 +182,7 @@ async def change_password(
     address = request.client.host if request.client else "unknown"
     try:
         await run_in_threadpool(doorman.check, caller.email, form.current, address)
-        password_hash = await run_in_threadpool(hash_password, form.password)
+        password_hash = await run_in_threadpool(hash_new_password, form.password, caller.name, caller.email)
     except (Invalid, TooMany) as refusal:
         wrong = refusal.detail == _(service.WRONG_SIGN_IN)
         shown = (

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.database.engine import Db
+from app.labels import history
 from app.models import Project
 from app.overview import service
+from app.overview.next_step import next_step
 from app.projects.service import list_projects
 from app.runs.checkpoints import checkpoints_by_id
 from app.web.gate import CurrentProjectId
@@ -39,5 +41,10 @@ def show_overview(request: Request, session: Db, caller: Caller, project_id: Cur
         "overview/overview.html",
         project=project,
         seen=seen,
+        step=next_step(
+            seen,
+            can_admin=caller.is_owner or caller.role == "admin",
+            open_to_me=history.progress(session, project.id, caller.user_id).left,
+        ),
         rewards=checkpoints_by_id(session, (round_.reward_id for round_ in seen.rounds)),
     )

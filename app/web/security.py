@@ -151,6 +151,12 @@ def _nobody() -> str:
 
 def hash_password(password: str) -> str:
     """Raises Invalid for a password too short to protect anything or too long to hash."""
+    refuse_wrong_length(password)
+    with _hashing():
+        return _hasher.hash(password)
+
+
+def refuse_wrong_length(password: str) -> None:
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise Invalid(
             _(
@@ -160,8 +166,6 @@ def hash_password(password: str) -> str:
             ),
             {"password": _("%(least)s to %(most)s characters", least=MIN_PASSWORD, most=MAX_PASSWORD)},
         )
-    with _hashing():
-        return _hasher.hash(password)
 
 
 def password_matches(password: str, stored: str | None) -> bool:

@@ -76,11 +76,47 @@ def test_a_disabled_person_stays_out(visitor: TestClient, mary: str, engine: Eng
     assert sign_in(visitor, mary).status_code == 422
 
 
-@pytest.mark.parametrize(
-    "target", ["https://attacker.example/", "//attacker.example", "/\\attacker.example", "javascript:alert(1)"]
-)
+ELSEWHERE = [
+    *("https://attacker.example/", "http:attacker.example", "javascript:alert(1)", "data:text/html,x", "attacker.example", ""),
+    *("//attacker.example", "///attacker.example", "/\\attacker.example", "\\\\attacker.example", "\\/attacker.example"),
+    *(
+        " //attacker.example",
+        "/\t/attacker.example",
+        "/\n/attacker.example",
+        "/\r\nSet-Cookie: a=b",
+        "/\u202eelpmaxe",
+        "/" + 500 * "a",
+    ),
+]
+
+
+@pytest.mark.parametrize("target", ELSEWHERE)
 def test_signing_in_never_leads_to_another_site(visitor: TestClient, mary: str, target: str) -> None:
+    assert 'name="next" value="/"' in visitor.get("/sign-in", params={"next": target}).text
     assert sign_in(visitor, mary, next=target).headers["location"] == "/"
+
+
+def test_whoever_is_asked_to_sign_in_comes_back_to_where_they_were(visitor: TestClient, mary: str) -> None:
+    here = "/projects/demo/annotate?task=7"
+    asked = visitor.get(here)
+    assert (asked.status_code, asked.headers["location"]) == (303, "/sign-in?next=/projects/demo/annotate%3Ftask%3D7")
+    assert f'value="{here}"' in visitor.get(asked.headers["location"]).text
+    assert sign_in(visitor, mary, next=here).headers["location"] == here
+
+
+@pytest.mark.parametrize(
+    ("referer", "back"),
+    [
+        ("http://localhost/projects/demo/annotate?task=7", "/projects/demo/annotate%3Ftask%3D7"),
+        ("http://attacker.example/projects/demo", "/"),
+        ("", "/"),
+    ],
+)
+def test_a_form_sent_after_the_session_was_over_leads_back_to_its_page(visitor: TestClient, referer: str, back: str) -> None:
+    reply = visitor.post("/tasks/7/label", data={"choice": "left"}, headers={"referer": referer})
+    assert reply.status_code == 401
+    assert f'href="/sign-in?next={back}"' in reply.text
+    assert "Nothing of what you sent was saved." in reply.text
 
 
 def test_signing_in_gives_a_fresh_session_and_ends_the_one_before(visitor: TestClient, mary: str, engine: Engine) -> None:

@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Engine, delete, event, select
+from sqlalchemy import Engine, delete, event, select, update
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
-from app.models import Generation, Label, Project, Seat, Task
+from app.models import Checkpoint, Generation, Label, Project, Seat, Task
 from app.queue import api, make_tasks
 from app.queue.claim import second_stands_left
 from app.texts import safe_html
@@ -129,6 +129,30 @@ def leaks(replies: Iterator[Any]) -> list[str]:
                 if name not in asked and any(name in part for part in said):
                     found.append(f"{reply.request.method} {reply.request.url.path} tells {what}: {name}")
     return found
+
+
+def test_no_path_of_this_machine_reaches_an_annotator(
+    app: FastAPI, two_models: None, as_user: AsUser, api: Api, engine: Engine, cast: Cast
+) -> None:
+    """Wherever one is kept: base models, sources of checkpoints, what failed runs and rounds say of themselves."""
+    hidden = "/srv/quagga/models"
+    mary, program = as_user("Mary"), api("annotate", "export", "admin", who="Mary")
+    with write_session(engine) as session:
+        factories.make_membership(session, cast.mary, cast.other, "annotator")  # so that the start page lists her projects
+        why = f"OSError: {hidden}/tiny does not hold a config.json"
+        for project in session.scalars(select(Project)):
+            project.base_model = f"{hidden}/tiny"
+            factories.make_run(session, project.id, state="failed", message=why, result={"reason": why}, ended_at=WRITTEN)
+        session.execute(update(Checkpoint).values(source=f"{hidden}/tiny"))
+    replies = [*everything_an_annotator_does(app, mary, program), mary.get("/")]
+    for state in ("failed", "queued", "running"):  # the queue is dry, and what should fill it fails or hangs
+        with write_session(engine) as session:
+            session.execute(delete(Seat).where(Seat.state == "free"))
+            factories.make_run(session, cast.demo, state=state, message=why)
+        replies += [mary.get("/projects/demo/annotate"), mary.get("/projects/demo"), mary.get("/projects/demo/work")]
+    for reply in replies:
+        assert "quagga" not in reply.text + str(reply.headers), f"{reply.request.method} {reply.request.url.path}"
+    assert sum("Other" in reply.text for reply in replies) >= 1
 
 
 def test_nothing_in_an_annotators_session_tells_the_models_apart(
