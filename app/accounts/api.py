@@ -9,13 +9,12 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from app.accounts import invitations, keys, people
+from app.accounts import keys, people
 from app.accounts.service import Place
 from app.database.engine import Db, WriteDb
 from app.errors import Unavailable
 from app.language.languages import _
 from app.web import health
-from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID, Body, Limit, Line, Page, Reply, Slug, cursor_id
 from app.web.security import Caller, Role, Scope
 
@@ -63,15 +62,6 @@ class KeyReply(Reply):
     key: str = Field(description="`tm_<id>_<secret>`; in this reply only")
     scopes: list[Scope]
     expires_at: datetime
-
-
-class InvitationIn(Body):
-    role: Role
-
-
-class InvitationReply(Reply):
-    path: str = Field(description="The address to send to the person, below the address of this installation; works once")
-    role: Role
 
 
 @router.get(
@@ -136,9 +126,3 @@ def create_key(session: WriteDb, caller: Caller, user_id: Id, body: KeyIn) -> Ke
 def delete_key(session: WriteDb, caller: Caller, key_id: Id) -> Response:
     keys.revoke_key(session, key_id, caller)
     return Response(status_code=204)
-
-
-@router.post("/projects/{slug}/invitations", status_code=201, summary="A single-use link into the project")
-def create_invitation(session: WriteDb, caller: Caller, project_id: CurrentProjectId, body: InvitationIn) -> InvitationReply:
-    token = invitations.invite(session, project_id, body.role, caller.user_id)
-    return InvitationReply(path=f"/invitations/{token}", role=body.role)

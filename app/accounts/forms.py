@@ -29,6 +29,16 @@ class PasswordForm(FormBody):
     password: Text = ""
 
 
+class NewPasswordForm(FormBody):
+    password: Text = ""
+
+
+class ProfileForm(FormBody):
+    name: Line = ""
+    email: Line = ""
+    current: Text = ""  # the password, asked for where the email changes
+
+
 class SessionForm(FormBody):
     session: Line = ""  # the hash of one; empty: every other one
 
@@ -45,3 +55,7 @@ class RoleForm(FormBody):
 
 class ChangedRoleForm(RoleForm):
     seen: Line = ""  # the role that stood on the page
+
+
+class InvitationForm(RoleForm):
+    name: Line = ""  # whom it is meant for

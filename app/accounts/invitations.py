@@ -37,9 +37,10 @@ class Offer:
 # Making
 
 
-def invite(session: Session, project_id: int, role: Role, by: int) -> str:
+def invite(session: Session, project_id: int, role: Role, by: int, name: str = "") -> str:
     """A new invitation; returns its token, which is stored nowhere."""
     token, invitation = _make(session, role, timedelta(days=INVITATION_DAYS), project_id, by)
+    invitation.name = " ".join(name.split())[:200]
     record(session, by, "invitation.made", f"invitation {invitation.id}", {"role": role}, project_id)
     return token
 
@@ -192,6 +193,7 @@ def revoke_invitation(session: Session, project_id: int, invitation_id: int, by:
     found = session.execute(
         update(Invitation)
         .where(Invitation.id == invitation_id, Invitation.project_id == project_id, Invitation.used_at.is_(None))
+        .where(Invitation.revoked_at.is_(None))
         .values(revoked_at=utc_now())
         .returning(Invitation.id)
     ).one_or_none()

@@ -1,4 +1,4 @@
-"""Pages for signing in and out, invitations, one's account and keys, and a project's people."""
+"""Pages for signing in and out, invitations, password links, one's account and keys."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from app.accounts import invitations, keys, people, service
-from app.accounts.forms import AcceptForm, ChangedRoleForm, KeyForm, PasswordForm, RoleForm, SessionForm, SignInForm
+from app.accounts import invitations, keys, password_links, service
+from app.accounts.forms import AcceptForm, KeyForm, NewPasswordForm, PasswordForm, ProfileForm, SessionForm, SignInForm
 from app.accounts.passwords import hash_new_password
 from app.accounts.sign_in import Doorman
 from app.database.engine import Db, WriteDb, get_engine, read_session, write_turn
 from app.errors import Conflict, Invalid, Refusal, TooMany
 from app.language.languages import _
-from app.models import Project
 from app.settings import Settings
-from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID
 from app.web.pages import local, redirect, render
 from app.web.security import SESSION_DAYS, Caller, Principal, current_principal, session_cookie
@@ -151,6 +149,44 @@ def _home_of(offer: invitations.Offer) -> str:
     return f"/projects/{offer.project_slug}/annotate" if offer.role == "annotator" else "/"
 
 
+# Password links
+
+
+@router.get("/password/{token}")
+def password_link_page(request: Request, session: Db, token: Token) -> Response:
+    return _password_link(request, password_links.whose(session, token).email)
+
+
+@router.post("/password/{token}")
+async def use_password_link(request: Request, token: Token, form: Annotated[NewPasswordForm, Form()]) -> Response:
+    """The password is hashed only for a link that opens: that costs."""
+    name, email = await run_in_threadpool(_whose, request, token)
+    try:
+        password_hash = await run_in_threadpool(hash_new_password, form.password, name, email)
+    except Invalid as refusal:
+        return await run_in_threadpool(_password_link, request, email, refusal)
+    async with write_turn(get_engine(request)) as session:
+        user_id = await run_in_threadpool(password_links.use_link, session, token, password_hash)
+    return await _enter(request, user_id, "/", _("Your password is changed. Every other browser is signed out."))
+
+
+def _whose(request: Request, token: str) -> tuple[str, str]:
+    with read_session(get_engine(request)) as session:
+        user = password_links.whose(session, token)
+        return user.name, user.email
+
+
+def _password_link(request: Request, email: str, refusal: Refusal | None = None) -> Response:
+    return render(
+        request,
+        "accounts/password_link.html",
+        status=refusal.status if refusal else 200,
+        email=email,
+        problem=refusal.detail if refusal else "",
+        errors=refusal.fields if refusal else {},
+    )
+
+
 # One's own account
 
 
@@ -159,17 +195,50 @@ def account_page(request: Request, session: Db, caller: Caller) -> Response:
     return _account(request, session, caller)
 
 
-def _account(request: Request, session: Session, caller: Principal, refusal: Refusal | None = None) -> Response:
+def _account(
+    request: Request, session: Session, caller: Principal, refusal: Refusal | None = None, profile: ProfileForm | None = None
+) -> Response:
+    """With the refusal beside the form it belongs to: `profile` where that was the one."""
     return render(
         request,
         "accounts/account.html",
         status=refusal.status if refusal else 200,
+        profile=profile or ProfileForm(name=caller.name, email=caller.email),
+        refused="" if refusal is None else "profile" if profile else "password",
         places=service.places_of(session, caller.user_id),
         sessions=service.open_sessions(session, caller.user_id),
         current=caller.credential,
         problem=refusal.detail if refusal else "",
         errors=refusal.fields if refusal else {},
     )
+
+
+@router.post("/account/profile")
+async def change_profile(
+    request: Request,
+    caller: Caller,
+    form: Annotated[ProfileForm, Form()],
+    doorman: Annotated[Doorman, Depends(_doorman)],
+) -> Response:
+    """The name is free to change; another email, by which one signs in, asks for the password."""
+    try:
+        if service.clean_email(form.email) != caller.email:
+            await _check_own_password(request, caller, form.current, doorman)
+        async with write_turn(get_engine(request)) as session:
+            await run_in_threadpool(service.change_profile, session, caller.user_id, form.name, form.email)
+    except (Invalid, Conflict, TooMany) as refusal:
+        return await run_in_threadpool(_account_again, request, caller, refusal, form)
+    return redirect(request, "/account", _("Saved."))
+
+
+async def _check_own_password(request: Request, caller: Principal, password: str, doorman: Doorman) -> None:
+    """Raises Invalid at the field, and TooMany."""
+    address = request.client.host if request.client else "unknown"
+    try:
+        await run_in_threadpool(doorman.check, caller.email, password, address)
+    except Invalid:
+        sentence = _("That is not your current password.")
+        raise Invalid(sentence, {"current": _("Not your current password.")}) from None
 
 
 @router.post("/account/password")
@@ -179,24 +248,19 @@ async def change_password(
     form: Annotated[PasswordForm, Form()],
     doorman: Annotated[Doorman, Depends(_doorman)],
 ) -> Response:
-    address = request.client.host if request.client else "unknown"
     try:
-        await run_in_threadpool(doorman.check, caller.email, form.current, address)
+        await _check_own_password(request, caller, form.current, doorman)
         password_hash = await run_in_threadpool(hash_new_password, form.password, caller.name, caller.email)
     except (Invalid, TooMany) as refusal:
-        wrong = refusal.detail == _(service.WRONG_SIGN_IN)
-        shown = (
-            Invalid(_("That is not your current password."), {"current": _("Not your current password.")}) if wrong else refusal
-        )
-        return await run_in_threadpool(_account_again, request, caller, shown)
+        return await run_in_threadpool(_account_again, request, caller, refusal)
     async with write_turn(get_engine(request)) as session:
         await run_in_threadpool(service.change_password, session, caller.user_id, password_hash)
     return await _enter(request, caller.user_id, "/account", _("Your password is changed. Every other browser is signed out."))
 
 
-def _account_again(request: Request, caller: Principal, refusal: Refusal) -> Response:
+def _account_again(request: Request, caller: Principal, refusal: Refusal, profile: ProfileForm | None = None) -> Response:
     with read_session(get_engine(request)) as session:
-        return _account(request, session, caller, refusal)
+        return _account(request, session, caller, refusal, profile)
 
 
 @router.post("/account/sessions/revocation")
@@ -239,61 +303,3 @@ def make_key(request: Request, session: WriteDb, caller: Caller, form: Annotated
 def revoke_key(request: Request, session: WriteDb, caller: Caller, key_id: Id) -> Response:
     keys.revoke_key(session, key_id, caller)
     return redirect(request, "/account/keys", _("The key is revoked."))
-
-
-# A project's people
-
-
-@router.get("/projects/{slug}/people")
-def people_page(request: Request, session: Db, project: CurrentProject) -> Response:
-    return _people(request, session, project)
-
-
-def _people(request: Request, session: Session, project: Project, link: str = "", role: str = "annotator") -> Response:
-    return render(
-        request,
-        "accounts/people.html",
-        status=201 if link else 200,
-        project=project,
-        members=people.members(session, project.id),
-        invitations=invitations.open_invitations(session, project.id),
-        link=link,
-        role=role,
-    )
-
-
-@router.post("/projects/{slug}/invitations")
-def invite(
-    request: Request, project: CurrentProject, session: WriteDb, caller: Caller, form: Annotated[RoleForm, Form()]
-) -> Response:
-    token = invitations.invite(session, project.id, form.role, caller.user_id)
-    settings: Settings = request.app.state.settings
-    base = settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")
-    return _people(request, session, project, f"{base}/invitations/{token}", form.role)
-
-
-@router.post("/projects/{slug}/invitations/{id}/revocation")
-def withdraw_invitation(
-    request: Request, project: CurrentProject, session: WriteDb, caller: Caller, invitation_id: Id
-) -> Response:
-    invitations.revoke_invitation(session, project.id, invitation_id, caller.user_id)
-    return redirect(request, f"/projects/{project.slug}/people", _("The invitation is withdrawn."))
-
-
-@router.post("/projects/{slug}/people/{id}/role")
-def change_role(
-    request: Request,
-    project: CurrentProject,
-    session: WriteDb,
-    caller: Caller,
-    user_id: Id,
-    form: Annotated[ChangedRoleForm, Form()],
-) -> Response:
-    people.set_role(session, project.id, user_id, form.role, caller, seen=form.seen)
-    return redirect(request, f"/projects/{project.slug}/people", _("The role is changed."))
-
-
-@router.post("/projects/{slug}/people/{id}/removal")
-def remove_member(request: Request, project: CurrentProject, session: WriteDb, caller: Caller, user_id: Id) -> Response:
-    people.remove_member(session, project.id, user_id, caller)
-    return redirect(request, f"/projects/{project.slug}/people", _("They no longer belong to the project. Their labels stay."))

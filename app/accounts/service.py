@@ -70,6 +70,20 @@ def add_user(session: Session, name: str, email: str, password_hash: str | None)
     return user
 
 
+def change_profile(session: Session, user_id: int, name: str, email: str) -> None:
+    """A person's own name and email. Raises Invalid, and Conflict for an address that is taken."""
+    user, name, email = get_user(session, user_id), clean_name(name), clean_email(email)
+    if email != user.email:
+        if find_user(session, email) is not None:
+            raise Conflict(_("There is already an account with this email."), {"email": _("This address is taken.")})
+        record(session, user_id, "email.changed", f"user {user_id}")
+        user.email = email
+    if name != user.name:
+        record(session, user_id, "name.changed", f"user {user_id}", {"from": user.name, "to": name})
+        user.name = name
+    session.flush()
+
+
 def set_language(session: Session, user_id: int, language: str) -> None:
     """The language this person reads, in every browser; `language` is a tag of `app.language.languages`."""
     get_user(session, user_id).language = language

@@ -1,9 +1,10 @@
-"""The audit trail: who did what. Append-only: this is the only code that touches the table, and it only adds."""
+"""The audit trail: who did what. Append-only: this is the only code that touches the table, and it only adds and reads."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.models import AuditEntry
@@ -27,3 +28,25 @@ def record(
             project_id=project_id,
         )
     )
+
+
+def entries(
+    session: Session,
+    project_id: int | None,  # None: the whole installation's
+    *,
+    thing: str = "",  # the first word of an action: "policy"
+    actor_id: int | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[AuditEntry]:
+    """The newest first; `before` is the id the page before ended with."""
+    wanted = select(AuditEntry)
+    if project_id is not None:
+        wanted = wanted.where(AuditEntry.project_id == project_id)
+    if thing:
+        wanted = wanted.where(AuditEntry.action.startswith(f"{thing}.", autoescape=True))
+    if actor_id is not None:
+        wanted = wanted.where(AuditEntry.actor_id == actor_id)
+    if before is not None:
+        wanted = wanted.where(AuditEntry.id < before)
+    return list(session.scalars(wanted.order_by(AuditEntry.id.desc()).limit(limit)))

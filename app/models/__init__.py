@@ -4,7 +4,7 @@ Relationships are not declared: services say which rows they join, so no page ca
 """
 
 from app.models.base import Base, Utc, utc_now
-from app.models.people import ApiKey, AuditEntry, Invitation, Membership, SignInSession, User
+from app.models.people import ApiKey, AuditEntry, Invitation, Membership, PasswordLink, SignInSession, User
 from app.models.practice import PracticeTask, PracticeVerdict
 from app.models.projects import Guideline, Project, Prompt
 from app.models.rounds import Checkpoint, Generation, Round, Run, Worker
@@ -20,6 +20,7 @@ __all__ = [
     "Invitation",
     "Label",
     "Membership",
+    "PasswordLink",
     "PracticeTask",
     "PracticeVerdict",
     "Project",

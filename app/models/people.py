@@ -77,12 +77,28 @@ class Invitation(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     role: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(200), default="")  # whom it is meant for, in the words of who made it
     project_id: Mapped[int | None] = key("projects.id")
     created_by: Mapped[int | None] = key("users.id")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     used_by: Mapped[int | None] = key("users.id")
+    revoked_at: Mapped[datetime | None]
+
+
+class PasswordLink(Base):
+    """A single-use link by which a person chooses a new password. Only the hash of its token is kept."""
+
+    __tablename__ = "password_links"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[int] = key("users.id")
+    created_by: Mapped[int] = key("users.id")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
 

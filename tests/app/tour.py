@@ -23,6 +23,8 @@ PAGES = (
     "/projects/demo/labels",
     "/labels/{label}",
     "/projects/demo/people",
+    "/projects/demo/audit",
+    "/audit",
     "/projects/demo/settings",
     "/projects/demo/settings/questions",
     "/projects/demo/settings/guidelines",

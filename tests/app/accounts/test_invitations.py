@@ -205,3 +205,18 @@ def test_the_owner_link_lets_a_locked_out_owner_back_in_and_everybody_else_out(
         assert session.scalar(select(func.count(User.id))) == 5
         assert len(open_sessions(session, cast.ada)) == 1, "only the browser that used the link"
     assert visitor.get("/account").status_code == 200
+
+
+def test_an_invitation_carries_a_name_and_is_listed_and_withdrawn_by_a_key(
+    as_user: Callable[[str], TestClient], api: Callable[..., TestClient], visitor: TestClient
+) -> None:
+    page = as_user("Grace").post("/projects/demo/invitations", data={"role": "annotator", "name": " Nina  B. "}).text
+    assert "Nina B." in page
+    assert 'data-connect="copy"' in page
+    grace, at = api("admin", who="Grace"), "/api/v1/projects/demo/invitations"
+    made = grace.post(at, json={"role": "reviewer", "name": "Otto"}).json()
+    assert [row["name"] for row in grace.get(at).json()["items"]] == ["Otto", "Nina B."]
+    assert grace.delete(f"{at}/{made['id']}").status_code == 204
+    assert [row["name"] for row in grace.get(at).json()["items"]] == ["Nina B."]
+    assert visitor.get(made["path"]).status_code == 410
+    assert grace.delete(f"{at}/{made['id']}").status_code == 404

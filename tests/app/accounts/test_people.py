@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
-from app.database.engine import read_session
-from app.models import AuditEntry, Membership
+from app.database.engine import read_session, write_session
+from app.models import AuditEntry, Membership, User
+from app.web.security import hash_password
 from tests.app.conftest import Cast
 
 Api = Callable[..., TestClient]
@@ -125,3 +126,50 @@ def test_nobody_becomes_owner_over_the_api(api: Api) -> None:
 
 def test_health_tells_whether_the_worker_is_alive(visitor: TestClient) -> None:
     assert visitor.get("/api/v1/health").json() == {"status": "ok", "database": "at head", "worker": "away"}
+
+
+# Over the API
+
+
+def test_a_key_lists_members_changes_roles_and_removes(api: Api, engine: Engine, cast: Cast) -> None:
+    grace = api("admin", who="Grace")
+    listed = grace.get("/api/v1/projects/demo/people").json()["items"]
+    assert {row["name"] for row in listed} == {"Grace", "Alan", "Mary"}
+    assert grace.put(f"/api/v1/projects/demo/people/{cast.mary}/role", json={"role": "reviewer"}).status_code == 204
+    assert roles(engine, cast.demo)[cast.mary] == "reviewer"
+    assert grace.delete(f"/api/v1/projects/demo/people/{cast.mary}").status_code == 204
+    assert cast.mary not in roles(engine, cast.demo)
+    assert grace.delete(f"/api/v1/projects/demo/people/{cast.eve}").status_code == 404
+
+
+# A person's own name and email
+
+
+def test_a_name_changes_without_a_password(as_user: AsUser, engine: Engine, cast: Cast) -> None:
+    mary = as_user("Mary")
+    data = {"name": "  Mary   Shelley ", "email": "mary@example.org"}
+    assert mary.post("/account/profile", data=data).status_code == 303
+    assert "Mary Shelley" in mary.get("/account").text
+
+
+def test_another_email_asks_for_the_password(as_user: AsUser, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        session.get_one(User, cast.mary).password_hash = hash_password("correct horse battery")
+    mary = as_user("Mary")
+    wanted = {"name": "Mary", "email": "mary.new@example.org"}
+    refused = mary.post("/account/profile", data=wanted)
+    assert refused.status_code == 422
+    assert "Not your current password." in refused.text
+    assert "mary.new@example.org" in refused.text  # what was written stands there still
+    assert mary.post("/account/profile", data=wanted | {"current": "correct horse battery"}).status_code == 303
+    with read_session(engine) as session:
+        assert session.get_one(User, cast.mary).email == "mary.new@example.org"
+
+
+def test_a_taken_email_is_refused_at_its_field(as_user: AsUser, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        session.get_one(User, cast.mary).password_hash = hash_password("correct horse battery")
+    taken = {"name": "Mary", "email": "ALAN@example.org", "current": "correct horse battery"}
+    refused = as_user("Mary").post("/account/profile", data=taken)
+    assert refused.status_code == 409
+    assert "This address is taken." in refused.text

@@ -1,0 +1,70 @@
+"""What an entry of the audit trail says: its action in words, and its details as pairs of words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from app.language.languages import N_, known
+
+ACTIONS: Final[Mapping[str, str]] = {
+    "email.changed": N_("changed their email"),
+    "invitation.accepted": N_("accepted an invitation"),
+    "invitation.made": N_("made an invitation"),
+    "invitation.withdrawn": N_("withdrew an invitation"),
+    "key.made": N_("made an API key"),
+    "key.revoked": N_("revoked an API key"),
+    "member.removed": N_("removed a member"),
+    "name.changed": N_("changed their name"),
+    "owner_link.made": N_("made an owner link on the machine"),
+    "password.changed": N_("changed a password"),
+    "password_link.made": N_("made a password link"),
+    "person.added": N_("added a person for a program"),
+    "policy.promoted": N_("promoted a policy"),
+    "policy.rejected": N_("rejected a candidate"),
+    "practice.added": N_("added a practice task"),
+    "practice.archived": N_("put a practice task away"),
+    "practice.changed": N_("changed a practice task"),
+    "practice.restored": N_("brought a practice task back"),
+    "project.changed": N_("changed settings"),
+    "project.created": N_("created the project"),
+    "prompts.imported": N_("imported prompts"),
+    "role.changed": N_("changed a role"),
+    "round.started": N_("started a round"),
+    "run.cancelled": N_("cancelled a run"),
+    "run.queued": N_("queued a run"),
+    "session.closed": N_("signed out"),
+    "session.opened": N_("signed in"),
+    "sessions.closed": N_("signed out everywhere"),
+}
+
+THINGS: Final[Mapping[str, str]] = {
+    "policy": N_("Policies"),
+    "round": N_("Rounds"),
+    "run": N_("Runs"),
+    "project": N_("Settings"),
+    "prompts": N_("Prompts"),
+    "practice": N_("Practice"),
+    "role": N_("Roles"),
+    "member": N_("Members"),
+    "invitation": N_("Invitations"),
+    "password_link": N_("Password links"),
+}
+
+
+def action_words(action: str) -> str:
+    """An action in the reader's language; one that has no words here, as it was noted."""
+    return known(ACTIONS[action]) if action in ACTIONS else action
+
+
+def detail_pairs(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Details as they were noted, one line each, nothing nested."""
+    return [(name.replace("_", " "), _plain(value)) for name, value in details.items() if value not in (None, "", [], {})]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_plain(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+    return str(value)

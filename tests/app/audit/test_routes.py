@@ -1,0 +1,68 @@
+"""The audit trail's page and call: whose it is, what it says, and that it only shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+import app
+from app.audit.sentences import ACTIONS
+from app.database import audit
+from app.database.engine import write_session
+from tests.app.conftest import Cast
+
+AsUser = Callable[[str], TestClient]
+Api = Callable[..., TestClient]
+
+
+def test_an_admin_reads_who_did_what_in_words(as_user: AsUser, cast: Cast) -> None:
+    grace = as_user("Grace")
+    grace.post(f"/projects/demo/people/{cast.mary}/role", data={"role": "reviewer"})
+
+    page = grace.get("/projects/demo/audit").text
+
+    assert "changed a role" in page
+    assert "Grace" in page
+    assert f"user {cast.mary}" in page
+    assert "reviewer" in page
+
+
+def test_a_project_sees_its_own_entries_and_the_owner_all(as_user: AsUser, api: Api, cast: Cast, engine: Engine) -> None:
+    with write_session(engine) as session:
+        audit.record(session, cast.eve, "policy.promoted", "checkpoint 5", project_id=cast.other)
+        audit.record(session, None, "owner_link.made", "invitation 3")
+    assert "checkpoint 5" not in as_user("Grace").get("/projects/demo/audit").text
+    assert as_user("Grace").get("/audit").status_code == 403
+    page = as_user("Ada").get("/audit").text
+    assert "checkpoint 5" in page
+    assert "the machine" in page
+    items = api("admin").get("/api/v1/audit").json()["items"]
+    assert [item["action"] for item in items[:2]] == ["owner_link.made", "policy.promoted"]
+    assert api("admin", who="Grace").get("/api/v1/audit").status_code == 403
+
+
+def test_it_is_filtered_by_thing_and_by_person_and_read_page_by_page(api: Api, cast: Cast, engine: Engine) -> None:
+    with write_session(engine) as session:
+        for number in range(5):
+            audit.record(session, cast.grace, "run.queued", f"run {number}", project_id=cast.demo)
+            audit.record(session, cast.alan, "prompts.imported", f"import {number}", project_id=cast.demo)
+    grace, at = api("admin", who="Grace"), "/api/v1/projects/demo/audit"
+    first = grace.get(at, params={"thing": "run", "limit": 3}).json()
+    rest = grace.get(at, params={"thing": "run", "limit": 3, "cursor": first["next_cursor"]}).json()
+    assert [item["subject"] for item in first["items"] + rest["items"]] == [f"run {number}" for number in (4, 3, 2, 1, 0)]
+    assert {item["actor"] for item in grace.get(at, params={"actor": cast.alan}).json()["items"]} == {"Alan"}
+
+
+def test_every_action_that_is_noted_has_words() -> None:
+    """Found in the source, so that a new one is not forgotten."""
+    noted: set[str] = set()
+    for path in Path(str(app.__file__)).parent.rglob("*.py"):
+        if "audit" not in path.read_text("utf-8"):
+            continue
+        noted |= set(re.findall(r'record\(\s*session,\s*[^"]*?"([a-z_]+\.[a-z_]+)"', path.read_text("utf-8")))
+    assert len(noted) > 15
+    assert noted - ACTIONS.keys() == set()
