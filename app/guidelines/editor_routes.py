@@ -21,6 +21,7 @@ from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID
 from app.web.pages import redirect, render
 from app.web.security import Caller
+from trainer.contract.trimming import trimmed
 
 router = APIRouter()
 
@@ -79,6 +80,6 @@ def _page(
         refusal=refusal,
         theirs=in_force if isinstance(refusal, Conflict) else None,
         body=render_markdown(text) if previewed and usable else None,
-        lines=changed_lines(in_force, text.strip()) if usable and text.strip() != in_force else (),
+        lines=changed_lines(in_force, trimmed(text)) if usable and trimmed(text) != in_force else (),
         versions=versions(session, project.id),
     )

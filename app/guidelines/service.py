@@ -16,6 +16,7 @@ from app.language.languages import _
 from app.models import Guideline, Membership, Project, User
 from app.models.values import Unusable, plain_text
 from app.texts.diff import Line, changed_lines
+from trainer.contract.trimming import trimmed
 
 MAX_GUIDELINES: Final = 20_000  # characters; rendering Markdown is superlinear on hostile text
 
@@ -52,7 +53,7 @@ def told_text(session: Session, project: Project) -> str:
 
 def checked(text: Any) -> str:
     """The guidelines as they are stored. Raises Unusable."""
-    return plain_text(text, MAX_GUIDELINES).replace("\r\n", "\n").strip()
+    return trimmed(plain_text(text, MAX_GUIDELINES).replace("\r\n", "\n"))
 
 
 def write(session: Session, project: Project, text: str, by: int | None, seen: int | None = None) -> bool:

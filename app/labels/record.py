@@ -19,6 +19,7 @@ from app.labels.verdict import Rewrite, Verdict, check
 from app.language.languages import _
 from app.models import Generation, Label, Project, Seat, Skip, Task, Utc
 from app.queue.claim import second_stands_left
+from trainer.contract.trimming import trimmed
 
 LONGEST_MS: Final = 2**31 - 1
 
@@ -146,7 +147,7 @@ def _changed(connection: Connection, rewrite: Rewrite | None, generation_id: int
         return None
     original: str = connection.execute(select(Generation.text).where(Generation.id == generation_id)).scalar_one()
     text = rewrite.text.replace("\r\n", "\n")
-    if text.strip() == original.replace("\r\n", "\n").strip():
+    if trimmed(text) == trimmed(original.replace("\r\n", "\n")):
         return None
     return {"side": rewrite.side, "text": text}
 

@@ -89,5 +89,6 @@ class Prompt(Base):
     digest: Mapped[str] = mapped_column(String(64))  # of the normalised messages: the same prompt twice is one prompt
     split: Mapped[str] = mapped_column(String(10))
     external_id: Mapped[str | None] = mapped_column(String(200))
+    extra: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what else its owner said of it; given back in exports
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     archived_at: Mapped[datetime | None]

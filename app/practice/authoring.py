@@ -13,6 +13,7 @@ from app.labels.verdict import CHOICES
 from app.language.languages import _
 from app.models import PracticeTask, Project, utc_now
 from app.practice import service
+from trainer.contract.trimming import trimmed
 
 MAX_TEXT: Final = 50_000
 MAX_EXPLANATION: Final = 5_000
@@ -87,7 +88,7 @@ def _columns(values: PracticeTaskValues) -> dict[str, Any]:
         "right_text": values["right"] if compares else None,
         "choice": values["choice"] if compares else None,
         "overall": None if compares else values["overall"],
-        "explanation": values["explanation"].strip(),
+        "explanation": trimmed(values["explanation"]),
     }
 
 

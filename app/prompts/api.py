@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Invalid
-from app.language.languages import _
+from app.language.languages import _, known
 from app.models import Prompt
 from app.prompts import importers, service
+from app.prompts.conversations import MAX_EXTERNAL_ID, ROLES
 from app.prompts.service import BadLine, PromptRow
 from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID, Limit, Page, Reply, cursor_id
@@ -24,9 +25,20 @@ router = APIRouter(tags=["prompts"])
 
 PromptId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
+# The format that a kind of content is read as; None: told by what it holds, as on the page.
+CONTENT_TYPES: Final[dict[str, importers.Format | None]] = {
+    "application/json": "jsonl",
+    "application/x-ndjson": "jsonl",
+    "application/jsonl": "jsonl",
+    "text/csv": "csv",
+    "text/tab-separated-values": "csv",
+    "text/plain": None,
+    "application/octet-stream": None,
+}
 _PROMPT_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "additionalProperties": False,
+    "description": "Besides these, `prompt`, Alpaca's `instruction` and `input`, and ShareGPT's `conversations` are read. Other "
+    "keys are kept with the prompt as `extra`.",
     "properties": {
         "text": {"type": "string", "description": "A prompt of one message, the user's."},
         "messages": {
@@ -34,26 +46,20 @@ _PROMPT_SCHEMA: dict[str, Any] = {
             "items": {
                 "type": "object",
                 "required": ["role", "content"],
-                "additionalProperties": False,
-                "properties": {"role": {"enum": list(importers.ROLES)}, "content": {"type": "string"}},
+                "properties": {"role": {"enum": list(ROLES)}, "content": {"type": "string"}},
             },
         },
-        "external_id": {"type": "string", "maxLength": importers.MAX_EXTERNAL_ID},
+        "external_id": {"type": "string", "maxLength": MAX_EXTERNAL_ID},
     },
+}
+_ITEMS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["items"],
+    "properties": {"items": {"type": "array", "maxItems": importers.MAX_LINES, "items": _PROMPT_SCHEMA}},
 }
 _IMPORT_BODY: dict[str, Any] = {
     "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["items"],
-                "additionalProperties": False,
-                "properties": {"items": {"type": "array", "maxItems": importers.MAX_LINES, "items": _PROMPT_SCHEMA}},
-            }
-        },
-        "application/x-ndjson": {"schema": {"type": "string"}},
-    },
+    "content": {kind: {"schema": _ITEMS_SCHEMA if kind == "application/json" else {"type": "string"}} for kind in CONTENT_TYPES},
 }
 
 
@@ -66,6 +72,20 @@ class ImportReply(Reply):
     created: int
     duplicates: int
     rejected: list[RejectedLine]
+    left_out: list[str] = Field(description="Names of keys whose values were too long to keep beside the prompt.")
+
+
+class ImportProblem(Reply):
+    """Why nothing was imported: a problem (RFC 9457) that names every bad line, where that is why."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] = Field(default_factory=list)
+    created: int = 0
+    duplicates: int = 0
+    rejected: list[RejectedLine] = Field(default_factory=list)
 
 
 class PromptReply(Reply):
@@ -73,6 +93,7 @@ class PromptReply(Reply):
     messages: list[dict[str, str]]
     split: str
     external_id: str | None
+    extra: dict[str, Any]
     created_at: datetime
     archived_at: datetime | None
 
@@ -85,20 +106,12 @@ async def read_rows(request: Request) -> list[PromptRow | BadLine]:
 
 
 def _parse(kind: str, data: bytes) -> list[PromptRow | BadLine]:
-    text = importers.decode_upload(data)
-    if kind in ("application/x-ndjson", "application/jsonl"):
-        return list(importers.read_prompts(text, "jsonl"))
-    if kind != "application/json":
-        raise Invalid(_("Send application/json or application/x-ndjson."), {"Content-Type": _("not one of these two")})
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Invalid(_('The body is not JSON. Send {"items": [...]}.')) from None
-    if not isinstance(body, dict) or body.keys() != {"items"} or not isinstance(body["items"], list):
+    if kind not in CONTENT_TYPES:
+        kinds = ", ".join(CONTENT_TYPES)
         raise Invalid(
-            _('Send an object with one key, items, that holds a list: {"items": [{"text": "..."}]}.'), {"items": _("needed")}
+            _("The Content-Type must be one of %(kinds)s.", kinds=kinds), {"Content-Type": _("This is not known here.")}
         )
-    return list(importers.read_items(body["items"]))
+    return importers.read_upload(data, CONTENT_TYPES[kind])
 
 
 @router.post(
@@ -106,7 +119,12 @@ def _parse(kind: str, data: bytes) -> list[PromptRow | BadLine]:
     response_model=ImportReply,
     max_body_size=importers.MAX_BYTES,
     openapi_extra={"requestBody": _IMPORT_BODY},
-    responses={422: {"description": "At least one line is no prompt. Nothing was imported; `rejected` names every such line."}},
+    responses={
+        422: {
+            "description": "At least one line is no prompt. Nothing was imported; `rejected` names every such line.",
+            "model": ImportProblem,
+        }
+    },
 )
 def import_prompts(
     rows: Annotated[list[PromptRow | BadLine], Depends(read_rows)],
@@ -119,8 +137,7 @@ def import_prompts(
     report = service.import_prompts(session, project, rows, by=caller.user_id, skip_bad_lines=skip_bad_lines)
     reply = ImportReply.model_validate(report)
     if report.rejected and not skip_bad_lines:
-        detail = f"Nothing was imported: {len(report.rejected)} of {len(rows)} lines cannot be used."
-        problem = {"type": "about:blank", "title": Invalid.title, "status": 422, "detail": detail}
+        problem = {"type": "about:blank", "title": known(Invalid.title), "status": 422, "detail": report.refusal()}
         return JSONResponse(problem | reply.model_dump(), 422, media_type="application/problem+json")
     return reply
 

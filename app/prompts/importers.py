@@ -1,53 +1,52 @@
-"""Text in, prompts out: JSON Lines, CSV and plain text, each bad line with its number and the reason."""
+"""Text in, prompts out: JSON, JSON Lines, tables and plain text, each bad line with its number and the reason.
+
+Every door (a file, a paste, the command line, a call) comes through `read_upload`, so that the same bytes are read alike.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Final
 
 from app.errors import Invalid
 from app.language.formats import number
 from app.language.languages import N_, _, known
-from app.prompts.service import BadLine, Message, PromptRow
+from app.prompts.conversations import prompt_row
+from app.prompts.file_formats import FORMATS, Format, guess_format, looks_like_one_document, refuse_what_is_no_text
+from app.prompts.service import BadLine, PromptRow
+from app.prompts.tables import read_table
 
-Format = Literal["jsonl", "csv", "text"]
-FORMATS: tuple[Format, ...] = ("jsonl", "csv", "text")
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_LINES", "Format", "read_upload"]
 
-MAX_BYTES = 16 * 2**20
-MAX_LINES = 50_000
-MAX_MESSAGES = 64
-MAX_CHARACTERS = 20_000  # of one conversation: far more than a small model can read
-MAX_EXTERNAL_ID = 200
-ROLES = ("system", "user", "assistant")
+MAX_BYTES: Final = 16 * 2**20
+MAX_LINES: Final = 50_000
 
 # What the parser of the standard library says, so that catalogues hold it.
-JSON_PROBLEMS = (
+JSON_PROBLEMS: Final = (
     N_("Expecting value"),
     N_("Expecting ',' delimiter"),
     N_("Expecting ':' delimiter"),
     N_("Expecting property name enclosed in double quotes"),
     N_("Unterminated string starting at"),
     N_("Invalid control character at"),
+    N_("Illegal trailing comma before end of array"),
+    N_("Illegal trailing comma before end of object"),
+    N_("Invalid \\escape"),
+    N_("Invalid \\uXXXX escape"),
     N_("Extra data"),
 )
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class _NotAPrompt(Exception):
-    """Why one line is refused."""
+LISTS: Final = ("items", "data", "prompts", "rows", "examples", "instances")  # what a document's one list is called
 
 
-def guess_format(name: str, fallback: Format = "text") -> Format:
-    """The format a file's name promises."""
-    lower = name.lower()
-    if lower.endswith((".jsonl", ".ndjson", ".json")):
-        return "jsonl"
-    return "csv" if lower.endswith(".csv") else "text" if lower.endswith(".txt") else fallback
+def read_upload(data: bytes, format: Format | None = None, name: str = "") -> list[PromptRow | BadLine]:
+    """Every prompt of an upload; without a format it is told by the content, and by the file's name where that tells nothing.
+
+    Raises Invalid for what is too large, is no text, or may be more than one thing.
+    """
+    text = decode_upload(data)
+    return list(read_prompts(text, format or guess_format(text, name)))
 
 
 def decode_upload(data: bytes) -> str:
@@ -59,6 +58,7 @@ def decode_upload(data: bytes) -> str:
                 most=MAX_BYTES // 2**20,
             )
         )
+    refuse_what_is_no_text(data)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -69,92 +69,13 @@ def decode_upload(data: bytes) -> str:
 
 
 def read_prompts(text: str, format: Format) -> Iterator[PromptRow | BadLine]:
-    """Read every line. Lines that are empty do not count; a bad one comes out as `BadLine`."""
+    """Read every line. Lines that are empty do not count; a bad one comes out as `BadLine`. Raises Invalid on too many."""
     if format == "jsonl":
-        return _read_jsonl(text)
-    return _read_csv(text) if format == "csv" else _read_text(text)
-
-
-def read_items(items: list[Any]) -> Iterator[PromptRow | BadLine]:
-    """Items of a JSON request, numbered from 1."""
-    _check_count(len(items))
-    for line, item in enumerate(items, start=1):
-        yield _row(line, item)
-
-
-def _read_jsonl(text: str) -> Iterator[PromptRow | BadLine]:
-    for line, raw in _lines(text):
-        try:
-            value = json.loads(raw)
-        except RecursionError:
-            yield BadLine(line, _("This is nested too deeply."))
-        except ValueError as error:
-            if isinstance(error, json.JSONDecodeError):
-                yield BadLine(
-                    line, _("This is not JSON: %(why)s at character %(number)s.", why=known(error.msg), number=error.colno)
-                )
-            else:
-                yield BadLine(line, _("This is not JSON: a number is too long."))
-        else:
-            yield _row(line, value)
-
-
-def _read_text(text: str) -> Iterator[PromptRow | BadLine]:
-    for line, raw in _lines(text):
-        yield _row(line, {"text": raw})
-
-
-def _read_csv(text: str) -> Iterator[PromptRow | BadLine]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        if "messages" not in header and "text" not in header and "prompt" not in header:
-            yield BadLine(1, _("The first line must name the columns, one of them text, prompt or messages."))
-            return
-        count = 0
-        started = reader.line_num + 1
-        for cells in reader:
-            line, started = started, reader.line_num + 1  # a quoted cell may span lines; the number is where it starts
-            if not any(cell.strip() for cell in cells):
-                continue
-            count += 1
-            _check_count(count)
-            yield _csv_row(line, header, cells)
-    except csv.Error:
-        yield BadLine(reader.line_num, _("This is not CSV. Check the quotation marks; nothing after this line could be read."))
-
-
-def _csv_row(line: int, header: list[str], cells: list[str]) -> PromptRow | BadLine:
-    if len(cells) > len(header):
-        return BadLine(
-            line,
-            _("This has %(cells)s cells, but the first line names %(columns)s columns.", cells=len(cells), columns=len(header)),
-        )
-    values: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=False) if cell.strip()}
-    item: dict[str, Any] = {key: values[key] for key in ("text", "external_id") if key in values}
-    if "text" not in item and "prompt" in values:
-        item["text"] = values["prompt"]
-    if "messages" in values:
-        try:
-            item = {**item, "messages": json.loads(values["messages"])}
-        except (ValueError, RecursionError):
-            return BadLine(line, _("The column messages must hold a JSON list of messages."))
-        item.pop("text", None)
-    return _row(line, item)
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    # Only the line ends people mean: str.splitlines would also cut at U+2028 and other marks inside a text.
-    count = 0
-    for line, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
-        if raw.strip():
-            count += 1
-            _check_count(count)
-            yield line, raw
-
-
-def _check_count(count: int) -> None:
-    if count > MAX_LINES:
+        found = _read_document(text) if looks_like_one_document(text) else _read_json_lines(text)
+    else:
+        found = read_table(text) if format == "csv" else _read_text(text)
+    yield from islice(found, MAX_LINES)
+    for _more in found:
         raise Invalid(
             _(
                 "There are more than %(most)s prompts. Split them and import the parts one after the other.",
@@ -163,73 +84,56 @@ def _check_count(count: int) -> None:
         )
 
 
-def _row(line: int, item: Any) -> PromptRow | BadLine:
+def _read_json_lines(text: str) -> Iterator[PromptRow | BadLine]:
+    for line, raw in _lines(text):
+        try:
+            value = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            yield BadLine(line, _json_problem(error))
+        else:
+            yield prompt_row(line, value)
+
+
+def _read_document(text: str) -> Iterator[PromptRow | BadLine]:
+    """One JSON value for all prompts, whose items are numbered from 1."""
     try:
-        return PromptRow(line, _messages(item), _external_id(item))
-    except _NotAPrompt as reason:
-        return BadLine(line, str(reason))
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        yield BadLine(getattr(error, "lineno", 1), _json_problem(error))
+        return
+    for number_, item in enumerate(_items(value), start=1):
+        yield prompt_row(number_, item)
 
 
-def _messages(item: Any) -> list[Message]:
-    if isinstance(item, str):
-        item = {"text": item}
-    if not isinstance(item, dict):
-        raise _NotAPrompt(_('This must be an object such as {"text": "..."} or {"messages": [...]}.'))
-    unknown = sorted(str(key) for key in item.keys() - {"text", "messages", "external_id"})
-    if unknown:
-        raise _NotAPrompt(_("%(name)s is not known here. Use text or messages, and external_id.", name=_quoted(unknown[0])))
-    if ("text" in item) == ("messages" in item):
-        raise _NotAPrompt(_("Give either text or messages."))
-    raw = item["messages"] if "messages" in item else [{"role": "user", "content": item["text"]}]
-    if not isinstance(raw, list) or not raw:
-        raise _NotAPrompt(_("messages must be a list with at least one message."))
-    if len(raw) > MAX_MESSAGES:
-        raise _NotAPrompt(_("This conversation has more than %(most)s messages.", most=MAX_MESSAGES))
-    messages = [_message(place, message) for place, message in enumerate(raw, start=1)]
-    if messages[-1]["role"] != "user":
-        raise _NotAPrompt(_("The last message must be the user's: it is what the model answers."))
-    if any(message["role"] == "system" for message in messages[1:]):
-        raise _NotAPrompt(_("A system message can only come first."))
-    turns = [message["role"] for message in messages if message["role"] != "system"]
-    if any(role != ("user", "assistant")[index % 2] for index, role in enumerate(turns)):
-        raise _NotAPrompt(_("User and assistant must take turns, and the user begins."))
-    if sum(len(message["content"]) for message in messages) > MAX_CHARACTERS:
-        raise _NotAPrompt(_("This is longer than %(longest)s characters.", longest=number(MAX_CHARACTERS)))
-    return messages
+def _items(value: Any) -> list[Any]:
+    """The items of a document: those of its list, or the one that it is. A list of messages is one conversation."""
+    if isinstance(value, list):
+        is_conversation = bool(value) and all(isinstance(item, dict) and {"role", "content"} <= item.keys() for item in value)
+        return [{"messages": value}] if is_conversation else value
+    if isinstance(value, dict):
+        lists = [value[key] for key in LISTS if isinstance(value.get(key), list)]
+        if len(lists) == 1:
+            return list(lists[0])
+    return [value]
 
 
-def _message(place: int, message: Any) -> Message:
-    if not isinstance(message, dict) or message.keys() != {"role", "content"}:
-        raise _NotAPrompt(_("Message %(number)s must have role and content and nothing else.", number=place))
-    role, content = message["role"], message["content"]
-    if not isinstance(role, str) or role not in ROLES:
-        raise _NotAPrompt(_("Message %(number)s: the role must be one of %(roles)s.", number=place, roles=", ".join(ROLES)))
-    if not isinstance(content, str):
-        raise _NotAPrompt(_("Message %(number)s: the content must be text.", number=place))
-    if not content.strip():
-        raise _NotAPrompt(_("The text is empty."))
-    _check_characters(content)
-    return {"role": role, "content": content.strip()}
+def _json_problem(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return _(
+            "This is not JSON: %(why)s at character %(number)s.", why=known(error.msg.partition(": ")[0]), number=error.colno
+        )
+    if isinstance(error, RecursionError):
+        return _("This is nested too deeply.")
+    return _("This is not JSON: a number is too long.")
 
 
-def _external_id(item: Any) -> str | None:
-    value = item.get("external_id") if isinstance(item, dict) else None
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value or len(value) > MAX_EXTERNAL_ID:
-        raise _NotAPrompt(_("external_id must be a text of 1 to %(most)s characters.", most=MAX_EXTERNAL_ID))
-    _check_characters(value)
-    return value
+def _read_text(text: str) -> Iterator[PromptRow | BadLine]:
+    for line, raw in _lines(text):
+        yield prompt_row(line, raw)
 
 
-def _check_characters(text: str) -> None:
-    if "\0" in text:
-        raise _NotAPrompt(_("This holds a NUL character, which cannot be stored."))
-    if _SURROGATE.search(text):
-        raise _NotAPrompt(_("This holds half a character (a lone surrogate), which cannot be stored."))
-
-
-def _quoted(name: str) -> str:
-    return '"' + "".join(character if character.isprintable() else "?" for character in name[:40]) + '"'
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    # Only the line ends people mean: str.splitlines would also cut at U+2028 and other marks inside a text.
+    for line, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
+        if raw.strip():
+            yield line, raw

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.database.engine import Db, WriteDb
 from app.errors import Invalid, Refusal
 from app.language.formats import count
-from app.language.languages import _, ngettext
+from app.language.languages import _
 from app.prompts import importers, service
 from app.prompts.api import PromptId
 from app.prompts.service import BadLine, ImportReport, PromptRow
@@ -87,12 +87,10 @@ async def import_form(request: Request) -> ImportForm:
 
 
 def _parse(name: str, data: bytes, format: str) -> list[PromptRow | BadLine]:
-    text = importers.decode_upload(data)
-    if not text.strip():
+    if not data.strip():
         raise Invalid(_("There is nothing to import: choose a file or paste prompts."))
     chosen = next((known for known in importers.FORMATS if known == format), None)
-    fallback: importers.Format = "jsonl" if text.lstrip().startswith("{") else "text"
-    return list(importers.read_prompts(text, chosen or importers.guess_format(name, fallback)))
+    return importers.read_upload(data, chosen, name)
 
 
 @router.get("/projects/{slug}/prompts/import")
@@ -120,12 +118,7 @@ def import_prompts(
         return _import_page(request, project, form, form.refusal.detail, form.refusal.status)
     report = service.import_prompts(session, project, form.rows, by=caller.user_id, skip_bad_lines=form.skip_bad_lines)
     if report.rejected and not form.skip_bad_lines:
-        detail = ngettext(
-            "Nothing was imported: %(num)s line cannot be used.",
-            "Nothing was imported: %(num)s lines cannot be used.",
-            len(report.rejected),
-        )
-        return _import_page(request, project, form, detail, Invalid.status, report.rejected)
+        return _import_page(request, project, form, report.refusal(), Invalid.status, report.rejected)
     return redirect(request, f"/projects/{project.slug}/prompts", _summary(report))
 
 
@@ -151,6 +144,8 @@ def _summary(report: ImportReport) -> str:
     if report.rejected:
         lines = ", ".join(str(bad.line) for bad in report.rejected[:10]) + (", ..." if len(report.rejected) > 10 else "")
         sentences.append(_("Left out %(bad_lines)s: %(lines)s.", bad_lines=count(len(report.rejected), "bad line"), lines=lines))
+    if report.left_out:
+        sentences.append(_("Too long to keep beside the prompts: %(names)s.", names=", ".join(report.left_out)))
     return " ".join(sentences)
 
 

@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 
 from app.database import audit
 from app.errors import NotFound
-from app.language.languages import _
+from app.language.languages import _, ngettext
 from app.models import Project, Prompt, utc_now
 
 HOLDOUT_SHARE = 0.2
-_INSERT_ROWS = 500  # rows of one INSERT; five bound values each, far under SQLite's limit
+_INSERT_ROWS = 500  # rows of one INSERT; six bound values each, far under SQLite's limit
 
 Split = Literal["train", "holdout"]
 
@@ -36,6 +36,8 @@ class PromptRow:
     line: int
     messages: list[Message]
     external_id: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)  # what else its owner said of it
+    left_out: tuple[str, ...] = ()  # names of what was said but cannot be kept
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,15 @@ class ImportReport:
     created: int = 0
     duplicates: int = 0
     rejected: list[BadLine] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # columns or keys that some prompt has too much in to keep
+
+    def refusal(self) -> str:
+        """The sentence for an import that bad lines kept out."""
+        return ngettext(
+            "Nothing was imported: %(num)s line cannot be used.",
+            "Nothing was imported: %(num)s lines cannot be used.",
+            len(self.rejected),
+        )
 
 
 def prompt_digest(messages: Sequence[Message]) -> str:
@@ -101,6 +112,7 @@ def import_prompts(
     for start in range(0, len(good), _INSERT_ROWS):
         report.created += _insert(session, project.id, good[start : start + _INSERT_ROWS])
     report.duplicates = len(good) - report.created
+    report.left_out = sorted({name for row in good for name in row.left_out})
     if report.created:
         details = {"created": report.created, "duplicates": report.duplicates, "rejected": len(report.rejected)}
         audit.record(session, by, "prompts.imported", project.slug, details, project.id)
@@ -121,6 +133,7 @@ def _insert(session: Session, project_id: int, rows: Sequence[PromptRow]) -> int
                 "digest": digest,
                 "split": prompt_split(digest),
                 "external_id": row.external_id,
+                "extra": row.extra,
                 "created_at": now,
             }
         )

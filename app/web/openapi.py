@@ -148,8 +148,9 @@ def _declare_refusals(method: str, path: str, operation: dict[str, Any], rule: R
     sent |= {409} if method != "GET" else set()
     for status in sorted(sent | {int(status) for status in responses if int(status) >= HTTPStatus.BAD_REQUEST}):
         told = responses.get(str(status), {})
-        content = told.get("content", {})
-        words = _REFUSED[status] if "ValidationError" in str(content) else told.get("description", _REFUSED[status])
-        ours = content.get(PROBLEM_JSON, {"schema": {"$ref": "#/components/schemas/Problem"}})
+        content = told.get("content", {}).get("application/json", {})
+        by_framework = "ValidationError" in str(content)
+        words = _REFUSED[status] if by_framework else told.get("description", _REFUSED[status])
+        ours = content if content and not by_framework else {"schema": {"$ref": "#/components/schemas/Problem"}}
         responses[str(status)] = {"description": words, "content": {PROBLEM_JSON: ours}}
     operation["responses"] = dict(sorted(responses.items()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
 from typing import Any, cast
@@ -17,6 +18,7 @@ import torch
 
 from trainer.contract.config import RewardConfig, SampleConfig
 from trainer.contract.folder import Refused, RunFolder, read_jsonl, write_atomic
+from trainer.contract.trimming import trimmed
 from trainer.lm.backbone import Backbone, BackboneError, chat_ids, eos_ids
 from trainer.lm.forward import llama_like
 from trainer.lm.generate import Generated, generate
@@ -61,7 +63,7 @@ def run(folder: RunFolder) -> None:
 
         def save(row: int, answer: Generated, batch: Any = batch, seeds: Any = seeds) -> None:
             nonlocal done, tokens
-            text = policy.tokenizer.decode(answer.ids, skip_special_tokens=True).strip()
+            text = said(policy.tokenizer.decode(answer.ids, skip_special_tokens=True))
             folder.append(
                 GENERATIONS,
                 [
@@ -122,6 +124,12 @@ def keep_features(
             sequence = cut(ids, answer.ids, eos_ids(policy), longest)
             rows[sequence.digest] = recorded_means(recording, index, sequence, cache.layers)
     cache.write(rows)
+
+
+def said(text: str) -> str:
+    """An answer as people read it: its indent stays; the one space that some tokenizers put before a first word goes."""
+    kept = trimmed(text)
+    return kept[1:] if re.match(r" \S", kept) else kept
 
 
 def derived_seed(run_seed: int, prompt_id: int, index: int) -> int:

@@ -12,6 +12,7 @@ import re
 from typing import Any, NamedTuple
 
 from trainer.contract.folder import Refused, RunFolder, read_jsonl
+from trainer.contract.trimming import trimmed
 from trainer.lm.backbone import Backbone, chat_ids
 
 Conversation = list[dict[str, str]]
@@ -38,7 +39,7 @@ def read_documents(folder: RunFolder) -> list[Document]:
     documents: list[Document] = []
     text = folder.file("text.txt")
     if text.exists():
-        documents += [part.strip() for part in re.split(r"\n\s*\n", text.read_text(encoding="utf-8"))]
+        documents += [trimmed(part) for part in re.split(r"\n\s*\n", text.read_text(encoding="utf-8"))]
     for name in CONVERSATIONS:
         try:
             rows = enumerate(read_jsonl(folder.file(name)), start=1)

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from app.accounts.service import add_member
 from app.database.engine import write_session
-from app.guidelines.service import note_seen, untold_change
+from app.guidelines.service import checked, note_seen, untold_change
 from app.models import Membership, Project
 from app.projects.service import update_project
 from tests.app import factories
@@ -101,3 +101,7 @@ def test_a_program_reads_what_changed_and_says_it_knows(api: Api, engine: Engine
 
     assert mary.post("/api/v1/projects/demo/guidelines/seen", json={"version": 2}).status_code == 204
     assert mary.get("/api/v1/projects/demo/guidelines").json()["change"] is None
+
+
+def test_guidelines_may_begin_with_an_indent() -> None:
+    assert checked("\n    code first\r\n\r\nThen words.\n\n") == "    code first\n\nThen words."

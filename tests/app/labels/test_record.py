@@ -225,9 +225,19 @@ def test_a_rewrite_that_changes_nothing_is_none(engine: Engine, cast: Cast) -> N
     shown = claim(engine, cast.demo, cast.mary)
     assert shown is not None
 
-    record(engine, shown.id, cast.mary, say(rewrite=Rewrite("left", f"  {shown.left}\r\n")))
+    record(engine, shown.id, cast.mary, say(rewrite=Rewrite("left", f"\r\n{shown.left}  \r\n")))
 
     assert labels(engine)[0].rewrite is None
+
+
+def test_a_rewrite_that_indents_is_one(engine: Engine, cast: Cast) -> None:
+    make_tasks(engine, cast.demo, 1)
+    shown = claim(engine, cast.demo, cast.mary)
+    assert shown is not None
+
+    record(engine, shown.id, cast.mary, say(rewrite=Rewrite("left", f"    {shown.left}")))
+
+    assert labels(engine)[0].rewrite == {"side": "left", "text": f"    {shown.left}"}
 
 
 def test_a_verdict_that_does_not_fit_stores_nothing_and_keeps_the_seat(engine: Engine, cast: Cast, task_id: int) -> None:

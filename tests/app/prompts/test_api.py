@@ -12,10 +12,10 @@ URL = "/api/v1/projects/demo/prompts"
 def test_prompts_come_in_as_json_or_as_lines(api: Api) -> None:
     program = api("admin", who="Grace")
     reply = program.post(URL, json={"items": [{"text": "One?"}, {"text": "Two?", "external_id": "b"}]})
-    assert (reply.status_code, reply.json()) == (200, {"created": 2, "duplicates": 0, "rejected": []})
+    assert (reply.status_code, reply.json()) == (200, {"created": 2, "duplicates": 0, "rejected": [], "left_out": []})
     lines = '{"text": "Two?"}\n{"text": "Three?"}\n'
     reply = program.post(URL, content=lines, headers={"content-type": "application/x-ndjson"})
-    assert reply.json() == {"created": 1, "duplicates": 1, "rejected": []}
+    assert reply.json() == {"created": 1, "duplicates": 1, "rejected": [], "left_out": []}
     listed = program.get(URL).json()
     assert [item["messages"][0]["content"] for item in listed["items"]] == ["Three?", "Two?", "One?"]
     assert listed["items"][1]["external_id"] == "b"
@@ -40,10 +40,27 @@ def test_bad_items_can_be_left_out(api: Api) -> None:
 
 def test_other_bodies_are_refused_in_words(api: Api) -> None:
     program = api("admin", who="Grace")
-    for content, kind in (("text=One", "text/plain"), ("[1]", "application/json"), ("{", "application/json")):
+    form = "application/x-www-form-urlencoded"
+    for content, kind in (("text=One", form), ("[1]", "application/json"), ("{", "application/json")):
         reply = program.post(URL, content=content, headers={"content-type": kind})
         assert reply.status_code == 422, content
-        assert "items" in reply.text or "application/json" in reply.text
+        assert "messages" in reply.text or "not JSON" in reply.text or "application/json" in reply.text
+
+
+def test_a_kind_of_content_is_read_as_what_it_says(api: Api) -> None:
+    program = api("admin", who="Grace")
+    for content, kind in (
+        ("topic,prompt\nsky,Why?\n", "text/csv"),
+        ("Who?\n", "text/plain"),
+        ('[{"text": "How?"}]', "application/json"),
+    ):
+        assert program.post(URL, content=content, headers={"content-type": kind}).json()["created"] == 1, kind
+    listed = program.get(URL).json()["items"]
+    assert [(item["messages"][0]["content"], item["extra"]) for item in reversed(listed)] == [
+        ("Why?", {"topic": "sky"}),
+        ("Who?", {}),
+        ("How?", {}),
+    ]
 
 
 def test_pages_of_the_list_follow_each_other(api: Api) -> None:

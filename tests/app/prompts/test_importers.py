@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+import argparse
+import io
 import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Engine, delete
+from starlette.testclient import TestClient
 
+from app.database.engine import read_session, write_session
 from app.errors import Invalid
-from app.prompts import importers
-from app.prompts.importers import Format, decode_upload, guess_format, read_items, read_prompts
-from app.prompts.service import BadLine, PromptRow
+from app.models import Prompt
+from app.prompts import cli, importers
+from app.prompts.importers import Format, decode_upload, read_prompts, read_upload
+from app.prompts.service import PromptRow, list_prompts
+from tests.app.conftest import Cast
 
 
 def texts(text: str, format: Format) -> list[str]:
@@ -19,14 +29,13 @@ def texts(text: str, format: Format) -> list[str]:
     ]
 
 
-def why(item: object) -> str:
-    (row,) = read_items([item])
-    assert isinstance(row, BadLine)
-    return row.why
+def read(data: bytes, name: str = "") -> list[str]:
+    """What an upload holds, its format told by nobody."""
+    return [row.messages[-1]["content"] if isinstance(row, PromptRow) else row.why for row in read_upload(data, name=name)]
 
 
 def test_plain_text_is_a_prompt_a_line() -> None:
-    assert texts("One?\r\n\n  Two?  \nThree?", "text") == ["One?", "Two?", "Three?"]
+    assert texts("One?\r\n\n  Two?  \nThree?", "text") == ["One?", "  Two?", "Three?"]
 
 
 def test_a_line_separator_inside_a_text_does_not_cut_it() -> None:
@@ -49,59 +58,21 @@ def test_bad_json_names_its_line() -> None:
     assert found[2].startswith("4: This must be an object")
 
 
-def test_csv_is_numbered_by_the_line_a_row_starts_on() -> None:
-    found = texts('external_id,text\n1,"two\nlines?"\n2,\n3,"two\nmore",too many\n4,Last?\n', "csv")
-    assert found == [
-        "two\nlines?",
-        "4: Give either text or messages.",
-        "5: This has 3 cells, but the first line names 2 columns.",
-        "Last?",
-    ]
+def test_a_document_is_read_item_by_item() -> None:
+    items = [{"text": "One?"}, "Two?", {"txt": "Three?"}]
+    for document in (items, {"items": items}, {"version": 2, "data": items}):
+        found = texts(json.dumps(document, indent=2), "jsonl")
+        assert found[:2] == ["One?", "Two?"]
+        assert found[2].startswith("3: Give either text or messages")
 
 
-def test_csv_takes_a_column_of_messages() -> None:
-    messages = json.dumps([{"role": "user", "content": "Hi?"}]).replace('"', '""')
-    assert texts(f'messages\n"{messages}"\nnot json\n', "csv") == [
-        "Hi?",
-        "3: The column messages must hold a JSON list of messages.",
-    ]
+def test_a_list_of_messages_is_one_conversation() -> None:
+    assert texts('[{"role": "user", "content": "Hi?"}]', "jsonl") == ["Hi?"]
 
 
-def test_csv_without_a_known_column_says_what_to_do() -> None:
-    assert texts("question\nWhy?\n", "csv") == ["1: The first line must name the columns, one of them text, prompt or messages."]
-
-
-def test_csv_with_a_stray_quotation_mark_stops_there() -> None:
-    found = texts('text\nOne?\n"Two"x\nThree?\n', "csv")
-    assert found[0] == "One?"
-    assert found[1].startswith("3: This is not CSV")
-
-
-@pytest.mark.parametrize(
-    ("item", "words"),
-    [
-        ({"text": " "}, "empty"),
-        ({"text": 3}, "must be text"),
-        ({"text": "a\0b"}, "NUL"),
-        ({"text": "\ud800"}, "surrogate"),
-        ({"text": "x" * 20_001}, "longer than 20,000"),
-        ({}, "either text or messages"),
-        ({"text": "a", "messages": []}, "either text or messages"),
-        ({"txt": "a"}, '"txt" is not known'),
-        ({"messages": []}, "at least one"),
-        ({"messages": [{"role": "robot", "content": "a"}]}, "role must be one of"),
-        ({"messages": [{"role": "user"}]}, "role and content"),
-        ({"messages": [{"role": "assistant", "content": "a"}]}, "last message must be the user's"),
-        ({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}, "take turns"),
-        ({"messages": [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]}, "last message"),
-        ({"messages": [{"role": "user", "content": "a"}] * 65}, "more than 64"),
-        ({"text": "a", "external_id": ""}, "external_id"),
-        ({"text": "a", "external_id": float("nan")}, "external_id"),
-        (None, "must be an object"),
-    ],
-)
-def test_every_kind_of_bad_line_has_its_own_sentence(item: object, words: str) -> None:
-    assert words in why(item)
+def test_a_broken_document_says_where_it_breaks() -> None:
+    (found,) = texts('[\n  {"text": "One?"},\n  {"text": "Two?"\n', "jsonl")
+    assert found.startswith("4: This is not JSON: Expecting ',' delimiter")
 
 
 def test_a_file_that_is_not_utf8_names_the_line() -> None:
@@ -118,13 +89,11 @@ def test_a_file_that_is_too_large_is_refused() -> None:
         decode_upload(b"x" * (importers.MAX_BYTES + 1))
 
 
-def test_too_many_prompts_are_refused() -> None:
+@pytest.mark.parametrize("text", ["a\n" * 50_001, json.dumps(["a"] * 50_001), "text\n" + "a\n" * 50_001])
+def test_too_many_prompts_are_refused(text: str) -> None:
     with pytest.raises(Invalid, match="50,000"):
-        list(read_prompts("a\n" * 50_001, "text"))
-
-
-def test_the_name_of_a_file_tells_its_format() -> None:
-    assert [guess_format(name) for name in ("a.JSONL", "b.csv", "c.txt", "d")] == ["jsonl", "csv", "text", "text"]
+        read_upload(text.encode())
+    assert len(read_upload(text.replace("a", "", 1).replace('"", ', "").encode())) == 50_000
 
 
 def test_deeply_nested_json_is_a_bad_line_and_no_crash() -> None:
@@ -139,3 +108,121 @@ def test_no_text_breaks_the_reader(text: str, format: Format) -> None:
             row.messages[-1]["content"].encode()
         else:
             assert row.why
+
+
+@given(st.binary())
+def test_no_bytes_break_the_guess(data: bytes) -> None:
+    with suppress(Invalid):
+        assert all(isinstance(row, PromptRow) or row.why for row in read_upload(data))
+
+
+# The same bytes by every door
+
+TALK = [{"from": "human", "value": "Who are you?"}, {"from": "gpt", "value": "A model."}]
+SAME = {
+    "an array": (
+        b'[{"text": "Why is the sky blue?"}, {"text": "    x = 1\\nGo on."}]',
+        ["Why is the sky blue?", "    x = 1\nGo on."],
+    ),
+    "lines of objects": (b'{"prompt": "One?", "id": 7}\n{"prompt": "Two?"}\n', ["One?", "Two?"]),
+    "lines of texts": (b'"Why?"\n"Say \\"hi\\",\\nthen stop."', ["Why?", 'Say "hi",\nthen stop.']),
+    "Alpaca": (
+        json.dumps([{"instruction": "Translate.", "input": "Hallo", "output": "Hello"}], indent=2).encode(),
+        ["Translate.\n\nHallo"],
+    ),
+    "ShareGPT": (json.dumps([{"id": "a", "conversations": TALK}], indent=2).encode(), ["Who are you?"]),
+    "commas": (b'id,prompt\n1,Why?\n2,"Name a prime, above 10."\n', ["Why?", "Name a prime, above 10."]),
+    "tabs": (b"id\tprompt\n1\tWhy?\n2\tName a prime, above 10.\n", ["Why?", "Name a prime, above 10."]),
+    "semicolons with a mark": (
+        "\ufeffid;prompt\r\n1;Warum; wozu?\r\n".replace("Warum; wozu?", '"Warum; wozu?"').encode(),
+        ["Warum; wozu?"],
+    ),
+    "plain": (
+        "為什麼天空是藍色的？\nHello, world\n[Chorus] go on\n".encode(),
+        ["為什麼天空是藍色的？", "Hello, world", "[Chorus] go on"],
+    ),
+}
+DATA_NOT_PROMPTS = {
+    "a piece of JSON": (b'"instruction": "Give three tips",\n"input": ""\n', "This looks like JSON. Choose the format."),
+    "a table of other columns": (b"id,question\n1,Why?\n2,How?\n", "This looks like CSV. Choose the format."),
+    "a page": (b"<!DOCTYPE html>\n<html><body>Hi</body></html>", "This looks like HTML/XML. Choose the format."),
+    "UTF-16": ("One?\nTwo?".encode("utf-16"), "This text is in UTF-16."),
+    "a workbook": (b"PK\x03\x04" + b"\0" * 30 + b"xl/workbook.xml", "This is an Excel workbook."),
+}
+Door = Callable[[bytes], tuple[int, str]]
+
+
+@pytest.fixture(params=["upload", "paste", "file", "standard input", "call"])
+def door(
+    request: pytest.FixtureRequest,
+    engine: Engine,
+    cast: Cast,
+    as_user: Callable[[str], TestClient],
+    api: Callable[..., TestClient],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Door:
+    """One of the ways in: takes bytes, and gives whether they were taken (0) and what was said."""
+
+    def page(data: dict[str, str], files: dict[str, tuple[str, bytes]] | None = None) -> tuple[int, str]:
+        reply = as_user("Grace").post("/projects/demo/prompts/import", data={"format": "auto", **data}, files=files)
+        return int(reply.status_code != 303), reply.text
+
+    def program(*words: str) -> tuple[int, str]:
+        parser = argparse.ArgumentParser()
+        cli.add_arguments(parser)
+        try:
+            return cli.run(engine, parser.parse_args(["demo", *words])), capsys.readouterr().err
+        except Invalid as refusal:
+            return 1, refusal.detail
+
+    def file(data: bytes) -> tuple[int, str]:
+        (tmp_path / "given").write_bytes(data)
+        return program(str(tmp_path / "given"))
+
+    def standard_input(data: bytes) -> tuple[int, str]:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return program("-")
+
+    def call(data: bytes) -> tuple[int, str]:
+        kind = {"content-type": "application/octet-stream"}
+        reply = api("admin", who="Grace").post("/api/v1/projects/demo/prompts", content=data, headers=kind)
+        return int(reply.status_code != 200), reply.text
+
+    doors: dict[str, Door] = {
+        "upload": lambda data: page({"pasted": ""}, {"file": ("given", data)}),
+        "paste": lambda data: page({"pasted": data.decode("utf-8", "surrogateescape")}),
+        "file": file,
+        "standard input": standard_input,
+        "call": call,
+    }
+    return doors[str(request.param)]
+
+
+def test_the_same_data_is_read_alike_by_every_door(door: Door, engine: Engine, cast: Cast) -> None:
+    for name, (data, wanted) in SAME.items():
+        assert door(data)[0] == 0, name
+        with write_session(engine) as session:
+            found = list_prompts(session, cast.demo)
+            assert [prompt.messages[-1]["content"] for prompt in reversed(found)] == wanted, name
+            session.execute(delete(Prompt))
+
+
+def test_data_that_is_no_prompts_comes_in_by_no_door(
+    request: pytest.FixtureRequest, door: Door, engine: Engine, cast: Cast
+) -> None:
+    for name, (data, words) in DATA_NOT_PROMPTS.items():
+        if b"\0" in data and "paste" in request.node.name:
+            continue  # a text box cannot hold it
+        refused, said = door(data)
+        assert (refused, words in said) == (1, True), (name, said)
+    with read_session(engine) as session:
+        assert list_prompts(session, cast.demo) == []
+
+
+def test_the_name_of_a_file_decides_where_its_content_does_not() -> None:
+    assert read(b"question\nWhy?", "a.csv") == ["The first line must name the columns, one of them text, prompt or messages."]
+    assert read(b"Why?", "a.jsonl")[0].startswith("This is not JSON")
+    assert read(b'{"text": "Why?"}', "prompts.jsonl.txt") == ["Why?"]
+    assert read(b"id\tprompt\n1\tWhy?", "prompts.txt") == ["Why?"]

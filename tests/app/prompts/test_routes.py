@@ -35,7 +35,7 @@ def test_a_bad_line_is_shown_with_its_number_and_the_text_is_kept(as_user: Brows
     reply = as_user("Grace").post(IMPORT, data={"pasted": '{"text": "Good?"}\n{"txt": "Bad?"}', "format": "jsonl"})
     assert reply.status_code == 422
     assert "Nothing was imported: 1 line cannot be used." in reply.text
-    assert re.search(r'<td class="number">2</td><td>&#34;txt&#34; is not known here', reply.text)
+    assert re.search(r'<td class="number">2</td><td>Give either text or messages; there is only &#34;txt&#34;', reply.text)
     assert "{&#34;txt&#34;: &#34;Bad?&#34;}" in reply.text
     with read_session(engine) as session:
         assert count_prompts(session, project.id).train + count_prompts(session, project.id).holdout == 0

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, select
 
 from app.database.engine import read_session, write_session
 from app.models import Project, Prompt
-from app.prompts.importers import read_items
+from app.prompts.conversations import prompt_row
 from app.prompts.service import (
     BadLine,
     Message,
@@ -71,7 +71,7 @@ def test_a_prompt_that_is_there_already_is_a_duplicate(engine: Engine, project: 
 
 def test_one_bad_line_keeps_everything_out(engine: Engine, project: Project) -> None:
     with write_session(engine) as session:
-        report = import_prompts(session, project, read_items([{"text": "Good?"}, {"text": " "}]))
+        report = import_prompts(session, project, [prompt_row(1, "Good?"), prompt_row(2, " ")])
         assert report.created == 0
         assert [bad.line for bad in report.rejected] == [2]
         assert count_prompts(session, project.id).train + count_prompts(session, project.id).holdout == 0
@@ -79,7 +79,7 @@ def test_one_bad_line_keeps_everything_out(engine: Engine, project: Project) -> 
 
 def test_bad_lines_are_left_out_when_the_person_chose_so(engine: Engine, project: Project) -> None:
     with write_session(engine) as session:
-        report = import_prompts(session, project, read_items([{"text": "Good?"}, {"text": " "}]), skip_bad_lines=True)
+        report = import_prompts(session, project, [prompt_row(1, "Good?"), prompt_row(2, " ")], skip_bad_lines=True)
     assert (report.created, len(report.rejected)) == (1, 1)
 
 

@@ -126,3 +126,11 @@ def test_the_base_leaves_the_features_that_a_reward_run_reads(
     kept, fresh = pooled_states(base, sequences, layers, cache), pooled_states(base, sequences, layers)
     for layer in layers:
         torch.testing.assert_close(kept[layer], fresh[layer], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("    return x\n", "    return x"), ("\n\tmake\n", "\tmake"), (" Hello.", "Hello."), ("Hello.  ", "Hello.")],
+)
+def test_an_answer_keeps_its_indent(text: str, kept: str) -> None:
+    assert sample.said(text) == kept

@@ -73,3 +73,9 @@ def test_texts_and_demonstrations_are_read_together_and_a_bad_row_is_named(tmp_p
     (tmp_path / "demonstrations.jsonl").write_text("{")
     with pytest.raises(Refused, match="not JSON lines"):
         read_documents(RunFolder(tmp_path))
+
+
+def test_a_text_that_begins_with_an_indent_keeps_it(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"kind": "sft"}')
+    (tmp_path / "text.txt").write_text("    return x\n\n\tmake\n\nOne.  \n", encoding="utf-8")
+    assert read_documents(RunFolder(tmp_path)) == ["    return x", "\tmake", "One."]
