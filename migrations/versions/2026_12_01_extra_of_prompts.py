@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "b7e2a90d4c15"
-down_revision = "a41c9e7d2b60"
+down_revision = "b7be09d2640f"
 
 
 def upgrade() -> None:
