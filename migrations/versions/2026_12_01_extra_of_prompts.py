@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "b7e2a90d4c15"
-down_revision = "b7be09d2640f"
+down_revision = "5d0f3b7a9c12"
 
 
 def upgrade() -> None:
