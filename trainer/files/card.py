@@ -193,8 +193,11 @@ def _counts(run: Path) -> dict[str, int]:
     judged: set[str] = set()
     for name in LABEL_FILES:
         rows = list(read_jsonl(run / name))
-        if rows:
-            found[{"preferences.jsonl": "comparisons"}.get(name, name.removesuffix(".jsonl"))] = len(rows)
+        rewrites = [row for row in rows if row.get("source") == "rewrite"]  # beside the answer that each improves
+        if len(rows) > len(rewrites):
+            found[{"preferences.jsonl": "comparisons"}.get(name, name.removesuffix(".jsonl"))] = len(rows) - len(rewrites)
+        if rewrites:
+            found["rewrites"] = len(rewrites)
         people |= {str(row["annotator"]) for row in rows if "annotator" in row}
         judged |= {json.dumps(row.get("messages")) if name != "rewrites.jsonl" else str(row.get("prompt_id")) for row in rows}
     if people:

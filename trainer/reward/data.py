@@ -45,6 +45,11 @@ class Comparison(NamedTuple):
     source: str = "verdict"  # or "rewrite": a person's own text beside the answer that it improves
     criteria: Mapping[str, str] = NOTHING  # criterion -> left, right or tie
 
+    @property
+    def is_verdict(self) -> bool:
+        """Whether a person judged two answers. A rewrite teaches, too, but nobody compared it: it counts in no accuracy."""
+        return self.source == "verdict"
+
 
 class Rating(NamedTuple):
     answer: int  # index into Labels.answers
@@ -78,7 +83,7 @@ class Labels:
     @property
     def usable(self) -> int:
         """Verdicts, each once: a rewrite belongs to the verdict it came with."""
-        return sum(label.source == "verdict" for label in self.comparisons) + len(self.ratings)
+        return sum(label.is_verdict for label in self.comparisons) + len(self.ratings)
 
     @property
     def criteria(self) -> list[str]:

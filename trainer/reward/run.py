@@ -176,7 +176,7 @@ def choose_reliability(
         return cross_validate(labels, split, fitted, lambda head: head.reward(features), tick, folds), fitted
 
     tried = [attempt(number, way) for number, way in enumerate(ways)]
-    losses = [validation.mean(-join(parts).loglik) or 0.0 for parts, _ in tried]
+    losses = [validation.mean(-join(parts).verdicts.loglik) or 0.0 for parts, _ in tried]
     best = losses.index(min(losses))
     figures: dict[str, Any] = {"reliability": ways[best]}
     if earlier is not None:
@@ -217,10 +217,11 @@ def fit_criteria(
 def people_figures(labels: Labels, held: HeldOut, head: Head) -> dict[str, Any]:
     """How far people agree with each other, and the reward with each of them."""
     ceiling, pairs = validation.agreement(labels)
+    said = held.verdicts
     return {
         "agreement_ceiling": ceiling,
         "agreement_pairs": pairs,
-        "annotators": validation.annotators(held.comparisons, held.delta, head.log_nu),
+        "annotators": validation.annotators(said.comparisons, said.delta, head.log_nu),
     }
 
 

@@ -35,6 +35,17 @@ class HeldOut(NamedTuple):
     rating_loglik: Tensor  # (M,) nats
     rating_fold: Tensor  # (M,) int64
 
+    @property
+    def verdicts(self) -> HeldOut:
+        """Less the rewrites, which no figure of how people judge may count."""
+        rows = torch.tensor([row for row, label in enumerate(self.comparisons) if label.is_verdict], dtype=torch.long)
+        return self._replace(
+            comparisons=[label for label in self.comparisons if label.is_verdict],
+            delta=self.delta[rows],
+            loglik=self.loglik[rows],
+            comparison_fold=self.comparison_fold[rows],
+        )
+
 
 def comparison_figures(
     comparisons: Sequence[Comparison],
@@ -100,7 +111,8 @@ def rating_figures(ratings: Sequence[Rating], reward: Tensor, loglik: Tensor, fo
 
 
 def headline_figures(held: HeldOut) -> dict[str, Any]:
-    """Accuracy and its interval of held-out comparisons, or of ratings where they are the more."""
+    """Accuracy and its interval of held-out verdicts, or of ratings where they are the more."""
+    held = held.verdicts
     sign = signs(held.comparisons)
     decided = sign != 0
     hits = correct(held.delta * sign)[decided]
@@ -114,7 +126,8 @@ def headline_figures(held: HeldOut) -> dict[str, Any]:
 
 
 def accuracy(held: HeldOut) -> float | None:
-    """Share of decided comparisons that the held-out rewards put the right way round."""
+    """Share of decided verdicts that the held-out rewards put the right way round."""
+    held = held.verdicts
     sign = signs(held.comparisons)
     return mean(correct(held.delta * sign)[sign != 0])
 
@@ -149,7 +162,7 @@ def agreement(labels: Labels) -> tuple[float | None, int]:
     """How often two people prefer the same one of two answers, the ceiling of any accuracy, and how often two judged."""
     verdicts: dict[frozenset[int], dict[str, int]] = defaultdict(dict)
     for label in labels.comparisons:
-        if label.choice in ("left", "right"):
+        if label.is_verdict and label.choice in ("left", "right"):
             chosen = label.left if label.choice == "left" else label.right
             verdicts[frozenset((label.left, label.right))][label.annotator] = chosen
     same = [float(one == other) for votes in verdicts.values() for one, other in combinations(votes.values(), 2)]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from trainer.reward.data import Comparison, Labels, Rating
+from trainer.reward.held_out import fold_metrics
 from trainer.reward.validation import (
+    HeldOut,
+    accuracy,
     agreement,
     annotators,
     calibration,
     comparison_figures,
     correlation,
     gate,
+    headline_figures,
     interval,
     rating_figures,
 )
@@ -103,6 +109,35 @@ def test_the_annotator_who_exchanges_sides_stands_out() -> None:
     assert found["anna"]["accuracy"] == 1.0
     assert found["ben"] == {"decided": 40, "accuracy": 0.0, "reliability": pytest.approx(found["ben"]["reliability"])}
     assert found["ben"]["reliability"] < 0.2 < 0.8 < found["anna"]["reliability"]
+
+
+def held_out(rows: list[Comparison], delta: list[float]) -> HeldOut:
+    nothing = torch.zeros(0, dtype=F64)
+    folds = torch.zeros(len(rows), dtype=torch.long)
+    loglik = torch.arange(-1, -len(rows) - 1, -1, dtype=F64)
+    return HeldOut(rows, torch.tensor(delta, dtype=F64), loglik, folds, [], nothing, nothing, folds[:0])
+
+
+def test_a_rewrite_beside_its_answer_is_no_judgement_and_enters_no_accuracy() -> None:
+    rewrite = comparison("left")._replace(source="rewrite")
+    rows = [comparison("left"), rewrite, comparison("right"), rewrite, comparison("left"), comparison("tie"), rewrite]
+    held = held_out(rows, [1.0, 9.0, -1.0, 9.0, -1.0, 0.0, 9.0])  # of three decided verdicts two are right; all rewrites are
+
+    assert accuracy(held) == pytest.approx(2 / 3)
+    figures = headline_figures(held)
+    assert (figures["judged"], figures["accuracy"]) == (3, pytest.approx(2 / 3))
+    people = annotators(held.verdicts.comparisons, held.verdicts.delta, log_nu=0.0)
+    assert (people["anna"]["decided"], people["anna"]["accuracy"]) == (3, pytest.approx(2 / 3))
+    fold = fold_metrics(held)
+    assert fold["reward/fold_accuracy"] == pytest.approx(2 / 3)
+    assert fold["reward/fold_nll"] == pytest.approx((1 + 3 + 5 + 6) / 4)
+    assert math.isnan(fold_metrics(held_out([rewrite], [1.0]))["reward/fold_accuracy"])
+
+
+def test_people_who_rewrote_an_answer_alike_agreed_on_no_verdict() -> None:
+    rewrites = [comparison("left", 5, 0, name)._replace(source="rewrite") for name in ("anna", "ben")]
+
+    assert agreement(Labels(comparisons=[*rewrites, comparison("left"), comparison("right", annotator="ben")])) == (0.0, 1)
 
 
 def test_ratings_are_compared_within_one_person_and_fold() -> None:
