@@ -50,7 +50,7 @@ def distil(scorer: Scorer, answers: Sequence[Answer], say: Callable[[str], None]
         raise Refused(f"There are {len(answers)} answers; a reward model is distilled on at least {FEWEST_ANSWERS}.")
     backbone = scorer.backbone
     sequences = [encode(backbone, answer, scorer.max_tokens) for answer in answers]
-    wanted = scorer.score([item.prompt_ids for item in sequences], [item.response_ids for item in sequences])
+    wanted = scorer.score(*(list(column) for column in zip(*sequences, strict=True)))
     fold = folds([answer.prompt_key for answer in answers], FOLDS, SEED)
     learned = [index for index, answer in enumerate(answers) if fold[answer.prompt_key] != 0]
     held = [index for index, answer in enumerate(answers) if fold[answer.prompt_key] == 0]

@@ -72,7 +72,8 @@ formula in three lines. `python -m trainer.export.run classifier FOLDER OUT` dis
         "reward",
         "lora",
     ): f"""A LoRA adapter, which `peft` opens, and a linear head (`head.safetensors`) on the final state of the end token,
-appended to every answer. `python -m trainer.export.run classifier FOLDER OUT` makes one model of them, with the same scores.
+appended to every answer that the length limit did not cut. `python -m trainer.export.run classifier FOLDER OUT` makes one model
+of them, with the same scores.
 
 {_SCORER}""",
     (

@@ -28,6 +28,7 @@ class Answer:
     messages: tuple[tuple[str, str], ...]  # (role, content)
     text: str
     token_ids: tuple[int, ...] | None
+    cut: bool = False  # by the limit on tokens, in the middle of what it had to say
 
     @property
     def prompt_key(self) -> str:
@@ -104,6 +105,13 @@ class Labels:
         )
 
     @property
+    def judged(self) -> list[Answer]:
+        """The answers that anybody judged."""
+        indices = {label.answer for label in self.ratings}
+        indices |= {index for label in self.comparisons if label.is_verdict for index in (label.left, label.right)}
+        return [self.answers[index] for index in sorted(indices)]
+
+    @property
     def prompt_keys(self) -> list[str]:
         """The judged prompts, sorted by hash."""
         judged: list[Comparison | Rating] = [*self.comparisons, *self.ratings]
@@ -163,6 +171,7 @@ class TokenSequence(NamedTuple):
 
     prompt_ids: list[int]
     response_ids: list[int]  # at least one; without the end token, unless the answer is nothing else
+    cut: bool = False  # so that no end is to be read after it
 
     @property
     def ids(self) -> list[int]:
@@ -171,7 +180,7 @@ class TokenSequence(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Names what the features depend on: these ids, and where the answer starts."""
+        """Names what the features depend on: these ids, and where the answer starts; not its end, which they leave out."""
         return hashlib.sha256(json.dumps([self.prompt_ids, self.response_ids]).encode()).hexdigest()
 
 
@@ -187,14 +196,19 @@ def encode_all(backbone: Backbone, answers: Sequence[Answer], max_tokens: int) -
         for messages in dict.fromkeys(answer.messages for answer in answers)
     }
     ends = eos_ids(backbone)
-    return [cut(prompts[answer.messages], _response_ids(backbone, answer), ends, max_tokens) for answer in answers]
+    return [
+        token_sequence(prompts[answer.messages], _response_ids(backbone, answer), ends, max_tokens, answer.cut)
+        for answer in answers
+    ]
 
 
-def cut(prompt_ids: list[int], response_ids: list[int], ends: set[int], max_tokens: int) -> TokenSequence:
+def token_sequence(
+    prompt_ids: list[int], response_ids: list[int], ends: set[int], max_tokens: int, cut: bool = False
+) -> TokenSequence:
     """Strip the end token, keep within `max_tokens`: an answer takes at most three quarters where its prompt needs the rest."""
     response = response_ids[: content_length(response_ids, ends)]
     response = response[: max_tokens - min(len(prompt_ids), max_tokens // 4)]
-    return TokenSequence(prompt_ids[-(max_tokens - len(response)) :], response)
+    return TokenSequence(prompt_ids[-(max_tokens - len(response)) :], response, cut)
 
 
 def _response_ids(backbone: Backbone, answer: Answer) -> list[int]:
@@ -235,6 +249,7 @@ def _answer(messages: Any, response: Any) -> Answer:
         tuple((str(message["role"]), str(message["content"])) for message in messages),
         str(response["text"]),
         tuple(int(token) for token in ids) if ids else None,
+        bool(response.get("cut", False)),
     )
 
 

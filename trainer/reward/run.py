@@ -74,6 +74,7 @@ def run(folder: RunFolder) -> None:
     held = join([*parts, predict(judged, split.count, head.reward(features), head)])
     figures |= held_out_figures(labels, held, sequences)
     figures |= {"form": "head", "groups": head.shares(), "judge_labels": judged.usable}
+    figures |= {"judged_answers": len(labels.judged), "cut_answers": sum(answer.cut for answer in labels.judged)}
     criteria, figures["criteria"] = fit_criteria(folder, own, features, split, config)
     costs = folder.inputs.get("flag_costs", {})
     flags = fit_flags(features, own, costs)

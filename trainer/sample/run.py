@@ -24,7 +24,7 @@ from trainer.lm.forward import llama_like
 from trainer.lm.generate import Generated, generate
 from trainer.lm.loading import load_policy
 from trainer.lm.recorded_states import Recording
-from trainer.reward.data import cut
+from trainer.reward.data import token_sequence
 from trainer.reward.features import FeatureCache, choose_layers, recorded_means
 
 GENERATIONS = "generations.jsonl"
@@ -121,7 +121,7 @@ def keep_features(
     rows = {}
     for index, (ids, answer) in enumerate(zip(prompt_ids, answers, strict=True)):
         if len(ids) + len(answer.ids) <= longest:
-            sequence = cut(ids, answer.ids, eos_ids(policy), longest)
+            sequence = token_sequence(ids, answer.ids, eos_ids(policy), longest)
             rows[sequence.digest] = recorded_means(recording, index, sequence, cache.layers)
     cache.write(rows)
 
