@@ -17,7 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trainer.contract.english import english
 from trainer.contract.folder import digest_of, read_jsonl
+from trainer.contract.messages import from_json
 from trainer.files.checkpoint import MANIFEST
 
 CARD = "README.md"
@@ -212,8 +214,10 @@ def _counts(run: Path) -> dict[str, int]:
 
 
 def _shown(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Figures that are numbers or words; how long it took is not the model's."""
+    """Figures that are numbers, words or messages; how long it took is not the model's."""
     for name, value in figures.items():
+        if isinstance(value, dict) and "code" in value:
+            yield name, english(from_json(value))
         readable = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
         if readable and not TIMES.search(name):
             yield name, f"{value:.4g}" if isinstance(value, float) else value

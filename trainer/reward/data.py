@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from trainer.contract.folder import Refused, read_jsonl
+from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, chat_ids, eos_ids
 
 CHOICES = ("left", "right", "tie", "both_bad")
@@ -232,18 +233,34 @@ def _rows(path: Path, parse: Any) -> Iterator[Any]:
             try:
                 yield parse(row)
             except (KeyError, TypeError, ValueError) as error:
-                raise Refused(f"{path.name}, row {number}: {_why(error)}") from error
+                raise Refused(Message("row_unusable", file=path.name, row=number, problem=_why(error))) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"{path.name} is not JSON lines: {error}") from error
+        raise Refused(Message("not_json_lines", file=path.name, error=str(error))) from error
 
 
-def _why(error: Exception) -> str:
-    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+class _Unusable(ValueError):
+    """What is wrong with a row."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message.code)
+        self.message = message
+
+
+def _why(error: Exception) -> Message:
+    if isinstance(error, _Unusable):
+        return error.message
+    return (
+        Message("part_missing", part=str(error.args[0])) if isinstance(error, KeyError) else Message("written", text=str(error))
+    )
+
+
+def _must_be_one_of(part: str, *choices: str) -> _Unusable:
+    return _Unusable(Message("part_must_be_one_of", part=part, choices=", ".join(choices)))
 
 
 def _answer(messages: Any, response: Any) -> Answer:
     if not messages:
-        raise ValueError("messages is empty")
+        raise _Unusable(Message("part_empty", part="messages"))
     ids = response.get("token_ids")
     return Answer(
         tuple((str(message["role"]), str(message["content"])) for message in messages),
@@ -269,13 +286,13 @@ class _Said(NamedTuple):
 def _comparison(row: dict[str, Any]) -> _Said:
     criteria, source = row.get("criteria") or NOTHING, row.get("source", "verdict")
     if row["choice"] not in CHOICES:
-        raise ValueError(f"choice must be one of {', '.join(CHOICES)}")
+        raise _must_be_one_of("choice", *CHOICES)
     if row.get("strength") not in (None, 1, 2, 3):
-        raise ValueError("strength must be 1, 2, 3 or null")
+        raise _must_be_one_of("strength", "1", "2", "3", "null")
     if source not in SOURCES:
-        raise ValueError(f"source must be one of {', '.join(SOURCES)}")
+        raise _must_be_one_of("source", *SOURCES)
     if any(choice not in ("left", "right", "tie") for choice in criteria.values()):
-        raise ValueError("a criterion must be left, right or tie")
+        raise _Unusable(Message("criterion_unreadable", choices="left, right, tie"))
     flags = row.get("flags") or {}
     return _Said(
         _answer(row["messages"], row["left"]),
@@ -292,7 +309,7 @@ def _comparison(row: dict[str, Any]) -> _Said:
 def _rating(row: dict[str, Any]) -> tuple[Answer, int, str, frozenset[str], Mapping[str, int]]:
     criteria = row.get("criteria") or NOTHING
     if any(score not in (1, 2, 3, 4, 5) for score in (row["overall"], *criteria.values())):
-        raise ValueError("overall and every criterion must be a whole number from 1 to 5")
+        raise _Unusable(Message("scores_unreadable"))
     answer = _answer(row["messages"], row["response"])
     return answer, int(row["overall"]), str(row["annotator"]), frozenset(row.get("flags") or ()), criteria
 

@@ -28,6 +28,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trainer.contract.messages import Message
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, BackboneError, chat_ids, eos_ids, reference
 from trainer.lm.batched_reading import batches
@@ -246,7 +247,9 @@ def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None,
     folder = Path(reward_checkpoint)
     manifest = checkpoint.verify(folder)
     if manifest.get("kind") != "reward":
-        raise checkpoint.CheckpointError(f"{folder} holds a {manifest.get('kind')}, not a reward")
+        raise checkpoint.CheckpointError(
+            Message("holds_another_kind", folder=str(folder), found=str(manifest.get("kind")), wanted="reward")
+        )
     settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
     base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"], dtype)
     heads = read_heads(folder)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainer.contract.intervals import wilson
+from trainer.contract.messages import Message
 from trainer.reward import likelihoods
 from trainer.reward.data import Comparison, Labels, Rating
 
@@ -137,25 +138,19 @@ def signs(comparisons: Sequence[Comparison]) -> Tensor:
     return torch.tensor([{"left": 1.0, "right": -1.0}.get(label.choice, 0.0) for label in comparisons])
 
 
-def gate(figures: dict[str, Any]) -> tuple[bool, str]:
-    """Whether PPO may learn from this reward, and why, for a person: its held-out accuracy must beat a coin by its interval."""
-    if figures["decided"] >= FEWEST_DECIDED:
-        what, prefix = f"{figures['decided']} held-out comparisons", ""
-    elif figures["rating_pairs"] >= FEWEST_DECIDED:
-        what, prefix = f"{figures['rating_pairs']} pairs of held-out ratings", "rating_"
+def gate(figures: dict[str, Any]) -> tuple[bool, Message]:
+    """Whether PPO may learn from this reward, and why: its held-out accuracy must beat a coin by its interval."""
+    decided, pairs = figures["decided"], figures["rating_pairs"]
+    if decided >= FEWEST_DECIDED:
+        judged, prefix = Message("heldout_comparisons", count=decided), ""
+    elif pairs >= FEWEST_DECIDED:
+        judged, prefix = Message("heldout_rating_pairs", count=pairs), "rating_"
     else:
-        return False, (
-            f"there are too few judgements to tell: {figures['decided']} comparisons with a preferred side and "
-            f"{figures['rating_pairs']} pairs of differing ratings; {FEWEST_DECIDED} of either are needed"
-        )
+        return False, Message("too_few_judgements", comparisons=decided, ratings=pairs, needed=FEWEST_DECIDED)
     accuracy, low, high = (figures[f"{prefix}accuracy{end}"] for end in ("", "_low", "_high"))
-    said = f"it agrees with people on {accuracy:.0%} of {what} (95 % interval {low:.0%} to {high:.0%})"
     if low > 0.5:
-        return True, f"The reward model may be used: {said}, better than chance."
-    return (
-        False,
-        f"The reward model is not used: {said}, which chance could also reach. More labels, or more consistent ones, are needed.",
-    )
+        return True, Message("reward_usable", accuracy=accuracy, judged=judged, low=low, high=high)
+    return False, Message("reward_unusable", accuracy=accuracy, judged=judged, low=low, high=high)
 
 
 def agreement(labels: Labels) -> tuple[float | None, int]:

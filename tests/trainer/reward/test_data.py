@@ -87,22 +87,22 @@ def test_a_comparison_of_an_answer_with_itself_is_counted_as_skipped(tmp_path: P
         (
             "preferences.jsonl",
             comparison(choice="a"),
-            "preferences.jsonl, row 2: choice must be one of left, right, tie, both_bad",
+            "preferences.jsonl, row 2: “choice” must be one of left, right, tie, both_bad",
         ),
-        ("preferences.jsonl", comparison(strength=4), "preferences.jsonl, row 2: strength must be 1, 2, 3 or null"),
-        ("preferences.jsonl", {"choice": "left"}, "preferences.jsonl, row 2: messages is missing"),
+        ("preferences.jsonl", comparison(strength=4), "preferences.jsonl, row 2: “strength” must be one of 1, 2, 3, null"),
+        ("preferences.jsonl", {"choice": "left"}, "preferences.jsonl, row 2: “messages” is missing"),
         (
             "preferences.jsonl",
             comparison(criteria={"fluency": 4}),
-            "preferences.jsonl, row 2: a criterion must be left, right or",
+            "preferences.jsonl, row 2: A criterion must be one of left, right, tie",
         ),
-        ("preferences.jsonl", comparison(source="guess"), "preferences.jsonl, row 2: source must be one of verdict, rewrite"),
+        ("preferences.jsonl", comparison(source="guess"), "preferences.jsonl, row 2: “source” must be one of verdict, rewrite"),
         (
             "ratings.jsonl",
             rating(overall=6),
-            "ratings.jsonl, row 2: overall and every criterion must be a whole number from 1 to",
+            "ratings.jsonl, row 2: “overall” and every criterion must be a whole number from 1 to",
         ),
-        ("ratings.jsonl", rating(criteria={"fluency": 0}), "ratings.jsonl, row 2: overall and every criterion must be a whole"),
+        ("ratings.jsonl", rating(criteria={"fluency": 0}), "ratings.jsonl, row 2: “overall” and every criterion must be a whole"),
     ],
 )
 def test_a_row_that_breaks_the_format_is_named(tmp_path: Path, name: str, row: dict[str, Any], reason: str) -> None:

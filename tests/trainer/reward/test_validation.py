@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+from trainer.contract.english import english
+from trainer.contract.messages import Message
 from trainer.reward.data import Comparison, Labels, Rating
 from trainer.reward.held_out import fold_metrics
 from trainer.reward.validation import (
@@ -157,11 +159,11 @@ FIGURES = {"decided": 100, "accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high"
 def test_the_gate_opens_only_when_the_interval_beats_chance() -> None:
     passed, reason = gate(FIGURES)
     assert passed
-    assert "70% of 100 held-out comparisons (95 % interval 60% to 80%)" in reason
+    assert "70% of 100 held-out comparisons (95% interval 60% to 80%)" in english(reason)
 
     passed, reason = gate(FIGURES | {"accuracy": 0.55, "accuracy_low": 0.46})
     assert not passed
-    assert "chance could also reach" in reason
+    assert reason.code == "reward_unusable"
 
 
 def test_the_gate_reads_ratings_where_there_are_no_comparisons_and_refuses_to_guess() -> None:
@@ -173,11 +175,11 @@ def test_the_gate_reads_ratings_where_there_are_no_comparisons_and_refuses_to_gu
         "rating_accuracy_high": 0.9,
     }
     assert gate(rated)[0]
-    assert "60 pairs of held-out ratings" in gate(rated)[1]
+    assert gate(rated)[1].arguments["judged"] == Message("heldout_rating_pairs", count=60)
 
     passed, reason = gate(FIGURES | {"decided": 3})
     assert not passed
-    assert "too few judgements to tell" in reason
+    assert reason == Message("too_few_judgements", comparisons=3, ratings=0, needed=20)
 
 
 def test_correlation_of_what_never_varies_is_not_a_number_but_nothing() -> None:
