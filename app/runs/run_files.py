@@ -13,7 +13,6 @@ from typing import Any
 
 from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
-from trainer.contract.messages import Message
 
 LOG_BYTES = 64 * 1024
 TEXT_BYTES = 20 * 2**20
@@ -117,7 +116,7 @@ def text_file(data: Path, name: str) -> Path:
     texts = (data / "texts").resolve()
     path = (texts / name).resolve()
     if path.parent != texts or not path.is_file():
-        raise NotFound(Message("no_such_text", file=name))
+        raise NotFound(_("There is no file %(name)s in the folder texts of the data folder.", name=name))
     return path
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,17 +20,13 @@ from typing import Any
 from tqdm import tqdm
 
 from trainer.contract.config import RunConfig, make_config
-from trainer.contract.english import SpokenError, english
-from trainer.contract.messages import Message, as_json, from_json
 
+UNDATED = date(2026, 1, 1)  # the day of a run that names none; never the clock's, under which nothing could be repeated
 EXIT_DONE, EXIT_REFUSED, EXIT_CANCELLED = 0, 2, 3
 
 
-class Refused(SpokenError):
-    """The run cannot be done with what it was given; the message is for the person who asked."""
-
-    def __init__(self, message: Message | str) -> None:
-        super().__init__(message if isinstance(message, Message) else from_json(message))
+class Refused(Exception):
+    """The run cannot be done with what it was given; the text is for the person who asked."""
 
 
 class Cancelled(Exception):
@@ -76,6 +72,7 @@ class RunFolder:
         self.kind: str = spec["kind"]
         self.config: RunConfig = make_config(self.kind, spec.get("config", {}))
         self.inputs: dict[str, Any] = spec.get("inputs", {})
+        self.day = date.fromisoformat(spec["day"]) if spec.get("day") else UNDATED  # under which templates write
         self._stopping = False
         self._started: tuple[float, int] | None = None
         self._bar: Any = None
@@ -106,9 +103,8 @@ class RunFolder:
         if self.stopping:
             raise Cancelled
 
-    def progress(self, step: int, total: int, message: Message | str) -> None:
+    def progress(self, step: int, total: int, message: str) -> None:
         """Say where the run is: progress.json for the pages, a bar for a terminal. `step` counts finished steps."""
-        message = message if isinstance(message, Message) else from_json(message)
         now = time.monotonic()
         if self._started is None or step < self._started[1]:
             self._started = (now, step)
@@ -120,7 +116,7 @@ class RunFolder:
                 {
                     "step": step,
                     "total": total,
-                    "message": as_json(message),
+                    "message": message,
                     "rate_per_s": rate,
                     "eta_s": (total - step) / rate if rate else None,
                     "updated_at": datetime.now(UTC).isoformat(),
@@ -128,12 +124,11 @@ class RunFolder:
             ),
             durable=False,  # written for every answer, where waiting for the disk would cost more than the answer
         )
-        self._draw(step, total, english(message))
+        self._draw(step, total, message)
 
-    def finish(self, status: str, reason: Message | str | None = None, **figures: Any) -> None:
-        """Write result.json: the run's last word, with why it ended so where there is something to say."""
-        why = {} if reason is None else {"reason": as_json(reason if isinstance(reason, Message) else from_json(reason))}
-        write_atomic(self.file("result.json"), json.dumps({"status": status, **why, **figures}, indent=1))
+    def finish(self, status: str, **figures: Any) -> None:
+        """Write result.json: the run's last word."""
+        write_atomic(self.file("result.json"), json.dumps({"status": status, **figures}, indent=1))
         if self._bar is not None:
             self._bar.close()
 

@@ -10,6 +10,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import torch
@@ -19,14 +20,22 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.pytorch_utils import Conv1D
 
+from trainer.contract.folder import UNDATED
+from trainer.lm.chat_template import plain_ids, templated_ids, turn_end
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LLAMA_LIKE = {"llama", "mistral", "qwen2"}  # pre-norm layers on one residual stream, rotary positions, a bare linear head
+MAMBA_LIKE = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}  # their fast kernels read out_proj past an adapter
 LORA_ALPHA_PER_RANK = 2  # the adapters' output is scaled by 2 at every rank, so that a learning rate keeps its meaning
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft asks transformers so
 
 
 class BackboneError(Exception):
     """The model cannot be used; the text says why and what to do, in the words of the person who named it."""
+
+
+class ConversationRefused(BackboneError):
+    """The model's chat template has no place for this conversation; others of the same batch may do."""
 
 
 @dataclass
@@ -42,9 +51,11 @@ class Backbone:
     source: str
     sha256: str
     dtype: torch.dtype
+    day: date = UNDATED  # that a chat template writes: the run's, so that answers are read under the day they were written on
     reference_weights: dict[str, Tensor] | None = None
-    frozen_head: Any = None  # a vocabulary head that no training moves, laid out by trainer.vocabulary
-    packed_layers: Any = None  # frozen layers laid out for decoding, made by trainer.decode
+    frozen_head: Any = None  # a vocabulary head that no training moves, laid out by trainer.lm.lm_head
+    packed_layers: Any = None  # frozen layers laid out for decoding, made by trainer.lm.decoding.fused
+    way: Any = None  # how answers are written with a forward that is not ours, found by trainer.lm.decoding.ways
 
     @property
     def plain(self) -> Any:
@@ -59,29 +70,28 @@ class Backbone:
 def attach_lora(backbone: Backbone, rank: int, layers: int, seed: int) -> None:
     """Make the policy trainable: adapters on the top `layers` layers (0 = all), which change nothing yet because B is zero.
 
-    Hu et al. 2021, arXiv:2106.09685; attention and MLP projections, their weights float32 whatever the trunk. A model without
-    attention (SimpleLM) trains all its weights instead, with a frozen copy as the reference. Adapters that are already there
+    Hu et al. 2021, arXiv:2106.09685; every projection of a layer, their weights float32 whatever the trunk. A model whose layers
+    have none (SimpleLM) trains all its weights instead, with a frozen copy as the reference. Adapters that are already there
     stay.
     """
     if backbone.adapted or backbone.reference_weights is not None:
         return
-    if not has_attention(backbone.model):
+    if not takes_adapters(backbone.model):
         train_everything(backbone)
         pin_reference(backbone)
         return
-    pattern, stack = decoder_layers(backbone.model)
+    path, stack = decoder_layers(backbone.model)
     first = 0 if layers == 0 else max(0, len(stack) - layers)
-    linear = {name: module for name, module in stack[0].named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    indices = list(range(first, len(stack)))
+    adapted = [f"{path}.{index}.{name}" for index in indices for name in _adaptable(backbone.model, stack[index])]
     config = LoraConfig(
         r=rank,
         lora_alpha=LORA_ALPHA_PER_RANK * rank,
         lora_dropout=0.0,
-        target_modules=sorted({name.rsplit(".", 1)[-1] for name in linear}),
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in linear.values()),
-        layers_to_transform=list(range(first, len(stack))),
-        layers_pattern=pattern,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in stack.modules()),
         task_type="CAUSAL_LM",
         base_model_name_or_path=backbone.source,
+        **_targets(backbone.model, path, adapted, indices),
     )
     backbone.model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
@@ -148,39 +158,71 @@ def trainable_parameters(backbone: Backbone) -> list[nn.Parameter]:
     return [parameter for _, parameter in named_trainable(backbone)]
 
 
-def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
-    """Token ids of a conversation up to where the model begins to answer. Raises BackboneError when the template refuses it.
+def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], day: date = UNDATED) -> list[int]:
+    """Token ids of a conversation up to where the model begins to answer. Raises ConversationRefused when the template does.
 
-    Control tokens that a person typed are encoded as text, so that a prompt cannot end its own turn.
+    Control tokens that a person typed are encoded as text, so that a prompt cannot end its own turn. A template that writes the
+    date writes `day`: the same conversation has the same ids whenever it is read.
     """
     try:
-        if tokenizer.chat_template is None:
-            lines = [f"{message['role'].capitalize()}: {message['content']}" for message in messages]
-            return list(tokenizer("\n".join([*lines, "Assistant:"]))["input_ids"])
-        return list(
-            tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
-            )
-        )
+        ids = plain_ids(tokenizer, messages) if tokenizer.chat_template is None else templated_ids(tokenizer, messages, day)
     except Exception as error:  # a template is code of the model's author, and may raise anything
-        raise BackboneError(f"the model's chat template refuses this conversation: {error}") from error
+        raise ConversationRefused(f"the model's chat template refuses this conversation: {error}") from error
+    if not ids:
+        raise ConversationRefused("the model's chat template makes nothing of this conversation")
+    return ids
 
 
 def eos_ids(backbone: Backbone) -> set[int]:
-    """The ids that end an answer: the tokenizer's and those the model's own generation settings name."""
-    settings = getattr(backbone.plain, "generation_config", None) or backbone.plain.config
+    """The ids that end an answer: the tokenizer's, those the model's own generation settings name, and the token that its chat
+    template writes after what an assistant said.
+    """
+    settings = getattr(backbone.plain, "generation_config", None) or text_config(backbone.plain.config)
     named = settings.eos_token_id
     ids = {named} if isinstance(named, int) else set(named or ())
-    return ids | ({backbone.tokenizer.eos_token_id} if backbone.tokenizer.eos_token_id is not None else set())
+    return ids | {end for end in (backbone.tokenizer.eos_token_id, turn_end(backbone.tokenizer)) if end is not None}
+
+
+def end_id(backbone: Backbone) -> int:
+    """The one token that an answer ends with where somebody has to write it. Raises BackboneError where nothing ends one."""
+    own = turn_end(backbone.tokenizer)
+    ends = [own] if own is not None else [backbone.tokenizer.eos_token_id, *sorted(eos_ids(backbone))]
+    found = next((end for end in ends if end is not None), None)
+    if found is None:
+        raise BackboneError(f"{backbone.source} names no token that ends an answer: give its tokenizer an eos_token")
+    return int(found)
+
+
+def text_config(config: Any) -> Any:
+    """The part of a configuration that describes the language model: all of it, or what a multimodal model nests."""
+    return config.get_text_config(decoder=True)
+
+
+def context_length(backbone: Backbone) -> int | None:
+    """How many tokens the model has places for; None where it sets no bound, as a recurrent one does."""
+    config = text_config(backbone.plain.config)
+    named = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    return next((places for places in named if isinstance(places, int) and places > 0), None)
+
+
+def layer_count(config: Any) -> int:
+    """How many layers the language model has; an older configuration counts its decoder's under a name of its own."""
+    own = text_config(config)
+    return int(next(getattr(own, name) for name in ("decoder_layers", "num_blocks", "num_hidden_layers") if hasattr(own, name)))
 
 
 def decoder_layers(model: Any) -> tuple[str, nn.ModuleList]:
-    """The stack of decoder layers and its attribute name. Raises BackboneError where there is none."""
-    count = model.config.num_hidden_layers
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return name.rsplit(".", 1)[-1], module
-    raise BackboneError(f"{type(model).__name__} has no stack of {count} decoder layers, so adapters cannot be placed")
+    """The stack of decoder layers and its path in the model. Raises BackboneError where there is none."""
+    text = model.get_decoder()
+    inside = {id(module) for module in text.modules()}
+    stacks = [
+        (path, module) for path, module in model.named_modules() if isinstance(module, nn.ModuleList) and id(module) in inside
+    ]
+    outermost = [(path, stack) for path, stack in stacks if not any(path.startswith(f"{other}.") for other, _ in stacks)]
+    if not outermost:
+        raise BackboneError(f"{type(model).__name__} has no stack of decoder layers, so nothing in it can be adapted or read")
+    count = layer_count(model.config)
+    return next((found for found in outermost if len(found[1]) == count), max(outermost, key=lambda found: len(found[1])))
 
 
 def train_everything(backbone: Backbone) -> None:
@@ -193,9 +235,30 @@ def layer_by_layer(config: Any) -> bool:
     return config.model_type in LLAMA_LIKE and not getattr(config, "sliding_window", None)
 
 
-def has_attention(model: Any) -> bool:
-    """Whether adapters can be put on it."""
-    return bool(getattr(model.config, "num_attention_heads", 0))
+def takes_adapters(model: Any) -> bool:
+    """Whether there is something in its layers to put adapters on."""
+    return any(_adaptable(model, layer) for layer in decoder_layers(model)[1])
+
+
+def _adaptable(model: Any, layer: nn.Module) -> list[str]:
+    """Paths in a layer of what takes an adapter."""
+    bypassed = ("out_proj",) if text_config(model.config).model_type in MAMBA_LIKE else ()
+    linear = [name for name, module in layer.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    return [name for name in linear if name.rsplit(".", 1)[-1] not in bypassed]
+
+
+def _targets(model: Any, path: str, adapted: list[str], indices: list[int]) -> dict[str, Any]:
+    """What tells peft to adapt these modules: their last names in these layers, or whole paths where that would mean more."""
+    pattern = path.rsplit(".", 1)[-1]
+    names = {name.rsplit(".", 1)[-1] for name in adapted}
+    alike = [
+        name
+        for name, _ in model.named_modules()
+        if name.rsplit(".", 1)[-1] in names and any(f"{pattern}.{index}." in name for index in indices)
+    ]
+    if sorted(alike) != sorted(adapted):
+        return {"target_modules": sorted(adapted)}
+    return {"target_modules": sorted(names), "layers_to_transform": indices, "layers_pattern": pattern}
 
 
 def neutralise(model: Any) -> None:
@@ -208,9 +271,10 @@ def neutralise(model: Any) -> None:
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
-    for name, value in plain.config.to_dict().items():
-        if isinstance(value, float) and ("dropout" in name or name.endswith("_pdrop")):
-            setattr(plain.config, name, 0.0)
+    for config in (plain.config, text_config(plain.config)):
+        for name, value in config.to_dict().items():
+            if isinstance(value, float) and ("dropout" in name or name.endswith("_pdrop")):
+                setattr(config, name, 0.0)
     own = getattr(plain, "generation_config", None)  # a SimpleLM has none
     if own is not None:
         plain.generation_config = GenerationConfig(

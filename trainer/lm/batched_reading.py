@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.lm.backbone import Backbone
-from trainer.lm.forward import llama_like
+from trainer.lm.forward import llama_like, own_forward
 from trainer.lm.prefix_tree import PrefixTree, tree_batches, tree_states
 
 BATCH_TOKENS = 2048  # of one pass; changes the result by rounding alone
@@ -50,7 +50,8 @@ def read(
     lengths = torch.tensor([len(text) for text in texts])
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(list(text)) for text in texts], batch_first=True)
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-    layers = backbone.plain(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True).hidden_states
+    out = own_forward(backbone.plain, input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
+    layers = out.hidden_states
     layers = layers if top is None else layers[: top + 1]
 
     def rows(states: Tensor) -> At:

@@ -8,8 +8,10 @@ the plain path through their own forward. This file knows no reward and no loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +22,7 @@ from trainer.lm.lm_head import Comparison, compare, from_logits, head, token_log
 from trainer.lm.recorded_states import Recording
 
 Visit = Callable[[int, Tensor], None]
+SWALLOWED = {"use_cache", "output_hidden_states"}  # what a forward without these names passes on to its layers
 
 
 @dataclass(frozen=True)
@@ -270,18 +273,31 @@ def _layer(layer: nn.Module, x: Tensor, mask: Tensor, rope: tuple[Tensor, Tensor
 
 
 def _plain_pass(backbone: Backbone, packed: Packed, visit: Visit | None) -> Any:
-    """The model's own forward over prefix and rest together, its outputs cut to the rest; right for every architecture."""
+    """The model's own forward over prefix and rest together, its outputs cut to the rest; right for every causal architecture."""
     shared, batch = len(packed.prefix), len(packed.ids)
     ids = torch.cat([packed.prefix.expand(batch, -1), packed.ids], 1)
     lengths = shared + packed.prompt_lengths + packed.response_lengths
     mask = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
-    out = backbone.plain(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
+    out = own_forward(backbone.plain, input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
     out.logits = out.logits[:, shared:]
     out.hidden_states = tuple(layer[:, shared:] for layer in out.hidden_states)
     if visit is not None:
         for index, layer in enumerate(out.hidden_states):
             visit(index, layer)
     return out
+
+
+def own_forward(model: Any, **given: Any) -> Any:
+    """The model's own forward with those of these arguments that it knows: not each has positions, a mask, or a cache to use."""
+    named, any_name = _parameters(type(model).forward)
+    return model(**{name: value for name, value in given.items() if name in named or (any_name and name in SWALLOWED)})
+
+
+@lru_cache(maxsize=8)
+def _parameters(forward: Hashable) -> tuple[frozenset[str], bool]:
+    found = inspect.signature(forward).parameters  # type: ignore[arg-type]
+    any_name = any(parameter.kind == parameter.VAR_KEYWORD for parameter in found.values())
+    return frozenset(found), any_name
 
 
 def spread(flat: Tensor, mask: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trainer.lm.backbone import Backbone, BackboneError, eos_ids
+from trainer.lm.backbone import Backbone, BackboneError, context_length, eos_ids
 from trainer.lm.decode import make_decoder
 from trainer.lm.recorded_states import Recording
 
@@ -127,7 +127,7 @@ def _fill_holes(count: int, done: list[int]) -> list[int]:
 def _must_fit(backbone: Backbone, prompt_ids: Sequence[Sequence[int]], max_new_tokens: int) -> None:
     if not all(prompt_ids):
         raise ValueError("a prompt needs at least one token")
-    context = getattr(backbone.plain.config, "max_position_embeddings", None)
+    context = context_length(backbone)
     longest = max(map(len, prompt_ids), default=0)
     if context is not None and longest + max_new_tokens > context:
         raise BackboneError(

@@ -12,20 +12,20 @@ import argparse
 import contextlib
 import hashlib
 import importlib.util
-import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
+from peft.utils import get_peft_model_state_dict
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-import trainer.lm.simple_lm  # noqa: F401  registers SimpleLM with transformers' Auto classes
 from trainer.files import checkpoint
 from trainer.files.card import gguf_licence, write_card
 from trainer.lm.backbone import (
@@ -34,37 +34,49 @@ from trainer.lm.backbone import (
     Backbone,
     BackboneError,
     compute_in_trunks_type,
-    has_attention,
     layer_by_layer,
     neutralise,
     pin_reference,
+    takes_adapters,
+    text_config,
     train_everything,
 )
+from trainer.lm.opening import model_files
+from trainer.lm.opening.loaded_whole import class_for, explained, refuse_incomplete, refuse_misfit, refuse_two_way
+from trainer.lm.simple_lm import SimpleLM  # which also registers it with transformers' Auto classes
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+REPORTED = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # it would fill the rest at random, and only log it
 NARROW_FROM = 256  # a model's width from which `auto` takes bfloat16
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt", "README.md"]  # the last for its licence
 logging.disable_progress_bar()  # a run has its own
 
 
-def load_backbone(spec: str, dtype: str = "float32") -> Backbone:
-    """Open a model spec as a plain, frozen model; the adapters of a policy checkpoint are merged into its weights.
+class OtherWeights(BackboneError):
+    """The model's weights are not those that something was learned on."""
+
+
+def load_backbone(spec: str, dtype: str = "float32", sha256: str | None = None) -> Backbone:
+    """Open a model spec as a plain, frozen, whole model; the adapters of a policy checkpoint are merged into its weights.
 
     `dtype` is one of DTYPES, or `auto`: bfloat16 for a model that this processor computes faster so, float32 for any other and
     for one with adapters merged into it.
-    Raises BackboneError when there is no such model, no network for a hub id, or transformers has no such architecture.
+    Raises BackboneError, and nothing else, when there is no such model, no network for a hub id, no causal architecture of that
+    name, or something of it is missing, broken or does not fit; OtherWeights when they do not have this `sha256`.
     """
     path = Path(spec).expanduser()
     if path.suffix.lower() == ".gguf":
-        return _load_gguf(path, dtype)
+        return _load_gguf(path, dtype, sha256)
+    if path.is_file():
+        model_files.refuse_file(path)
     folder = path if path.is_dir() else _download(spec)
     if (folder / "adapter_config.json").exists():
         # bfloat16 weights would lose whatever training moved by less than half a step of theirs.
         backbone = load_policy(str(folder), "float32" if dtype == "auto" else dtype)
         adapter = checkpoint.sha256_of(folder / "adapter_model.safetensors")
-        sha256 = hashlib.sha256(f"{backbone.sha256} {adapter}".encode()).hexdigest()
-        return Backbone(backbone.model.merge_and_unload(), backbone.tokenizer, str(folder), sha256, backbone.dtype)
-    return _load_folder(folder, spec if folder != path else str(folder.resolve()), dtype)
+        digest = _same(hashlib.sha256(f"{backbone.sha256} {adapter}".encode()).hexdigest(), sha256)
+        return Backbone(backbone.model.merge_and_unload(), backbone.tokenizer, str(folder), digest, backbone.dtype)
+    return _load_folder(folder, spec if folder != path else str(folder.resolve()), dtype, sha256)
 
 
 def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> Backbone:
@@ -76,7 +88,7 @@ def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> B
     folder = Path(spec).expanduser()
     if not (folder / "adapter_config.json").exists():
         backbone = load_backbone(spec, dtype)
-        if trainable and not has_attention(backbone.model):
+        if trainable and not takes_adapters(backbone.model):
             train_everything(backbone)
             base = _base_of_full(folder, dtype)
             if base is None:
@@ -85,9 +97,13 @@ def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> B
                 pin_reference(backbone, dict(base.model.named_parameters()))
                 backbone.source, backbone.sha256 = base.source, base.sha256
         return backbone
+    if not (folder / checkpoint.MANIFEST).exists():
+        raise model_files.others_adapters(folder)
     manifest = _verified(folder)
     base = _load_base(folder, manifest, dtype)
-    base.model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=trainable)
+    with explained(str(folder)):
+        base.model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=trainable)
+    _refuse_incomplete_adapters(base.model, folder)
     compute_in_trunks_type(base.model)
     neutralise(base.model)
     return base
@@ -123,7 +139,9 @@ def convert_gguf(gguf: Path, out: Path) -> dict[str, Any]:
 
     Does nothing when `out` is whole and came from this very file. Takes about 40 s for 135M parameters.
     """
-    digest = _sha256_of_model_file(gguf)
+    if not gguf.is_file():
+        raise BackboneError(f"there is no file {gguf}")
+    digest = checkpoint.sha256_of(gguf)
     with contextlib.suppress(checkpoint.CheckpointError):
         manifest = checkpoint.verify(out)
         if manifest.get("converted_from", {}).get("sha256") == digest:
@@ -150,29 +168,32 @@ def _write_policy(backbone: Backbone, inner: Path) -> None:
         backbone.tokenizer.save_pretrained(str(inner))
 
 
-def _load_gguf(path: Path, dtype: str) -> Backbone:
-    digest = _sha256_of_model_file(path)
-    with _explained(str(path)):
+def _load_gguf(path: Path, dtype: str, sha256: str | None = None) -> Backbone:
+    parts = model_files.gguf_parts(path)
+    digest = _same(checkpoint.sha256_of(path), sha256)
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    with explained(str(path)):
         if dtype == "auto":
-            dtype = _faster(AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name))
-        model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=DTYPES[dtype])
-        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    if dtype == "float32" and _quantised(path):
+            dtype = _faster(AutoConfig.from_pretrained(**where))
+        model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=DTYPES[dtype], **REPORTED)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+    if dtype == "float32" and _quantised(parts.tensors):
         _round_to_halves(model)
     # transformers 5.23 keeps the marks of a quantised model, and then refuses to save what are by now plain weights.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    return _ready(model, tokenizer, str(path.resolve()), digest, dtype)
+    with explained(str(path)):
+        refuse_misfit(str(path), model, tokenizer, parts.tokens)
+    return _ready(model, report, tokenizer, str(path.resolve()), digest, dtype)
 
 
-def _quantised(gguf: Path) -> bool:
-    """Whether no matrix of the file says more than a float16 can."""
+def _quantised(tensors: Sequence[Any]) -> bool:
+    """Whether no matrix of a GGUF file says more than a float16 can."""
     from gguf import GGMLQuantizationType as Kind
-    from gguf import GGUFReader
 
     floats = {Kind.F64, Kind.F32, Kind.BF16}
-    return not any(tensor.tensor_type in floats for tensor in GGUFReader(gguf).tensors if len(tensor.shape) > 1)
+    return not any(tensor.tensor_type in floats for tensor in tensors if len(tensor.shape) > 1)
 
 
 def _round_to_halves(model: Any) -> None:
@@ -188,33 +209,34 @@ def _round_to_halves(model: Any) -> None:
                 parameter.copy_(halves)
 
 
-def _load_folder(folder: Path, source: str, dtype: str) -> Backbone:
-    if not (folder / "config.json").exists():
-        raise BackboneError(f"{folder} holds no config.json, so it is not a transformers model folder")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise BackboneError(f"{folder} holds no *.safetensors file; weights in other formats are not loaded, for safety")
+def _load_folder(folder: Path, source: str, dtype: str, sha256: str | None) -> Backbone:
+    weights = model_files.weights_of(folder)
+    named = None
     if (folder / checkpoint.MANIFEST).exists():
-        hashes = _verified(folder)["files"]
-        digests = [hashes[path.name] for path in weights]
+        manifest = _verified(folder)
+        digests = [manifest["files"][path.name] for path in weights]
+        named = 0 if manifest.get("converted_from") else None  # transformers adds names of its own to a GGUF file's
     else:
         digests = [checkpoint.sha256_of(path) for path in weights]
-    digest = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
-    with _explained(source):
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    digest = _same(digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest(), sha256)
+    safely = {"local_files_only": True, "trust_remote_code": False}
+    with explained(source):
+        config = AutoConfig.from_pretrained(str(folder), **safely)
         dtype = _faster(config) if dtype == "auto" else dtype
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), config=config, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
+        model, report = class_for(source, config).from_pretrained(
+            str(folder), config=config, dtype=DTYPES[dtype], use_safetensors=True, **safely, **REPORTED
         )
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    return _ready(model, tokenizer, source, digest, dtype)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **safely)
+    with explained(source):
+        refuse_misfit(source, model, tokenizer, named)
+    return _ready(model, report, tokenizer, source, digest, dtype)
 
 
 def _faster(config: Any) -> str:
     """What this processor computes the model faster in: bfloat16 does not pay for narrow matrices, and where a model runs its own
     forward its logits would be bfloat16, too.
     """
-    wide = layer_by_layer(config) and config.hidden_size >= NARROW_FROM
+    wide = layer_by_layer(config) and text_config(config).hidden_size >= NARROW_FROM
     return "bfloat16" if wide and multiplies_bfloat16() else "float32"
 
 
@@ -224,12 +246,29 @@ def multiplies_bfloat16() -> bool:
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
-def _ready(model: Any, tokenizer: Any, source: str, digest: str, dtype: str) -> Backbone:
-    neutralise(model)
-    model.requires_grad_(False)
-    if model.config.model_type in LLAMA_LIKE:
-        model.set_attn_implementation("eager")  # with the short answers of this work 10 % faster on a CPU than sdpa
+def _ready(model: Any, report: dict[str, Any], tokenizer: Any, source: str, digest: str, dtype: str) -> Backbone:
+    with explained(source):
+        refuse_incomplete(source, model, report)
+        neutralise(model)
+        model.requires_grad_(False)
+        if model.config.model_type in LLAMA_LIKE:
+            model.set_attn_implementation("eager")  # with the short answers of this work 10 % faster on a CPU than sdpa
+        elif not isinstance(model, SimpleLM):
+            refuse_two_way(source, model)
     return Backbone(model, tokenizer, source, digest, DTYPES[dtype])
+
+
+def _refuse_incomplete_adapters(model: PeftModel, folder: Path) -> None:
+    """peft fills adapters that a file lacks with new ones, and warns of it at most."""
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        held = set(file.keys())
+    wanted = list(get_peft_model_state_dict(model, save_embedding_layers=False))
+    if missing := [name for name in wanted if name not in held]:
+        raise BackboneError(f"{folder} lacks {len(missing)} of {len(wanted)} tensors of its adapters, the first {missing[0]}")
+    if surplus := sorted(held.difference(wanted)):
+        raise BackboneError(
+            f"{folder} holds {len(surplus)} tensors that its adapter_config.json has no place for, the first {surplus[0]}"
+        )
 
 
 def _load_base(folder: Path, manifest: dict[str, Any], dtype: str) -> Backbone:
@@ -238,10 +277,16 @@ def _load_base(folder: Path, manifest: dict[str, Any], dtype: str) -> Backbone:
     source = base["source"]
     if not Path(source).exists() and "relative" in base and (folder / base["relative"]).exists():
         source = str((folder / base["relative"]).resolve())
-    backbone = load_backbone(source, dtype)
-    if backbone.sha256 != base["sha256"]:
-        raise BackboneError(f"{source} is not the model that {folder} was trained on: its weights have changed")
-    return backbone
+    try:
+        return load_backbone(source, dtype, base["sha256"])
+    except OtherWeights as error:
+        raise OtherWeights(f"{source} is not the model that {folder} was trained on: its weights have changed") from error
+
+
+def _same(digest: str, expected: str | None) -> str:
+    if expected not in (None, digest):
+        raise OtherWeights("its weights have changed")
+    return digest
 
 
 def _base_of_full(folder: Path, dtype: str) -> Backbone | None:
@@ -257,36 +302,24 @@ def _verified(folder: Path) -> dict[str, Any]:
         raise BackboneError(str(error)) from error
 
 
-def _sha256_of_model_file(path: Path) -> str:
-    try:
-        return checkpoint.sha256_of(path)
-    except OSError:
-        raise BackboneError(f"there is no file {path}") from None
-
-
 def _download(spec: str) -> Path:
     """The local snapshot of a hub model, downloaded if it is not here yet: configuration, tokenizer and safetensors only."""
     if spec.startswith((".", "/", "~")) or not HUB_ID.fullmatch(spec):
         raise BackboneError(f"there is no folder {spec}")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         return Path(snapshot_download(spec, allow_patterns=HUB_FILES))
+    except GatedRepoError as error:
+        raise BackboneError(f"{spec} is given out only to those who accepted its terms on the hub and signed in here") from error
+    except RepositoryNotFoundError as error:
+        raise BackboneError(f"{spec} is neither a folder here nor a model on the hub, or it is a private one there") from error
     except Exception as error:  # the hub's client raises errors of three libraries
         raise BackboneError(
             f"{spec} is neither a folder here nor a model that could be fetched from the hub ({type(error).__name__}); "
             "check the name and the network, or give the path of a folder or a .gguf file"
         ) from error
-
-
-@contextlib.contextmanager
-def _explained(source: str) -> Iterator[None]:
-    """Turn what transformers raises about a model into one sentence for the person who named it."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackboneError(f"{source} could not be opened as a causal language model: {first}") from error
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -48,8 +48,8 @@ class SimpleLMState:
 
     layers: list[tuple[Tensor, Tensor]]
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows, in this order."""
+    def reorder_cache(self, indices: Tensor) -> None:
+        """Keep these rows, in this order, as transformers' caches do."""
         self.layers = [(h.index_select(1, indices), c.index_select(1, indices)) for h, c in self.layers]
 
 

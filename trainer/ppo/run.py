@@ -73,6 +73,7 @@ def open_policy(folder: RunFolder, config: PPOConfig) -> Backbone:
         backbone = load_backbone(folder.resolve(folder.inputs["base"]), dtype)
     else:
         backbone = load_policy(folder.resolve(start), dtype, trainable=True)
+    backbone.day = folder.day
     attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
     if config.reference == "start":
         pin_reference(backbone)
@@ -81,7 +82,8 @@ def open_policy(folder: RunFolder, config: PPOConfig) -> Backbone:
 
 def read_prompts(folder: RunFolder, name: str, backbone: Backbone, config: PPOConfig) -> list[Prompt]:
     """The prompts of a file of the run that are short enough."""
-    rows = ((row["prompt_id"], chat_ids(backbone.tokenizer, row["messages"])) for row in read_jsonl(folder.file(name)))
+    tokenizer, day = backbone.tokenizer, backbone.day
+    rows = ((row["prompt_id"], chat_ids(tokenizer, row["messages"], day)) for row in read_jsonl(folder.file(name)))
     return [Prompt(prompt_id, ids) for prompt_id, ids in rows if len(ids) <= config.max_prompt_tokens]
 
 

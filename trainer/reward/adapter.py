@@ -1,4 +1,4 @@
-"""The reward with adapters: LoRA on the top layers and a scalar head on where an answer ends, for thousands of labels.
+"""The reward with adapters: LoRA on the top layers and a scalar head on the end token, for thousands of labels.
 
 The likelihood is the head's own (`rows.Rows`), with the people's parameters it found, so that the two are judged alike. The
 scalar head begins where the labels' evidence puts it on the frozen base's end states, not at noise. Training resumes from its
@@ -18,7 +18,7 @@ from torch import Tensor
 from trainer.contract.config import RewardConfig
 from trainer.contract.folder import Cancelled
 from trainer.files.checkpoint import load_state, save_state
-from trainer.lm.backbone import Backbone, attach_lora, named_trainable, trainable_parameters
+from trainer.lm.backbone import Backbone, attach_lora, end_id, named_trainable, trainable_parameters
 from trainer.lm.batched_reading import batches, read
 from trainer.reward.data import Comparison, Rating, TokenSequence
 from trainer.reward.head.fitting import fit, thin_out
@@ -142,18 +142,17 @@ def fit_start(
 def end_states(
     backbone: Backbone, sequences: Sequence[TokenSequence], tick: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Tensor:
-    """(N, D) float32 final states of where answers (at least one) end, in as many passes as they need: of the end token, which
-    is appended to all but those that were cut, else of the last.
+    """(N, D) float32 final states of the end token, which is appended to every answer (at least one), in as many passes as
+    they need.
 
     How answers are grouped changes none beyond rounding. `tick` hears before each pass how many of how many are read.
     """
-    end = backbone.tokenizer.eos_token_id
+    end = end_id(backbone) if backbone.tokenizer.eos_token_id is None else backbone.tokenizer.eos_token_id
     order: list[int] = []
     found: list[Tensor] = []
     for batch in batches(backbone, [item.ids for item in sequences]):
         tick(len(order), len(sequences))
-        some = [sequences[index] for index in batch]
-        at = read(backbone, [item.ids if item.cut else [*item.ids, end] for item in some])
+        at = read(backbone, [[*sequences[index].ids, end] for index in batch])
         found.append(torch.cat([at(row, slice(-1, None)) for row in range(len(batch))]).float())  # a copy: `at` holds all states
         order += batch
     return torch.cat(found)[torch.tensor(order).argsort()]

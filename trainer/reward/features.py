@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trainer.lm.backbone import Backbone, eos_ids, reference
+from trainer.lm.backbone import Backbone, eos_ids, layer_count, reference
 from trainer.lm.batched_reading import At, batches, read
 from trainer.lm.forward import Packed, llama_like
 from trainer.lm.recorded_states import Recording
@@ -108,7 +108,7 @@ def choose_layers(backbone: Backbone) -> list[int]:
     """Indices into `hidden_states` (0 is the embedding): all of a shallow model, a dozen at most of a deep one, spread over what
     is worth reading: all of it, or the lower DEPTH where that spares the layers above.
     """
-    count = int(backbone.plain.config.num_hidden_layers)
+    count = layer_count(backbone.plain.config)
     if count < LAYERS_AT_MOST:
         return list(range(count + 1))
     top = int(count * DEPTH) if llama_like(backbone) else count

@@ -12,9 +12,9 @@ import re
 from typing import Any, NamedTuple
 
 from trainer.contract.folder import Refused, RunFolder, read_jsonl
-from trainer.contract.messages import Message
 from trainer.contract.trimming import trimmed
-from trainer.lm.backbone import Backbone, chat_ids
+from trainer.lm.backbone import Backbone, chat_ids, end_id
+from trainer.lm.chat_template import text_ids
 
 Conversation = list[dict[str, str]]
 Document = str | Conversation
@@ -44,12 +44,12 @@ def read_documents(folder: RunFolder) -> list[Document]:
     for name in CONVERSATIONS:
         try:
             rows = enumerate(read_jsonl(folder.file(name)), start=1)
-            documents += [_conversation(name, number, row) for number, row in rows]
+            documents += [_conversation(f"{name}, row {number}", row) for number, row in rows]
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise Refused(Message("not_json_lines", file=name, error=str(error))) from error
+            raise Refused(f"{name} is not JSON lines: {error}") from error
     documents = [document for document in documents if document]
     if not documents:
-        raise Refused(Message("no_text", files=", ".join(("text.txt", *CONVERSATIONS))))
+        raise Refused(f"There is no text to learn from: text.txt, {' and '.join(CONVERSATIONS)} are absent or empty.")
     return documents
 
 
@@ -75,7 +75,8 @@ def encode(model: Backbone, documents: list[Document], block: int) -> list[Seque
     Of a conversation only the assistant's tokens are predicted, and what lies past `block` tokens is cut. Neighbouring pieces
     of a text share a token, so that each of its tokens but the first is predicted once.
     """
-    tokenizer, end = model.tokenizer, model.tokenizer.eos_token_id
+    tokenizer, turn_ends = model.tokenizer, end_id(model)
+    end = turn_ends if tokenizer.eos_token_id is None else tokenizer.eos_token_id
     begin = [] if tokenizer.bos_token_id in (None, end) else [tokenizer.bos_token_id]
     sequences = []
     for document in documents:
@@ -85,20 +86,20 @@ def encode(model: Backbone, documents: list[Document], block: int) -> list[Seque
             continue
         for turn, message in enumerate(document):
             if message["role"] == "assistant" and turn > 0:
-                prompt = chat_ids(tokenizer, document[:turn])
-                answer = [*tokenizer(message["content"], add_special_tokens=False)["input_ids"], end]
+                prompt = chat_ids(tokenizer, document[:turn], model.day)
+                answer = [*text_ids(tokenizer, message["content"]), turn_ends]
                 if len(prompt) < block:
                     sequences.append(Sequence([*prompt, *answer][:block], len(prompt)))
     return sequences
 
 
-def _conversation(file: str, number: int, row: Any) -> Conversation:
+def _conversation(place: str, row: Any) -> Conversation:
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list) or not all(
         isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
         for message in messages
     ):
-        raise Refused(Message("row_unusable", file=file, row=number, problem=Message("turns_unreadable")))
+        raise Refused(f'{place}: it needs "messages", a list of objects with "role" and "content"')
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 

@@ -49,7 +49,8 @@ def prepare(engine: Engine, settings: Settings, run_id: int) -> Prepared:
         with read_session(engine) as session:
             run = get_run(session, run_id)
             inputs = _WRITERS[run.kind](session, settings, run, folder)
-            specification = {"kind": run.kind, "config": run.config, "inputs": inputs}
+            day = session.get_one(Project, run.project_id).created_at.date().isoformat()
+            specification = {"kind": run.kind, "config": run.config, "day": day, "inputs": inputs}
         write_atomic(folder / "run.json", json.dumps(specification, ensure_ascii=False, indent=1))
     _forget_stop(folder)
     inputs = json.loads((folder / "run.json").read_text(encoding="utf-8"))["inputs"]
@@ -244,9 +245,7 @@ def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:
 
 
 def _answer(generation: Generation) -> dict[str, Any]:
-    """What was said; `cut` only where the length limit ended it, so that other rows read as they always have."""
-    answer = {"text": generation.text, "token_ids": generation.token_ids or None}
-    return answer | {"cut": True} if generation.finish_reason == "length" else answer
+    return {"text": generation.text, "token_ids": generation.token_ids or None}
 
 
 def _write_prompts(path: Path, prompts: Iterable[Prompt]) -> None:

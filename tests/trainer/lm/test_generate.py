@@ -8,9 +8,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.trainer.lm.test_weight_layouts import insist_on_halves
 from trainer.contract.folder import Cancelled
-from trainer.lm import decode
 from trainer.lm.backbone import Backbone, BackboneError, attach_lora, reference, trainable_parameters
-from trainer.lm.decode import Decoder, FusedDecoder, PlainDecoder, _effective_weight, make_decoder
+from trainer.lm.decode import make_decoder
+from trainer.lm.decoding import fused
+from trainer.lm.decoding.decoder import Decoder
+from trainer.lm.decoding.fused import FusedDecoder, _effective_weight
+from trainer.lm.decoding.own_forward import PlainDecoder
 from trainer.lm.generate import Generated, draw, generate
 from trainer.lm.loading import load_backbone
 from trainer.lm.recorded_states import Recording
@@ -118,7 +121,7 @@ def test_what_adapters_add_to_a_bfloat16_trunk_is_not_rounded_away_and_the_rest_
         laid.append(weight.dtype)
         return laid_out(weight, bias)
 
-    monkeypatch.setattr(decode, "laid_out", noting)
+    monkeypatch.setattr(fused, "laid_out", noting)
     decoder = make_decoder(narrow)
     assert laid == [torch.bfloat16] * 8 + [torch.float32] * 8  # four maps a layer, two layers adapted
     with torch.no_grad():

@@ -162,12 +162,16 @@ def test_code_that_a_checkpoint_brings_never_runs(llama_folder: Path, tmp_path: 
     assert not (tmp_path / "ran").exists()
 
 
-def write_gguf(path: Path, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32) -> None:
-    """A Llama of one layer over bytes, in the format llama.cpp reads; its matrices quantised as `kind` says."""
+def write_gguf(
+    path: Path, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32, blocks: int = 1, written: int = 1
+) -> None:
+    """A Llama over bytes, in the format llama.cpp reads; its matrices quantised as `kind` says, and of its layers those written
+    that a file of several parts would hold.
+    """
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(64)
     writer.add_embedding_length(32)
-    writer.add_block_count(1)
+    writer.add_block_count(blocks)
     writer.add_feed_forward_length(64)
     writer.add_head_count(4)
     writer.add_head_count_kv(2)
@@ -185,7 +189,7 @@ def write_gguf(path: Path, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizati
     draw = np.random.default_rng(0)
     shapes: dict[str, tuple[int, ...]] = {"attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32), "attn_output": (32, 32)}
     shapes |= {"ffn_gate": (64, 32), "ffn_up": (64, 32), "ffn_down": (32, 64), "attn_norm": (32,), "ffn_norm": (32,)}
-    tensors = {f"blk.0.{name}.weight": shape for name, shape in shapes.items()}
+    tensors = {f"blk.{block}.{name}.weight": shape for block in range(written) for name, shape in shapes.items()}
     tensors |= {"token_embd.weight": (260, 32), "output_norm.weight": (32,)}
     for name, shape in tensors.items():
         values = draw.normal(size=shape).astype(np.float32)

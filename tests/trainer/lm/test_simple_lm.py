@@ -58,7 +58,7 @@ def test_going_on_from_the_state_equals_reading_everything_again(model: SimpleLM
     first = model(IDS[:, :2], use_cache=True)
     rest = model(IDS[:, 2:], past_key_values=first.past_key_values, attention_mask=torch.ones_like(IDS)).logits
     torch.testing.assert_close(rest, whole[:, 2:], atol=1e-6, rtol=0)
-    first.past_key_values.batch_select_indices(torch.tensor([1]))
+    first.past_key_values.reorder_cache(torch.tensor([1]))
     torch.testing.assert_close(model(IDS[1:, 2:], past_key_values=first.past_key_values).logits, whole[1:, 2:], atol=1e-6, rtol=0)
 
 

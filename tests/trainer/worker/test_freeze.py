@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,7 @@ from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task, make_labels
-from trainer.contract.folder import RunFolder, read_jsonl
-from trainer.reward.data import read_labels
+from trainer.contract.folder import UNDATED, RunFolder, read_jsonl
 from trainer.worker import freeze
 
 
@@ -73,26 +74,6 @@ def test_a_reward_run_freezes_the_verdicts_with_their_digest(
     everything = "".join(path.read_text() for path in prepared.folder.glob("*.json*"))
     assert "Mary" not in everything
     assert "mary@" not in everything
-
-
-def test_an_answer_that_the_length_limit_cut_says_so_to_training(
-    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
-) -> None:
-    comparison, rating = factories.make_task(session, demo), factories.make_task(session, demo, "rating")
-    for cut in (comparison.second_generation_id, rating.first_generation_id):
-        session.get_one(Generation, cut).finish_reason = "length"
-    label_task(session, comparison, cast.mary, rewrite={"side": "right", "text": "Whole."})
-    label_task(session, rating, cast.alan, kind="rating", choice=None, overall=4)
-    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
-    folder = prepare(session, engine, settings, run).folder
-
-    verdict, rewrite = rows(folder, "preferences.jsonl")
-    assert ["cut" in verdict[side] for side in ("left", "right")] == [False, True]
-    assert verdict["right"]["cut"] is True
-    assert ["cut" in rewrite[side] for side in ("left", "right")] == [False, True]  # what a person wrote is whole
-    assert rows(folder, "ratings.jsonl")[0]["response"]["cut"] is True
-    assert [row["response"].get("cut") for row in rows(folder, "panel.jsonl")] == [None, True]
-    assert [answer.cut for answer in read_labels(folder).answers] == [False, True, False, True]
 
 
 def test_every_part_of_a_verdict_reaches_training(
@@ -272,3 +253,17 @@ def test_a_round_counts_the_labels_that_its_reward_run_froze(session: Session, d
     reward = service.runs_of_round(session, round_.id)[0]
     freeze.record_frozen(session, reward, freeze.Prepared(Path("unused"), "d" * 64, 34))
     assert (reward.label_count, round_.label_count) == (34, 34)
+
+
+def test_every_run_is_under_the_day_its_project_was_made_whenever_it_runs(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    demo.created_at = datetime(2025, 3, 15, 23, 30, tzinfo=UTC)
+    factories.make_prompt(session, demo.id)
+    run = service.queue_run(session, demo, "sample", {}, {}, cast.grace)
+    folder = prepare(session, engine, settings, run).folder
+    assert RunFolder(folder).day == date(2025, 3, 15)
+    specification = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    del specification["day"]
+    (folder / "run.json").write_text(json.dumps(specification), encoding="utf-8")
+    assert RunFolder(folder).day == UNDATED  # of an earlier version: a constant, never today

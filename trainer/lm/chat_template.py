@@ -1,0 +1,77 @@
+"""A conversation as token ids: by the model's own chat template, on a day that stands still, a person's words as text.
+
+Knows a tokenizer; no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time
+from functools import lru_cache
+from typing import Any
+
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+SAID = "zebra"  # what the assistant says in the conversation that shows how a template ends a turn
+
+
+def templated_ids(tokenizer: Any, messages: Sequence[dict[str, str]], day: date) -> list[int]:
+    """Ids up to where the model begins to answer, by the tokenizer's own template. Raises whatever the template raises."""
+    _stop_the_clock(tokenizer, day)
+    return list(
+        tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True)
+    )
+
+
+def plain_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
+    """The same for a model without a template: a line per turn. What the tokenizer puts before a text stays, such as a BOS;
+    what it puts after one would end the text there.
+    """
+    lines = [f"{message['role'].capitalize()}: {message['content']}" for message in messages]
+    text = "\n".join([*lines, "Assistant:"])
+    own, whole = text_ids(tokenizer, text), list(tokenizer(text, split_special_tokens=True)["input_ids"])
+    before = next((at for at in range(len(whole) - len(own) + 1) if whole[at : at + len(own)] == own), 0)
+    return whole[:before] + own
+
+
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """Ids of what a person wrote, nothing put around it; a control token's name in it is text like any other."""
+    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def turn_end(tokenizer: Any) -> int | None:
+    """The first control token that the template writes after what an assistant said: the model ends its turns with it, whatever
+    the metadata name. None where it writes none, or there is no template.
+    """
+    return _turn_end(tokenizer, tokenizer.chat_template)
+
+
+@lru_cache(maxsize=4)
+def _turn_end(tokenizer: Any, template: str | dict[str, str] | None) -> int | None:
+    if template is None:
+        return None
+    conversation = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": SAID}]
+    for messages in (conversation, [*conversation, conversation[0]]):  # some write the end only before what follows
+        try:
+            text = tokenizer.apply_chat_template(messages, tokenize=False)
+        except Exception:  # a template may refuse any conversation, and says so when it is given a real one
+            continue
+        _, said, after = text.rpartition(SAID)
+        ids = tokenizer(after, add_special_tokens=False)["input_ids"] if said else []
+        end = next((token for at, token in enumerate(ids) if _is_control(tokenizer, token, at == 0)), None)
+        if end is not None:
+            return int(end)
+    return None
+
+
+def _stop_the_clock(tokenizer: Any, day: date) -> None:
+    """Let the template's `strftime_now` say this day: transformers has no argument for it, and compiles a template once."""
+    _compile_jinja_template(tokenizer.get_chat_template()).globals["strftime_now"] = datetime.combine(day, time()).strftime
+
+
+def _is_control(tokenizer: Any, token: int, next_to_words: bool) -> bool:
+    """Whether this is no text: marked as special, or added to the vocabulary and written right after the words."""
+    added = tokenizer.added_tokens_decoder.get(token)
+    if added is None:
+        return token in tokenizer.all_special_ids
+    return bool(added.special or (next_to_words and not added.content.isspace()))
