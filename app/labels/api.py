@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.database.engine import Db
 from app.database.group_commit import Writes, write_group
-from app.labels import history, record, withdraw
+from app.labels import history, record, search, withdraw
 from app.labels.bodies import (
     Annotator,
     HistoryReply,
@@ -26,7 +26,7 @@ from app.models import Label, utc_now
 from app.queue.bodies import AnswerShown, Message, PromptShown
 from app.queue.dependencies import TaskId
 from app.web.gate import CurrentProjectId
-from app.web.json_types import MAX_ID, Limit, Line, Page, cursor_id, json_reply, moment_text
+from app.web.json_types import MAX_ID, Limit, Line, Moment, Page, cursor_id, json_reply, moment_text
 from app.web.security import Caller, Principal, signed_in
 
 router = APIRouter(tags=["labels"])
@@ -71,12 +71,32 @@ def list_labels(
     choice: Literal["left", "right", "tie", "both_bad"] | None = None,
     text: Line = "",
     with_versions: Annotated[bool, Query(alias="history", description="corrected versions, too")] = False,
+    prompt: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    flag: Annotated[str, Query(pattern=r"^([a-z][a-z0-9_]{0,39})?$", description="the key of a flag on an answer")] = "",
+    commented: bool = False,
+    since: Annotated[Moment | None, Query(description="given at this moment or later")] = None,
+    until: Annotated[Moment | None, Query(description="given before this moment")] = None,
+    disputed: Annotated[bool, Query(description="somebody else said otherwise; for reviewers and admins")] = False,
+    withdrawn: Annotated[bool, Query(description="verdicts that were taken back, alone")] = False,
     cursor: str | None = None,
     limit: Limit = 50,
 ) -> Page[LabelReply]:
     mine = own_only(caller)
-    wanted = history.LabelFilter(mine or annotator, kind, choice, text=text, history=with_versions)
-    rows = history.search_labels(session, project_id, wanted, before=cursor_id(cursor), limit=limit + 1)
+    wanted = search.LabelFilter(
+        annotator_id=mine or annotator,
+        kind=kind,
+        choice=choice,
+        text=text,
+        history=with_versions,
+        prompt_id=prompt,
+        flag=flag,
+        commented=commented,
+        since=since,
+        until=until,
+        disputed=disputed and mine is None,  # nobody learns here what others said of their task
+        withdrawn=withdrawn,
+    )
+    rows = search.search_labels(session, project_id, wanted, before=cursor_id(cursor), limit=limit + 1)
     items = [_label(row.label, row.annotator, shows_reason=mine is None) for row in rows[:limit]]
     return Page(items=items, next_cursor=str(items[-1].id) if len(rows) > limit else None)
 

@@ -1,21 +1,20 @@
-"""What people see of their own work, and what reviewers see of everybody's: progress, verdicts, search, history."""
+"""What people see of their own work: progress, last verdicts, why there is nothing to do; and one verdict's history."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Integer, Select, Text, and_, bindparam, cast, exists, func, or_, select, union
+from sqlalchemy import Integer, Select, and_, bindparam, exists, func, or_, select, union
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
 from app.labels.record import is_latest
 from app.labels.withdraw import still_stands
 from app.language.languages import _
-from app.models import Generation, Label, Membership, Project, Prompt, Run, Seat, Skip, Task, User, Utc, utc_now
+from app.models import Generation, Label, Project, Prompt, Run, Seat, Skip, Task, User, Utc, utc_now
 from app.queue.claim import NOT_SAID, not_had
 from app.runs.refill import stopped_by
 
@@ -37,25 +36,6 @@ class PastVerdict:
     task_id: int
     at: datetime
     label: Label | None  # none: skipped
-
-
-@dataclass(frozen=True, slots=True)
-class LabelRow:
-    label: Label
-    annotator: str
-    messages: list[dict[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelFilter:
-    """Which labels a search shows; an empty field lets everything through."""
-
-    annotator_id: int | None = None
-    kind: str | None = None
-    choice: str | None = None
-    overall: int | None = None
-    text: str = ""  # in the prompt
-    history: bool = False  # versions that were corrected later, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,36 +118,6 @@ def waiting(session: Session, project: Project) -> Waiting:
     return Waiting("finished" if has_prompts else "no_prompts")
 
 
-def search_labels(
-    session: Session, project_id: int, wanted: LabelFilter, *, before: int | None = None, limit: int = 50
-) -> list[LabelRow]:
-    """Labels, newest first; `before` is the last id of the page before."""
-    query = (
-        select(Label, User.name, Prompt.messages)
-        .join(User, User.id == Label.annotator_id)
-        .join(Task, Task.id == Label.task_id)
-        .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(Label.project_id == project_id)
-        .order_by(Label.id.desc())
-        .limit(limit)
-    )
-    for column, value in (
-        (Label.annotator_id, wanted.annotator_id),
-        (Label.kind, wanted.kind),
-        (Label.choice, wanted.choice),
-        (Label.overall, wanted.overall),
-    ):
-        if value is not None:
-            query = query.where(column == value)
-    if not wanted.history:
-        query = query.where(Label.current)
-    if wanted.text:
-        query = query.where(Label.task_id.in_(_tasks_about(project_id, wanted.text)))
-    if before is not None:
-        query = query.where(Label.id < before)
-    return [LabelRow(label, name, messages) for label, name, messages in session.execute(query)]
-
-
 def history(session: Session, label_id: int, *, only_of: int | None = None) -> History:
     """The verdict that this label is a version of. With `only_of`, another person's label does not exist. Raises NotFound."""
     label = session.get(Label, label_id)
@@ -191,25 +141,6 @@ def history(session: Session, label_id: int, *, only_of: int | None = None) -> H
         right.text if right else None,
         left.finish_reason == "length",
         right is not None and right.finish_reason == "length",
-    )
-
-
-def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:
-    """Who may have labelled: (id, name) of members and of everybody with a label, by name."""
-    people = or_(
-        User.id.in_(select(Membership.user_id).where(Membership.project_id == project_id)),
-        User.id.in_(select(Label.annotator_id).where(Label.project_id == project_id)),
-    )
-    return [(user_id, name) for user_id, name in session.execute(select(User.id, User.name).where(people).order_by(User.name))]
-
-
-def _tasks_about(project_id: int, text: str) -> Select[int]:
-    """Tasks whose prompt contains the text, written as the database writes it inside JSON."""
-    inside = json.dumps(text)[1:-1]
-    return (
-        select(Task.id)
-        .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(Prompt.project_id == project_id, cast(Prompt.messages, Text).icontains(inside, autoescape=True))
     )
 
 

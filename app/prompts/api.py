@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
@@ -14,11 +14,12 @@ from app.database.engine import Db, WriteDb
 from app.errors import Invalid
 from app.language.languages import _, known
 from app.models import Prompt
-from app.prompts import importers, service
-from app.prompts.conversations import MAX_EXTERNAL_ID, ROLES
+from app.prompts import importers, search, service
+from app.prompts.conversations import MAX_EXTERNAL_ID, ROLES, checked_conversation
+from app.prompts.search import Answered, PromptFilter
 from app.prompts.service import BadLine, PromptRow
 from app.web.gate import CurrentProject
-from app.web.json_types import MAX_ID, Limit, Page, Reply, cursor_id
+from app.web.json_types import MAX_ID, Body, Id, Limit, Line, Page, Reply, Text, cursor_id
 from app.web.security import Caller
 
 router = APIRouter(tags=["prompts"])
@@ -98,6 +99,24 @@ class PromptReply(Reply):
     archived_at: datetime | None
 
 
+class MessageIn(Body):
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+
+class PromptIn(Body):
+    messages: list[MessageIn] = Field(min_length=1, max_length=100)
+
+
+class ArchiveIn(Body):
+    ids: list[Id] = Field(min_length=1, max_length=10_000)
+    restore: bool = Field(False, description="Use them again, where they were put away.")
+
+
+class ArchivedReply(Reply):
+    changed: int
+
+
 async def read_rows(request: Request) -> list[PromptRow | BadLine]:
     """The request's prompts, read before the transaction begins, so that a slow sender holds up no writer."""
     data = await request.body()
@@ -148,12 +167,33 @@ def list_prompts(
     project: CurrentProject,
     split: service.Split | None = None,
     archived: bool = False,
+    text: Line = "",
+    work: Annotated[Answered, Query(description="with or without answers, with or without labels")] = "",
+    external_id: Line = "",
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Page[PromptReply]:
-    found = service.list_prompts(session, project.id, split=split, archived=archived, before=cursor_id(cursor), limit=limit + 1)
+    wanted = PromptFilter(text=text, split=split, archived=archived, work=work, external_id=external_id)
+    found = search.find_prompts(session, project.id, wanted, before=cursor_id(cursor), limit=limit + 1)
     items = [PromptReply.model_validate(prompt) for prompt in found[:limit]]
     return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)
+
+
+@router.post("/projects/{slug}/prompts/archive", summary="Put several prompts away, or use them again")
+def archive_prompts(session: WriteDb, project: CurrentProject, caller: Caller, body: ArchiveIn) -> ArchivedReply:
+    return ArchivedReply(changed=search.put_away(session, project.id, list(body.ids), caller.user_id, back=body.restore))
+
+
+@router.get("/prompts/{id}")
+def show_prompt(session: Db, prompt_id: PromptId) -> PromptReply:
+    return _reply(service.get_prompt(session, prompt_id))
+
+
+@router.put("/prompts/{id}", responses={409: {"description": "It was answered, or the project has that prompt already"}})
+def edit_prompt(session: WriteDb, caller: Caller, prompt_id: PromptId, body: PromptIn) -> PromptReply:
+    """Another text for a prompt that no model answered yet."""
+    messages = checked_conversation([message.model_dump() for message in body.messages])
+    return _reply(service.edit_prompt(session, prompt_id, messages, caller.user_id))
 
 
 @router.post("/prompts/{id}/archive")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from app.errors import Invalid
 from app.language.formats import number
 from app.language.languages import _
 from app.prompts.service import BadLine, Message, PromptRow
@@ -41,6 +42,14 @@ def prompt_row(line: int, item: Any) -> PromptRow | BadLine:
         return PromptRow(line, _conversation(found.turns), _external_id(given), extra, left_out)
     except _NotAPrompt as reason:
         return BadLine(line, str(reason))
+
+
+def checked_conversation(messages: list[dict[str, str]]) -> list[Message]:
+    """A conversation written by hand, as an import would take it. Raises Invalid."""
+    found = prompt_row(1, {"messages": messages})
+    if isinstance(found, BadLine):
+        raise Invalid(_("This is no prompt. Nothing was changed."), {"content": found.why})
+    return found.messages
 
 
 class Found(NamedTuple):

@@ -1,24 +1,28 @@
-"""Pages: a project's prompts, and bringing more in."""
+"""Pages: a project's prompts, one of them, and bringing more in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Invalid, Refusal
 from app.language.formats import count
 from app.language.languages import _
-from app.prompts import importers, service
+from app.prompts import importers, search, service
 from app.prompts.api import PromptId
+from app.prompts.conversations import checked_conversation
+from app.prompts.search import Answered, PromptFilter
 from app.prompts.service import BadLine, ImportReport, PromptRow
 from app.web.gate import CurrentProject
-from app.web.json_types import cursor_id
+from app.web.json_types import Line, cursor_id
 from app.web.pages import redirect, render
 from app.web.security import Caller
 
@@ -30,32 +34,128 @@ SHOWN_BAD_LINES = 100
 View = Literal["all", "train", "holdout", "archived"]
 
 
+class Search:
+    """What the list is narrowed to, as it stands in its address and in the form that changes many at once."""
+
+    def __init__(
+        self,
+        view: Annotated[View, Query()] = "all",
+        text: Annotated[Line, Query()] = "",
+        work: Annotated[Answered, Query()] = "",
+        external_id: Annotated[Line, Query()] = "",
+    ) -> None:
+        self.chosen = {"view": view, "text": text.strip(), "work": work, "external_id": external_id.strip()}
+        self.view = view
+        self.filter = PromptFilter(
+            text=text.strip(),
+            split="train" if view == "train" else "holdout" if view == "holdout" else None,
+            archived=view == "archived",
+            work=work,
+            external_id=external_id.strip(),
+        )
+
+    def address(self, slug: str) -> str:
+        chosen = {name: value for name, value in self.chosen.items() if value and (name, value) != ("view", "all")}
+        return f"/projects/{slug}/prompts" + (f"?{urlencode(chosen)}" if chosen else "")
+
+
+Searched = Annotated[Search, Depends(Search)]
+
+
 @router.get("/projects/{slug}/prompts")
 def show_prompts(
     request: Request,
     project: CurrentProject,
     session: Db,
-    view: View = "all",
+    searched: Searched,
     cursor: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Response:
-    found = service.list_prompts(
-        session,
-        project.id,
-        split=view if view in ("train", "holdout") else None,
-        archived=view == "archived",
-        before=cursor_id(cursor),
-        limit=PAGE_ROWS + 1,
-    )
-    here = f"/projects/{project.slug}/prompts?view={view}"
+    found = search.find_prompts(session, project.id, searched.filter, before=cursor_id(cursor), limit=PAGE_ROWS + 1)
+    here = searched.address(project.slug)
     return render(
         request,
         "prompts/list.html",
         project=project,
         prompts=found[:PAGE_ROWS],
         counts=service.count_prompts(session, project.id),
-        view=view,
-        next_url=f"{here}&cursor={found[PAGE_ROWS - 1].id}" if len(found) > PAGE_ROWS else "",
+        total=search.count_fitting(session, project.id, searched.filter),
+        chosen=searched.chosen,
+        view=searched.view,
+        here=here,
+        next_url=f"{here}{'&' if '?' in here else '?'}cursor={found[PAGE_ROWS - 1].id}" if len(found) > PAGE_ROWS else "",
         first_url=here if cursor else "",
+    )
+
+
+async def bulk_form(request: Request) -> FormData:
+    return await request.form()
+
+
+@router.post("/projects/{slug}/prompts/archive")
+def archive_prompts(
+    request: Request,
+    project: CurrentProject,
+    caller: Caller,
+    session: WriteDb,
+    searched: Searched,
+    form: Annotated[FormData, Depends(bulk_form)],
+) -> Response:
+    """Those that are ticked, or all that fit the search."""
+    ticked = [int(value) for value in form.getlist("id") if isinstance(value, str) and value.isdigit() and len(value) < 19]
+    chosen = searched.filter if form.get("all") == "on" else ticked
+    back = searched.view == "archived"
+    changed = search.put_away(session, project.id, chosen, caller.user_id, back=back)
+    prompts = count(changed, "prompt")
+    message = _("In use again: %(prompts)s.", prompts=prompts) if back else _("Put away: %(prompts)s.", prompts=prompts)
+    return redirect(request, searched.address(project.slug), message)
+
+
+@router.get("/prompts/{id}")
+def show_prompt(request: Request, project: CurrentProject, session: Db, prompt_id: PromptId) -> Response:
+    return _prompt_page(request, project, session, prompt_id)
+
+
+@router.post("/prompts/{id}")
+def edit_prompt(
+    request: Request,
+    project: CurrentProject,
+    caller: Caller,
+    session: WriteDb,
+    prompt_id: PromptId,
+    form: Annotated[FormData, Depends(bulk_form)],
+) -> Response:
+    written = [value.replace("\r\n", "\n") for value in form.getlist("content") if isinstance(value, str)]
+    before = service.get_prompt(session, prompt_id).messages
+    messages = [{"role": old["role"], "content": new} for old, new in zip(before, written, strict=False)]
+    try:
+        service.edit_prompt(session, prompt_id, checked_conversation(messages), caller.user_id)
+    except Refusal as refusal:
+        return _prompt_page(request, project, session, prompt_id, messages, refusal)
+    return redirect(request, f"/prompts/{prompt_id}", _("Saved."))
+
+
+def _prompt_page(
+    request: Request,
+    project: CurrentProject,
+    session: Session,
+    prompt_id: int,
+    messages: list[dict[str, str]] | None = None,
+    refusal: Refusal | None = None,
+) -> Response:
+    prompt = service.get_prompt(session, prompt_id)
+    return render(
+        request,
+        "prompts/prompt.html",
+        status=refusal.status if refusal else 200,
+        project=project,
+        place=f"/projects/{project.slug}/prompts",
+        prompt=prompt,
+        messages=messages or prompt.messages,
+        answers=search.answers_to(session, prompt_id),
+        labels=search.count_labels_about(session, prompt_id),
+        editable=not service.is_used(session, prompt_id),
+        problem=refusal.detail if refusal else "",
+        errors=refusal.fields if refusal else {},
     )
 
 

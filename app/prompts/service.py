@@ -14,9 +14,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.database import audit
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.language.languages import _, ngettext
-from app.models import Project, Prompt, utc_now
+from app.models import Generation, Project, Prompt, utc_now
 
 HOLDOUT_SHARE = 0.2
 _INSERT_ROWS = 500  # rows of one INSERT; six bound values each, far under SQLite's limit
@@ -160,25 +160,6 @@ def count_prompts(session: Session, project_id: int) -> PromptCounts:
     return PromptCounts(used.get("train", 0), used.get("holdout", 0), sum(count for _, archived, count in rows if archived))
 
 
-def list_prompts(
-    session: Session,
-    project_id: int,
-    *,
-    split: Split | None = None,
-    archived: bool = False,
-    before: int | None = None,
-    limit: int = 50,
-) -> list[Prompt]:
-    """The newest first; `before` is the id the page before ended with."""
-    query = select(Prompt).where(Prompt.project_id == project_id)
-    if before is not None:
-        query = query.where(Prompt.id < before)
-    query = query.where(Prompt.archived_at.is_not(None) if archived else Prompt.archived_at.is_(None))
-    if split:
-        query = query.where(Prompt.split == split)
-    return list(session.scalars(query.order_by(Prompt.id.desc()).limit(limit)))
-
-
 def get_prompt(session: Session, prompt_id: int) -> Prompt:
     prompt = session.get(Prompt, prompt_id)
     if prompt is None:
@@ -197,5 +178,28 @@ def archive_prompt(session: Session, prompt_id: int) -> Prompt:
 def restore_prompt(session: Session, prompt_id: int) -> Prompt:
     prompt = get_prompt(session, prompt_id)
     prompt.archived_at = None
+    session.flush()
+    return prompt
+
+
+def is_used(session: Session, prompt_id: int) -> bool:
+    """Whether a model answered it, so that changing its text would falsify what is there."""
+    return session.scalar(select(Generation.id).where(Generation.prompt_id == prompt_id).limit(1)) is not None
+
+
+def edit_prompt(session: Session, prompt_id: int, messages: Sequence[Message], by: int | None) -> Prompt:
+    """Give a prompt that nobody answered another text; its split follows from that.
+
+    Raises Conflict where it was answered or where the project has that prompt already.
+    """
+    prompt = get_prompt(session, prompt_id)
+    if is_used(session, prompt_id):
+        raise Conflict(_("This prompt was answered already. Put it away and import the new text as another one."))
+    digest = prompt_digest(messages)
+    twin = session.scalar(select(Prompt.id).where(Prompt.project_id == prompt.project_id, Prompt.digest == digest))
+    if twin is not None and twin != prompt_id:
+        raise Conflict(_("The project has this prompt already."), {"content": _("This prompt is there already.")})
+    prompt.messages, prompt.digest, prompt.split = list(messages), digest, prompt_split(digest)
+    audit.record(session, by, "prompts.changed", f"prompt {prompt_id}", project_id=prompt.project_id)
     session.flush()
     return prompt

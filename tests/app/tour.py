@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.models import Project, Run, utc_now
+from app.models import Project, Run, Task, utc_now
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -35,6 +36,7 @@ PAGES = (
     "/styleguide",
     "/projects/demo/prompts",
     "/projects/demo/prompts/import",
+    "/prompts/{prompt}",
     "/projects/demo/export",
     "/projects/demo/rounds",
     "/projects/demo/rounds/new",
@@ -68,6 +70,7 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     return {
         "version": project.guideline_version,
         "label": label.id,
+        "prompt": session.scalars(select(Task.prompt_id)).first() or 0,
         "round": first.round,
         "live_round": second.round,
         "ppo": first.ppo,

@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 
 from app.database.engine import write_session
 from app.labels import history
-from app.labels.history import LabelFilter, Progress
+from app.labels.history import Progress
+from app.labels.search import LabelFilter, search_labels
 from app.models import Label, Project, Prompt, Task, utc_now
 from app.queue.claim import NOT_SAID
 from tests.app import factories
@@ -129,4 +130,4 @@ def test_the_words_of_a_prompt_are_found_as_they_are(engine: Engine, cast: Cast,
     record(engine, task_id, cast.mary, say())
 
     with write_session(engine) as session:
-        assert len(history.search_labels(session, cast.demo, LabelFilter(text=wanted))) == found
+        assert len(search_labels(session, cast.demo, LabelFilter(text=wanted))) == found

@@ -10,7 +10,7 @@ from app.database.engine import read_session
 from app.errors import NotFound
 from app.models import Project
 from app.prompts import cli
-from app.prompts.service import list_prompts
+from app.prompts.search import PromptFilter, find_prompts
 
 
 def run(engine: Engine, *words: str) -> int:
@@ -27,7 +27,7 @@ def test_a_file_is_imported_and_counted(
     assert run(engine, "demo", str(file)) == 0
     assert capsys.readouterr().out == "2 created, 1 there already, 0 left out\n"
     with read_session(engine) as session:
-        assert len(list_prompts(session, project.id)) == 2
+        assert len(find_prompts(session, project.id, PromptFilter())) == 2
 
 
 def test_a_bad_line_is_named_and_keeps_everything_out(
@@ -38,7 +38,7 @@ def test_a_bad_line_is_named_and_keeps_everything_out(
     assert run(engine, "demo", str(file)) == 1
     assert "line 2: The text is empty." in capsys.readouterr().err
     with read_session(engine) as session:
-        assert list_prompts(session, project.id) == []
+        assert find_prompts(session, project.id, PromptFilter()) == []
     assert run(engine, "demo", str(file), "--skip-bad-lines") == 0
     assert capsys.readouterr().out == "1 created, 0 there already, 1 left out\n"
 

@@ -18,7 +18,8 @@ from app.errors import Invalid
 from app.models import Prompt
 from app.prompts import cli, importers
 from app.prompts.importers import Format, decode_upload, read_prompts, read_upload
-from app.prompts.service import PromptRow, list_prompts
+from app.prompts.search import PromptFilter, find_prompts
+from app.prompts.service import PromptRow
 from tests.app.conftest import Cast
 
 
@@ -204,7 +205,7 @@ def test_the_same_data_is_read_alike_by_every_door(door: Door, engine: Engine, c
     for name, (data, wanted) in SAME.items():
         assert door(data)[0] == 0, name
         with write_session(engine) as session:
-            found = list_prompts(session, cast.demo)
+            found = find_prompts(session, cast.demo, PromptFilter())
             assert [prompt.messages[-1]["content"] for prompt in reversed(found)] == wanted, name
             session.execute(delete(Prompt))
 
@@ -218,7 +219,7 @@ def test_data_that_is_no_prompts_comes_in_by_no_door(
         refused, said = door(data)
         assert (refused, words in said) == (1, True), (name, said)
     with read_session(engine) as session:
-        assert list_prompts(session, cast.demo) == []
+        assert find_prompts(session, cast.demo, PromptFilter()) == []
 
 
 def test_the_name_of_a_file_decides_where_its_content_does_not() -> None:

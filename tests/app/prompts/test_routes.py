@@ -8,7 +8,8 @@ from starlette.testclient import TestClient
 
 from app.database.engine import read_session
 from app.models import Project
-from app.prompts.service import count_prompts, list_prompts
+from app.prompts.search import PromptFilter, find_prompts
+from app.prompts.service import count_prompts
 
 Browser = Callable[[str], TestClient]
 IMPORT = "/projects/demo/prompts/import"
@@ -28,7 +29,7 @@ def test_an_uploaded_file_is_read_by_its_name(as_user: Browser, engine: Engine, 
     reply = as_user("Grace").post(IMPORT, data={"format": "auto", "pasted": ""}, files={"file": file})
     assert reply.status_code == 303
     with read_session(engine) as session:
-        assert {prompt.external_id for prompt in list_prompts(session, project.id)} == {"a", "b"}
+        assert {prompt.external_id for prompt in find_prompts(session, project.id, PromptFilter())} == {"a", "b"}
 
 
 def test_a_bad_line_is_shown_with_its_number_and_the_text_is_kept(as_user: Browser, engine: Engine, project: Project) -> None:
@@ -62,9 +63,10 @@ def test_a_project_without_prompts_says_what_to_do_next(as_user: Browser) -> Non
 def test_a_prompt_is_put_away_from_the_list(as_user: Browser) -> None:
     browser = as_user("Grace")
     browser.post(IMPORT, data={"pasted": "Only one?", "format": "text"})
-    action = re.search(r"/prompts/\d+/archive", browser.get("/projects/demo/prompts").text)
-    assert action is not None
-    browser.post(action.group())
+    page = re.search(r'href="(/prompts/\d+)"', browser.get("/projects/demo/prompts").text)
+    assert page is not None
+    assert f'action="{page.group(1)}/archive"' in browser.get(page.group(1)).text
+    browser.post(f"{page.group(1)}/archive")
     assert "Only one?" not in browser.get("/projects/demo/prompts").text
     assert "Only one?" in browser.get("/projects/demo/prompts?view=archived").text
 

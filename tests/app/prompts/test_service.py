@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 from app.database.engine import read_session, write_session
 from app.models import Project, Prompt
 from app.prompts.conversations import prompt_row
+from app.prompts.search import PromptFilter, find_prompts
 from app.prompts.service import (
     BadLine,
     Message,
@@ -16,7 +17,6 @@ from app.prompts.service import (
     archive_prompt,
     count_prompts,
     import_prompts,
-    list_prompts,
     prompt_digest,
     prompt_split,
 )
@@ -99,9 +99,9 @@ def test_two_projects_may_have_the_same_prompt(engine: Engine, project: Project)
 def test_a_prompt_put_away_is_no_longer_listed(engine: Engine, project: Project) -> None:
     with write_session(engine) as session:
         import_prompts(session, project, rows("Keep?", "Drop?"))
-        dropped = next(p for p in list_prompts(session, project.id) if p.messages[0]["content"] == "Drop?")
+        dropped = next(p for p in find_prompts(session, project.id, PromptFilter()) if p.messages[0]["content"] == "Drop?")
         archive_prompt(session, dropped.id)
     with read_session(engine) as session:
-        assert [p.messages[0]["content"] for p in list_prompts(session, project.id)] == ["Keep?"]
-        assert [p.messages[0]["content"] for p in list_prompts(session, project.id, archived=True)] == ["Drop?"]
+        assert [p.messages[0]["content"] for p in find_prompts(session, project.id, PromptFilter())] == ["Keep?"]
+        assert [p.messages[0]["content"] for p in find_prompts(session, project.id, PromptFilter(archived=True))] == ["Drop?"]
         assert count_prompts(session, project.id).archived == 1

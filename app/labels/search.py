@@ -1,0 +1,134 @@
+"""Searching a project's labels: what a list shows, by what it is narrowed, and how many fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Select, Text, cast, exists, func, literal_column, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from app.labels.record import is_latest
+from app.models import Label, Membership, Prompt, Task, User
+
+COUNT_TO: Final = (
+    10_000  # what fits is counted this far and no further, so that a large project's page is as fast as a small one's
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    label: Label
+    annotator: str
+    messages: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFilter:
+    """Which labels a search shows; an empty field lets everything through."""
+
+    annotator_id: int | None = None
+    kind: str | None = None
+    choice: str | None = None
+    overall: int | None = None
+    text: str = ""  # in the prompt
+    history: bool = False  # versions that were corrected later, too
+    prompt_id: int | None = None
+    flag: str = ""  # the key of a flag on one of the answers
+    commented: bool = False
+    since: datetime | None = None
+    until: datetime | None = None  # exclusive
+    disputed: bool = False  # somebody else said otherwise about the same task
+    withdrawn: bool = False  # verdicts taken back, which else are not shown
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How many fit; with `more`, at least so many."""
+
+    count: int
+    more: bool
+
+
+def search_labels(
+    session: Session, project_id: int, wanted: LabelFilter, *, before: int | None = None, limit: int = 50
+) -> list[LabelRow]:
+    """Labels, newest first; `before` is the last id of the page before."""
+    query = (
+        select(Label, User.name, Prompt.messages)
+        .join(User, User.id == Label.annotator_id)
+        .join(Task, Task.id == Label.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(*_conditions(project_id, wanted))
+        .order_by(Label.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(Label.id < before)
+    return [LabelRow(label, name, messages) for label, name, messages in session.execute(query)]
+
+
+def count_labels(session: Session, project_id: int, wanted: LabelFilter) -> Total:
+    fitting: Select[Any] = (
+        select(literal_column("1")).select_from(Label).where(*_conditions(project_id, wanted)).limit(COUNT_TO + 1)
+    )
+    found = session.scalar(select(func.count()).select_from(fitting.subquery())) or 0
+    return Total(min(found, COUNT_TO), found > COUNT_TO)
+
+
+def _conditions(project_id: int, wanted: LabelFilter) -> list[Any]:
+    found: list[Any] = [Label.project_id == project_id]
+    for column, value in (
+        (Label.annotator_id, wanted.annotator_id),
+        (Label.kind, wanted.kind),
+        (Label.choice, wanted.choice),
+        (Label.overall, wanted.overall),
+    ):
+        if value is not None:
+            found.append(column == value)
+    if wanted.withdrawn:
+        found += [Label.withdrawn, is_latest(Label)]
+    elif not wanted.history:
+        found.append(Label.current)
+    if wanted.text:
+        found.append(Label.task_id.in_(_tasks_about(project_id, wanted.text)))
+    if wanted.prompt_id is not None:
+        found.append(Label.task_id.in_(select(Task.id).where(Task.prompt_id == wanted.prompt_id)))
+    if wanted.flag:
+        found.append(cast(Label.flags, Text).contains(f'"{wanted.flag}"', autoescape=True))
+    if wanted.commented:
+        found.append(Label.comment != "")
+    if wanted.since is not None:
+        found.append(Label.created_at >= wanted.since)
+    if wanted.until is not None:
+        found.append(Label.created_at < wanted.until)
+    if wanted.disputed:
+        other = aliased(Label)
+        found.append(
+            exists()
+            .where(other.task_id == Label.task_id, other.current, other.annotator_id != Label.annotator_id)
+            .where(or_(other.choice != Label.choice, other.overall != Label.overall))
+        )
+    return found
+
+
+def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:
+    """Who may have labelled: (id, name) of members and of everybody with a label, by name."""
+    people = or_(
+        User.id.in_(select(Membership.user_id).where(Membership.project_id == project_id)),
+        User.id.in_(select(Label.annotator_id).where(Label.project_id == project_id)),
+    )
+    return [(user_id, name) for user_id, name in session.execute(select(User.id, User.name).where(people).order_by(User.name))]
+
+
+def _tasks_about(project_id: int, text: str) -> Select[int]:
+    """Tasks whose prompt contains the text, written as the database writes it inside JSON."""
+    inside = json.dumps(text)[1:-1]
+    return (
+        select(Task.id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Prompt.project_id == project_id, cast(Prompt.messages, Text).icontains(inside, autoescape=True))
+    )

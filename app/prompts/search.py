@@ -1,0 +1,120 @@
+"""Searching a project's prompts: what a list shows, by what it is narrowed, and how many fit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy import Select, Text, cast, exists, func, literal_column, select, update
+from sqlalchemy.orm import Session
+
+from app.database import audit
+from app.models import Checkpoint, Generation, Label, Prompt, Task, utc_now
+from app.prompts.service import Split
+
+COUNT_TO: Final = 10_000  # what fits is counted this far and no further
+
+Answered = Literal["", "answered", "unanswered", "labelled", "unlabelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFilter:
+    """Which prompts a search shows; an empty field lets everything through."""
+
+    text: str = ""
+    split: Split | None = None
+    archived: bool = False
+    work: Answered = ""
+    external_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How many fit; with `more`, at least so many."""
+
+    count: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer to a prompt, and the name of the policy that wrote it."""
+
+    generation: Generation
+    policy: str
+
+
+def find_prompts(
+    session: Session, project_id: int, wanted: PromptFilter, *, before: int | None = None, limit: int = 50
+) -> list[Prompt]:
+    """The newest first; `before` is the id the page before ended with."""
+    query = select(Prompt).where(*_conditions(project_id, wanted))
+    if before is not None:
+        query = query.where(Prompt.id < before)
+    return list(session.scalars(query.order_by(Prompt.id.desc()).limit(limit)))
+
+
+def count_fitting(session: Session, project_id: int, wanted: PromptFilter) -> Total:
+    fitting: Select[Any] = (
+        select(literal_column("1")).select_from(Prompt).where(*_conditions(project_id, wanted)).limit(COUNT_TO + 1)
+    )
+    found = session.scalar(select(func.count()).select_from(fitting.subquery())) or 0
+    return Total(min(found, COUNT_TO), found > COUNT_TO)
+
+
+def put_away(session: Session, project_id: int, chosen: list[int] | PromptFilter, by: int | None, *, back: bool = False) -> int:
+    """Archive the prompts of these ids, or all that fit a filter; or use them again. How many changed."""
+    which = (
+        _conditions(project_id, chosen)
+        if isinstance(chosen, PromptFilter)
+        else [
+            Prompt.project_id == project_id,
+            Prompt.id.in_(chosen),
+        ]
+    )
+    state = Prompt.archived_at.is_not(None) if back else Prompt.archived_at.is_(None)
+    changed = session.execute(
+        update(Prompt).where(*which, state).values(archived_at=None if back else utc_now()).returning(Prompt.id)
+    ).all()
+    if changed:
+        action = "prompts.restored" if back else "prompts.archived"
+        audit.record(session, by, action, f"{len(changed)} prompts", {"prompts": len(changed)}, project_id)
+    session.flush()
+    return len(changed)
+
+
+def answers_to(session: Session, prompt_id: int, limit: int = 50) -> list[Answer]:
+    """What models wrote to the prompt, the newest first."""
+    rows = session.execute(
+        select(Generation, Checkpoint.name)
+        .join(Checkpoint, Checkpoint.id == Generation.checkpoint_id)
+        .where(Generation.prompt_id == prompt_id)
+        .order_by(Generation.id.desc())
+        .limit(limit)
+    )
+    return [Answer(generation, name) for generation, name in rows]
+
+
+def count_labels_about(session: Session, prompt_id: int) -> int:
+    about = select(func.count()).select_from(Label).join(Task, Task.id == Label.task_id)
+    return session.scalar(about.where(Task.prompt_id == prompt_id, Label.current)) or 0
+
+
+def _conditions(project_id: int, wanted: PromptFilter) -> list[Any]:
+    found: list[Any] = [
+        Prompt.project_id == project_id,
+        Prompt.archived_at.is_not(None) if wanted.archived else Prompt.archived_at.is_(None),
+    ]
+    if wanted.split:
+        found.append(Prompt.split == wanted.split)
+    if wanted.text:  # as the database writes it inside JSON
+        inside = json.dumps(wanted.text)[1:-1]
+        found.append(cast(Prompt.messages, Text).icontains(inside, autoescape=True))
+    if wanted.external_id:
+        found.append(Prompt.external_id == wanted.external_id)
+    answered = exists().where(Generation.prompt_id == Prompt.id)
+    labelled = exists().where(Task.prompt_id == Prompt.id, Label.task_id == Task.id, Label.current)
+    if wanted.work:
+        found.append({"answered": answered, "unanswered": ~answered, "labelled": labelled, "unlabelled": ~labelled}[wanted.work])
+    return found
