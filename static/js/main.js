@@ -1,29 +1,30 @@
 // Attaches behaviours to the page: <div data-connect="refresh"> imports ./refresh.js and calls its connect(element).
 // The page works before any of this arrives.
-const TRIES = 4;
+const TRIES = 4; // of a part that is asked for again by who wanted it; those of the page itself are tried until they come
+const LONGEST_WAIT_MS = 8000;
 
-export async function attach(root) {
+export async function attach(root, tries = TRIES) {
   const elements = [...root.querySelectorAll("[data-connect]")];
   if (root instanceof Element && root.matches("[data-connect]")) elements.unshift(root);
-  await Promise.all(elements.flatMap((element) => element.dataset.connect.split(" ").map((name) => connect(element, name))));
+  await Promise.all(elements.flatMap((element) => element.dataset.connect.split(" ").map((name) => connect(element, name, tries))));
 }
 
-async function connect(element, name) {
+async function connect(element, name, tries) {
   if (!/^[a-z][a-z0-9_-]*$/.test(name)) throw new Error(`not the name of a behaviour: ${name}`);
-  const module = await load(name);
+  const module = await load(name, tries);
   await module.connect(element);
 }
 
 // A browser may remember that a module did not come, by its address: another try asks under another one.
-async function load(name) {
-  for (let tries = 1; ; tries++) {
+async function load(name, tries) {
+  for (let tried = 1; ; tried++) {
     try {
-      return await import(tries === 1 ? `./${name}.js` : `./${name}.js?try=${tries}`);
+      return await import(tried === 1 ? `./${name}.js` : `./${name}.js?try=${tried}`);
     } catch (error) {
-      if (tries === TRIES) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 250 * 2 ** tries));
+      if (tried >= tries) throw error;
+      await new Promise((resolve) => setTimeout(resolve, Math.min(250 * 2 ** tried, LONGEST_WAIT_MS)));
     }
   }
 }
 
-attach(document);
+attach(document, Infinity);

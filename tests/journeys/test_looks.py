@@ -146,10 +146,22 @@ def test_a_running_page_keeps_itself_current_without_closing_what_is_open(
 def test_a_page_that_cannot_refresh_says_so_and_goes_on(open_as: Open, ids: dict[str, int]) -> None:
     page = open_as("Ada")
     page.goto(f"/runs/{ids['live']}")
+    page.wait_for_load_state("networkidle")  # so that its behaviours have arrived
     page.context.set_offline(True)
     expect(page.get_by_text("no answer from the server. Trying again.")).to_be_visible(timeout=15_000)
     page.context.set_offline(False)
     expect(page.get_by_text("This page keeps itself current.")).to_be_visible(timeout=15_000)
+
+
+def test_a_behaviour_of_a_page_that_did_not_arrive_comes_later(open_as: Open, ids: dict[str, int]) -> None:
+    page = open_as("Ada")
+    page.route("**/js/refresh.js*", lambda route: route.abort())
+    page.goto(f"/runs/{ids['live']}")
+    page.wait_for_timeout(1_000)
+    page.unroute("**/js/refresh.js*")
+    page.wait_for_timeout(1_500)
+    page.context.set_offline(True)
+    expect(page.get_by_text("no answer from the server. Trying again.")).to_be_visible(timeout=15_000)
 
 
 def test_an_admin_decides_with_the_keyboard_alone(
