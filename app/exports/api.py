@@ -9,11 +9,9 @@ from pydantic import BeforeValidator
 from starlette.responses import Response, StreamingResponse
 
 from app.database.engine import Db, get_engine
-from app.errors import Invalid
 from app.exports import service
 from app.exports.rows import Format
 from app.exports.service import ExportQuery
-from app.language.languages import _
 from app.prompts.service import Split
 from app.web.gate import CurrentProject
 
@@ -25,7 +23,9 @@ _Time = Annotated[str | None, Query(max_length=40, description="A date, or an RF
 
 def export_query(
     format: Format = "preference",
-    as_: Annotated[Literal["jsonl", "csv", "parquet"], Query(alias="as")] = "jsonl",
+    as_: Annotated[
+        Literal["jsonl", "csv"], Query(alias="as", description="CSV begins with a byte-order mark, for spreadsheets.")
+    ] = "jsonl",
     since: _Time = None,
     until: _Time = None,
     split: Annotated[Split | None, _Blank] = None,
@@ -33,8 +33,6 @@ def export_query(
         float, Query(ge=0, le=1, allow_inf_nan=False, description="Share of labels that give a task's most frequent verdict.")
     ] = 0.0,
 ) -> ExportQuery:
-    if as_ == "parquet":
-        raise Invalid(_("Parquet comes in a later version. Use jsonl or csv."), {"as": _("parquet is not there yet")})
     return ExportQuery(
         format=format,
         as_=as_,
@@ -52,14 +50,19 @@ Asked = Annotated[ExportQuery, Depends(export_query)]
     "/projects/{slug}/export",
     response_class=Response,
     responses={
-        200: {"content": {"application/x-ndjson": {}, "text/csv": {}}, "description": "The labels, streamed."},
+        200: {
+            "content": {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/x-ndjson")},
+            "description": "The labels, streamed.",
+        },
         304: {"description": "Nothing has changed since the ETag in If-None-Match."},
     },
 )
 def export_labels(request: Request, project: CurrentProject, session: Db, query: Asked) -> Response:
     """The project's labels as training data. The same ETag means the same bytes.
 
-    `preference` is read by TRL's RewardTrainer and DPOTrainer as it is; `kto` and `sft` by the trainers of those names.
+    `preference` is read by TRL's RewardTrainer and DPOTrainer as it is; `kto` and `sft` by the trainers of those names. A column
+    has one type in every file: nothing is null, a number nobody gave is 0, a text nobody wrote is empty. Without any row,
+    JSON Lines are an empty file and CSV is its header.
     """
     return export_response(request, service.prepare_export(session, project, query))
 

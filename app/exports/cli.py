@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from app.database.engine import read_session
 from app.errors import Invalid
 from app.exports.rows import FORMATS
-from app.exports.service import ExportQuery, prepare_export, read_time, stream_export
+from app.exports.service import ExportQuery, has_rows, prepare_export, read_time, stream_export
 from app.projects.service import get_project
 
 
@@ -43,6 +43,8 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
     )
     with read_session(engine) as session:
         export = prepare_export(session, get_project(session, arguments.project), query)
+    if not has_rows(engine, export):
+        print("No label makes a row of this.", file=sys.stderr)
     if not arguments.out:
         for chunk in stream_export(engine, export):
             sys.stdout.buffer.write(chunk)

@@ -1,7 +1,13 @@
-"""What one label becomes in each format: pure functions from a judged task to rows."""
+"""What one label becomes in each format: pure functions from a judged task to rows.
+
+A column has the same type in every row and every file, because libraries take it from the first rows they see: no value is null,
+no list is empty, an object always has the same keys. A number that nobody gave is 0 (scores, strengths and ids begin at 1), a
+text that nobody wrote is empty.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +27,10 @@ class Answer:
     generation_id: int
     checkpoint_id: int
     text: str
+    cut: bool  # by the limit on its length
+
+
+NO_ANSWER = Answer(0, 0, "", False)  # where a rating's second would be
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,9 @@ class Judged:
     rewrite: Mapping[str, str] | None
     comment: str
     prompt_id: int
+    external_id: str | None
     split: str
+    extra: Mapping[str, Any]
     messages: list[Any]
     left: Answer
     right: Answer | None
@@ -68,7 +80,7 @@ def rows_of(judged: Judged, format: Format, criteria: Sequence[str]) -> Iterator
     elif format == "sft":
         yield from _sft(judged)
     else:
-        yield _label(judged)
+        yield _label(judged, criteria)
 
 
 def _preference(judged: Judged) -> Iterator[Row]:
@@ -80,20 +92,30 @@ def _preference(judged: Judged) -> Iterator[Row]:
         "chosen": _said(chosen),
         "rejected": _said(rejected),
         **_origin(judged),
-        "strength": judged.strength,
+        "strength": judged.strength or 0,
         "created_at": rfc3339(judged.created_at),
         "chosen_checkpoint": chosen.checkpoint_id,
         "rejected_checkpoint": rejected.checkpoint_id,
+        "chosen_cut": chosen.cut,
+        "rejected_cut": rejected.cut,
+        **_source(judged),
     }
 
 
 def _rating(judged: Judged, criteria: Sequence[str]) -> Iterator[Row]:
     if judged.kind != "rating":
         return
-    row: Row = {"prompt": judged.messages, "response": _said(judged.left), "overall": judged.overall}
-    if criteria:  # an object without fields is a column that data set libraries cannot type
-        row["criteria"] = {key: judged.criteria.get(key) for key in criteria}
-    yield row | _origin(judged) | {"created_at": rfc3339(judged.created_at), "checkpoint": judged.left.checkpoint_id}
+    yield {
+        "prompt": judged.messages,
+        "response": _said(judged.left),
+        "overall": judged.overall,
+        "criteria": {key: judged.criteria.get(key, 0) for key in criteria},
+        **_origin(judged),
+        "created_at": rfc3339(judged.created_at),
+        "checkpoint": judged.left.checkpoint_id,
+        "cut": judged.left.cut,
+        **_source(judged),
+    }
 
 
 def _kto(judged: Judged) -> Iterator[Row]:
@@ -105,6 +127,8 @@ def _kto(judged: Judged) -> Iterator[Row]:
             **_origin(judged),
             "created_at": rfc3339(judged.created_at),
             "checkpoint": answer.checkpoint_id,
+            "cut": answer.cut,
+            **_source(judged),
         }
 
 
@@ -129,37 +153,46 @@ def _sft(judged: Judged) -> Iterator[Row]:
     else:
         return
     messages = [*judged.messages, {"role": "assistant", "content": text}]
-    yield {"messages": messages, "source": source, **_origin(judged), "created_at": rfc3339(judged.created_at)}
+    row: Row = {"messages": messages, "source": source, **_origin(judged)}
+    yield row | {"created_at": rfc3339(judged.created_at)} | _source(judged)
 
 
-def _label(judged: Judged) -> Row:
-    # Lists of objects where a label has a mapping: a column whose fields or types change from row to row cannot be loaded.
-    is_rating = judged.kind == "rating"
+def _label(judged: Judged, criteria: Sequence[str]) -> Row:
     return {
         **_origin(judged),
         "kind": judged.kind,
-        "choice": judged.choice,
-        "strength": judged.strength,
-        "overall": judged.overall,
-        "criteria": [
-            {"key": key, "choice": None if is_rating else value, "score": value if is_rating else None}
-            for key, value in sorted(judged.criteria.items())
-        ],
-        "flags": [{"side": side, "flag": flag} for side, flags in sorted(judged.flags.items()) for flag in flags],
-        "rewrite": dict(judged.rewrite) if judged.rewrite else None,
+        "choice": judged.choice or "",
+        "strength": judged.strength or 0,
+        "overall": judged.overall or 0,
+        "criteria": {key: _criterion(judged.criteria.get(key)) for key in criteria},
+        "flags": {"left": _flags(judged, "left", "response"), "right": _flags(judged, "right")},
+        "rewrite": dict(judged.rewrite or {"side": "", "text": ""}),
         "comment": judged.comment,
-        "prompt_id": judged.prompt_id,
-        "split": judged.split,
         "prompt": judged.messages,
         "left": _shown(judged.left),
-        "right": _shown(judged.right) if judged.right else None,
+        "right": _shown(judged.right or NO_ANSWER),
         **judged.details,
         "created_at": rfc3339(judged.created_at),
+        **_source(judged),
     }
 
 
+def _criterion(value: str | int | None) -> Row:
+    """A comparison chooses by a criterion, a rating scores it."""
+    return {"choice": value if isinstance(value, str) else "", "score": value if isinstance(value, int) else 0}
+
+
+def _flags(judged: Judged, *sides: str) -> str:
+    return ", ".join(flag for side in sides for flag in judged.flags.get(side, ()))
+
+
 def _shown(answer: Answer) -> Row:
-    return {"generation_id": answer.generation_id, "checkpoint": answer.checkpoint_id, "text": answer.text}
+    return {
+        "generation_id": answer.generation_id,
+        "checkpoint": answer.checkpoint_id,
+        "text": answer.text,
+        "cut": answer.cut,
+    }
 
 
 def _said(answer: Answer) -> list[Row]:
@@ -168,6 +201,16 @@ def _said(answer: Answer) -> list[Row]:
 
 def _origin(judged: Judged) -> Row:
     return {"label_id": judged.label_id, "task_id": judged.task_id, "annotator": judged.annotator}
+
+
+def _source(judged: Judged) -> Row:
+    """Which prompt it is, and all that its owner said of it: `extra` as JSON, since its keys are anybody's."""
+    return {
+        "prompt_id": judged.prompt_id,
+        "external_id": judged.external_id or "",
+        "split": judged.split,
+        "extra": json.dumps(judged.extra, ensure_ascii=False, sort_keys=True),
+    }
 
 
 def rfc3339(moment: datetime) -> str:
@@ -179,21 +222,22 @@ def rfc3339(moment: datetime) -> str:
 
 def columns_of(format: Format, criteria: Sequence[str]) -> list[str]:
     """The header of the CSV; `flat` fills exactly these."""
-    origin = ["label_id", "task_id", "annotator"]
+    origin, source = ["label_id", "task_id", "annotator"], ["prompt_id", "external_id", "split", "extra"]
     if format == "preference":
-        return ["prompt", "chosen", "rejected", *origin, "strength", "created_at", "chosen_checkpoint", "rejected_checkpoint"]
+        sides = [f"{side}_{part}" for part in ("checkpoint", "cut") for side in ("chosen", "rejected")]
+        return ["prompt", "chosen", "rejected", *origin, "strength", "created_at", *sides, *source]
     if format == "ratings":
-        return ["prompt", "response", "overall", *criteria, *origin, "created_at", "checkpoint"]
+        return ["prompt", "response", "overall", *criteria, *origin, "created_at", "checkpoint", "cut", *source]
     if format == "kto":
-        return ["prompt", "completion", "label", *origin, "created_at", "checkpoint"]
+        return ["prompt", "completion", "label", *origin, "created_at", "checkpoint", "cut", *source]
     if format == "sft":
-        return ["prompt", "completion", "source", *origin, "created_at"]
-    shown = [f"{side}_{part}" for side in ("left", "right") for part in ("text", "checkpoint", "generation_id")]
+        return ["prompt", "completion", "source", *origin, "created_at", *source]
+    shown = [f"{side}_{part}" for side in ("left", "right") for part in ("text", "checkpoint", "generation_id", "cut")]
     return [
         *(*origin, "version", "supersedes_label_id", "current", "withdrawn", "surplus", "kind", "choice", "strength", "overall"),
-        *("criteria", "flags", "rewrite_side", "rewrite_text", "comment", "prompt_id", "split", "prompt", *shown),
+        *("criteria", "flags", "rewrite_side", "rewrite_text", "comment", "prompt", *shown),
         *("purpose", "served_reason", "reward_checkpoint", "guideline_version", "interface_version"),
-        *("wall_ms", "active_ms", "client_id", "created_at"),
+        *("wall_ms", "active_ms", "client_id", "created_at", *source),
     ]
 
 
@@ -206,13 +250,14 @@ def flat(row: Row) -> Row:
     for name in ("prompt", "chosen", "rejected", "response", "completion"):
         if name in cells:
             cells[name] = transcript(cells[name])
-    if isinstance(cells.get("criteria"), dict):
-        cells |= cells.pop("criteria")
-    elif "criteria" in cells:
-        cells["criteria"] = "; ".join(f"{item['key']}: {item['choice'] or item['score']}" for item in cells["criteria"])
-        cells["flags"] = "; ".join(f"{item['side']}: {item['flag']}" for item in cells["flags"])
+    if "kind" in cells:
+        said = {key: item["choice"] or item["score"] for key, item in cells["criteria"].items()}
+        cells["criteria"] = "; ".join(f"{key}: {value}" for key, value in said.items() if value)
+        cells["flags"] = "; ".join(f"{side}: {flags}" for side, flags in cells["flags"].items() if flags)
         for name in ("left", "right", "rewrite"):
-            cells |= {f"{name}_{part}": value for part, value in (cells.pop(name) or {}).items()}
+            cells |= {f"{name}_{part}": value for part, value in cells.pop(name).items()}
+    elif "criteria" in cells:
+        cells |= cells.pop("criteria")
     return cells
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -27,7 +27,9 @@ from app.prompts.service import Split
 from app.web.json_types import in_utc, json_dumps
 
 CHUNK_LABELS = 500
-_LAYOUT = 2  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+_LAYOUT = 3  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+
+BYTE_ORDER_MARK = "\ufeff"  # without it Excel takes UTF-8 for the system's own encoding, and Chinese is lost
 
 As = Literal["jsonl", "csv"]
 
@@ -101,6 +103,8 @@ def prepare_export(session: Session, project: Project, query: ExportQuery) -> Ex
         select(func.coalesce(func.max(Label.id), 0), func.count()).where(Label.project_id == project.id)
     ).one()
     criteria = tuple(criterion["key"] for criterion in project.criteria)
+    if query.format == "labels":  # which speak of what was asked at the time
+        criteria += tuple(criterion["key"] for criterion in project.retired.get("criteria", ()))
     named = json_dumps(
         [_LAYOUT, project.id, last, count, criteria, asdict(query) | {"since": str(query.since), "until": str(query.until)}]
     )
@@ -126,7 +130,7 @@ def stream_export(engine: Engine, export: Export) -> Iterator[bytes]:
     """The bytes, a chunk of labels at a time; memory does not grow with the project."""
     header = columns_of(export.query.format, export.criteria)
     if export.query.as_ == "csv":
-        yield csv_lines([header]).encode()
+        yield (BYTE_ORDER_MARK + csv_lines([header])).encode()
     after = 0
     while True:
         with read_session(engine) as session:
@@ -142,6 +146,12 @@ def stream_export(engine: Engine, export: Export) -> Iterator[bytes]:
             yield csv_lines([flat(row).get(name) for name in header] for row in rows).encode()
         else:
             yield "".join(json_dumps(row) + "\n" for row in rows).encode()
+
+
+def has_rows(engine: Engine, export: Export) -> bool:
+    """Whether any label makes a row of this export."""
+    lines = replace(export, query=replace(export.query, as_="jsonl"))
+    return next(stream_export(engine, lines), None) is not None
 
 
 def count_labels(session: Session, project_id: int) -> dict[str, int]:
@@ -172,9 +182,9 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
             *(Label.flags, Label.rewrite, Label.comment, Label.version, Label.supersedes_id, Label.surplus),
             *(Label.guideline_version, Label.interface_version, Label.wall_ms, Label.active_ms, Label.served_reason),
             *(Label.reward_checkpoint_id, Label.client_id, Label.created_at, Task.purpose),
-            *(Task.prompt_id, Prompt.split, Prompt.messages),
-            *(_left.id.label("left_id"), _left.checkpoint_id.label("left_checkpoint"), _left.text.label("left_text")),
-            *(_right.id.label("right_id"), _right.checkpoint_id.label("right_checkpoint"), _right.text.label("right_text")),
+            *(Task.prompt_id, Prompt.external_id, Prompt.split, Prompt.extra, Prompt.messages),
+            *_columns(_left, "left"),
+            *_columns(_right, "right"),
             *(_in_force(export).label("current"), Label.withdrawn),
         )
         .join(Task, Task.id == Label.task_id)
@@ -198,6 +208,18 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
     return statement
 
 
+def _columns(answer: Any, side: str) -> list[ColumnElement[Any]]:
+    parts = (answer.id, answer.checkpoint_id, answer.text, answer.finish_reason)
+    return [part.label(f"{side}_{part.key}") for part in parts]
+
+
+def _answer(row: Row[Any], side: str) -> Answer | None:
+    generation_id, checkpoint_id, text, ended = (
+        getattr(row, f"{side}_{name}") for name in ("id", "checkpoint_id", "text", "finish_reason")
+    )
+    return None if generation_id is None else Answer(generation_id, checkpoint_id, text, ended == "length")
+
+
 def _agreed(session: Session, export: Export, found: Sequence[Row[Any]]) -> list[Judged]:
     """The labels of tasks that people agree on enough."""
     judged = [_judged(row, export) for row in found]
@@ -216,6 +238,8 @@ def _agreed(session: Session, export: Export, found: Sequence[Row[Any]]) -> list
 
 
 def _judged(row: Row[Any], export: Export) -> Judged:
+    left = _answer(row, "left")
+    assert left is not None, "every label is about an answer"
     return Judged(
         label_id=row.label_id,
         task_id=row.task_id,
@@ -229,24 +253,26 @@ def _judged(row: Row[Any], export: Export) -> Judged:
         rewrite=row.rewrite,
         comment=row.comment,
         prompt_id=row.prompt_id,
+        external_id=row.external_id,
         split=row.split,
+        extra=row.extra,
         messages=row.messages,
-        left=Answer(row.left_id, row.left_checkpoint, row.left_text),
-        right=Answer(row.right_id, row.right_checkpoint, row.right_text) if row.right_id is not None else None,
+        left=left,
+        right=_answer(row, "right"),
         created_at=row.created_at,
         details={
             "version": row.version,
-            "supersedes_label_id": row.supersedes_id,
+            "supersedes_label_id": row.supersedes_id or 0,
             "current": row.current,
             "withdrawn": row.withdrawn,
             "surplus": row.surplus,
             "purpose": row.purpose,
             "served_reason": row.served_reason,
-            "reward_checkpoint": row.reward_checkpoint_id,
+            "reward_checkpoint": row.reward_checkpoint_id or 0,
             "guideline_version": row.guideline_version,
             "interface_version": row.interface_version,
-            "wall_ms": row.wall_ms,
-            "active_ms": row.active_ms,
+            "wall_ms": row.wall_ms or 0,
+            "active_ms": row.active_ms or 0,
             "client_id": row.client_id,
         },
     )

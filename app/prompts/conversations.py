@@ -168,12 +168,12 @@ def _message(place: int, message: Any) -> Message:
 
 def _external_id(item: Mapping[str, Any]) -> str | None:
     value = item.get(EXTERNAL_ID)
-    if value is None:
+    if value is None or value == "":  # as our own exports write it
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str) or not value or len(value) > MAX_EXTERNAL_ID:
-        raise _NotAPrompt(_("external_id must be a text of 1 to %(most)s characters.", most=MAX_EXTERNAL_ID))
+    if not isinstance(value, str) or len(value) > MAX_EXTERNAL_ID:
+        raise _NotAPrompt(_("external_id must be a text of at most %(most)s characters.", most=MAX_EXTERNAL_ID))
     _check_characters(value)
     return value
 

@@ -42,3 +42,11 @@ def test_without_a_file_it_goes_to_standard_output(
 def test_a_share_above_one_is_refused(engine: Engine, project: Project) -> None:
     with pytest.raises(Invalid, match="min-agreement"):
         run(engine, "demo", "--min-agreement", "80")
+
+
+def test_an_export_without_rows_says_so(
+    engine: Engine, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(engine, "demo", "--out", str(tmp_path / "none.jsonl")) == 0
+    assert (tmp_path / "none.jsonl").read_bytes() == b""
+    assert "No label makes a row of this." in capsys.readouterr().err

@@ -36,6 +36,17 @@ def test_the_form_as_it_stands_downloads_a_file(as_user: Browser, engine: Engine
     assert again.status_code == 304
 
 
+def test_a_file_without_rows_is_said_to_be_none(as_user: Browser, engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        judge(session, project, cast.mary, overall=4)
+    browser = as_user("Grace")
+    for as_ in ("jsonl", "csv"):
+        reply = browser.get(f"{PAGE}/file", params={"format": "preference", "as": as_}, follow_redirects=True)
+        assert reply.headers["content-type"].startswith("text/html")
+        assert "No label makes a row of what you asked for" in reply.text
+    assert browser.get(f"{PAGE}/file", params={"format": "ratings"}).status_code == 200
+
+
 def test_a_wrong_day_is_refused_in_words(as_user: Browser) -> None:
     reply = as_user("Grace").get(f"{PAGE}/file", params={"since": "31.3.2026"})
     assert reply.status_code == 422

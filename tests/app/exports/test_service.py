@@ -16,6 +16,8 @@ from app.errors import Invalid
 from app.exports.rows import FORMATS, agreement, columns_of
 from app.exports.service import ExportQuery, prepare_export, pseudonyms, read_time, stream_export
 from app.models import Generation, Label, Project, Prompt, Task, utc_now
+from app.prompts.importers import read_upload
+from app.prompts.service import PromptRow
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
@@ -26,7 +28,7 @@ NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 def exported(engine: Engine, project: Project, **query: Any) -> str:
     with read_session(engine) as session:
         export = prepare_export(session, session.get_one(Project, project.id), ExportQuery(**query))
-    return b"".join(stream_export(engine, export)).decode()
+    return b"".join(stream_export(engine, export)).decode("utf-8-sig")
 
 
 def rows(engine: Engine, project: Project, **query: Any) -> list[dict[str, Any]]:
@@ -37,7 +39,10 @@ def test_a_preference_row_is_what_trl_reads(engine: Engine, project: Project, ca
     with write_session(engine) as session:
         label = judge(session, project, cast.mary, choice="right", strength=2, created_at=NOON)
         left, right = (session.get_one(Generation, n) for n in (label.left_generation_id, label.right_generation_id))
-        texts, prompt, ids = (left.text, right.text), session.get_one(Prompt, left.prompt_id).messages, (label.id, label.task_id)
+        right.finish_reason = "length"
+        asked = session.get_one(Prompt, left.prompt_id)
+        asked.external_id, asked.extra = "q-17", {"topic": "貓", "id": 7}
+        texts, prompt, ids = (left.text, right.text), asked.messages, (label.id, label.task_id, asked.id, asked.split)
     assert rows(engine, project) == [
         {
             "prompt": prompt,
@@ -50,6 +55,12 @@ def test_a_preference_row_is_what_trl_reads(engine: Engine, project: Project, ca
             "created_at": "2026-03-31T12:00:00.000Z",
             "chosen_checkpoint": project.policy_id,
             "rejected_checkpoint": project.policy_id,
+            "chosen_cut": True,
+            "rejected_cut": False,
+            "prompt_id": ids[2],
+            "external_id": "q-17",
+            "split": ids[3],
+            "extra": '{"id": 7, "topic": "貓"}',
         }
     ]
 
@@ -67,7 +78,7 @@ def test_a_rating_row_shows_every_criterion(engine: Engine, project: Project, ca
         judge(session, project, cast.mary, overall=4, criteria={"accuracy": 3})
         judge(session, project, cast.mary, choice="left")
     (row,) = rows(engine, project, format="ratings")
-    assert (row["overall"], row["criteria"]) == (4, {"fluency": None, "accuracy": 3})
+    assert (row["overall"], row["criteria"]) == (4, {"fluency": 0, "accuracy": 3})
     assert row["response"][0]["role"] == "assistant"
 
 
@@ -107,14 +118,56 @@ def test_surplus_labels_appear_only_where_everything_is_shown(engine: Engine, pr
     assert [row["surplus"] for row in rows(engine, project, format="labels")] == [True]
 
 
-def test_the_columns_of_everything_have_one_type(engine: Engine, project: Project, cast: Cast) -> None:
+def test_everything_shows_what_was_said_of_criteria_and_flags(engine: Engine, project: Project, cast: Cast) -> None:
+    flags = {"left": ["untrue", "unsafe"], "right": []}
     with write_session(engine) as session:
-        judge(session, project, cast.mary, choice="left", criteria={"accuracy": "right"}, flags={"left": ["untrue"], "right": []})
+        judge(session, project, cast.mary, choice="left", criteria={"accuracy": "right"}, flags=flags)
         judge(session, project, cast.mary, overall=2, criteria={"accuracy": 4}, flags={"response": ["broken"]})
     one, two = rows(engine, project, format="labels")
-    assert one["criteria"] == [{"key": "accuracy", "choice": "right", "score": None}]
-    assert two["criteria"] == [{"key": "accuracy", "choice": None, "score": 4}]
-    assert (one["flags"], two["flags"]) == ([{"side": "left", "flag": "untrue"}], [{"side": "response", "flag": "broken"}])
+    unsaid = {"choice": "", "score": 0}
+    assert one["criteria"] == {"fluency": unsaid, "accuracy": {"choice": "right", "score": 0}}
+    assert two["criteria"] == {"fluency": unsaid, "accuracy": {"choice": "", "score": 4}}
+    assert (one["flags"], two["flags"]) == ({"left": "untrue, unsafe", "right": ""}, {"left": "broken", "right": ""})
+
+
+def test_everything_names_criteria_that_are_no_longer_asked_for(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        found = session.get_one(Project, project.id)
+        found.criteria, found.retired = found.criteria[:1], {**found.retired, "criteria": found.criteria[1:]}
+        judge(session, project, cast.mary, overall=2, criteria={"accuracy": 4})
+    (row,) = rows(engine, project, format="labels")
+    assert row["criteria"]["accuracy"]["score"] == 4
+
+
+def shape(value: Any) -> Any:
+    """A value's type as a data set library sees it. What is null or empty has none, so it fails here."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        (one,) = {json.dumps(shape(item)) for item in value}
+        return [one]
+    assert value is not None
+    return type(value).__name__
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_column_has_one_type_in_every_row_and_every_file(engine: Engine, project: Project, cast: Cast, format: Any) -> None:
+    rewrites: Any = [{"side": "left", "text": "Better."}, {"side": "response", "text": "Better."}]
+    with write_session(engine) as session:
+        judge(session, project, cast.mary, choice="left", rewrite=rewrites[0] if format == "sft" else None)
+        judge(session, project, cast.mary, overall=5)
+    bare = {json.dumps(shape(row)) for row in rows(engine, project, format=format)}
+    with write_session(engine) as session:
+        for prompt in session.scalars(select(Prompt)):
+            prompt.external_id, prompt.extra = "q", {"topic": [1]}
+        said: Any = {"wall_ms": 9, "active_ms": 8, "comment": "Well.", "reward_checkpoint_id": project.policy_id}
+        first = judge(session, project, cast.mary, choice="tie", criteria={"fluency": "tie"}, flags={"left": ["broken"]}, **said)
+        task = session.get_one(Task, first.task_id)
+        judge(session, project, cast.mary, task, choice="right", strength=2, rewrite=rewrites[0], supersedes=first, **said)
+        judge(session, project, cast.mary, overall=5, criteria={"fluency": 3, "accuracy": 1}, rewrite=rewrites[1], **said)
+    full = {json.dumps(shape(row)) for row in rows(engine, project, format=format)}
+    assert len(full) == 1
+    assert bare == full
 
 
 def test_since_is_included_and_until_is_not(engine: Engine, project: Project, cast: Cast) -> None:
@@ -182,7 +235,33 @@ def test_the_csv_fills_its_header(engine: Engine, project: Project, cast: Cast, 
         assert [row[name] for row in table] == [str(row[name]) for row in lines]
     if format == "labels":
         assert (table[0]["rewrite_text"], table[0]["comment"]) == ("'=1+1", "'-1\n'@sum")
-        assert (table[1]["criteria"], table[1]["flags"]) == ("accuracy: 4", "response: broken")
+        assert (table[1]["criteria"], table[1]["flags"]) == ("accuracy: 4", "left: broken")
+
+
+def test_csv_begins_with_the_mark_that_tells_a_spreadsheet_its_script(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        label = judge(session, project, cast.mary, overall=5, comment="很好。")
+        session.get_one(Generation, label.left_generation_id).text = "天空是藍色的。"
+    with read_session(engine) as session:
+        table, lines = (prepare_export(session, project, ExportQuery(format="labels", as_=as_)) for as_ in ("csv", "jsonl"))
+    made = b"".join(stream_export(engine, table))
+    assert made.startswith("\ufefflabel_id,".encode())
+    assert made.count("\ufeff".encode()) == 1
+    assert "天空是藍色的。" in made.decode("utf-8-sig")
+    assert not b"".join(stream_export(engine, lines)).startswith("\ufeff".encode())
+
+
+def test_an_export_of_preferences_is_an_import_of_its_prompts(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        label = judge(session, project, cast.mary, choice="left", strength=1)
+        asked = session.get_one(Task, label.task_id).prompt_id
+        messages = session.get_one(Prompt, asked).messages
+    for as_ in ("jsonl", "csv"):
+        with read_session(engine) as session:
+            export = prepare_export(session, project, ExportQuery(as_=as_))
+        (row,) = read_upload(b"".join(stream_export(engine, export)))
+        assert isinstance(row, PromptRow)
+        assert row.messages == messages
 
 
 def test_the_same_bytes_twice_and_another_etag_after_another_label(engine: Engine, project: Project, cast: Cast) -> None:

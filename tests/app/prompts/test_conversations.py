@@ -53,7 +53,7 @@ def turn(speaker: str, text: str) -> dict[str, str]:
         ({"conversations": [turn("tool", "a")]}, "role must be one of"),
         ({"conversations": "a"}, "at least one"),
         ({"instruction": "a", "input": 3}, "must be text"),
-        ({"text": "a", "external_id": ""}, "external_id"),
+        ({"text": "a", "external_id": "x" * 201}, "external_id"),
         ({"text": "a", "external_id": float("nan")}, "external_id"),
         (3, "must be an object"),
         (None, "must be an object"),
