@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.language.languages import N_, known
+from app.language.run_messages import told
+from trainer.contract.messages import Message
 
 
 class Refusal(Exception):
@@ -13,14 +15,23 @@ class Refusal(Exception):
     status = 400
     title = N_("That cannot be done")
 
-    def __init__(self, detail: str, fields: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str | Message, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__()
         self._detail = detail
         self.fields = dict(fields or {})
 
+    def __str__(self) -> str:
+        return self.detail
+
     @property
     def detail(self) -> str:
-        return known(self._detail)  # where the raiser knew no reader, in the language of whoever reads
+        """In the language of whoever reads, also where the raiser knew no reader."""
+        return told(self._detail) if isinstance(self._detail, Message) else known(self._detail)
+
+    @property
+    def message(self) -> Message:
+        """The detail as it is kept, where a run or a round ends for it: a detail that is a message is read in any language."""
+        return self._detail if isinstance(self._detail, Message) else Message("written", text=self.detail)
 
 
 class Invalid(Refusal):

@@ -42,6 +42,7 @@ from app.models import (
 )
 from app.queue.make_tasks import make_tasks
 from app.web.security import digest, format_key, new_secret
+from trainer.contract.messages import Message
 
 ROOT = Path(__file__).resolve().parent.parent
 SLUG = "bench"
@@ -77,7 +78,7 @@ def fill(data: Path, *, tasks: int, annotators: int, overlap: int = 1, rating_sh
         )
         session.add(project)
         session.flush()
-        policy = Checkpoint(project_id=project.id, kind="policy", name="base", source="none")
+        policy = Checkpoint(project_id=project.id, kind="policy", name=Message("base_model"), source="none")
         run = Run(project_id=project.id, kind="sample", state="done", config={})
         session.add_all([policy, run, Guideline(project_id=project.id, version=1, text="Prefer what helps.")])
         session.flush()

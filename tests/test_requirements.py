@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -58,13 +59,17 @@ def version(one: Requirement) -> str:
 
 def imported(*folders: str) -> dict[str, str]:
     """Top-level module of somebody else's -> a file that imports it, anywhere in its text."""
-    found = {}
-    for folder in folders:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            for name in _imports(ast.parse(path.read_text("utf-8"))):
-                if name not in sys.stdlib_module_names and name not in OURS:
-                    found[name] = str(path.relative_to(ROOT))
-    return found
+    return {name: file for folder in folders for name, file in _imported(folder)}
+
+
+@lru_cache
+def _imported(folder: str) -> list[tuple[str, str]]:
+    return [
+        (name, str(path.relative_to(ROOT)))
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for name in _imports(ast.parse(path.read_text("utf-8")))
+        if name not in sys.stdlib_module_names and name not in OURS
+    ]
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
@@ -75,9 +80,15 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
+@lru_cache
+def packages_of_modules() -> Mapping[str, list[str]]:
+    """Top-level module -> the packages that bring it."""
+    return metadata.packages_distributions()
+
+
 def undeclared(modules: dict[str, str], declared: dict[str, Requirement]) -> dict[str, str]:
     """Those modules of no declared package, each with a file that imports it."""
-    brought_by = metadata.packages_distributions()
+    brought_by = packages_of_modules()
     return {
         module: file
         for module, file in modules.items()
@@ -97,7 +108,7 @@ def test_every_package_that_is_imported_is_declared(
 
 
 def test_every_package_that_is_declared_is_used() -> None:
-    brought_by = metadata.packages_distributions()
+    brought_by = packages_of_modules()
     used = {canonicalize_name(name) for module in imported(*OURS, "migrations") for name in brought_by.get(module, ())}
     assert set(pins(*ALL)) - used == set(LOADED_BY_OTHERS)
 

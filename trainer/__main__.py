@@ -18,7 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from trainer.contract.config import CONFIGS, ConfigError
+from trainer.contract.english import SpokenError, english
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, Refused, RunFolder, write_atomic
+from trainer.contract.messages import Message, as_json
 from trainer.files import tensorboard
 from trainer.worker.process import TUNING
 
@@ -51,11 +53,11 @@ def _do(kind: str, path: Path) -> int:
     try:
         folder = RunFolder(path)
         if folder.kind != kind:
-            raise Refused(f"This folder is for a {folder.kind} run, not for a {kind} run.")
+            raise Refused(Message("wrong_kind", kind=folder.kind))
         folder.catch_signals()
         tensorboard.require()
     except (ConfigError, Refused, KeyError, ValueError) as error:
-        return _refuse(path, error)
+        return _refuse(kind, path, error)
     _use_threads()
     from trainer.lm.backbone import BackboneError
 
@@ -63,9 +65,9 @@ def _do(kind: str, path: Path) -> int:
     try:
         work(folder)
     except (Refused, BackboneError, ConfigError) as error:
-        return _refuse(path, error)
+        return _refuse(kind, path, error)
     except Cancelled:
-        folder.finish("cancelled", reason="The run was cancelled. Its state is saved; starting it again goes on from there.")
+        folder.finish("cancelled", reason=Message("cancelled_resumable"))
         return EXIT_CANCELLED
     return EXIT_DONE
 
@@ -81,11 +83,21 @@ def _work(kind: str) -> Callable[[RunFolder], None]:
     return work
 
 
-def _refuse(path: Path, error: Exception) -> int:
-    reason = str(error) if not isinstance(error, KeyError) else f"run.json lacks {error}"
-    write_atomic(path / "result.json", json.dumps({"status": "refused", "reason": reason}, indent=1, ensure_ascii=False))
-    print(f"refused: {reason}", file=sys.stderr)
+def _refuse(kind: str, path: Path, error: Exception) -> int:
+    reason = _reason(kind, error)
+    write_atomic(path / "result.json", json.dumps({"status": "refused", "reason": as_json(reason)}, indent=1, ensure_ascii=False))
+    print(f"refused: {english(reason)}", file=sys.stderr)
     return EXIT_REFUSED
+
+
+def _reason(kind: str, error: Exception) -> Message:
+    if isinstance(error, SpokenError):
+        return error.message
+    if isinstance(error, ConfigError):
+        return Message("setting_unusable", setting=f"{kind}.{error.field}", problem=error.message)
+    if isinstance(error, KeyError):
+        return Message("not_in_run_json", name=str(error.args[0]))
+    return Message("written", text=str(error))
 
 
 def _is_done(path: Path) -> bool:

@@ -1,8 +1,8 @@
 """Keeping the catalogues in `locales/` complete: `python -m app.language.catalogues` finds what is said and merges it into each.
 
-Sentences are found in Python (`_`, `ngettext`, `N_`), in templates (`{% trans %}`, `_`), and in the help of the training
-settings; what scripts say stands in attributes of the page. A new sentence is left without a translation, and a test fails
-until somebody writes one: the words of an old sentence are never guessed into a new one.
+Sentences are found in Python (`_`, `ngettext`, `N_`), in templates (`{% trans %}`, `_`), in the help of the training settings
+and in the table of messages; what scripts say stands in attributes of the page. A new sentence is left without a translation,
+and a test fails until somebody writes one: the words of an old sentence are never guessed into a new one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
-from app.language.formats import humanized
 from app.language.languages import LANGUAGES, LOCALES, SOURCE
 from trainer.contract import config
+from trainer.contract.sentences import SENTENCES
 
 ROOT: Final = LOCALES.parent
 KEYWORDS: Final = {"_": None, "gettext": None, "N_": None, "ngettext": (1, 2), "N_plural": (1, 2)}
@@ -39,16 +39,17 @@ def said() -> dict[Text, list[str]]:
             files[text][f"{folder}/{Path(file).as_posix()}"] = None
     for text in _settings():
         files[text]["trainer/contract/config.py"] = None
+    for text in SENTENCES.values():
+        files[text]["trainer/contract/sentences.py"] = None
     return {text: list(places) for text, places in files.items()}
 
 
 def _settings() -> Iterator[str]:
     """What a person reads on and beside a training setting."""
-    for one in vars(config).values():
-        if dataclasses.is_dataclass(one):
-            for field in dataclasses.fields(one):
-                yield humanized(field.name)
-                yield from (field.metadata[part] for part in ("help", "unit") if field.metadata.get(part))
+    for kind, one in config.CONFIGS.items():
+        for field in dataclasses.fields(one):
+            yield config.label_of(f"{kind}.{field.name}")
+            yield from (field.metadata[part] for part in ("help", "unit") if field.metadata.get(part))
 
 
 def catalogue(language: str) -> Catalog:

@@ -149,11 +149,6 @@ def size(octets: int) -> str:
     return f"{_decimal(value, 1)} {unit}"
 
 
-def humanized(name: str) -> str:
-    """ "max_new_tokens" -> "Max new tokens"."""
-    return name.replace("_", " ").capitalize()
-
-
 def short(digest: str | None) -> str:
     """The first ten characters of a hash; a dash for None."""
     return digest[:10] if digest else "–"

@@ -1,53 +1,40 @@
-"""Stored sentences in the reader's language: what runs, rounds and checkpoints say was written in English, by processes
-that have no reader, and is kept as it was said. A sentence that is not listed here is shown as it was written.
-"""
+"""What runs, rounds and checkpoints say, in the reader's language and with numbers as the reader writes them."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
+from app.language import formats
 from app.language.languages import N_, gettext, known
+from trainer.contract.config import label_of
+from trainer.contract.messages import Kind, Message, filled
 
-SENTENCES: Final = (
-    # names of checkpoints
-    N_("Base model"),
-    N_("Policy of round %(number)s"),
-    N_("Reward model of round %(number)s"),
-    N_("Policy of run %(number)s"),
-    N_("Reward model of run %(number)s"),
-    # what a run is doing
-    N_("Waiting for the worker"),
-    N_("Waiting for the worker to go on"),
-    N_("Starting"),
-    N_("Stopping"),
-    N_("Opening the model"),
+
+def told(message: Message | None) -> str:
+    """The message's sentence; nothing for none. What an earlier version stored, or a library said, is told as it was written."""
+    return filled(message, known, _shown) if message else ""
+
+
+def _shown(kind: Kind, value: Any) -> str:
+    if kind == "setting":
+        return known(label_of(value))
+    if kind == "name":
+        return retold(str(value))
+    return formats.percent(value) if kind == "share" else formats.number(value)
+
+
+SENTENCES: Final = (  # what PPO still says in English
     N_("Opening the models"),
     N_("Seeing how long answers are"),
-    N_("Writing answers"),
-    N_("Reading the text"),
-    N_("read %(done)s of %(total)s answers"),
-    N_("fitted without fold %(number)s of %(folds)s"),
-    N_("adapters %(on)s, loss %(loss)s"),
-    N_("without fold 1"),
-    N_("on all labels"),
-    N_("Training: loss %(loss)s nats per token"),
     N_("numbers were not finite: back to update %(number)s at half the rate"),
     N_("score %(score)s, KL %(kl)s nats per answer, length %(length)s"),
-    # how it ended
-    N_("Done"),
-    N_("Trained"),
-    N_("Cancelled"),
-    N_("Cancelled."),
-    N_("Cancelled before it started"),
-    N_("It was refused."),
     N_("all updates are done"),
     N_(
         "all updates are done, under a price that kept answers near the length they had: where your labels are about length, set "
         "length_control to off"
     ),
-    # why PPO stopped
     N_("KL reached %(kl)s nats per answer, past the limit of %(limit)s: the policy before that is kept"),
     N_("entropy fell to %(entropy)s nats per token, under the floor of %(floor)s: the policy before that is kept"),
     N_(
@@ -65,37 +52,6 @@ SENTENCES: Final = (
     ),
     N_("The policy cannot be trained: %(error)s. Is the model it starts from whole?"),
     N_("The reward model cannot be used: %(error)s"),
-    # whether a reward model may be used
-    N_(
-        "The reward model may be used: it agrees with people on %(accuracy)s of %(what)s (95 %% interval %(low)s to %(high)s), "
-        "better than chance."
-    ),
-    N_(
-        "The reward model is not used: it agrees with people on %(accuracy)s of %(what)s (95 %% interval %(low)s to %(high)s), "
-        "which chance could also reach. More labels, or more consistent ones, are needed."
-    ),
-    N_("%(count)s held-out comparisons"),
-    N_("%(count)s pairs of held-out ratings"),
-    N_(
-        "there are too few judgements to tell: %(comparisons)s comparisons with a preferred side and %(ratings)s pairs of "
-        "differing ratings; %(needed)s of either are needed"
-    ),
-    N_("The run was cancelled. Its state is saved; starting it again goes on from there."),
-    N_("The worker died three times while it did this run."),
-    N_("There are no prompts to answer. Import prompts first."),
-    N_("The loss is no longer a number. A lower learning rate may help."),
-    N_("There is no prompt of at most %(tokens)s tokens to practise on. Import shorter ones."),
-    N_("There are %(usable)s usable labels; a reward run needs at least %(needed)s. %(missing)s more and it can start."),
-    N_(
-        "All labels are about %(prompts)s prompts; at least %(needed)s are needed, "
-        "because accuracy is measured on prompts that were held out."
-    ),
-    # how a round ended
-    N_("Its %(kind)s run was cancelled."),
-    N_("The PPO run left no checkpoint."),
-    N_("No training against this reward model: %(reason)s"),
-    N_("The round could not go on after its %(kind)s run: %(reason)s"),
-    N_("the reward model does not predict held-out verdicts better than chance"),
 )
 
 

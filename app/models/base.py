@@ -11,11 +11,15 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     MetaData,
+    String,
     Text,
     TypeDecorator,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.types import TypeEngine
+
+from trainer.contract.messages import Message, as_text, from_text
 
 
 def utc_now() -> datetime:
@@ -41,6 +45,26 @@ class Utc(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC)
 
 
+class Said(TypeDecorator[Message]):
+    """A message as text: its code and arguments; "" is none. Rows of an earlier version hold sentences, which read as written."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__()
+        self.length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if self.length is None else String(self.length))
+
+    def process_bind_param(self, value: Message | None, dialect: Dialect) -> str:
+        return as_text(value) if value else ""
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Message | None:
+        return from_text(value) if value else None
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -51,7 +75,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: Utc, dict[str, Any]: JSON(none_as_null=True), list[Any]: JSON, str: Text}
+    type_annotation_map = {datetime: Utc, dict[str, Any]: JSON(none_as_null=True), list[Any]: JSON, str: Text, Message: Said}
 
 
 def key(target: str, *, index: bool = True) -> Any:

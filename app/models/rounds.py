@@ -13,7 +13,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, key, one_of, utc_now
+from app.models.base import Base, Said, key, one_of, utc_now
+from trainer.contract.messages import Message
 
 
 class Checkpoint(Base):
@@ -25,7 +26,7 @@ class Checkpoint(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = key("projects.id")
     kind: Mapped[str] = mapped_column(String(10))
-    name: Mapped[str] = mapped_column(String(200))
+    name: Mapped[Message] = mapped_column(Said(200))
     parent_id: Mapped[int | None] = key("checkpoints.id")
     run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="RESTRICT", use_alter=True), index=True)
     source: Mapped[str]  # a model spec the trainer opens
@@ -60,7 +61,7 @@ class Run(Base):
     label_count: Mapped[int | None]
     step: Mapped[int] = mapped_column(default=0)
     total: Mapped[int] = mapped_column(default=0)
-    message: Mapped[str] = mapped_column(default="")  # what it is doing, or why it ended
+    message: Mapped[Message | None] = mapped_column(nullable=False)  # what it is doing, or why it ended
     eta_s: Mapped[float | None]
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
     owner: Mapped[str | None] = mapped_column(String(100))  # the worker that holds it
@@ -92,7 +93,7 @@ class Round(Base):
     start_policy_id: Mapped[int] = key("checkpoints.id")
     reward_id: Mapped[int | None] = key("checkpoints.id")
     candidate_id: Mapped[int | None] = key("checkpoints.id")
-    reason: Mapped[str] = mapped_column(default="")  # why it was refused, failed or decided so
+    reason: Mapped[Message | None] = mapped_column(nullable=False)  # why it was refused, failed or decided so
     decision: Mapped[str | None] = mapped_column(String(10))
     decided_by: Mapped[int | None] = key("users.id")
     decided_at: Mapped[datetime | None]
@@ -107,7 +108,7 @@ class Worker(Base):
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     heartbeat_at: Mapped[datetime] = mapped_column(default=utc_now)
-    message: Mapped[str] = mapped_column(default="")
+    message: Mapped[Message | None] = mapped_column(nullable=False)
 
 
 class Generation(Base):

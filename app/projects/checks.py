@@ -9,7 +9,8 @@ from typing import Any
 
 from app.errors import Invalid
 from app.guidelines import service as guidelines
-from app.language.languages import _, known
+from app.language.languages import _
+from app.language.run_messages import told
 from app.models.values import Unusable, number_between, plain_text, whole_number, without_invisible
 from app.practice import service as practice
 from trainer.contract.config import ConfigError, config_dict, make_config
@@ -37,7 +38,7 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
         except KeyError:
             problems[name] = _("This is not a setting of a project.")
         except ConfigError as error:
-            problems[f"{name}.{error.field}"] = _("%(field)s %(problem)s.", field=error.field, problem=known(error.message))
+            problems[f"{name}.{error.field}"] = told(error.message)
         except Unusable as problem:
             problems[name] = str(problem)
     if problems:

@@ -6,13 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, cast, get_type_hints
 
-from app.language.formats import humanized
 from app.language.languages import N_, known
 from app.models import Project
 from app.projects.checks import TRAINED_BY_ROUNDS
 from app.projects.service import ProjectValues
 from app.web.forms import Words, number_of
-from trainer.contract.config import CONFIGS, SampleConfig
+from trainer.contract.config import CONFIGS, SampleConfig, label_of
 
 LABELS = {"triggers_on": N_("Rounds")}
 
@@ -37,7 +36,7 @@ def config_fields(kind: str) -> list[ConfigField]:
     return [
         ConfigField(
             name=field.name,
-            label=known(humanized(field.name)),
+            label=known(label_of(f"{kind}.{field.name}")),
             help=known(field.metadata["help"]),
             unit=known(field.metadata["unit"]),
             default=_word(field.default),

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.models import Checkpoint, Round
 from app.rounds import service
 from app.runs.bodies import CheckpointSummary, RunReply, run_replies
-from app.web.json_types import Body, Id, JsonObject, Line, Reply
+from app.web.json_types import Body, CodedMessage, Id, JsonObject, Line, Reply, Told, coded
 
 Kind = Literal["sample", "reward", "ppo", "sft"]
 
@@ -26,7 +26,8 @@ class RoundReply(Reply):
     start_policy_id: int
     reward_id: int | None
     candidate_id: int | None
-    reason: str
+    reason: Told = Field(description="Why it was refused, failed or decided so, in the language of the request.")
+    coded_reason: CodedMessage | None = coded("reason")
     decision: Literal["promoted", "rejected"] | None
     decided_at: datetime | None
     started_at: datetime

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from app.database.engine import read_session, write_session
 from app.errors import Invalid
+from app.language.run_messages import told
 from app.projects.service import get_project
 from app.rounds import service
 from app.runs import estimates, run_files
@@ -75,9 +76,9 @@ def _wait(engine: Engine, round_id: int) -> int:
     while True:
         with read_session(engine) as session:
             round_ = service.get_round(session, round_id)
-            state, reason = round_.state, round_.reason
+            state, reason = round_.state, told(round_.reason)
             runs = service.runs_of_round(session, round_id)
-            doing = f"{runs[-1].kind} {runs[-1].step}/{runs[-1].total} {runs[-1].message}"
+            doing = f"{runs[-1].kind} {runs[-1].step}/{runs[-1].total} {told(runs[-1].message)}"
         if state == "decision":
             print("The new policy's answers are there; decide over it on the round's page.")
             return 0

@@ -10,6 +10,7 @@ from app.errors import Conflict
 from app.language.languages import _
 from app.models import Checkpoint, Project, Round, utc_now
 from app.queue import make_tasks
+from trainer.contract.messages import Message
 
 
 def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
@@ -51,7 +52,7 @@ def reject(session: Session, round_: Round, by: int | None, reason: str = "") ->
     if round_.state != "decision":
         raise Conflict(_("This round does not wait for a decision."))
     _decide(round_, "rejected", by)
-    round_.reason = reason
+    round_.reason = Message("written", text=reason) if reason else None
     details = {"candidate": round_.candidate_id, "reason": reason}
     record(session, by, "policy.rejected", f"round {round_.number}", details, round_.project_id)
     session.flush()

@@ -55,7 +55,7 @@ def _reopen(session: Session, round_: Round, stage: str) -> None:
                 open=other.number,
             )
         )
-    round_.state, round_.reason, round_.ended_at = stage, "", None
+    round_.state, round_.reason, round_.ended_at = stage, None, None
     session.flush()
 
 

@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Refusal
-from app.language.languages import _, known
+from app.language.languages import _
+from app.language.run_messages import told
 from app.models import Project, Run
 from app.rounds import retry, round_story, service, triggers
 from app.runs import charts, checkpoints, estimates, run_files
@@ -159,7 +160,7 @@ def promote_checkpoint(request: Request, session: WriteDb, caller: Caller, id: P
     return redirect(
         request,
         f"/checkpoints/{id}",
-        _("%(name)s is the policy now. New tasks mix its answers with those of the one before.", name=known(checkpoint.name)),
+        _("%(name)s is the policy now. New tasks mix its answers with those of the one before.", name=told(checkpoint.name)),
     )
 
 

@@ -27,6 +27,7 @@ from app.runs.runs import (
 )
 from app.runs.usable_labels import usable_label_count
 from trainer.contract.config import RewardConfig, config_dict
+from trainer.contract.messages import Message, reason_of
 
 __all__ = [
     "OPEN",
@@ -46,6 +47,11 @@ __all__ = [
 ]
 
 STAGES = ("reward", "ppo", "sample")
+CANCELLED_RUN = {
+    "reward": Message("its_reward_run_cancelled"),
+    "ppo": Message("its_ppo_run_cancelled"),
+    "sample": Message("its_sample_run_cancelled"),
+}
 OPEN = (*STAGES, "decision")
 
 
@@ -133,7 +139,7 @@ def advance_round(session: Session, round_: Round) -> None:
             with session.begin_nested():
                 _next_stage(session, round_, runs[-1])
         except Refusal as refusal:  # the run itself ended well: what it made stays
-            _close(round_, "failed", f"The round could not go on after its {round_.state} run: {refusal.detail}")
+            _close(round_, "failed", _stuck(round_.state, refusal.message))
     session.flush()
 
 
@@ -151,7 +157,7 @@ def cancel_run(session: Session, run: Run, by: int | None) -> None:
         round_ = get_round(session, run.round_id)
         if round_.state in STAGES:
             _cancel_others(session, round_, by)
-            _close(round_, "cancelled", f"Its {run.kind} run was cancelled.")
+            _close(round_, "cancelled", CANCELLED_RUN[run.kind])
     session.flush()
 
 
@@ -160,7 +166,7 @@ def cancel_round(session: Session, round_: Round, by: int | None) -> None:
     if round_.state not in STAGES:
         raise Conflict(_("This round does not compute any more."))
     _cancel_others(session, round_, by)
-    _close(round_, "cancelled", "Cancelled.")
+    _close(round_, "cancelled", Message("round_cancelled"))
     session.flush()
 
 
@@ -188,8 +194,8 @@ def _after_reward(session: Session, round_: Round, run: Run) -> None:
     reward = checkpoints.made_by(session, run.id)
     round_.reward_id = reward.id if reward else None
     if reward is None or not run.result.get("gate_passed"):
-        why = run.result.get("reason") or "the reward model does not predict held-out verdicts better than chance"
-        _close(round_, "refused", f"No training against this reward model: {why}")
+        why = reason_of(run.result) or Message("not_better_than_chance")
+        _close(round_, "refused", Message("no_training", reason=why))
         return
     project = session.get_one(Project, round_.project_id)
     round_.state = "ppo"
@@ -200,7 +206,7 @@ def _after_reward(session: Session, round_: Round, run: Run) -> None:
 def _after_ppo(session: Session, round_: Round, run: Run) -> None:
     candidate = checkpoints.made_by(session, run.id)
     if candidate is None:
-        _close(round_, "failed", "The PPO run left no checkpoint.")
+        _close(round_, "failed", Message("ppo_left_nothing"))
         return
     project = session.get_one(Project, round_.project_id)
     round_.candidate_id = candidate.id
@@ -232,5 +238,12 @@ def _cancel_others(session: Session, round_: Round, by: int | None) -> None:
             request_cancel(session, run, by)
 
 
-def _close(round_: Round, state: str, reason: str) -> None:
+def _stuck(stage: str, reason: Message) -> Message:
+    """Why a round ends though the run of its stage ended well."""
+    if stage == "reward":
+        return Message("stuck_after_reward", reason=reason)
+    return Message("stuck_after_ppo", reason=reason) if stage == "ppo" else Message("stuck_after_sample", reason=reason)
+
+
+def _close(round_: Round, state: str, reason: Message | None) -> None:
     round_.state, round_.reason, round_.ended_at = state, reason, utc_now()

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.models import Checkpoint, Generation, Project, Prompt, Run
 from app.runs import checkpoints, run_files
-from app.web.json_types import Body, JsonObject, Reply
+from app.web.json_types import Body, CodedMessage, JsonObject, Reply, Told, coded
 
 Kind = Literal["sample", "reward", "ppo", "sft"]
 
@@ -24,7 +24,8 @@ class RunReply(Reply):
     step: int
     total: int
     eta_s: float | None
-    message: str = Field(description="What it is doing, or why it ended.")
+    message: Told = Field(description="What it is doing, or why it ended, in the language of the request.")
+    coded_message: CodedMessage | None = coded("message")
     config: dict[str, Any]
     inputs: dict[str, Any]
     result: dict[str, Any]
@@ -41,7 +42,8 @@ class RunReply(Reply):
 class CheckpointSummary(Reply):
     id: int
     kind: Literal["policy", "reward"]
-    name: str
+    name: Told
+    coded_name: CodedMessage = coded("name")
     parent_id: int | None
     run_id: int | None
     digest: str | None = Field(description="SHA-256 of its manifest, which holds the SHA-256 of each file.")

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.errors import NotFound
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt
+from trainer.contract.messages import Message
 
 
 def get_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
@@ -41,7 +42,7 @@ def base_checkpoint(session: Session, project: Project) -> Checkpoint:
         .limit(1)
     )
     if base is None:
-        base = Checkpoint(project_id=project.id, kind="policy", name="Base model", source=project.base_model)
+        base = Checkpoint(project_id=project.id, kind="policy", name=Message("base_model"), source=project.base_model)
         session.add(base)
         session.flush()
     return base

@@ -109,6 +109,7 @@ def _beside(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{formats.percent(shorter)} (n = {judged:,})" if shorter is not None and judged else None,
         ),
         (_("The longer answer won"), _percent(figures, "longer_wins")),
+        (_("Judged answers that the length limit cut"), _cut(figures)),
         (_("Correlation of reward with log length"), _plain(figures, "length_correlation")),
         (_("Calibration error"), _percent(figures, "ece")),
         (_("Temperature that calibrates it"), _plain(figures, "temperature")),
@@ -121,6 +122,12 @@ def _beside(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         (_("Form"), forms.get(str(figures.get("form")))),
     ]
     return [(term, value) for term, value in found if value is not None]
+
+
+def _cut(figures: Mapping[str, Any]) -> str | None:
+    """Their share of all that were judged; None for a run that did not count them."""
+    cut, judged = _number(figures, "cut_answers"), int(_number(figures, "judged_answers") or 0)
+    return f"{formats.percent(cut / judged)} (n = {judged:,})" if cut is not None and judged else None
 
 
 def _groups(figures: Mapping[str, Any]) -> list[Share]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
+from trainer.contract.messages import Message
 
 LOG_BYTES = 64 * 1024
 TEXT_BYTES = 20 * 2**20
@@ -116,7 +117,7 @@ def text_file(data: Path, name: str) -> Path:
     texts = (data / "texts").resolve()
     path = (texts / name).resolve()
     if path.parent != texts or not path.is_file():
-        raise NotFound(_("There is no file %(name)s in the folder texts of the data folder.", name=name))
+        raise NotFound(Message("no_such_text", file=name))
     return path
 
 

@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 
 from app.database.audit import record
 from app.errors import Conflict, Invalid, NotFound
-from app.language.formats import number
-from app.language.languages import _, known
+from app.language.languages import _
+from app.language.run_messages import told
 from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
 from app.runs import checkpoints
 from app.runs.run_files import TEXT_NAME
 from app.runs.usable_labels import usable_rewrite_count
 from trainer.contract.config import CONFIGS, ConfigError, RunConfig, config_dict, make_config
+from trainer.contract.messages import Message
 
 LIVE = ("queued", "running")
 MOST_ANSWERS = 20_000  # of one sample run: about a day of a small model on a small machine
@@ -82,9 +83,8 @@ def run_config(project: Project, kind: str, given: Mapping[str, Any]) -> RunConf
     try:
         return make_config(kind, own | dict(project.training.get(kind) or {}) | dict(given))
     except ConfigError as error:
-        raise Invalid(
-            _("%(field)s %(problem)s.", field=error.field, problem=known(error.message)), {error.field: known(error.message)}
-        ) from None
+        unusable = Message("setting_unusable", setting=f"{kind}.{error.field}", problem=error.message)
+        raise Invalid(unusable, {error.field: told(error.message)}) from None
 
 
 def queue_run(
@@ -115,7 +115,7 @@ def queue_run(
         kind=kind,
         config=settings,
         inputs=checked,
-        message="Waiting for the worker",
+        message=Message("waiting"),
         created_by=by,
     )
     session.add(run)
@@ -135,9 +135,9 @@ def request_cancel(session: Session, run: Run, by: int | None) -> None:
     now = utc_now()
     run.cancel_requested_at = run.cancel_requested_at or now
     if run.state == "queued":
-        run.state, run.ended_at, run.message = "cancelled", now, "Cancelled before it started"
+        run.state, run.ended_at, run.message = "cancelled", now, Message("cancelled_before_start")
     else:
-        run.message = "Stopping"
+        run.message = Message("stopping")
     record(session, by, "run.cancelled", f"run {run.id}", None, run.project_id)
     session.flush()
 
@@ -230,16 +230,10 @@ def _check_answers(session: Session, project: Project, inputs: Mapping[str, Any]
     if "prompt_ids" in inputs:
         count = len(prompts_to_answer(session, project.id, inputs))
     if not count:
-        raise Invalid(_("There is no prompt to answer; import prompts first."))
+        raise Invalid(Message("no_prompt_to_answer"))
     if count * per_prompt > MOST_ANSWERS:
-        raise Invalid(
-            _(
-                "That would be %(answers)s answers; one run writes at most %(most)s.",
-                answers=number(count * per_prompt),
-                most=number(MOST_ANSWERS),
-            ),
-            {"per_prompt": _("too many")},
-        )
+        too_many = Message("too_many_answers", answers=count * per_prompt, most=MOST_ANSWERS)
+        raise Invalid(too_many, {"per_prompt": _("too many")})
 
 
 def prompts_by_id(session: Session, project_id: int, prompt_ids: Iterable[Any]) -> dict[int, Prompt]:

@@ -41,22 +41,6 @@ SENTENCES: Final = {
 }
 
 
-# What trainer.contract.config says of a setting it cannot use; that module speaks to no reader, so it is translated
-# where it is shown.
-SETTING_PROBLEMS: Final = (
-    N_("must be more than 0"),
-    N_("must not be negative"),
-    N_("must lie between 0 and 1"),
-    N_("must be a whole number"),
-    N_("must be a number"),
-    N_("must be finite"),
-    N_("must divide episodes"),
-    N_("is too large"),
-    N_("cross-validation needs at least 2 folds"),
-    N_("needs at least 16: an answer and some of its prompt"),
-)
-
-
 def sentence(error: Mapping[str, Any]) -> str:
     """One entry of a pydantic ValidationError, for the person who filled in the field."""
     context = error.get("ctx", {})

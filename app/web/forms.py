@@ -18,8 +18,8 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 
 from app.errors import Conflict
-from app.language.formats import humanized
 from app.language.languages import _, known
+from trainer.contract.config import label_of
 
 Words = dict[str, str]  # field name -> what stands in the field
 
@@ -56,7 +56,7 @@ def share_of(text: str) -> Any:
 
 def labelled(name: str, sentence: str, labels: Mapping[str, str]) -> str:
     """A refusal for the list above the form, which says where it belongs."""
-    label = known(labels[name] if name in labels else humanized(name.rpartition(".")[2]))
+    label = known(labels[name] if name in labels else label_of(name.replace("sampling.", "sample.")))
     return _("%(field)s: %(sentence)s", field=label, sentence=sentence)
 
 

@@ -7,11 +7,13 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
 from app.errors import Invalid
 from app.language.languages import N_, _
+from app.language.run_messages import told
+from trainer.contract.messages import Message, as_json
 
 MAX_ID = 2**63 - 1  # SQLite's and PostgreSQL's largest integer
 MAX_JSON_DEPTH = 20
@@ -83,6 +85,23 @@ class Reply(BaseModel):
     """The base of every reply."""
 
     model_config = ConfigDict(from_attributes=True)
+
+
+class Coded(BaseModel):
+    """What a run, a round or a checkpoint says, for a program: the sentence beside it is for a person."""
+
+    code: str = Field(description="Stays the same; `written` is a text that somebody wrote or a library said.")
+    arguments: dict[str, Any] = Field(description="Numbers, texts, or further codes with their arguments.")
+
+
+# A message of a row twice: `name: Told` is its sentence, `coded_name: CodedMessage = coded("name")` its code.
+Told = Annotated[str, BeforeValidator(lambda value: told(value) if isinstance(value, Message | None) else value)]
+CodedMessage = Annotated[Coded, BeforeValidator(lambda value: as_json(value) if isinstance(value, Message) else value)]
+
+
+def coded(name: str) -> Any:
+    """The field beside `name` that holds the code of the same message."""
+    return Field(validation_alias=AliasChoices(f"coded_{name}", name), description=f"The code behind `{name}`.")
 
 
 class Page(BaseModel, Generic[Item]):

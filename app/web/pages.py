@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from app.language import formats, languages
-from app.language.run_messages import retold
+from app.language.run_messages import told
 from app.settings import Settings
 from app.shipped import shipped
 from app.texts.safe_html import as_written, begin_page, shown, shown_alike
@@ -48,7 +48,7 @@ def environment() -> Environment:
     )
     jinja.policies["ext.i18n.trimmed"] = True
     jinja.install_gettext_callables(languages.known, languages.known_plural, newstyle=True)  # type: ignore[attr-defined]
-    jinja.filters |= formats.FILTERS | {"as_written": as_written, "shown": shown, "shown_alike": shown_alike, "known": retold}
+    jinja.filters |= formats.FILTERS | {"as_written": as_written, "shown": shown, "shown_alike": shown_alike, "told": told}
     jinja.globals |= {"static": static_url, "stylesheets": stylesheets}
     return jinja
 

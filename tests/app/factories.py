@@ -25,6 +25,7 @@ from app.models import (
     utc_now,
 )
 from app.web.security import Role, digest, format_key, new_secret
+from trainer.contract.messages import Message
 
 _numbers = count(1)
 
@@ -32,6 +33,11 @@ CRITERIA: list[Any] = [
     {"key": "fluency", "name": "Fluency", "description": "Reads well.", "anchors": {"1": "Broken", "5": "Effortless"}},
     {"key": "accuracy", "name": "Accuracy", "description": "Is true.", "anchors": {"1": "False", "5": "Right throughout"}},
 ]
+
+
+def written(text: str) -> Message:
+    """A message in somebody's own words."""
+    return Message("written", text=text)
 
 
 def make_user(session: Session, name: str, *, owner: bool = False) -> User:
@@ -79,7 +85,7 @@ def make_project(session: Session, slug: str = "", **values: Any) -> Project:
     session.add(project)
     session.flush()
     session.add(Guideline(project_id=project.id, version=1, text="Prefer the answer that is *true*."))
-    base = make_checkpoint(session, project.id, name="base")
+    base = make_checkpoint(session, project.id, name=Message("base_model"))
     project.policy_id = base.id
     session.flush()
     return project
@@ -95,7 +101,7 @@ def make_prompt(session: Session, project_id: int, text: str = "", **values: Any
 
 
 def make_checkpoint(session: Session, project_id: int, **values: Any) -> Checkpoint:
-    filled = {"kind": "policy", "name": f"checkpoint {next(_numbers)}", "source": "models/tiny", **values}
+    filled = {"kind": "policy", "name": Message("policy_of_run", number=next(_numbers)), "source": "models/tiny", **values}
     checkpoint = Checkpoint(project_id=project_id, **filled)
     session.add(checkpoint)
     session.flush()

@@ -11,6 +11,7 @@ from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
 from tests.app.rounds import told
+from trainer.contract.messages import Message
 
 PAGES = (
     "/",
@@ -63,9 +64,7 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     for _ in range(3):
         factories.make_task(session, project)
     label = judge(session, project, cast.mary, choice="left", comment="Clearer.")
-    failed = factories.make_run(
-        session, project.id, state="failed", message="The worker died three times while it did this run.", ended_at=utc_now()
-    )
+    failed = factories.make_run(session, project.id, state="failed", message=Message("worker_died"), ended_at=utc_now())
     told.a_worker(session)
     return {
         "version": project.guideline_version,

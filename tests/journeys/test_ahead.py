@@ -115,7 +115,7 @@ def test_a_part_whose_behaviour_does_not_arrive_is_asked_for_again(open_as: Open
 def test_nothing_that_is_fetched_ahead_tells_who_wrote_what(open_as: Open, engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
-        other = factories.make_checkpoint(session, project.id, name="policy-of-round-9")
+        other = factories.make_checkpoint(session, project.id, name=factories.written("policy-of-round-9"))
         for task in [factories.make_task(session, project) for _ in range(3)]:
             prompt = factories.make_prompt(session, project.id)
             high: dict[str, Any] = {"id": 9_000_001} if task.id == 1 else {}  # the next ones follow it

@@ -18,6 +18,7 @@ from tests.app.conftest import Cast
 from tests.app.labels.test_record import record, say
 from tests.app.queue.test_claim import claimed, make_tasks
 from tests.journeys.desk import PAGE, Open, all_saved, fetched_ahead, go, judge, press, stored, task_on
+from tests.journeys.test_looks import axe
 
 pytestmark = pytest.mark.journey
 
@@ -109,6 +110,7 @@ def test_whoever_was_signed_out_signs_in_by_a_link_and_comes_back(
     expect(page.locator("#signed-out")).to_be_hidden()
     judge(page, "1")
     expect(page.get_by_text("You are signed out.")).to_be_visible()
+    assert axe(page) == ""
     press(page, "2")
 
     page.get_by_role("link", name="Sign in and come back here").click()
@@ -122,6 +124,23 @@ def test_whoever_was_signed_out_signs_in_by_a_link_and_comes_back(
     go(page)
     assert task_on(page) == second
     expect(page.locator("[name=choice][value=right]")).to_be_checked()  # what was begun came back, too
+
+
+def test_a_page_that_keeps_itself_current_says_that_the_session_is_over(
+    open_as: Open, engine: Engine, cast: Cast, sign_in_as: SignIn
+) -> None:
+    page = open_as("Ada")
+    page.clock.install()
+    page.goto("/projects/demo")
+    page.wait_for_load_state("networkidle")
+    end_sign_ins(engine)
+    page.clock.fast_forward(16_000)
+    expect(page.get_by_role("link", name="Sign in and come back here")).to_have_attribute("href", "/sign-in?next=/projects/demo")
+    expect(page.get_by_text("no answer from the server")).to_be_hidden()
+
+    sign_in_as(page, cast.ada)
+    page.clock.fast_forward(16_000)
+    expect(page.get_by_text("You are signed out.")).to_be_hidden()
 
 
 def judged_before(engine: Engine, cast: Cast, task_id: int) -> int:

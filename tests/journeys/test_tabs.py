@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from tests.app.conftest import Cast
 from tests.app.queue.test_claim import make_tasks
 from tests.journeys.desk import Open, all_saved, fetched_ahead, go, judge, press, stored, task_on
+from tests.journeys.test_looks import axe
 
 pytestmark = pytest.mark.journey
 
@@ -25,6 +26,7 @@ def test_the_second_tab_says_that_the_first_has_the_task(open_as: Open, engine: 
     go(other)
     expect(other.get_by_text(NOTICE)).to_be_visible()
     expect(one.get_by_text(NOTICE)).to_be_hidden()
+    assert axe(other) == ""
 
     press(other, "1", "Enter", "2")
     assert task_on(other) == first

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from trainer.__main__ import main
+from trainer.contract.english import english
+from trainer.contract.messages import from_json
 
 
 def folder(path: Path, kind: str = "sample", prompts: int = 1, config: dict[str, Any] | None = None, **inputs: Any) -> Path:
@@ -40,12 +42,16 @@ def test_a_run_is_done_once(simple_lm_folder: Path, tmp_path: Path, capsys: pyte
 def test_what_cannot_be_done_is_refused_with_its_reason(tmp_path: Path) -> None:
     for name, run, words in (
         ("model", folder(tmp_path / "model", policy="/nowhere"), "there is no folder /nowhere"),
-        ("setting", folder(tmp_path / "setting", config={"temperature": 0}, policy="x"), "temperature: must be more than 0"),
-        ("kind", folder(tmp_path / "kind", kind="ppo"), "for a ppo run, not for a sample run"),
+        (
+            "setting",
+            folder(tmp_path / "setting", config={"temperature": 0}, policy="x"),
+            "Temperature: This must be more than 0.",
+        ),
+        ("kind", folder(tmp_path / "kind", kind="ppo"), "another kind of run (ppo)"),
     ):
         assert main(["sample", str(run)]) == 2, name
         assert result(run)["status"] == "refused"
-        assert words in result(run)["reason"]
+        assert words in english(from_json(result(run)["reason"]))
     assert main(["sample", str(tmp_path)]) == 2  # no run.json
 
 

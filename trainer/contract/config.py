@@ -10,12 +10,14 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
+from trainer.contract.messages import Message
+
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; `field` names it, so that a form can mark it."""
+    """A setting that cannot be used; `field` names it, so that a form can mark it, and `message` says what is wrong."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+    def __init__(self, field: str, message: Message) -> None:
+        super().__init__(f"{field}: {message.code}")
         self.field = field
         self.message = message
 
@@ -114,14 +116,14 @@ class RewardConfig:
             "max_tokens",
         )
         if self.folds < 2:
-            raise ConfigError("folds", "cross-validation needs at least 2 folds")
+            raise ConfigError("folds", Message("needs_two_folds"))
         if self.max_tokens < 16:
-            raise ConfigError("max_tokens", "needs at least 16: an answer and some of its prompt")
+            raise ConfigError("max_tokens", Message("needs_room_for_an_answer", least=16))
         for name in ("both_bad_weight", "rating_weight", "rewrite_weight", "pessimism"):
             if getattr(self, name) < 0:
-                raise ConfigError(name, "must not be negative")
+                raise ConfigError(name, Message("must_not_be_negative"))
         if not 0 <= self.judge_share <= 0.5:
-            raise ConfigError("judge_share", "must lie between 0 and 0.5: the reward needs the larger part")
+            raise ConfigError("judge_share", Message("judge_share_too_large", most=0.5))
 
     def weights(self) -> dict[str, float]:
         """Criterion, or `overall`, -> its weight in PPO's reward."""
@@ -131,11 +133,11 @@ class RewardConfig:
             try:
                 found[key] = float(weight)
             except ValueError:
-                raise ConfigError("criteria_weights", f"write each as key=number; '{part.strip()}' is not") from None
+                raise ConfigError("criteria_weights", Message("weight_unreadable", part=part.strip())) from None
             if not key or not 0 <= found[key] < float("inf"):
-                raise ConfigError("criteria_weights", f"'{part.strip()}' needs a key and a weight of at least 0")
+                raise ConfigError("criteria_weights", Message("weight_unusable", part=part.strip()))
         if not any(found.values()):
-            raise ConfigError("criteria_weights", "needs at least one weight above 0")
+            raise ConfigError("criteria_weights", Message("weights_all_zero"))
         return found
 
 
@@ -232,15 +234,15 @@ class PPOConfig:
         )
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(name, "must lie between 0 and 1")
+                raise ConfigError(name, Message("must_lie_between", least=0, most=1))
         for name in ("minibatches", "answers_per_prompt"):
             if self.episodes % getattr(self, name):
-                raise ConfigError(name, "must divide episodes")
+                raise ConfigError(name, Message("must_divide", setting="ppo.episodes"))
         if self.advantage == "rloo" and self.answers_per_prompt < 2:
-            raise ConfigError("answers_per_prompt", "must be at least 2 with rloo, which compares answers to the same prompt")
+            raise ConfigError("answers_per_prompt", Message("rloo_compares_answers", least=2))
         for name in ("beta", "judge_window"):
             if getattr(self, name) < 0:
-                raise ConfigError(name, "must not be negative")
+                raise ConfigError(name, Message("must_not_be_negative"))
 
 
 @dataclass(frozen=True)
@@ -269,11 +271,11 @@ class SFTConfig:
         _positive(self, "epochs", "batch_size", "block_tokens", "lora_rank", "embedding_size", "hidden_size", "layers")
         for name in ("learning_rate", "look_every", "patience", "lora_layers"):
             if getattr(self, name) < 0:
-                raise ConfigError(name, "must not be negative")
+                raise ConfigError(name, Message("must_not_be_negative"))
         if self.block_tokens < 2:
-            raise ConfigError("block_tokens", "needs at least 2: one token to read and one to predict")
+            raise ConfigError("block_tokens", Message("needs_two_tokens", least=2))
         if self.vocab_size < 259:
-            raise ConfigError("vocab_size", "needs at least 259: the 256 bytes and three special tokens")
+            raise ConfigError("vocab_size", Message("needs_all_bytes", least=259))
 
 
 RunConfig = SampleConfig | RewardConfig | PPOConfig | SFTConfig
@@ -292,13 +294,13 @@ def make_config(kind: str, values: dict[str, Any]) -> RunConfig:
     Raises ConfigError on an unknown kind or key, a value of the wrong type, or a contradiction.
     """
     if kind not in CONFIGS:
-        raise ConfigError("kind", f"must be one of {', '.join(CONFIGS)}")
+        raise ConfigError("kind", Message("must_be_one_of", choices=", ".join(CONFIGS)))
     cls = CONFIGS[kind]
     types = get_type_hints(cls)
     clean: dict[str, Any] = {}
     for name, value in values.items():
         if name not in types:
-            raise ConfigError(name, f"is not a setting of a {kind} run")
+            raise ConfigError(name, Message("no_such_setting"))
         clean[name] = _typed(name, value, types[name])
     return cls(**clean)
 
@@ -308,27 +310,45 @@ def config_dict(config: RunConfig) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def label_of(setting: str) -> str:
+    """A setting as the pages name it: "ppo.clip" -> "Clip"; by its name where there is no such setting."""
+    kind, name = ["", *setting.split(".")][-2:]
+    fields = {one.name: one for one in dataclasses.fields(CONFIGS[kind])} if kind in CONFIGS else {}
+    return str((name in fields and fields[name].metadata.get("label")) or humanized(name))
+
+
+def humanized(name: str) -> str:
+    """ "max_new_tokens" -> "Max new tokens"."""
+    return name.replace("_", " ").capitalize()
+
+
+_NEEDED = {
+    int: Message("must_be_whole"),
+    float: Message("must_be_a_number"),
+    bool: Message("must_be_a_switch"),
+    str: Message("must_be_text"),
+}
+
+
 def _typed(name: str, value: Any, wanted: Any) -> Any:
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not wanted:
-        raise ConfigError(
-            name, f"must be {'a whole number' if wanted is int else 'a number' if wanted is float else wanted.__name__}"
-        )
+        raise ConfigError(name, _NEEDED[wanted])
     if wanted is float and not float("-inf") < value < float("inf"):
-        raise ConfigError(name, "must be finite")
+        raise ConfigError(name, Message("must_be_finite"))
     if wanted is int and abs(value) > 2**53:
-        raise ConfigError(name, "is too large")
+        raise ConfigError(name, Message("too_large"))
     return value
 
 
 def _positive(config: Any, *names: str) -> None:
     for name in names:
         if getattr(config, name) <= 0:
-            raise ConfigError(name, "must be more than 0")
+            raise ConfigError(name, Message("must_be_more_than", least=0))
 
 
 def _choice(config: Any, *names: str) -> None:
     for field_ in dataclasses.fields(config):
         if field_.name in names and getattr(config, field_.name) not in field_.metadata["choices"]:
-            raise ConfigError(field_.name, f"must be one of {', '.join(field_.metadata['choices'])}")
+            raise ConfigError(field_.name, Message("must_be_one_of", choices=", ".join(field_.metadata["choices"])))

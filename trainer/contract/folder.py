@@ -20,13 +20,18 @@ from typing import Any
 from tqdm import tqdm
 
 from trainer.contract.config import RunConfig, make_config
+from trainer.contract.english import SpokenError, english
+from trainer.contract.messages import Message, as_json, from_json
 
 UNDATED = date(2026, 1, 1)  # the day of a run that names none; never the clock's, under which nothing could be repeated
 EXIT_DONE, EXIT_REFUSED, EXIT_CANCELLED = 0, 2, 3
 
 
-class Refused(Exception):
-    """The run cannot be done with what it was given; the text is for the person who asked."""
+class Refused(SpokenError):
+    """The run cannot be done with what it was given; the message is for the person who asked."""
+
+    def __init__(self, message: Message | str) -> None:
+        super().__init__(message if isinstance(message, Message) else from_json(message))
 
 
 class Cancelled(Exception):
@@ -103,8 +108,9 @@ class RunFolder:
         if self.stopping:
             raise Cancelled
 
-    def progress(self, step: int, total: int, message: str) -> None:
+    def progress(self, step: int, total: int, message: Message | str) -> None:
         """Say where the run is: progress.json for the pages, a bar for a terminal. `step` counts finished steps."""
+        message = message if isinstance(message, Message) else from_json(message)
         now = time.monotonic()
         if self._started is None or step < self._started[1]:
             self._started = (now, step)
@@ -116,7 +122,7 @@ class RunFolder:
                 {
                     "step": step,
                     "total": total,
-                    "message": message,
+                    "message": as_json(message),
                     "rate_per_s": rate,
                     "eta_s": (total - step) / rate if rate else None,
                     "updated_at": datetime.now(UTC).isoformat(),
@@ -124,11 +130,12 @@ class RunFolder:
             ),
             durable=False,  # written for every answer, where waiting for the disk would cost more than the answer
         )
-        self._draw(step, total, message)
+        self._draw(step, total, english(message))
 
-    def finish(self, status: str, **figures: Any) -> None:
-        """Write result.json: the run's last word."""
-        write_atomic(self.file("result.json"), json.dumps({"status": status, **figures}, indent=1))
+    def finish(self, status: str, reason: Message | str | None = None, **figures: Any) -> None:
+        """Write result.json: the run's last word, with why it ended so where there is something to say."""
+        why = {} if reason is None else {"reason": as_json(reason if isinstance(reason, Message) else from_json(reason))}
+        write_atomic(self.file("result.json"), json.dumps({"status": status, **why, **figures}, indent=1))
         if self._bar is not None:
             self._bar.close()
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from trainer.contract.folder import Refused
+from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, attach_lora, trainable_parameters
 from trainer.reward.adapter import end_states
 from trainer.reward.data import Answer, TokenSequence, encode, folds
@@ -47,15 +48,15 @@ def distil(scorer: Scorer, answers: Sequence[Answer], say: Callable[[str], None]
     Raises Refused when there are too few answers to learn from and to measure on.
     """
     if len(answers) < FEWEST_ANSWERS:
-        raise Refused(f"There are {len(answers)} answers; a reward model is distilled on at least {FEWEST_ANSWERS}.")
+        raise Refused(Message("too_few_answers", answers=len(answers), needed=FEWEST_ANSWERS))
     backbone = scorer.backbone
     sequences = [encode(backbone, answer, scorer.max_tokens) for answer in answers]
-    wanted = scorer.score([item.prompt_ids for item in sequences], [item.response_ids for item in sequences])
+    wanted = scorer.score(*(list(column) for column in zip(*sequences, strict=True)))
     fold = folds([answer.prompt_key for answer in answers], FOLDS, SEED)
     learned = [index for index, answer in enumerate(answers) if fold[answer.prompt_key] != 0]
     held = [index for index, answer in enumerate(answers) if fold[answer.prompt_key] == 0]
     if not held or not learned:
-        raise Refused("All answers are to one prompt; to say how close the classifier comes, some prompts are held out.")
+        raise Refused(Message("one_prompt_only"))
     attach_lora(backbone, RANK, LAYERS, SEED)
     head, offset = _regression(backbone, [sequences[index] for index in learned], wanted[learned])
     _train(backbone, head, offset, [sequences[index] for index in learned], wanted[learned], say)

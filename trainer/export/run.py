@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from trainer.contract.folder import Refused
+from trainer.contract.messages import Message
 from trainer.export.distil import distil
 from trainer.files import checkpoint
 from trainer.files.card import write_card
@@ -133,14 +134,14 @@ def _is_there(out: Path, origin: Mapping[str, str]) -> bool:
     with contextlib.suppress(checkpoint.CheckpointError):
         return bool(checkpoint.verify(out).get("exported_from") == origin)
     if out.exists() and any(out.iterdir()):
-        raise Refused(f"{out} holds something else; give the name of a folder that is not there yet")
+        raise Refused(Message("folder_taken", folder=str(out)))
     return False
 
 
 def _manifest(source: Path, origin: Mapping[str, str], kind: str, form: str) -> dict[str, Any]:
     found = checkpoint.read_manifest(source)
     if found["kind"] != kind:
-        raise Refused(f"{source} holds a {found['kind']}, not a {kind}")
+        raise Refused(Message("holds_another_kind", folder=str(source), found=found["kind"], wanted=kind))
     return {
         "kind": kind,
         "form": form,

@@ -17,7 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trainer.contract.english import english
 from trainer.contract.folder import digest_of, read_jsonl
+from trainer.contract.messages import from_json
 from trainer.files.checkpoint import MANIFEST
 
 CARD = "README.md"
@@ -72,7 +74,8 @@ formula in three lines. `python -m trainer.export.run classifier FOLDER OUT` dis
         "reward",
         "lora",
     ): f"""A LoRA adapter, which `peft` opens, and a linear head (`head.safetensors`) on the final state of the end token,
-appended to every answer. `python -m trainer.export.run classifier FOLDER OUT` makes one model of them, with the same scores.
+appended to every answer that the length limit did not cut. `python -m trainer.export.run classifier FOLDER OUT` makes one model
+of them, with the same scores.
 
 {_SCORER}""",
     (
@@ -193,8 +196,11 @@ def _counts(run: Path) -> dict[str, int]:
     judged: set[str] = set()
     for name in LABEL_FILES:
         rows = list(read_jsonl(run / name))
-        if rows:
-            found[{"preferences.jsonl": "comparisons"}.get(name, name.removesuffix(".jsonl"))] = len(rows)
+        rewrites = [row for row in rows if row.get("source") == "rewrite"]  # beside the answer that each improves
+        if len(rows) > len(rewrites):
+            found[{"preferences.jsonl": "comparisons"}.get(name, name.removesuffix(".jsonl"))] = len(rows) - len(rewrites)
+        if rewrites:
+            found["rewrites"] = len(rewrites)
         people |= {str(row["annotator"]) for row in rows if "annotator" in row}
         judged |= {json.dumps(row.get("messages")) if name != "rewrites.jsonl" else str(row.get("prompt_id")) for row in rows}
     if people:
@@ -208,8 +214,10 @@ def _counts(run: Path) -> dict[str, int]:
 
 
 def _shown(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Figures that are numbers or words; how long it took is not the model's."""
+    """Figures that are numbers, words or messages; how long it took is not the model's."""
     for name, value in figures.items():
+        if isinstance(value, dict) and "code" in value:
+            yield name, english(from_json(value))
         readable = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
         if readable and not TIMES.search(name):
             yield name, f"{value:.4g}" if isinstance(value, float) else value

@@ -18,11 +18,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trainer.contract.english import SpokenError
+from trainer.contract.messages import Message
+
 FORMAT = 1
 MANIFEST = "manifest.json"
 
 
-class CheckpointError(Exception):
+class CheckpointError(SpokenError):
     """The folder is not a whole checkpoint of ours; the text says what is wrong with it."""
 
 
@@ -59,12 +62,12 @@ def verify(folder: Path) -> dict[str, Any]:
     expected = manifest["files"]
     found = {path.relative_to(folder).as_posix(): path for path in _files(folder) if path != folder / MANIFEST}
     if missing := expected.keys() - found.keys():
-        raise CheckpointError(f"{folder} lacks {', '.join(sorted(missing))}")
+        raise CheckpointError(Message("checkpoint_lacks_files", folder=str(folder), files=", ".join(sorted(missing))))
     if extra := found.keys() - expected.keys():
-        raise CheckpointError(f"{folder} holds files its manifest does not name: {', '.join(sorted(extra))}")
+        raise CheckpointError(Message("checkpoint_has_more_files", folder=str(folder), files=", ".join(sorted(extra))))
     for name, digest in expected.items():
         if sha256_of(found[name]) != digest:
-            raise CheckpointError(f"{folder / name} is not the file that was saved: its SHA-256 differs from the manifest")
+            raise CheckpointError(Message("checkpoint_file_changed", file=str(folder / name)))
     return manifest
 
 
@@ -73,11 +76,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except OSError:
-        raise CheckpointError(f"{folder} has no {MANIFEST}: it is not a checkpoint, or saving it was interrupted") from None
+        raise CheckpointError(Message("no_manifest", folder=str(folder), file=MANIFEST)) from None
     except ValueError:
-        raise CheckpointError(f"{folder / MANIFEST} is not JSON") from None
+        raise CheckpointError(Message("manifest_not_json", file=str(folder / MANIFEST))) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), dict):
-        raise CheckpointError(f"{folder / MANIFEST} is not of format {FORMAT}")
+        raise CheckpointError(Message("manifest_of_another_format", file=str(folder / MANIFEST), format=FORMAT))
     return manifest
 
 

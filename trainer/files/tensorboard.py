@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.contract.folder import Refused
+from trainer.contract.messages import Message
 
 VARIABLE = "TASTEMAKER_TENSORBOARD"
 ON = {"1", "true", "t", "yes", "y", "on"}  # as the web side's settings read a flag
@@ -28,10 +29,7 @@ def require() -> None:
         try:
             import tensorboardX  # noqa: F401
         except ImportError:
-            raise Refused(
-                f"{VARIABLE} asks for TensorBoard events, which the package tensorboardX writes, and it is not installed: "
-                "`.venv/bin/python -m pip install tensorboardX`, or leave the variable out."
-            ) from None
+            raise Refused(Message("no_tensorboard", variable=VARIABLE)) from None
 
 
 class Events:

@@ -18,7 +18,7 @@ from trainer.lm.recorded_states import Recording
 from trainer.ppo.advantages import k1
 from trainer.ppo.learner import Learner
 from trainer.ppo.reward import Onlooker, Reward, Verdicts, joined
-from trainer.ppo.rollout import Plan, Prompt, Rollout, Trajectory, cut, draw_plan
+from trainer.ppo.rollout import Plan, Prompt, Rollout, Trajectory, draw_plan, micro_batches
 
 
 @torch.no_grad()
@@ -62,7 +62,7 @@ def _under_policy_and_reference(
     mask = packed.mask
     blank = torch.zeros(mask.shape)
     logprobs, ref_logprobs, exact_kl, entropy, values = (blank.clone() for _ in range(5))
-    panel = cut(torch.arange(config.episodes, len(mask)), packed.lengths, config.microbatch)
+    panel = micro_batches(torch.arange(config.episodes, len(mask)), packed.lengths, config.microbatch)
     for piece in [*(piece for step in plan[0] for piece in step), *panel]:
         rows = packed.rows(piece)
         watches = _watch(check), _watch(check, onlooker, piece)
@@ -80,18 +80,19 @@ def _in_parts(
     parts = []
     for start in range(0, len(asked), size):
         check()
-        part = slice(start, start + size)
-        parts.append(reward.verdicts([prompt.ids for prompt in asked[part]], [given.ids for given in answers[part]]))
+        given = answers[start : start + size]
+        prompt_ids = [prompt.ids for prompt in asked[start : start + size]]
+        parts.append(reward.verdicts(prompt_ids, [one.ids for one in given], [one.finish_reason == "length" for one in given]))
     return joined(parts)
 
 
 def _rewarded(config: PPOConfig, reward: Reward, scores: Tensor, answers: Sequence[Generated]) -> Tensor:
     """(B,) what the policy is rewarded for: scores, less what length foretells of them, and a fixed one where no end came."""
-    cut_off = torch.tensor([given.finish_reason == "length" for given in answers])
+    cut = torch.tensor([given.finish_reason == "length" for given in answers])
     if config.length_control == "residual":
         tokens = torch.tensor([len(given.ids) for given in answers])
-        scores = reward.without_length(scores, tokens - (~cut_off).long())
-    return torch.where(cut_off, config.truncated_score, scores) if config.penalise_truncation else scores
+        scores = reward.without_length(scores, tokens - (~cut).long())
+    return torch.where(cut, config.truncated_score, scores) if config.penalise_truncation else scores
 
 
 def _begin_values(learner: Learner, config: PPOConfig, measured: Trajectory) -> Trajectory:

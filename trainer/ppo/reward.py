@@ -55,8 +55,8 @@ class Reward(Protocol):
     def onlooker(self, backbone: Backbone, packed: Packed) -> Onlooker | None:
         """Looks on at the passes of this backbone's reference over these answers; None where they are not those it would make."""
 
-    def verdicts(self, prompt_ids: Ids, response_ids: Ids) -> Verdicts:
-        """Of answers as they were drawn, with their end token or without, by a pass of its own."""
+    def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> Verdicts:
+        """Of answers as they were drawn, by a pass of its own; `cut` where the limit on tokens ended one."""
 
     def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """(B,) scores less what the `lengths` (B,) of answers, in tokens without the end, alone foretell of them.
@@ -84,7 +84,7 @@ class Rule:
     def onlooker(self, backbone: Backbone, packed: Packed) -> None:
         return None
 
-    def verdicts(self, prompt_ids: Ids, response_ids: Ids) -> Said:
+    def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> Said:
         scores = self.score(prompt_ids, response_ids).float()
         return Said(scores, scores, self.judge(prompt_ids, response_ids).float() if self.judge else None)
 

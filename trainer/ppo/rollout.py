@@ -123,11 +123,11 @@ def draw_plan(config: PPOConfig, packed: Packed, shuffling: torch.Generator) -> 
     epochs = []
     for _ in range(config.epochs):
         steps = torch.randperm(config.episodes, generator=shuffling).chunk(config.minibatches)
-        epochs.append([cut(step, packed.lengths, config.microbatch) for step in steps])
+        epochs.append([micro_batches(step, packed.lengths, config.microbatch) for step in steps])
     return epochs
 
 
-def cut(index: Tensor, lengths: Tensor, size: int) -> Sequence[Tensor]:
+def micro_batches(index: Tensor, lengths: Tensor, size: int) -> Sequence[Tensor]:
     """Rows `index` in micro-batches of at most `size`, of like lengths (N,), so that little is padding; longest first."""
     ordered = index[lengths[index].argsort(descending=True, stable=True)]
     return torch.split(ordered, size) if len(ordered) else ()

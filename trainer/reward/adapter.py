@@ -1,4 +1,4 @@
-"""The reward with adapters: LoRA on the top layers and a scalar head on the end token, for thousands of labels.
+"""The reward with adapters: LoRA on the top layers and a scalar head on where an answer ends, for thousands of labels.
 
 The likelihood is the head's own (`rows.Rows`), with the people's parameters it found, so that the two are judged alike. The
 scalar head begins where the labels' evidence puts it on the frozen base's end states, not at noise. Training resumes from its
@@ -142,8 +142,8 @@ def fit_start(
 def end_states(
     backbone: Backbone, sequences: Sequence[TokenSequence], tick: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Tensor:
-    """(N, D) float32 final states of the end token, which is appended to every answer (at least one), in as many passes as
-    they need.
+    """(N, D) float32 final states of where answers (at least one) end, in as many passes as they need: of the end token, which
+    is appended to all but those that were cut, else of the last.
 
     How answers are grouped changes none beyond rounding. `tick` hears before each pass how many of how many are read.
     """
@@ -152,7 +152,8 @@ def end_states(
     found: list[Tensor] = []
     for batch in batches(backbone, [item.ids for item in sequences]):
         tick(len(order), len(sequences))
-        at = read(backbone, [[*sequences[index].ids, end] for index in batch])
+        some = [sequences[index] for index in batch]
+        at = read(backbone, [item.ids if item.cut else [*item.ids, end] for item in some])
         found.append(torch.cat([at(row, slice(-1, None)) for row in range(len(batch))]).float())  # a copy: `at` holds all states
         order += batch
     return torch.cat(found)[torch.tensor(order).argsort()]

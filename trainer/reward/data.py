@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from trainer.contract.folder import Refused, read_jsonl
+from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, chat_ids, eos_ids
 from trainer.lm.chat_template import text_ids
 
@@ -29,6 +30,7 @@ class Answer:
     messages: tuple[tuple[str, str], ...]  # (role, content)
     text: str
     token_ids: tuple[int, ...] | None
+    cut: bool = False  # by the limit on tokens, in the middle of what it had to say
 
     @property
     def prompt_key(self) -> str:
@@ -45,6 +47,11 @@ class Comparison(NamedTuple):
     prompt_key: str
     source: str = "verdict"  # or "rewrite": a person's own text beside the answer that it improves
     criteria: Mapping[str, str] = NOTHING  # criterion -> left, right or tie
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether a person judged two answers. A rewrite teaches, too, but nobody compared it: it counts in no accuracy."""
+        return self.source == "verdict"
 
 
 class Rating(NamedTuple):
@@ -79,7 +86,7 @@ class Labels:
     @property
     def usable(self) -> int:
         """Verdicts, each once: a rewrite belongs to the verdict it came with."""
-        return sum(label.source == "verdict" for label in self.comparisons) + len(self.ratings)
+        return sum(label.is_verdict for label in self.comparisons) + len(self.ratings)
 
     @property
     def criteria(self) -> list[str]:
@@ -98,6 +105,13 @@ class Labels:
             ],
             ratings=[label._replace(overall=label.criteria[criterion]) for label in self.ratings if criterion in label.criteria],
         )
+
+    @property
+    def judged(self) -> list[Answer]:
+        """The answers that anybody judged."""
+        indices = {label.answer for label in self.ratings}
+        indices |= {index for label in self.comparisons if label.is_verdict for index in (label.left, label.right)}
+        return [self.answers[index] for index in sorted(indices)]
 
     @property
     def prompt_keys(self) -> list[str]:
@@ -159,6 +173,7 @@ class TokenSequence(NamedTuple):
 
     prompt_ids: list[int]
     response_ids: list[int]  # at least one; without the end token, unless the answer is nothing else
+    cut: bool = False  # so that no end is to be read after it
 
     @property
     def ids(self) -> list[int]:
@@ -167,7 +182,7 @@ class TokenSequence(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Names what the features depend on: these ids, and where the answer starts."""
+        """Names what the features depend on: these ids, and where the answer starts; not its end, which they leave out."""
         return hashlib.sha256(json.dumps([self.prompt_ids, self.response_ids]).encode()).hexdigest()
 
 
@@ -183,14 +198,19 @@ def encode_all(backbone: Backbone, answers: Sequence[Answer], max_tokens: int) -
         for messages in dict.fromkeys(answer.messages for answer in answers)
     }
     ends = eos_ids(backbone)
-    return [cut(prompts[answer.messages], _response_ids(backbone, answer), ends, max_tokens) for answer in answers]
+    return [
+        token_sequence(prompts[answer.messages], _response_ids(backbone, answer), ends, max_tokens, answer.cut)
+        for answer in answers
+    ]
 
 
-def cut(prompt_ids: list[int], response_ids: list[int], ends: set[int], max_tokens: int) -> TokenSequence:
+def token_sequence(
+    prompt_ids: list[int], response_ids: list[int], ends: set[int], max_tokens: int, cut: bool = False
+) -> TokenSequence:
     """Strip the end token, keep within `max_tokens`: an answer takes at most three quarters where its prompt needs the rest."""
     response = response_ids[: content_length(response_ids, ends)]
     response = response[: max_tokens - min(len(prompt_ids), max_tokens // 4)]
-    return TokenSequence(prompt_ids[-(max_tokens - len(response)) :], response)
+    return TokenSequence(prompt_ids[-(max_tokens - len(response)) :], response, cut)
 
 
 def _response_ids(backbone: Backbone, answer: Answer) -> list[int]:
@@ -214,23 +234,40 @@ def _rows(path: Path, parse: Any) -> Iterator[Any]:
             try:
                 yield parse(row)
             except (KeyError, TypeError, ValueError) as error:
-                raise Refused(f"{path.name}, row {number}: {_why(error)}") from error
+                raise Refused(Message("row_unusable", file=path.name, row=number, problem=_why(error))) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"{path.name} is not JSON lines: {error}") from error
+        raise Refused(Message("not_json_lines", file=path.name, error=str(error))) from error
 
 
-def _why(error: Exception) -> str:
-    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+class _Unusable(ValueError):
+    """What is wrong with a row."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message.code)
+        self.message = message
+
+
+def _why(error: Exception) -> Message:
+    if isinstance(error, _Unusable):
+        return error.message
+    return (
+        Message("part_missing", part=str(error.args[0])) if isinstance(error, KeyError) else Message("written", text=str(error))
+    )
+
+
+def _must_be_one_of(part: str, *choices: str) -> _Unusable:
+    return _Unusable(Message("part_must_be_one_of", part=part, choices=", ".join(choices)))
 
 
 def _answer(messages: Any, response: Any) -> Answer:
     if not messages:
-        raise ValueError("messages is empty")
+        raise _Unusable(Message("part_empty", part="messages"))
     ids = response.get("token_ids")
     return Answer(
         tuple((str(message["role"]), str(message["content"])) for message in messages),
         str(response["text"]),
         tuple(int(token) for token in ids) if ids else None,
+        bool(response.get("cut", False)),
     )
 
 
@@ -250,13 +287,13 @@ class _Said(NamedTuple):
 def _comparison(row: dict[str, Any]) -> _Said:
     criteria, source = row.get("criteria") or NOTHING, row.get("source", "verdict")
     if row["choice"] not in CHOICES:
-        raise ValueError(f"choice must be one of {', '.join(CHOICES)}")
+        raise _must_be_one_of("choice", *CHOICES)
     if row.get("strength") not in (None, 1, 2, 3):
-        raise ValueError("strength must be 1, 2, 3 or null")
+        raise _must_be_one_of("strength", "1", "2", "3", "null")
     if source not in SOURCES:
-        raise ValueError(f"source must be one of {', '.join(SOURCES)}")
+        raise _must_be_one_of("source", *SOURCES)
     if any(choice not in ("left", "right", "tie") for choice in criteria.values()):
-        raise ValueError("a criterion must be left, right or tie")
+        raise _Unusable(Message("criterion_unreadable", choices="left, right, tie"))
     flags = row.get("flags") or {}
     return _Said(
         _answer(row["messages"], row["left"]),
@@ -273,7 +310,7 @@ def _comparison(row: dict[str, Any]) -> _Said:
 def _rating(row: dict[str, Any]) -> tuple[Answer, int, str, frozenset[str], Mapping[str, int]]:
     criteria = row.get("criteria") or NOTHING
     if any(score not in (1, 2, 3, 4, 5) for score in (row["overall"], *criteria.values())):
-        raise ValueError("overall and every criterion must be a whole number from 1 to 5")
+        raise _Unusable(Message("scores_unreadable"))
     answer = _answer(row["messages"], row["response"])
     return answer, int(row["overall"]), str(row["annotator"]), frozenset(row.get("flags") or ()), criteria
 

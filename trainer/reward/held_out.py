@@ -104,17 +104,16 @@ def join(parts: Iterable[HeldOut]) -> HeldOut:
 def held_out_figures(labels: Labels, held: HeldOut, sequences: Sequence[TokenSequence]) -> dict[str, Any]:
     """Figures of the held-out predictions, with the counts that they rest on."""
     lengths = torch.tensor([len(item.response_ids) for item in sequences])
-    rewritten = [label.source == "rewrite" for label in held.comparisons]
-    better = torch.tensor([1.0 if label.choice == "left" else -1.0 for label in held.comparisons])
-    own, kept = torch.tensor(rewritten, dtype=torch.bool), [not row for row in rewritten]
-    said = [label for label, keep in zip(held.comparisons, kept, strict=True) if keep]
+    rewritten = torch.tensor([not label.is_verdict for label in held.comparisons], dtype=torch.bool)
+    improved = held.delta * validation.signs(held.comparisons)
+    said = held.verdicts
     return {
         "labels": labels.usable,
         "skipped": labels.skipped,
         "prompts": len(labels.prompt_keys),
-        "rewrites": int(own.sum()),
-        "rewrite_accuracy": validation.mean(validation.correct(held.delta * better)[own]),
-        **validation.comparison_figures(said, held.delta[~own], held.loglik[~own], held.comparison_fold[~own], lengths),
+        "rewrites": int(rewritten.sum()),
+        "rewrite_accuracy": validation.mean(validation.correct(improved)[rewritten]),
+        **validation.comparison_figures(said.comparisons, said.delta, said.loglik, said.comparison_fold, lengths),
         **validation.rating_figures(held.ratings, held.reward, held.rating_loglik, held.rating_fold),
     }
 
@@ -123,7 +122,7 @@ def fold_metrics(part: HeldOut) -> dict[str, float]:
     """The metrics.jsonl row of one fold; NaN, written as null, where the fold has nothing of the kind."""
     values = {
         "reward/fold_accuracy": validation.accuracy(part),
-        "reward/fold_nll": validation.mean(-part.loglik),
+        "reward/fold_nll": validation.mean(-part.verdicts.loglik),
         "reward/fold_rating_nll": validation.mean(-part.rating_loglik),
     }
     return {name: float("nan") if value is None else value for name, value in values.items()}

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trainer.contract.config import RewardConfig
 from trainer.contract.folder import Refused, RunFolder
+from trainer.contract.messages import Message, as_json
 from trainer.files.metrics import Metrics
 from trainer.lm.backbone import Backbone
 from trainer.lm.loading import load_backbone
@@ -55,7 +56,7 @@ def run(folder: RunFolder) -> None:
     """Do the reward run of this folder. Raises Refused or BackboneError in a person's words, Cancelled when asked to stop."""
     config = folder.config
     if not isinstance(config, RewardConfig):
-        raise Refused(f"{folder.path.name} is a {folder.kind} run, not a reward run")
+        raise Refused(Message("wrong_kind", kind=folder.kind))
     started = time.monotonic()
     labels = read_labels(folder.path)
     refuse_too_few(labels, config)
@@ -75,6 +76,7 @@ def run(folder: RunFolder) -> None:
     held = join([*parts, predict(judged, split.count, head.reward(features), head)])
     figures |= held_out_figures(labels, held, sequences)
     figures |= {"form": "head", "groups": head.shares(), "judge_labels": judged.usable}
+    figures |= {"judged_answers": len(labels.judged), "cut_answers": sum(answer.cut for answer in labels.judged)}
     criteria, figures["criteria"] = fit_criteria(folder, own, features, split, config)
     costs = folder.inputs.get("flag_costs", {})
     flags = fit_flags(features, own, costs)
@@ -91,7 +93,7 @@ def run(folder: RunFolder) -> None:
     figures |= people_figures(labels, held, head) | answer_figures(kept, own, features, rewards, scales.scores, lengths)
     figures |= {"mix": scales.mix.weights, "panel": scales.panel, **scales.heads[OVERALL]}
     passed, reason = validation.gate(figures)
-    figures |= {"gate_passed": passed, "gate_reason": reason}
+    figures |= {"gate_passed": passed, "gate_reason": as_json(reason)}
     save(folder, backbone, kept, scales, figures)  # before anything that differs from run to run
     figures |= {"fit_s": round(time.monotonic() - read_at, 3), "seconds": round(time.monotonic() - started, 3)}
     numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
@@ -103,15 +105,10 @@ def run(folder: RunFolder) -> None:
 def refuse_too_few(labels: Labels, config: RewardConfig) -> None:
     """Raise Refused, saying what is there and what is needed."""
     if labels.usable < config.min_labels:
-        raise Refused(
-            f"There are {labels.usable} usable labels; a reward run needs at least {config.min_labels}. "
-            f"{config.min_labels - labels.usable} more and it can start."
-        )
+        missing = config.min_labels - labels.usable
+        raise Refused(Message("too_few_labels", usable=labels.usable, needed=config.min_labels, missing=missing))
     if len(labels.prompt_keys) < FEWEST_PROMPTS:
-        raise Refused(
-            f"All labels are about {len(labels.prompt_keys)} prompts; at least {FEWEST_PROMPTS} are needed, "
-            "because accuracy is measured on prompts that were held out."
-        )
+        raise Refused(Message("too_few_prompts", prompts=len(labels.prompt_keys), needed=FEWEST_PROMPTS))
 
 
 def read_answers(
@@ -124,14 +121,22 @@ def read_answers(
 
     means = pooled_states(backbone, sequences, layers, cache, partial(say_read, folder))
     if not all(bool(torch.isfinite(states).all()) for states in means.values()):
-        raise Refused("The base model's own numbers for these answers are not finite, so no reward can be fitted: is it whole?")
+        raise Refused(Message("base_not_finite"))
     lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float32)
     return groups(means, lengths, config.length_covariate)
 
 
 def say_read(folder: RunFolder, done: int, total: int) -> None:
     folder.check()
-    folder.progress(done, total, f"read {done} of {total} answers")
+    folder.progress(done, total, Message("reading_answers", done=done, total=total))
+
+
+def say_apart(loss: float) -> Message:
+    return Message("adapters_without_fold", loss=loss)
+
+
+def say_whole(loss: float) -> Message:
+    return Message("adapters_on_all_labels", loss=loss)
 
 
 def fitted_head(
@@ -171,13 +176,13 @@ def choose_reliability(
                 metrics.write(fold + 1, fold_metrics(part))
             folder.check()
             done = number * split.count + fold + 1
-            folder.progress(done, total, f"fitted without fold {fold + 1} of {split.count}")
+            folder.progress(done, total, Message("fitted_without_fold", fold=fold + 1, folds=split.count))
 
         folds = 1 if earlier is not None else split.count
         return cross_validate(labels, split, fitted, lambda head: head.reward(features), tick, folds), fitted
 
     tried = [attempt(number, way) for number, way in enumerate(ways)]
-    losses = [validation.mean(-join(parts).loglik) or 0.0 for parts, _ in tried]
+    losses = [validation.mean(-join(parts).verdicts.loglik) or 0.0 for parts, _ in tried]
     best = losses.index(min(losses))
     figures: dict[str, Any] = {"reliability": ways[best]}
     if earlier is not None:
@@ -218,10 +223,11 @@ def fit_criteria(
 def people_figures(labels: Labels, held: HeldOut, head: Head) -> dict[str, Any]:
     """How far people agree with each other, and the reward with each of them."""
     ceiling, pairs = validation.agreement(labels)
+    said = held.verdicts
     return {
         "agreement_ceiling": ceiling,
         "agreement_pairs": pairs,
-        "annotators": validation.annotators(held.comparisons, held.delta, head.log_nu),
+        "annotators": validation.annotators(said.comparisons, said.delta, head.log_nu),
     }
 
 
@@ -257,10 +263,10 @@ def try_adapter(
     """
     source = folder.resolve(folder.inputs["base"])
 
-    def trained(labels: Labels, people: Head, on: str, state: str) -> FineTuned:
+    def trained(labels: Labels, people: Head, say: Callable[[float], Message], state: str) -> FineTuned:
         def tick(done: int, total: int, loss: float) -> None:
             folder.check()
-            folder.progress(done, total, f"adapters {on}, loss {loss:.3f}")
+            folder.progress(done, total, say(loss))
 
         states = folder.file("state") / state
         backbone, reading = load_backbone(source, config.dtype), partial(say_read, folder)
@@ -268,7 +274,7 @@ def try_adapter(
 
     rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
     people = fitted(rest)
-    rewards = trained(rest, people, "without fold 1", "adapters-held-out").rewards(sequences, folder.check)
+    rewards = trained(rest, people, say_apart, "adapters-held-out").rewards(sequences, folder.check)
     mine = held_out_figures(labels, predict(held, 0, rewards, people), sequences)
     theirs = held_out_figures(labels, predict(held, 0, people.reward(features), people), sequences)
     compared = {
@@ -278,7 +284,7 @@ def try_adapter(
     }
     if config.method == "auto" and headline(mine) <= headline(theirs):
         return None, compared
-    whole = trained(labels, head, "on all labels", "adapters")
+    whole = trained(labels, head, say_whole, "adapters")
     # Of the held-out fold only, and counts of what those rest on; how many labels there are stays what it was.
     chosen = {name: value for name, value in mine.items() if name not in LABEL_COUNTS}
     return whole, chosen | compared | {"form": "lora", "figures_on": "choosing fold"}

@@ -12,7 +12,7 @@ their number (`log_length`), is
 
 less `pessimism` times the posterior deviation where that is set. Criteria (`criterion-KEY`) are read alike; `mix` in head.json
 says what each counts (see `score_weights.py`). Form `lora` is a peft adapter, and a linear head on the final hidden state of the
-end token.
+end token, or of the last where the answer was cut.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trainer.contract.messages import Message
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, BackboneError, chat_ids, eos_ids, reference, takes_adapters
 from trainer.lm.batched_reading import batches
@@ -35,7 +36,7 @@ from trainer.lm.chat_template import text_ids
 from trainer.lm.forward import Packed, has_trunk
 from trainer.lm.loading import OtherWeights, load_backbone
 from trainer.reward.adapter import FineTuned, end_states
-from trainer.reward.data import TokenSequence, cut
+from trainer.reward.data import TokenSequence, token_sequence
 from trainer.reward.features import Pooler, answer_means, groups, layers_of
 from trainer.reward.flags import flag_cost
 from trainer.reward.head.model import Group, Head
@@ -102,18 +103,18 @@ class Scorer:
         used = [scaled.head for scaled in heads if scaled] + ([self.head] if self.head else [])
         return layers_of(name for head in used for name in head.groups)
 
-    def score(self, prompt_ids: Ids, response_ids: Ids) -> Tensor:
-        """(B,) float32 scores of answers (token ids, with their end token or without) to prompts."""
+    def score(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool] = ()) -> Tensor:
+        """(B,) float32 scores of answers (token ids, with their end token or without) to prompts; without `cut` all ended."""
         scores = torch.empty(len(prompt_ids))
-        for rows, sequences in self._batches(prompt_ids, response_ids):
+        for rows, sequences in self._batches(prompt_ids, response_ids, cut):
             features = self._read(sequences) if self.adapter is None or self.others else {}
             scores[rows] = self._mixed(self._own(sequences, features), features)
         return scores
 
-    def verdicts(self, prompt_ids: Ids, response_ids: Ids) -> Verdicts:
+    def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool] = ()) -> Verdicts:
         """Everything that is said of answers, given as to `score`."""
         scores, overall, judged = (torch.empty(len(prompt_ids)) for _ in range(3))
-        for rows, sequences in self._batches(prompt_ids, response_ids):
+        for rows, sequences in self._batches(prompt_ids, response_ids, cut):
             features = self._read(sequences) if self.layers else {}
             said = self._say(self._own(sequences, features), features)
             scores[rows], overall[rows] = said.scores, said.overall
@@ -148,12 +149,14 @@ class Scorer:
         end = [min(eos_ids(self.backbone))]  # an empty text is an answer that ended at once
         return self.score(prompts, [text_ids(tokenizer, text) or end for _, text in answers])
 
-    def _batches(self, prompt_ids: Ids, response_ids: Ids) -> Iterator[tuple[list[int], list[TokenSequence]]]:
+    def _batches(
+        self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]
+    ) -> Iterator[tuple[list[int], list[TokenSequence]]]:
         """Answers that are read together, with their places among those asked about."""
         ends = eos_ids(self.backbone)
         sequences = [
-            cut(list(prompt), list(response), ends, self.max_tokens)
-            for prompt, response in zip(prompt_ids, response_ids, strict=True)
+            token_sequence(list(prompt), list(response), ends, self.max_tokens, was_cut)
+            for prompt, response, was_cut in zip(prompt_ids, response_ids, cut or [False] * len(prompt_ids), strict=True)
         ]
         for rows in batches(self.backbone, [item.ids for item in sequences]):
             yield rows, [sequences[row] for row in rows]
@@ -245,7 +248,9 @@ def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None,
     folder = Path(reward_checkpoint)
     manifest = checkpoint.verify(folder)
     if manifest.get("kind") != "reward":
-        raise checkpoint.CheckpointError(f"{folder} holds a {manifest.get('kind')}, not a reward")
+        raise checkpoint.CheckpointError(
+            Message("holds_another_kind", folder=str(folder), found=str(manifest.get("kind")), wanted="reward")
+        )
     settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
     base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"], dtype)
     heads = read_heads(folder)

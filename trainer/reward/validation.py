@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainer.contract.intervals import wilson
+from trainer.contract.messages import Message
 from trainer.reward import likelihoods
 from trainer.reward.data import Comparison, Labels, Rating
 
@@ -34,6 +35,17 @@ class HeldOut(NamedTuple):
     reward: Tensor  # (M,)
     rating_loglik: Tensor  # (M,) nats
     rating_fold: Tensor  # (M,) int64
+
+    @property
+    def verdicts(self) -> HeldOut:
+        """Less the rewrites, which no figure of how people judge may count."""
+        rows = torch.tensor([row for row, label in enumerate(self.comparisons) if label.is_verdict], dtype=torch.long)
+        return self._replace(
+            comparisons=[label for label in self.comparisons if label.is_verdict],
+            delta=self.delta[rows],
+            loglik=self.loglik[rows],
+            comparison_fold=self.comparison_fold[rows],
+        )
 
 
 def comparison_figures(
@@ -100,7 +112,8 @@ def rating_figures(ratings: Sequence[Rating], reward: Tensor, loglik: Tensor, fo
 
 
 def headline_figures(held: HeldOut) -> dict[str, Any]:
-    """Accuracy and its interval of held-out comparisons, or of ratings where they are the more."""
+    """Accuracy and its interval of held-out verdicts, or of ratings where they are the more."""
+    held = held.verdicts
     sign = signs(held.comparisons)
     decided = sign != 0
     hits = correct(held.delta * sign)[decided]
@@ -114,7 +127,8 @@ def headline_figures(held: HeldOut) -> dict[str, Any]:
 
 
 def accuracy(held: HeldOut) -> float | None:
-    """Share of decided comparisons that the held-out rewards put the right way round."""
+    """Share of decided verdicts that the held-out rewards put the right way round."""
+    held = held.verdicts
     sign = signs(held.comparisons)
     return mean(correct(held.delta * sign)[sign != 0])
 
@@ -124,32 +138,26 @@ def signs(comparisons: Sequence[Comparison]) -> Tensor:
     return torch.tensor([{"left": 1.0, "right": -1.0}.get(label.choice, 0.0) for label in comparisons])
 
 
-def gate(figures: dict[str, Any]) -> tuple[bool, str]:
-    """Whether PPO may learn from this reward, and why, for a person: its held-out accuracy must beat a coin by its interval."""
-    if figures["decided"] >= FEWEST_DECIDED:
-        what, prefix = f"{figures['decided']} held-out comparisons", ""
-    elif figures["rating_pairs"] >= FEWEST_DECIDED:
-        what, prefix = f"{figures['rating_pairs']} pairs of held-out ratings", "rating_"
+def gate(figures: dict[str, Any]) -> tuple[bool, Message]:
+    """Whether PPO may learn from this reward, and why: its held-out accuracy must beat a coin by its interval."""
+    decided, pairs = figures["decided"], figures["rating_pairs"]
+    if decided >= FEWEST_DECIDED:
+        judged, prefix = Message("heldout_comparisons", count=decided), ""
+    elif pairs >= FEWEST_DECIDED:
+        judged, prefix = Message("heldout_rating_pairs", count=pairs), "rating_"
     else:
-        return False, (
-            f"there are too few judgements to tell: {figures['decided']} comparisons with a preferred side and "
-            f"{figures['rating_pairs']} pairs of differing ratings; {FEWEST_DECIDED} of either are needed"
-        )
+        return False, Message("too_few_judgements", comparisons=decided, ratings=pairs, needed=FEWEST_DECIDED)
     accuracy, low, high = (figures[f"{prefix}accuracy{end}"] for end in ("", "_low", "_high"))
-    said = f"it agrees with people on {accuracy:.0%} of {what} (95 % interval {low:.0%} to {high:.0%})"
     if low > 0.5:
-        return True, f"The reward model may be used: {said}, better than chance."
-    return (
-        False,
-        f"The reward model is not used: {said}, which chance could also reach. More labels, or more consistent ones, are needed.",
-    )
+        return True, Message("reward_usable", accuracy=accuracy, judged=judged, low=low, high=high)
+    return False, Message("reward_unusable", accuracy=accuracy, judged=judged, low=low, high=high)
 
 
 def agreement(labels: Labels) -> tuple[float | None, int]:
     """How often two people prefer the same one of two answers, the ceiling of any accuracy, and how often two judged."""
     verdicts: dict[frozenset[int], dict[str, int]] = defaultdict(dict)
     for label in labels.comparisons:
-        if label.choice in ("left", "right"):
+        if label.is_verdict and label.choice in ("left", "right"):
             chosen = label.left if label.choice == "left" else label.right
             verdicts[frozenset((label.left, label.right))][label.annotator] = chosen
     same = [float(one == other) for votes in verdicts.values() for one, other in combinations(votes.values(), 2)]

@@ -18,13 +18,14 @@ import torch
 
 from trainer.contract.config import RewardConfig, SampleConfig
 from trainer.contract.folder import Refused, RunFolder, read_jsonl, write_atomic
+from trainer.contract.messages import Message
 from trainer.contract.trimming import trimmed
-from trainer.lm.backbone import Backbone, BackboneError, chat_ids, eos_ids
+from trainer.lm.backbone import Backbone, chat_ids, eos_ids
 from trainer.lm.forward import llama_like
 from trainer.lm.generate import Generated, generate
 from trainer.lm.loading import load_policy
 from trainer.lm.recorded_states import Recording
-from trainer.reward.data import cut
+from trainer.reward.data import token_sequence
 from trainer.reward.features import FeatureCache, choose_layers, recorded_means
 
 GENERATIONS = "generations.jsonl"
@@ -35,9 +36,9 @@ def run(folder: RunFolder) -> None:
     config = cast(SampleConfig, folder.config)
     prompts = list(read_jsonl(folder.file("prompts.jsonl")))
     if not prompts:
-        raise Refused("There are no prompts to answer. Import prompts first.")
+        raise Refused(Message("no_prompt_to_answer"))
     total = len(prompts) * config.per_prompt
-    folder.progress(0, total, "Opening the model")
+    folder.progress(0, total, Message("opening_model"))
     policy = load_policy(folder.resolve(folder.inputs["policy"]), config.dtype)
     policy.day = folder.day
     cache = open_cache(folder, policy)
@@ -54,10 +55,10 @@ def run(folder: RunFolder) -> None:
             (prompt["prompt_id"], index, ids) for index in range(config.per_prompt) if (prompt["prompt_id"], index) not in there
         ]
     if too_long == len(prompts):
-        raise Refused(f"No prompt leaves room for {config.max_new_tokens} tokens of answer in the model's context.")
+        raise Refused(Message("no_room_for_answers", tokens=config.max_new_tokens))
     total -= too_long * config.per_prompt
     done, tokens, started = len(there), 0, time.monotonic()
-    folder.progress(done, total, "Writing answers")
+    folder.progress(done, total, Message("writing_answers"))
     for start in range(0, len(jobs), config.batch_size):
         batch = jobs[start : start + config.batch_size]
         seeds = [derived_seed(config.seed, prompt_id, index) for prompt_id, index, _ in batch]
@@ -79,7 +80,7 @@ def run(folder: RunFolder) -> None:
                 ],
             )
             done, tokens = done + 1, tokens + len(answer.ids)
-            folder.progress(done, total, "Writing answers")
+            folder.progress(done, total, Message("writing_answers"))
 
         recording = Recording(cache.layers) if cache else None
         try:
@@ -95,7 +96,7 @@ def run(folder: RunFolder) -> None:
                 recording=recording,
             )
         except FloatingPointError as error:
-            raise BackboneError(f"{folder.inputs['policy']} cannot be sampled from: {error}") from error
+            raise Refused(Message("cannot_be_sampled", model=folder.inputs["policy"], error=str(error))) from error
         if cache is not None and recording is not None:
             keep_features(cache, recording, policy, [ids for _, _, ids in batch], answers)
     seconds = time.monotonic() - started
@@ -122,7 +123,7 @@ def keep_features(
     rows = {}
     for index, (ids, answer) in enumerate(zip(prompt_ids, answers, strict=True)):
         if len(ids) + len(answer.ids) <= longest:
-            sequence = cut(ids, answer.ids, eos_ids(policy), longest)
+            sequence = token_sequence(ids, answer.ids, eos_ids(policy), longest)
             rows[sequence.digest] = recorded_means(recording, index, sequence, cache.layers)
     cache.write(rows)
 

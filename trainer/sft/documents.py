@@ -12,6 +12,7 @@ import re
 from typing import Any, NamedTuple
 
 from trainer.contract.folder import Refused, RunFolder, read_jsonl
+from trainer.contract.messages import Message
 from trainer.contract.trimming import trimmed
 from trainer.lm.backbone import Backbone, chat_ids, end_id
 from trainer.lm.chat_template import text_ids
@@ -44,12 +45,12 @@ def read_documents(folder: RunFolder) -> list[Document]:
     for name in CONVERSATIONS:
         try:
             rows = enumerate(read_jsonl(folder.file(name)), start=1)
-            documents += [_conversation(f"{name}, row {number}", row) for number, row in rows]
+            documents += [_conversation(name, number, row) for number, row in rows]
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise Refused(f"{name} is not JSON lines: {error}") from error
+            raise Refused(Message("not_json_lines", file=name, error=str(error))) from error
     documents = [document for document in documents if document]
     if not documents:
-        raise Refused(f"There is no text to learn from: text.txt, {' and '.join(CONVERSATIONS)} are absent or empty.")
+        raise Refused(Message("no_text", files=", ".join(("text.txt", *CONVERSATIONS))))
     return documents
 
 
@@ -93,13 +94,13 @@ def encode(model: Backbone, documents: list[Document], block: int) -> list[Seque
     return sequences
 
 
-def _conversation(place: str, row: Any) -> Conversation:
+def _conversation(file: str, number: int, row: Any) -> Conversation:
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list) or not all(
         isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
         for message in messages
     ):
-        raise Refused(f'{place}: it needs "messages", a list of objects with "role" and "content"')
+        raise Refused(Message("row_unusable", file=file, row=number, problem=Message("turns_unreadable")))
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trainer.contract.config import SFTConfig, config_dict
 from trainer.contract.folder import Cancelled, Refused, RunFolder
+from trainer.contract.messages import Message
 from trainer.files.checkpoint import load_state, save_state
 from trainer.files.metrics import Metrics
 from trainer.lm.backbone import Backbone, attach_lora, named_trainable
@@ -42,13 +43,13 @@ def run(folder: RunFolder) -> None:
     Raises Refused when there is nothing to learn from, or nothing was learned that could be kept.
     """
     config = cast(SFTConfig, folder.config)
-    folder.progress(0, 1, "Reading the text")
+    folder.progress(0, 1, Message("reading_text"))
     training, held_out = split(read_documents(folder))
     model = _open(folder, config, training)
     packed = keeps_apart(model)
     rows, test = (_rows(model, part, config, packed) for part in (training, held_out))
     if not rows:
-        raise Refused("The text leaves nothing to learn from: every demonstration is longer than block_tokens, or empty.")
+        raise Refused(Message("nothing_fits", setting="sft.block_tokens"))
     learner = _Learner(model, config, rows, test, packed)
     train(folder, learner)
     figures: dict[str, Any] = {
@@ -64,7 +65,7 @@ def run(folder: RunFolder) -> None:
         figures |= {"kept_step": learner.best.step, "heldout_loss_before": learner.loss_before, "heldout_loss": learner.best.loss}
     reason = learner.keep_best()
     save_policy(model, folder.file("checkpoint"), run={"kind": "sft", "config": config_dict(config)}, figures=figures)
-    folder.progress(learner.step, learner.step, "Trained")
+    folder.progress(learner.step, learner.step, Message("sft_trained"))
     folder.finish("done", reason=reason, **figures)
     shutil.rmtree(folder.file("state"), ignore_errors=True)
 
@@ -83,7 +84,7 @@ def train(folder: RunFolder, learner: _Learner) -> None:
             rate = learner.train_step()
             if not math.isfinite(learner.train_loss):
                 if learner.best is None or learner.best.step == 0:
-                    raise Refused("The loss is no longer a number. A lower learning rate may help.")
+                    raise Refused(Message("loss_not_a_number"))
                 learner.broke = True
                 return
             looks = bool(learner.test) and (learner.step % learner.look_every == 0 or learner.step == learner.total)
@@ -92,7 +93,7 @@ def train(folder: RunFolder, learner: _Learner) -> None:
                 metrics.write(learner.step, values | ({"losses/heldout_loss": learner.look()} if looks else {}))
             now = time.monotonic()
             if now - said > SAY_EVERY_S:
-                folder.progress(learner.step, learner.total, f"Training: loss {learner.train_loss:.3f} nats per token")
+                folder.progress(learner.step, learner.total, Message("sft_training", loss=learner.train_loss))
                 said = now
             if now - saved > SAVE_EVERY_S:
                 learner.save(states)
@@ -168,23 +169,20 @@ class _Learner:
             self.misses += 1
         return loss
 
-    def keep_best(self) -> str:
-        """Take the best weights; returns, in words, which they are and why the run ended. Raises Refused when it is none."""
+    def keep_best(self) -> Message:
+        """Take the best weights; returns which they are and why the run ended. Raises Refused when it is none."""
         if self.best is None:
-            return "All steps are done. Too few documents to hold any out, so the last weights are kept."
+            return Message("sft_done_unmeasured")
         if self.best.step == 0:
-            raise Refused(
-                f"The held-out loss never fell below the {self.best.loss:.3f} nats per token it began with, so there is nothing "
-                "to keep. A lower learning rate or more text may help."
-            )
+            raise Refused(Message("sft_never_fell", loss=self.best.loss))
         for name, parameter in self.parameters.items():
             parameter.data.copy_(self.best.weights[name])
-        kept = f"the weights of step {self.best.step}, with {self.best.loss:.3f} nats per token, are kept"
+        step, loss = self.best.step, self.best.loss
         if self.broke:
-            return f"At step {self.step} the loss was no longer a number; {kept}. A lower learning rate may help."
+            return Message("sft_broke", broken=self.step, step=step, loss=loss)
         if self.stalled:
-            return f"Stopped early: the held-out loss did not fall in {self.misses} looks, {kept}."
-        return f"All steps are done; {kept}."
+            return Message("sft_stalled", looks=self.misses, step=step, loss=loss)
+        return Message("sft_done", step=step, loss=loss)
 
     def save(self, states: Path) -> None:
         """Keep everything above that training changes."""

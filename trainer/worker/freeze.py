@@ -245,7 +245,9 @@ def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:
 
 
 def _answer(generation: Generation) -> dict[str, Any]:
-    return {"text": generation.text, "token_ids": generation.token_ids or None}
+    """What was said; `cut` only where the length limit ended it, so that other rows read as they always have."""
+    answer = {"text": generation.text, "token_ids": generation.token_ids or None}
+    return answer | {"cut": True} if generation.finish_reason == "length" else answer
 
 
 def _write_prompts(path: Path, prompts: Iterable[Prompt]) -> None:

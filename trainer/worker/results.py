@@ -16,6 +16,7 @@ from app.queue import make_tasks
 from app.rounds import service
 from app.runs.checkpoints import get_checkpoint, root_of
 from app.runs.run_files import log_tail
+from trainer.contract.messages import Message, from_json, reason_of
 
 
 class NewGenerations:
@@ -79,7 +80,8 @@ def ask_about(session: Session, project_id: int) -> None:
 def read_progress(folder: Path) -> dict[str, Any]:
     """step, total, message and eta_s of progress.json, as columns of a run; empty while there is none."""
     found = _json(folder / "progress.json")
-    return {name: found[name] for name in ("step", "total", "message", "eta_s") if name in found}
+    columns = {name: found[name] for name in ("step", "total", "eta_s") if name in found}
+    return columns | ({"message": from_json(found["message"])} if "message" in found else {})
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -88,9 +90,9 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def last_words(folder: Path) -> str:
-    """The last line of the log, for a person who asks why."""
+    """The last line of the log, for a person who asks why; empty when nothing was written."""
     lines = [line.strip() for line in log_tail(folder, 4096).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "It wrote nothing."
+    return lines[-1][:300] if lines else ""
 
 
 def record_done(session: Session, run: Run, folder: Path) -> None:
@@ -103,12 +105,12 @@ def record_done(session: Session, run: Run, folder: Path) -> None:
         run.result = run.result | {"generations": count}
     if (folder / "checkpoint" / "manifest.json").exists():
         session.add(_checkpoint(session, run, folder))
-    run.message = str(run.result.get("reason") or "Done")
+    run.message = reason_of(run.result) or Message("done")
     session.flush()
     _advance(session, run)
 
 
-def record_end(session: Session, run: Run, state: str, message: str, result: dict[str, Any] | None = None) -> None:
+def record_end(session: Session, run: Run, state: str, message: Message, result: dict[str, Any] | None = None) -> None:
     """The run has ended otherwise: `state` is failed or cancelled, the message says why to the person who asked."""
     run.state, run.ended_at, run.eta_s, run.message = state, utc_now(), None, message
     run.result = result or {}
@@ -128,14 +130,13 @@ def _checkpoint(session: Session, run: Run, folder: Path) -> Checkpoint:
     if run.kind == "reward":
         parent_id = root_of(session, get_checkpoint(session, run.inputs["policy"])).id
     round_ = session.get(Round, run.round_id) if run.round_id is not None else None
-    of = f"round {round_.number}" if round_ else f"run {run.id}"
     label_digest = run.label_digest
     if run.kind == "ppo":
         label_digest = get_checkpoint(session, run.inputs["reward"]).label_digest
     return Checkpoint(
         project_id=run.project_id,
         kind=kind,
-        name=f"{'Reward model' if kind == 'reward' else 'Policy'} of {of}",
+        name=_name(kind, run, round_),
         parent_id=parent_id,
         run_id=run.id,
         source=f"{folder.parent.name}/{folder.name}/checkpoint",
@@ -143,6 +144,12 @@ def _checkpoint(session: Session, run: Run, folder: Path) -> Checkpoint:
         label_digest=label_digest,
         metrics={name: value for name, value in run.result.items() if isinstance(value, int | float | str | list | dict)},
     )
+
+
+def _name(kind: str, run: Run, round_: Round | None) -> Message:
+    if kind == "reward":
+        return Message("reward_of_round", number=round_.number) if round_ else Message("reward_of_run", number=run.id)
+    return Message("policy_of_round", number=round_.number) if round_ else Message("policy_of_run", number=run.id)
 
 
 def _json(path: Path) -> dict[str, Any]:

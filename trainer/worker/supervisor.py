@@ -34,6 +34,7 @@ from app.runs.runs import get_run
 from app.settings import Settings, get_settings
 from app.start import open_database
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED
+from trainer.contract.messages import Message, reason_of
 from trainer.worker import freeze, results
 from trainer.worker.process import RunProcess, end_orphan
 
@@ -123,10 +124,10 @@ class Supervisor:
             if run is None:
                 return
             if run.cancel_requested_at is not None:
-                results.record_end(session, run, "cancelled", "Cancelled")
+                results.record_end(session, run, "cancelled", Message("cancelled"))
                 return
             if run.attempts > MOST_ATTEMPTS:
-                results.record_end(session, run, "failed", "The worker died three times while it did this run.")
+                results.record_end(session, run, "failed", Message("worker_died"))
                 return
             claimed = (run.id, run.project_id, run.kind, run.fence)
         with contextlib.suppress(LostRun):  # whoever took it over goes on with the folder
@@ -171,14 +172,14 @@ class Supervisor:
             return None
         run = get_run(session, run_id)
         run.started_at = run.started_at or now
-        run.message = "Starting"
+        run.message = Message("starting")
         return run
 
     def _start(self, run_id: int, project_id: int, kind: str, fence: int) -> None:
         try:
             prepared = freeze.prepare(self._engine, self._settings, run_id)
         except (Refusal, OSError) as error:
-            why = error.detail if isinstance(error, Refusal) else f"The run's folder could not be written: {error}"
+            why = error.message if isinstance(error, Refusal) else Message("folder_not_written", error=str(error))
             with write_session(self._engine) as session:
                 results.record_end(session, self._mine(session, run_id, fence), "failed", why)
             return
@@ -270,14 +271,13 @@ class Supervisor:
             if code == EXIT_DONE:
                 results.record_done(session, run, held.folder)
             elif code == EXIT_REFUSED:
-                results.record_end(session, run, "failed", str(result.get("reason") or "It was refused."), result)
+                results.record_end(session, run, "failed", reason_of(result) or Message("refused_without_reason"), result)
             elif run.cancel_requested_at is not None:
-                results.record_end(session, run, "cancelled", "Cancelled", result)
+                results.record_end(session, run, "cancelled", Message("cancelled"), result)
             elif code == EXIT_CANCELLED:
                 _requeue(run, blameless=True)
             elif run.attempts >= MOST_ATTEMPTS:
-                why = f"It crashed three times in a row; the last time it {_ending(code)}. {results.last_words(held.folder)}"
-                results.record_end(session, run, "failed", why, result)
+                results.record_end(session, run, "failed", _crashed(code, results.last_words(held.folder)), result)
             else:
                 _requeue(run, blameless=False)
         self._held = None
@@ -298,7 +298,7 @@ class Supervisor:
             with write_session(self._engine) as session:
                 run = self._mine(session, held.run_id, held.fence)
                 if run.cancel_requested_at is not None:
-                    results.record_end(session, run, "cancelled", "Cancelled")
+                    results.record_end(session, run, "cancelled", Message("cancelled"))
                 else:
                     _requeue(run, blameless=True)
         except LostRun:
@@ -322,7 +322,7 @@ class Supervisor:
         with write_session(self._engine) as session:
             worker = session.get_one(Worker, self.name)
             worker.heartbeat_at = utc_now()
-            worker.message = f"Run {self._held.run_id}" if self._held else "Waiting for runs"
+            worker.message = Message("worker_busy", number=self._held.run_id) if self._held else Message("worker_idle")
         self._beat_at = time.monotonic() + BEAT_S
 
     def _do_chores(self) -> None:
@@ -354,13 +354,16 @@ class Supervisor:
 
 
 def _requeue(run: Run, *, blameless: bool) -> None:
-    run.state, run.owner, run.eta_s, run.message = "queued", None, None, "Waiting for the worker to go on"
+    run.state, run.owner, run.eta_s, run.message = "queued", None, None, Message("waiting_to_go_on")
     if blameless:
         run.attempts -= 1
 
 
-def _ending(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+def _crashed(code: int, last_line: str) -> Message:
+    ending = Message("killed", signal=signal.Signals(-code).name) if code < 0 else Message("ended_badly", status=code)
+    if not last_line:
+        return Message("crashed_silently", times=MOST_ATTEMPTS, ending=ending)
+    return Message("crashed", times=MOST_ATTEMPTS, ending=ending, last_line=last_line)
 
 
 def _hold(path: Path) -> TextIO | None:

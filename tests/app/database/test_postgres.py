@@ -165,7 +165,11 @@ def test_a_person_signs_in_claims_and_judges(engine: Engine, server: str, tmp_pa
         body = {"client_id": "5f0c6b7e-0f3a-4c3b-9d52-0b9e2f3f4a51", "choice": "left", "strength": 1, "active_ms": 900}
         assert program.post(f"/api/v1/tasks/{task.json()['id']}/label", json=body).status_code == 201
         assert program.post(f"/api/v1/tasks/{task.json()['id']}/label", json=body).status_code == 200
+        back = {"client_id": "5f0c6b7e-0f3a-4c3b-9d52-0b9e2f3f4a52"}
+        assert program.post(f"/api/v1/tasks/{task.json()['id']}/withdraw", json=back).status_code == 201
         assert program.post("/api/v1/projects/elephants/tasks/next").status_code == 204
+        again = body | {"client_id": "5f0c6b7e-0f3a-4c3b-9d52-0b9e2f3f4a53"}
+        assert program.post(f"/api/v1/tasks/{task.json()['id']}/label", json=again).json()["version"] == 3
         assert program.get("/api/v1/projects/demo").status_code == 404
     app.state.uses.finish()
     app.state.engine.dispose()

@@ -86,7 +86,7 @@ def test_a_rating_is_claimed_and_answered(mary: TestClient, engine: Engine, cast
 def test_a_task_tells_nothing_of_who_wrote_what(mary: TestClient, engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
-        policy = factories.make_checkpoint(session, project.id, name="policy-of-round-9")
+        policy = factories.make_checkpoint(session, project.id, name=factories.written("policy-of-round-9"))
         prompt = factories.make_prompt(session, project.id)
         for number, checkpoint_id in enumerate([project.policy_id or 0, policy.id]):
             run = Run(id=7_000_000 + number, project_id=project.id, kind="sample", state="done", config={})

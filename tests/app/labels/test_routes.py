@@ -194,7 +194,7 @@ def test_the_page_tells_nothing_of_who_wrote_what(as_user: As, engine: Engine, c
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
         prompt = factories.make_prompt(session, project.id)
-        other = factories.make_checkpoint(session, project.id, name="policy-of-round-9")
+        other = factories.make_checkpoint(session, project.id, name=factories.written("policy-of-round-9"))
         first = factories.make_generation(session, prompt, other.id, seed=424242, id=9_000_001)
         second = factories.make_generation(session, prompt, project.policy_id or 0, seed=434343, id=9_000_002)
         task = Task(

@@ -17,7 +17,6 @@ from starlette.testclient import TestClient
 from app.database.engine import write_session
 from app.language import catalogues, formats, languages
 from app.language.languages import LANGUAGES, LOCALES, SOURCE
-from app.language.run_messages import retold
 from app.settings import Settings
 from app.web.pages import TEMPLATES, environment
 from app.web.permissions import RULES
@@ -222,11 +221,3 @@ def test_times_and_numbers_follow_the_reader(chinese: None) -> None:
     assert formats.count(1, "label") == "1 則標註"
     assert formats.count(2140, "label") == "2,140 則標註"
     assert formats.number(-1234.5) == "−1,234"
-
-
-def test_stored_sentences_are_told_again_with_their_numbers(chinese: None) -> None:
-    assert retold("read 3 of 20 answers") == "已讀 20 個回答中的 3 個"
-    assert retold("Policy of round 4") == "第 4 輪的策略模型"
-    told = retold("No training against this reward model: the reward model does not predict held-out verdicts better than chance")
-    assert LATIN.search(told) is None
-    assert retold("Something a plug-in said <b>loudly</b>") == "Something a plug-in said <b>loudly</b>"

@@ -73,7 +73,7 @@ def test_a_refused_form_keeps_what_was_typed_and_says_why_at_the_field(as_user: 
     assert form_of(reply.text)["name"] == "Kept <words>"
     assert form_of(reply.text)["trigger_labels"] == "two"
     assert re.search(r'id="trigger_labels-error">This must be a whole number from 1 to 1,000,000', reply.text)
-    assert re.search(r'id="training.ppo.clip-error">ppo.clip must be more than 0', reply.text)
+    assert re.search(r'id="training.ppo.clip-error">This must be more than 0', reply.text)
     with read_session(engine) as session:
         assert get_project(session, "demo").name == "Demo"
 

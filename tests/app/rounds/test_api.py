@@ -16,6 +16,7 @@ from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task, make_labels
+from trainer.contract.messages import Message
 
 V1 = "/api/v1"
 Api = Callable[..., TestClient]
@@ -82,7 +83,7 @@ def test_a_second_round_is_refused_with_a_reason(admin: TestClient, labels: None
 def test_a_wrong_setting_is_marked(admin: TestClient) -> None:
     refused = admin.post(f"{V1}/projects/demo/runs", json={"kind": "ppo", "config": {"clip": "wide"}})
     assert refused.status_code == 422
-    assert "clip" in refused.json()["detail"]
+    assert refused.json()["detail"] == "Clip: This must be a number."
 
 
 def test_a_sample_run_takes_its_checkpoint_and_split_beside_its_settings(admin: TestClient, engine: Engine, cast: Cast) -> None:
@@ -103,6 +104,24 @@ def test_a_queued_run_is_cancelled_at_once(admin: TestClient, engine: Engine, ca
     run = admin.post(f"{V1}/projects/demo/runs", json={"kind": "sample"}).json()
     assert admin.post(f"{V1}/runs/{run['id']}/cancel").json()["state"] == "cancelled"
     assert admin.post(f"{V1}/runs/{run['id']}/cancel").status_code == 409
+
+
+def test_what_a_run_says_comes_as_a_sentence_and_as_a_code(admin: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        ending = Message("crashed_silently", times=3, ending=Message("killed", signal="SIGKILL"))
+        run_id = factories.make_run(session, cast.demo, state="failed", message=ending).id
+        silent = factories.make_run(session, cast.demo).id
+        earlier = factories.make_run(session, cast.demo, message=factories.written("Out of memory.")).id
+    run = admin.get(f"{V1}/runs/{run_id}").json()
+    assert run["message"] == "It crashed 3 times in a row. The last time it was killed by SIGKILL. Its log is empty."
+    killed = {"code": "killed", "arguments": {"signal": "SIGKILL"}}
+    assert run["coded_message"] == {"code": "crashed_silently", "arguments": {"times": 3, "ending": killed}}
+    there = admin.get(f"{V1}/runs/{run_id}", headers={"accept-language": "zh-TW"}).json()["message"]
+    assert there == "它連續當掉 3 次。最後一次是被 SIGKILL 終止的。沒有留下紀錄。"
+    nothing = admin.get(f"{V1}/runs/{silent}").json()
+    assert (nothing["message"], nothing["coded_message"]) == ("", None)
+    written = admin.get(f"{V1}/runs/{earlier}").json()
+    assert (written["message"], written["coded_message"]["code"]) == ("Out of memory.", "written")
 
 
 def test_metrics_come_by_name_and_step_and_a_half_written_line_waits(admin: TestClient, run_id: int) -> None:

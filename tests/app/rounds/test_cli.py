@@ -43,7 +43,7 @@ def test_waiting_for_a_round_ends_with_it(engine: Engine, cast: Cast, capsys: py
     cli.run_round(engine, arguments(cli.add_round_arguments, "demo"))
     with write_session(engine) as session:
         round_ = session.scalars(select(Round)).one()
-        round_.state, round_.reason, round_id = "refused", "The labels contradict each other.", round_.id
+        round_.state, round_.reason, round_id = "refused", factories.written("The labels contradict each other."), round_.id
     assert cli._wait(engine, round_id) == 1
     assert "The round ended refused. The labels contradict each other." in capsys.readouterr().out
 

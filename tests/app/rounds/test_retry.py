@@ -23,7 +23,7 @@ Browser = Callable[[str], TestClient]
 def failed_sample(session: Session, project: Project, **values: object) -> Run:
     factories.make_prompt(session, project.id)
     run = service.queue_run(session, project, "sample", {"temperature": 0.9, "seed": 7}, {}, None)
-    run.state, run.message = "failed", "It was refused."
+    run.state, run.message = "failed", factories.written("It was refused.")
     for name, value in values.items():
         setattr(run, name, value)
     session.flush()
@@ -37,7 +37,7 @@ def failed_round(session: Session, project: Project, cast: Cast) -> tuple[Round,
     end(session, stage(session, round_)[0], gate_passed=True)
     run = stage(session, round_)[0]
     end(session, run, "failed", reason="It crashed three times")
-    assert (round_.state, round_.reason) == ("failed", "It crashed three times")
+    assert (round_.state, round_.reason) == ("failed", factories.written("It crashed three times"))
     return round_, run
 
 
@@ -90,7 +90,7 @@ def test_its_round_goes_on_from_there_to_a_decision(session: Session, demo: Proj
 
     again = retry.retry_run(session, run, cast.grace)
 
-    assert (round_.state, round_.reason, round_.ended_at) == ("ppo", "", None)
+    assert (round_.state, round_.reason, round_.ended_at) == ("ppo", None, None)
     assert (again.round_id, again.inputs) == (round_.id, run.inputs)
     end(session, again)
     assert round_.state == "sample"

@@ -173,7 +173,7 @@ def test_a_round_that_computes_says_what_comes_next(client: TestClient, engine: 
 def test_a_round_that_stopped_itself_says_why_and_what_is_safe(client: TestClient, engine: Engine, story: Told) -> None:
     with write_session(engine) as session:
         round_ = session.get_one(Round, story.round)
-        round_.state, round_.reason, round_.ended_at = "refused", "accuracy .52, interval .41-.63", utc_now()
+        round_.state, round_.reason, round_.ended_at = "refused", factories.written("accuracy .52, interval .41-.63"), utc_now()
     words = seen(client.get(f"/rounds/{story.round}").text)
     assert "The round stopped itself accuracy .52, interval .41-.63 The policy stays as it was" in words
 
@@ -264,7 +264,7 @@ def test_an_admin_cancels_a_run(as_user: Browser, engine: Engine, cast: Cast) ->
 
 def test_a_failed_run_says_why_and_what_is_safe(client: TestClient, engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
-        run_id = factories.make_run(session, cast.demo, state="failed", message="Out of memory.").id
+        run_id = factories.make_run(session, cast.demo, state="failed", message=factories.written("Out of memory.")).id
     words = seen(client.get(f"/runs/{run_id}").text)
     assert "It failed Out of memory. Nothing that people labelled is affected." in words
 
@@ -283,9 +283,9 @@ def test_a_sample_run_shows_answers_to_held_out_prompts_only(client: TestClient,
 
 def test_checkpoints_show_what_they_grew_out_of(client: TestClient, story: Told) -> None:
     words = seen(client.get("/projects/demo/checkpoints").text)
-    assert "Policy of round 1 policy base" in words
-    assert "Reward model of round 1 reward model base right on 71%" in words
-    assert "base the policy" in words
+    assert "Policy of round 1 policy Base model" in words
+    assert "Reward model of round 1 reward model Base model right on 71%" in words
+    assert "Base model the policy" in words
 
 
 def test_a_checkpoint_shows_its_family_its_files_and_its_manifest(
@@ -295,9 +295,9 @@ def test_a_checkpoint_shows_its_family_its_files_and_its_manifest(
     with write_session(engine) as session:
         checkpoint = session.get_one(Checkpoint, story.candidate)
         checkpoint.source = "kept"
-        factories.make_checkpoint(session, checkpoint.project_id, name="A child", parent_id=checkpoint.id)
+        factories.make_checkpoint(session, checkpoint.project_id, name=factories.written("A child"), parent_id=checkpoint.id)
     words = seen(client.get(f"/checkpoints/{story.candidate}").text)
-    assert "A child policy, made just now Policy of round 1 this one base no parent" in words
+    assert "A child policy, made just now Policy of round 1 this one Base model no parent" in words
     assert "adapter.safetensors 2.0 KiB ababababab" in words
     assert '"format": 1' in words
     assert f"tastemaker checkpoint export {story.candidate} writes it as plain transformers opens it" in words
@@ -332,7 +332,7 @@ def test_an_admin_trains_on_rewrites_and_starts_a_round_from_what_came_out(
     with write_session(engine) as session:
         run = session.scalars(select(Run).where(Run.kind == "sft")).one()
         assert (run.inputs, run.created_by) == ({"text": None, "rewrites": True, "base": base}, cast.grace)
-        made = factories.make_checkpoint(session, cast.demo, name="Taught", parent_id=base, run_id=run.id).id
+        made = factories.make_checkpoint(session, cast.demo, name=factories.written("Taught"), parent_id=base, run_id=run.id).id
     link = f"/projects/demo/rounds/new?start={made}"
     assert link in grace.get(f"/checkpoints/{made}").text
     assert f'<option value="{made}" selected>Taught</option>' in grace.get(link).text

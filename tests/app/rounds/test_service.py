@@ -17,6 +17,7 @@ from app.runs import checkpoints, estimates, runs
 from app.runs.usable_labels import usable_label_count
 from tests.app import factories
 from tests.app.conftest import Cast
+from trainer.contract.messages import Message, reason_of
 
 
 def label_task(session: Session, task: Task, annotator_id: int, **values: Any) -> Label:
@@ -45,7 +46,7 @@ def make_labels(session: Session, project: Project, count: int, annotator_id: in
 
 def end(session: Session, run: Run, state: str = "done", **result: Any) -> None:
     """What the worker does when a run ends: its row, its checkpoint, the next stage."""
-    run.state, run.ended_at, run.result, run.message = state, utc_now(), result, result.get("reason", "")
+    run.state, run.ended_at, run.result, run.message = state, utc_now(), result, reason_of(result)
     kind = {"reward": "reward", "ppo": "policy"}.get(run.kind)
     if kind and state == "done":
         factories.make_checkpoint(session, run.project_id, kind=kind, run_id=run.id, parent_id=run.inputs.get("start"))
@@ -115,7 +116,7 @@ def test_a_stage_that_cannot_be_queued_fails_the_round_and_keeps_the_candidate(
         prompt.archived_at = utc_now()
     end(session, ppo)
     assert round_.state == "failed"
-    assert "no prompt" in round_.reason
+    assert round_.reason == Message("stuck_after_ppo", reason=Message("no_prompt_to_answer"))
     assert checkpoints.made_by(session, ppo.id) is not None
 
 
@@ -163,7 +164,7 @@ def test_a_reward_model_that_fails_the_gate_ends_the_round_with_the_reason(sessi
     round_ = service.start_round(session, demo, "admin", cast.grace)
     end(session, stage(session, round_)[0], gate_passed=False, reason="accuracy .52, interval .41-.63")
     assert round_.state == "refused"
-    assert "interval .41-.63" in round_.reason
+    assert round_.reason == Message("no_training", reason=factories.written("accuracy .52, interval .41-.63"))
     assert [run.kind for run in service.runs_of_round(session, round_.id)] == ["reward"]
 
 
@@ -171,11 +172,11 @@ def test_a_failed_run_fails_its_round_and_a_refused_one_refuses_it(session: Sess
     make_labels(session, demo, 30, cast.mary)
     failed = service.start_round(session, demo, "admin", cast.grace)
     end(session, stage(session, failed)[0], "failed", reason="It crashed three times")
-    assert (failed.state, failed.reason) == ("failed", "It crashed three times")
+    assert (failed.state, failed.reason) == ("failed", factories.written("It crashed three times"))
 
     refused = service.start_round(session, demo, "admin", cast.grace)
     end(session, stage(session, refused)[0], "failed", status="refused", reason="all labels are ties")
-    assert (refused.state, refused.reason) == ("refused", "all labels are ties")
+    assert (refused.state, refused.reason) == ("refused", factories.written("all labels are ties"))
 
 
 def test_cancelling_a_run_cancels_its_round(session: Session, demo: Project, cast: Cast) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.models import Project, Round, Worker, utc_now
 from tests.app import factories
+from trainer.contract.messages import Message
 
 STEPS = 5
 
@@ -41,13 +42,13 @@ def tell(session: Session, project: Project, runs: Path, *, state: str = "decisi
     )
     session.add(round_)
     session.flush()
-    ended = {"round_id": round_.id, "started_at": began, "ended_at": began + timedelta(minutes=3), "message": "Done"}
+    ended = {"round_id": round_.id, "started_at": began, "ended_at": began + timedelta(minutes=3), "message": Message("done")}
     reward_run = factories.make_run(session, project.id, "reward", label_count=120, **ended)
     reward = factories.make_checkpoint(
         session,
         project.id,
         kind="reward",
-        name=f"Reward model of round {number}",
+        name=Message("reward_of_round", number=number),
         run_id=reward_run.id,
         parent_id=project.policy_id,
         metrics={
@@ -91,7 +92,12 @@ def tell(session: Session, project: Project, runs: Path, *, state: str = "decisi
     }
     ppo = factories.make_run(session, project.id, "ppo", config={"episodes": 32, "updates": STEPS}, result=result, **ended)
     candidate = factories.make_checkpoint(
-        session, project.id, name=f"Policy of round {number}", run_id=ppo.id, parent_id=project.policy_id, metrics={"score": 0.81}
+        session,
+        project.id,
+        name=Message("policy_of_round", number=number),
+        run_id=ppo.id,
+        parent_id=project.policy_id,
+        metrics={"score": 0.81},
     )
     sample = factories.make_run(session, project.id, "sample", inputs={"checkpoint": candidate.id}, **ended)
     round_.reward_id, round_.candidate_id = reward.id, candidate.id

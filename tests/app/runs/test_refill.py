@@ -95,7 +95,7 @@ def test_a_full_queue_is_left_alone(session: Session, demo: Project) -> None:
 def fail(session: Session, run: Run | None) -> Run:
     """The refill failed, long enough ago for another one."""
     assert run is not None
-    run.state, run.ended_at, run.message = "failed", utc_now() - timedelta(hours=1), "There is no /models/tiny"
+    run.state, run.ended_at, run.message = "failed", utc_now() - timedelta(hours=1), factories.written("There is no /models/tiny")
     session.flush()
     return run
 

@@ -48,6 +48,13 @@ def test_what_stands_beside_the_headline_is_what_was_measured() -> None:
     ]
 
 
+def test_answers_that_the_length_limit_cut_are_told_as_a_share() -> None:
+    for cut, said in ((12, ["15% (n = 80)"]), (0, ["0% (n = 80)"]), (None, [])):
+        quality = quality_of({**FIGURES, "cut_answers": cut, "judged_answers": 80})
+        assert quality is not None
+        assert [value for term, value in quality.beside if term == "Judged answers that the length limit cut"] == said
+
+
 def test_figures_that_rest_on_one_fold_say_so() -> None:
     for told, words in (("first fold", "one fold only"), ("choosing fold", "adapters were chosen")):
         quality = quality_of({**FIGURES, "figures_on": told})

@@ -20,6 +20,7 @@ from tests.app import factories, hostile
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
 from tests.app.rounds import told
+from trainer.contract.messages import Message
 
 AsUser = Callable[[str], TestClient]
 
@@ -155,7 +156,7 @@ def tell_everywhere(engine: Engine, cast: Cast, settings: Settings, text: str) -
         number = session.scalars(select(func.count()).select_from(Round)).one() + 1
         told_ids = told.tell(session, project, settings.runs, number=number)
         run = session.get_one(Run, told_ids.ppo)
-        run.message = text[:1000]
+        run.message = Message("written", text=text[:1000])
         folder = settings.runs / str(run.id)
         rows = [json.loads(line) | {"text": text} for line in (folder / "samples.jsonl").read_text("utf-8").splitlines()]
         (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")

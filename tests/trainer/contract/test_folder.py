@@ -8,6 +8,7 @@ import pytest
 
 from trainer.contract.config import ConfigError, SampleConfig
 from trainer.contract.folder import Cancelled, RunFolder, read_jsonl, write_atomic
+from trainer.contract.messages import Message
 
 
 def folder(path: Path, **spec: Any) -> RunFolder:
@@ -40,14 +41,14 @@ def test_progress_estimates_the_time_left_from_what_this_process_did(tmp_path: P
     now = 100.0
     monkeypatch.setattr("trainer.contract.folder.time.monotonic", lambda: now)
     run = folder(tmp_path)
-    run.progress(50, 100, "resumed")
+    run.progress(50, 100, Message("written", text="resumed"))
     assert progress(run)["eta_s"] is None  # steps done by an earlier process say nothing about speed
     now = 110.0
-    run.progress(60, 100, "going on")
+    run.progress(60, 100, Message("written", text="going on"))
     assert progress(run) | {"updated_at": ""} == {
         "step": 60,
         "total": 100,
-        "message": "going on",
+        "message": {"code": "written", "arguments": {"text": "going on"}},
         "rate_per_s": 1.0,
         "eta_s": 40.0,
         "updated_at": "",

@@ -49,6 +49,16 @@ def test_a_card_says_what_it_learned_from_and_names_nobody(tmp_path: Path) -> No
     assert "- data digest: `d1ge57`" in frozen
 
 
+def test_a_card_counts_rewrites_apart_from_verdicts(tmp_path: Path) -> None:
+    run = reward_run(tmp_path / "7")
+    row = {"messages": [{"role": "user", "content": "Hi"}], "annotator": "annotator-1", "source": "rewrite"}
+    with (run / "preferences.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    text = card(run / "checkpoint", manifest(tmp_path / "base"), run, FIGURES)
+    assert "- comparisons: 2\n" in text
+    assert "- rewrites: 1\n" in text
+
+
 def test_a_card_shows_figures_settings_and_version_but_no_clock(tmp_path: Path) -> None:
     run = reward_run(tmp_path / "7")
     text = card(run / "checkpoint", manifest(tmp_path / "base"), run, FIGURES)

@@ -22,7 +22,7 @@ from trainer.lm.generate import Generated
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner
 from trainer.ppo.report import distinct
-from trainer.ppo.reward import Ids, Rule
+from trainer.ppo.reward import Ids, Rule, Said
 from trainer.ppo.rollout import write_answers
 from trainer.ppo.run import optimise, train
 
@@ -128,6 +128,21 @@ def test_an_answer_without_end_gets_the_fixed_score_only_when_truncation_is_pena
         learner = Learner(llama_policy(), config, len(PROMPTS))
         rollout = evaluate(learner, config, Rule(even_share), PROMPTS[:2], answers, None, lambda: None)
         assert rollout.measured.scores.tolist() == expected
+
+
+def test_a_reward_is_told_which_answers_were_cut() -> None:
+    told: list[bool] = []
+
+    class Listening(Rule):
+        def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> Said:
+            told.extend(cut)
+            return super().verdicts(prompt_ids, response_ids, cut)
+
+    answers = [Generated([4, 2], "eos"), Generated([4, 4], "length"), Generated([2], "eos"), Generated([2, 4], "length")]
+    config = PPOConfig(episodes=4, minibatches=1, microbatch=3, penalise_truncation=False)
+    learner = Learner(llama_policy(), config, len(PROMPTS))
+    evaluate(learner, config, Listening(even_share), PROMPTS[:4], answers, None, lambda: None)
+    assert told == [False, True, False, True]
 
 
 def test_every_prompt_is_answered_once_before_any_comes_again() -> None:

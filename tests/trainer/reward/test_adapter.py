@@ -62,6 +62,17 @@ def test_how_answers_are_grouped_into_passes_changes_neither_rewards_nor_gradien
             torch.testing.assert_close(part, all_of_it, rtol=1e-3, atol=1e-3)
 
 
+def test_an_answer_that_ended_is_read_at_its_end_token_and_one_that_was_cut_at_its_last(llama_folder: Path) -> None:
+    backbone = load_backbone(str(llama_folder))
+    end = backbone.tokenizer.eos_token_id
+    sequences = [TokenSequence([0, 40], [50, 60, 70]), TokenSequence([0, 40], [50, 60, 70], cut=True), *answers()]
+    with torch.no_grad():
+        found = end_states(backbone, sequences)
+        states = backbone.plain(torch.tensor([[0, 40, 50, 60, 70, end]]), output_hidden_states=True).hidden_states[-1][0]
+    torch.testing.assert_close(found[0], states[-1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[1], states[-2], rtol=1e-4, atol=1e-4)
+
+
 def comparisons_of(rewards: Tensor, pairs: Sequence[tuple[int, int]]) -> list[Comparison]:
     """What somebody says whom these rewards tell the truth about."""
     return [

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from trainer.contract.folder import Refused
-from trainer.reward.data import cut, folds, read_labels
+from trainer.lm.loading import load_backbone
+from trainer.reward.data import encode_all, folds, read_labels, token_sequence
 
 END = {2}
 
@@ -57,6 +58,21 @@ def test_an_answer_that_several_judgements_speak_of_is_kept_once(tmp_path: Path)
     assert labels.usable == 3
 
 
+def test_an_answer_that_was_cut_is_another_than_the_same_words_said_to_the_end(tmp_path: Path, simple_lm_folder: Path) -> None:
+    whole, cut = {"text": "Because it", "token_ids": None}, {"text": "Because it", "token_ids": None, "cut": True}
+    write(tmp_path, "ratings.jsonl", *(rating(response=response) for response in (whole, cut, cut)))
+    write(tmp_path, "panel.jsonl", {"prompt_id": 1, "messages": rating()["messages"], "response": cut})
+
+    labels = read_labels(tmp_path)
+
+    assert [answer.cut for answer in labels.answers] == [False, True]
+    assert [label.answer for label in labels.ratings] == [0, 1, 1]
+    assert labels.panel == [1]
+    ended, broken_off = encode_all(load_backbone(str(simple_lm_folder)), labels.answers, 100)
+    assert (ended.cut, broken_off.cut) == (False, True)
+    assert ended.digest == broken_off.digest  # averaged over the same tokens: the features are the same
+
+
 def test_a_comparison_of_an_answer_with_itself_is_counted_as_skipped(tmp_path: Path) -> None:
     write(tmp_path, "preferences.jsonl", comparison(right="Because."), comparison())
 
@@ -71,22 +87,22 @@ def test_a_comparison_of_an_answer_with_itself_is_counted_as_skipped(tmp_path: P
         (
             "preferences.jsonl",
             comparison(choice="a"),
-            "preferences.jsonl, row 2: choice must be one of left, right, tie, both_bad",
+            "preferences.jsonl, row 2: “choice” must be one of left, right, tie, both_bad",
         ),
-        ("preferences.jsonl", comparison(strength=4), "preferences.jsonl, row 2: strength must be 1, 2, 3 or null"),
-        ("preferences.jsonl", {"choice": "left"}, "preferences.jsonl, row 2: messages is missing"),
+        ("preferences.jsonl", comparison(strength=4), "preferences.jsonl, row 2: “strength” must be one of 1, 2, 3, null"),
+        ("preferences.jsonl", {"choice": "left"}, "preferences.jsonl, row 2: “messages” is missing"),
         (
             "preferences.jsonl",
             comparison(criteria={"fluency": 4}),
-            "preferences.jsonl, row 2: a criterion must be left, right or",
+            "preferences.jsonl, row 2: A criterion must be one of left, right, tie",
         ),
-        ("preferences.jsonl", comparison(source="guess"), "preferences.jsonl, row 2: source must be one of verdict, rewrite"),
+        ("preferences.jsonl", comparison(source="guess"), "preferences.jsonl, row 2: “source” must be one of verdict, rewrite"),
         (
             "ratings.jsonl",
             rating(overall=6),
-            "ratings.jsonl, row 2: overall and every criterion must be a whole number from 1 to",
+            "ratings.jsonl, row 2: “overall” and every criterion must be a whole number from 1 to",
         ),
-        ("ratings.jsonl", rating(criteria={"fluency": 0}), "ratings.jsonl, row 2: overall and every criterion must be a whole"),
+        ("ratings.jsonl", rating(criteria={"fluency": 0}), "ratings.jsonl, row 2: “overall” and every criterion must be a whole"),
     ],
 )
 def test_a_row_that_breaks_the_format_is_named(tmp_path: Path, name: str, row: dict[str, Any], reason: str) -> None:
@@ -122,15 +138,15 @@ def test_folds_follow_the_hash_not_the_order_of_the_rows() -> None:
 
 
 def test_the_end_token_is_stripped_unless_it_is_all_there_is() -> None:
-    assert cut([5, 6], [7, 8, 2], END, 100) == ([5, 6], [7, 8])
-    assert cut([5, 6], [7, 8], END, 100) == ([5, 6], [7, 8])
-    assert cut([5, 6], [2], END, 100) == ([5, 6], [2])
-    assert cut([5, 6], [7, 2, 8], END, 100) == ([5, 6], [7, 2, 8])
+    assert token_sequence([5, 6], [7, 8, 2], END, 100) == ([5, 6], [7, 8], False)
+    assert token_sequence([5, 6], [7, 8], END, 100) == ([5, 6], [7, 8], False)
+    assert token_sequence([5, 6], [2], END, 100) == ([5, 6], [2], False)
+    assert token_sequence([5, 6], [7, 2, 8], END, 100, cut=True) == ([5, 6], [7, 2, 8], True)
 
 
 def test_a_long_prompt_loses_its_beginning_and_a_long_answer_its_end() -> None:
     prompt, answer = list(range(100, 200)), list(range(200, 300))
 
-    assert cut(prompt, answer[:10], END, 40) == (prompt[-30:], answer[:10])
-    assert cut(prompt, answer, END, 40) == (prompt[-10:], answer[:30])
-    assert cut(prompt[:3], answer, END, 40) == (prompt[:3], answer[:37])
+    assert token_sequence(prompt, answer[:10], END, 40) == (prompt[-30:], answer[:10], False)
+    assert token_sequence(prompt, answer, END, 40) == (prompt[-10:], answer[:30], False)
+    assert token_sequence(prompt[:3], answer, END, 40) == (prompt[:3], answer[:37], False)

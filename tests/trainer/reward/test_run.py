@@ -102,7 +102,7 @@ def test_labels_by_chance_do_not_open_the_gate(tmp_path: Path, simple_lm_folder:
 
     result = result_of(folder)
     assert result["gate_passed"] is False
-    assert "chance could also reach" in result["gate_reason"]
+    assert result["gate_reason"]["code"] == "reward_unusable"
 
 
 def test_ratings_alone_are_enough(tmp_path: Path, simple_lm_folder: Path) -> None:
@@ -126,14 +126,14 @@ def test_ratings_alone_are_enough(tmp_path: Path, simple_lm_folder: Path) -> Non
 def test_too_few_labels_are_refused_with_both_numbers(tmp_path: Path, simple_lm_folder: Path) -> None:
     folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, labels=12)
 
-    with pytest.raises(Refused, match=r"There are 12 usable labels; a reward run needs at least 30\. 18 more"):
+    with pytest.raises(Refused, match=r"Usable labels so far: 12\. A reward run needs at least 30; 18 more"):
         reward.run(folder)
 
 
 def test_labels_about_too_few_prompts_are_refused(tmp_path: Path, simple_lm_folder: Path) -> None:
     folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, prompts=2)
 
-    with pytest.raises(Refused, match="about 2 prompts"):
+    with pytest.raises(Refused, match="Prompts with usable labels so far: 2"):
         reward.run(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from trainer.contract.config import RewardConfig
 from trainer.contract.folder import RunFolder
 from trainer.files import checkpoint
 from trainer.reward import run as reward
-from trainer.reward.data import TokenSequence, read_labels
+from trainer.reward.data import TokenSequence, encode_all, read_labels
 from trainer.reward.held_out import split_prompts
 from trainer.reward.run import FEWEST_LABELS
 from trainer.reward.scorer import load_scorer
@@ -67,6 +68,26 @@ def test_criteria_flags_and_rewrites_are_learned_and_counted(whole: RunFolder) -
     assert result["criteria"]["narrow"]["labels"] >= FEWEST_LABELS
     assert "accuracy" not in result["criteria"]["narrow"]  # nobody said it of a second fold's prompts
     assert {"criterion-clear.json", "flags.json", "judge.json"} <= set(checkpoint.verify(whole.file("checkpoint"))["files"])
+
+
+def test_rewrites_enter_no_figure_of_verdicts(whole: RunFolder) -> None:
+    result, labels = result_of(whole), read_labels(whole.path)
+    decided = [label for label in labels.comparisons if label.source == "verdict" and label.choice in ("left", "right")]
+    judged = split_prompts(labels, cast(RewardConfig, whole.config)).judge
+    rows = [label for label in decided if label.prompt_key not in judged]  # the reward's, which the judge never saw
+    scorer = load_scorer(whole.file("checkpoint"))
+    sequences = encode_all(scorer.backbone, labels.answers, 512)
+
+    said = scorer.verdicts([item.prompt_ids for item in sequences], [item.response_ids for item in sequences]).judged
+
+    assert said is not None
+    delta = said[[label.left for label in rows]] - said[[label.right for label in rows]]
+    right = [(gap > 0) == (label.choice == "left") for label, gap in zip(rows, delta.tolist(), strict=True)]
+    assert result["judge_accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-6)
+    by_person = Counter(label.annotator for label in decided)
+    assert {name: found["decided"] for name, found in result["annotators"].items()} == dict(by_person)
+    shown = sum(found["decided"] * found["accuracy"] for found in result["annotators"].values()) / len(decided)
+    assert result["accuracy"] == pytest.approx(shown)  # people's accuracies are parts of the one on all
 
 
 def test_ppo_is_paid_for_criteria_and_pays_for_flags(whole: RunFolder) -> None:

@@ -11,12 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trainer.reward.reward_runs import make_folder, panel_ids, prefers_moons, result_of
+from tests.trainer.reward.reward_runs import make_folder, panel_ids, prefers_moons, result_of, rewritten
 from trainer.contract.folder import RunFolder, read_jsonl
 from trainer.lm.backbone import BackboneError, attach_lora, chat_ids, trainable_parameters
 from trainer.lm.forward import final_states, pack, with_trunk
 from trainer.lm.loading import load_backbone
 from trainer.reward import run as reward
+from trainer.reward.data import read_labels
 from trainer.reward.scorer import Scorer, load_scorer
 
 
@@ -45,6 +46,32 @@ def test_a_score_does_not_depend_on_batch_order_padding_or_a_kept_end(
     alone = scorer.score(prompts[::-1], [[*response, end] for response in responses[::-1]])
 
     torch.testing.assert_close(alone.flip(0), scores, atol=1e-4, rtol=1e-4)
+
+
+def test_an_answer_that_was_cut_is_scored_as_it_was_learned(tmp_path: Path, llama_folder: Path) -> None:
+    """Half the answers were cut, on the panel too, and its scores are still on their scale."""
+    folder = make_folder(tmp_path / "1", llama_folder, prefers_moons, 40, method="lora", lora_rank=2, lora_layers=2, epochs=1)
+    panel = list(read_jsonl(folder.file("panel.jsonl")))
+    for row in panel[::2]:
+        row["response"]["cut"] = True
+    folder.file("panel.jsonl").write_text("".join(json.dumps(row) + "\n" for row in panel), encoding="utf-8")
+    rewritten(folder, lambda row: [row | {"left": row["left"] | {"cut": True}}])
+    reward.run(folder)
+    scorer = load_scorer(folder.file("checkpoint"))
+    prompts, responses = panel_ids(folder, scorer.backbone)
+    cut = ["cut" in row["response"] for row in panel]
+
+    scores = scorer.score(prompts, responses, cut)
+
+    assert (float(scores.mean()), float(scores.std())) == pytest.approx((0, 1), abs=1e-3)
+    torch.testing.assert_close(scorer.verdicts(prompts, responses, cut).scores, scores)
+    whole = scorer.score(prompts, responses)
+    assert [abs(one - other) < 1e-4 for one, other in zip(scores.tolist(), whole.tolist(), strict=True)] == [not c for c in cut]
+    result, labels = result_of(folder), read_labels(folder.path)
+    judged = {index for label in labels.comparisons for index in (label.left, label.right)}
+    assert result["judged_answers"] == len(judged)
+    assert result["cut_answers"] == sum(labels.answers[index].cut for index in judged) == 40
+    assert "| cut answers | 40 |" in (folder.file("checkpoint") / "README.md").read_text(encoding="utf-8")
 
 
 def test_texts_score_as_their_token_ids(llama_done: RunFolder) -> None:

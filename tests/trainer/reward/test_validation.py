@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from trainer.contract.english import english
+from trainer.contract.messages import Message
 from trainer.reward.data import Comparison, Labels, Rating
+from trainer.reward.held_out import fold_metrics
 from trainer.reward.validation import (
+    HeldOut,
+    accuracy,
     agreement,
     annotators,
     calibration,
     comparison_figures,
     correlation,
     gate,
+    headline_figures,
     interval,
     rating_figures,
 )
@@ -105,6 +113,35 @@ def test_the_annotator_who_exchanges_sides_stands_out() -> None:
     assert found["ben"]["reliability"] < 0.2 < 0.8 < found["anna"]["reliability"]
 
 
+def held_out(rows: list[Comparison], delta: list[float]) -> HeldOut:
+    nothing = torch.zeros(0, dtype=F64)
+    folds = torch.zeros(len(rows), dtype=torch.long)
+    loglik = torch.arange(-1, -len(rows) - 1, -1, dtype=F64)
+    return HeldOut(rows, torch.tensor(delta, dtype=F64), loglik, folds, [], nothing, nothing, folds[:0])
+
+
+def test_a_rewrite_beside_its_answer_is_no_judgement_and_enters_no_accuracy() -> None:
+    rewrite = comparison("left")._replace(source="rewrite")
+    rows = [comparison("left"), rewrite, comparison("right"), rewrite, comparison("left"), comparison("tie"), rewrite]
+    held = held_out(rows, [1.0, 9.0, -1.0, 9.0, -1.0, 0.0, 9.0])  # of three decided verdicts two are right; all rewrites are
+
+    assert accuracy(held) == pytest.approx(2 / 3)
+    figures = headline_figures(held)
+    assert (figures["judged"], figures["accuracy"]) == (3, pytest.approx(2 / 3))
+    people = annotators(held.verdicts.comparisons, held.verdicts.delta, log_nu=0.0)
+    assert (people["anna"]["decided"], people["anna"]["accuracy"]) == (3, pytest.approx(2 / 3))
+    fold = fold_metrics(held)
+    assert fold["reward/fold_accuracy"] == pytest.approx(2 / 3)
+    assert fold["reward/fold_nll"] == pytest.approx((1 + 3 + 5 + 6) / 4)
+    assert math.isnan(fold_metrics(held_out([rewrite], [1.0]))["reward/fold_accuracy"])
+
+
+def test_people_who_rewrote_an_answer_alike_agreed_on_no_verdict() -> None:
+    rewrites = [comparison("left", 5, 0, name)._replace(source="rewrite") for name in ("anna", "ben")]
+
+    assert agreement(Labels(comparisons=[*rewrites, comparison("left"), comparison("right", annotator="ben")])) == (0.0, 1)
+
+
 def test_ratings_are_compared_within_one_person_and_fold() -> None:
     rows = [Rating(0, 5, "anna", "p0"), Rating(1, 2, "anna", "p1"), Rating(2, 1, "ben", "p2"), Rating(3, 4, "anna", "p3")]
 
@@ -122,11 +159,11 @@ FIGURES = {"decided": 100, "accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high"
 def test_the_gate_opens_only_when_the_interval_beats_chance() -> None:
     passed, reason = gate(FIGURES)
     assert passed
-    assert "70% of 100 held-out comparisons (95 % interval 60% to 80%)" in reason
+    assert "70% of 100 held-out comparisons (95% interval 60% to 80%)" in english(reason)
 
     passed, reason = gate(FIGURES | {"accuracy": 0.55, "accuracy_low": 0.46})
     assert not passed
-    assert "chance could also reach" in reason
+    assert reason.code == "reward_unusable"
 
 
 def test_the_gate_reads_ratings_where_there_are_no_comparisons_and_refuses_to_guess() -> None:
@@ -138,11 +175,11 @@ def test_the_gate_reads_ratings_where_there_are_no_comparisons_and_refuses_to_gu
         "rating_accuracy_high": 0.9,
     }
     assert gate(rated)[0]
-    assert "60 pairs of held-out ratings" in gate(rated)[1]
+    assert gate(rated)[1].arguments["judged"] == Message("heldout_rating_pairs", count=60)
 
     passed, reason = gate(FIGURES | {"decided": 3})
     assert not passed
-    assert "too few judgements to tell" in reason
+    assert reason == Message("too_few_judgements", comparisons=3, ratings=0, needed=20)
 
 
 def test_correlation_of_what_never_varies_is_not_a_number_but_nothing() -> None:

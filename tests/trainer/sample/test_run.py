@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.contract.messages import Message
 from trainer.lm.loading import load_backbone
 from trainer.reward.data import Answer, encode
 from trainer.reward.features import FeatureCache, choose_layers, pooled_states
@@ -80,7 +81,7 @@ def test_a_resumed_run_keeps_what_is_there_and_writes_the_rest(simple_lm_folder:
 
 def test_a_cancelled_run_keeps_what_it_wrote(simple_lm_folder: Path, tmp_path: Path) -> None:
     class CancelledSoon(RunFolder):
-        def progress(self, step: int, total: int, message: str) -> None:
+        def progress(self, step: int, total: int, message: Message | str) -> None:
             super().progress(step, total, message)
             if step == 2:
                 self.file("cancel").touch()
@@ -101,7 +102,7 @@ def test_prompts_that_do_not_fit_are_left_out_and_counted(llama_folder: Path, tm
 
 
 def test_a_run_without_prompts_is_refused(simple_lm_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no prompts"):
+    with pytest.raises(Refused, match="no prompt to answer"):
         sample.run(folder(tmp_path / "r", simple_lm_folder, ()))
 
 

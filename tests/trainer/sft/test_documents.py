@@ -68,7 +68,7 @@ def test_texts_and_demonstrations_are_read_together_and_a_bad_row_is_named(tmp_p
     assert read_documents(RunFolder(tmp_path)) == ["One.", "Two\nlines.", [{"role": "user", "content": "Hi"}]]
     for bad in ('{"messages": "Hi"}', '{"messages": [{"role": "user"}]}', "[]", '{"prompt": "Hi"}'):
         (tmp_path / "demonstrations.jsonl").write_text('{"messages": []}\n' + bad)
-        with pytest.raises(Refused, match="row 2: it needs"):
+        with pytest.raises(Refused, match="row 2: “messages” must be a list"):
             read_documents(RunFolder(tmp_path))
     (tmp_path / "demonstrations.jsonl").write_text("{")
     with pytest.raises(Refused, match="not JSON lines"):

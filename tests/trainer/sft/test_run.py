@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tests.tiny import text
 from trainer.contract.config import ConfigError, PPOConfig, make_config
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.contract.messages import Message, reason_of
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, named_trainable, reference
 from trainer.lm.loading import load_backbone
@@ -163,9 +164,7 @@ def test_what_the_held_out_loss_liked_best_is_kept_and_a_rise_ends_the_run(
     sft.run(run)
     result = result_of(run)
     assert (result["steps"], result["kept_step"], result["heldout_loss"]) == (6, 4, 2.5)
-    assert result["reason"] == (
-        "Stopped early: the held-out loss did not fall in 2 looks, the weights of step 4, with 2.500 nats per token, are kept."
-    )
+    assert reason_of(result) == Message("sft_stalled", looks=2, step=4, loss=2.5)
     found = weights(tmp_path / "r")
     assert all(torch.equal(found[name], kept[4][name]) for name in found)
 
@@ -183,7 +182,7 @@ def test_a_loss_that_leaves_the_numbers_ends_the_run_and_the_best_weights_are_ke
     result = result_of(run)
     assert 0 < result["kept_step"] < result["steps"]
     assert result["train_loss"] is None  # NaN is no JSON
-    assert "the loss was no longer a number; the weights of step" in result["reason"]
+    assert result["reason"]["code"] == "sft_broke"
     assert all(bool(torch.isfinite(found).all()) for found in weights(tmp_path / "r").values())
 
 
@@ -228,7 +227,7 @@ def test_nothing_to_learn_from_is_refused_in_words(tmp_path: Path) -> None:
     run.append(
         "demonstrations.jsonl", [{"messages": [{"role": "user", "content": "x" * 90}, {"role": "assistant", "content": "y"}]}]
     )
-    with pytest.raises(Refused, match="longer than block_tokens"):
+    with pytest.raises(Refused, match="longer than the setting “Block tokens” allows"):
         sft.run(run)
 
 

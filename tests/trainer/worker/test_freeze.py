@@ -19,6 +19,7 @@ from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task, make_labels
 from trainer.contract.folder import UNDATED, RunFolder, read_jsonl
+from trainer.reward.data import read_labels
 from trainer.worker import freeze
 
 
@@ -74,6 +75,26 @@ def test_a_reward_run_freezes_the_verdicts_with_their_digest(
     everything = "".join(path.read_text() for path in prepared.folder.glob("*.json*"))
     assert "Mary" not in everything
     assert "mary@" not in everything
+
+
+def test_an_answer_that_the_length_limit_cut_says_so_to_training(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    comparison, rating = factories.make_task(session, demo), factories.make_task(session, demo, "rating")
+    for cut in (comparison.second_generation_id, rating.first_generation_id):
+        session.get_one(Generation, cut).finish_reason = "length"
+    label_task(session, comparison, cast.mary, rewrite={"side": "right", "text": "Whole."})
+    label_task(session, rating, cast.alan, kind="rating", choice=None, overall=4)
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    folder = prepare(session, engine, settings, run).folder
+
+    verdict, rewrite = rows(folder, "preferences.jsonl")
+    assert ["cut" in verdict[side] for side in ("left", "right")] == [False, True]
+    assert verdict["right"]["cut"] is True
+    assert ["cut" in rewrite[side] for side in ("left", "right")] == [False, True]  # what a person wrote is whole
+    assert rows(folder, "ratings.jsonl")[0]["response"]["cut"] is True
+    assert [row["response"].get("cut") for row in rows(folder, "panel.jsonl")] == [None, True]
+    assert [answer.cut for answer in read_labels(folder).answers] == [False, True, False, True]
 
 
 def test_every_part_of_a_verdict_reaches_training(

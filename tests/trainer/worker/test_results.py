@@ -84,12 +84,12 @@ def test_a_tuned_policy_descends_from_its_start_and_carries_the_labels_it_learne
     results.record_done(session, run, finished(settings, run, '{"status": "done", "reason": "KL reached 31"}'))
     policy = session.scalars(select(Checkpoint).where(Checkpoint.run_id == run.id)).one()
     assert (policy.kind, policy.parent_id, policy.label_digest) == ("policy", demo.policy_id, "e" * 64)
-    assert run.message == "KL reached 31"
+    assert run.message == factories.written("KL reached 31")
 
 
 def test_a_refused_run_tells_its_round_why(session: Session, demo: Project, cast: Cast) -> None:
     make_labels(session, demo, 30, cast.mary)
     round_ = service.start_round(session, demo, "admin", cast.grace)
     run = service.runs_of_round(session, round_.id)[0]
-    results.record_end(session, run, "failed", "all verdicts are ties", {"status": "refused"})
-    assert (run.state, round_.state, round_.reason) == ("failed", "refused", "all verdicts are ties")
+    results.record_end(session, run, "failed", factories.written("all verdicts are ties"), {"status": "refused"})
+    assert (run.state, round_.state, round_.reason) == ("failed", "refused", factories.written("all verdicts are ties"))

@@ -27,6 +27,7 @@ from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import make_labels
+from trainer.contract.messages import Message
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 from trainer.worker import freeze
 from trainer.worker.supervisor import LostRun, Supervisor
@@ -192,7 +193,7 @@ def test_the_fourth_attempt_without_a_step_forward_is_not_made(
     make_worker().tick()
     run = run_row(engine, run_id)
     assert run.state == "failed"
-    assert "died three times" in run.message
+    assert run.message == Message("worker_died")
 
 
 def test_sampling_goes_before_training(engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]) -> None:
@@ -305,7 +306,9 @@ def test_the_third_crash_in_a_row_is_the_last_and_a_step_forward_breaks_the_row(
     assert one._held is not None
     one._held.process.kill()
     tick_until(one, lambda: run_row(engine, run_id).state == "failed")
-    assert "crashed three times in a row; the last time it was killed by SIGKILL" in run_row(engine, run_id).message
+    why = run_row(engine, run_id).message
+    assert why is not None
+    assert (why.code, why.arguments["times"], why.arguments["ending"]) == ("crashed", 3, Message("killed", signal="SIGKILL"))
 
 
 def test_steps_that_an_earlier_attempt_had_done_do_not_break_a_row_of_crashes(

@@ -1,0 +1,61 @@
+"""Messages by themselves: every one that is made is in the table with its arguments, and every one of the table is made."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainer.contract.messages import PLACE, places
+from trainer.contract.sentences import SENTENCES
+
+ROOT = Path(__file__).resolve().parents[3]
+READER = "trainer/contract/messages.py"  # makes a message of what was stored
+
+
+def made(folder: Path) -> Iterator[tuple[str, ast.Call]]:
+    """Every `Message(...)` of the program, with where it stands."""
+    for room in ("app", "trainer"):
+        for path in sorted((folder / room).rglob("*.py")):
+            short, text = path.relative_to(folder).as_posix(), path.read_text("utf-8")
+            if short != READER and "trainer.contract.messages import" not in text:
+                continue  # its messages are others: turns of a conversation
+            for call in ast.walk(ast.parse(text)):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Message":
+                    yield f"{short}:{call.lineno}", call
+
+
+def wrong(folder: Path) -> Iterator[str]:
+    for place, call in made(folder):
+        code = call.args[0].value if len(call.args) == 1 and isinstance(call.args[0], ast.Constant) else None
+        if code not in SENTENCES:
+            yield f"{place}: no code of the table"
+        elif {keyword.arg for keyword in call.keywords} != places(str(code)):
+            yield f"{place}: {code} takes {sorted(places(str(code)))}"
+
+
+def test_every_message_that_is_made_is_in_the_table_with_exactly_its_arguments() -> None:
+    assert [one for one in wrong(ROOT) if not one.startswith(READER)] == []
+
+
+def test_every_message_of_the_table_is_made_somewhere() -> None:
+    codes = {call.args[0].value for _place, call in made(ROOT) if call.args and isinstance(call.args[0], ast.Constant)}
+    assert SENTENCES.keys() - codes == set()
+
+
+def test_a_message_that_is_not_in_the_table_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "x.py").write_text(
+        "from trainer.contract.messages import Message\n"
+        'Message("moon")\nMessage("done")\nMessage("done", why="x")\nMessage(f"policy_of_{kind}", number=3)\n'
+        'Message("policy_of_round", **given)\n'
+    )
+    assert [one.split(": ")[0] for one in wrong(tmp_path)] == [f"trainer/x.py:{line}" for line in (2, 4, 5, 6)]
+
+
+def test_sentences_begin_alike_and_name_nothing_by_its_name_in_the_code() -> None:
+    words = {code: PLACE.sub("", sentence) for code, sentence in SENTENCES.items()}
+    assert [code for code, sentence in SENTENCES.items() if not re.match(r"[A-Z“%]", sentence)] == []
+    assert [code for code, text in words.items() if re.search(r"\w_\w", text)] == []

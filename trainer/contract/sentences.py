@@ -1,0 +1,190 @@
+"""Every message by its code, with the English sentence it is told by: the source of the translations.
+
+Whole sentences, or phrases that name something or say what goes on; a part that is a message of its own is a whole sentence
+too. Settings are named by their label, never by their name in the code. A code is for ever: rows and files hold it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CHECKPOINTS: Final = {
+    "base_model": "Base model",
+    "policy_of_round": "Policy of round %(number)s",
+    "reward_of_round": "Reward model of round %(number)s",
+    "policy_of_run": "Policy of run %(number)s",
+    "reward_of_run": "Reward model of run %(number)s",
+}
+
+# What a run is doing, as the worker sees it, and how it ended.
+RUNS: Final = {
+    "written": "%(text)s",  # what somebody wrote, or a library said, or an earlier version stored
+    "waiting": "Waiting for the worker",
+    "waiting_to_go_on": "Waiting for the worker to go on",
+    "starting": "Starting",
+    "stopping": "Stopping",
+    "done": "Done",
+    "cancelled": "Cancelled",
+    "cancelled_before_start": "Cancelled before it started",
+    "refused_without_reason": "The run was refused, and gave no reason.",
+    "worker_died": "The worker died three times while it did this run.",
+    "folder_not_written": "The run's folder could not be written: %(error)s",
+    "crashed": "It crashed %(times)s times in a row. %(ending)s The last line of its log: %(last_line)s",
+    "crashed_silently": "It crashed %(times)s times in a row. %(ending)s Its log is empty.",
+    "killed": "The last time it was killed by %(signal)s.",
+    "ended_badly": "The last time it ended with status %(status)s.",
+    "worker_idle": "Waiting for runs",
+    "worker_busy": "Run %(number)s",
+}
+
+ROUNDS: Final = {
+    "round_cancelled": "The round was cancelled.",
+    "its_sample_run_cancelled": "Its sampling was cancelled.",
+    "its_reward_run_cancelled": "The fit of its reward model was cancelled.",
+    "its_ppo_run_cancelled": "Its PPO run was cancelled.",
+    "no_training": "No training against this reward model. %(reason)s",
+    "not_better_than_chance": "It does not predict held-out verdicts better than chance.",
+    "ppo_left_nothing": "The PPO run left no checkpoint.",
+    "stuck_after_reward": "The reward model is fitted, but the round could not go on. %(reason)s",
+    "stuck_after_ppo": "The policy is trained, but the round could not go on. %(reason)s",
+    "stuck_after_sample": "The answers are written, but the round could not go on. %(reason)s",
+}
+
+# Why a run could not be queued or started.
+QUEUEING: Final = {
+    "no_prompt_to_answer": "There is no prompt to answer; import prompts first.",
+    "too_many_answers": "That would be %(answers)s answers; one run writes at most %(most)s.",
+    "no_such_text": "There is no file %(file)s in the folder texts of the data folder.",
+}
+
+# What a run says while it works, and why it ended.
+WORKING: Final = {
+    "opening_model": "Opening the model",
+    "wrong_kind": "This folder is for another kind of run (%(kind)s).",
+    "not_in_run_json": "The file run.json lacks “%(name)s”.",
+    "cancelled_resumable": "The run was cancelled. Its state is saved; starting it again goes on from there.",
+    "no_tensorboard": (
+        "%(variable)s asks for TensorBoard events, and the package tensorboardX, which writes them, is not installed: "
+        "`.venv/bin/python -m pip install tensorboardX`, or leave the variable out."
+    ),
+}
+
+SAMPLING: Final = {
+    "writing_answers": "Writing answers",
+    "no_room_for_answers": "No prompt leaves room for %(tokens)s tokens of answer in the model's context.",
+    "cannot_be_sampled": "%(model)s cannot be sampled from: %(error)s",
+}
+
+# Files that people write: labels, demonstrations, texts.
+FILES: Final = {
+    "not_json_lines": "%(file)s is not JSON lines: %(error)s",
+    "row_unusable": "%(file)s, row %(row)s: %(problem)s",
+    "part_missing": "“%(part)s” is missing.",
+    "part_empty": "“%(part)s” is empty.",
+    "part_must_be_one_of": "“%(part)s” must be one of %(choices)s.",
+    "criterion_unreadable": "A criterion must be one of %(choices)s.",
+    "scores_unreadable": "“overall” and every criterion must be a whole number from 1 to 5.",
+    "turns_unreadable": "“messages” must be a list of objects with “role” and “content”.",
+}
+
+REWARD: Final = {
+    "reading_answers": "Read %(done)s of %(total)s answers",
+    "fitted_without_fold": "Fitted without fold %(fold)s of %(folds)s",
+    "adapters_without_fold": "Training adapters without the first fold: loss %(loss)s",
+    "adapters_on_all_labels": "Training adapters on all labels: loss %(loss)s",
+    "too_few_labels": (
+        "Usable labels so far: %(usable)s. A reward run needs at least %(needed)s; %(missing)s more and it can start."
+    ),
+    "too_few_prompts": (
+        "Prompts with usable labels so far: %(prompts)s. At least %(needed)s are needed, because accuracy is measured on "
+        "prompts that were held out."
+    ),
+    "base_not_finite": (
+        "The base model's own numbers for these answers are not finite, so no reward can be fitted. Is the model whole?"
+    ),
+    "reward_usable": (
+        "The reward model may be used: it agrees with people on %(accuracy)s of %(judged)s (95%% interval %(low)s to "
+        "%(high)s), better than chance."
+    ),
+    "reward_unusable": (
+        "The reward model is not used: it agrees with people on %(accuracy)s of %(judged)s (95%% interval %(low)s to "
+        "%(high)s), which chance could also reach. More labels, or more consistent ones, are needed."
+    ),
+    "heldout_comparisons": "%(count)s held-out comparisons",
+    "heldout_rating_pairs": "%(count)s pairs of held-out ratings",
+    "too_few_judgements": (
+        "There are too few judgements to tell. Comparisons with a preferred side: %(comparisons)s. Pairs of differing ratings: "
+        "%(ratings)s. At least %(needed)s of either are needed."
+    ),
+}
+
+SFT: Final = {
+    "reading_text": "Reading the text",
+    "sft_training": "Training: loss %(loss)s nats per token",
+    "sft_trained": "Trained",
+    "no_text": "There is no text to learn from: %(files)s are absent or empty.",
+    "nothing_fits": (
+        "The text leaves nothing to learn from: every demonstration is empty, or longer than the setting “%(setting)s” allows."
+    ),
+    "loss_not_a_number": "The loss is no longer a number. A lower learning rate may help.",
+    "sft_never_fell": (
+        "The held-out loss never fell below the %(loss)s nats per token it began with, so there is nothing to keep. A lower "
+        "learning rate or more text may help."
+    ),
+    "sft_done": "All steps are done. The weights of step %(step)s, with %(loss)s nats per token, are kept.",
+    "sft_done_unmeasured": "All steps are done. Too few documents to hold any out, so the last weights are kept.",
+    "sft_stalled": (
+        "Stopped early: the held-out loss did not fall in %(looks)s looks. The weights of step %(step)s, with %(loss)s nats "
+        "per token, are kept."
+    ),
+    "sft_broke": (
+        "At step %(broken)s the loss was no longer a number. The weights of step %(step)s, with %(loss)s nats per token, are "
+        "kept. A lower learning rate may help."
+    ),
+}
+
+EXPORT: Final = {
+    "too_few_answers": "Answers there: %(answers)s. A reward model is distilled on at least %(needed)s.",
+    "one_prompt_only": "All answers are to one prompt; to say how close the classifier comes, some prompts are held out.",
+    "folder_taken": "%(folder)s holds something else; give the name of a folder that is not there yet.",
+    "holds_another_kind": "%(folder)s holds a %(found)s, not a %(wanted)s.",
+}
+
+CHECKPOINT_FILES: Final = {
+    "checkpoint_lacks_files": "%(folder)s lacks %(files)s.",
+    "checkpoint_has_more_files": "%(folder)s holds files its manifest does not name: %(files)s.",
+    "checkpoint_file_changed": "%(file)s is not the file that was saved: its SHA-256 differs from the manifest.",
+    "no_manifest": "%(folder)s has no %(file)s: it is not a checkpoint, or saving it was interrupted.",
+    "manifest_not_json": "%(file)s is not JSON.",
+    "manifest_of_another_format": "%(file)s is not of format %(format)s.",
+}
+
+# What is wrong with a setting, shown beside it or after its label.
+SETTINGS: Final = {
+    "setting_unusable": "%(setting)s: %(problem)s",
+    "no_such_setting": "There is no such setting.",
+    "must_be_one_of": "This must be one of %(choices)s.",
+    "must_be_whole": "This must be a whole number.",
+    "must_be_a_number": "This must be a number.",
+    "must_be_a_switch": "This must be true or false.",
+    "must_be_text": "This must be text.",
+    "must_be_finite": "This must be a finite number.",
+    "must_be_more_than": "This must be more than %(least)s.",
+    "must_not_be_negative": "This must not be negative.",
+    "must_lie_between": "This must lie between %(least)s and %(most)s.",
+    "too_large": "This is too large.",
+    "must_divide": "The setting “%(setting)s” must be a multiple of this.",
+    "needs_two_folds": "Cross-validation needs at least 2 folds.",
+    "needs_room_for_an_answer": "This must be at least %(least)s: an answer and some of its prompt.",
+    "judge_share_too_large": "This must lie between 0 and %(most)s: the reward needs the larger part.",
+    "weight_unreadable": "Write each as key=number; “%(part)s” is not.",
+    "weight_unusable": "“%(part)s” needs a key and a weight of at least 0.",
+    "weights_all_zero": "At least one weight must be more than 0.",
+    "rloo_compares_answers": "This must be at least %(least)s with rloo, which compares answers to the same prompt.",
+    "needs_two_tokens": "This must be at least %(least)s: one token to read and one to predict.",
+    "needs_all_bytes": "This must be at least %(least)s: the 256 bytes and three special tokens.",
+}
+
+SENTENCES: Final = (
+    CHECKPOINTS | RUNS | ROUNDS | QUEUEING | WORKING | SAMPLING | FILES | REWARD | SFT | EXPORT | CHECKPOINT_FILES | SETTINGS
+)
