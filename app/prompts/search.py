@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.database import audit
 from app.models import Checkpoint, Generation, Label, Prompt, Task, utc_now
 from app.prompts.service import Split
+from trainer.contract.messages import Message
 
 COUNT_TO: Final = 10_000  # what fits is counted this far and no further
 
@@ -42,7 +43,7 @@ class Answer:
     """An answer to a prompt, and the name of the policy that wrote it."""
 
     generation: Generation
-    policy: str
+    policy: Message
 
 
 def find_prompts(
