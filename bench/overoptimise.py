@@ -76,7 +76,7 @@ def main() -> int:
         "seconds": round(time.monotonic() - began, 1),
     }
     print(json.dumps(line))
-    return 0 if "judge" in result["reason"] and line["gold_with_guards"] > line["gold_without"] else 1
+    return 0 if result["reason"]["code"] == "judge_parted" and line["gold_with_guards"] > line["gold_without"] else 1
 
 
 def proxy(_prompts: Ids, answers: Ids) -> Tensor:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from trainer.contract.config import RunConfig, make_config
 from trainer.contract.english import SpokenError, english
-from trainer.contract.messages import Message, as_json, from_json
+from trainer.contract.messages import Message, as_json
 
 UNDATED = date(2026, 1, 1)  # the day of a run that names none; never the clock's, under which nothing could be repeated
 EXIT_DONE, EXIT_REFUSED, EXIT_CANCELLED = 0, 2, 3
@@ -29,9 +29,6 @@ EXIT_DONE, EXIT_REFUSED, EXIT_CANCELLED = 0, 2, 3
 
 class Refused(SpokenError):
     """The run cannot be done with what it was given; the message is for the person who asked."""
-
-    def __init__(self, message: Message | str) -> None:
-        super().__init__(message if isinstance(message, Message) else from_json(message))
 
 
 class Cancelled(Exception):
@@ -108,9 +105,8 @@ class RunFolder:
         if self.stopping:
             raise Cancelled
 
-    def progress(self, step: int, total: int, message: Message | str) -> None:
+    def progress(self, step: int, total: int, message: Message) -> None:
         """Say where the run is: progress.json for the pages, a bar for a terminal. `step` counts finished steps."""
-        message = message if isinstance(message, Message) else from_json(message)
         now = time.monotonic()
         if self._started is None or step < self._started[1]:
             self._started = (now, step)
@@ -132,10 +128,10 @@ class RunFolder:
         )
         self._draw(step, total, english(message))
 
-    def finish(self, status: str, reason: Message | str | None = None, **figures: Any) -> None:
-        """Write result.json: the run's last word, with why it ended so where there is something to say."""
-        why = {} if reason is None else {"reason": as_json(reason if isinstance(reason, Message) else from_json(reason))}
-        write_atomic(self.file("result.json"), json.dumps({"status": status, **why, **figures}, indent=1))
+    def finish(self, status: str, **figures: Any) -> None:
+        """Write result.json: the run's last word."""
+        plain = {name: as_json(value) if isinstance(value, Message) else value for name, value in figures.items()}
+        write_atomic(self.file("result.json"), json.dumps({"status": status, **plain}, indent=1))
         if self._bar is not None:
             self._bar.close()
 

@@ -72,7 +72,7 @@ WORKING: Final = {
 SAMPLING: Final = {
     "writing_answers": "Writing answers",
     "no_room_for_answers": "No prompt leaves room for %(tokens)s tokens of answer in the model's context.",
-    "cannot_be_sampled": "%(model)s cannot be sampled from: %(error)s",
+    "cannot_be_sampled": "%(model)s cannot be sampled from: its numbers are not finite. Is it whole?",
 }
 
 # Files that people write: labels, demonstrations, texts.
@@ -115,6 +115,38 @@ REWARD: Final = {
     "too_few_judgements": (
         "There are too few judgements to tell. Comparisons with a preferred side: %(comparisons)s. Pairs of differing ratings: "
         "%(ratings)s. At least %(needed)s of either are needed."
+    ),
+}
+
+PPO: Final = {
+    "opening_models": "Opening the models",
+    "measuring_length": "Seeing how long answers are",
+    "ppo_update": "Score %(score)s, KL %(kl)s nats per answer, length %(length)s tokens",
+    "rolled_back": "Numbers were not finite: back to update %(update)s at half the rate",
+    "no_short_prompt": "There is no prompt of at most %(tokens)s tokens to practise on. Import shorter ones.",
+    "reward_cannot_be_used": "The reward model cannot be used. %(reason)s",
+    "policy_not_finite": "The policy cannot be trained: its numbers are not finite. Is the model it starts from whole?",
+    "all_updates_done": "All updates are done.",
+    "all_updates_done_at_a_price": (
+        "All updates are done, under a price that kept answers near the length they had. Where your labels are about length, "
+        "set “%(setting)s” to off."
+    ),
+    "kl_past_limit": "KL reached %(kl)s nats per answer, past the limit of %(limit)s. The policy before that is kept.",
+    "entropy_under_floor": (
+        "Entropy fell to %(entropy)s nats per token, under the floor of %(floor)s. The policy before that is kept."
+    ),
+    "judge_parted": (
+        "Since update %(update)s the overall score rose from %(score)s to %(risen)s while the judge, which learned from other "
+        "labels, fell from %(judged)s to %(fallen)s. The policy of update %(update)s is kept."
+    ),
+    "length_got_away": (
+        "Answers came to %(ratio)s of the mean length they had, and a price on length did not bring them back. The last policy "
+        "that kept its length is kept. Where your labels are about length, set “%(setting)s” to off."
+    ),
+    "nothing_kept": "%(reason)s That is the policy the run began with: nothing was learned that could be kept.",
+    "left_the_numbers": (
+        "Training left the finite numbers %(times)s times, each time from the last checkpoint at half the rate. Set a lower "
+        "“%(setting)s”, and look at the reward model's scores."
     ),
 }
 
@@ -186,5 +218,17 @@ SETTINGS: Final = {
 }
 
 SENTENCES: Final = (
-    CHECKPOINTS | RUNS | ROUNDS | QUEUEING | WORKING | SAMPLING | FILES | REWARD | SFT | EXPORT | CHECKPOINT_FILES | SETTINGS
+    CHECKPOINTS
+    | RUNS
+    | ROUNDS
+    | QUEUEING
+    | WORKING
+    | SAMPLING
+    | FILES
+    | REWARD
+    | PPO
+    | SFT
+    | EXPORT
+    | CHECKPOINT_FILES
+    | SETTINGS
 )

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.pytorch_utils import Conv1D
 
+from trainer.contract.english import SpokenError
 from trainer.contract.folder import UNDATED
+from trainer.contract.messages import Message
 from trainer.lm.chat_template import plain_ids, templated_ids, turn_end
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -30,8 +32,11 @@ LORA_ALPHA_PER_RANK = 2  # the adapters' output is scaled by 2 at every rank, so
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft asks transformers so
 
 
-class BackboneError(Exception):
-    """The model cannot be used; the text says why and what to do, in the words of the person who named it."""
+class BackboneError(SpokenError):
+    """The model cannot be used; the message says why and what to do, in the words of the person who named it."""
+
+    def __init__(self, message: Message | str) -> None:
+        super().__init__(message if isinstance(message, Message) else Message("written", text=message))
 
 
 class ConversationRefused(BackboneError):

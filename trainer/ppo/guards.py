@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from trainer.contract.config import PPOConfig
+from trainer.contract.messages import Message
 from trainer.ppo.advantages import k1, masked_mean
 from trainer.ppo.rollout import Trajectory
 
@@ -30,14 +31,13 @@ JUDGE_FELL = 3.0  # standard errors of the difference of two windows
 DEAR = 0.5  # deviations of a score; a last price that takes so much of answers is one that a person should know of
 
 
-def out_of_bounds(config: PPOConfig, rollout: Trajectory) -> str | None:
-    """Why the run must end now, in words for a person; None while the policy is inside its bounds."""
+def out_of_bounds(config: PPOConfig, rollout: Trajectory) -> Message | None:
+    """Why the run must end now; None while the policy is inside its bounds."""
     kl, entropy = rollout.kl_nats, float(masked_mean(rollout.entropy, rollout.mask))
     if kl > config.kl_stop_nats:
-        return f"KL reached {kl:.1f} nats per answer, past the limit of {config.kl_stop_nats:g}: the policy before that is kept"
+        return Message("kl_past_limit", kl=kl, limit=config.kl_stop_nats)
     if entropy < config.entropy_floor_nats:
-        floor = f"under the floor of {config.entropy_floor_nats:g}"
-        return f"entropy fell to {entropy:.3f} nats per token, {floor}: the policy before that is kept"
+        return Message("entropy_under_floor", entropy=entropy, floor=config.entropy_floor_nats)
     return None
 
 
@@ -112,14 +112,11 @@ class LengthPrice:
         """(B,) what the answers of a rollout, of these lengths, pay of their scores; 0 in the mean."""
         return self.price * (lengths.float() - lengths.float().mean()) / self.start
 
-    def failed(self, last: bool) -> str | None:
+    def failed(self, last: bool) -> Message | None:
         """Why the run must end: the price could not hold the length, for too long or until the last rollout."""
         if self.outside < ROLLOUTS_OUTSIDE and not (last and self.outside):
             return None
-        return (
-            f"answers came to {self.ratio:.0%} of the mean length they had, and a price on length did not bring them back: the "
-            "last policy that kept its length is kept. Where the labels are about length, set length_control to off"
-        )
+        return Message("length_got_away", ratio=self.ratio, setting="ppo.length_control")
 
 
 @dataclass
@@ -134,7 +131,7 @@ class Judgement:
 
     def look(
         self, update: int, rollout: Trajectory, policy: Mapping[str, Tensor], window: int, keepable: bool = True
-    ) -> str | None:
+    ) -> Message | None:
         """Take in a rollout; why the run must end now, if the reward has risen since the judge's best window and the judge fell.
 
         Both speak of the overall verdict: what criteria, flags and length add to PPO's score is no error of the reward. Only a
@@ -158,11 +155,13 @@ class Judgement:
         fall = self.best["judged"] - judged
         apart = update >= self.best["update"] + window  # the two windows share no rollout
         if apart and score > self.best["score"] and fall > JUDGE_FELL * math.sqrt(error + self.best["error"]):
-            since = self.best["update"]
-            return (
-                f"since update {since} the overall score rose from {self.best['score']:+.2f} to {score:+.2f} while the judge, "
-                f"which learned from other labels, fell from {self.best['judged']:+.2f} to {judged:+.2f}: the policy of update "
-                f"{since} is kept"
+            return Message(
+                "judge_parted",
+                update=self.best["update"],
+                score=self.best["score"],
+                risen=score,
+                judged=self.best["judged"],
+                fallen=judged,
             )
         return None
 
@@ -170,7 +169,7 @@ class Judgement:
 class Ruling(NamedTuple):
     """What the guards say of a rollout, and so of the policy that wrote it."""
 
-    reason: str | None  # why the run must end now
+    reason: Message | None  # why the run must end now
     keepable: bool  # whether that policy may be what the run hands on
     instead: dict[str, Any] | None = None  # where the judge's word ended the run: the policy it liked best, of `Judgement.best`
 

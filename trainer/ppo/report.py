@@ -7,16 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.contract.folder import RunFolder, read_jsonl
+from trainer.contract.messages import Message, as_json
 from trainer.files.metrics import Metrics
 from trainer.ppo.advantages import k1, masked_mean
 from trainer.ppo.guards import DEAR, LengthPrice
 from trainer.ppo.learner import Learner
 from trainer.ppo.rollout import Rollout
-
-ALL_DONE = "all updates are done"
-LENGTH_HELD = (
-    ", under a price that kept answers near the length they had: where your labels are about length, set length_control to off"
-)
 
 
 def rollout_metrics(rollout: Rollout, beta: float, length: LengthPrice) -> dict[str, float]:
@@ -65,23 +61,25 @@ def panel_rows(learner: Learner, rollout: Rollout) -> list[Mapping[str, Any]]:
     ]
 
 
-def summary(figures: Mapping[str, float]) -> str:
+def summary(figures: Mapping[str, float]) -> Message:
     """An update in one line."""
-    return (
-        f"score {figures['rollout/score']:+.2f}, KL {figures['kl/exact_nats_per_answer']:.1f} nats per answer, "
-        f"length {figures['rollout/length']:.0f}"
-    )
+    score, kl, length = (figures[name] for name in ("rollout/score", "kl/exact_nats_per_answer", "rollout/length"))
+    return Message("ppo_update", score=score, kl=kl, length=round(length))
 
 
-def result(folder: RunFolder, learner: Learner, reason: str | None, taken: float) -> dict[str, Any]:
-    """The figures of result.json: the policy kept, as its own rollout measured it, beside the one the run started from.
+def whole(taken: float) -> Message:
+    """How a run ends that no guard ended; `taken` is what the last price on length took from answers."""
+    if taken < DEAR:
+        return Message("all_updates_done")
+    return Message("all_updates_done_at_a_price", setting="ppo.length_control")
 
-    `taken` is what the last price on length took from answers.
-    """
+
+def result(folder: RunFolder, learner: Learner, reason: Message | None, taken: float) -> dict[str, Any]:
+    """The figures of result.json: the policy kept, as its own rollout measured it, beside the one the run started from."""
     rows = {row["step"]: row for row in read_jsonl(folder.file("metrics.jsonl"))}
     start, kept = rows[min(rows)], rows[learner.update]
     return {
-        "reason": reason or ALL_DONE + (LENGTH_HELD if taken >= DEAR else ""),
+        "reason": as_json(reason or whole(taken)),
         "updates": learner.update,
         "rollbacks": learner.rollbacks,
         "beta": kept["kl/beta"],

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trainer.contract.config import PPOConfig, config_dict
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.contract.messages import Message
 from trainer.files.checkpoint import CheckpointError
 from trainer.files.metrics import Metrics
 from trainer.lm.backbone import Backbone, attach_lora, chat_ids, pin_reference
@@ -36,7 +37,6 @@ from trainer.ppo.safe_state import SafeState
 
 STAGES = ("time/generate_s", "time/score_s", "time/train_s")
 LENGTH_ROLLOUTS = 4
-NOTHING_KEPT = ". That is the policy the run began with: nothing was learned that could be kept"
 BAD_STEPS_TO_ROLL_BACK = 3
 
 OpenReward = Callable[[str, Backbone], Reward]  # a reward checkpoint's folder, what it may score on; raises CheckpointError
@@ -48,15 +48,15 @@ def run(folder: RunFolder, open_reward: OpenReward) -> None:
     Raises Refused or BackboneError with the reason when it cannot be done, Cancelled with resumable state on disk.
     """
     config = cast(PPOConfig, folder.config)
-    folder.progress(0, config.updates, "Opening the models")
+    folder.progress(0, config.updates, Message("opening_models"))
     backbone = open_policy(folder, config)
     try:
         reward = open_reward(folder.resolve(folder.inputs["reward"]), backbone)
     except CheckpointError as error:
-        raise Refused(f"The reward model cannot be used: {error}") from error
+        raise Refused(Message("reward_cannot_be_used", reason=error.message)) from error
     prompts = read_prompts(folder, "prompts.jsonl", backbone, config)
     if not prompts:
-        raise Refused(f"There is no prompt of at most {config.max_prompt_tokens} tokens to practise on. Import shorter ones.")
+        raise Refused(Message("no_short_prompt", tokens=config.max_prompt_tokens))
     panel = (read_prompts(folder, "panel_prompts.jsonl", backbone, config) or prompts)[: config.panel_prompts]
     figures = train(folder, config, backbone, reward, prompts, panel)
     save_policy(backbone, folder.file("checkpoint"), run={"kind": "ppo", "config": config_dict(config)}, figures=figures)
@@ -105,7 +105,7 @@ def train(
     states = SafeState(folder.file("state"), learner, config.checkpoint_every)
     try:
         if config.length_control == "penalty" and not learner.guards.length.start:
-            folder.progress(0, config.updates, "Seeing how long answers are")
+            folder.progress(0, config.updates, Message("measuring_length"))
             learner.guards.length.begin(length_before(learner, config, prompts, folder.check))
             states.take()
         return learn(folder, config, learner, states, reward, prompts, panel)
@@ -122,7 +122,7 @@ def length_before(learner: Learner, config: PPOConfig, prompts: Sequence[Prompt]
     try:
         answers = write_answers(learner.backbone, config, asked, learner.sampling, None, check)
     except FloatingPointError as error:
-        raise Refused(f"The policy cannot be trained: {error}. Is the model it starts from whole?") from error
+        raise Refused(Message("policy_not_finite")) from error
     return torch.tensor([len(given.ids) for given in answers])
 
 
@@ -254,7 +254,7 @@ def roll_back(folder: RunFolder, config: PPOConfig, learner: Learner, states: Sa
     """Go back to the last checkpoint, at half the rate."""
     states.roll_back()
     rewind(folder, learner.update)
-    folder.progress(learner.update, config.updates, f"numbers were not finite: back to update {learner.update} at half the rate")
+    folder.progress(learner.update, config.updates, Message("rolled_back", update=learner.update))
 
 
 def finish(folder: RunFolder, learner: Learner, states: SafeState, ruling: Ruling) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def finish(folder: RunFolder, learner: Learner, states: SafeState, ruling: Rulin
     if ruling.instead is not None:
         learner.take_back(ruling.instead["update"], ruling.instead["policy"])
     if ruling.reason is not None and learner.update == 0:
-        raise Refused(f"{ruling.reason}{NOTHING_KEPT}")
+        raise Refused(Message("nothing_kept", reason=ruling.reason))
     return result(folder, learner, ruling.reason, taken)
 
 

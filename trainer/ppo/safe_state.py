@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainer.contract.folder import Refused
+from trainer.contract.messages import Message
 from trainer.ppo.learner import Learner, keep
 
 ROLLBACKS_TO_GIVE_UP = 3
@@ -54,10 +55,7 @@ class SafeState:
         learner = self.learner
         rollbacks, rate_scale = learner.rollbacks + 1, learner.rate_scale / 2
         if rollbacks > ROLLBACKS_TO_GIVE_UP:
-            raise Refused(
-                f"training left the finite numbers {rollbacks} times, each time from the last checkpoint at half the learning "
-                "rate: set a lower learning_rate, and look at the reward model's scores"
-            )
+            raise Refused(Message("left_the_numbers", times=rollbacks, setting="ppo.learning_rate"))
         learner.restore(self._saved)
         learner.rollbacks, learner.rate_scale, learner.bad_steps = rollbacks, rate_scale, 0
         self.take()

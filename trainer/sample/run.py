@@ -96,7 +96,7 @@ def run(folder: RunFolder) -> None:
                 recording=recording,
             )
         except FloatingPointError as error:
-            raise Refused(Message("cannot_be_sampled", model=folder.inputs["policy"], error=str(error))) from error
+            raise Refused(Message("cannot_be_sampled", model=folder.inputs["policy"])) from error
         if cache is not None and recording is not None:
             keep_features(cache, recording, policy, [ids for _, _, ids in batch], answers)
     seconds = time.monotonic() - started

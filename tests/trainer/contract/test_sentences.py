@@ -44,6 +44,29 @@ def test_every_message_of_the_table_is_made_somewhere() -> None:
     assert SENTENCES.keys() - codes == set()
 
 
+SPEAKERS = {"progress", "Refused", "ConfigError", "CheckpointError"}
+
+
+def test_nothing_is_said_in_a_plain_string() -> None:
+    """What the types ask for already, also where they are loose: progress, refusals and endings are messages."""
+    plain = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in sorted((ROOT / "trainer").rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call) and said_by(call) & SPEAKERS and is_text(call.args[-1:])
+    ]
+    assert plain == []
+
+
+def said_by(call: ast.Call) -> set[str]:
+    function = call.func
+    return {function.id} if isinstance(function, ast.Name) else {function.attr} if isinstance(function, ast.Attribute) else set()
+
+
+def is_text(last: list[ast.expr]) -> bool:
+    return any(isinstance(one, ast.JoinedStr) or (isinstance(one, ast.Constant) and isinstance(one.value, str)) for one in last)
+
+
 def test_a_message_that_is_not_in_the_table_is_seen(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "trainer").mkdir()

@@ -94,9 +94,9 @@ def test_rloo_over_every_pair_of_samples_follows_the_true_gradient() -> None:
 
 
 def test_rloo_without_another_answer_is_refused_when_it_is_set_and_when_it_is_asked() -> None:
-    with pytest.raises(ConfigError, match="at least 2 with rloo"):
+    with pytest.raises(ConfigError, match="answers_per_prompt: rloo_compares_answers"):
         PPOConfig(advantage="rloo")
-    with pytest.raises(ConfigError, match="answers_per_prompt: must divide"):
+    with pytest.raises(ConfigError, match="answers_per_prompt: must_divide"):
         PPOConfig(answers_per_prompt=5)
     with pytest.raises(ValueError, match="at least two answers"):
         rloo(torch.ones(2, 1), torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool), torch.tensor([1, 2]), 1.0, 0.95)

@@ -19,7 +19,6 @@ from trainer.lm.generate import Generated
 from trainer.ppo import rollout as rollout_module
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.guards import Judgement, LengthPrice, plain, restored
-from trainer.ppo.report import LENGTH_HELD
 from trainer.ppo.reward import Ids, Rule
 from trainer.ppo.rollout import Prompt, Rollout, Trajectory
 from trainer.ppo.run import train
@@ -228,8 +227,8 @@ def test_the_penalty_holds_the_length_that_the_reward_would_halve(tmp_path: Path
     free = learn(tmp_path / "off", talker(), likes_short, **few)
     held = learn(tmp_path / "penalty", talker(), likes_short, length_control="penalty", **few)
     assert free["length"] < 0.6 * free["length_before"]
-    assert free["reason"] == "all updates are done"
-    assert held["reason"] == "all updates are done" + LENGTH_HELD
+    assert free["reason"]["code"] == "all_updates_done"
+    assert held["reason"]["code"] == "all_updates_done_at_a_price"
     assert metric(tmp_path / "off", "rollout/length_price") == [0.0] * 13
     assert 0.8 <= held["length"] / held["length_before"] <= 1.2
     assert min(metric(tmp_path / "penalty", "rollout/length_price")) < -1
@@ -243,7 +242,7 @@ def test_a_length_that_no_price_holds_ends_the_run_with_the_last_policy_that_kep
 
     held = learn(tmp_path, talker(), craves_short, length_control="penalty", updates=40, learning_rate=0.01)
     ratios = metric(tmp_path, "rollout/length_ratio")
-    assert "did not bring them back" in held["reason"]
+    assert held["reason"]["code"] == "length_got_away"
     assert ratios[held["updates"]] > 0.6 >= ratios[-1]  # inside, within the doubt that 64 answers leave
     assert len(ratios) < 41
     assert all(ratio < 0.7 for ratio in ratios[-5:])
@@ -264,8 +263,8 @@ def test_a_judge_that_falls_while_the_score_rises_ends_the_run() -> None:
         )
     assert said[:4] == [None] * 4  # at update 3 the judge has fallen, but the windows (1, 2) and (2, 3) share a rollout
     assert said[4] is not None
-    assert "since update 2 the overall score rose from +1.50 to +3.50" in said[4]
-    assert "fell from +1.10 to -0.50" in said[4]
+    assert said[4].code == "judge_parted"
+    assert dict(said[4].arguments) == pytest.approx({"update": 2, "score": 1.5, "risen": 3.5, "judged": 1.1, "fallen": -0.5})
     assert judgement.best is not None
     assert judgement.best["policy"]["w"].tolist() == [2.0]
 
@@ -309,7 +308,7 @@ def test_a_run_ends_when_the_judge_turns_away_and_keeps_the_policy_it_liked(tmp_
         tmp_path, simple_policy(vocab=40, eos=None), proxy, judge, updates=40, learning_rate=0.03, max_new_tokens=6, episodes=64
     )
     judged = metric(tmp_path, "rollout/judged")
-    assert "while the judge, which learned from other labels, fell" in figures["reason"]
+    assert figures["reason"]["code"] == "judge_parted"
     assert figures["updates"] + 3 <= len(judged) - 1 < 40
     assert figures["judged"] == judged[figures["updates"]] > judged[-1] + 0.3
     assert metric(tmp_path, "rollout/score")[-1] > figures["score"]

@@ -18,7 +18,9 @@ from torch import Tensor
 from tests.trainer.tiny import llama_policy, ppo_folder, simple_policy
 from trainer.__main__ import main
 from trainer.contract.config import PPOConfig
+from trainer.contract.english import english
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, read_jsonl
+from trainer.contract.messages import from_json
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, named_trainable, pin_reference, reference
 from trainer.lm.forward import pack, response_logprobs
@@ -345,7 +347,7 @@ def refusal(folder: Path) -> str:
     assert main(["ppo", str(folder)]) == EXIT_REFUSED
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "refused"
-    return str(result["reason"])
+    return english(from_json(result["reason"]))
 
 
 def test_prompts_that_are_all_too_long_are_refused(broken: Path) -> None:

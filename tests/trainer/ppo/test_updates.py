@@ -193,20 +193,20 @@ def test_the_kl_ceiling_ends_the_run_and_keeps_the_policy_before(tmp_path: Path)
     backbone = llama_policy()
     # At a higher rate the first update may pass the ceiling, and a run that learned nothing is refused.
     figures = learn(tmp_path, backbone, learning_rate=0.02, updates=30, kl_stop_nats=2.0, beta=0.0, adaptive_kl=False)
-    assert "KL reached" in figures["reason"]
+    assert figures["reason"]["code"] == "kl_past_limit"
     assert figures["updates"] < 30
     assert figures["kl_nats_per_answer"] < 2.0 < rows(tmp_path)[-1]["kl/exact_nats_per_answer"]
     assert rows(tmp_path)[-1]["step"] == figures["updates"] + 1
 
 
 def test_a_policy_outside_the_bounds_from_the_start_is_refused_and_not_handed_on_as_learned(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"entropy fell.*began with"):
+    with pytest.raises(Refused, match=r"Entropy fell.*began with"):
         learn(tmp_path, llama_policy(), entropy_floor_nats=100.0)
 
 
 def test_the_entropy_floor_ends_the_run_with_a_reason(tmp_path: Path) -> None:
     figures = learn(tmp_path, llama_policy(), learning_rate=0.05, updates=60, beta=0.0, entropy_floor_nats=1.5, kl_stop_nats=1e6)
-    assert "entropy fell" in figures["reason"]
+    assert figures["reason"]["code"] == "entropy_under_floor"
     assert figures["entropy"] >= 1.5 > rows(tmp_path)[-1]["rollout/entropy"]
 
 
@@ -255,7 +255,7 @@ def test_a_cancel_right_after_a_roll_back_does_not_undo_it(tmp_path: Path) -> No
 
 
 def test_training_that_cannot_stay_finite_is_given_up_with_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="lower learning_rate"):
+    with pytest.raises(Refused, match="lower “Learning rate”"):
         learn(tmp_path, llama_policy(), score=NaNAt(*range(1, 100)))
 
 
@@ -305,7 +305,7 @@ def test_the_guard_fires_before_a_hacked_proxy_ruins_the_gold_reward(tmp_path: P
         learner = Learner(backbone, PPOConfig(**(SMALL | {"seed": 9})), len(PROMPTS))
         answers = write_answers(backbone, PPOConfig(**SMALL), PROMPTS * 10, learner.sampling, None, lambda: None)
         ends[name] = (figures, gold([given.ids for given in answers]))
-    assert "KL reached" in ends["guarded"][0]["reason"]
+    assert ends["guarded"][0]["reason"]["code"] == "kl_past_limit"
     assert ends["unguarded"][0]["score"] > ends["guarded"][0]["score"]  # the proxy prefers the hacked policy
     assert ends["unguarded"][1] < ends["guarded"][1] - 0.3  # people would not
 

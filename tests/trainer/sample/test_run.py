@@ -81,7 +81,7 @@ def test_a_resumed_run_keeps_what_is_there_and_writes_the_rest(simple_lm_folder:
 
 def test_a_cancelled_run_keeps_what_it_wrote(simple_lm_folder: Path, tmp_path: Path) -> None:
     class CancelledSoon(RunFolder):
-        def progress(self, step: int, total: int, message: Message | str) -> None:
+        def progress(self, step: int, total: int, message: Message) -> None:
             super().progress(step, total, message)
             if step == 2:
                 self.file("cancel").touch()
