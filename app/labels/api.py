@@ -19,10 +19,12 @@ from app.labels.bodies import (
     LabelIn,
     LabelReply,
     StoredReply,
+    WaitingReply,
     WithdrawIn,
 )
 from app.labels.verdict import Verdict
-from app.models import Label, utc_now
+from app.labels.waiting import waiting
+from app.models import Label, Project, utc_now
 from app.queue.bodies import AnswerShown, Message, PromptShown
 from app.queue.dependencies import TaskId
 from app.web.gate import CurrentProjectId
@@ -59,6 +61,12 @@ async def submit(request: Request, task_id: TaskId, body: LabelIn) -> Response:
 )
 async def withdraw_verdict(task_id: TaskId, body: WithdrawIn, caller: Caller, writes: Writes) -> Response:
     return _stored(await writes.run(withdrawing(task_id, caller, body.client_id.lower())))
+
+
+@router.get("/projects/{slug}/waiting", summary="Why there is no task now, and when to come back")
+def why_nothing(session: Db, project_id: CurrentProjectId) -> WaitingReply:
+    """For somebody whom `tasks/next` had nothing for."""
+    return WaitingReply.model_validate(waiting(session, session.get_one(Project, project_id)))
 
 
 @router.get("/projects/{slug}/labels", summary="Labels, newest first; annotators see their own")

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag
 
 from app.labels.record import LONGEST_MS
 from app.labels.verdict import Rewrite, Verdict
+from app.labels.waiting import Reason
 from app.queue.bodies import AnswerShown, PromptShown
 from app.web.json_types import Body, Line, Reply, Text
 
@@ -139,3 +140,13 @@ class HistoryReply(Reply):
     prompt: PromptShown
     left: AnswerShown
     right: AnswerShown | None
+
+
+class WaitingReply(Reply):
+    reason: Reason = Field(
+        description="writing, queued: answers are on their way; learning: a round comes first; trouble: an admin has to "
+        "look; others: what is left waits for other people"
+    )
+    seconds: float | None = Field(description="until there may be a task, where it can be said")
+    done: int = Field(description="answers written so far")
+    total: int

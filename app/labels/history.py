@@ -1,4 +1,4 @@
-"""What people see of their own work: progress, last verdicts, why there is nothing to do; and one verdict's history."""
+"""What people see of their own work: progress, last verdicts; and one verdict's history."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from app.errors import NotFound
 from app.labels.record import is_latest
 from app.labels.withdraw import still_stands
 from app.language.languages import _
-from app.models import Generation, Label, Project, Prompt, Run, Seat, Skip, Task, User, Utc, utc_now
+from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc, utc_now
 from app.queue.claim import NOT_SAID, not_had
-from app.runs.refill import stopped_by
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
 LOOKED_AT: Final = 1000  # free seats, at either place where a person's next task may be
@@ -53,16 +52,6 @@ class History:
     right_cut: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Why there is no task right now. `reason`: writing, learning, trouble, others, finished, no_prompts."""
-
-    reason: str
-    done: int = 0  # answers written so far
-    total: int = 0
-    eta_s: float | None = None  # until the run is done, or until the first seat somebody else holds runs out
-
-
 def progress(session: Session, project_id: int, annotator_id: int) -> Progress:
     midnight = utc_now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     here = {"project": project_id, "me": annotator_id}
@@ -96,26 +85,6 @@ def has_skipped(session: Session, task_id: int, annotator_id: int) -> bool:
     """Whether this person said that they would rather not answer the task."""
     mine = (Skip.task_id == task_id, Skip.annotator_id == annotator_id)
     return session.scalar(select(Skip.id).where(*mine, Skip.reason.not_in(NOT_SAID))) is not None
-
-
-def waiting(session: Session, project: Project) -> Waiting:
-    """Why this project has no task for somebody who just asked for one."""
-    runs = session.scalars(
-        select(Run).where(Run.project_id == project.id, Run.state.in_(("queued", "running"))).order_by(Run.id)
-    ).all()
-    for run in runs:
-        if run.kind == "sample":
-            return Waiting("writing", run.step, run.total, run.eta_s)
-    if runs:
-        return Waiting("learning", eta_s=runs[0].eta_s)
-    if stopped_by(session, project, project.policy_id) is not None:
-        return Waiting("trouble")
-    here = Seat.project_id == project.id
-    if session.scalar(select(Seat.id).where(here, Seat.state.in_(("free", "leased"))).limit(1)):
-        first_end = session.scalar(select(func.min(Seat.lease_until)).where(here, Seat.state == "leased"))
-        return Waiting("others", eta_s=None if first_end is None else max(0.0, (first_end - utc_now()).total_seconds()))
-    has_prompts = session.scalar(select(Prompt.id).where(Prompt.project_id == project.id).limit(1))
-    return Waiting("finished" if has_prompts else "no_prompts")
 
 
 def history(session: Session, label_id: int, *, only_of: int | None = None) -> History:

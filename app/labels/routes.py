@@ -21,6 +21,7 @@ from app.guidelines.starting_point import told
 from app.labels import forms, history
 from app.labels.api import storing, withdrawing
 from app.labels.verdict import SKIP_REASONS
+from app.labels.waiting import waiting
 from app.language.languages import _
 from app.models import Project, utc_now
 from app.queue import claim, lease
@@ -171,7 +172,7 @@ def _page(
 def _desk(task: ServedTask | None, project: Project, caller: Principal, session: Session) -> dict[str, Any]:
     """What the desk shows: a comparison, a rating, or why there is nothing to answer."""
     if task is None:
-        return {"desk": "waiting", "waiting": history.waiting(session, project)}
+        return {"desk": "waiting", "waiting": waiting(session, project)}
     given = history.my_label(session, task.id, caller.user_id)
     skipped = given is None and task.lease_until is None and history.has_skipped(session, task.id, caller.user_id)
     return {

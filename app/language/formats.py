@@ -27,6 +27,7 @@ NOUNS: Final = {
     "line": N_plural("%(num)s line", "%(num)s lines"),
     "message": N_plural("%(num)s message", "%(num)s messages"),
     "more figure": N_plural("%(num)s more figure", "%(num)s more figures"),
+    "more run": N_plural("%(num)s more run", "%(num)s more runs"),
     "open task": N_plural("%(num)s open task", "%(num)s open tasks"),
     "person": N_plural("%(num)s person", "%(num)s people"),
     "preference": N_plural("%(num)s preference", "%(num)s preferences"),

@@ -35,7 +35,7 @@ def show_overview(request: Request, session: Db, caller: Caller, project_id: Cur
     project = session.get_one(Project, project_id)
     if caller.role == "annotator" and not caller.is_owner:
         return RedirectResponse(f"/projects/{project.slug}/annotate", status_code=303)
-    seen = service.project_overview(session, project)
+    seen = service.project_overview(session, project, None if caller.is_owner else caller.user_id)
     return render(
         request,
         "overview/overview.html",

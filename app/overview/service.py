@@ -16,10 +16,11 @@ from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Ru
 from app.queue import make_tasks
 from app.rounds import service
 from app.rounds.triggers import NextTrigger, next_trigger
-from app.runs import checkpoints, refill
+from app.runs import checkpoints, estimates, refill
+from app.runs.estimates import NextTasks, Wait
 from app.runs.reward_quality import quality_of
+from app.runs.turns import Standing, names_seen, turns, worker_standing
 from app.runs.usable_labels import usable_label_count
-from app.runs.worker_status import Standing, worker_standing
 
 LATEST_ROUNDS = 5
 MOST_TIMES = 5_000  # times of one day that the median looks at
@@ -57,19 +58,24 @@ class Overview:
     worker: Standing
     open_round: Round | None
     live_run: Run | None  # of this project, the one that works or comes next
+    wait: Wait | None  # what that run waits for
+    names: dict[int, str]  # of the worker's project, where this reader may know it
     stopped: Run | None  # the failed run after which no more answers are asked for
+    next_tasks: NextTasks
     policy: Checkpoint | None
     rounds: list[Round]
     stations: list[Station]
 
 
-def project_overview(session: Session, project: Project) -> Overview:
-    """What the overview page says."""
+def project_overview(session: Session, project: Project, user_id: int | None) -> Overview:
+    """What the overview page says to this person; none is the owner, who may know every project."""
     open_round = service.open_round(session, project.id)
     trigger = next_trigger(session, project)
     policy = session.get(Checkpoint, project.policy_id) if project.policy_id else None
     rounds = service.list_rounds(session, project.id, limit=LATEST_ROUNDS)
     open_tasks = make_tasks.open_task_count(session, project.id)
+    worker = worker_standing(session)
+    live_run = _live_run(session, project.id)
     return Overview(
         pace=pace_today(session, project.id),
         usable=usable_label_count(session, project.id),
@@ -77,9 +83,12 @@ def project_overview(session: Session, project: Project) -> Overview:
         open_tasks=open_tasks,
         prompts=_prompt_count(session, project.id),
         answers=_has_answers(session, project),
-        worker=worker_standing(session),
+        worker=worker,
         open_round=open_round,
-        live_run=_live_run(session, project.id),
+        live_run=live_run,
+        wait=estimates.waits(session, [live_run]).get(live_run.id) if live_run else None,
+        names=names_seen(session, [worker.run], user_id),
+        next_tasks=estimates.next_tasks(session, project),
         stopped=refill.stopped_by(session, project, project.policy_id),
         policy=policy,
         rounds=rounds,
@@ -117,7 +126,7 @@ def _has_answers(session: Session, project: Project) -> bool:
 def _live_run(session: Session, project_id: int) -> Run | None:
     live = select(Run).where(Run.project_id == project_id)
     working = session.scalar(live.where(Run.state == "running").order_by(Run.id).limit(1))
-    return working or session.scalar(live.where(Run.state == "queued").order_by(Run.id).limit(1))
+    return working or next((run for run in turns(session) if run.project_id == project_id), None)
 
 
 # The loop

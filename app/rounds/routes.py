@@ -19,8 +19,8 @@ from app.runs import charts, checkpoints, estimates, run_files
 from app.runs.dependencies import PathId
 from app.runs.reward_quality import learned_from, quality_of
 from app.runs.runs import retries_of, run_config, runs_outside_rounds
+from app.runs.turns import names_seen, worker_standing
 from app.runs.usable_labels import usable_label_count
-from app.runs.worker_status import worker_standing
 from app.settings import Settings
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID
@@ -105,11 +105,12 @@ def _new_round_page(
 
 
 @router.get("/rounds/{id}")
-def show_round(request: Request, session: Db, id: PathId) -> Response:
+def show_round(request: Request, session: Db, caller: Caller, id: PathId) -> Response:
     round_ = service.get_round(session, id)
     project = session.get_one(Project, round_.project_id)
     told = round_story.tell_round(session, round_)
     ppo = told.runs["ppo"][-1] if "ppo" in told.runs else None
+    worker = worker_standing(session)
     return render(
         request,
         "rounds/round.html",
@@ -117,7 +118,9 @@ def show_round(request: Request, session: Db, id: PathId) -> Response:
         round=round_,
         story=told,
         expected=estimates.expected_times(session, project),
-        worker=worker_standing(session),
+        worker=worker,
+        waits=estimates.waits(session, [run for runs in told.runs.values() for run in runs]),
+        names=names_seen(session, [worker.run], None if caller.is_owner else caller.user_id),
         quality=quality_of(told.reward.metrics) if told.reward else None,
         learned_from=learned_from(told.reward.metrics) if told.reward else "",
         ppo=ppo,

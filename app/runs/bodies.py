@@ -10,7 +10,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.models import Checkpoint, Generation, Project, Prompt, Run
-from app.runs import checkpoints, run_files
+from app.runs import checkpoints, estimates, run_files
 from app.web.json_types import Body, CodedMessage, JsonObject, Reply, Told, coded
 
 Kind = Literal["sample", "reward", "ppo", "sft"]
@@ -24,6 +24,7 @@ class RunReply(Reply):
     step: int
     total: int
     eta_s: float | None
+    starts_in_s: float | None = Field(None, description="While it waits: until the worker should take it, where it can be said.")
     message: Told = Field(description="What it is doing, or why it ended, in the language of the request.")
     coded_message: CodedMessage | None = coded("message")
     config: dict[str, Any]
@@ -105,7 +106,13 @@ def run_reply(session: Session, run: Run) -> RunReply:
 
 def run_replies(session: Session, found: list[Run]) -> list[RunReply]:
     made = checkpoints.made_by_runs(session, [run.id for run in found])
-    return [RunReply.model_validate(run).model_copy(update={"checkpoint_id": made.get(run.id)}) for run in found]
+    waits = estimates.waits(session, found)
+    return [
+        RunReply.model_validate(run).model_copy(
+            update={"checkpoint_id": made.get(run.id), "starts_in_s": waits[run.id].seconds if run.id in waits else None}
+        )
+        for run in found
+    ]
 
 
 def checkpoint_reply(session: Session, data: Path, checkpoint: Checkpoint) -> CheckpointReply:

@@ -15,15 +15,16 @@ from app.errors import NotFound
 from app.language import formats
 from app.language.languages import _
 from app.models import Project, Round, Run
-from app.runs import charts, checkpoints, run_files
+from app.runs import charts, checkpoints, estimates, run_files
 from app.runs.dependencies import PathId
 from app.runs.reward_quality import quality_of
 from app.runs.runs import LIVE, get_run, prompts_by_id, retries_of
-from app.runs.worker_status import worker_standing
+from app.runs.turns import names_seen, worker_standing
 from app.settings import Settings
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID
 from app.web.pages import render
+from app.web.security import Caller
 
 router = APIRouter()
 
@@ -36,11 +37,14 @@ SHOWN_ANSWERS = 6
 
 
 @router.get("/runs/{id}")
-def show_run(request: Request, session: Db, id: PathId, step: Annotated[int | None, Query(ge=0, le=MAX_ID)] = None) -> Response:
+def show_run(
+    request: Request, session: Db, caller: Caller, id: PathId, step: Annotated[int | None, Query(ge=0, le=MAX_ID)] = None
+) -> Response:
     run = get_run(session, id)
     project = session.get_one(Project, run.project_id)
     at = _folder(request, run)
     samples = run_files.samples(at)
+    worker = worker_standing(session)
     return render(
         request,
         "runs/run.html",
@@ -58,7 +62,9 @@ def show_run(request: Request, session: Db, id: PathId, step: Annotated[int | No
         if run.kind == "sample"
         else [],
         log=run_files.log_tail(at, 16 * 1024),
-        worker=worker_standing(session),
+        worker=worker,
+        waits=estimates.waits(session, [run]),
+        names=names_seen(session, [worker.run], None if caller.is_owner else caller.user_id),
         place=f"/projects/{project.slug}/rounds",
     )
 

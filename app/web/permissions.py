@@ -178,6 +178,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/tasks/{id}/withdraw"): _annotator("task"),
     # tasks, labels, guidelines, practice: API
     ("POST", V1 + "/projects/{slug}/tasks/next"): _annotator("slug", "annotate"),
+    ("GET", V1 + "/projects/{slug}/waiting"): _annotator("slug", "annotate"),
     ("POST", V1 + "/tasks/{id}/label"): _annotator("task", "annotate"),
     ("POST", V1 + "/tasks/{id}/skip"): _annotator("task", "annotate"),
     ("POST", V1 + "/tasks/{id}/renew"): _annotator("task", "annotate"),

@@ -31,6 +31,7 @@ from app.rounds.service import start_round
 from app.rounds.triggers import due_trigger
 from app.runs.refill import queue_refill, refill_prompts
 from app.runs.runs import get_run
+from app.runs.turns import next_run
 from app.settings import Settings, get_settings
 from app.start import open_database
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED
@@ -115,7 +116,7 @@ class Supervisor:
 
     def _take_next(self) -> None:
         with read_session(self._engine) as session:
-            run = self._abandoned(session) or self._waiting(session)
+            run = self._abandoned(session) or next_run(session)
             if run is None:
                 return
             seen = (run.id, run.fence, run.state)
@@ -132,10 +133,6 @@ class Supervisor:
             claimed = (run.id, run.project_id, run.kind, run.fence)
         with contextlib.suppress(LostRun):  # whoever took it over goes on with the folder
             self._start(*claimed)
-
-    def _waiting(self, session: Session) -> Run | None:
-        """Sampling first: it is short, and people wait for it."""
-        return session.scalar(select(Run).where(Run.state == "queued").order_by(Run.kind != "sample", Run.id).limit(1))
 
     def _abandoned(self, session: Session) -> Run | None:
         for run in session.scalars(select(Run).where(Run.state == "running").order_by(Run.id)):

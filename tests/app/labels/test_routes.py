@@ -132,6 +132,8 @@ def test_the_next_task_is_fetched_ahead_as_parts_of_a_page(as_user: As, engine: 
 
 def test_a_skipped_task_is_listed_and_can_be_answered_after_all(as_user: As, engine: Engine, cast: Cast) -> None:
     (task_id,) = make_tasks(engine, cast.demo, 1)
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).queue_low_mark = 0  # nothing more is to come
     mary = as_user("Mary")
     hidden = fields(mary.get(PAGE).text)
     mary.post(f"/tasks/{task_id}/skip", data={**hidden, "reason": "broken", "reason_words": "No answer at all"})
@@ -146,29 +148,6 @@ def test_a_skipped_task_is_listed_and_can_be_answered_after_all(as_user: As, eng
     hidden = fields(again)
     mary.post(hidden.pop("action"), data={**hidden, "choice": "tie"})
     assert [label.surplus for label in stored(engine)] == [False]
-
-
-@pytest.mark.parametrize(
-    ("run", "words"),
-    [
-        ({"kind": "sample", "state": "running", "step": 12, "total": 40}, "12 of 40 are written"),
-        ({"kind": "sample", "state": "queued"}, "It has just begun"),
-        ({"kind": "ppo", "state": "running", "eta_s": 600.0}, "learning from your verdicts"),
-        (None, "This project has no prompts yet"),
-    ],
-)
-def test_an_empty_queue_says_what_is_happening(
-    as_user: As, engine: Engine, cast: Cast, run: dict[str, object] | None, words: str
-) -> None:
-    if run is not None:
-        with write_session(engine) as session:
-            factories.make_run(session, cast.demo, **run)  # type: ignore[arg-type]
-
-    page = as_user("Mary").get(PAGE)
-
-    assert page.status_code == 200
-    assert words in page.text
-    assert 'data-connect="look_again"' in page.text
 
 
 def test_what_a_model_wrote_is_text_and_nothing_else(as_user: As, engine: Engine, cast: Cast) -> None:

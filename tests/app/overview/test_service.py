@@ -104,7 +104,7 @@ def test_the_loop_marks_the_station_where_the_round_is(engine: Engine, cast: Cas
             Round(project_id=project.id, number=1, state=state, trigger="admin", label_count=1, start_policy_id=project.policy_id)
         )
         session.flush()
-        stations = service.project_overview(session, project).stations
+        stations = service.project_overview(session, project, None).stations
     assert [station.state for station in stations[:4]] == states
 
 

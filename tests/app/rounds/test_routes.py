@@ -248,8 +248,9 @@ def test_a_waiting_run_says_what_it_waits_for(client: TestClient, engine: Engine
         busy = factories.make_run(session, cast.demo, state="running", eta_s=300.0)
         waiting = factories.make_run(session, cast.demo, "reward", state="queued").id
         busy_id = busy.id
-    words = seen(client.get(f"/runs/{waiting}").text)
-    assert f"The worker is busy with run {busy_id} ; this one comes after it. That takes about 5 minutes more." in words
+    page = client.get(f"/runs/{waiting}").text
+    assert "The worker is writing answers ; this comes after it. It should start in about 5 minutes." in seen(page)
+    assert f'href="/runs/{busy_id}"' in page
 
 
 def test_an_admin_cancels_a_run(as_user: Browser, engine: Engine, cast: Cast) -> None:

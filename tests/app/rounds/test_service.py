@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, Invalid
 from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Seat, Task, utc_now
 from app.rounds import service, triggers
-from app.runs import checkpoints, estimates, runs
+from app.runs import checkpoints, runs
 from app.runs.usable_labels import usable_label_count
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -323,28 +323,6 @@ def test_hours_trigger_a_round_only_when_there_is_a_new_label(session: Session, 
     assert triggers.due_trigger(session, demo) == "hours"
     round_.started_at = utc_now() - timedelta(hours=1)
     assert triggers.due_trigger(session, demo) is None
-
-
-# Expected times
-
-
-def test_the_expected_time_follows_past_runs_of_the_project(session: Session, demo: Project, cast: Cast) -> None:
-    make_labels(session, demo, 60, cast.mary)
-    assert not estimates.expected_times(session, demo)["reward"].measured
-    started = utc_now() - timedelta(minutes=5)
-    factories.make_run(
-        session,
-        demo.id,
-        "reward",
-        label_count=30,
-        started_at=started,
-        ended_at=started + timedelta(seconds=45),
-        attempts=1,
-    )
-    expected = estimates.expected_times(session, demo)
-    assert expected["reward"].measured
-    assert expected["reward"].seconds == pytest.approx(90)
-    assert not expected["ppo"].measured
 
 
 def test_after_a_promotion_the_tasks_of_the_new_model_come_first(session: Session, demo: Project, cast: Cast) -> None:

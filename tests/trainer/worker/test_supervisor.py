@@ -196,16 +196,18 @@ def test_the_fourth_attempt_without_a_step_forward_is_not_made(
     assert run.message == Message("worker_died")
 
 
-def test_sampling_goes_before_training(engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]) -> None:
+def test_a_worker_takes_the_run_whose_turn_it_is(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    """The project served longest ago, and in it what was asked for first while its queue is full enough."""
     with write_session(engine) as session:
-        project = session.get_one(Project, cast.demo)
-        service.queue_run(session, project, "reward", {}, {}, None)
-        sample = service.queue_run(session, project, "sample", {}, {}, None).id
+        served = factories.make_run(session, cast.other, "reward", heartbeat_at=utc_now())
+        theirs = factories.make_run(session, served.project_id, "sample", state="queued").id
+        demo = session.get_one(Project, cast.demo)
+        mine = service.queue_run(session, demo, "sample", {}, {}, None).id
     one = make_worker()
-    with read_session(engine) as session:
-        waiting = one._waiting(session)
-        assert waiting is not None
-        assert waiting.id == sample
+    one.tick()
+    assert (run_row(engine, mine).state, run_row(engine, theirs).state) == ("running", "queued")
 
 
 # Chores
