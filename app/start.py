@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from app.accounts import invitations
 from app.database.engine import init_db, make_engine, read_session, write_session
 from app.database.upgrade import UpgradeError, require_head, upgrade_to_head
 from app.demo.demo import ensure_demo
 from app.errors import Refusal, Unavailable
+from app.models import Project, Run
+from app.runs.run_files import texts_folder
 from app.settings import Settings
 
 
@@ -34,6 +37,7 @@ def prepare(settings: Settings) -> None:
         _protect(settings)
         with write_session(engine) as session:
             ensure_demo(session, settings)
+        _share_out_texts(engine, settings)
         _refuse_public_address_without_owner(engine, settings)
     finally:
         engine.dispose()
@@ -117,3 +121,31 @@ def _protect(settings: Settings) -> None:
     database = Path(settings.data) / "tastemaker.db"
     if not settings.database_url and database.exists():
         database.chmod(0o600)
+
+
+def _share_out_texts(engine: Engine, settings: Settings) -> None:
+    """Give the texts of an earlier version, which all projects shared, to the projects that trained on them.
+
+    A text that no run names goes to the only project there is; where there are several, a person has to say whose it is.
+    """
+    shared = [path for path in (settings.data / "texts").glob("*") if path.is_file() and path.suffix in (".txt", ".jsonl")]
+    if not shared:
+        return
+    with read_session(engine) as session:
+        slugs = list(session.scalars(select(Project.slug).where(Project.deleted_at.is_(None))))
+        runs = select(Project.slug, Run.inputs).join(Run, Run.project_id == Project.id).where(Run.kind == "sft")
+        named = [(slug, inputs.get("text")) for slug, inputs in session.execute(runs)]
+    for path in shared:
+        owners = {slug for slug, name in named if name == path.name} or (set(slugs) if len(slugs) == 1 else set())
+        for slug in owners:
+            folder = texts_folder(settings.data, slug)
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / path.name).exists():
+                shutil.copy2(path, folder / f"{path.name}.part")
+                (folder / f"{path.name}.part").rename(folder / path.name)
+        if owners:
+            path.unlink()
+        else:
+            print(
+                f"Texts belong to projects now: move {path} into the folder of its project, {path.parent}/PROJECT/.", flush=True
+            )

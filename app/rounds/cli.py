@@ -61,11 +61,13 @@ def run_sft(engine: Engine, settings: Settings, arguments: argparse.Namespace) -
     data, file = settings.data.resolve(), arguments.file
     if file is None and not arguments.rewrites:
         raise Invalid("Give a file to train on, or --rewrites.", {"file": "missing"})
-    if file is not None and file.resolve().parent != data / "texts":
-        run_files.save_text(data, file.name, file.read_bytes())
+    with read_session(engine) as session:
+        slug = get_project(session, arguments.project).slug
+    if file is not None and file.resolve().parent != run_files.texts_folder(data, slug):
+        run_files.save_text(data, slug, file.name, file.read_bytes())
     inputs = {"text": file.name if file else None, "rewrites": arguments.rewrites, "base": arguments.base}
     with write_session(engine) as session:
-        project = get_project(session, arguments.project)
+        project = get_project(session, slug)
         run = service.queue_run(session, project, "sft", _object(arguments.config), inputs, None)
         print(f"Run {run.id} waits for the worker.")
     return 0

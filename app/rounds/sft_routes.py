@@ -45,7 +45,7 @@ def start_sft(
     project = session.get_one(Project, project_id)
     try:
         if source != REWRITES:
-            run_files.text_file(_data(request), source)
+            run_files.text_file(_data(request), project.slug, source)
         inputs = {"text": source or None, "rewrites": source == REWRITES, "base": base}
         run = service.queue_run(session, project, "sft", {}, inputs, caller.user_id)
     except Refusal as refusal:
@@ -69,7 +69,7 @@ def _page(
         project=project,
         refusal=refusal,
         rewrites=usable_rewrite_count(session, project_id),
-        texts=run_files.texts(_data(request)),
+        texts=run_files.texts(_data(request), project.slug),
         policies=checkpoints.starting_policies(session, project),
         source=source,
         base=base or project.policy_id,

@@ -42,10 +42,10 @@ TEXT_TYPES = ("text/plain", "application/octet-stream")  # the second for progra
 
 @router.post("/projects/{slug}/runs", status_code=202)
 def queue_run(session: WriteDb, caller: Caller, project_id: CurrentProjectId, data: Data, body: NewRun) -> RunReply:
+    project = session.get_one(Project, project_id)
     settings, inputs = runs.split_inputs(body.kind, body.config)
     if isinstance(inputs.get("text"), str):
-        run_files.text_file(data, inputs["text"])
-    project = session.get_one(Project, project_id)
+        run_files.text_file(data, project.slug, inputs["text"])
     return run_reply(session, runs.queue_run(session, project, body.kind, settings, inputs, caller.user_id))
 
 
@@ -170,7 +170,7 @@ async def read_text(request: Request) -> AsyncIterator[bytes]:
         if len(data) > run_files.TEXT_BYTES:
             raise Invalid(
                 _(
-                    "A text has at most %(most)s MiB; put larger ones into the folder texts by hand.",
+                    "A text has at most %(most)s MiB; put larger ones into the project's folder of texts by hand.",
                     most=run_files.TEXT_BYTES // 2**20,
                 )
             )
@@ -184,10 +184,10 @@ async def read_text(request: Request) -> AsyncIterator[bytes]:
     openapi_extra={"requestBody": {"required": True, "content": {kind: {"schema": {"type": "string"}} for kind in TEXT_TYPES}}},
 )
 def put_text(
-    data: Data, name: Annotated[str, Path(max_length=130)], body: Annotated[bytes, Depends(read_text)]
+    data: Data, slug: str, name: Annotated[str, Path(max_length=130)], body: Annotated[bytes, Depends(read_text)]
 ) -> dict[str, str]:
-    """A text for sft runs: plain text as .txt, conversations as .jsonl. A name can be used once."""
-    run_files.save_text(data, name, body)
+    """A text for this project's sft runs: plain text as .txt, conversations as .jsonl. A name can be used once."""
+    run_files.save_text(data, slug, name, body)
     return {"text": name}
 
 

@@ -112,17 +112,22 @@ def checkpoint_file(folder: Path, name: str) -> Path:
     return path
 
 
-def text_file(data: Path, name: str) -> Path:
-    """A text to train on, in the data folder's texts/. Raises NotFound for anything that lies elsewhere."""
-    texts = (data / "texts").resolve()
+def texts_folder(data: Path, slug: str) -> Path:
+    """A project's own texts to train on; it need not exist yet."""
+    return data / "texts" / slug
+
+
+def text_file(data: Path, slug: str, name: str) -> Path:
+    """A text of this project. Raises NotFound for anything that lies elsewhere."""
+    texts = texts_folder(data, slug).resolve()
     path = (texts / name).resolve()
     if path.parent != texts or not path.is_file():
         raise NotFound(Message("no_such_text", file=name))
     return path
 
 
-def save_text(data: Path, name: str, content: bytes) -> None:
-    """Put a text where sft runs find it. Raises Invalid for a bad name or text, Conflict for a name that is taken."""
+def save_text(data: Path, slug: str, name: str, content: bytes) -> None:
+    """Put a text where the project's sft runs find it. Raises Invalid for a bad name or text, Conflict for a taken name."""
     if not TEXT_NAME.fullmatch(name):
         raise Invalid(
             _("The name of a text is letters, digits, spaces, dots and dashes, and ends in .txt or .jsonl."),
@@ -132,17 +137,17 @@ def save_text(data: Path, name: str, content: bytes) -> None:
         content.decode("utf-8")
     except UnicodeDecodeError:
         raise Invalid(_("The text is not UTF-8."), {"text": _("not UTF-8")}) from None
-    (data / "texts").mkdir(parents=True, exist_ok=True)
+    texts_folder(data, slug).mkdir(parents=True, exist_ok=True)
     try:
-        with (data / "texts" / name).open("xb") as file:
+        with (texts_folder(data, slug) / name).open("xb") as file:
             file.write(content)
     except FileExistsError:
         raise Conflict(_("There is a text named %(name)s already; choose another name.", name=name)) from None
 
 
-def texts(data: Path) -> list[str]:
-    """The names of the files one can train on."""
-    folder = data / "texts"
+def texts(data: Path, slug: str) -> list[str]:
+    """The names of the files this project can train on."""
+    folder = texts_folder(data, slug)
     return sorted(path.name for path in folder.glob("*") if path.suffix in (".txt", ".jsonl")) if folder.is_dir() else []
 
 

@@ -218,7 +218,9 @@ def _prompt_ids(value: Any) -> list[int]:
 
 def _text_name(value: Any) -> str:
     if not isinstance(value, str) or not TEXT_NAME.fullmatch(value):
-        raise Invalid(_("text is the name of a .txt or .jsonl file in the data folder's texts/."), {"text": _("not such a name")})
+        raise Invalid(
+            _("text is the name of one of this project's texts, a .txt or .jsonl file."), {"text": _("not such a name")}
+        )
     return value
 
 

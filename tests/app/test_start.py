@@ -17,6 +17,7 @@ from app.errors import Refusal
 from app.models import Project, User
 from app.settings import Settings
 from app.start import address, announce, is_loopback, new_owner_link, prepare, welcome
+from tests.app import factories
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,6 +66,37 @@ def test_a_second_start_changes_nothing(settings: Settings) -> None:
     with read_session(engine) as session:
         assert session.query(Project).count() == 1
     engine.dispose()
+
+
+def test_texts_that_all_projects_shared_go_to_those_that_trained_on_them(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = make_engine(settings.url)
+    with write_session(engine) as session:
+        other = factories.make_project(session, "other", name="Other")
+        demo = session.query(Project).filter_by(slug="demo").one()
+        for project, name in ((demo, "tales.txt"), (other, "tales.txt"), (other, "letters.jsonl")):
+            factories.make_run(session, project.id, "sft", inputs={"text": name, "rewrites": False, "base": None})
+    engine.dispose()
+    texts = settings.data / "texts"
+    (texts / "other").mkdir(parents=True)
+    for name in ("tales.txt", "letters.jsonl", "nobodys.txt"):
+        (texts / name).write_text(name)
+
+    prepare(settings)
+
+    left = sorted(path.relative_to(texts).as_posix() for path in texts.rglob("*") if path.is_file())
+    assert left == ["demo/tales.txt", "nobodys.txt", "other/letters.jsonl", "other/tales.txt"]
+    assert f"move {texts / 'nobodys.txt'} into the folder of its project" in capsys.readouterr().out
+    assert (texts / "other" / "tales.txt").read_text() == "tales.txt"
+
+
+def test_the_only_project_gets_all_shared_texts(settings: Settings) -> None:
+    (settings.data / "texts").mkdir()
+    (settings.data / "texts" / "tales.txt").write_text("Once.")
+    prepare(settings)
+    assert (settings.data / "texts" / "demo" / "tales.txt").read_text() == "Once."
+    assert not (settings.data / "texts" / "tales.txt").exists()
 
 
 def test_only_this_account_reads_the_database(settings: Settings) -> None:

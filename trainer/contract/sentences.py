@@ -54,7 +54,7 @@ ROUNDS: Final = {
 QUEUEING: Final = {
     "no_prompt_to_answer": "There is no prompt to answer; import prompts first.",
     "too_many_answers": "That would be %(answers)s answers; one run writes at most %(most)s.",
-    "no_such_text": "There is no file %(file)s in the folder texts of the data folder.",
+    "no_such_text": "This project has no text named %(file)s.",
 }
 
 # What a run says while it works, and why it ended.

@@ -121,7 +121,8 @@ def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> 
 
 def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
     if run.inputs["text"]:
-        source = text_file(settings.data.resolve(), run.inputs["text"])
+        slug = session.get_one(Project, run.project_id).slug
+        source = text_file(settings.data.resolve(), slug, run.inputs["text"])
         shutil.copyfile(source, folder / ("demonstrations.jsonl" if source.suffix == ".jsonl" else "text.txt"))
     base = run.inputs.get("base")
     inputs: dict[str, Any] = {"base": model_spec(settings.data, get_checkpoint(session, base).source) if base else None}

@@ -245,10 +245,24 @@ def test_a_text_is_put_once_and_then_an_sft_run_takes_it(admin: TestClient, sett
     wanting = admin.post(f"{V1}/projects/demo/runs", json={"kind": "sft", "config": {"text": "tales.txt"}})
     assert wanting.status_code == 404
     assert admin.put(f"{V1}/projects/demo/texts/tales.txt", content="Once upon a time.").status_code == 201
-    assert (settings.data / "texts" / "tales.txt").read_text() == "Once upon a time."
+    assert (settings.data / "texts" / "demo" / "tales.txt").read_text() == "Once upon a time."
     assert admin.put(f"{V1}/projects/demo/texts/tales.txt", content="Again").status_code == 409
     queued = admin.post(f"{V1}/projects/demo/runs", json={"kind": "sft", "config": {"text": "tales.txt"}})
     assert queued.json()["inputs"] == {"text": "tales.txt", "rewrites": False, "base": None}
+
+
+def test_a_text_is_of_one_project_and_another_neither_sees_nor_takes_it(
+    admin: TestClient, api: Api, as_user: Callable[[str], TestClient], settings: Settings
+) -> None:
+    assert admin.put(f"{V1}/projects/demo/texts/tales.txt", content="Ours.").status_code == 201
+    eve = api("admin", who="Eve")
+    taken = eve.post(f"{V1}/projects/other/runs", json={"kind": "sft", "config": {"text": "tales.txt"}})
+    assert taken.status_code == 404
+    assert "tales.txt" in as_user("Grace").get("/projects/demo/sft").text
+    assert "tales.txt" not in as_user("Eve").get("/projects/other/sft").text
+    assert as_user("Eve").post("/projects/other/sft", data={"source": "tales.txt"}).status_code == 404
+    assert eve.put(f"{V1}/projects/other/texts/tales.txt", content="Theirs.").status_code == 201, "the name is free there"
+    assert (settings.data / "texts" / "demo" / "tales.txt").read_text() == "Ours."
 
 
 @pytest.mark.parametrize("name", ["..%2fescape.txt", "%2e%2e%2fescape.txt", "evil.exe", "..txt", "a%00.txt"])

@@ -60,7 +60,7 @@ def test_a_text_is_copied_and_its_run_queued(engine: Engine, settings: Settings,
     text.write_text("Once.")
     given = arguments(cli.add_sft_arguments, "demo", str(text), "--config", '{"epochs": 2}')
     assert cli.run_sft(engine, settings, given) == 0
-    assert (settings.data / "texts" / "tales.txt").read_text() == "Once."
+    assert (settings.data / "texts" / "demo" / "tales.txt").read_text() == "Once."
     with read_session(engine) as session:
         run = session.scalars(select(Run)).one()
     assert (run.kind, run.inputs["text"], run.config["epochs"]) == ("sft", "tales.txt", 2)

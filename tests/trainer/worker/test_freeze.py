@@ -227,8 +227,8 @@ def test_ppo_starts_from_the_policy_and_measures_from_its_root(
 def test_an_sft_run_gets_a_copy_of_its_text(
     session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
 ) -> None:
-    (settings.data / "texts").mkdir()
-    (settings.data / "texts" / "tales.txt").write_text("Once.")
+    (settings.data / "texts" / "demo").mkdir(parents=True)
+    (settings.data / "texts" / "demo" / "tales.txt").write_text("Once.")
     run = service.queue_run(session, demo, "sft", {}, {"text": "tales.txt"}, cast.grace)
     assert (prepare(session, engine, settings, run).folder / "text.txt").read_text() == "Once."
     gone = service.queue_run(session, demo, "sft", {}, {"text": "gone.txt"}, cast.grace)
@@ -248,8 +248,8 @@ def test_an_sft_run_of_rewrites_freezes_what_people_wrote_instead(
     label_task(session, rated, cast.alan, **rating, rewrite={"side": "response", "text": "Far better."})
     label_task(session, held_out, cast.mary, rewrite={"side": "left", "text": "Measures the model."})
     label_task(session, plain, cast.mary)
-    (settings.data / "texts").mkdir()
-    (settings.data / "texts" / "ours.jsonl").write_text('{"messages": []}')
+    (settings.data / "texts" / "demo").mkdir(parents=True)
+    (settings.data / "texts" / "demo" / "ours.jsonl").write_text('{"messages": []}')
     run = service.queue_run(session, demo, "sft", {}, {"rewrites": True, "text": "ours.jsonl"}, cast.grace)
     prepared = prepare(session, engine, settings, run)
     frozen = rows(prepared.folder, "rewrites.jsonl")
