@@ -232,7 +232,7 @@ def test_an_sft_run_gets_a_copy_of_its_text(
     run = service.queue_run(session, demo, "sft", {}, {"text": "tales.txt"}, cast.grace)
     assert (prepare(session, engine, settings, run).folder / "text.txt").read_text() == "Once."
     gone = service.queue_run(session, demo, "sft", {}, {"text": "gone.txt"}, cast.grace)
-    with pytest.raises(NotFound, match=r"no file gone\.txt"):
+    with pytest.raises(NotFound, match=r"no text named gone\.txt"):
         prepare(session, engine, settings, gone)
 
 
