@@ -11,7 +11,7 @@ from sqlalchemy import Engine, update
 from starlette.testclient import TestClient
 
 from app.database.engine import write_session
-from app.models import Seat, utc_now
+from app.models import Project, Seat, utc_now
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.told import a_worker
@@ -19,7 +19,7 @@ from tests.app.rounds.told import a_worker
 As = Callable[[str], TestClient]
 PAGE = "/projects/demo/annotate"
 CALL = "/api/v1/projects/demo/waiting"
-SAMPLE = {"kind": "sample", "config": {"per_prompt": 2, "max_new_tokens": 64, "batch_size": 16}}
+SAMPLE: dict[str, Any] = {"kind": "sample", "config": {"per_prompt": 2, "max_new_tokens": 64, "batch_size": 16}}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_where_nothing_works_it_is_not_promised(as_user: As, api: Any, engine: E
 def test_a_seat_that_somebody_else_holds_may_come_back(as_user: As, api: Any, engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         a_worker(session)
-        project = session.get_one(factories.Project, cast.demo)
+        project = session.get_one(Project, cast.demo)
         project.queue_low_mark = 0
         task = factories.make_task(session, project)
         held = {"state": "leased", "annotator_id": cast.alan, "lease_until": utc_now() + timedelta(minutes=5)}

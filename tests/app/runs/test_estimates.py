@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.database.engine import write_session
-from app.models import Project, Run, utc_now
+from app.models import Project, Run, Worker, utc_now
 from app.rounds.service import start_round
 from app.runs import estimates
 from tests.app import factories
@@ -32,10 +33,10 @@ def demo(session: Session, cast: Cast) -> Project:
     return session.get_one(Project, cast.demo)
 
 
-def did(session: Session, project_id: int, kind: str, seconds: float, **values: object) -> Run:
+def did(session: Session, project_id: int, kind: str, seconds: float, **values: Any) -> Run:
     """A run that is done and took so long."""
     began = utc_now() - timedelta(hours=1)
-    times = {"started_at": began, "ended_at": began + timedelta(seconds=seconds), "heartbeat_at": began}
+    times: dict[str, Any] = {"started_at": began, "ended_at": began + timedelta(seconds=seconds), "heartbeat_at": began}
     return factories.make_run(session, project_id, kind, attempts=1, **times, **values)
 
 
@@ -43,7 +44,7 @@ def wrote(session: Session, project_id: int, seconds: float, answers: int = 20) 
     return did(session, project_id, "sample", seconds, config=SAMPLING, result={"generations": answers})
 
 
-def asked(session: Session, project: Project, prompts: int, **values: object) -> Run:
+def asked(session: Session, project: Project, prompts: int, **values: Any) -> Run:
     """A sample run of so many prompts."""
     ids = [factories.make_prompt(session, project.id).id for _ in range(prompts)]
     inputs = {"checkpoint": project.policy_id, "prompt_ids": ids}
@@ -75,20 +76,22 @@ def test_a_run_begins_when_what_comes_before_it_has_ended(session: Session, demo
 
     waits = estimates.waits(session, [first, second, theirs, running])
 
-    assert waits[first.id] == estimates.Wait(running, 0, pytest.approx(100.0))
-    assert waits[theirs.id] == estimates.Wait(running, 1, pytest.approx(120.0)), "ten answers of two seconds before it"
-    assert waits[second.id] == estimates.Wait(running, 2, pytest.approx(120.0 + 620.0)), "and an sft run, of ten minutes and some"
+    assert [(waits[run.id].running, waits[run.id].between) for run in (first, theirs, second)] == [(running, n) for n in range(3)]
+    assert waits[first.id].seconds == pytest.approx(100.0)
+    assert waits[theirs.id].seconds == pytest.approx(120.0), "ten answers of two seconds before it"
+    assert waits[second.id].seconds == pytest.approx(120.0 + 620.0), "and an sft run, of ten minutes and some"
     assert running.id not in waits
 
 
 def test_two_workers_take_two_runs_at_a_time(session: Session, demo: Project, cast: Cast) -> None:
     for name in ("box-1", "box-2"):
-        session.add(estimates.Worker(name=name))
+        session.add(Worker(name=name))
     wrote(session, demo.id, seconds=40, answers=20)
     factories.make_run(session, cast.other, "reward", state="running", eta_s=100.0, heartbeat_at=utc_now())
     first, second = asked(session, demo, 5), asked(session, demo, 10)
     waits = estimates.waits(session, [first, second])
-    assert (waits[first.id].seconds, waits[second.id].seconds) == (pytest.approx(0.0), pytest.approx(20.0))
+    assert waits[first.id].seconds == pytest.approx(0.0)
+    assert waits[second.id].seconds == pytest.approx(20.0)
 
 
 def test_without_a_worker_nothing_is_promised(session: Session, demo: Project) -> None:
@@ -129,7 +132,8 @@ def test_a_refill_that_is_to_be_queued_counts_already(session: Session, demo: Pr
         factories.make_prompt(session, demo.id)
     factories.make_run(session, cast.other, "ppo", state="running", eta_s=300.0, heartbeat_at=utc_now())
     coming = estimates.next_tasks(session, demo)
-    assert (coming.state, coming.seconds) == ("queued", pytest.approx(350))
+    assert coming.state == "queued"
+    assert coming.seconds == pytest.approx(350)
     assert not session.new, "it is only thought of"
 
 
