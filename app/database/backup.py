@@ -10,6 +10,7 @@ from sqlalchemy import make_url
 
 from app.database.engine import is_sqlite, sqlite_module
 from app.errors import Conflict, Unavailable
+from trainer.contract.folder import to_disk
 
 
 def back_up(url: str, target: Path) -> int:
@@ -31,9 +32,9 @@ def back_up(url: str, target: Path) -> int:
     try:
         _copy(source, unfinished)
         _verify(unfinished)
-        _to_disk(unfinished)
+        to_disk(unfinished)
         os.link(unfinished, target)  # unlike a rename, it never replaces a file made in the meantime
-        _to_disk(target.parent)
+        to_disk(target.parent)
     except FileExistsError:
         raise Conflict(f"{target} exists already. Choose another name; nothing was written.") from None
     finally:
@@ -56,11 +57,3 @@ def _verify(path: Path) -> None:
         problems += [f"a row of {row[0]} points at nothing in {row[2]}" for row in copy.execute("PRAGMA foreign_key_check")]
     if problems:
         raise Unavailable(f"The copy is not whole and was thrown away: {'; '.join(problems[:5])}.")
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

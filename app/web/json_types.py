@@ -59,7 +59,6 @@ def in_utc(moment: datetime) -> datetime:
 
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
-Count = Annotated[int, Field(ge=0, le=MAX_ID)]
 Text = Annotated[str, AfterValidator(_plain), Field(max_length=100_000)]
 Line = Annotated[str, AfterValidator(_plain), Field(max_length=200)]  # one line: a name, a title
 Name = Annotated[str, AfterValidator(str.strip), AfterValidator(_plain), Field(min_length=1, max_length=200)]

@@ -46,6 +46,15 @@ def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
     temporary.replace(path)
 
 
+def to_disk(path: Path) -> None:
+    """Make what was written to a file, or to the names in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file; nothing if the file is absent."""
     if not path.exists():

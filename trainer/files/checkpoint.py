@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainer.contract.english import SpokenError
+from trainer.contract.folder import to_disk
 from trainer.contract.messages import Message
 
 FORMAT = 1
@@ -40,18 +40,18 @@ def save(folder: Path, write: Callable[[Path], None], manifest: Mapping[str, Any
     write(temporary)
     hashes = {}
     for path in _files(temporary):
-        _sync(path)
+        to_disk(path)
         hashes[path.relative_to(temporary).as_posix()] = sha256_of(path)
     whole = {"format": FORMAT, **manifest, "files": hashes}
     (temporary / MANIFEST).write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
-    _sync(temporary / MANIFEST)
+    to_disk(temporary / MANIFEST)
     for inner in {path.parent for path in _files(temporary)}:
-        _sync(inner)
+        to_disk(inner)
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     temporary.rename(folder)
-    _sync(folder.parent)
+    to_disk(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
     return whole
 
@@ -180,11 +180,3 @@ def _beside(folder: Path, suffix: str) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

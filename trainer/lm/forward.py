@@ -33,7 +33,7 @@ class Packed:
     ids: Tensor  # (B, L) the rest of the prompt, the answer, then padding
     prompt_lengths: Tensor  # (B,) tokens of the rest of the prompt, at least 1
     response_lengths: Tensor  # (B,) tokens of the answer, its EOS included
-    width: int  # T: columns of per-token results; kept by `rows`, so that results of parts fit together
+    width: int  # T: columns of per-token results, the longest answer; kept by `rows`, so that results of parts fit
     prefix_states: Tensor | None = None  # (1, S, D) residual stream where the trunk ends
     states: Tensor | None = None  # (B, L, D) the same for the rest
 
@@ -76,13 +76,13 @@ class ResponseLogprobs(NamedTuple):
     """Per token of the answers; 0 outside the mask."""
 
     logprobs: Tensor  # (B, T) nats, of the tokens that were chosen
-    entropy: Tensor  # (B, T) nats, of the distribution each was chosen from; carries a gradient only on request
+    entropy: Tensor  # (B, T) nats, of the distribution each was chosen from; carries no gradient
     mask: Tensor  # (B, T) bool
     states: Tensor  # (B, T, D) the final hidden state before each token, for a value head
 
 
-def pack(prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], width: int | None = None) -> Packed:
-    """Put prompts and answers (non-empty lists of token ids) into one batch; `width` is T, by default the longest answer."""
+def pack(prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> Packed:
+    """Put prompts and answers (non-empty lists of token ids) into one batch."""
     if not prompt_ids or len(prompt_ids) != len(response_ids) or not all(prompt_ids) or not all(response_ids):
         raise ValueError("every row needs a prompt and an answer of at least one token")
     shared = shared_prefix(prompt_ids)
@@ -95,7 +95,7 @@ def pack(prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[in
         ids=ids,
         prompt_lengths=torch.tensor([len(prompt) - shared for prompt in prompt_ids]),
         response_lengths=torch.tensor([len(response) for response in response_ids]),
-        width=width or max(map(len, response_ids)),
+        width=max(map(len, response_ids)),
     )
 
 
@@ -160,9 +160,7 @@ def final_states(backbone: Backbone, packed: Packed, visit: Visit | None = None)
     return final
 
 
-def response_logprobs(
-    backbone: Backbone, packed: Packed, temperature: float, visit: Visit | None = None, entropy_gradient: bool = False
-) -> ResponseLogprobs:
+def response_logprobs(backbone: Backbone, packed: Packed, temperature: float, visit: Visit | None = None) -> ResponseLogprobs:
     """Log-probabilities of the answers under the current policy (inside `reference`: the reference's), logits / temperature.
 
     Runs with or without gradient, as the caller's torch.no_grad() says. Logits are float32.
@@ -170,12 +168,12 @@ def response_logprobs(
     chosen = packed.ids[packed.answer_positions]  # (N,) in row order, as are all flat tensors here
     if bare_head(backbone):
         flat = final_states(backbone, packed, visit)[packed.choice_positions]  # (N, D)
-        logprobs, entropy = token_logprobs(backbone, flat, chosen, temperature, entropy_gradient)
+        logprobs, entropy = token_logprobs(backbone, flat, chosen, temperature)
     else:
         out = _plain_pass(backbone, packed, visit)
         flat = out.hidden_states[-1][packed.choice_positions]
         logprobs, entropy = from_logits(out.logits[packed.choice_positions].float() / temperature, chosen)
-        entropy = entropy if entropy_gradient else entropy.detach()
+        entropy = entropy.detach()
     mask = packed.mask
     return ResponseLogprobs(spread(logprobs, mask), spread(entropy, mask), mask, spread(flat, mask))
 

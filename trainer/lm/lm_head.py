@@ -65,16 +65,17 @@ def _as_it_is(weight: Tensor, bias: Tensor | None) -> Linear:
     return lambda x: nn.functional.linear(x, weight, bias)
 
 
-def token_logprobs(
-    backbone: Backbone, states: Tensor, chosen: Tensor, temperature: float, entropy_gradient: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Log-probability of `chosen` (N,) and entropy of the distribution, both (N,) float32, from final states (N, D)."""
+def token_logprobs(backbone: Backbone, states: Tensor, chosen: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probability of `chosen` (N,) and entropy of the distribution, both (N,) float32, from final states (N, D).
+
+    The entropy carries no gradient.
+    """
     layer = backbone.plain.get_output_embeddings()
-    if torch.is_grad_enabled() and (layer.weight.requires_grad or entropy_gradient):
+    if torch.is_grad_enabled() and layer.weight.requires_grad:
         bias = None if layer.bias is None else layer.bias.float()
         logits = nn.functional.linear(states.float(), layer.weight.float(), bias)
         logprobs, entropy = from_logits(logits / temperature, chosen)
-        return logprobs, entropy if entropy_gradient else entropy.detach()
+        return logprobs, entropy.detach()
     logprobs, entropy = _HeadLogprobs.apply(states.float(), head(backbone), chosen, temperature)  # type: ignore[no-untyped-call]
     return logprobs, entropy
 

@@ -1,4 +1,4 @@
-"""Scalar heads on hidden states. They are float32 whatever the trunk."""
+"""The value head, PPO's estimate of what is still to come; float32 whatever the trunk."""
 
 from __future__ import annotations
 

@@ -21,11 +21,6 @@ def k1(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     return logprobs - reference_logprobs
 
 
-def k2(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """`(log p - log q)^2 / 2`, (B, T) nats: biased in value, but as a *loss* its gradient is unbiased."""
-    return (logprobs - reference_logprobs).square() / 2
-
-
 def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     """`q/p - 1 - log(q/p)`, (B, T) nats: unbiased and never negative, so a good *measurement*; its gradient is biased, both ways.
 

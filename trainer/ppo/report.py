@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from trainer.contract.folder import RunFolder, read_jsonl
@@ -13,6 +14,23 @@ from trainer.ppo.advantages import k1, masked_mean
 from trainer.ppo.guards import DEAR, LengthPrice
 from trainer.ppo.learner import Learner
 from trainer.ppo.rollout import Rollout
+
+STAGES = ("time/generate_s", "time/score_s", "time/train_s")
+
+
+def write(
+    folder: RunFolder,
+    metrics: Metrics,
+    learner: Learner,
+    rollout: Rollout,
+    figures: Mapping[str, float],
+    clock: Sequence[float],  # when each stage began, and the last ended
+) -> None:
+    """Add an update's figures to metrics.jsonl and its panel to samples.jsonl."""
+    seconds = {name: end - begin for name, (begin, end) in zip(STAGES, pairwise(clock), strict=True)}
+    rollbacks = {"charts/rollbacks": learner.rollbacks}
+    metrics.write(learner.update, {**figures, **seconds, **rollbacks})
+    folder.append("samples.jsonl", panel_rows(learner, rollout))
 
 
 def rollout_metrics(rollout: Rollout, beta: float, length: LengthPrice) -> dict[str, float]:

@@ -65,7 +65,7 @@ class Reward(Protocol):
         """
 
 
-class Said(NamedTuple):
+class PlainVerdicts(NamedTuple):
     """Verdicts as they are; fields as in `Verdicts`."""
 
     scores: Tensor
@@ -84,18 +84,18 @@ class Rule:
     def onlooker(self, backbone: Backbone, packed: Packed) -> None:
         return None
 
-    def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> Said:
+    def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> PlainVerdicts:
         scores = self.score(prompt_ids, response_ids).float()
-        return Said(scores, scores, self.judge(prompt_ids, response_ids).float() if self.judge else None)
+        return PlainVerdicts(scores, scores, self.judge(prompt_ids, response_ids).float() if self.judge else None)
 
     def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
         raise ValueError("a rule does not know what length foretells of its scores: only a reward model's labels do")
 
 
-def joined(parts: Sequence[Verdicts]) -> Said:
+def joined(parts: Sequence[Verdicts]) -> PlainVerdicts:
     """Verdicts on parts of the answers as verdicts on all."""
     judged = [part.judged for part in parts if part.judged is not None]
-    return Said(
+    return PlainVerdicts(
         torch.cat([part.scores for part in parts]),
         torch.cat([part.overall for part in parts]),
         torch.cat(judged) if judged else None,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,17 +24,16 @@ from trainer.files.metrics import Metrics
 from trainer.lm.backbone import Backbone, attach_lora, chat_ids, pin_reference
 from trainer.lm.forward import response_logprobs
 from trainer.lm.loading import load_backbone, load_policy, save_policy
+from trainer.ppo import report
 from trainer.ppo.advantages import ESTIMATORS, adapted_beta, explained_variance, k1, k3, shaped_rewards, whiten
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.guards import Ruling
 from trainer.ppo.learner import Learner
 from trainer.ppo.losses import clipped_share, policy_loss, value_loss
-from trainer.ppo.report import panel_rows, result, rewind, rollout_metrics, summary
 from trainer.ppo.reward import Reward
 from trainer.ppo.rollout import Prompt, Rollout, to_record, write_answers
 from trainer.ppo.safe_state import SafeState
 
-STAGES = ("time/generate_s", "time/score_s", "time/train_s")
 LENGTH_ROLLOUTS = 4
 BAD_STEPS_TO_ROLL_BACK = 3
 
@@ -101,7 +99,7 @@ def train(
     """
     learner = Learner(backbone, config, len(prompts))
     learner.resume(folder.file("state"))
-    rewind(folder, learner.update)
+    report.rewind(folder, learner.update)
     states = SafeState(folder.file("state"), learner, config.checkpoint_every)
     try:
         if config.length_control == "penalty" and not learner.guards.length.start:
@@ -162,7 +160,7 @@ def learn(
         ruling = learner.guards.look(config, learner.update, own, learner.beta, learner.policy)
         if ruling.keepable:
             states.passed()
-        figures = rollout_metrics(rollout, learner.beta, learner.guards.length)
+        figures = report.rollout_metrics(rollout, learner.beta, learner.guards.length)
 
         if ruling.reason is None and not last:
             # Advantages: the KL-shaped reward, then GAE or one of its alternatives; returns from unwhitened advantages
@@ -178,16 +176,14 @@ def learn(
                 learner.beta = adapted_beta(learner.beta, own.kl_nats, config.kl_target_nats, config.episodes, config.kl_horizon)
         clock.append(time.monotonic())
 
-        figures |= {name: end - begin for name, (begin, end) in zip(STAGES, pairwise(clock), strict=True)}
-        metrics.write(learner.update, figures | {"charts/rollbacks": learner.rollbacks})
-        folder.append("samples.jsonl", panel_rows(learner, rollout))
+        report.write(folder, metrics, learner, rollout, figures, clock)
         if ruling.reason is not None or last:
             return finish(folder, learner, states, ruling)
         learner.update += 1
         if learner.bad_steps >= BAD_STEPS_TO_ROLL_BACK:
             roll_back(folder, config, learner, states)
         else:
-            folder.progress(learner.update, config.updates, summary(figures))
+            folder.progress(learner.update, config.updates, report.summary(figures))
 
 
 def optimise(
@@ -253,7 +249,7 @@ def optimise(
 def roll_back(folder: RunFolder, config: PPOConfig, learner: Learner, states: SafeState) -> None:
     """Go back to the last checkpoint, at half the rate."""
     states.roll_back()
-    rewind(folder, learner.update)
+    report.rewind(folder, learner.update)
     folder.progress(learner.update, config.updates, Message("rolled_back", update=learner.update))
 
 
@@ -265,7 +261,7 @@ def finish(folder: RunFolder, learner: Learner, states: SafeState, ruling: Rulin
         learner.take_back(ruling.instead["update"], ruling.instead["policy"])
     if ruling.reason is not None and learner.update == 0:
         raise Refused(Message("nothing_kept", reason=ruling.reason))
-    return result(folder, learner, ruling.reason, taken)
+    return report.result(folder, learner, ruling.reason, taken)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -22,7 +22,7 @@ from trainer.lm.generate import Generated
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner
 from trainer.ppo.report import distinct
-from trainer.ppo.reward import Ids, Rule, Said
+from trainer.ppo.reward import Ids, PlainVerdicts, Rule
 from trainer.ppo.rollout import write_answers
 from trainer.ppo.run import optimise, train
 
@@ -134,7 +134,7 @@ def test_a_reward_is_told_which_answers_were_cut() -> None:
     told: list[bool] = []
 
     class Listening(Rule):
-        def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> Said:
+        def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> PlainVerdicts:
             told.extend(cut)
             return super().verdicts(prompt_ids, response_ids, cut)
 

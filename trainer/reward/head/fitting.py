@@ -17,7 +17,7 @@ from trainer.reward.data import Comparison, Rating
 from trainer.reward.head.label_rows import HeadSettings, Rows
 from trainer.reward.head.model import Group, Head
 from trainer.reward.head.posterior import LARGE, posterior
-from trainer.reward.head.prior_scales import evidence
+from trainer.reward.head.prior_scales import find_prior_scales
 
 EVIDENCE_LABELS = 500  # of either kind; more do not change the prior much, and cost their cube
 STANDARD_ANSWERS = 4000  # at most so many tell a feature's mean and deviation
@@ -75,7 +75,7 @@ def _weigh(
     sample = Rows(thin_out(comparisons, EVIDENCE_LABELS), thin_out(ratings, EVIDENCE_LABELS), settings)
     groups = {name: _standard(values, answers, sample) for name, values in features.items()}
     designs = {name: sample.design(values, groups[name]) for name, values in features.items()}
-    for name, prior in evidence(sample, designs).items():
+    for name, prior in find_prior_scales(sample, designs).items():
         groups[name].prior = prior
     ranked = sorted(groups, key=lambda name: -groups[name].prior)
     columns = 0

@@ -31,11 +31,11 @@ def posterior(
     count, columns = scaled.shape
     if columns <= count:
         mean = newton(rows, scaled, scaled.new_zeros(columns).double() if start is None else start, people, NEWTON_STEPS)
-        return mean, mean.new_zeros(0, columns), precision(scaled, rows.slopes(times(scaled, mean), people)[1])
+        return mean, mean.new_zeros(0, columns), precision(scaled, rows.slopes(product(scaled, mean), people)[1])
     kernel = (scaled @ scaled.T).double()
-    basis = root(kernel)
+    basis = kernel_root(kernel)
     found = newton(rows, basis, basis.new_zeros(count), people, NEWTON_STEPS)
-    mean = times(scaled.T, torch.linalg.solve_triangular(basis.T, found[:, None], upper=True)[:, 0])
+    mean = product(scaled.T, torch.linalg.solve_triangular(basis.T, found[:, None], upper=True)[:, 0])
     curve = rows.slopes(basis @ found, people)[1]
     spread = torch.linalg.cholesky(kernel + torch.diag(1 / curve))
     return mean, torch.linalg.solve_triangular(spread.to(scaled.dtype), scaled, upper=False).double(), None
@@ -44,13 +44,13 @@ def posterior(
 def newton(rows: Rows, basis: Tensor, coefficients: Tensor, people: dict[str, Tensor], steps: int) -> Tensor:
     """Newton steps on v ~ N(0, 1) with u = basis @ v, and on the people's parameters in turn; returns v, float64."""
     for step in range(steps):
-        slope, curve = rows.slopes(times(basis, coefficients), people)
+        slope, curve = rows.slopes(product(basis, coefficients), people)
         if step % REFRESH == 0:
             factor = precision(basis, curve)
-        move = torch.cholesky_solve((times(basis.T, slope) - coefficients)[:, None], factor)[:, 0]
-        move = move * step_size(lambda v: rows.loglik(times(basis, v), people).sum() - v.square().sum() / 2, coefficients, move)
+        move = torch.cholesky_solve((product(basis.T, slope) - coefficients)[:, None], factor)[:, 0]
+        move = move * step_size(lambda v: rows.loglik(product(basis, v), people).sum() - v.square().sum() / 2, coefficients, move)
         coefficients = coefficients + move
-        update_people(rows, times(basis, coefficients), people)
+        update_people(rows, product(basis, coefficients), people)
         if float(move.abs().max()) < TOLERANCE:
             break
     return coefficients
@@ -87,7 +87,7 @@ def precision(basis: Tensor, curve: Tensor) -> Tensor:
     return factor
 
 
-def root(kernel: Tensor) -> Tensor:
+def kernel_root(kernel: Tensor) -> Tensor:
     """Cholesky factor of a kernel matrix, with the least jitter that makes it one.
 
     More labels than their answers differ in, and labels said twice, make it singular; float32 products then leave eigenvalues
@@ -102,6 +102,6 @@ def root(kernel: Tensor) -> Tensor:
     raise ValueError("the products of the answers' features are not finite, or far from exact")
 
 
-def times(matrix: Tensor, vector: Tensor) -> Tensor:
+def product(matrix: Tensor, vector: Tensor) -> Tensor:
     """Matrix-vector product in the matrix's type, as float64."""
     return (matrix @ vector.to(matrix.dtype)).double()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.reward.head.label_rows import Rows
-from trainer.reward.head.posterior import newton, precision, root
+from trainer.reward.head.posterior import kernel_root, newton, precision
 
 STEPS = 40
 POWER = 0.7
@@ -17,7 +17,7 @@ PRIOR_START, PRIOR_FLOOR, PRIOR_CEILING = 4.0, 1e-6, 100.0
 LEAST = 1e-6
 
 
-def evidence(rows: Rows, designs: Mapping[str, Tensor], start: Mapping[str, float] | None = None) -> dict[str, float]:
+def find_prior_scales(rows: Rows, designs: Mapping[str, Tensor], start: Mapping[str, float] | None = None) -> dict[str, float]:
     """The prior variance of each group that makes the labels most likely: MacKay 1992, with Laplace's approximation.
 
     At the optimum `a' K_g a = tr(S K_g)` with u = K a and S = (K + W^-1)^-1 (Rasmussen & Williams 2006, eq. 5.22 without its
@@ -28,7 +28,7 @@ def evidence(rows: Rows, designs: Mapping[str, Tensor], start: Mapping[str, floa
     prior = torch.tensor([(start or even)[name] for name in designs], dtype=kernels.dtype)
     people, u = rows.people(), torch.zeros(kernels.shape[1], dtype=kernels.dtype)
     for _ in range(STEPS):
-        factor = root(torch.einsum("g,gij->ij", prior, kernels))
+        factor = kernel_root(torch.einsum("g,gij->ij", prior, kernels))
         guess = torch.linalg.solve_triangular(factor, u[:, None], upper=False)[:, 0]
         found = newton(rows, factor, guess, people, steps=2)
         u = factor @ found

@@ -11,7 +11,7 @@ from trainer.reward.data import Comparison, Rating
 from trainer.reward.head.fitting import fit
 from trainer.reward.head.label_rows import HeadSettings, Rows
 from trainer.reward.head.model import Head
-from trainer.reward.head.posterior import JITTERS, root
+from trainer.reward.head.posterior import JITTERS, kernel_root
 
 F64 = torch.float64
 SETTINGS = HeadSettings()
@@ -257,8 +257,8 @@ def test_more_labels_than_answers_differ_in_have_a_kernel_that_can_be_factorised
     kernel = (differences @ differences.T).double() / 600
     assert torch.linalg.cholesky_ex(kernel + JITTERS[0] * torch.eye(500, dtype=torch.float64))[1] > 0
 
-    factor = root(kernel)
+    factor = kernel_root(kernel)
 
     torch.testing.assert_close(factor @ factor.T, kernel, atol=0.2, rtol=1e-5)
     with pytest.raises(ValueError, match="not finite"):
-        root(torch.full((3, 3), float("nan"), dtype=torch.float64))
+        kernel_root(torch.full((3, 3), float("nan"), dtype=torch.float64))
