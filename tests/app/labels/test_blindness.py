@@ -56,7 +56,7 @@ def two_models(engine: Engine, cast: Cast) -> None:
         project = session.get_one(Project, cast.demo)
         for number, name in enumerate(NAMES["names and sources"]):
             checkpoint = factories.make_checkpoint(
-                session, project.id, id=7_340_017 + 12 * number, name=f"Policy {name}", source=f"models/{name}"
+                session, project.id, id=7_340_017 + 12 * number, name=factories.written(f"Policy {name}"), source=f"models/{name}"
             )
             factories.make_run(session, project.id, id=9_210_011 + 12 * number, inputs={"checkpoint": checkpoint.id})
             project.previous_policy_id, project.policy_id = project.policy_id, checkpoint.id
@@ -142,13 +142,15 @@ def test_no_path_of_this_machine_reaches_an_annotator(
         why = f"OSError: {hidden}/tiny does not hold a config.json"
         for project in session.scalars(select(Project)):
             project.base_model = f"{hidden}/tiny"
-            factories.make_run(session, project.id, state="failed", message=why, result={"reason": why}, ended_at=WRITTEN)
+            factories.make_run(
+                session, project.id, state="failed", message=factories.written(why), result={"reason": why}, ended_at=WRITTEN
+            )
         session.execute(update(Checkpoint).values(source=f"{hidden}/tiny"))
     replies = [*everything_an_annotator_does(app, mary, program), mary.get("/")]
     for state in ("failed", "queued", "running"):  # the queue is dry, and what should fill it fails or hangs
         with write_session(engine) as session:
             session.execute(delete(Seat).where(Seat.state == "free"))
-            factories.make_run(session, cast.demo, state=state, message=why)
+            factories.make_run(session, cast.demo, state=state, message=factories.written(why))
         replies += [mary.get("/projects/demo/annotate"), mary.get("/projects/demo"), mary.get("/projects/demo/work")]
     for reply in replies:
         assert "quagga" not in reply.text + str(reply.headers), f"{reply.request.method} {reply.request.url.path}"
