@@ -32,6 +32,8 @@ OPEN_TO_ALL = {
     ("POST", "/language"),
     ("GET", "/invitations/{token}"),
     ("POST", "/invitations/{token}"),
+    ("GET", "/password/{token}"),
+    ("POST", "/password/{token}"),
     ("GET", "/api/v1/health"),
     ("GET", "/api/v1/openapi.json"),
     ("HEAD", "/api/v1/openapi.json"),
@@ -91,7 +93,7 @@ def _one_of_everything(session: Session) -> dict[str, int]:
     ids = {name: factories.make_user(session, name, owner=name == "Ada").id for name in (*PEOPLE, "Gone")}
     demo = factories.make_project(session, "demo")
     other = factories.make_project(session, "other")
-    for name, role in (("Mary", "annotator"), ("Alan", "reviewer"), ("Grace", "admin")):
+    for name, role in (("Mary", "annotator"), ("Alan", "reviewer"), ("Grace", "admin"), ("Gone", "annotator")):
         factories.make_membership(session, ids[name], demo.id, role)  # type: ignore[arg-type]
     factories.make_membership(session, ids["Eve"], other.id, "admin")
     task = factories.make_task(session, demo)
@@ -253,6 +255,8 @@ def _address(path: str, rule: Rule, ids: dict[str, int]) -> str:
     subject: str = rule.source if rule.source and rule.source != "slug" else "Mary"
     if "/invitations/{id}" in path:
         subject = "invitation"
+    if "/people/{id}" in path:
+        subject = "Gone"  # a member who calls nothing, so that whoever is removed here is missed by no other call
     if "/keys/{id}" in path:
         subject = "spare key"
     values = {"slug": "demo", "token": "token", "name": "manifest.json", "id": str(ids[subject])}
