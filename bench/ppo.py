@@ -40,7 +40,8 @@ from trainer.ppo.rollout import Prompt
 from trainer.ppo.run import train
 from trainer.reward.features import choose_layers
 from trainer.reward.head.model import Group, Head
-from trainer.reward.scorer import Scorer, load_scorer, write_head
+from trainer.reward.head_files import write_head
+from trainer.reward.scorer import Scorer, load_scorer
 from trainer.worker.process import TUNING
 
 EPISODES, PROMPT_TOKENS, ANSWER_TOKENS, EPOCHS = 32, 32, 48, 4

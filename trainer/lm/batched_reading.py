@@ -18,7 +18,7 @@ from trainer.lm.prefix_tree import PrefixTree, tree_batches, tree_states
 BATCH_TOKENS = 2048  # of one pass; changes the result by rounding alone
 
 Text = Sequence[int]
-At = Callable[[int, slice], Tensor]  # (text, its tokens) -> (n, D) states of these
+StatesOf = Callable[[int, slice], Tensor]  # (text, its tokens) -> (n, D) states of these
 
 
 def batches(backbone: Backbone, texts: Sequence[Text]) -> Iterator[list[int]]:
@@ -31,9 +31,9 @@ def batches(backbone: Backbone, texts: Sequence[Text]) -> Iterator[list[int]]:
 def read(
     backbone: Backbone,
     texts: Sequence[Text],
-    visit: Callable[[int, At], None] = lambda _layer, _at: None,
+    visit: Callable[[int, StatesOf], None] = lambda _layer, _at: None,
     top: int | None = None,  # an index into `hidden_states`; None reads to the end
-) -> At:
+) -> StatesOf:
     """The states of texts (token ids, none empty) that transformers calls `hidden_states[top]`, read in one pass; the last ones
     are those after the final norm.
 
@@ -42,7 +42,7 @@ def read(
     if llama_like(backbone):
         tree = PrefixTree(texts)
 
-        def places(states: Tensor) -> At:
+        def places(states: Tensor) -> StatesOf:
             return lambda text, tokens: states[tree.paths[text][tokens]]
 
         return places(tree_states(backbone, tree, lambda layer, states: visit(layer, places(states)), top))
@@ -54,7 +54,7 @@ def read(
     layers = out.hidden_states
     layers = layers if top is None else layers[: top + 1]
 
-    def rows(states: Tensor) -> At:
+    def rows(states: Tensor) -> StatesOf:
         return lambda text, tokens: states[text, : lengths[text]][tokens]
 
     for index, states in enumerate(layers):

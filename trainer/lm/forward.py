@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from trainer.lm.backbone import Backbone, layer_by_layer, reference
-from trainer.lm.lm_head import Comparison, compare, from_logits, head, token_logprobs
-from trainer.lm.recorded_states import Recording
+from trainer.lm.lm_head import ComparedLogprobs, compare, from_logits, lm_head, token_logprobs
+from trainer.lm.recorded_states import RecordedStates
 
-Visit = Callable[[int, Tensor], None]
+LayerVisit = Callable[[int, Tensor], None]
 SWALLOWED = {"use_cache", "output_hidden_states"}  # what a forward without these names passes on to its layers
 
 
@@ -109,7 +109,7 @@ def shared_prefix(prompt_ids: Sequence[Sequence[int]]) -> int:
     return shortest - 1
 
 
-def with_trunk(backbone: Backbone, packed: Packed, visit: Visit | None = None) -> Packed:
+def with_trunk(backbone: Backbone, packed: Packed, visit: LayerVisit | None = None) -> Packed:
     """`packed` with the activations that no training changes: the layers below the first adapter, run once without gradient.
 
     The same for policy and reference. `visit` receives (i, (B, L, D)) with the input of each layer i that runs here, which is
@@ -122,7 +122,7 @@ def with_trunk(backbone: Backbone, packed: Packed, visit: Visit | None = None) -
     return replace(packed, prefix_states=prefix, states=rest)
 
 
-def with_recording(backbone: Backbone, packed: Packed, recording: Recording, visit: Visit | None = None) -> Packed:
+def with_recording(backbone: Backbone, packed: Packed, recording: RecordedStates, visit: LayerVisit | None = None) -> Packed:
     """`with_trunk` for answers that were just written, from what the decoder kept of its own pass over these layers.
 
     The recording holds the input of the lowest trained layer; `visit` receives those of the layers under it that it holds.
@@ -140,7 +140,7 @@ def with_recording(backbone: Backbone, packed: Packed, recording: Recording, vis
     return replace(packed, prefix_states=prefix, states=padded(first))
 
 
-def final_states(backbone: Backbone, packed: Packed, visit: Visit | None = None) -> Tensor:
+def final_states(backbone: Backbone, packed: Packed, visit: LayerVisit | None = None) -> Tensor:
     """(B, L, D) hidden states after the final norm, with gradient where one is wanted; starts from the trunk if it is there.
 
     `visit` as in `with_trunk`, for the layers that run here; the last index is the result itself.
@@ -160,7 +160,9 @@ def final_states(backbone: Backbone, packed: Packed, visit: Visit | None = None)
     return final
 
 
-def response_logprobs(backbone: Backbone, packed: Packed, temperature: float, visit: Visit | None = None) -> ResponseLogprobs:
+def response_logprobs(
+    backbone: Backbone, packed: Packed, temperature: float, visit: LayerVisit | None = None
+) -> ResponseLogprobs:
     """Log-probabilities of the answers under the current policy (inside `reference`: the reference's), logits / temperature.
 
     Runs with or without gradient, as the caller's torch.no_grad() says. Logits are float32.
@@ -179,8 +181,8 @@ def response_logprobs(backbone: Backbone, packed: Packed, temperature: float, vi
 
 
 def compared_logprobs(
-    backbone: Backbone, packed: Packed, temperature: float, visit: Visit | None = None, ref_visit: Visit | None = None
-) -> tuple[Comparison, Tensor]:
+    backbone: Backbone, packed: Packed, temperature: float, visit: LayerVisit | None = None, ref_visit: LayerVisit | None = None
+) -> tuple[ComparedLogprobs, Tensor]:
     """The answers under the policy and under its reference, without gradient: flat (N,) figures, and (N, D) the policy's states.
 
     `visit` looks on at the policy's layers, `ref_visit` at the reference's.
@@ -188,9 +190,9 @@ def compared_logprobs(
     chosen, at = packed.ids[packed.answer_positions], packed.choice_positions
     with torch.no_grad():
         if bare_head(backbone):
-            states, own = final_states(backbone, packed, visit)[at], head(backbone)
+            states, own = final_states(backbone, packed, visit)[at], lm_head(backbone)
             with reference(backbone):
-                ref_states, ref = final_states(backbone, packed, ref_visit)[at], head(backbone)
+                ref_states, ref = final_states(backbone, packed, ref_visit)[at], lm_head(backbone)
             return compare(states, own, ref_states, ref, chosen, temperature), states
         out = _plain_pass(backbone, packed, visit)
         log_p = torch.log_softmax(out.logits[at].float() / temperature, dim=-1)
@@ -199,7 +201,7 @@ def compared_logprobs(
         logprobs, entropy = from_logits(out.logits[at].float() / temperature, chosen)
         ref_logprobs = log_q.gather(1, chosen[:, None]).squeeze(1)
         exact_kl = (log_p.exp() * (log_p - log_q)).sum(1)
-        return Comparison(logprobs, entropy, ref_logprobs, exact_kl), out.hidden_states[-1][at]
+        return ComparedLogprobs(logprobs, entropy, ref_logprobs, exact_kl), out.hidden_states[-1][at]
 
 
 def llama_like(backbone: Backbone) -> bool:
@@ -246,7 +248,7 @@ def _embed(backbone: Backbone, packed: Packed) -> tuple[Tensor | None, Tensor]:
 
 
 def _layers(
-    backbone: Backbone, packed: Packed, prefix: Tensor | None, rest: Tensor, start: int, stop: int, visit: Visit | None
+    backbone: Backbone, packed: Packed, prefix: Tensor | None, rest: Tensor, start: int, stop: int, visit: LayerVisit | None
 ) -> tuple[Tensor | None, Tensor]:
     """Layers start..stop-1 over the prefix (1, S, D), once, and the rows (B, L, D), which see it."""
     decoder = backbone.plain.model
@@ -270,7 +272,7 @@ def _layer(layer: nn.Module, x: Tensor, mask: Tensor, rope: tuple[Tensor, Tensor
     return out if isinstance(out, Tensor) else out[0]
 
 
-def _plain_pass(backbone: Backbone, packed: Packed, visit: Visit | None) -> Any:
+def _plain_pass(backbone: Backbone, packed: Packed, visit: LayerVisit | None) -> Any:
     """The model's own forward over prefix and rest together, its outputs cut to the rest; right for every causal architecture."""
     shared, batch = len(packed.prefix), len(packed.ids)
     ids = torch.cat([packed.prefix.expand(batch, -1), packed.ids], 1)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainer.lm.backbone import Backbone, BackboneError, context_length, eos_ids
 from trainer.lm.decode import make_decoder
-from trainer.lm.recorded_states import Recording
+from trainer.lm.recorded_states import RecordedStates
 
 BLOCK = 256  # tokens whose probabilities are summed first, then searched
 
@@ -39,7 +39,7 @@ def generate(
     batch_size: int,
     check: Callable[[], None] | None = None,
     on_done: Callable[[int, Generated], None] | None = None,
-    recording: Recording | None = None,
+    recording: RecordedStates | None = None,
 ) -> list[Generated]:
     """Answer every prompt, drawing each token from softmax(logits / temperature); temperature 0 takes the likeliest.
 

@@ -18,7 +18,7 @@ from trainer.lm.weight_layouts import Linear, laid_out
 HEAD_ROWS = 256  # rows of vocabulary logits held at once
 
 
-class Comparison(NamedTuple):
+class ComparedLogprobs(NamedTuple):
     """Per token, flat (N,): two policies at the tokens one of them chose."""
 
     logprobs: Tensor  # nats, of the chosen tokens under the policy
@@ -27,7 +27,7 @@ class Comparison(NamedTuple):
     exact_kl: Tensor  # nats, KL(policy || reference) over the whole vocabulary
 
 
-class Head:
+class LmHead:
     """The vocabulary head, its logits float32 whatever the trunk.
 
     One that no training moves is laid out for speed (trainer/lm/weight_layouts.py), which takes a copy; any other is
@@ -50,14 +50,14 @@ class Head:
         return lambda p: given(p.to(dtype)).float()
 
 
-def head(backbone: Backbone) -> Head:
+def lm_head(backbone: Backbone) -> LmHead:
     """The model's head as it is now; a frozen one is laid out once and kept."""
     layer = backbone.plain.get_output_embeddings()
     if layer.weight.requires_grad:
-        return Head(layer.weight, layer.bias, frozen=False)
+        return LmHead(layer.weight, layer.bias, frozen=False)
     if backbone.frozen_head is None:
-        backbone.frozen_head = Head(layer.weight, layer.bias, frozen=True)
-    found: Head = backbone.frozen_head
+        backbone.frozen_head = LmHead(layer.weight, layer.bias, frozen=True)
+    found: LmHead = backbone.frozen_head
     return found
 
 
@@ -76,20 +76,20 @@ def token_logprobs(backbone: Backbone, states: Tensor, chosen: Tensor, temperatu
         logits = nn.functional.linear(states.float(), layer.weight.float(), bias)
         logprobs, entropy = from_logits(logits / temperature, chosen)
         return logprobs, entropy.detach()
-    logprobs, entropy = _HeadLogprobs.apply(states.float(), head(backbone), chosen, temperature)  # type: ignore[no-untyped-call]
+    logprobs, entropy = _HeadLogprobs.apply(states.float(), lm_head(backbone), chosen, temperature)  # type: ignore[no-untyped-call]
     return logprobs, entropy
 
 
 def compare(
     states: Tensor,  # (N, D) final states of the policy
-    own_head: Head,
+    own_head: LmHead,
     ref_states: Tensor,  # (N, D) final states of the reference
-    ref_head: Head,
+    ref_head: LmHead,
     chosen: Tensor,  # (N,) token ids
     temperature: float,
-) -> Comparison:
+) -> ComparedLogprobs:
     """Both policies at the same tokens, in one walk over the slices; the policy's part is `token_logprobs` bit for bit."""
-    out = Comparison(*(states.new_empty(len(states), dtype=torch.float32) for _ in range(4)))
+    out = ComparedLogprobs(*(states.new_empty(len(states), dtype=torch.float32) for _ in range(4)))
     for start in range(0, len(states), HEAD_ROWS):
         part = slice(start, start + HEAD_ROWS)
         at = chosen[part, None]
@@ -121,7 +121,7 @@ class _HeadLogprobs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, own: Head, chosen: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, states: Tensor, own: LmHead, chosen: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         wanted = ctx.needs_input_grad[0]
         logprobs, entropy = states.new_empty(len(states)), states.new_empty(len(states))
         slope = torch.empty_like(states) if wanted else None
@@ -146,7 +146,7 @@ class _HeadLogprobs(torch.autograd.Function):
         return grads[0][:, None] * slope, None, None, None
 
 
-def _softmax_parts(states: Tensor, own: Head, at: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _softmax_parts(states: Tensor, own: LmHead, at: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits less their peak: at `at` (n, 1), and all (n, V); their exponentials (n, V), and the sum of those (n, 1)."""
     logits = own.logits(states)  # (n, V), 2-D: a 3-D input would copy the weight per row
     if temperature != 1.0:

@@ -16,7 +16,7 @@ class Watched(Protocol):
     seen_prefix: dict[int, Tensor]
 
 
-class Recording:
+class RecordedStates:
     """`hidden_states` of some layers while answers are written: what another pass over them would only compute again."""
 
     def __init__(self, layers: Collection[int]) -> None:

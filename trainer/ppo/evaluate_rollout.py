@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from trainer.contract.config import PPOConfig
-from trainer.lm.forward import Packed, Visit, compared_logprobs, pack, spread, with_recording, with_trunk
+from trainer.lm.forward import LayerVisit, Packed, compared_logprobs, pack, spread, with_recording, with_trunk
 from trainer.lm.generate import Generated
-from trainer.lm.recorded_states import Recording
+from trainer.lm.recorded_states import RecordedStates
 from trainer.ppo.advantages import k1
 from trainer.ppo.learner import Learner
 from trainer.ppo.reward import Onlooker, Reward, Verdicts, joined
@@ -28,7 +28,7 @@ def evaluate(
     reward: Reward,
     asked: Sequence[Prompt],
     answers: Sequence[Generated],
-    recording: Recording | None,  # what `to_record` asked for, kept while these answers were written
+    recording: RecordedStates | None,  # what `to_record` asked for, kept while these answers were written
     check: Callable[[], None],
 ) -> Rollout:
     """The answers under policy, value head, reference and reward; packed, with the plan of the epochs to come.
@@ -105,7 +105,7 @@ def _begin_values(learner: Learner, config: PPOConfig, measured: Trajectory) -> 
     return measured._replace(values=torch.where(measured.mask, measured.values + rise, 0.0))
 
 
-def _watch(check: Callable[[], None], onlooker: Onlooker | None = None, rows: Tensor | None = None) -> Visit:
+def _watch(check: Callable[[], None], onlooker: Onlooker | None = None, rows: Tensor | None = None) -> LayerVisit:
     """What looks on while layers run: the wish to cancel, and a reward that reads the states of these rows."""
 
     def visit(layer: int, states: Tensor) -> None:

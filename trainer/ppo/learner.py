@@ -17,7 +17,7 @@ from torch import Tensor
 from trainer.contract.config import PPOConfig
 from trainer.files.checkpoint import capture_rng, load_state, restore_rng, save_state
 from trainer.lm.backbone import Backbone, named_trainable
-from trainer.lm.lm_head import head
+from trainer.lm.lm_head import lm_head
 from trainer.lm.value_head import ValueHead
 from trainer.ppo.guards import Guards, Judgement, LengthPrice, plain, restored
 
@@ -27,7 +27,7 @@ class Learner:
 
     def __init__(self, backbone: Backbone, config: PPOConfig, prompts: int) -> None:
         self.backbone = backbone
-        self.value_head = ValueHead(head(backbone).weight.shape[1], config.max_new_tokens)
+        self.value_head = ValueHead(lm_head(backbone).weight.shape[1], config.max_new_tokens)
         self.policy = dict(named_trainable(backbone))
         self.parameters = [*self.policy.values(), *self.value_head.parameters()]
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=1e-5)

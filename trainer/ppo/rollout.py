@@ -16,7 +16,7 @@ from trainer.contract.config import PPOConfig
 from trainer.lm.backbone import Backbone
 from trainer.lm.forward import Packed, first_trained_layer, has_trunk
 from trainer.lm.generate import Generated, generate
-from trainer.lm.recorded_states import Recording
+from trainer.lm.recorded_states import RecordedStates
 from trainer.ppo.reward import Reward
 
 DECODED_TOGETHER = 64
@@ -89,12 +89,12 @@ class Rollout:
         return torch.tensor([prompt.prompt_id for prompt in self.asked[: self.episodes]])
 
 
-def to_record(backbone: Backbone, reward: Reward) -> Recording | None:
+def to_record(backbone: Backbone, reward: Reward) -> RecordedStates | None:
     """What to keep while answers are written: the frozen trunk's output, and what the reward reads of the layers under it."""
     if not has_trunk(backbone):
         return None
     first = first_trained_layer(backbone)
-    return Recording({first, *(layer for layer in reward.layers if layer < first)})
+    return RecordedStates({first, *(layer for layer in reward.layers if layer < first)})
 
 
 def write_answers(
@@ -102,7 +102,7 @@ def write_answers(
     config: PPOConfig,
     asked: Sequence[Prompt],
     sampling: torch.Generator,
-    recording: Recording | None,
+    recording: RecordedStates | None,
     check: Callable[[], None],
 ) -> list[Generated]:
     """One sampled answer per prompt."""

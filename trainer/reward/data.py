@@ -63,7 +63,7 @@ class Rating(NamedTuple):
     weight: float = 1.0
 
 
-class Look(NamedTuple):
+class FlagJudgement(NamedTuple):
     """One person saw one answer and flagged it, or did not."""
 
     answer: int
@@ -79,7 +79,7 @@ class Labels:
     answers: list[Answer] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     ratings: list[Rating] = field(default_factory=list)
-    looks: list[Look] = field(default_factory=list)
+    flag_judgements: list[FlagJudgement] = field(default_factory=list)
     panel: list[int] = field(default_factory=list)  # indices into answers
     skipped: int = 0
 
@@ -125,7 +125,7 @@ class Labels:
             self,
             comparisons=[label for label in self.comparisons if label.prompt_key in prompts],
             ratings=[label for label in self.ratings if label.prompt_key in prompts],
-            looks=[look for look in self.looks if look.prompt_key in prompts],
+            flag_judgements=[given for given in self.flag_judgements if given.prompt_key in prompts],
         )
 
 
@@ -143,7 +143,7 @@ def read_labels(folder: Path) -> Labels:
         key = said.left.prompt_key
         if said.source == "verdict":
             for answer, flags in ((said.left, said.flags["left"]), (said.right, said.flags["right"])):
-                labels.looks.append(Look(index(answer), flags, said.annotator, key))
+                labels.flag_judgements.append(FlagJudgement(index(answer), flags, said.annotator, key))
         if said.left.text == said.right.text:
             labels.skipped += 1
             continue
@@ -154,7 +154,7 @@ def read_labels(folder: Path) -> Labels:
         )
     for answer, overall, annotator, flags, criteria in _rows(folder / "ratings.jsonl", _rating):
         labels.ratings.append(Rating(index(answer), overall, annotator, answer.prompt_key, criteria))
-        labels.looks.append(Look(index(answer), flags, annotator, answer.prompt_key))
+        labels.flag_judgements.append(FlagJudgement(index(answer), flags, annotator, answer.prompt_key))
     labels.panel = [index(answer) for answer in _rows(folder / "panel.jsonl", _panel)]
     return labels
 

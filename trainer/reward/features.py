@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainer.lm.backbone import Backbone, eos_ids, layer_count, reference
-from trainer.lm.batched_reading import At, batches, read
+from trainer.lm.batched_reading import StatesOf, batches, read
 from trainer.lm.forward import Packed, llama_like
-from trainer.lm.recorded_states import Recording
+from trainer.lm.recorded_states import RecordedStates
 from trainer.reward.data import TokenSequence, content_length
 
 LAYERS_AT_MOST = 12
@@ -154,7 +154,7 @@ def pooled_states(
     return dict(zip(layers, torch.split(table, _widths(backbone, sequences[0], layers), 1), strict=True))
 
 
-def recorded_means(recording: Recording, index: int, sequence: TokenSequence, layers: Sequence[int]) -> Tensor:
+def recorded_means(recording: RecordedStates, index: int, sequence: TokenSequence, layers: Sequence[int]) -> Tensor:
     """(sum of D,) float32: a row of the cache for one answer, from what the base's layers saw while they wrote it."""
     own = slice(len(sequence.prompt_ids), len(sequence.prompt_ids) + len(sequence.response_ids))
     return torch.cat([recording.states(layer, index)[own].float().mean(0) for layer in layers])
@@ -184,7 +184,7 @@ def answer_means(backbone: Backbone, sequences: Sequence[TokenSequence], layers:
     own = [slice(len(item.prompt_ids), len(item.prompt_ids) + content_length(item.response_ids, ends)) for item in sequences]
     means: dict[int, Tensor] = {}
 
-    def visit(layer: int, at: At) -> None:
+    def visit(layer: int, at: StatesOf) -> None:
         if layer in layers:
             means[layer] = torch.stack([at(row, tokens).float().mean(0) for row, tokens in enumerate(own)])
 

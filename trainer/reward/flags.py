@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from trainer.reward.data import Labels, Look, Rating
+from trainer.reward.data import FlagJudgement, Labels, Rating
 from trainer.reward.head.fitting import fit
 from trainer.reward.head.label_rows import HeadSettings
 from trainer.reward.head.model import Head
@@ -23,34 +23,34 @@ FLAGGED, CLEAN = 2, 1
 
 def fit_flags(features: Mapping[str, Tensor], labels: Labels, costs: Mapping[str, float]) -> Head | None:
     """The head of the flags that cost something; None where too few were given."""
-    looks = flag_ratings(labels.looks, costs)
-    if sum(look.overall == FLAGGED for look in looks) < FEWEST_FLAGS:
+    ratings = flag_ratings(labels.flag_judgements, costs)
+    if sum(rating.overall == FLAGGED for rating in ratings) < FEWEST_FLAGS:
         return None
-    return fit(features, [], looks, HeadSettings(points=2))
+    return fit(features, [], ratings, HeadSettings(points=2))
 
 
-def flag_ratings(looks: Sequence[Look], costs: Mapping[str, float]) -> list[Rating]:
-    """Looks as ratings of two points. A flag weighs what it costs; `flag_cost` takes that out of the odds again. Of the clean
-    ones an even part stands for all.
+def flag_ratings(judgements: Sequence[FlagJudgement], costs: Mapping[str, float]) -> list[Rating]:
+    """Judgements as ratings of two points. A flag weighs what it costs; `flag_cost` takes that out of the odds again. Of the
+    clean ones an even part stands for all.
     """
-    cost = [sum(costs.get(flag, 0.0) for flag in look.flags) for look in looks]
-    flagged = [look for look, weight in zip(looks, cost, strict=True) if weight]
-    clean = [look for look in looks if not look.flags]
+    cost = [sum(costs.get(flag, 0.0) for flag in judgement.flags) for judgement in judgements]
+    flagged = [judgement for judgement, weight in zip(judgements, cost, strict=True) if weight]
+    clean = [judgement for judgement in judgements if not judgement.flags]
     shown = clean if len(clean) <= CONTROLS else [clean[index * len(clean) // CONTROLS] for index in range(CONTROLS)]
     each = len(clean) / len(shown) if shown else 1.0
     weights = [weight for weight in cost if weight]
     return [
         *(
-            Rating(look.answer, FLAGGED, look.annotator, look.prompt_key, weight=weight)
-            for look, weight in zip(flagged, weights, strict=True)
+            Rating(judgement.answer, FLAGGED, judgement.annotator, judgement.prompt_key, weight=weight)
+            for judgement, weight in zip(flagged, weights, strict=True)
         ),
-        *(Rating(look.answer, CLEAN, look.annotator, look.prompt_key, weight=each) for look in shown),
+        *(Rating(judgement.answer, CLEAN, judgement.annotator, judgement.prompt_key, weight=each) for judgement in shown),
     ]
 
 
 def typical_cost(labels: Labels, costs: Mapping[str, float]) -> float:
     """The mean cost of an answer somebody flagged, in units of the latent reward; of flags that cost something."""
-    paid = [cost for look in labels.looks if (cost := sum(costs.get(flag, 0.0) for flag in look.flags))]
+    paid = [cost for judgement in labels.flag_judgements if (cost := sum(costs.get(flag, 0.0) for flag in judgement.flags))]
     return sum(paid) / len(paid)
 
 

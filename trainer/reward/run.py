@@ -31,6 +31,7 @@ from trainer.reward.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
 from trainer.reward.head.fitting import fit
 from trainer.reward.head.label_rows import settings_of
 from trainer.reward.head.model import Head
+from trainer.reward.head_files import RESERVED, earlier_heads, pessimistic
 from trainer.reward.held_out import (
     FEWEST_PROMPTS,
     Split,
@@ -42,9 +43,8 @@ from trainer.reward.held_out import (
     predict,
     split_prompts,
 )
-from trainer.reward.save import Kept, save, scale
+from trainer.reward.save import RewardHeads, save, scale
 from trainer.reward.score_weights import OVERALL
-from trainer.reward.scorer import RESERVED, earlier_heads, pessimistic
 from trainer.reward.validation import HeldOut
 
 FEWEST_LABELS = 30  # by one criterion, for a head of its own
@@ -80,13 +80,13 @@ def run(folder: RunFolder) -> None:
     criteria, figures["criteria"] = fit_criteria(folder, own, features, split, config)
     costs = folder.inputs.get("flag_costs", {})
     flags = fit_flags(features, own, costs)
-    figures["flagged"] = sum(look.overall == FLAGGED for look in flag_ratings(labels.looks, costs))
+    figures["flagged"] = sum(rating.overall == FLAGGED for rating in flag_ratings(labels.flag_judgements, costs))
     figures["flags_learned"] = flags is not None
     tuned: FineTuned | None = None
     if wants_adapter(labels, config):
         tuned, compared = try_adapter(folder, own, sequences, features, split, fitted, head, config)
         figures |= compared
-    kept = Kept(head, tuned, judge, criteria, flags, typical_cost(own, costs) if flags else 0.0)
+    kept = RewardHeads(head, tuned, judge, criteria, flags, typical_cost(own, costs) if flags else 0.0)
     rewards = pessimistic(head, features, config.pessimism) if tuned is None else tuned.rewards(sequences, folder.check)
     lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float64)
     scales = scale(kept, labels, features, rewards, lengths, config)
@@ -232,7 +232,7 @@ def people_figures(labels: Labels, held: HeldOut, head: Head) -> dict[str, Any]:
 
 
 def answer_figures(
-    kept: Kept, labels: Labels, features: dict[str, Tensor], rewards: Tensor, scores: Tensor, lengths: Tensor
+    kept: RewardHeads, labels: Labels, features: dict[str, Tensor], rewards: Tensor, scores: Tensor, lengths: Tensor
 ) -> dict[str, Any]:
     """How scores go with length, and the judge with the reward; its accuracy is on the reward's labels, which it never saw."""
     figures: dict[str, Any] = {"length_correlation": validation.correlation(scores, lengths.log())}

@@ -20,14 +20,14 @@ from trainer.reward.adapter import FineTuned
 from trainer.reward.data import Labels
 from trainer.reward.flags import flag_cost
 from trainer.reward.head.model import Head
-from trainer.reward.score_weights import FLAGS, OVERALL, Mix
-from trainer.reward.scorer import CRITERION, JUDGE, write_adapter, write_head
+from trainer.reward.head_files import CRITERION, JUDGE, write_adapter, write_head
+from trainer.reward.score_weights import FLAGS, OVERALL, ScoreWeights
 
 INPUTS = ("preferences.jsonl", "ratings.jsonl", "panel.jsonl")
 
 
 @dataclass(frozen=True)
-class Kept:
+class RewardHeads:
     """The heads of a reward checkpoint; adapters stand in the overall head's place where there are any."""
 
     head: Head
@@ -43,7 +43,7 @@ class Scales:
     """How each head is read: its mean and deviation on the panel; and how the scores are mixed."""
 
     heads: dict[str, dict[str, Any]]  # overall, judge, criteria
-    mix: Mix
+    mix: ScoreWeights
     length_slope: float  # of the mixed score on log length, over all labelled answers
     length_mean: float
     panel: str
@@ -51,7 +51,7 @@ class Scales:
 
 
 def scale(
-    kept: Kept, labels: Labels, features: dict[str, Tensor], rewards: Tensor, lengths: Tensor, config: RewardConfig
+    kept: RewardHeads, labels: Labels, features: dict[str, Tensor], rewards: Tensor, lengths: Tensor, config: RewardConfig
 ) -> Scales:
     """Put every head on the panel's scale (on all answers', where no panel was given), and their mix again."""
     on_panel = len(labels.panel) > 1
@@ -65,9 +65,9 @@ def scale(
     if kept.flags is not None:
         parts[FLAGS] = flag_cost(kept.flags, features, kept.typical_cost)
     # A flag costs units of the latent reward; the mix adds scores.
-    mix = Mix(weights or {OVERALL: 1.0}, 1 / heads[OVERALL]["panel_deviation"] if kept.flags else 0.0)
+    mix = ScoreWeights(weights or {OVERALL: 1.0}, 1 / heads[OVERALL]["panel_deviation"] if kept.flags else 0.0)
     found = _moments(mix.raw(parts)[rows])
-    mix = Mix(mix.weights, mix.flags, found["panel_mean"], found["panel_deviation"])
+    mix = ScoreWeights(mix.weights, mix.flags, found["panel_mean"], found["panel_deviation"])
     scores = mix.score(parts)
     log_length = lengths.double().log()
     apart = log_length - log_length.mean()
@@ -76,7 +76,7 @@ def scale(
     return Scales(heads, mix, slope, float(log_length.mean()), panel, scores)
 
 
-def save(folder: RunFolder, backbone: Backbone, kept: Kept, scales: Scales, figures: dict[str, Any]) -> None:
+def save(folder: RunFolder, backbone: Backbone, kept: RewardHeads, scales: Scales, figures: dict[str, Any]) -> None:
     """Write checkpoint/."""
     config = cast(RewardConfig, folder.config)
     settings = {"max_tokens": config.max_tokens, "pessimism": config.pessimism, "panel": scales.panel}

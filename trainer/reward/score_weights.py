@@ -12,7 +12,7 @@ OVERALL, FLAGS = "overall", "flags"
 
 
 @dataclass(frozen=True)
-class Mix:
+class ScoreWeights:
     """Weights of the parts of a score, and the scale that their sum is put on."""
 
     weights: dict[str, float]  # `overall` or a criterion -> weight of its score

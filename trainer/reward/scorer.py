@@ -20,12 +20,12 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from trainer.contract.messages import Message
@@ -35,32 +35,15 @@ from trainer.lm.batched_reading import batches
 from trainer.lm.chat_template import text_ids
 from trainer.lm.forward import Packed, has_trunk
 from trainer.lm.loading import OtherWeights, load_backbone
-from trainer.reward.adapter import FineTuned, end_states
+from trainer.reward.adapter import end_states
 from trainer.reward.data import TokenSequence, token_sequence
 from trainer.reward.features import Pooler, answer_means, groups, layers_of
 from trainer.reward.flags import flag_cost
-from trainer.reward.head.model import Group, Head
-from trainer.reward.score_weights import FLAGS, OVERALL, Mix
+from trainer.reward.head.model import Head
+from trainer.reward.head_files import JUDGE, ScaledHead, normalised, read_heads
+from trainer.reward.score_weights import FLAGS, OVERALL, ScoreWeights
 
 Ids = Sequence[Sequence[int]]  # token ids of B texts
-
-PARTS = ("centre", "spread", "weights")
-POSTERIOR = ("groups", "shrink", "precision")  # of a Head, kept as tensors
-JUDGE = "judge"  # the files of the second head, `judge.safetensors` and `judge.json`
-CRITERION = "criterion-"  # and of each criterion's
-RESERVED = frozenset({OVERALL, JUDGE, FLAGS})  # heads of their own, so no criterion's key
-
-
-@dataclass(frozen=True)
-class ScaledHead:
-    """A head and the scale that its scores are put on."""
-
-    head: Head
-    settings: dict[str, Any]  # as in its .json file
-
-    def score(self, features: dict[str, Tensor]) -> Tensor:
-        """(B,) float32 scores."""
-        return normalised(pessimistic(self.head, features, float(self.settings["pessimism"])), self.settings)
 
 
 class Verdicts(NamedTuple):
@@ -91,7 +74,7 @@ class Scorer:
         self.head = head
         self.adapter = adapter
         self.judge_head = judge_head  # learned from prompts that the reward never saw; None where labels were too few
-        self.mix = Mix(**settings["mix"]) if "mix" in settings else Mix({OVERALL: 1.0})
+        self.mix = ScoreWeights(**settings["mix"]) if "mix" in settings else ScoreWeights({OVERALL: 1.0})
         wanted = {key for key in (*self.mix.weights, FLAGS) if key in (others or {})}
         self.others = {key: head for key, head in (others or {}).items() if key in wanted}  # criteria and flags that count
         self.max_tokens = int(settings["max_tokens"])
@@ -261,64 +244,9 @@ def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None,
     return Scorer(base, settings, None, Adapter(_merged(folder, base), linear), judge, heads)
 
 
-def read_heads(folder: Path) -> dict[str, ScaledHead]:
-    """The heads of a checkpoint by what they speak of: overall (not where adapters do), judge, flags, and each criterion."""
-    names = {OVERALL: "head", JUDGE: JUDGE, FLAGS: FLAGS}
-    names |= {path.stem.removeprefix(CRITERION): path.stem for path in sorted(folder.glob(f"{CRITERION}*.json"))}
-    there = {key: name for key, name in names.items() if (folder / f"{name}.json").exists()}
-    settings = {key: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for key, name in there.items()}
-    return {key: _read_head(folder, name, settings[key]) for key, name in there.items() if "groups" in settings[key]}
-
-
-def earlier_heads(checkpoint_folder: str) -> dict[str, Head]:
-    """The heads a warm refit may begin at; none where the folder is not a whole checkpoint any more."""
-    try:
-        checkpoint.verify(Path(checkpoint_folder))
-    except checkpoint.CheckpointError:
-        return {}
-    return {key: scaled.head for key, scaled in read_heads(Path(checkpoint_folder)).items()}
-
-
-def write_head(folder: Path, head: Head, settings: dict[str, Any], name: str = "head") -> None:
-    """Write `NAME.safetensors` and `NAME.json`; `settings` are max_tokens, pessimism, panel_mean, panel_deviation, ..."""
-    tensors = {f"{key}.{part}": getattr(group, part) for key, group in head.groups.items() for part in PARTS}
-    tensors |= {"shrink": head.shrink} | ({"precision": head.precision} if head.precision is not None else {})
-    save_file({key: tensor.float().contiguous() for key, tensor in tensors.items()}, folder / f"{name}.safetensors")
-    people = {field.name: getattr(head, field.name) for field in fields(head) if field.name not in POSTERIOR}
-    described = {"groups": {key: {"prior": group.prior} for key, group in head.groups.items()}, "people": people, **settings}
-    (folder / f"{name}.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def write_adapter(folder: Path, tuned: FineTuned, settings: dict[str, Any]) -> None:
-    """Write a fine-tuned reward: the adapter's files, its linear head, and `head.json`."""
-    tuned.write(folder)
-    (folder / "head.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
-
-
 def read_groups(means: Mapping[int, Tensor], lengths: Tensor) -> dict[str, Tensor]:
     """Group -> (B, D) features from the means of the layers that were read, and lengths (B,)."""
     return groups(means, lengths, with_length=0 in means)
-
-
-def pessimistic(head: Head, features: dict[str, Tensor], pessimism: float) -> Tensor:
-    """(N,) float64 rewards less `pessimism` posterior deviations of their difference to an average labelled answer."""
-    rewards = head.reward(features)
-    return rewards if pessimism == 0 else rewards - pessimism * head.deviation(features)
-
-
-def normalised(rewards: Tensor, settings: dict[str, Any]) -> Tensor:
-    """Rewards -> float32 scores on the panel's scale."""
-    scores: Tensor = (rewards - settings["panel_mean"]) / settings["panel_deviation"]
-    return scores.float()
-
-
-def _read_head(folder: Path, name: str, settings: dict[str, Any]) -> ScaledHead:
-    tensors = load_file(folder / f"{name}.safetensors")
-    loaded = {
-        key: Group(prior=entry["prior"], **{part: tensors[f"{key}.{part}"] for part in PARTS})
-        for key, entry in settings["groups"].items()
-    }
-    return ScaledHead(Head(loaded, tensors["shrink"], **settings["people"], precision=tensors.get("precision")), settings)
 
 
 def _base(folder: Path, base: dict[str, Any], backbone: Backbone) -> Backbone:

@@ -24,7 +24,7 @@ from trainer.lm.backbone import Backbone, chat_ids, eos_ids
 from trainer.lm.forward import llama_like
 from trainer.lm.generate import Generated, generate
 from trainer.lm.loading import load_policy
-from trainer.lm.recorded_states import Recording
+from trainer.lm.recorded_states import RecordedStates
 from trainer.reward.data import token_sequence
 from trainer.reward.features import FeatureCache, choose_layers, recorded_means
 
@@ -82,7 +82,7 @@ def run(folder: RunFolder) -> None:
             done, tokens = done + 1, tokens + len(answer.ids)
             folder.progress(done, total, Message("writing_answers"))
 
-        recording = Recording(cache.layers) if cache else None
+        recording = RecordedStates(cache.layers) if cache else None
         try:
             answers = generate(
                 policy,
@@ -113,7 +113,7 @@ def open_cache(folder: RunFolder, policy: Backbone) -> FeatureCache | None:
 
 def keep_features(
     cache: FeatureCache,
-    recording: Recording,
+    recording: RecordedStates,
     policy: Backbone,
     prompt_ids: Sequence[list[int]],
     answers: Sequence[Generated],

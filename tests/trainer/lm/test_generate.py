@@ -16,7 +16,7 @@ from trainer.lm.decoding.fused import FusedDecoder, _effective_weight
 from trainer.lm.decoding.own_forward import PlainDecoder
 from trainer.lm.generate import Generated, draw, generate
 from trainer.lm.loading import load_backbone
-from trainer.lm.recorded_states import Recording
+from trainer.lm.recorded_states import RecordedStates
 from trainer.lm.simple_lm import train_tokenizer
 from trainer.lm.weight_layouts import Linear, laid_out
 
@@ -136,7 +136,7 @@ def test_what_adapters_add_to_a_bfloat16_trunk_is_not_rounded_away_and_the_rest_
 @pytest.mark.parametrize("prompts", [PROMPTS, [[7, 8, 9, *prompt] for prompt in PROMPTS]], ids=["own beginnings", "a shared one"])
 def test_a_recording_holds_what_a_pass_over_the_answers_would_compute(llama: Backbone, prompts: list[list[int]]) -> None:
     watched = [0, 2, 4]
-    recording = Recording(watched)
+    recording = RecordedStates(watched)
     given = generate(
         llama,
         prompts,

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer.lm.backbone import Backbone, attach_lora, pin_reference
-from trainer.lm.lm_head import head, token_logprobs
+from trainer.lm.lm_head import lm_head, token_logprobs
 from trainer.lm.loading import load_backbone
 
 TEMPERATURE = 0.7
@@ -24,7 +24,7 @@ def test_a_frozen_heads_slope_is_autograds_to_the_trunks_precision(llama_folder:
     backbone = load_backbone(str(llama_folder), dtype)
     states = some_states(backbone)
     with torch.no_grad():
-        likeliest = head(backbone).logits(states).argmax(1)
+        likeliest = lm_head(backbone).logits(states).argmax(1)
     chosen = torch.where(torch.arange(300) % 2 == 0, likeliest, torch.arange(300) % 259)
     logprobs, entropy = token_logprobs(backbone, states, chosen, TEMPERATURE)
     weight = backbone.plain.get_output_embeddings().weight.float()
@@ -47,11 +47,11 @@ def test_a_frozen_head_is_laid_out_once_and_one_in_training_never(llama_folder: 
     for backbone in (frozen, trained):
         attach_lora(backbone, rank=4, layers=2, seed=0)  # of a SimpleLM all weights are trained
     pin_reference(frozen)
-    assert head(frozen) is head(frozen)
+    assert lm_head(frozen) is lm_head(frozen)
     states = some_states(trained, 3).detach()
-    before = head(trained).logits(states)
+    before = lm_head(trained).logits(states)
     with torch.no_grad():
         trained.plain.get_output_embeddings().weight.mul_(2)
-    after = head(trained)
+    after = lm_head(trained)
     bias = 0.0 if after.bias is None else after.bias
     torch.testing.assert_close(after.logits(states) - bias, 2 * (before - bias))

@@ -32,7 +32,8 @@ from trainer.ppo.reward import Ids, Rule
 from trainer.ppo.rollout import Prompt, to_record, write_answers
 from trainer.ppo.run import open_policy, train
 from trainer.reward.head.model import Group, Head
-from trainer.reward.scorer import Scorer, load_scorer, write_head
+from trainer.reward.head_files import write_head
+from trainer.reward.scorer import Scorer, load_scorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from trainer.lm.backbone import Backbone
 from trainer.lm.decoding.decoder import pad_left
 from trainer.lm.forward import first_trained_layer, shared_prefix
-from trainer.lm.lm_head import head
+from trainer.lm.lm_head import lm_head
 from trainer.lm.weight_layouts import Linear, laid_out
 
 
@@ -50,7 +50,7 @@ class FusedDecoder:
         if backbone.packed_layers is None:
             # Kept between rollouts: the layers below the adapters, which no training moves.
             backbone.packed_layers = [_Layer(layer) for layer in layers[:frozen]]
-        below, self.head = backbone.packed_layers, head(backbone).logits
+        below, self.head = backbone.packed_layers, lm_head(backbone).logits
         self.layers = below[:frozen] + [_Layer(layer) for layer in layers[len(below[:frozen]) :]]
 
     def start(self, prompt_ids: Sequence[Sequence[int]], room: int) -> Tensor:
