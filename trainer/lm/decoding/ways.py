@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, BackboneError
 from trainer.lm.decoding.decoder import Decoder
 from trainer.lm.decoding.own_forward import LevelDecoder, PlainDecoder
@@ -45,9 +46,7 @@ def find_way(backbone: Backbone) -> str:
     try:
         texts, expected, moved = _full_passes(backbone)
     except Exception as error:  # a model's own code, given nothing but token ids
-        raise BackboneError(
-            f"{backbone.source}: a {name} cannot read plain tokens here ({error}), so it cannot be used"
-        ) from error
+        raise BackboneError(Message("model_cannot_read", model=backbone.source, architecture=name, error=str(error))) from error
     bound = moved * (SAME if backbone.dtype == torch.float32 else SAME_NARROW)
     for way, make in WAYS.items():
         try:
@@ -55,7 +54,7 @@ def find_way(backbone: Backbone) -> str:
                 return way
         except Exception:  # whatever its forward raises at a mask, a position or its own memory
             continue
-    raise BackboneError(f"{backbone.source}: a {name} does not write here what it writes alone, so it cannot be used")
+    raise BackboneError(Message("model_writes_otherwise", model=backbone.source, architecture=name))
 
 
 def _full_passes(backbone: Backbone) -> tuple[list[list[int]], list[Tensor], float]:

@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForImageTextToText,
 )
 
+from trainer.contract.messages import Message
 from trainer.lm.backbone import BackboneError
 from trainer.lm.forward import own_forward
 
@@ -37,10 +38,7 @@ def class_for(source: str, config: Any) -> Any:
         return AutoModelForCausalLM
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not config.is_encoder_decoder:
         return AutoModelForImageTextToText
-    raise BackboneError(
-        f"{source} is a {config.model_type} model, and transformers has no causal language model of that kind: it does not write "
-        "on from what it has read"
-    )
+    raise BackboneError(Message("model_not_causal", model=source, kind=str(config.model_type)))
 
 
 def refuse_incomplete(source: str, model: Any, report: dict[str, Any]) -> None:
@@ -49,18 +47,16 @@ def refuse_incomplete(source: str, model: Any, report: dict[str, Any]) -> None:
     missing = [name for name in whole if name in report["missing_keys"]]
     missing += sorted(set(report["missing_keys"]) - set(missing))
     surplus = sorted(name for name in report["unexpected_keys"] if not BESIDE.search(name))
-    named = ", ".join(getattr(model.config, "architectures", None) or ())
+    named = ", ".join(getattr(model.config, "architectures", None) or (model.config.model_type,))
     if missing:
-        other = named and type(model).__name__ not in named
-        hint = _why_missing(missing, surplus) or (f"; config.json names {named}, which is another model" if other else "")
-        raise BackboneError(f"{source} lacks {len(missing)} of {len(whole)} tensors, the first {missing[0]}{hint}")
+        raise BackboneError(_lacks(source, model, missing, len(whole), surplus, named))
     if report["mismatched_keys"]:
         name, held, wanted = min(report["mismatched_keys"])
-        raise BackboneError(f"{source}: {name} is {_sizes(held)} in the file and {_sizes(wanted)} by its config.json")
+        raise BackboneError(Message("tensors_resized", model=source, first=name, held=_sizes(held), wanted=_sizes(wanted)))
     if surplus:
+        kind, first = type(model).__name__, surplus[0]
         raise BackboneError(
-            f"{source} holds {len(surplus)} tensors for which a {type(model).__name__} has no place, the first {surplus[0]}: "
-            f"its config.json describes another model than its weights{f' ({named})' if named else ''}"
+            Message("tensors_surplus", model=source, surplus=len(surplus), architecture=kind, first=first, named=named)
         )
 
 
@@ -72,10 +68,8 @@ def refuse_misfit(source: str, model: Any, tokenizer: Any, named: int | None = N
     may_come = [token for token, at in without.items() if (named is None or at < named) and not NO_TEXT.search(token)]
     heard = may_come or [token for token in without if token in template]
     if heard:
-        raise BackboneError(
-            f"{source}: the tokenizer has {max(len(tokenizer), *without.values())} tokens and the model {rows} embeddings, so "
-            f"{heard[0]} has none: resize the model's embeddings, or take the tokenizer it was trained with"
-        )
+        tokens = max(len(tokenizer), *without.values())
+        raise BackboneError(Message("tokens_without_embedding", model=source, tokens=tokens, rows=rows, first=heard[0]))
 
 
 @torch.no_grad()
@@ -89,16 +83,11 @@ def refuse_two_way(source: str, model: Any) -> None:
     outs = [own_forward(model, input_ids=each, use_cache=False, output_hidden_states=True) for each in (ids, other)]
     states = (outs[0].get("hidden_states") or [outs[0].logits[:, :0]])[-1]
     if outs[0].logits.shape[:2] != ids.shape or states.shape[:2] != ids.shape:
-        raise BackboneError(
-            f"{source}: a {type(model).__name__} does not tell what it thinks at each token, so it cannot be used"
-        )
+        raise BackboneError(Message("model_hides_states", model=source, architecture=type(model).__name__))
     before, after = (out.logits[:, :5].float() for out in outs)
     bound = CAUSAL if next(model.parameters()).dtype == torch.float32 else CAUSAL_NARROW
     if float((before - after).abs().max()) > bound * float(before.abs().max()):
-        raise BackboneError(
-            f"{source}: a {type(model).__name__} reads both ways, what follows changes what it thinks of what went before, so it "
-            "is no causal language model and cannot write answers"
-        )
+        raise BackboneError(Message("model_reads_both_ways", model=source, architecture=type(model).__name__))
 
 
 @contextlib.contextmanager
@@ -112,18 +101,22 @@ def explained(source: str) -> Iterator[None]:
         lines = [line for line in str(error).strip().splitlines() if line.strip()]
         said = lines[0] if lines else type(error).__name__
         if isinstance(error, MemoryError) or "can't allocate memory" in said:
-            said = "there is not enough memory for it"
-        raise BackboneError(f"{source} could not be opened as a causal language model: {said}") from error
+            raise BackboneError(Message("model_too_large", model=source)) from error
+        raise BackboneError(Message("model_not_opened", model=source, error=said)) from error
 
 
-def _why_missing(missing: list[str], surplus: list[str]) -> str:
-    """That the tensors are there under longer names, as torch.compile and data-parallel training leave them."""
+def _lacks(source: str, model: Any, missing: list[str], tensors: int, surplus: list[str], named: str) -> Message:
+    """What is missing, and why where that can be seen: torch.compile and data-parallel training leave longer names."""
+    count, first = len(missing), missing[0]
     for name in surplus:
         wanted = next((each for each in missing if name.endswith(f".{each}")), None)
         if wanted is not None:
-            return f"; its keys begin with {name.removesuffix(wanted)}"
-    return ""
+            prefix = name.removesuffix(wanted)
+            return Message("tensors_missing_renamed", model=source, missing=count, tensors=tensors, first=first, prefix=prefix)
+    if type(model).__name__ not in named:
+        return Message("tensors_missing_another", model=source, missing=count, tensors=tensors, first=first, named=named)
+    return Message("tensors_missing", model=source, missing=count, tensors=tensors, first=first)
 
 
 def _sizes(shape: Any) -> str:
-    return " by ".join(map(str, shape)) or "one number"
+    return " × ".join(map(str, shape)) or "1"

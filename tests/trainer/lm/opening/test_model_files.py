@@ -20,10 +20,10 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsiz
     [
         ("model.safetensors", lambda held: POINTER, r"model.safetensors is a Git LFS pointer, not weights: run git lfs pull"),
         ("model.safetensors", lambda held: held[: len(held) // 2], r"is not whole: [\d,]+ of [\d,]+ bytes are there"),
-        ("model.safetensors", lambda held: held[:100], "is not whole, or no safetensors file"),
+        ("model.safetensors", lambda held: held[:100], "is not a safetensors file, or not a whole one"),
         ("model.safetensors", lambda held: b"", "is empty"),
         ("model.safetensors", lambda held: b"\x10" + bytes(7) + b"x" * 100, "its header cannot be read"),
-        ("model.safetensors", lambda held: b"<html>not found</html>" * 9, "is not whole, or no safetensors file"),
+        ("model.safetensors", lambda held: b"<html>not found</html>" * 9, "is not a safetensors file, or not a whole one"),
         ("tokenizer.json", lambda held: POINTER, r"tokenizer.json is a Git LFS pointer, not the file itself"),
         ("config.json", lambda held: POINTER, r"config.json is a Git LFS pointer"),
     ],
@@ -45,7 +45,7 @@ def test_a_shard_that_did_not_arrive_is_named(llama_folder: Path, tmp_path: Path
     shards = sorted(path.name for path in folder.glob("model-*.safetensors"))
     load_backbone(str(folder))
     (folder / shards[1]).unlink()
-    with pytest.raises(BackboneError, match=f"lacks {shards[1]}, which model.safetensors.index.json names"):
+    with pytest.raises(BackboneError, match=f"lacks {shards[1]}, which its index names"):
         load_backbone(str(folder))
     (folder / "model.safetensors.index.json").write_text("[]", encoding="utf-8")
     with pytest.raises(BackboneError, match="is not the index of sharded weights"):
@@ -80,8 +80,8 @@ def test_a_file_of_another_kind_is_called_what_it_is(tmp_path: Path, llama_folde
     (tmp_path / "folder").mkdir()
     shutil.copy(tmp_path / "tiny.gguf", tmp_path / "folder")
     for spec, said in {
-        tmp_path / "taste.db": "is a database, not a model: give a transformers folder",
-        tmp_path / "notes.txt": "is a file, not a model: give a transformers folder",
+        tmp_path / "taste.db": "is a database, not a model: give a model folder",
+        tmp_path / "notes.txt": "is a file, not a model: give a model folder",
         llama_folder / "model.safetensors": "is a file, not a model",
         tmp_path / "folder": "holds .gguf files: give the path of one of them",
         tmp_path / "nowhere" / "at" / "all": "there is no folder",
@@ -99,10 +99,10 @@ def test_a_gguf_file_that_is_none_or_not_whole_is_explained(tmp_path: Path) -> N
         ("text", b"my model is great", "is not a GGUF file"),
         ("database", (tmp_path / "database.gguf").read_bytes(), "is not a GGUF file"),
         ("empty", b"", "is not a GGUF file"),
-        ("header", whole[:60], "is not whole, or no GGUF file"),
-        ("half", whole[: len(whole) // 2], "is not whole, or no GGUF file"),
-        ("last", whole[:-100], "is not whole, or no GGUF file"),
-        ("m-00001-of-00002", whole, "is part 1 of 2 of a split file: join them first"),
+        ("header", whole[:60], "is not whole, or not a GGUF file as we know it"),
+        ("half", whole[: len(whole) // 2], "is not whole, or not a GGUF file as we know it"),
+        ("last", whole[:-100], "is not whole, or not a GGUF file as we know it"),
+        ("m-00001-of-00002", whole, "is one part of a split file: join its parts first"),
     ):
         (tmp_path / f"{name}.gguf").write_bytes(held)
         for opened in (load_backbone, lambda path: convert_gguf(Path(path), tmp_path / "out")):
