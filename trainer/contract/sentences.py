@@ -262,7 +262,7 @@ SFT: Final = {
 }
 
 EXPORT: Final = {
-    "no_classifier": "There is no sequence classifier in transformers for the architecture %(kind)s.",
+    "no_classifier": "There is no sequence classifier for the architecture %(kind)s in transformers.",
     "head_elsewhere": "A %(architecture)s keeps its head elsewhere than a classifier of transformers does.",
     "too_few_answers": "Answers there: %(answers)s. A reward model is distilled on at least %(needed)s.",
     "one_prompt_only": "All answers are to one prompt; to say how close the classifier comes, some prompts are held out.",
