@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from app.errors import Invalid
+from app.language.formats import listed
 from app.language.languages import _
 
 CHOICES = ("left", "right", "tie", "both_bad")
@@ -56,11 +57,11 @@ def check(verdict: Verdict, kind: str, criteria: Collection[str], flags: Collect
     sides = SIDES[kind]
     for side, ticked in verdict.flags.items():
         if side not in sides:
-            wrong["flags"] = _("Flags belong to %(sides)s.", sides=", ".join(sides))
+            wrong["flags"] = _("Flags belong to %(sides)s.", sides=listed(sides))
         elif unknown := [flag for flag in ticked if flag not in flags]:
             wrong["flags"] = _("This project has no flag called %(names)s.", names=_listed(unknown))
     if verdict.rewrite is not None and verdict.rewrite.side not in sides:
-        wrong["rewrite"] = _("A rewrite belongs to %(sides)s.", sides=", ".join(sides))
+        wrong["rewrite"] = _("A rewrite belongs to %(sides)s.", sides=listed(sides))
     if wrong:
         raise Invalid(_("This verdict cannot be saved as it is. Nothing was stored."), wrong)
 
@@ -95,4 +96,4 @@ def _rating_faults(verdict: Verdict) -> dict[str, str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(name[:40] for name in names[:3])
+    return listed(name[:40] for name in names[:3])

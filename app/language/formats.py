@@ -135,7 +135,13 @@ def _separators(language: str) -> dict[int, str]:
 
 def listed(words: Iterable[str]) -> str:
     """ "A, B, C", with the comma of the reader's language."""
-    return _(", ").join(words)
+    parts, comma = list(words), _(", ")
+    return Markup(comma).join(parts) if any(isinstance(part, Markup) for part in parts) else comma.join(parts)
+
+
+def paragraph(sentences: Iterable[str]) -> str:
+    """Sentences one after another; a Chinese full stop brings its space with it."""
+    return ("" if locale().language == "zh" else " ").join(filter(None, sentences))
 
 
 def size(octets: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, cast
 
 from app.guidelines.starting_point import as_stored, told
 from app.language.formats import listed
-from app.language.languages import N_, known
+from app.language.languages import N_, _, known
 from app.models import Project
 from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, RESERVED_KEYS
 from app.projects.service import ProjectValues
@@ -106,7 +106,11 @@ def field_words(name: str, text: str) -> str:
 def as_text(questions: Questions) -> str:
     """The form line by line, to compare it with what is stored."""
     rows = (" · ".join(row[part] for part in PARTS[kind]) for kind in PARTS for row in questions.rows[kind])
-    others = (f"{known(label)}: {questions.words.get(name, '')}" for name, label in LABELS.items() if name not in PARTS)
+    others = (
+        _("%(field)s: %(sentence)s", field=known(label), sentence=field_words(name, questions.words.get(name, "")))
+        for name, label in LABELS.items()
+        if name not in PARTS
+    )
     return "\n".join([*rows, *others])
 
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from app.database.engine import Db, WriteDb
 from app.errors import Conflict, Refusal
 from app.guidelines.starting_point import told
+from app.language.formats import paragraph
 from app.language.languages import _, known, ngettext
 from app.models import Project
 from app.projects import question_forms, service
@@ -66,7 +67,7 @@ def _saved(session: Session, project: Project) -> str:
         "%(num)s tasks are on somebody's page as they were before; their verdicts are kept as they are given.",
         in_hand,
     )
-    return f"{_('Saved.')} {kept}"
+    return paragraph([_("Saved."), kept])
 
 
 def _page(

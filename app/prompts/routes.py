@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Invalid, Refusal
-from app.language.formats import count
+from app.language.formats import count, listed, paragraph
 from app.language.languages import _
 from app.prompts import importers, search, service
 from app.prompts.api import PromptId
@@ -242,11 +242,11 @@ def _summary(report: ImportReport) -> str:
     if report.duplicates:
         sentences.append(_("%(prompts)s were there already.", prompts=count(report.duplicates, "prompt")))
     if report.rejected:
-        lines = ", ".join(str(bad.line) for bad in report.rejected[:10]) + (", ..." if len(report.rejected) > 10 else "")
+        lines = listed([*(str(bad.line) for bad in report.rejected[:10]), *(["…"] if len(report.rejected) > 10 else [])])
         sentences.append(_("Left out %(bad_lines)s: %(lines)s.", bad_lines=count(len(report.rejected), "bad line"), lines=lines))
     if report.left_out:
-        sentences.append(_("Too long to keep beside the prompts: %(names)s.", names=", ".join(report.left_out)))
-    return " ".join(sentences)
+        sentences.append(_("Too long to keep beside the prompts: %(names)s.", names=listed(report.left_out)))
+    return paragraph(sentences)
 
 
 @router.post("/prompts/{id}/archive")

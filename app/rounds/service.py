@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.database.audit import record
 from app.errors import Conflict, Invalid, NotFound, Refusal
+from app.language.formats import listed
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
 from app.rounds.promotion import promote, reject, settle_promoted
@@ -100,7 +101,7 @@ def start_round(
         raise Conflict(_("Round %(number)s is still running; finish or cancel it first.", number=other.number))
     given = dict(config or {})
     if unknown := given.keys() - set(STAGES):
-        raise Invalid(_("A round has the stages %(stages)s.", stages=", ".join(STAGES)), {min(unknown): _("unknown stage")})
+        raise Invalid(_("A round has the stages %(stages)s.", stages=listed(STAGES)), {min(unknown): _("unknown stage")})
     settings = {stage: config_dict(run_config(project, stage, given.get(stage) or {})) for stage in STAGES}
     count = usable_label_count(session, project.id)
     needed = RewardConfig(**settings["reward"]).min_labels

@@ -80,7 +80,8 @@ class Chart:
 
     @property
     def caption(self) -> str:
-        return f"{self.meaning.title}, {self.meaning.unit}" if self.meaning.unit else self.meaning.title
+        title, unit = self.meaning.title, self.meaning.unit
+        return _("%(title)s, %(unit)s", title=title, unit=unit) if unit else title
 
     @property
     def alt(self) -> str:

@@ -92,7 +92,7 @@ def learned_from(figures: Mapping[str, Any]) -> str:
     prompts = int(_number(figures, "prompts") or 0)
     if parts and prompts:
         parts.append(_("on %(prompts)s", prompts=formats.count(prompts, "prompt")))
-    return _(", ").join(parts)
+    return formats.listed(parts)
 
 
 def _beside(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -106,7 +106,9 @@ def _beside(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [
         (
             _("Right where the shorter answer won"),
-            f"{formats.percent(shorter)} (n = {judged:,})" if shorter is not None and judged else None,
+            _("%(share)s (n = %(n)s)", share=formats.percent(shorter), n=formats.number(judged))
+            if shorter is not None and judged
+            else None,
         ),
         (_("The longer answer won"), _percent(figures, "longer_wins")),
         (_("Judged answers that the length limit cut"), _cut(figures)),

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.database.audit import record
 from app.errors import Conflict, Invalid, NotFound
+from app.language.formats import listed
 from app.language.languages import _
 from app.language.run_messages import told
 from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
@@ -101,7 +102,7 @@ def queue_run(
     `config` holds settings of trainer.contract.config, `inputs` the names of INPUT_NAMES. Raises Invalid or NotFound.
     """
     if kind not in CONFIGS:
-        raise Invalid(_("A run is one of %(kinds)s.", kinds=", ".join(CONFIGS)), {"kind": _("unknown")})
+        raise Invalid(_("A run is one of %(kinds)s.", kinds=listed(CONFIGS)), {"kind": _("unknown")})
     settings = config_dict(run_config(project, kind, config))
     if unknown := inputs.keys() - INPUT_NAMES[kind]:
         name = min(unknown)
