@@ -327,7 +327,6 @@ TESTED_ELSEWHERE = {
     "app/runs/api.py": "app/rounds/test_api.py",
     "app/runs/bodies.py": "app/rounds/test_api.py",
     "app/runs/checkpoints.py": "app/rounds/test_service.py",
-    "app/runs/dependencies.py": "app/rounds/test_api.py",
     "app/runs/routes.py": "app/rounds/test_routes.py",
     "app/runs/run_files.py": "app/rounds/test_api.py",
     "app/runs/runs.py": "app/rounds/test_service.py",
@@ -363,6 +362,11 @@ TESTED_ELSEWHERE = {
     "trainer/reward/save.py": "trainer/reward/test_run.py",
     "trainer/export/distil.py": "trainer/export/test_run.py",
     "trainer/files/tensorboard.py": "trainer/files/test_metrics.py",
+    "trainer/contract/ppo_config.py": "trainer/contract/test_config.py",
+    "trainer/contract/reward_config.py": "trainer/contract/test_config.py",
+    "trainer/contract/sample_config.py": "trainer/contract/test_config.py",
+    "trainer/contract/setting.py": "trainer/contract/test_config.py",
+    "trainer/contract/sft_config.py": "trainer/contract/test_config.py",
 }
 
 

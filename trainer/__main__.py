@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 from trainer.contract.config import CONFIGS, ConfigError
@@ -94,7 +94,8 @@ def _reason(kind: str, error: Exception) -> Message:
     if isinstance(error, SpokenError):
         return error.message
     if isinstance(error, ConfigError):
-        return Message("setting_unusable", setting=f"{kind}.{error.field}", problem=error.message)
+        each = [Message("setting_unusable", setting=f"{kind}.{name}", problem=why) for name, why in error.problems.items()]
+        return reduce(lambda first, second: Message("both", first=first, second=second), each)
     if isinstance(error, KeyError):
         return Message("not_in_run_json", name=str(error.args[0]))
     return Message("written", text=str(error))

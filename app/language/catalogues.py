@@ -7,7 +7,6 @@ and a test fails until somebody writes one: the words of an old sentence are nev
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,8 +18,9 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 from app.language.languages import LANGUAGES, LOCALES, SOURCE
-from trainer.contract import config
+from trainer.contract.config import CONFIGS
 from trainer.contract.sentences import SENTENCES
+from trainer.contract.setting import GROUPS, SHARE, settings_of
 
 ROOT: Final = LOCALES.parent
 KEYWORDS: Final = {"_": None, "gettext": None, "N_": None, "ngettext": (1, 2), "N_plural": (1, 2)}
@@ -38,7 +38,7 @@ def said() -> dict[Text, list[str]]:
         for file, _line, text, _comments, _context in found:
             files[text][f"{folder}/{Path(file).as_posix()}"] = None
     for text in _settings():
-        files[text]["trainer/contract/config.py"] = None
+        files[text]["trainer/contract/setting.py"] = None
     for text in SENTENCES.values():
         files[text]["trainer/contract/sentences.py"] = None
     return {text: list(places) for text, places in files.items()}
@@ -46,10 +46,11 @@ def said() -> dict[Text, list[str]]:
 
 def _settings() -> Iterator[str]:
     """What a person reads on and beside a training setting."""
-    for kind, one in config.CONFIGS.items():
-        for field in dataclasses.fields(one):
-            yield config.label_of(f"{kind}.{field.name}")
-            yield from (field.metadata[part] for part in ("help", "unit") if field.metadata.get(part))
+    yield from GROUPS.values()
+    for config in CONFIGS.values():
+        for one in settings_of(config).values():
+            unit = [one.unit] if one.unit not in ("", SHARE) else []
+            yield from (one.label, one.help, *unit, *one.choices.values())
 
 
 def catalogue(language: str) -> Catalog:

@@ -118,6 +118,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def to_the_last_digit(value: float) -> str:
+    """A bound, which rounding would make another: "0.01", "1,000,000"."""
+    return _decimal(value) if float(value).is_integer() else f"{value:.12g}".translate(_separators(current()))
+
+
 def percent(share: float | None, digits: int = 0) -> str:
     """0.756 -> "76%"; a dash for None."""
     return "–" if share is None or not math.isfinite(share) else f"{_decimal(share * 100, digits)}%"

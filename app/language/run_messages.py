@@ -20,4 +20,6 @@ def _shown(kind: Kind, value: Any) -> str:
         return known(label_of(value))
     if kind == "name":
         return str(value)
+    if kind == "bound":
+        return formats.to_the_last_digit(value)
     return formats.percent(value) if kind == "share" else formats.number(value)

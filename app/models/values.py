@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-from app.language.formats import number
+from app.language.formats import number, percent, to_the_last_digit
 from app.language.languages import _
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -51,7 +51,24 @@ def whole_number(least: int, most: int) -> Callable[[Any], int]:
 def number_between(least: float, most: float) -> Callable[[Any], float]:
     def check(value: Any) -> float:
         if type(value) not in (int, float) or not least <= value <= most:
-            raise Unusable(_("This must be a number from %(least)s to %(most)s.", least=f"{least:g}", most=f"{most:,g}"))
+            raise Unusable(
+                _(
+                    "This must be a number from %(least)s to %(most)s.",
+                    least=to_the_last_digit(least),
+                    most=to_the_last_digit(most),
+                )
+            )
+        return float(value)
+
+    return check
+
+
+def share_between(least: float, most: float) -> Callable[[Any], float]:
+    """A number as `number_between`, which people write and read in per cent."""
+
+    def check(value: Any) -> float:
+        if type(value) not in (int, float) or not least <= value <= most:
+            raise Unusable(_("This must be a number from %(least)s to %(most)s.", least=percent(least), most=percent(most)))
         return float(value)
 
     return check

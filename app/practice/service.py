@@ -21,7 +21,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.labels.verdict import CHOICES
 from app.language.languages import _
 from app.models import Label, Membership, PracticeTask, PracticeVerdict, Project, User, utc_now
-from app.models.values import Unusable, number_between, whole_number
+from app.models.values import Unusable, share_between, whole_number
 
 NEAR_ENOUGH: Final = 1  # a rating this far from the known one is right: people use scales differently
 
@@ -314,7 +314,7 @@ def right_shares(session: Session, project_id: int) -> dict[int, tuple[int, int]
 MAX_PRACTICE_TASKS: Final = 50
 CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "practice_tasks": whole_number(0, MAX_PRACTICE_TASKS),
-    "qualifying_score": number_between(0, 1),
+    "qualifying_score": share_between(0, 1),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from app.errors import Invalid
 from app.guidelines import service as guidelines
 from app.language.languages import _
 from app.language.run_messages import told
-from app.models.values import Unusable, number_between, plain_text, whole_number, without_invisible
+from app.models.values import Unusable, number_between, plain_text, share_between, whole_number, without_invisible
 from app.practice import service as practice
+from app.runs.run_settings import context_tokens, criteria_of, ruled_out, settings_of_project
 from trainer.contract.config import ConfigError, config_dict, make_config
+from trainer.contract.messages import Message
 
 MAX_NAME = 200
 MAX_CRITERIA = 12
@@ -22,14 +24,18 @@ MAX_WEIGHT = 10.0  # of a flag, in units of the latent reward
 TEXT_DISPLAYS = ("written", "markdown")
 MAX_OVERLAP = 20
 TRAINED_BY_ROUNDS = ("reward", "ppo")
+PLACES = {"sample": "sampling"} | {kind: f"training.{kind}" for kind in TRAINED_BY_ROUNDS}  # where their settings are
 
 RESERVED_KEYS = frozenset({"overall", "judge", "flags"})  # a reward model has heads of its own under these names
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 
 
-def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as they are stored. Raises Invalid naming every field that cannot be used."""
+def check_values(values: Mapping[str, Any], standing: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as they are stored. Raises Invalid naming every field that cannot be used.
+
+    `standing` is how the project stands in everything else: a PATCH may switch on what an earlier one described.
+    """
     clean: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, value in values.items():
@@ -38,12 +44,31 @@ def check_values(values: Mapping[str, Any]) -> dict[str, Any]:
         except KeyError:
             problems[name] = _("This is not a setting of a project.")
         except ConfigError as error:
-            problems[f"{name}.{error.field}"] = told(error.message)
+            problems |= {f"{name}.{field}": told(message) for field, message in error.problems.items()}
         except Unusable as problem:
             problems[name] = str(problem)
+    problems = _contradictions(values, clean, standing) | problems
     if problems:
         raise Invalid(_("Some settings cannot be used. Nothing was changed."), problems)
     return clean
+
+
+def _contradictions(given: Container[str], clean: Mapping[str, Any], standing: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with the project as it will be, where what is given has to do with it."""
+    whole, found = {**standing, **clean}, {}
+    if whole["triggers_on"] and whole["trigger_labels"] is None and whole["trigger_hours"] is None:
+        found["triggers_on"] = _("Say after how many labels or hours a round starts, or switch it off.")
+    criteria = criteria_of([*standing["criteria"], *whole["criteria"]], whole["retired"])  # what is taken away is still known
+    for kind, place in PLACES.items():
+        if place.partition(".")[0] not in given:
+            continue
+        try:
+            config = make_config(kind, settings_of_project(whole["sampling"], whole["training"], kind))
+        except ConfigError:  # stored by an earlier version; said where it is next changed or used
+            continue
+        wrong = ruled_out(config, criteria, context_tokens(whole["base_model"]))
+        found |= {f"{place}.{name}": told(message) for name, message in wrong.items()}
+    return found
 
 
 def check_base_model(spec: Any) -> str:
@@ -177,14 +202,18 @@ def _training(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or value.keys() - set(TRAINED_BY_ROUNDS):
         raise Unusable(_("Training settings come as an object with reward and ppo."))
     clean: dict[str, Any] = {}
+    problems: dict[str, Message] = {}
     for kind, settings in value.items():
         if not isinstance(settings, Mapping):
             raise Unusable(_("The settings of %(kind)s come as an object.", kind=kind))
         try:
             config = config_dict(make_config(kind, dict(settings)))
         except ConfigError as error:
-            raise ConfigError(f"{kind}.{error.field}", error.message) from None
-        clean[kind] = {name: config[name] for name in settings}
+            problems |= {f"{kind}.{name}": message for name, message in error.problems.items()}
+        else:
+            clean[kind] = {name: config[name] for name in settings}
+    if problems:
+        raise ConfigError(problems)
     return clean
 
 
@@ -196,7 +225,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "flags": _flags,
     "text_display": _text_display,
     "overlap": whole_number(1, MAX_OVERLAP),
-    "rating_share": number_between(0, 1),
+    "rating_share": share_between(0, 1),
     "queue_low_mark": whole_number(1, 10_000),
     "practice_tasks": practice.CHECKS["practice_tasks"],
     "qualifying_score": practice.CHECKS["qualifying_score"],

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.models import Label, Project
-from app.runs.runs import run_config
+from app.runs.run_settings import expected_config
 from trainer.contract.config import config_dict
 
 COMPARED: Final = (1, 2, 3, 5)  # overlaps shown beside the one asked about
@@ -38,7 +38,7 @@ class RoundCost:
 
 def round_cost(session: Session, project: Project, overlap: int, rating_share: float, trigger_labels: int | None) -> RoundCost:
     """As many tasks as a round has labels when each task is judged once: those that start a round, else the fewest it needs."""
-    fewest = int(config_dict(run_config(project, "reward", {}))["min_labels"])
+    fewest = int(config_dict(expected_config(project, "reward", {}))["min_labels"])
     tasks = trigger_labels or fewest
     ratings = round(tasks * rating_share)
     times = {kind: _times(session, project.id, kind) for kind in ("comparison", "rating")}

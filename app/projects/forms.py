@@ -1,98 +1,238 @@
-"""The settings page's form: its fields, filled from a project and read back into values."""
+"""The settings page's form: its fields, filled from a project and read back into values.
+
+The plain settings stand first, in groups; the others wait for experts. Every field shows what counts now, its default where the
+project sets nothing, and only what a person changed is written: a field put back to its default follows the default again.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast, get_type_hints
+from typing import Any, Final, cast
 
-from app.language.languages import N_, known
+from app.guidelines.starting_point import told as told_words
+from app.language.formats import paragraph
+from app.language.languages import N_, _, known
 from app.models import Project
-from app.projects.checks import TRAINED_BY_ROUNDS
+from app.models.values import Unusable, number_between
+from app.projects.checks import PLACES, TRAINED_BY_ROUNDS
 from app.projects.service import ProjectValues
-from app.web.forms import Words, number_of
-from trainer.contract.config import CONFIGS, SampleConfig, label_of
+from app.runs.run_settings import OVERALL
+from app.web.forms import Words, number_of, share_of
+from trainer.contract.config import CONFIGS, make_config
+from trainer.contract.reward_config import MOST_WEIGHT, RewardConfig
+from trainer.contract.setting import GROUPS, ConfigError, Setting, settings_of
 
-LABELS = {"triggers_on": N_("Rounds")}
+LABELS: Final = {
+    "name": N_("Name"),
+    "base_model": N_("Base model"),
+    "triggers_on": N_("Start rounds without asking"),
+    "trigger_labels": N_("After this many new labels"),
+    "trigger_hours": N_("After this many hours"),
+}
+WEIGHTS: Final = "training.reward.criteria_weights"  # on the page one field per criterion
+EXPERTS: Final = {
+    "sample": N_("How answers are written"),
+    "reward": N_("Reward model"),
+    "ppo": N_("Training with PPO"),
+}
 
 
 @dataclass(frozen=True)
-class ConfigField:
-    """One field of trainer.contract.config, as a form shows it."""
+class SettingField:
+    """One setting of a run, as a form shows it."""
 
-    name: str
+    name: str  # of the input
     label: str
     help: str
     unit: str
-    default: str
     choices: list[tuple[str, str]]  # value and words of each
-    is_switch: bool
-    is_number: bool
+    bounds: Mapping[str, str]  # of a number
 
 
-def config_fields(kind: str) -> list[ConfigField]:
-    """The settings of a kind of run. The seed is left out where every run draws its own."""
-    types = get_type_hints(CONFIGS[kind])
+@dataclass(frozen=True)
+class Group:
+    key: str
+    title: str
+    fields: list[SettingField]
+
+
+def plain_groups(project: Project) -> list[Group]:
     return [
-        ConfigField(
-            name=field.name,
-            label=known(label_of(f"{kind}.{field.name}")),
-            help=known(field.metadata["help"]),
-            unit=known(field.metadata["unit"]),
-            default=_word(field.default),
-            choices=[
-                (word, known(word))
-                for word in ((N_("on"), N_("off")) if types[field.name] is bool else field.metadata["choices"])
-            ],
-            is_switch=types[field.name] is bool,
-            is_number=types[field.name] in (int, float),
+        Group(
+            key, known(title), [_field(project, kind, one) for kind, one in _all() if one.group == key and not _is_weights(one)]
         )
-        for field in dataclasses.fields(CONFIGS[kind])
-        if not (kind == "sample" and field.name == "seed")
+        for key, title in GROUPS.items()
     ]
 
 
-def words_of(project: Project) -> Words:
-    """The form as the project stands."""
-    sampling = dataclasses.asdict(SampleConfig()) | project.sampling
+def expert_groups(project: Project) -> list[Group]:
+    return [
+        Group(kind, known(title), [_field(project, kind, one) for of, one in _all() if of == kind and one.is_for_experts])
+        for kind, title in EXPERTS.items()
+    ]
+
+
+def weight_fields(project: Project) -> list[SettingField]:
+    """What the model is rewarded for, one field for each: the verdict itself, then the criteria, then those that counted once."""
+    gone = {key for key in _weights(project) if key != OVERALL} - {item["key"] for item in project.criteria}
+    items = told_words([*project.criteria, *(item for item in project.retired["criteria"] if item["key"] in gone)])
+    names = {OVERALL: _("Overall")} | {item["key"]: item["name"] for item in items}
+    bounds = {"min": "0", "max": f"{MOST_WEIGHT:g}", "step": "any"}
+    return [SettingField(f"{WEIGHTS}.{key}", name, "", "", [], bounds) for key, name in names.items()]
+
+
+def weights_help() -> str:
+    return known(settings_of(RewardConfig)["criteria_weights"].help)
+
+
+def words_of(project: Project, *, with_base_model: bool) -> Words:
+    """The form as the project stands; the base model has a field only while it can be changed."""
     words = {
         "name": project.name,
-        "base_model": project.base_model,
         "triggers_on": "on" if project.triggers_on else "",
         "trigger_labels": "" if project.trigger_labels is None else str(project.trigger_labels),
         "trigger_hours": "" if project.trigger_hours is None else f"{project.trigger_hours:g}",
     }
-    words |= {f"sampling.{field.name}": _word(sampling[field.name]) for field in config_fields("sample")}
-    for kind in TRAINED_BY_ROUNDS:
-        words |= {f"training.{kind}.{name}": _word(value) for name, value in project.training.get(kind, {}).items()}
-    return words
+    if with_base_model:
+        words["base_model"] = project.base_model
+    words |= {_name(kind, one): _text(one, _value(project, kind, one)) for kind, one in _all() if not _is_weights(one)}
+    weights = _weights(project)
+    return words | {field.name: f"{weights.get(_key(field), 0.0):g}" for field in weight_fields(project)}
 
 
-def values_of(words: Words, stored: Project) -> ProjectValues:
-    """What the filled-in form asks for. A training field left empty falls back to its default."""
-    values: dict[str, Any] = {
-        "name": words.get("name", ""),
-        "sampling": stored.sampling | _settings(words, "sample", "sampling."),
-        "training": {kind: _settings(words, kind, f"training.{kind}.") for kind in TRAINED_BY_ROUNDS},
-        "triggers_on": words.get("triggers_on") == "on",
-        "trigger_labels": number_of(words.get("trigger_labels", "")),
-        "trigger_hours": number_of(words.get("trigger_hours", "")),
-    }
-    if "base_model" in words:  # the page shows no such field once the model is fixed
-        values["base_model"] = words["base_model"]
+def values_of(words: Words, changed: Words, project: Project) -> ProjectValues:
+    """What the changed fields ask for; `words` is the whole form."""
+    values: dict[str, Any] = {name: changed[name] for name in ("name", "base_model") if name in changed}
+    values |= {name: number_of(changed[name]) for name in ("trigger_labels", "trigger_hours") if name in changed}
+    if "triggers_on" in changed:
+        values["triggers_on"] = changed["triggers_on"] == "on"
+    settings = {"sample": dict(project.sampling)} | {kind: dict(project.training.get(kind) or {}) for kind in TRAINED_BY_ROUNDS}
+    for kind, one in _all():
+        if _is_weights(one) and any(name.startswith(WEIGHTS) for name in changed):
+            given = _weights_text(words, project)
+        elif (name := _name(kind, one)) in changed:
+            given = _read(one, changed[name], _default(project, kind, one))
+        else:
+            continue
+        settings[kind][one.name] = given
+        if kind != "sample" and given == _default(project, kind, one):
+            del settings[kind][one.name]
+        place, _dot, _kind = PLACES[kind].partition(".")
+        values[place] = settings["sample"] if kind == "sample" else {of: settings[of] for of in TRAINED_BY_ROUNDS}
     return cast(ProjectValues, values)
 
 
-def _settings(words: Words, kind: str, prefix: str) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for field in config_fields(kind):
-        text = words.get(prefix + field.name, "").strip()
-        if text:
-            settings[field.name] = text == "on" if field.is_switch else number_of(text) if field.is_number else text
-    return settings
+def errors_of(fields: Mapping[str, str], words: Words, project: Project) -> dict[str, str]:
+    """What is wrong with each field of the page. What is wrong with a weight stands at its criterion."""
+    wrong = {field.name: _weight_problem(words.get(field.name, "")) for field in weight_fields(project)}
+    own = {name: sentence for name, sentence in wrong.items() if sentence} if WEIGHTS in fields else {}
+    return {name: sentence for name, sentence in fields.items() if name != WEIGHTS or not own} | own
 
 
-def _word(value: Any) -> str:
+def _weight_problem(text: str) -> str:
+    try:
+        number_between(0, MOST_WEIGHT)(number_of(text or "0"))
+    except Unusable as problem:
+        return str(problem)
+    return ""
+
+
+def field_words(project: Project, name: str, text: str) -> str:
+    """A field's value in a sentence."""
+    for kind, one in _all():
+        if name == _name(kind, one):
+            return dict(_field(project, kind, one).choices).get(text, f"{text}%" if one.is_share else text)
+    return {"on": _("On"), "": _("Off")}[text] if name == "triggers_on" else text
+
+
+def label_for(project: Project, name: str) -> str:
+    """What the page calls a field."""
+    if name in LABELS or name == WEIGHTS:
+        return known(LABELS.get(name) or settings_of(RewardConfig)["criteria_weights"].label)
+    fields = [field for group in (*plain_groups(project), *expert_groups(project)) for field in group.fields]
+    return {field.name: field.label for field in (*fields, *weight_fields(project))}.get(name, name)
+
+
+def _all() -> Iterator[tuple[str, Setting]]:
+    """Every setting of every kind of run. The seed of a sample run is left out: each draws its own."""
+    for kind in EXPERTS:
+        for one in settings_of(CONFIGS[kind]).values():
+            if (kind, one.name) != ("sample", "seed"):
+                yield kind, one
+
+
+def _field(project: Project, kind: str, one: Setting) -> SettingField:
+    scale = 100 if one.is_share else 1
+    bounds = {}
+    if one.least is not None and one.most is not None:
+        ends = {"min": f"{one.least * scale:.15g}", "max": f"{one.most * scale:.15g}"}
+        bounds = ends | {"step": "1" if one.kind is int else "any"}
+    choices = [(_text(one, value), known(words)) for value, words in one.choices.items()]
+    default = _text(one, _default(project, kind, one))
+    default = dict(choices).get(default, f"{default}%" if one.is_share else default)
+    return SettingField(
+        name=_name(kind, one),
+        label=known(one.label),
+        help=paragraph([known(one.help), _("Default: %(value)s.", value=default)]),
+        unit=known(one.unit) if not one.is_share else "%",
+        choices=choices,
+        bounds=bounds,
+    )
+
+
+def _name(kind: str, one: Setting) -> str:
+    return f"{PLACES[kind]}.{one.name}"
+
+
+def _is_weights(one: Setting) -> bool:
+    return one.name == "criteria_weights"
+
+
+def _key(field: SettingField) -> str:
+    return field.name.removeprefix(f"{WEIGHTS}.")
+
+
+def _value(project: Project, kind: str, one: Setting) -> Any:
+    own = project.sampling if kind == "sample" else project.training.get(kind) or {}
+    return own.get(one.name, _default(project, kind, one))
+
+
+def _default(project: Project, kind: str, one: Setting) -> Any:
+    """PPO samples as the answers that people judge were sampled, unless it is told otherwise."""
+    shared = kind == "ppo" and one.name in ("temperature", "max_new_tokens")
+    return project.sampling.get(one.name, one.default) if shared else one.default
+
+
+def _weights(project: Project) -> dict[str, float]:
+    """What counts now; nothing where an earlier version stored what cannot be read."""
+    stored = (project.training.get("reward") or {}).get("criteria_weights", RewardConfig.criteria_weights)
+    try:
+        return cast(RewardConfig, make_config("reward", {"criteria_weights": stored})).weights()
+    except ConfigError:
+        return {}
+
+
+def _weights_text(words: Words, project: Project) -> str:
+    given = {_key(field): words.get(field.name, "").strip() for field in weight_fields(project)}
+    return ", ".join(f"{key}={text}" for key, text in given.items() if text not in ("", "0"))
+
+
+def _read(one: Setting, text: str, default: Any) -> Any:
+    """A field that was emptied follows the default again."""
+    text = text.strip()
+    if not text:
+        return default
+    if one.kind is bool:
+        return text == "on"
+    if one.kind is str:
+        return text
+    return share_of(text) if one.is_share else number_of(text)
+
+
+def _text(one: Setting, value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
+    if one.is_share and isinstance(value, int | float):
+        return f"{value * 100:.15g}"
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -11,10 +13,10 @@ from app.errors import Refusal
 from app.guidelines import starting_point
 from app.language.languages import _
 from app.models import Project
-from app.projects import checks, forms, service
-from app.web.forms import Submitted, Words, labelled
+from app.projects import forms, service
+from app.web.forms import Submitted, Words, edit_of, refuse_clashes, seen_of
 from app.web.pages import redirect, render
-from app.web.security import Caller
+from app.web.security import Caller, Principal
 
 router = APIRouter()
 
@@ -42,35 +44,54 @@ def create_project(request: Request, words: Submitted, caller: Caller, session: 
 
 
 @router.get("/projects/{slug}/settings")
-def show_settings(request: Request, slug: str, session: Db) -> Response:
+def show_settings(request: Request, slug: str, caller: Caller, session: Db) -> Response:
     project = service.get_project(session, slug)
-    return _settings_page(request, session, project, forms.words_of(project))
+    return _settings_page(request, session, project, _words(session, project, caller), caller)
 
 
 @router.post("/projects/{slug}/settings")
 def save_settings(request: Request, slug: str, words: Submitted, caller: Caller, session: WriteDb) -> Response:
     project = service.get_project(session, slug)
+    session.refresh(project, with_for_update=True)  # two saves take turns, on PostgreSQL too
+    stored = forms.words_of(project, with_base_model="base_model" in words)  # it may have become fixed meanwhile
+    edit = edit_of(words, stored)
     try:
-        service.update_project(session, project, forms.values_of(words, project), caller.user_id)
+        refuse_clashes(edit, partial(forms.field_words, project))
+        service.update_project(session, project, forms.values_of(edit.shown, edit.changed, project), caller.user_id)
     except Refusal as refusal:
-        return _settings_page(request, session, project, words, refusal)
+        session.expire(project)
+        return _settings_page(request, session, project, edit.shown, caller, refusal)
     return redirect(request, f"/projects/{slug}/settings", _("Saved."))
 
 
+def _words(session: Session, project: Project, caller: Principal) -> Words:
+    """The form as this person finds it."""
+    may_choose = caller.is_owner and not service.base_model_is_fixed(session, project)
+    return forms.words_of(project, with_base_model=may_choose)
+
+
 def _settings_page(
-    request: Request, session: Session, project: Project, words: Words, refusal: Refusal | None = None
+    request: Request, session: Session, project: Project, words: Words, caller: Principal, refusal: Refusal | None = None
 ) -> Response:
-    fields = refusal.fields if refusal else {}
+    errors = forms.errors_of(refusal.fields, words, project) if refusal else {}
+    experts = forms.expert_groups(project)
     return render(
         request,
         "projects/settings.html",
         status=refusal.status if refusal else 200,
         project=project,
         words=words,
+        seen=seen_of(_words(session, project, caller)),
         refusal=refusal,
-        errors=fields,
-        summary={name: labelled(name, sentence, forms.LABELS) for name, sentence in fields.items()},
+        errors=errors,
+        summary={
+            name: _("%(field)s: %(sentence)s", field=forms.label_for(project, name), sentence=sentence)
+            for name, sentence in errors.items()
+        },
         base_model_is_fixed=service.base_model_is_fixed(session, project),
-        sampling_fields=forms.config_fields("sample"),
-        training_fields={kind: forms.config_fields(kind) for kind in checks.TRAINED_BY_ROUNDS},
+        plain={group.key: group for group in forms.plain_groups(project)},
+        weights=forms.weight_fields(project),
+        weights_help=forms.weights_help(),
+        experts=experts,
+        experts_open=any(field.name in errors for group in experts for field in group.fields),
     )

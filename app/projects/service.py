@@ -17,8 +17,19 @@ from app.models.criteria import Criterion, Flag, retire
 from app.practice import service as practice
 from app.projects import checks, naming
 from app.runs import checkpoints
+from trainer.contract.config import SampleConfig, config_dict
 
 _TRIGGERS = ("triggers_on", "trigger_labels", "trigger_hours")
+_STANDING = ("base_model", "criteria", "retired", "sampling", "training", *_TRIGGERS)  # what may contradict what is given
+
+
+_EMPTY = dict.fromkeys(_TRIGGERS) | {
+    "base_model": "",
+    "criteria": [],
+    "retired": {"criteria": []},
+    "sampling": {},
+    "training": {},
+}
 
 
 class ProjectValues(TypedDict, total=False):
@@ -66,9 +77,8 @@ def create_project(session: Session, values: ProjectValues, by: int | None) -> P
     missing = {name: "This is needed." for name in ("name", "base_model") if name not in values}
     if missing:
         raise Invalid(_("A project needs a name and a base model."), missing)
-    filled: ProjectValues = {"guidelines": "", "criteria": [], "sampling": {}, **values}
-    clean = checks.check_values(filled)
-    _check_triggers(clean)
+    defaults = {"guidelines": "", "criteria": [], "sampling": config_dict(SampleConfig())}
+    clean = defaults | checks.check_values(values, _EMPTY)
     project = Project(base_model=clean["base_model"])
     _apply(project, clean)
     naming.store_new(session, project)
@@ -88,8 +98,7 @@ def update_project(
     Raises Invalid with a sentence per field, Conflict for a name that is taken, newer guidelines or a base model that can no
     longer change, and NotAllowed for a base model changed by anybody but the owner.
     """
-    clean = checks.check_values(values)
-    _check_triggers({name: getattr(project, name) for name in _TRIGGERS} | clean)
+    clean = checks.check_values(values, {name: getattr(project, name) for name in _STANDING})
     if "name" in clean:
         naming.check_free(session, clean["name"], project)
     new_guidelines = "guidelines" in clean and guidelines.write(session, project, clean["guidelines"], by, seen_guidelines)
@@ -139,7 +148,8 @@ def _change_base_model(session: Session, project: Project, base_model: str, by: 
 
 def _answers_otherwise(project: Project, clean: Mapping[str, Any]) -> bool:
     """Whether runs that failed to write answers may now succeed: another model, or other settings of writing."""
-    settings = checks.check_values({"sampling": project.sampling}) | {"base_model": project.base_model}
+    sampling = config_dict(SampleConfig()) | project.sampling
+    settings = {"sampling": sampling, "base_model": project.base_model}
     return any(name in clean and clean[name] != value for name, value in settings.items())
 
 
@@ -151,10 +161,3 @@ def _apply(project: Project, clean: dict[str, Any]) -> None:
     for name, value in clean.items():
         if name != "guidelines":
             setattr(project, name, value)
-
-
-def _check_triggers(values: Mapping[str, Any]) -> None:
-    """Looks at the project as it will be: a PATCH may switch on what an earlier one described."""
-    if values.get("triggers_on") and values.get("trigger_labels") is None and values.get("trigger_hours") is None:
-        sentence = _("Say after how many labels or hours a round starts, or switch it off.")
-        raise Invalid(sentence, {"triggers_on": sentence})

@@ -11,8 +11,7 @@ from app.models import Project
 from app.rounds import retry, service, triggers
 from app.rounds.bodies import ExpectedReply, NewRound, NextRoundReply, Rejection, RoundReply, round_reply
 from app.runs import checkpoints, estimates
-from app.runs.bodies import CheckpointReply, RunReply, checkpoint_reply, run_reply
-from app.runs.dependencies import Cursor, Data, PathId, page_of
+from app.runs.bodies import CheckpointReply, Cursor, Data, PathId, RunReply, checkpoint_reply, page_of, run_reply
 from app.web.gate import CurrentProjectId
 from app.web.json_types import Limit, Page, cursor_id
 from app.web.security import Caller

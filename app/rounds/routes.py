@@ -16,9 +16,10 @@ from app.language.run_messages import told
 from app.models import Project, Run
 from app.rounds import retry, round_story, service, triggers
 from app.runs import charts, checkpoints, estimates, run_files
-from app.runs.dependencies import PathId
+from app.runs.bodies import PathId
 from app.runs.reward_quality import learned_from, quality_of
-from app.runs.runs import retries_of, run_config, runs_outside_rounds
+from app.runs.run_settings import expected_config
+from app.runs.runs import retries_of, runs_outside_rounds
 from app.runs.turns import names_seen, worker_standing
 from app.runs.usable_labels import usable_label_count
 from app.settings import Settings
@@ -99,7 +100,7 @@ def _new_round_page(
         following=triggers.next_trigger(session, project),
         expected=estimates.expected_times(session, project),
         open_round=service.open_round(session, project_id),
-        settings={stage: config_dict(run_config(project, stage, {})) for stage in ("ppo", "sample")},
+        settings={stage: config_dict(expected_config(project, stage, {})) for stage in ("ppo", "sample")},
         worker=worker_standing(session),
     )
 

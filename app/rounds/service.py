@@ -15,6 +15,7 @@ from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
 from app.rounds.promotion import promote, reject, settle_promoted
 from app.runs import checkpoints
+from app.runs.run_settings import expected_config, run_configs
 from app.runs.runs import (
     LIVE,
     get_run,
@@ -23,7 +24,6 @@ from app.runs.runs import (
     queue_run,
     request_cancel,
     retries_of,
-    run_config,
     runs_of_round,
 )
 from app.runs.usable_labels import usable_label_count
@@ -79,7 +79,7 @@ def open_round(session: Session, project_id: int) -> Round | None:
 
 def fewest_labels(project: Project) -> int:
     """How many usable labels a round needs, unless it is given other settings."""
-    return RewardConfig(**config_dict(run_config(project, "reward", {}))).min_labels
+    return RewardConfig(**config_dict(expected_config(project, "reward", {}))).min_labels
 
 
 def start_round(
@@ -102,7 +102,7 @@ def start_round(
     given = dict(config or {})
     if unknown := given.keys() - set(STAGES):
         raise Invalid(_("A round has the stages %(stages)s.", stages=listed(STAGES)), {min(unknown): _("unknown stage")})
-    settings = {stage: config_dict(run_config(project, stage, given.get(stage) or {})) for stage in STAGES}
+    settings = {stage: config_dict(config) for stage, config in run_configs(project, STAGES, given).items()}
     count = usable_label_count(session, project.id)
     needed = RewardConfig(**settings["reward"]).min_labels
     if count < needed:

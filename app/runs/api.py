@@ -17,17 +17,20 @@ from app.runs import checkpoints, run_files, runs
 from app.runs.bodies import (
     CheckpointReply,
     CheckpointSummary,
+    Cursor,
+    Data,
     GenerationReply,
     MetricRow,
     MetricsReply,
     NewRun,
+    PathId,
     RunReply,
     checkpoint_reply,
     generation_reply,
+    page_of,
     run_replies,
     run_reply,
 )
-from app.runs.dependencies import Cursor, Data, PathId, page_of
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID, Limit, Page, cursor_id
 from app.web.security import Caller

@@ -1,17 +1,31 @@
-"""What the calls of runs, checkpoints and generations take and give as JSON."""
+"""What the calls of runs, checkpoints and generations take and give: their JSON, ids and cursors in paths, a page of a list."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from fastapi import Depends, Query, Request
+from fastapi import Path as InPath
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.models import Checkpoint, Generation, Project, Prompt, Run
 from app.runs import checkpoints, estimates, run_files
-from app.web.json_types import Body, CodedMessage, JsonObject, Reply, Told, coded
+from app.settings import Settings
+from app.web.json_types import MAX_ID, Body, CodedMessage, JsonObject, Page, Reply, Told, coded
+
+PathId = Annotated[int, InPath(ge=1, le=MAX_ID)]
+Cursor = Annotated[str | None, Query(max_length=40)]
+
+
+async def data_folder(request: Request) -> Path:
+    settings: Settings = request.app.state.settings
+    return settings.data.resolve()
+
+
+Data = Annotated[Path, Depends(data_folder)]
 
 Kind = Literal["sample", "reward", "ppo", "sft"]
 
@@ -129,3 +143,8 @@ def checkpoint_reply(session: Session, data: Path, checkpoint: Checkpoint) -> Ch
 def generation_reply(generation: Generation, prompt: Prompt) -> GenerationReply:
     fields = {name: getattr(generation, name) for name in GenerationReply.model_fields if name not in ("split", "messages")}
     return GenerationReply(**fields, split=prompt.split, messages=prompt.messages)
+
+
+def page_of(items: list[Any], limit: int) -> Page[Any]:
+    """The first `limit` of the items asked for, one more than that; where the next page begins, if there is one."""
+    return Page(items=items[:limit], next_cursor=str(items[limit - 1].id) if len(items) > limit else None)

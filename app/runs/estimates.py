@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 from app.models import Project, Prompt, Round, Run, Worker, utc_now
 from app.queue import make_tasks
 from app.runs import refill
-from app.runs.runs import LIVE, run_config
+from app.runs.run_settings import expected_config
+from app.runs.runs import LIVE
 from app.runs.turns import SILENT, turns
 from app.runs.usable_labels import usable_label_count
 from trainer.contract.config import CONFIGS, config_dict
@@ -77,7 +78,7 @@ def expected_times(
     labels = usable_label_count(session, project.id)
     expected = {}
     for stage in STAGES:
-        settings = config_dict(run_config(project, stage, given.get(stage) or {}))
+        settings = config_dict(expected_config(project, stage, given.get(stage) or {}))
         units = _units(stage, settings, prompts or 0, labels)
         past = _past_rates(session, project.id, stage)
         guess = START_S[stage] + PER_UNIT_S[stage] * units

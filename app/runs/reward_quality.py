@@ -50,7 +50,7 @@ class Quality:
     diagram: list[Bin]
 
 
-def quality_of(figures: Mapping[str, Any]) -> Quality | None:
+def quality_of(figures: Mapping[str, Any], names: Mapping[str, str] | None = None) -> Quality | None:
     """The quality on comparisons where there are any, else on pairs of ratings; None where nothing was measured."""
     for prefix, count, what in (("", "decided", _("comparisons")), ("rating_", "rating_pairs", _("pairs of ratings"))):
         accuracy = _number(figures, f"{prefix}accuracy")
@@ -65,8 +65,8 @@ def quality_of(figures: Mapping[str, Any]) -> Quality | None:
                 ceiling_pairs=int(_number(figures, "agreement_pairs") or 0),
                 beside=_beside(figures),
                 groups=_groups(figures),
-                criteria=_parts(figures, "criteria", "labels", "weight"),
-                annotators=_parts(figures, "annotators", "decided", "reliability"),
+                criteria=_parts(figures, "criteria", "labels", "weight", names or {}),
+                annotators=_parts(figures, "annotators", "decided", "reliability", {}),
                 layers=_layers(figures),
                 diagram=_diagram(figures),
             )
@@ -143,13 +143,13 @@ def _groups(figures: Mapping[str, Any]) -> list[Share]:
     return [share for share in shares if share.count and share.accuracy is not None]
 
 
-def _parts(figures: Mapping[str, Any], name: str, count: str, more: str) -> list[Share]:
+def _parts(figures: Mapping[str, Any], name: str, count: str, more: str, names: Mapping[str, str]) -> list[Share]:
     """A figure that holds figures of its own by criterion or annotator; empty for a run that told none."""
     found = figures.get(name)
     parts = found.items() if isinstance(found, Mapping) else ()
     return [
         Share(
-            key,
+            names.get(key, key),
             int(_number(part, count) or 0),
             _number(part, "accuracy"),
             _number(part, "accuracy_low"),

@@ -12,11 +12,13 @@ from starlette.responses import Response
 from app.accounts import service as accounts
 from app.database.engine import Db
 from app.errors import NotFound
+from app.guidelines.starting_point import told
 from app.language import formats
 from app.language.languages import _
 from app.models import Project, Round, Run
+from app.models.criteria import names
 from app.runs import charts, checkpoints, estimates, run_files
-from app.runs.dependencies import PathId
+from app.runs.bodies import PathId
 from app.runs.reward_quality import quality_of
 from app.runs.runs import LIVE, get_run, prompts_by_id, retries_of
 from app.runs.turns import names_seen, worker_standing
@@ -114,6 +116,10 @@ def _panel(session: Session, run: Run, samples: list[dict[str, Any]], step: int 
 # Checkpoints
 
 
+def _criterion_names(project: Project) -> dict[str, str]:
+    return names(told(project.criteria), told(project.retired["criteria"]))
+
+
 @router.get("/projects/{slug}/checkpoints")
 def list_checkpoints(request: Request, session: Db, project_id: CurrentProjectId, before: Before = None) -> Response:
     found = checkpoints.list_checkpoints(session, project_id, before, PAGE + 1)
@@ -142,7 +148,7 @@ def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
         "runs/checkpoint.html",
         project=project,
         checkpoint=checkpoint,
-        quality=quality_of(checkpoint.metrics) if checkpoint.kind == "reward" else None,
+        quality=quality_of(checkpoint.metrics, _criterion_names(project)) if checkpoint.kind == "reward" else None,
         lineage=checkpoints.lineage(session, checkpoint),
         children=checkpoints.children_of(session, checkpoint),
         run=get_run(session, checkpoint.run_id) if checkpoint.run_id else None,

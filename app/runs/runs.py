@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,12 +12,12 @@ from app.database.audit import record
 from app.errors import Conflict, Invalid, NotFound
 from app.language.formats import listed
 from app.language.languages import _
-from app.language.run_messages import told
 from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
 from app.runs import checkpoints
 from app.runs.run_files import TEXT_NAME
+from app.runs.run_settings import run_config
 from app.runs.usable_labels import usable_rewrite_count
-from trainer.contract.config import CONFIGS, ConfigError, RunConfig, config_dict, make_config
+from trainer.contract.config import CONFIGS, config_dict
 from trainer.contract.messages import Message
 
 LIVE = ("queued", "running")
@@ -69,23 +68,6 @@ def split_inputs(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], 
     names = INPUT_NAMES.get(kind, frozenset())
     settings = {name: value for name, value in values.items() if name not in names}
     return settings, {name: value for name, value in values.items() if name in names}
-
-
-def run_config(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
-    """The project's settings for this kind of run with the given ones on top. Raises Invalid, naming the field."""
-    sampling = dict(project.sampling)
-    own: dict[str, Any] = {}
-    if kind == "sample":
-        # A repeated seed would write the same answers again.
-        own = sampling | {"seed": secrets.randbelow(2**31)}
-    elif kind == "ppo":
-        # PPO must sample as the answers that people judge were sampled.
-        own = {name: sampling[name] for name in ("temperature", "max_new_tokens") if name in sampling}
-    try:
-        return make_config(kind, own | dict(project.training.get(kind) or {}) | dict(given))
-    except ConfigError as error:
-        unusable = Message("setting_unusable", setting=f"{kind}.{error.field}", problem=error.message)
-        raise Invalid(unusable, {error.field: told(error.message)}) from None
 
 
 def queue_run(

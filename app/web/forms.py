@@ -78,9 +78,12 @@ def seen_of(stored: Words) -> str:
 
 
 def edit_of(sent: Words, stored: Words) -> Edit:
-    """A field that did not come, such as a box without its tick, came empty. A form without digests was opened this moment."""
+    """A field that did not come, such as a box without its tick, came empty.
+
+    Something without digests is no page of ours that was open for a while: it changes what it names.
+    """
     seen = _digests(sent.get(SEEN, ""))
-    mine = {name: sent.get(name, "") for name in stored}
+    mine = {name: sent.get(name, "" if seen else text) for name, text in stored.items()}
     before = {name: seen.get(name, _digest(text)) for name, text in stored.items()}
     changed = {name: text for name, text in mine.items() if _digest(text) != before[name]}
     clashes = {

@@ -24,6 +24,11 @@ def english(message: Message) -> str:
     return filled(message, lambda source: source, _shown)
 
 
+def exact(number: float) -> str:
+    """To its last digit: "0.01", "1,000,000"."""
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:.12g}"
+
+
 def _shown(kind: Kind, value: Any) -> str:
     if kind == "setting":
         return label_of(value)
@@ -31,6 +36,8 @@ def _shown(kind: Kind, value: Any) -> str:
         return str(value)
     if kind == "share":
         return f"{value:.0%}"
+    if kind == "bound":
+        return exact(value)
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if value.is_integer() or 1000 <= abs(value) < math.inf else f"{value:.3g}"

@@ -16,14 +16,15 @@ from typing import Any, Final, Literal
 
 from trainer.contract.sentences import SENTENCES
 
-Kind = Literal["name", "number", "share", "setting"]
+Kind = Literal["name", "number", "share", "bound", "setting"]
 
 PLACE: Final = re.compile(r"%\((\w+)\)s")
 
 # How an argument is shown, by its name: a share in per cent, a setting by the label that its page gives it ("ppo.clip"), a
-# name (of a round, a run, a row, a file) as it is. Every other number is rounded to what matters.
+# name (of a round, a run, a row, a file) as it is, a bound to its last digit. Every other number is rounded to what matters.
 SHARES: Final = frozenset({"accuracy", "low", "high", "ratio"})
 SETTINGS: Final = frozenset({"setting", "other_setting"})
+BOUNDS: Final = frozenset({"least", "most"})
 NAMES: Final = frozenset({"number", "row", "status"})
 
 
@@ -57,7 +58,7 @@ def kind_of(name: str, value: str | int | float) -> Kind:
         return "setting"
     if isinstance(value, str) or name in NAMES:
         return "name"
-    return "share" if name in SHARES else "number"
+    return "share" if name in SHARES else "bound" if name in BOUNDS else "number"
 
 
 def filled(

@@ -116,8 +116,8 @@ def test_sentences_have_no_values_baked_in() -> None:
 NAMES = {*CAST, "Demo", "Other"}
 SAME_EVERYWHERE = {
     *("Tastemaker", "English", "PPO", "KL", "JSON Lines", "CSV", "SHA-256", "Beta", "Gamma", "A", "B", "UTC", "nats"),
-    *("auto", "head", "lora", "gae", "rloo", "reinforce", "base", "start", "float32", "bfloat16"),
-    *("beta", "token", "GAE", "lambda", "penalty", "residual", "warm", "overall", "clear", "rare", "px", "MiB"),
+    *("base", "float32", "bfloat16"),
+    *("beta", "token", "GAE", "RLOO", "REINFORCE", "LoRA", "SimpleLM", "LSTM", "BPE", "clear", "rare", "px", "MiB"),
 }
 DATA = ("code", "pre", "kbd", "samp", "script", "style", "svg")
 VOID = {"input", "meta", "link", "img", "br", "hr", "source", "path", "line", "ellipse", "circle"}

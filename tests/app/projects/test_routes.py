@@ -42,8 +42,7 @@ def test_saving_the_page_as_it_is_changes_nothing(as_user: Browser, engine: Engi
     assert browser.post(SETTINGS, data=words).status_code == 303
     with read_session(engine) as session:
         after = {name: value for name, value in vars(get_project(session, "demo")).items() if not name.startswith("_")}
-    defaults = {"per_prompt": 2, "temperature": 0.7, "max_new_tokens": 64, "batch_size": 16, "dtype": "auto", "seed": 0}
-    assert after == before | {"sampling": defaults, "training": {"ppo": {"learning_rate": 0.000123456789}, "reward": {}}}
+    assert after == before
 
 
 def test_what_a_person_changes_is_saved(as_user: Browser, engine: Engine) -> None:
@@ -73,9 +72,116 @@ def test_a_refused_form_keeps_what_was_typed_and_says_why_at_the_field(as_user: 
     assert form_of(reply.text)["name"] == "Kept <words>"
     assert form_of(reply.text)["trigger_labels"] == "two"
     assert re.search(r'id="trigger_labels-error">This must be a whole number from 1 to 1,000,000', reply.text)
-    assert re.search(r'id="training.ppo.clip-error">This must be more than 0', reply.text)
+    assert re.search(r'id="training.ppo.clip-error">This must lie between 0.001 and 10', reply.text)
     with read_session(engine) as session:
         assert get_project(session, "demo").name == "Demo"
+
+
+def test_everything_that_is_wrong_is_said_at_once_in_the_labels_words(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    wrong = {
+        "name": " ",
+        "sampling.temperature": "50",
+        "sampling.max_new_tokens": "1000000",
+        "trigger_hours": "0",
+        "training.ppo.learning_rate": "1000",
+        "training.reward.judge_share": "80",
+        "training.reward.criteria_weights.accuracy": "lots",
+        "triggers_on": "on",
+    }
+    reply = browser.post(SETTINGS, data=form_of(browser.get(SETTINGS).text) | wrong)
+    assert reply.status_code == 422
+    told = html.unescape(reply.text)
+    for sentence in (
+        "Name: Give the project a name.",
+        "Variety: This must lie between 0.01 and 2.",
+        "Longest answer: This must lie between 1 and 32,768.",
+        "After this many hours: This must be a number from 0.1 to 8,784.",
+        "Learning rate: This must lie between 1e-09 and 1.",
+        "Labels kept for an independent check: This must lie between 0% and 50%.",
+        "Accuracy: This must be a number from 0 to 100.",
+    ):
+        assert f">{sentence}<" in told, sentence
+    assert "<details open" in reply.text.replace(' class="experts"', ""), "what is wrong behind the disclosure is seen"
+    assert re.search(r"\w_\w+:", re.sub(r"<[^>]*>", "", told)) is None, "no name of the code"
+    again = browser.post(SETTINGS, data=form_of(reply.text))
+    assert again.status_code == 422, "what was typed is still there, and still wrong"
+
+
+def test_no_name_of_the_code_stands_on_the_page(as_user: Browser) -> None:
+    page = as_user("Grace").get(SETTINGS).text
+    said = re.sub(r"<[^>]*>", "\n", page.partition("<main")[2])
+    assert re.findall(r"\b[a-z]+_[a-z_]+\b", said) == []
+
+
+def test_two_who_changed_different_settings_both_keep_theirs(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    opened = form_of(browser.get(SETTINGS).text)
+    theirs = {"sampling.temperature": "1.1", "training.ppo.updates": "20", "triggers_on": "on", "trigger_labels": "40"}
+    assert browser.post(SETTINGS, data=opened | theirs).status_code == 303
+    mine = {"name": "Mine", "sampling.per_prompt": "3", "training.ppo.episodes": "64", "training.reward.method": "head"}
+    assert browser.post(SETTINGS, data=opened | mine).status_code == 303
+    with read_session(engine) as session:
+        project = get_project(session, "demo")
+        assert (project.name, project.triggers_on, project.trigger_labels) == ("Mine", True, 40)
+        assert (project.sampling["temperature"], project.sampling["per_prompt"]) == (1.1, 3)
+        assert project.training == {"ppo": {"updates": 20, "episodes": 64}, "reward": {"method": "head"}}
+
+
+def test_a_setting_that_both_changed_is_shown_with_both_values(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    opened = form_of(browser.get(SETTINGS).text)
+    theirs = {"training.ppo.length_control": "off", "training.reward.judge_share": "10"}
+    assert browser.post(SETTINGS, data=opened | theirs).status_code == 303
+    refused = browser.post(SETTINGS, data=opened | {"training.ppo.length_control": "residual", "name": "Mine"})
+    assert refused.status_code == 409
+    told = html.unescape(refused.text)
+    both = "Theirs: “Let it change”. Yours: “Take what length alone earns out of the score”."
+    assert f"Length of answers: Somebody changed this meanwhile. {both}" in told
+    assert form_of(refused.text)["training.reward.judge_share"] == "10", "theirs, where I changed nothing"
+    with read_session(engine) as session:
+        assert get_project(session, "demo").name == "Demo"
+    assert browser.post(SETTINGS, data=form_of(refused.text)).status_code == 303
+    with read_session(engine) as session:
+        training = get_project(session, "demo").training
+        assert (training["ppo"]["length_control"], training["reward"]["judge_share"]) == ("residual", 0.1)
+
+
+def test_a_setting_put_back_to_its_default_follows_the_default_again(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    with write_session(engine) as session:
+        get_project(session, "demo").training = {"ppo": {"clip": 0.3, "epochs": 2}, "reward": {"judge_share": 0.1}}
+    back = {"training.ppo.clip": "0.2", "training.ppo.epochs": "", "training.reward.judge_share": "25"}
+    assert browser.post(SETTINGS, data=form_of(browser.get(SETTINGS).text) | back).status_code == 303
+    with read_session(engine) as session:
+        assert get_project(session, "demo").training == {"ppo": {}, "reward": {}}
+
+
+def test_training_writes_answers_as_people_read_them_until_it_is_told_otherwise(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    words = form_of(browser.get(SETTINGS).text) | {"sampling.max_new_tokens": "200", "sampling.temperature": "0.9"}
+    assert browser.post(SETTINGS, data=words).status_code == 303
+    words = form_of(browser.get(SETTINGS).text)
+    assert (words["training.ppo.max_new_tokens"], words["training.ppo.temperature"]) == ("200", "0.9")
+    with read_session(engine) as session:
+        assert get_project(session, "demo").training == {}
+
+
+def test_what_counts_is_a_number_beside_each_criterion(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    words = form_of(browser.get(SETTINGS).text)
+    weights = "training.reward.criteria_weights"
+    assert {name.removeprefix(f"{weights}."): text for name, text in words.items() if name.startswith(weights)} == {
+        "overall": "1",
+        "fluency": "0",
+        "accuracy": "0",
+    }
+    assert browser.post(SETTINGS, data=words | {f"{weights}.accuracy": "0.5"}).status_code == 303
+    with read_session(engine) as session:
+        assert get_project(session, "demo").training["reward"] == {"criteria_weights": "overall=1, accuracy=0.5"}
+    zero = {f"{weights}.{key}": "0" for key in ("overall", "fluency", "accuracy")}
+    refused = browser.post(SETTINGS, data=form_of(browser.get(SETTINGS).text) | zero)
+    assert "What the model is rewarded for: At least one weight must be more than 0." in html.unescape(refused.text)
 
 
 def test_the_base_model_is_no_field_once_there_are_answers(as_user: Browser, engine: Engine) -> None:

@@ -104,6 +104,7 @@ def test_the_base_model_changes_only_before_there_are_answers(engine: Engine) ->
         ({"sampling": {"temperature": 0}}, "sampling.temperature"),
         ({"sampling": {"colour": 1}}, "sampling.colour"),
         ({"training": {"ppo": {"clip": "wide"}}}, "training.ppo.clip"),
+        ({"training": {"reward": {"criteria_weights": "overall=1, wit=2"}}}, "training.reward.criteria_weights"),
         ({"training": {"sample": {}}}, "training"),
         ({"triggers_on": True}, "triggers_on"),
         ({"trigger_hours": 0}, "trigger_hours"),
@@ -117,6 +118,47 @@ def test_a_setting_that_cannot_be_used_is_named(engine: Engine, values: dict[str
             update_project(session, project, values, by=None)  # type: ignore[arg-type]
         assert list(refusal.value.fields) == [field]
         assert not session.dirty
+
+
+def test_a_model_is_rewarded_for_what_labels_speak_of_and_for_nothing_else(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = made(session, criteria=[CRITERION])
+        weights = {"training": {"reward": {"criteria_weights": f"overall=1, {CRITERION['key']}=2"}}}
+        update_project(session, project, weights, by=None)  # type: ignore[arg-type]
+        update_project(session, project, {"criteria": []}, by=None)
+        assert update_project(session, project, {"overlap": 3}, by=None).overlap == 3, "labels still speak of it"
+        with pytest.raises(Invalid) as refusal:
+            made(session, name="Other", training={"reward": {"criteria_weights": f"{CRITERION['key']}=2"}})
+        said = refusal.value.fields["training.reward.criteria_weights"]
+        assert said == f"This project has no criterion called {CRITERION['key']}."
+
+
+def test_settings_that_an_earlier_version_took_are_in_nobodys_way_until_they_are_changed(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = made(session)
+        project.sampling, project.training = {"temperature": 50}, {"ppo": {"learning_rate": 1_000}}
+        session.flush()
+        assert update_project(session, project, {"overlap": 3, "criteria": [CRITERION]}, by=None).overlap == 3
+        with pytest.raises(Invalid) as refusal:
+            update_project(session, project, {"sampling": {"temperature": 50}}, by=None)
+        assert list(refusal.value.fields) == ["sampling.temperature"]
+        assert update_project(session, project, {"sampling": {"temperature": 1}}, by=None).sampling["temperature"] == 1.0
+
+
+def test_nothing_longer_than_the_base_model_holds_can_be_set(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"text_config": {"max_position_embeddings": 128}}')
+    with write_session(engine) as session:
+        project = made(session, base_model=str(tmp_path))
+        with pytest.raises(Invalid) as refusal:
+            update_project(
+                session, project, {"sampling": {"max_new_tokens": 128}, "training": {"reward": {"max_tokens": 129}}}, by=None
+            )
+        held = "the 128 tokens that the base model holds"
+        assert refusal.value.fields == {
+            "sampling.max_new_tokens": f"This must be less than {held}: the prompt needs room, too.",
+            "training.ppo.max_prompt_tokens": f"With “Longest answer while it trains” this must be at most {held}.",
+            "training.reward.max_tokens": "The base model holds only 128 tokens.",
+        }
 
 
 def test_what_is_taken_away_stays_known_until_it_comes_back(engine: Engine) -> None:

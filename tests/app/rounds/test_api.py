@@ -83,7 +83,7 @@ def test_a_second_round_is_refused_with_a_reason(admin: TestClient, labels: None
 def test_a_wrong_setting_is_marked(admin: TestClient) -> None:
     refused = admin.post(f"{V1}/projects/demo/runs", json={"kind": "ppo", "config": {"clip": "wide"}})
     assert refused.status_code == 422
-    assert refused.json()["detail"] == "Clip: This must be a number."
+    assert refused.json()["detail"] == "Clip range ε: This must be a number."
 
 
 def test_a_sample_run_takes_its_checkpoint_and_split_beside_its_settings(admin: TestClient, engine: Engine, cast: Cast) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, Invalid
 from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Seat, Task, utc_now
 from app.rounds import service, triggers
-from app.runs import checkpoints, runs
+from app.runs import checkpoints, run_settings
 from app.runs.usable_labels import usable_label_count
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -136,8 +136,11 @@ def test_the_fewest_labels_follow_the_settings_of_the_round(session: Session, de
 
 def test_a_setting_that_cannot_be_used_is_named(session: Session, demo: Project, cast: Cast) -> None:
     with pytest.raises(Invalid) as refused:
-        service.start_round(session, demo, "admin", cast.grace, {"ppo": {"clip": -1}})
-    assert "clip" in refused.value.fields
+        service.start_round(session, demo, "admin", cast.grace, {"ppo": {"clip": -1}, "sample": {"temperature": 50}})
+    assert refused.value.fields == {
+        "ppo.clip": "This must lie between 0.001 and 10.",
+        "sample.temperature": "This must lie between 0.01 and 2.",
+    }
 
 
 def test_only_verdicts_that_may_teach_are_counted(session: Session, demo: Project, cast: Cast) -> None:
@@ -279,9 +282,10 @@ def test_the_text_of_an_sft_run_is_a_name_not_a_path(session: Session, demo: Pro
 def test_a_sample_run_has_a_bound_and_needs_prompts(session: Session, demo: Project, cast: Cast) -> None:
     with pytest.raises(Invalid, match="no prompt"):
         service.queue_run(session, demo, "sample", {}, {}, cast.grace)
-    factories.make_prompt(session, demo.id)
+    for _ in range(21):
+        factories.make_prompt(session, demo.id)
     with pytest.raises(Invalid, match="at most 20,000"):
-        service.queue_run(session, demo, "sample", {"per_prompt": 20_001}, {}, cast.grace)
+        service.queue_run(session, demo, "sample", {"per_prompt": 1_000}, {}, cast.grace)
 
 
 def test_sample_runs_draw_seeds_of_their_own_unless_told(session: Session, demo: Project, cast: Cast) -> None:
@@ -293,7 +297,7 @@ def test_sample_runs_draw_seeds_of_their_own_unless_told(session: Session, demo:
 
 def test_ppo_samples_as_the_project_does(session: Session, demo: Project) -> None:
     demo.sampling = {"temperature": 0.9, "max_new_tokens": 17, "per_prompt": 3}
-    config = runs.run_config(demo, "ppo", {"updates": 2})
+    config = run_settings.run_config(demo, "ppo", {"updates": 2})
     assert (config.temperature, config.max_new_tokens, config.updates) == (0.9, 17, 2)  # type: ignore[union-attr]
 
 

@@ -6,7 +6,7 @@ from trainer.contract.messages import Message
 
 def test_numbers_are_rounded_to_what_matters() -> None:
     for number, words in {0.12345: "0.123", 3.0: "3", 12.34: "12.3", 20000: "20,000", 1234.5: "1,234", math.inf: "inf"}.items():
-        assert english(Message("must_be_more_than", least=number)) == f"This must be more than {words}."
+        assert english(Message("adapters_on_all_labels", loss=number)).endswith(f"loss {words}")
 
 
 def test_names_of_rounds_and_runs_are_not_rounded_or_parted() -> None:
@@ -14,5 +14,5 @@ def test_names_of_rounds_and_runs_are_not_rounded_or_parted() -> None:
 
 
 def test_a_setting_is_named_by_its_label() -> None:
-    said = english(Message("setting_unusable", setting="ppo.max_new_tokens", problem=Message("too_large")))
-    assert said == "Max new tokens: This is too large."
+    said = english(Message("setting_unusable", setting="ppo.max_new_tokens", problem=Message("must_be_whole")))
+    assert said == "Longest answer while it trains: This must be a whole number."

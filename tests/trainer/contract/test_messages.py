@@ -38,6 +38,6 @@ def test_a_code_of_another_version_still_says_what_it_holds() -> None:
 
 
 def test_a_number_that_json_does_not_have_becomes_text() -> None:
-    told = as_json(Message("must_be_more_than", least=math.nan))
-    assert told["arguments"] == {"least": "nan"}
-    assert from_json(told).arguments == {"least": "nan"}
+    told = as_json(Message("must_leave_room", most=math.nan))
+    assert told["arguments"] == {"most": "nan"}
+    assert from_json(told).arguments == {"most": "nan"}

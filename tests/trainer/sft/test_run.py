@@ -187,7 +187,7 @@ def test_a_loss_that_leaves_the_numbers_ends_the_run_and_the_best_weights_are_ke
 
 
 def test_a_run_that_only_makes_the_held_out_loss_worse_keeps_nothing(simple_lm_folder: Path, tmp_path: Path) -> None:
-    run = folder(tmp_path / "r", str(simple_lm_folder), learning_rate=50.0, look_every=1)
+    run = folder(tmp_path / "r", str(simple_lm_folder), learning_rate=1.0, look_every=1)
     shutil.copy(simple_text(tmp_path), tmp_path / "r" / "text.txt")
     with pytest.raises(Refused, match="never fell below"):
         sft.run(run)
@@ -227,7 +227,7 @@ def test_nothing_to_learn_from_is_refused_in_words(tmp_path: Path) -> None:
     run.append(
         "demonstrations.jsonl", [{"messages": [{"role": "user", "content": "x" * 90}, {"role": "assistant", "content": "y"}]}]
     )
-    with pytest.raises(Refused, match="longer than the setting “Block tokens” allows"):
+    with pytest.raises(Refused, match="longer than the setting “Longest sequence” allows"):
         sft.run(run)
 
 
@@ -235,4 +235,4 @@ def test_settings_that_cannot_work_name_their_field() -> None:
     for field, value in {"vocab_size": 258, "block_tokens": 1, "epochs": 0, "patience": -1}.items():
         with pytest.raises(ConfigError) as caught:
             make_config("sft", {field: value})
-        assert caught.value.field == field
+        assert list(caught.value.problems) == [field]

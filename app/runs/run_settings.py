@@ -1,0 +1,118 @@
+"""The settings of a run: a project's own with the given ones on top, and what the project itself rules out."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Collection, Iterable, Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Any, Final
+
+from app.errors import Invalid
+from app.language.formats import listed
+from app.language.run_messages import told
+from app.models import Project
+from trainer.contract.config import ConfigError, PPOConfig, RewardConfig, RunConfig, SampleConfig, make_config
+from trainer.contract.messages import Message
+
+OVERALL: Final = "overall"
+# What families of models call the most tokens they can hold.
+_CONTEXT_NAMES: Final = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
+_LARGEST_FILE: Final = 2**20
+
+
+def run_config(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
+    """The project's settings for this kind of run with the given ones on top. Raises Invalid, naming every field."""
+    try:
+        return _made(project, kind, given)
+    except ConfigError as error:
+        raise _refusal({f"{kind}.{name}": problem for name, problem in error.problems.items()}, error.problems) from None
+
+
+def run_configs(project: Project, kinds: Iterable[str], given: Mapping[str, Mapping[str, Any]]) -> dict[str, RunConfig]:
+    """The same for several kinds of runs at once, such as the stages of a round; a field is named "ppo.clip"."""
+    configs: dict[str, RunConfig] = {}
+    problems: dict[str, Message] = {}
+    for kind in kinds:
+        try:
+            configs[kind] = _made(project, kind, given.get(kind) or {})
+        except ConfigError as error:
+            problems |= {f"{kind}.{name}": problem for name, problem in error.problems.items()}
+    if problems:
+        raise _refusal(problems, problems)
+    return configs
+
+
+def expected_config(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
+    """As `run_config`, for pages that only foretell: what cannot be used is taken as its default, and said when a run starts."""
+    values = settings_of_project(project.sampling, project.training, kind) | dict(given)
+    while True:
+        try:
+            return make_config(kind, values)
+        except ConfigError as error:
+            if error.problems.keys().isdisjoint(values):
+                return make_config(kind, {})
+            values = {name: value for name, value in values.items() if name not in error.problems}
+
+
+def settings_of_project(sampling: Mapping[str, Any], training: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, Any]:
+    """What a project sets for a kind of run differently from the defaults."""
+    own: dict[str, Any] = {}
+    if kind == "sample":
+        own = dict(sampling) | {"seed": secrets.randbelow(2**31)}  # a repeated seed would write the same answers again
+    elif kind == "ppo":
+        # PPO must sample as the answers that people judge were sampled.
+        own = {name: sampling[name] for name in ("temperature", "max_new_tokens") if name in sampling}
+    return own | dict(training.get(kind) or {})
+
+
+def _made(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
+    config = make_config(kind, settings_of_project(project.sampling, project.training, kind) | dict(given))
+    criteria = criteria_of(project.criteria, project.retired)
+    if problems := ruled_out(config, criteria, context_tokens(project.base_model)):
+        raise ConfigError(problems)
+    return config
+
+
+def _refusal(problems: Mapping[str, Message], fields: Mapping[str, Message]) -> Invalid:
+    """One refusal that says of every setting, by its label, what is wrong with it."""
+    each = [Message("setting_unusable", setting=name, problem=problem) for name, problem in problems.items()]
+    detail = reduce(lambda first, second: Message("both", first=first, second=second), each)
+    return Invalid(detail, {name: told(problem) for name, problem in fields.items()})
+
+
+def criteria_of(criteria: Collection[Mapping[str, Any]], retired: Mapping[str, Any]) -> set[str]:
+    """The keys of what labels speak of, and so of what a model can be rewarded for."""
+    return {OVERALL} | {str(criterion["key"]) for criterion in (*criteria, *retired["criteria"])}
+
+
+def ruled_out(config: RunConfig, criteria: Collection[str], context: int | None) -> dict[str, Message]:
+    """What cannot be in this project: weights of criteria it never had, more tokens than its base model holds."""
+    if isinstance(config, RewardConfig):
+        strangers = sorted(config.weights().keys() - set(criteria))
+        if strangers:
+            return {"criteria_weights": Message("no_such_criteria", names=listed(strangers))}
+    if context is None:
+        return {}
+    if isinstance(config, SampleConfig) and config.max_new_tokens >= context:
+        return {"max_new_tokens": Message("must_leave_room", most=context)}
+    if isinstance(config, PPOConfig) and config.max_prompt_tokens + config.max_new_tokens > context:
+        return {"max_prompt_tokens": Message("too_long_together", setting="ppo.max_new_tokens", most=context)}
+    if isinstance(config, RewardConfig) and config.max_tokens > context:
+        return {"max_tokens": Message("longer_than_context", most=context)}
+    return {}
+
+
+def context_tokens(base_model: str) -> int | None:
+    """The most tokens the base model holds, where its config.json lies on this machine and says so."""
+    try:
+        path = Path(base_model).expanduser() / "config.json"
+        if not base_model or not path.is_file() or path.stat().st_size > _LARGEST_FILE:
+            return None
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    layers = [found, found.get("text_config")] if isinstance(found, dict) else []
+    sizes = [layer.get(name) for layer in layers if isinstance(layer, dict) for name in _CONTEXT_NAMES]
+    return next((size for size in sizes if type(size) is int and size > 0), None)

@@ -1,0 +1,60 @@
+"""The settings of a run: a project's own with the given ones on top, and what the project rules out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import Invalid
+from app.models import Project
+from app.runs.run_settings import context_tokens, expected_config, run_config, run_configs
+from trainer.contract.config import config_dict
+
+
+def test_what_a_run_is_given_is_held_to_the_criteria_of_its_project(project: Project) -> None:
+    with pytest.raises(Invalid) as refused:
+        run_config(project, "reward", {"criteria_weights": "overall=1, wit=2"})
+    assert refused.value.fields == {"criteria_weights": "This project has no criterion called wit."}
+    assert refused.value.detail == "What the model is rewarded for: This project has no criterion called wit."
+    run_config(project, "reward", {"criteria_weights": "accuracy=2"})
+
+
+def test_a_refusal_names_every_setting_by_its_label(project: Project) -> None:
+    with pytest.raises(Invalid) as refused:
+        run_configs(project, ("ppo", "sample"), {"ppo": {"clip": -1, "updates": 0}, "sample": {"temperature": 50}})
+    assert refused.value.detail == (
+        "Steps of training: This must lie between 1 and 100,000. Clip range ε: This must lie between 0.001 and 10. "
+        "Variety: This must lie between 0.01 and 2."
+    )
+
+
+def test_pages_that_only_foretell_take_defaults_for_what_cannot_be_used(project: Project) -> None:
+    project.training = {"ppo": {"learning_rate": 1_000, "updates": 3, "minibatches": 5, "no_such": 1}}
+    foretold = config_dict(expected_config(project, "ppo", {}))
+    assert (foretold["learning_rate"], foretold["updates"], foretold["minibatches"]) == (1e-3, 3, 4)
+    with pytest.raises(Invalid):
+        run_config(project, "ppo", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ('{"max_position_embeddings": 2048}', 2048),
+        ('{"n_positions": 1024}', 1024),
+        ('{"vision_config": {"n_positions": 7}, "text_config": {"max_position_embeddings": 4096}}', 4096),
+        ('{"max_position_embeddings": null}', None),
+        ('{"max_position_embeddings": true}', None),
+        ("[1]", None),
+        ("{", None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_the_length_a_model_holds_is_read_where_it_says_so(tmp_path: Path, text: str, tokens: int | None) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert context_tokens(str(tmp_path)) == tokens
+
+
+@pytest.mark.parametrize("spec", ["", "org/model", "/nowhere", "~nobody/x", "\0"])
+def test_a_model_that_is_not_here_says_nothing(spec: str) -> None:
+    assert context_tokens(spec) is None

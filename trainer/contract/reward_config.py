@@ -1,0 +1,162 @@
+"""What a person may set on the fit of a reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from trainer.contract.messages import Message
+from trainer.contract.sample_config import arithmetic, seed
+from trainer.contract.setting import SHARE, ConfigError, check, setting
+
+MOST_WEIGHT: Final = 100.0
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Fit one reward to the labels so far."""
+
+    method: str = setting(
+        "auto",
+        "How the reward model is fitted",
+        "A Bayesian head on the frozen base, or adapters and a scalar head. Automatic fits both when there are enough labels and "
+        "keeps the better on held-out prompts. Refitting the head from the newest reward model's takes seconds.",
+        choices={
+            "auto": "Automatic",
+            "head": "Head on the frozen base",
+            "lora": "Adapters",
+            "warm": "Refit from the newest reward model",
+        },
+    )
+    min_labels: int = setting(
+        30,
+        "Fewest labels for a round",
+        "No round starts before people have given so many labels. From few, little can be learned, and it is hard to tell what "
+        "was.",
+        "labels",
+        least=1,
+        most=1_000_000,
+        group="rounds",
+    )
+    lora_min_labels: int = setting(
+        1000, "Labels before adapters are tried", "With the automatic method.", "labels", least=1, most=10_000_000
+    )
+    folds: int = setting(
+        5, "Folds", "Held-out accuracy is cross-validated by prompt over this many folds.", "folds", least=2, most=50
+    )
+    both_bad_weight: float = setting(
+        0.5,
+        "What “both bad” counts",
+        "How strongly it says that both answers are low, beside a comparison that counts 1. With 0 it says nothing.",
+        least=0,
+        most=10,
+        group="learned",
+    )
+    rating_weight: float = setting(
+        1.0,
+        "What a rating counts",
+        "One rating beside one comparison, which counts 1. With 0, ratings are left out.",
+        least=0,
+        most=10,
+        group="learned",
+    )
+    rewrite_weight: float = setting(
+        1.0,
+        "What a rewrite counts",
+        "A rewrite says that the person's own text beats the answer. This is how much it says so, beside a comparison, which "
+        "counts 1.",
+        least=0,
+        most=10,
+        group="learned",
+    )
+    criteria_weights: str = setting(
+        "overall=1",
+        "What the model is rewarded for",
+        "How much each criterion counts in what the model is trained towards. Overall is the verdict itself; what counts 0 is "
+        "left out.",
+        group="learned",
+    )
+    reliability: str = setting(
+        "auto",
+        "Weigh people by their reliability",
+        "Somebody who often decides against what everybody else's labels foretell counts less. Automatic does so only where it "
+        "foretells held-out comparisons better.",
+        choices={"auto": "Automatic", "on": "Always", "off": "Never: everybody counts the same"},
+        group="learned",
+    )
+    leniency: bool = setting(True, "Leniency of raters", "Learn each annotator's leniency and noise in ratings.")
+    length_covariate: bool = setting(
+        True,
+        "Length as a feature",
+        "Offer the head the log length and counts of words, which averages hide; the labels decide how much they weigh.",
+    )
+    judge_share: float = setting(
+        0.25,
+        "Labels kept for an independent check",
+        "The labels of so many prompts are kept from the reward model. A second one, the judge, learns from them alone and tells "
+        "whether the gains of training are real. With 0 there is no judge.",
+        SHARE,
+        least=0,
+        most=0.5,
+        group="learned",
+    )
+    judge_min_labels: int = setting(
+        75,
+        "Fewest labels for the judge",
+        "Were the judge to learn from fewer than this, there is none, and the reward model learns from all.",
+        "labels",
+        least=1,
+        most=1_000_000,
+    )
+    pessimism: float = setting(
+        0.0,
+        "Pessimism",
+        "Posterior deviations taken off a score, so that what the labels never covered earns less.",
+        "deviations",
+        least=0,
+        most=10,
+    )
+    lora_rank: int = setting(16, "Rank of the adapters", "Of the low-rank matrices (LoRA).", least=1, most=1024)
+    lora_layers: int = setting(8, "Adapted layers", "Counted from the top.", "layers", least=1, most=1000)
+    learning_rate: float = setting(2e-4, "Learning rate", "The peak, of the adapters and their head.", least=1e-9, most=1)
+    epochs: int = setting(1, "Epochs", "Passes over the labels when adapters are trained.", least=1, most=1000)
+    batch_size: int = setting(8, "Batch size", "Comparisons per optimiser step.", "comparisons", least=1, most=4096)
+    max_tokens: int = setting(
+        256,
+        "Tokens read",
+        "Prompt and answer together are cut to this many: at least an answer and some of its prompt.",
+        "tokens",
+        least=16,
+        most=131_072,
+    )
+    dtype: str = arithmetic()
+    seed: int = seed("Of folds, initial weights and order.")
+
+    def __post_init__(self) -> None:
+        check(self, self._contradictions())
+
+    def _contradictions(self) -> Iterator[tuple[str, Message]]:
+        try:
+            self.weights()
+        except ConfigError as error:
+            yield from error.problems.items()
+
+    def weights(self) -> dict[str, float]:
+        """Criterion, or `overall`, -> its weight in PPO's reward."""
+        found: dict[str, float] = {}
+        for part in filter(str.strip, self.criteria_weights.split(",")):
+            key, _, weight = (piece.strip() for piece in part.partition("="))
+            try:
+                found[key] = float(weight)
+            except ValueError:
+                raise _unusable(Message("weight_unreadable", part=part.strip())) from None
+            if not key or not 0 <= found[key] <= MOST_WEIGHT:
+                raise _unusable(Message("weight_unusable", part=part.strip(), most=MOST_WEIGHT))
+        if not any(found.values()):
+            raise _unusable(Message("weights_all_zero"))
+        return found
+
+
+def _unusable(message: Message) -> ConfigError:
+    return ConfigError({"criteria_weights": message})

@@ -1,0 +1,67 @@
+"""What a person may set on a run that writes answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trainer.contract.setting import MOST_WHOLE, check, setting
+
+MOST_NEW_TOKENS: Final = 32_768
+HOTTEST: Final = 2.0  # above it, what a model writes is noise
+
+
+def arithmetic() -> Any:
+    """The setting for how a run computes its frozen model."""
+    return setting(
+        "auto",
+        "Arithmetic of the frozen model",
+        "Automatic: bfloat16 where the processor has it and the model is large enough to be faster so, float32 elsewhere.",
+        choices={"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16"},
+    )
+
+
+def seed(help: str) -> Any:
+    return setting(0, "Seed", help, least=0, most=MOST_WHOLE)
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Write answers for prompts."""
+
+    per_prompt: int = setting(
+        2,
+        "Answers to each prompt",
+        "People compare the answers to one prompt. More give more to compare, and take longer to write.",
+        "answers",
+        least=1,
+        most=1000,
+        group="answers",
+    )
+    temperature: float = setting(
+        0.7,
+        "Variety",
+        "Low: nearly the same safe answer each time, with little to choose between. High: more surprising answers, and more that "
+        "fall apart. The field calls it temperature.",
+        least=0.01,
+        most=HOTTEST,
+        group="answers",
+    )
+    max_new_tokens: int = setting(
+        64,
+        "Longest answer",
+        "An answer is cut there, in the middle of a sentence if need be, and people judge what is left. A token is a short word "
+        "or a part of one, in Chinese about one sign.",
+        "tokens",
+        least=1,
+        most=MOST_NEW_TOKENS,
+        group="answers",
+    )
+    batch_size: int = setting(
+        16, "Batch size", "Answers decoded together: more are faster and take more memory.", "answers", least=1, most=4096
+    )
+    dtype: str = arithmetic()
+    seed: int = seed("The same seed draws the same answers.")
+
+    def __post_init__(self) -> None:
+        check(self, ())
