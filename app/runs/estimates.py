@@ -229,7 +229,7 @@ def _coming_refill(session: Session, project: Project) -> Run | None:
     if not prompt_ids:
         return None
     inputs = {"checkpoint": project.policy_id, "prompt_ids": prompt_ids}
-    settings = config_dict(run_config(project, "sample", {}))
+    settings = config_dict(expected_config(project, "sample", {}))
     return Run(id=NOT_YET, project_id=project.id, kind="sample", config=settings, inputs=inputs, queued_at=utc_now())
 
 

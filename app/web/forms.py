@@ -56,7 +56,7 @@ def share_of(text: str) -> Any:
 
 def labelled(name: str, sentence: str, labels: Mapping[str, str]) -> str:
     """A refusal for the list above the form, which says where it belongs."""
-    label = known(labels[name] if name in labels else label_of(name.replace("sampling.", "sample.")))
+    label = known(labels[name] if name in labels else label_of(name.removeprefix("training.").replace("sampling.", "sample.")))
     return _("%(field)s: %(sentence)s", field=label, sentence=sentence)
 
 

@@ -54,10 +54,15 @@ def config_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def label_of(setting: str) -> str:
-    """A setting as the pages name it: "ppo.clip" -> "Clip range ε"; by its name where there is no such setting."""
-    kind, name = ["", *setting.split(".")][-2:]
+    """As the pages name it: "ppo.clip" -> "Clip range ε", a choice "ppo.length_control.off" -> "Let it change".
+
+    By its own name where there is no such setting.
+    """
+    kind, name, *choice = setting.split(".") if "." in setting else ("", setting)
     known = settings_of(CONFIGS[kind]) if kind in CONFIGS else {}
-    return known[name].label if name in known else humanized(name)
+    if name not in known:
+        return humanized(name)
+    return known[name].choices.get(choice[0], choice[0]) if choice else known[name].label
 
 
 def humanized(name: str) -> str:

@@ -215,7 +215,7 @@ PPO: Final = {
     "all_updates_done": "All updates are done.",
     "all_updates_done_at_a_price": (
         "All updates are done, under a price that kept answers near the length they had. Where your labels are about length, "
-        "set “%(setting)s” to off."
+        "choose “%(choice)s” for “%(setting)s”."
     ),
     "kl_past_limit": "KL reached %(kl)s nats per answer, past the limit of %(limit)s. The policy before that is kept.",
     "entropy_under_floor": (
@@ -227,7 +227,7 @@ PPO: Final = {
     ),
     "length_got_away": (
         "Answers came to %(ratio)s of the mean length they had, and a price on length did not bring them back. The last policy "
-        "that kept its length is kept. Where your labels are about length, set “%(setting)s” to off."
+        "that kept its length is kept. Where your labels are about length, choose “%(choice)s” for “%(setting)s”."
     ),
     "nothing_kept": "%(reason)s That is the policy the run began with: nothing was learned that could be kept.",
     "left_the_numbers": (

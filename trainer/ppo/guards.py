@@ -116,7 +116,7 @@ class LengthPrice:
         """Why the run must end: the price could not hold the length, for too long or until the last rollout."""
         if self.outside < ROLLOUTS_OUTSIDE and not (last and self.outside):
             return None
-        return Message("length_got_away", ratio=self.ratio, setting="ppo.length_control")
+        return Message("length_got_away", ratio=self.ratio, setting="ppo.length_control", choice="ppo.length_control.off")
 
 
 @dataclass

@@ -89,7 +89,7 @@ def whole(taken: float) -> Message:
     """How a run ends that no guard ended; `taken` is what the last price on length took from answers."""
     if taken < DEAR:
         return Message("all_updates_done")
-    return Message("all_updates_done_at_a_price", setting="ppo.length_control")
+    return Message("all_updates_done_at_a_price", setting="ppo.length_control", choice="ppo.length_control.off")
 
 
 def result(folder: RunFolder, learner: Learner, reason: Message | None, taken: float) -> dict[str, Any]:

@@ -327,7 +327,7 @@ def test_an_admin_trains_on_rewrites_and_starts_a_round_from_what_came_out(
     page = grace.get("/projects/demo/sft").text
     assert "1 rewrite" in page
     refused = grace.post("/projects/demo/sft", data={"source": "gone.txt"})
-    assert (refused.status_code, "no file gone.txt" in refused.text) == (404, True)
+    assert (refused.status_code, "no text named gone.txt" in refused.text) == (404, True)
     queued = grace.post("/projects/demo/sft", data={"source": "", "base": str(base)})
     assert queued.status_code == 303
     with write_session(engine) as session:

@@ -16,3 +16,8 @@ def test_names_of_rounds_and_runs_are_not_rounded_or_parted() -> None:
 def test_a_setting_is_named_by_its_label() -> None:
     said = english(Message("setting_unusable", setting="ppo.max_new_tokens", problem=Message("must_be_whole")))
     assert said == "Longest answer while it trains: This must be a whole number."
+
+
+def test_a_choice_is_named_by_its_words() -> None:
+    said = english(Message("all_updates_done_at_a_price", setting="ppo.length_control", choice="ppo.length_control.off"))
+    assert said.endswith("choose “Let it change” for “Length of answers”.")
