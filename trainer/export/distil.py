@@ -1,12 +1,13 @@
 """A head on pooled states taught to a sequence classifier: adapters and a linear head on the end token learn its scores.
 
 The classifier is what other programs can open; the head is what few labels can teach. How much is lost on the way is measured
-on answers to prompts that the student never saw. Hinton et al. 2015, arXiv:1503.02531, for a regression. Knows no label.
+on answers to prompts that the student never saw. Hinton et al. 2015, arXiv:1503.02531, for a regression. It learns from no label;
+where people compared answers to those prompts, it says how often the student prefers what they did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from trainer.contract.folder import Refused
 from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, attach_lora, trainable_parameters
 from trainer.reward.adapter import end_states
-from trainer.reward.data import Answer, TokenSequence, encode, folds
+from trainer.reward.data import Comparison, Labels, TokenSequence, encode, folds
 from trainer.reward.scorer import Scorer
 from trainer.reward.validation import correlation
 
@@ -42,11 +43,12 @@ class Student(NamedTuple):
     fidelity: dict[str, Any]
 
 
-def distil(scorer: Scorer, answers: Sequence[Answer], say: Callable[[str], None]) -> Student:
-    """Teach the scorer's scores of these answers to adapters over its own base, which are attached here.
+def distil(scorer: Scorer, labels: Labels, say: Callable[[str], None]) -> Student:
+    """Teach the scorer's scores of the labels' answers to adapters over its own base, which are attached here.
 
     Raises Refused when there are too few answers to learn from and to measure on.
     """
+    answers = labels.answers
     if len(answers) < FEWEST_ANSWERS:
         raise Refused(Message("too_few_answers", answers=len(answers), needed=FEWEST_ANSWERS))
     backbone = scorer.backbone
@@ -63,6 +65,7 @@ def distil(scorer: Scorer, answers: Sequence[Answer], say: Callable[[str], None]
     with torch.no_grad():
         found = end_states(backbone, [sequences[index] for index in held]) @ head - offset
     fidelity = _fidelity(found, wanted[held], [answers[index].prompt_key for index in held])
+    fidelity |= _agreement_with_people(dict(zip(held, found.tolist(), strict=True)), labels.comparisons)
     say(
         f"On {fidelity['fidelity_answers']} held-out answers: correlation {fidelity['fidelity_correlation']:.3f}, "
         f"the same preference in {fidelity['fidelity_agreement']:.0%} of {fidelity['fidelity_pairs']} pairs"
@@ -126,3 +129,16 @@ def _fidelity(found: Tensor, wanted: Tensor, prompts: Sequence[str]) -> dict[str
         "fidelity_pairs": len(same),
         "fidelity_agreement": float(agree.float().mean()),
     }
+
+
+def _agreement_with_people(scores: Mapping[int, float], comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Of people's verdicts on held-out answers, how many the student shares; nothing where there are none."""
+    decided = [
+        label
+        for label in comparisons
+        if label.source == "verdict" and label.choice in ("left", "right") and {label.left, label.right} <= scores.keys()
+    ]
+    if not decided:
+        return {}
+    shared = sum((scores[label.left] > scores[label.right]) == (label.choice == "left") for label in decided)
+    return {"held_out_verdicts": len(decided), "held_out_accuracy": shared / len(decided)}

@@ -12,25 +12,31 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from trainer.contract.folder import Refused
 from trainer.contract.messages import Message
 from trainer.export.distil import distil
+from trainer.export.reward_template import reward_template
 from trainer.files import checkpoint
 from trainer.files.card import write_card
 from trainer.lm.backbone import Backbone, BackboneError
 from trainer.lm.loading import load_backbone
+from trainer.reward.adapter import head_token
 from trainer.reward.data import read_labels
 from trainer.reward.score_weights import OVERALL
 from trainer.reward.scorer import Scorer, load_scorer
+
+LAYOUT = "2"  # rises when what is written changes, so that an export of before is written anew
 
 
 def export_policy(source: Path, out: Path) -> bool:
@@ -68,17 +74,16 @@ def export_classifier(source: Path, out: Path, answers: Path | None = None) -> b
             model = classifier(scorer.backbone, scorer.adapter.head * (at_one - at_nought), -at_nought)
     else:
         model_of(scorer.backbone)  # before the work: is there such a class?
-        student = distil(scorer, read_labels(answers or source.parent).answers, _say)
+        student = distil(scorer, read_labels(answers or source.parent), _say)
         figures = student.fidelity
         model = classifier(student.backbone, student.head, student.offset)
     manifest = _manifest(source, origin, "reward", "classifier") | ({"fidelity": figures} if figures else {})
-    tokenizer = scorer.backbone.tokenizer
+    tokenizer = tokenizer_of(scorer.backbone, model.config.pad_token_id)
 
     def write(inner: Path) -> None:
         model.save_pretrained(str(inner))
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(model.config.pad_token_id)
         tokenizer.save_pretrained(str(inner))
-        write_card(inner, manifest, source.parent, manifest["figures"] | figures)
+        write_card(inner, manifest, source.parent, figures or None)
 
     checkpoint.save(out, write, manifest | {"base": None})
     return True
@@ -90,8 +95,10 @@ def classifier(backbone: Backbone, head: Tensor, offset: float) -> Any:
     Its padding token is never the end token, because transformers reads the last token that is not padding.
     """
     config = backbone.plain.config.__class__.from_dict(backbone.plain.config.to_dict())
-    config.num_labels, config.score_offset = 1, offset
-    config.pad_token_id = _padding(backbone)
+    config.num_labels, config.id2label, config.label2id = 1, {0: "score"}, {"score": 0}
+    config.problem_type = "regression"  # so that nobody squashes what is a score
+    config.score_offset = offset
+    config.pad_token_id = _padding(backbone.tokenizer, head_token(backbone))
     config.dtype = backbone.dtype
     model = model_of(backbone, config)
     model.base_model.load_state_dict(backbone.plain.base_model.state_dict())
@@ -112,10 +119,23 @@ def model_of(backbone: Backbone, config: Any = None) -> Any:
     return model
 
 
-def _padding(backbone: Backbone) -> int:
+def tokenizer_of(backbone: Backbone, padding: int) -> Any:
+    """The backbone's tokenizer for a classifier: its template ends a conversation where the head reads, and nothing else is put
+    around a text, as the template writes all there is.
+    """
+    tokenizer = copy.deepcopy(backbone.tokenizer)
+    tokenizer.chat_template = reward_template(tokenizer, tokenizer.convert_ids_to_tokens(head_token(backbone)), backbone.day)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
+    tokenizer.padding_side = "right"
+    for addition in ("add_bos_token", "add_eos_token"):
+        if getattr(tokenizer, addition, False):
+            setattr(tokenizer, addition, False)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+    return tokenizer
+
+
+def _padding(tokenizer: Any, end: int) -> int:
     """A token that pads and never ends: the tokenizer's own if it can, else another special one, else the first."""
-    tokenizer = backbone.tokenizer
-    end = tokenizer.eos_token_id
     others = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *tokenizer.all_special_ids, 0, 1]
     return next(int(token) for token in others if token is not None and token != end)
 
@@ -127,12 +147,14 @@ def _scores_of(scorer: Scorer, rewards: Tensor) -> Tensor:
 
 def _origin(source: Path, how: str) -> dict[str, str]:
     checkpoint.verify(source)
-    return {"how": how, "sha256": checkpoint.sha256_of(source / checkpoint.MANIFEST)}
+    return {"how": how, "sha256": checkpoint.sha256_of(source / checkpoint.MANIFEST), "layout": LAYOUT}
 
 
 def _is_there(out: Path, origin: Mapping[str, str]) -> bool:
     with contextlib.suppress(checkpoint.CheckpointError):
-        return bool(checkpoint.verify(out).get("exported_from") == origin)
+        there = checkpoint.verify(out).get("exported_from") or {}
+        if there.get("sha256") == origin["sha256"]:
+            return bool(there == origin)  # else it was written in another layout, and is written anew
     if out.exists() and any(out.iterdir()):
         raise Refused(Message("folder_taken", folder=str(out)))
     return False

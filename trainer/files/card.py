@@ -20,11 +20,14 @@ from typing import Any
 from trainer.contract.english import english
 from trainer.contract.folder import digest_of, read_jsonl
 from trainer.contract.messages import from_json
-from trainer.files.checkpoint import MANIFEST
+from trainer.files.checkpoint import MANIFEST, sha256_of
 
 CARD = "README.md"
 ROOT = Path(__file__).parents[2]
 LABEL_FILES = ("preferences.jsonl", "ratings.jsonl", "rewrites.jsonl")
+# GGUF files whose metadata name no model of the hub, by SHA-256; ours is the default base.
+HUB_IDS = {"b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+_CACHED = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/")  # where huggingface_hub keeps a model
 TIMES = re.compile(r"(^|_)seconds$")  # differ from one run of a folder to the next
 
 # How to open each form, `FOLDER` standing for the checkpoint's.
@@ -32,7 +35,7 @@ _LM = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained(FOLDER)
-tokenizer = AutoTokenizer.from_pretrained({tokenizer})
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 ```"""
 _SCORER = """```python
 from trainer.reward.scorer import load_scorer
@@ -44,48 +47,31 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 model = AutoModelForSequenceClassification.from_pretrained(FOLDER)
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-answer = tokenizer(text, add_special_tokens=False)["input_ids"]
-ids = torch.tensor([[*prompt, *answer, tokenizer.eos_token_id]])
+conversation = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+ids = tokenizer.apply_chat_template(conversation, return_tensors="pt", return_dict=True)["input_ids"]
 score = model(ids).logits[:, 0] - model.config.score_offset
 ```"""
+_ADAPTER = """A LoRA adapter over the base model, with the tokenizer beside it. With `peft` installed, transformers opens it
+as it is, as long as the base model lies where `adapter_config.json` says. `python -m trainer.export.run policy FOLDER OUT` merges
+the two into one model."""
+_HEAD = """A linear head on pooled hidden states of the frozen base model; the docstring of `trainer/reward/scorer.py` gives the
+formula in three lines. `python -m trainer.export.run classifier FOLDER OUT` distils it into an ordinary sequence classifier."""
+_TUNED = """A LoRA adapter, which `peft` opens, the tokenizer, and a linear head (`head.safetensors`) on the final state of the
+end token, appended to every answer. `python -m trainer.export.run classifier FOLDER OUT` makes one model of them, with the same
+scores."""
+_WHOLE = """A sequence classifier with one output, read at the end token after the answer. Its chat template ends a whole
+conversation with that token, so that programs which apply it to prompt and answer in one go (TRL's trainers,
+`pipeline("text-classification")`) read the same score. Subtract `config.score_offset`, which is the same for every answer: the
+head of a classifier has no bias that could hold it."""
 OPENING = {
-    (
-        "policy",
-        "adapter",
-    ): f"""A LoRA adapter over the base model. With `peft` installed, transformers opens it as it is, where the base model
-lies where `adapter_config.json` says; `python -m trainer.export.run policy FOLDER OUT` merges the two into one model.
-
-{_LM.format(tokenizer="BASE")}""",
-    ("policy", "full"): f"""A whole model.
-
-{_LM.format(tokenizer="FOLDER")}""",
-    ("policy", "simple_lm"): f"""A whole model of an architecture of ours: `import trainer.lm.simple_lm` first.
-
-{_LM.format(tokenizer="FOLDER")}""",
-    (
-        "reward",
-        "head",
-    ): f"""A linear head on pooled hidden states of the frozen base model; the docstring of `trainer/reward/scorer.py` gives the
-formula in three lines. `python -m trainer.export.run classifier FOLDER OUT` distils it into an ordinary sequence classifier.
-
-{_SCORER}""",
-    (
-        "reward",
-        "lora",
-    ): f"""A LoRA adapter, which `peft` opens, and a linear head (`head.safetensors`) on the final state of the end token,
-appended to every answer that the length limit did not cut. `python -m trainer.export.run classifier FOLDER OUT` makes one model
-of them, with the same scores.
-
-{_SCORER}""",
-    (
-        "reward",
-        "classifier",
-    ): f"""A sequence classifier with one output, read at the end token after the answer. Subtract `config.score_offset`:
-the head of a classifier has no bias that could hold it.
-
-{_CLASSIFIER}""",
+    ("policy", "adapter"): _ADAPTER,
+    ("policy", "full"): "A whole model.",
+    ("policy", "simple_lm"): "A whole model of an architecture of ours: `import trainer.lm.simple_lm` first.",
+    ("reward", "head"): _HEAD,
+    ("reward", "lora"): _TUNED,
+    ("reward", "classifier"): _WHOLE,
 }
+CODE = {"policy": _LM, "reward": _SCORER, "classifier": _CLASSIFIER}
 
 
 def write_card(folder: Path, manifest: Mapping[str, Any], run: Path, figures: Mapping[str, Any] | None = None) -> None:
@@ -105,14 +91,23 @@ def card(folder: Path, manifest: Mapping[str, Any], run: Path, figures: Mapping[
         _front_matter(kind, form, base),
         f"# A {'reward model' if kind == 'reward' else 'policy'} by Tastemaker",
         _origin(manifest, specification),
-        f"## Opening it\n\n{OPENING[kind, form]}",
+        f"## Opening it\n\n{OPENING[kind, form]}\n\n{CODE.get(form, CODE[kind])}",
         f"## What it learned from\n\n{_data(run, specification)}",
-        f"## Figures\n\n{_table(dict(_shown(figures)))}",
+        f"## Figures\n\n{_figures(manifest, figures)}",
         f"## Settings\n\n{_table(specification.get('config') or {})}",
         f"## Base model and licence\n\n{_base(base)}",
         f"## Made by\n\nTastemaker {code_version()}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _figures(manifest: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """The model's own; of one that was taught by another, also its teacher's."""
+    own = _table(dict(_shown(figures)))
+    if (manifest.get("exported_from") or {}).get("how") != "Distilled":
+        return own
+    theirs = _table(dict(_shown(manifest.get("figures") or {})))
+    return f"On answers to prompts it did not learn from:\n\n{own}\n\nOf the checkpoint it was distilled from:\n\n{theirs}"
 
 
 def licence_of(source: str) -> str | None:
@@ -233,19 +228,33 @@ def _table(values: Mapping[str, Any]) -> str:
 def _base(base: Mapping[str, Any]) -> str:
     if not base.get("source"):
         return "None: it was trained from nothing, so its licence is for whoever trained it to choose."
-    licence = licence_of(base["source"])
-    told = f"The base model's licence is {licence}" if licence else "The base model does not say its licence here; look it up"
-    return (
-        f"`{_name(base['source'])}`, weights with the SHA-256 `{base.get('sha256', 'unknown')}`. {told} before you pass this on."
+    licence, converted = licence_of(base["source"]), _converted_from(base["source"])
+    told = f"Its licence is {licence}; read it" if licence else "It does not say its licence here; look it up"
+    file = f", converted from `{converted['file']}`" if converted else ""
+    weights = (
+        f"its weights have the SHA-256 `{base['sha256']}`" if base.get("sha256") else "the SHA-256 of its weights is unknown"
     )
+    return f"`{_name(base['source'])}`{file}; {weights}. {told} before you pass this on."
 
 
 def _name(source: str) -> str:
-    """A hub id as it is; of a path only the end, because where somebody's folders lie is nobody's business."""
+    """A hub id where one is known; of a path only the end, because where somebody's folders lie is nobody's business."""
     path = Path(source)
     if not (path.is_absolute() or path.exists()):
         return source
+    if cached := _CACHED.search(source):
+        return f"{cached[1]}/{cached[2]}"
+    if known := HUB_IDS.get(str(_converted_from(source).get("sha256"))):
+        return known
     return f"{path.parent.parent.name}/{path.parent.name}/{path.name}" if path.name == "checkpoint" else path.name
+
+
+def _converted_from(source: str) -> dict[str, Any]:
+    """The file and SHA-256 of the GGUF that a model of ours was converted from, or that it is; empty for any other."""
+    path = Path(source)
+    if path.suffix.lower() == ".gguf" and path.is_file():
+        return {"file": path.name, "sha256": sha256_of(path)}
+    return dict(_json(path / MANIFEST).get("converted_from") or {})
 
 
 def _json(path: Path) -> dict[str, Any]:

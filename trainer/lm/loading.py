@@ -168,7 +168,7 @@ def _write_policy(backbone: Backbone, inner: Path) -> None:
         backbone.model.save_pretrained(str(inner), save_embedding_layers=False)
     else:
         backbone.model.save_pretrained(str(inner))
-        backbone.tokenizer.save_pretrained(str(inner))
+    backbone.tokenizer.save_pretrained(str(inner))
 
 
 def _load_gguf(path: Path, dtype: str, learned: Learned | None = None) -> Backbone:

@@ -44,7 +44,7 @@ class FineTuned:
             return (end_states(self.backbone, sequences, lambda _done, _total: tick()) @ self.head).double()
 
     def write(self, folder: Path) -> None:
-        """Write a standard peft folder (or `weights.safetensors`, where there are no adapters) and `head.safetensors`."""
+        """Write a standard peft folder (`weights.safetensors` where there are no adapters), tokenizer, and `head.safetensors`."""
         if self.backbone.adapted:
             self.backbone.model.save_pretrained(str(folder), save_embedding_layers=False)
             (folder / "README.md").unlink(missing_ok=True)  # peft's model card template
@@ -54,6 +54,7 @@ class FineTuned:
                 folder / "weights.safetensors",
             )
         save_file({"head": self.head.contiguous()}, folder / "head.safetensors")
+        self.backbone.tokenizer.save_pretrained(str(folder))
 
 
 def train(
@@ -147,7 +148,7 @@ def end_states(
 
     How answers are grouped changes none beyond rounding. `tick` hears before each pass how many of how many are read.
     """
-    end = end_id(backbone) if backbone.tokenizer.eos_token_id is None else backbone.tokenizer.eos_token_id
+    end = head_token(backbone)
     order: list[int] = []
     found: list[Tensor] = []
     for batch in batches(backbone, [item.ids for item in sequences]):
@@ -157,6 +158,12 @@ def end_states(
         found.append(torch.cat([at(row, slice(-1, None)) for row in range(len(batch))]).float())  # a copy: `at` holds all states
         order += batch
     return torch.cat(found)[torch.tensor(order).argsort()]
+
+
+def head_token(backbone: Backbone) -> int:
+    """The token whose state is scored, which is appended to an answer."""
+    own = backbone.tokenizer.eos_token_id
+    return end_id(backbone) if own is None else int(own)
 
 
 def _loss(

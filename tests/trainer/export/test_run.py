@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from tests.trainer.reward.reward_runs import make_folder, prefers_moons
 from trainer.contract.folder import Refused, RunFolder
@@ -77,6 +79,49 @@ def test_an_export_that_is_there_is_left_and_anything_else_is_not_overwritten(po
     assert (tmp_path / "full" / "thesis.txt").exists()
 
 
+def conversation(answer: Answer) -> list[dict[str, str]]:
+    asked = [{"role": role, "content": content} for role, content in answer.messages]
+    return [*asked, {"role": "assistant", "content": answer.text}]
+
+
+@torch.no_grad()
+def as_trl_trains(folder: Path, answers: list[Answer]) -> Tensor:
+    """Logits as a reward trainer computes them: the template over the whole conversation, tokens padded on the right."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = [tokenizer.apply_chat_template(conversation(answer), return_dict=False) for answer in answers]
+    found: Tensor = model(**tokenizer.pad({"input_ids": rows}, return_tensors="pt")).logits[:, 0]
+    return found
+
+
+@torch.no_grad()
+def as_trl_scores(folder: Path, answers: list[Answer], side: str) -> Tensor:
+    """Logits as a trainer asks a reward model: the rendered text tokenised anew, without further special tokens."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    texts = [tokenizer.apply_chat_template(conversation(answer), tokenize=False) for answer in answers]
+    batch = tokenizer(text=texts, return_tensors="pt", padding=True, padding_side=side, add_special_tokens=False)
+    found: Tensor = model(**batch).logits[:, 0]
+    return found
+
+
+def as_a_pipeline(folder: Path, answers: list[Answer]) -> Tensor:
+    score = pipeline("text-classification", model=str(folder), function_to_apply="none")
+    texts = [score.tokenizer.apply_chat_template(conversation(answer), tokenize=False) for answer in answers]
+    return torch.tensor([found["score"] for found in score(texts, batch_size=4)])
+
+
+def scored_by_others(folder: Path, answers: list[Answer]) -> dict[str, Tensor]:
+    """The same answers in each way that other programs ask."""
+    return {
+        "trained": as_trl_trains(folder, answers),
+        "scored, padded right": as_trl_scores(folder, answers, "right"),
+        "scored, padded left": as_trl_scores(folder, answers, "left"),
+        "pipeline": as_a_pipeline(folder, answers),
+    }
+
+
 def classified(folder: Path, answers: list[Answer]) -> Tensor:
     """Scores as the card says to compute them, in one batch that transformers pads."""
     model = AutoModelForSequenceClassification.from_pretrained(folder)
@@ -103,6 +148,35 @@ def test_a_fine_tuned_reward_opens_as_a_classifier_with_the_same_scores(tuned: R
     )
     assert float(expected.std()) > 0.1
     torch.testing.assert_close(classified(tmp_path / "out", answers), expected, atol=1e-4, rtol=0)
+    offset = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").config.score_offset
+    for way, found in scored_by_others(tmp_path / "out", answers).items():
+        assert torch.allclose(found - offset, expected, atol=1e-4, rtol=0), (way, found - offset, expected)
+
+
+def test_the_code_on_a_classifiers_card_runs(tuned: RunFolder, tmp_path: Path) -> None:
+    export_classifier(tuned.file("checkpoint"), tmp_path / "out")
+    (code,) = re.findall(r"```python\n(.*?)```", (tmp_path / "out" / "README.md").read_text(), re.S)
+    found: dict[str, Any] = {"FOLDER": tmp_path / "out"}
+    exec(code, found)
+    expected = load_scorer(tuned.file("checkpoint")).score_texts([([{"role": "user", "content": "Hi"}], "Hello.")])
+    torch.testing.assert_close(found["score"].detach(), expected, atol=1e-4, rtol=0)
+
+
+def test_an_export_in_an_older_layout_is_written_anew(policy: Path, tmp_path: Path) -> None:
+    export_policy(policy, tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    del manifest["exported_from"]["layout"]
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    assert export_policy(policy, tmp_path / "out")
+    assert not export_policy(policy, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["policy", "reward"])
+def test_an_adapters_folder_holds_its_tokenizer(kind: str, policy: Path, tuned: RunFolder, llama_folder: Path) -> None:
+    folder = {"policy": policy, "reward": tuned.file("checkpoint")}[kind]
+    own, bases = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(llama_folder)
+    talk = [{"role": "user", "content": "Why?"}]
+    assert own.apply_chat_template(talk, return_dict=False) == bases.apply_chat_template(talk, return_dict=False)
 
 
 def test_peft_opens_the_adapters_of_a_reward(tuned: RunFolder, llama_folder: Path) -> None:
@@ -125,13 +199,22 @@ def test_a_head_is_distilled_and_its_card_says_how_close_it_came(
     assert f"| fidelity correlation | {fidelity['fidelity_correlation']:.4g} |" in card
     assert "Distilled from the checkpoint" in card
     monkeypatch.setattr(distil, "EPOCHS", 0)
-    untaught = distil.distil(load_scorer(run.file("checkpoint")), answers, lambda _text: None).fidelity
+    untaught = distil.distil(load_scorer(run.file("checkpoint")), read_labels(run.path), lambda _text: None).fidelity
     assert fidelity["fidelity_correlation"] > untaught["fidelity_correlation"] + 0.02
     # what was measured is what was written
     expected = load_scorer(run.file("checkpoint")).score_texts(
         [([{"role": role, "content": content} for role, content in answer.messages], answer.text) for answer in answers]
     )
-    assert float(torch.corrcoef(torch.stack([classified(tmp_path / "out", answers), expected]))[0, 1]) > 0.6
+    ours = classified(tmp_path / "out", answers)
+    assert float(torch.corrcoef(torch.stack([ours, expected]))[0, 1]) > 0.6
+    offset = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").config.score_offset
+    for found in scored_by_others(tmp_path / "out", answers[:12]).values():
+        torch.testing.assert_close(found - offset, ours[:12], atol=1e-4, rtol=0)
+    # the teacher's figures stand apart from its own
+    own, teachers = card.partition("## Figures")[2].partition("## Settings")[0].split("Of the checkpoint it was distilled from")
+    assert "| held out accuracy |" in own
+    assert "| gate passed |" not in own
+    assert "| gate passed |" in teachers
 
 
 def test_what_cannot_be_exported_is_refused_in_words(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 from tests.trainer.tiny import llama_policy
 from trainer.contract.folder import digest_of
 from trainer.files import checkpoint
-from trainer.files.card import card, code_version, licence_of
-from trainer.lm.loading import save_policy
+from trainer.files.card import HUB_IDS, OPENING, card, code_version, licence_of
+from trainer.lm.loading import default_gguf, save_policy
 
 FIGURES = {
     "accuracy": 0.81234567,
@@ -99,7 +100,7 @@ def test_the_bases_licence_is_told_where_it_is_known_and_its_place_is_not(tmp_pa
         (base / "manifest.json").write_text('{"licence": "apache-2.0"}')
     text = card(run, manifest(base), run, {})
     assert "\nlicense: apache-2.0\n" in text
-    assert "licence is apache-2.0" in text
+    assert "Its licence is apache-2.0; read it before you pass this on." in text
     assert 'base_model: "smol"' in text
     assert "secret" not in text
     shutil.rmtree(base)
@@ -114,3 +115,54 @@ def test_a_saved_policy_holds_its_card_and_the_manifest_knows_it(tmp_path: Path)
     text = (run / "checkpoint" / "README.md").read_text()
     assert text.startswith("---\nlibrary_name: peft\n")
     assert "| kept step | 4 |" in text
+
+
+def whole_sentences(text: str) -> list[str]:
+    """The paragraphs of a card that are prose: no front matter, headings, code, tables or lists."""
+    body = re.sub(r"```.*?```", "", text.partition("\n---\n")[2], flags=re.S)
+    parts = [part.strip() for part in body.split("\n\n")]
+    return [part for part in parts if part and not part.startswith(("#", "|", "- "))]
+
+
+@pytest.mark.parametrize(("kind", "form"), OPENING, ids=["-".join(pair) for pair in OPENING])
+@pytest.mark.parametrize("stage", ["reward", "ppo", "sft", ""])
+@pytest.mark.parametrize("how", ["", "Merged", "Distilled"])
+@pytest.mark.parametrize("base", ["here", "hub", "none"])
+def test_every_sentence_of_every_card_is_whole(tmp_path: Path, kind: str, form: str, stage: str, how: str, base: str) -> None:
+    run = tmp_path / "7"
+    run.mkdir()
+    if stage:
+        (run / "run.json").write_text(json.dumps({"kind": stage}))
+    told: dict[str, Any] = {"kind": kind, "form": form, "figures": {"accuracy": 0.5}}
+    told["base"] = {"here": {"source": str(tmp_path / "base")}, "hub": {"source": "org/model", "sha256": "abc"}, "none": None}[
+        base
+    ]
+    if how:
+        told["exported_from"] = {"how": how, "sha256": "def"}
+    text = card(run / "checkpoint", told, run, {})
+    for paragraph in whole_sentences(text):
+        assert paragraph[-1] in ".:", paragraph
+        assert paragraph[0].isupper() or paragraph[0] == "`", paragraph
+    for broken in ("None:", "..", " .", "  ", " ,", "()", "``;", "unknown`"):
+        assert broken not in re.sub(r"```.*?```", "", text, flags=re.S).replace("None: it was trained", "").replace(
+            "\n  ", "\n"
+        ), broken
+
+
+def test_a_base_of_the_hub_is_named_as_there(tmp_path: Path) -> None:
+    converted = tmp_path / "smol"
+    converted.mkdir()
+    (digest,) = HUB_IDS
+    (converted / "manifest.json").write_text(json.dumps({"converted_from": {"file": "smol.Q4_1.gguf", "sha256": digest}}))
+    text = card(tmp_path, manifest(converted), tmp_path, {})
+    assert '\nbase_model: "HuggingFaceTB/SmolLM2-135M-Instruct"\n' in text
+    assert (
+        "`HuggingFaceTB/SmolLM2-135M-Instruct`, converted from `smol.Q4_1.gguf`; its weights have the SHA-256 `abc123`." in text
+    )
+    cached = tmp_path / "hub" / "models--org--some-model" / "snapshots" / "0a1b"
+    cached.mkdir(parents=True)
+    assert 'base_model: "org/some-model"' in card(tmp_path, manifest(cached), tmp_path, {})
+
+
+def test_the_default_base_is_one_the_card_knows() -> None:
+    assert checkpoint.sha256_of(default_gguf()) in HUB_IDS

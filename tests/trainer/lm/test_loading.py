@@ -53,7 +53,7 @@ def test_an_adapter_checkpoint_comes_back_as_it_was_and_opens_with_transformers(
     assert manifest["form"] == "adapter"
     assert manifest["run"] == 7
     assert manifest["base"]["sha256"] == checkpoint.sha256_of(llama_folder / "model.safetensors")
-    assert {path.suffix for path in (tmp_path / "p").iterdir()} == {".json", ".safetensors", ".md"}
+    assert {path.suffix for path in (tmp_path / "p").iterdir()} == {".json", ".safetensors", ".md", ".jinja"}
 
     again = load_policy(str(tmp_path / "p"), trainable=True)
     assert torch.equal(logits(again), logits(backbone))
