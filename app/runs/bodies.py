@@ -43,7 +43,7 @@ class RunReply(Reply):
     coded_message: CodedMessage | None = coded("message")
     config: dict[str, Any]
     inputs: dict[str, Any]
-    result: dict[str, Any]
+    result: dict[str, Any] = Field(description="Its figures. `reason` and `gate_reason` are codes with arguments.")
     label_digest: str | None
     label_count: int | None
     attempts: int
