@@ -34,6 +34,8 @@ from app.projects import routes as projects_routes
 from app.prompts import api as prompts_api
 from app.prompts import routes as prompts_routes
 from app.queue import api as queue_api
+from app.removal import api as removal_api
+from app.removal import routes as removal_routes
 from app.rounds import api as rounds_api
 from app.rounds import routes as rounds_routes
 from app.rounds import sft_routes
@@ -53,12 +55,12 @@ from app.web.permissions import V1
 # Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
 CALLS = (
     *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, people_api, audit_api, projects_api, my_work_api),
-    *(prompts_api, rounds_api, runs_api, exports_api),
+    *(prompts_api, rounds_api, runs_api, removal_api, exports_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
     *(accounts_routes, people_routes, audit_routes, language_routes),
-    *(projects_routes, question_routes, editor_routes, settings_routes),
+    *(projects_routes, removal_routes, question_routes, editor_routes, settings_routes),
     *(my_work_routes, overview_routes, prompts_routes, rounds_routes, runs_routes, sft_routes, exports_routes, styleguide),
 )
 

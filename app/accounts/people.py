@@ -118,7 +118,7 @@ def create_person(session: Session, name: str, email: str, role: Role, slugs: Se
 
 
 def _administered(session: Session, slugs: Sequence[str], by: Principal) -> list[int]:
-    wanted = select(Project.slug, Project.id).where(Project.slug.in_(slugs))
+    wanted = select(Project.slug, Project.id).where(Project.slug.in_(slugs), Project.deleted_at.is_(None))
     if not by.is_owner:
         wanted = wanted.where(Project.id.in_(administered_by(by.user_id)))
     found = {row.slug: row.id for row in session.execute(wanted)}

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.models import Project, Prompt, Seat, utc_now
 from app.runs import estimates
 
-Reason = Literal["writing", "queued", "learning", "trouble", "no_worker", "others", "finished", "no_prompts"]
+Reason = Literal["writing", "queued", "learning", "trouble", "no_worker", "others", "finished", "no_prompts", "archived"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Waiting:
 
 def waiting(session: Session, project: Project) -> Waiting:
     """For somebody who just asked this project for a task and got none."""
+    if project.archived_at is not None:
+        return Waiting("archived")
     coming = estimates.next_tasks(session, project)
     if coming.state == "writing" and coming.run is not None:
         return Waiting("writing", coming.seconds, coming.run.step, coming.run.total)

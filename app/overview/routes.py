@@ -11,6 +11,7 @@ from app.models import Project
 from app.overview import service
 from app.overview.next_step import next_step
 from app.projects.service import list_projects
+from app.removal.archive import archived_projects
 from app.runs.checkpoints import checkpoints_by_id
 from app.web.gate import CurrentProjectId
 from app.web.pages import render
@@ -22,11 +23,13 @@ MOST_PROJECTS = 200
 
 @router.get("/")
 def home(request: Request, session: Db, caller: Caller) -> Response:
-    """The person's projects; with a single one, that project."""
-    projects = list_projects(session, None if caller.is_owner else caller.user_id, limit=MOST_PROJECTS)
-    if len(projects) == 1:
+    """The person's projects; with a single one, that project, unless others are put away."""
+    mine = None if caller.is_owner else caller.user_id
+    projects = list_projects(session, mine, limit=MOST_PROJECTS)
+    archived = archived_projects(session, mine)
+    if len(projects) == 1 and not archived:
         return RedirectResponse(f"/projects/{projects[0].slug}", status_code=303)
-    return render(request, "overview/home.html", projects=projects)
+    return render(request, "overview/home.html", projects=projects, archived=len(archived))
 
 
 @router.get("/projects/{slug}")

@@ -55,15 +55,15 @@ class ProjectValues(TypedDict, total=False):
 
 def get_project(session: Session, slug: str) -> Project:
     """Raises NotFound."""
-    project = session.scalar(select(Project).where(Project.slug == slug))
+    project = session.scalar(select(Project).where(Project.slug == slug, Project.deleted_at.is_(None)))
     if project is None:
         raise NotFound(_("There is no such project."))
     return project
 
 
 def list_projects(session: Session, user_id: int | None, *, after: int = 0, limit: int = 50) -> list[Project]:
-    """The projects this person is a member of, oldest first; with `None`, every project."""
-    query = select(Project).where(Project.id > after)
+    """The projects this person is a member of, oldest first; with `None`, every project. Archived ones are put away."""
+    query = select(Project).where(Project.id > after, Project.archived_at.is_(None))
     if user_id is not None:
         query = query.where(Project.id.in_(select(Membership.project_id).where(Membership.user_id == user_id)))
     return list(session.scalars(query.order_by(Project.id).limit(limit)))

@@ -25,7 +25,12 @@ TaskId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 def claiming(
     request: Request, caller: Principal, project_id: int, besides: frozenset[int] = frozenset()
 ) -> Callable[[Connection], ServedTask | None]:
-    """The write that gives the caller their next task. Raises NotAllowed for somebody who has to practise first."""
+    """The write that gives the caller their next task: none of a project that is put away.
+
+    Raises NotAllowed for somebody who has to practise first.
+    """
+    if caller.archived:
+        return _nothing
     if caller.practice_due:
         raise NotAllowed(_("Real tasks open after the practice of this project. It takes a few minutes; start it first."))
     return partial(
@@ -36,6 +41,10 @@ def claiming(
         lease=lease_time(request),
         besides=besides,
     )
+
+
+def _nothing(connection: Connection) -> None:
+    """No task."""
 
 
 def lease_time(request: Request) -> timedelta:

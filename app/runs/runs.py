@@ -83,6 +83,8 @@ def queue_run(
 
     `config` holds settings of trainer.contract.config, `inputs` the names of INPUT_NAMES. Raises Invalid or NotFound.
     """
+    if project.archived_at is not None:
+        raise Conflict(_("This project is archived: nothing is computed for it until somebody brings it back."))
     if kind not in CONFIGS:
         raise Invalid(_("A run is one of %(kinds)s.", kinds=listed(CONFIGS)), {"kind": _("unknown")})
     settings = config_dict(run_config(project, kind, config))

@@ -19,7 +19,7 @@ from sqlalchemy import BindParameter, Engine, Exists, Row, ScalarSelect, Select,
 from starlette.concurrency import run_in_threadpool
 
 from app.database.engine import get_engine, read_session, reads_are_instant
-from app.errors import NotAllowed, NotFound, NotSignedIn
+from app.errors import Conflict, NotAllowed, NotFound, NotSignedIn
 from app.language import languages
 from app.language.languages import _
 from app.models import (
@@ -41,7 +41,7 @@ from app.models import (
 from app.settings import Settings
 from app.web.json_types import MAX_ID
 from app.web.last_used import UseLog
-from app.web.permissions import RULES, Level, Rule, Source
+from app.web.permissions import ALSO_ARCHIVED, RULES, Level, Rule, Source
 from app.web.security import (
     SEEN_EVERY_S,
     Principal,
@@ -85,7 +85,8 @@ async def enforce(request: Request) -> None:
     """Let the request pass or raise the refusal. Put on the whole application, so no route can forget it."""
     state = request.state
     state.principal = state.project_id = None
-    rule = _rule(request)
+    route = _route(request)
+    rule = RULES.get(route)
     if rule is None:
         raise NotAllowed(_("This address has no rule that says who may use it."))
     credential = _credential(request)
@@ -106,14 +107,15 @@ async def enforce(request: Request) -> None:
             uses: UseLog = request.app.state.uses
             uses.note(credential.via, credential.id)
         _check(rule, found)
+        _check_archived(route, found.principal)
     elif rule.level > Level.PUBLIC:
         raise NotSignedIn(_how_to_sign_in(request))
     await _check_form_token(request)
 
 
-def _rule(request: Request) -> Rule | None:
+def _route(request: Request) -> tuple[str, str]:
     templates: dict[tuple[str, Any], str] = request.app.state.templates
-    return RULES.get((request.method, templates[request.method, request.scope["endpoint"]]))
+    return request.method, templates[request.method, request.scope["endpoint"]]
 
 
 def path_templates(app: FastAPI) -> dict[tuple[str, Any], str]:
@@ -159,6 +161,13 @@ def _check(rule: Rule, found: Finding) -> None:
                 role=principal.role,
             )
         )
+
+
+def _check_archived(route: tuple[str, str], principal: Principal | None) -> None:
+    """A project that is put away is read; only what is on its way, and who belongs to it, may still change."""
+    if principal is None or not principal.archived or route[0] in ("GET", "HEAD") or route in ALSO_ARCHIVED:
+        return
+    raise Conflict(_("This project is archived, so nothing in it changes. An admin can bring it back in its settings."))
 
 
 def _how_to_sign_in(request: Request) -> str:
@@ -227,6 +236,7 @@ def _finding(row: Row[Any] | None, credential: Credential) -> Finding:
         via=credential.via,
         scopes=frozenset(row.scopes or ()),
         role=row.role,
+        archived=row.archived_at is not None,
         practice_due=bool(row.practice_due),
         language=row.language if credential.via == "session" else None,
         credential=str(credential.id),
@@ -261,10 +271,11 @@ def _statement(via: Literal["session", "key"], source: Source | None) -> Select[
         .where(shown == bindparam("credential"))
     )
     if source is None:
-        return statement.add_columns(null().label("project_id"), null().label("role"), null().label("practice_due"))
+        return statement.add_columns(*(null().label(name) for name in ("project_id", "archived_at", "role", "practice_due")))
     project_id = _project_id(source)
     return statement.add_columns(
         project_id.label("project_id"),
+        select(Project.archived_at).where(Project.id == project_id).scalar_subquery().label("archived_at"),
         select(Membership.role)
         .where(Membership.user_id == User.id, Membership.project_id == project_id)
         .scalar_subquery()
@@ -286,15 +297,17 @@ def _practice_due(project_id: ScalarSelect[int]) -> Exists:
 
 
 def _project_id(source: Source) -> ScalarSelect[int]:
-    """The id of the project that the path's subject belongs to; NULL when there is no such thing."""
+    """The id of the project that the path's subject belongs to; NULL when there is no such thing, or its project is deleted."""
     subject: BindParameter[Any] = bindparam("subject")
+    there = Project.deleted_at.is_(None)
     if source == "slug":
-        return select(Project.id).where(Project.slug == subject).scalar_subquery()
+        return select(Project.id).where(Project.slug == subject, there).scalar_subquery()
     if source == "generation":
         return (
-            select(Prompt.project_id)
+            select(Project.id)
+            .join(Prompt, Prompt.project_id == Project.id)
             .join(Generation, Generation.prompt_id == Prompt.id)
-            .where(Generation.id == subject)
+            .where(Generation.id == subject, there)
             .scalar_subquery()
         )
     table: Any = {
@@ -305,7 +318,8 @@ def _project_id(source: Source) -> ScalarSelect[int]:
         "checkpoint": Checkpoint,
         "prompt": Prompt,
     }[source]
-    return select(table.project_id).where(table.id == subject).scalar_subquery()
+    mine = select(Project.id).join(table, table.project_id == Project.id)
+    return mine.where(table.id == subject, there).scalar_subquery()
 
 
 # The project of the path

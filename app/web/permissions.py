@@ -145,6 +145,16 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", V1 + "/projects/{slug}"): _reviewer("slug"),
     ("GET", V1 + "/projects/{slug}/work"): _annotator("slug", "annotate"),
     ("PATCH", V1 + "/projects/{slug}"): _admin("slug", "admin"),
+    # projects: their end
+    ("GET", "/projects/archived"): _signed_in(),
+    ("GET", "/projects/{slug}/settings/removal"): _admin("slug"),
+    ("POST", "/projects/{slug}/archive"): _admin("slug"),
+    ("POST", "/projects/{slug}/restore"): _admin("slug"),
+    ("POST", "/projects/{slug}/deletion"): _admin("slug"),
+    ("POST", V1 + "/projects/{slug}/archive"): _admin("slug", "admin"),
+    ("POST", V1 + "/projects/{slug}/restore"): _admin("slug", "admin"),
+    ("GET", V1 + "/projects/{slug}/consequences"): _admin("slug", "admin"),
+    ("DELETE", V1 + "/projects/{slug}"): _admin("slug", "admin"),
     # prompts
     ("GET", "/projects/{slug}/prompts"): _admin("slug"),
     ("GET", "/projects/{slug}/prompts/import"): _admin("slug"),
@@ -241,3 +251,14 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/projects/{slug}/export/file"): _admin("slug"),
     ("GET", V1 + "/projects/{slug}/export"): _admin("slug", "export"),
 }
+
+# What may still be done in an archived project: verdicts on their way are kept, what computes is stopped, who has access is taken
+# out, and the project comes back or goes. Everything else is read only.
+ALSO_ARCHIVED = frozenset(
+    (method, path)
+    for method, path in RULES
+    if path.removeprefix(V1).startswith("/tasks/{id}/")
+    or path.endswith(("/tasks/next", "/annotate/next", "/guidelines/seen", "/cancel", "/revocation", "/removal", "/role"))
+    or path.removeprefix(V1) in {f"/projects/{{slug}}/{end}" for end in ("archive", "restore", "deletion")}
+    or (method == "DELETE" and path != V1 + "/keys/{id}")
+)

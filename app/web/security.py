@@ -43,6 +43,7 @@ class Principal:
     via: Literal["session", "key"]
     scopes: frozenset[str] = frozenset()
     role: Role | None = None
+    archived: bool = False  # the project of the path is put away: it is read, and nothing of it changes
     practice_due: bool = False  # an annotator there who has to practise before real tasks open
     language: str | None = None  # the one they chose; None: what their browser asks for
     credential: str = ""  # hash of the session id, or the id of the key: names the one in use in the account's lists

@@ -33,6 +33,8 @@ PAGES = (
     "/projects/demo/settings/practice",
     "/projects/demo/settings/practice/new",
     "/projects/demo/settings/preview",
+    "/projects/demo/settings/removal",
+    "/projects/archived",
     "/projects/demo/work",
     "/styleguide",
     "/projects/demo/prompts",

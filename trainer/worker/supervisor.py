@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 from app.database.engine import read_session, write_session
 from app.errors import Refusal, Unavailable
 from app.models import Project, Run, Worker, utc_now
+from app.removal.taking_out import take_out
 from app.rounds.service import start_round
 from app.rounds.triggers import due_trigger
 from app.runs.refill import queue_refill, refill_prompts
@@ -43,6 +44,7 @@ LOOK_S = 0.5  # between two looks at the run or for work
 BEAT_S = 2.0  # between two signs of life
 DEAD_AFTER = timedelta(seconds=30)  # without a sign of life a worker has lost its run
 CHORES_S = 5.0  # between two looks at triggers and queues
+REMOVAL_S = 0.3  # of each look, while there is something to take out
 CANCEL_GRACE_S = 3.0  # a cancelled run is killed after this
 SAVE_GRACE_S = 20.0  # a run that is to be continued may take longer to save its state
 ORPHAN_GRACE_S = 5.0  # asked, then killed: twice this is well under DEAD_AFTER, and nobody says that we live meanwhile
@@ -82,7 +84,7 @@ class Supervisor:
         assert lock is not None, "the name is new"
         self._lock = lock
         self._held: Held | None = None
-        self._beat_at = self._chores_at = 0.0
+        self._beat_at = self._chores_at = self._removal_at = 0.0
         with write_session(engine) as session:
             session.add(Worker(name=self.name))
 
@@ -100,6 +102,7 @@ class Supervisor:
         if self._held is not None:
             self._watch(self._held)
         self._do_chores()
+        self._take_out_deleted()
         if self._held is None:
             self._take_next()
 
@@ -328,7 +331,7 @@ class Supervisor:
             return
         self._chores_at = time.monotonic() + CHORES_S
         with read_session(self._engine) as session:
-            project_ids = session.scalars(select(Project.id).order_by(Project.id)).all()
+            project_ids = session.scalars(select(Project.id).where(Project.archived_at.is_(None)).order_by(Project.id)).all()
         for project_id in project_ids:
             try:
                 with read_session(self._engine) as session:
@@ -344,6 +347,11 @@ class Supervisor:
         queue_refill(session, project)
         if (trigger := due_trigger(session, project)) is not None:
             start_round(session, project, trigger, None)
+
+    def _take_out_deleted(self) -> None:
+        """A little at a time of what deleted projects left, so that runs are watched meanwhile."""
+        if time.monotonic() >= self._removal_at and not take_out(self._engine, self._settings.data.resolve(), REMOVAL_S):
+            self._removal_at = time.monotonic() + CHORES_S
 
     @property
     def _workers(self) -> Path:

@@ -30,8 +30,10 @@ from app.projects import naming
 from app.projects.service import create_project
 from app.queue import make_tasks
 from app.queue.claim import claim_next
+from app.removal.deletion import delete_project
 from app.settings import Settings
 from tests.app import factories
+from tests.app.removal.whole import fill, left, take_all_out
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +235,19 @@ def test_of_two_projects_made_with_one_name_at_once_one_is_told_so(engine: Engin
         said = sorted(threads.map(make, (1, 2)), reverse=True)
     assert said[0] == "at-once"
     assert said[1].startswith("Another project has this name")
+
+
+def test_a_deleted_project_is_taken_out_whole_and_nothing_of_another(engine: Engine, tmp_path: Path) -> None:
+    with write_session(engine) as session:
+        annotator = factories.make_user(session, "Taken")
+        gone, stays = factories.make_project(session), factories.make_project(session)
+        for project in (gone, stays):
+            fill(session, project, annotator.id, tmp_path)
+        gone_id, stays_id = gone.id, stays.id
+        delete_project(session, tmp_path, gone, gone.name, None)
+    before = left(engine, stays_id)
+
+    take_all_out(engine, tmp_path)
+
+    assert left(engine, gone_id) == {}
+    assert left(engine, stays_id) == before

@@ -1,0 +1,158 @@
+"""A project is put away: read by its people, changed by nobody, and it comes back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine, select
+from starlette.testclient import TestClient
+
+from app.database.engine import read_session, write_session
+from app.errors import Conflict
+from app.models import AuditEntry, Label, Project, Run
+from app.removal import archive
+from app.rounds import service
+from app.web.permissions import ALSO_ARCHIVED, RULES
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.rounds.test_service import make_labels
+
+As = Callable[[str], TestClient]
+Api = Callable[..., TestClient]
+V1 = "/api/v1"
+
+
+def put_away(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        archive.archive(session, session.get_one(Project, cast.demo), cast.grace)
+
+
+def test_it_leaves_the_lists_and_can_be_found_by_those_who_may_bring_it_back(
+    as_user: As, api: Api, engine: Engine, cast: Cast
+) -> None:
+    put_away(engine, cast)
+    assert "/projects/demo" not in as_user("Mary").get("/").text
+    assert "/projects/archived" not in as_user("Mary").get("/").text
+    assert [project["slug"] for project in api("annotate", who="Grace").get(f"{V1}/projects").json()["items"]] == []
+    assert 'href="/projects/archived"' in as_user("Ada").get("/").text, "beside the one project that is left"
+    for who, found in (("Ada", True), ("Grace", True), ("Alan", False), ("Eve", False)):
+        assert ("/projects/demo/restore" in as_user(who).get("/projects/archived").text) is found, who
+
+
+def test_nobody_is_asked_and_a_verdict_on_its_way_is_kept(as_user: As, api: Api, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for _ in range(2):
+            factories.make_task(session, project)
+    mary = api("annotate", who="Mary")
+    held = mary.post(f"{V1}/projects/demo/tasks/next").json()["id"]
+    put_away(engine, cast)
+
+    assert mary.post(f"{V1}/projects/demo/tasks/next").status_code == 204
+    page = as_user("Mary").get("/projects/demo/annotate")
+    assert "This project is archived" in page.text
+    assert "data-task" not in page.text
+    verdict = {"client_id": "11111111-1111-4111-8111-111111111111", "choice": "left"}
+    assert mary.post(f"{V1}/tasks/{held}/label", json=verdict).status_code == 201
+    with read_session(engine) as session:
+        assert session.scalars(select(Label.task_id)).all() == [held]
+
+
+def test_what_computes_for_it_is_cancelled_with_its_round(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        make_labels(session, project, 30, cast.mary)
+        round_ = service.start_round(session, project, "admin", None)
+        working = service.queue_run(session, project, "sample", {}, {}, None)
+        working.state = "running"
+        theirs = factories.make_run(session, cast.other, state="queued")
+        session.flush()
+
+        archive.archive(session, project, cast.grace)
+
+        assert round_.state == "cancelled"
+        states = [run.state for run in service.runs_of_round(session, round_.id)]
+        assert (states, working.state, theirs.state) == (["cancelled"], "running", "queued")
+        assert working.cancel_requested_at is not None
+        with pytest.raises(Conflict, match="archived"):
+            service.queue_run(session, project, "sample", {}, {}, None)
+        with pytest.raises(Conflict, match="already"):
+            archive.archive(session, project, cast.grace)
+
+
+def test_it_is_read_and_not_changed(as_user: As, api: Api, engine: Engine, cast: Cast) -> None:
+    put_away(engine, cast)
+    grace = as_user("Grace")
+    for page in ("", "/prompts", "/rounds", "/labels", "/export", "/settings", "/settings/removal", "/people"):
+        reply = grace.get(f"/projects/demo{page}")
+        assert reply.status_code == 200, page
+        assert "This project is archived" in reply.text, page
+    admin = api("admin", who="Grace")
+    for method, path in (
+        ("PATCH", "/projects/demo"),
+        ("POST", "/projects/demo/prompts"),
+        ("POST", "/projects/demo/runs"),
+        ("POST", "/projects/demo/rounds"),
+    ):
+        refused = admin.request(method, V1 + path, json={})
+        assert refused.status_code == 409, path
+        assert "This project is archived" in refused.json()["detail"]
+    assert grace.post("/projects/demo/settings", data={"name": "X"}).status_code == 409
+    assert api("admin", who="Ada").patch(f"{V1}/projects/demo", json={"overlap": 2}).status_code == 409, "the owner, too"
+    assert grace.post(f"/projects/demo/people/{cast.mary}/removal").status_code == 303, "access is taken away all the same"
+
+
+def test_it_comes_back_as_it_was(as_user: As, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        factories.make_task(session, session.get_one(Project, cast.demo))
+    grace = as_user("Grace")
+    assert grace.post("/projects/demo/archive").status_code == 303
+    assert grace.post("/projects/demo/restore").headers["location"] == "/projects/demo"
+    assert "data-task" in as_user("Mary").get("/projects/demo/annotate").text
+    with read_session(engine) as session:
+        told = session.execute(select(AuditEntry.action, AuditEntry.actor_id).where(AuditEntry.project_id == cast.demo)).all()
+    assert told[-2:] == [("project.archived", cast.grace), ("project.restored", cast.grace)]
+
+
+def test_a_program_does_it_too(api: Api, cast: Cast) -> None:
+    admin = api("admin", who="Grace")
+    put = admin.post(f"{V1}/projects/demo/archive")
+    assert put.status_code == 200, put.text
+    assert put.json()["slug"] == "demo"
+    assert put.json()["archived_at"] is not None
+    assert admin.post(f"{V1}/projects/demo/archive").status_code == 409
+    assert admin.post(f"{V1}/projects/demo/restore").json() == {"slug": "demo", "archived_at": None}
+
+
+def test_a_queued_run_of_a_project_put_away_is_not_taken(engine: Engine, cast: Cast) -> None:
+    put_away(engine, cast)
+    with read_session(engine) as session:
+        assert session.scalars(select(Run).where(Run.state == "queued")).all() == []
+
+
+def test_what_may_still_change_is_a_decision() -> None:
+    """Written out: what is added to the API is refused in an archived project unless it stands here."""
+    assert set(RULES) >= ALSO_ARCHIVED
+    assert sorted({path.removeprefix(V1) for method, path in ALSO_ARCHIVED if method != "GET" and "{" in path}) == [
+        "/account/keys/{id}/revocation",
+        "/projects/{slug}",
+        "/projects/{slug}/annotate/next",
+        "/projects/{slug}/archive",
+        "/projects/{slug}/deletion",
+        "/projects/{slug}/guidelines/seen",
+        "/projects/{slug}/invitations/{id}",
+        "/projects/{slug}/invitations/{id}/revocation",
+        "/projects/{slug}/people/{id}",
+        "/projects/{slug}/people/{id}/removal",
+        "/projects/{slug}/people/{id}/role",
+        "/projects/{slug}/restore",
+        "/projects/{slug}/tasks/next",
+        "/rounds/{id}/cancel",
+        "/runs/{id}/cancel",
+        "/tasks/{id}/label",
+        "/tasks/{id}/renew",
+        "/tasks/{id}/return",
+        "/tasks/{id}/skip",
+        "/tasks/{id}/withdraw",
+    ]

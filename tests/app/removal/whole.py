@@ -1,0 +1,109 @@
+"""A project with a row in every table that can point at it, and files of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Engine, Table, select
+from sqlalchemy.orm import Session
+
+from app.database.engine import read_session
+from app.models import (
+    Base,
+    Invitation,
+    PracticeTask,
+    PracticeVerdict,
+    Project,
+    Round,
+    Run,
+    Skip,
+    utc_now,
+)
+from app.removal.taking_out import take_out
+from app.web.security import digest
+from tests.app import factories
+from tests.app.rounds.test_service import label_task
+
+STAYS = {"projects", "audit"}  # the project's own row, and what was said of it
+
+
+def fill(session: Session, project: Project, annotator_id: int, data: Path) -> None:
+    """Labels in three versions, one of them withdrawn; a round with its runs, a retry, policies in a line; practice; files."""
+    pid = project.id
+    run = factories.make_run(session, pid, "ppo")
+    again = factories.make_run(session, pid, "ppo", retry_of_id=run.id)
+    policy = factories.make_checkpoint(session, pid, parent_id=project.policy_id, run_id=again.id)
+    reward = factories.make_checkpoint(session, pid, kind="reward", parent_id=project.policy_id)
+    round_ = Round(
+        project_id=pid,
+        number=1,
+        trigger="admin",
+        label_count=0,
+        start_policy_id=project.policy_id or 0,
+        reward_id=reward.id,
+        candidate_id=policy.id,
+        state="done",
+        decision="promoted",
+    )
+    session.add(round_)
+    session.flush()
+    run.round_id = again.round_id = round_.id
+    project.previous_policy_id, project.policy_id = project.policy_id, policy.id
+    for _ in range(3):
+        task = factories.make_task(session, project, seats=2, reward_checkpoint_id=reward.id)
+        first = label_task(session, task, annotator_id, current=False, reward_checkpoint_id=reward.id)
+        second = label_task(session, task, annotator_id, current=False, version=2, supersedes_id=first.id)
+        label_task(session, task, annotator_id, version=3, supersedes_id=second.id)
+        session.add(Skip(task_id=task.id, annotator_id=annotator_id))
+    practice = PracticeTask(
+        project_id=pid, kind="rating", messages=[{"role": "user", "content": "?"}], left_text="A", overall=3, explanation="So."
+    )
+    session.add(practice)
+    session.flush()
+    session.add(
+        PracticeVerdict(project_id=pid, task_id=practice.id, annotator_id=annotator_id, attempt=1, overall=3, is_right=True)
+    )
+    session.add(Invitation(token_hash=digest(f"token {pid}"), role="annotator", project_id=pid, expires_at=utc_now()))
+    session.flush()
+    for made in session.scalars(select(Run).where(Run.project_id == pid)):
+        (data / "runs" / str(made.id) / "checkpoint").mkdir(parents=True)
+        (data / "runs" / str(made.id) / "run.json").write_text("{}")
+        (data / "runs" / str(made.id) / "checkpoint" / "weights").write_bytes(b"x" * 100)
+    (data / "texts" / project.slug).mkdir(parents=True)
+    (data / "texts" / project.slug / "tales.txt").write_text("Once.")
+
+
+def rows_of(session: Session, project_id: int) -> dict[str, int]:
+    """How many rows of each table are of this project, found by following the keys from it; tables without any are left out."""
+    of_it: dict[str, set[int]] = {"projects": {project_id}}
+    reached = True
+    while reached:
+        reached = False
+        for table in Base.metadata.tables.values():
+            found = _pointing(session, table, of_it) - of_it.get(table.name, set())
+            if found:
+                of_it.setdefault(table.name, set()).update(found)
+                reached = True
+    return {name: len(ids) for name, ids in of_it.items() if name not in STAYS and ids}
+
+
+def _pointing(session: Session, table: Table, of_it: dict[str, set[int]]) -> set[int]:
+    if table.name == "projects":
+        return set()
+    found: set[int] = set()
+    for key in table.foreign_keys:
+        if targets := of_it.get(key.column.table.name):
+            found |= set(session.scalars(select(table.c.id).where(key.parent.in_(targets))))
+    return found
+
+
+def take_all_out(engine: Engine, data: Path) -> None:
+    for _ in range(200):
+        if not take_out(engine, data, budget_s=0.2):
+            return
+    raise AssertionError("it does not come to an end")
+
+
+def left(engine: Engine, project_id: int) -> dict[str, int]:
+    with read_session(engine) as session:
+        return rows_of(session, project_id)
