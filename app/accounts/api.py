@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.accounts import keys, people
+from app.accounts import keys, people, service
 from app.accounts.service import Place
 from app.database.engine import Db, WriteDb
 from app.errors import Unavailable
 from app.language.languages import _
+from app.models import User
 from app.web import health
-from app.web.json_types import MAX_ID, Body, Limit, Line, Page, Reply, Slug, cursor_id
-from app.web.security import Caller, Role, Scope
+from app.web.json_types import MAX_ID, Body, Limit, Line, Name, Page, Reply, Slug, cursor_id
+from app.web.security import Caller, Principal, Role, Scope
 
 router = APIRouter(tags=["accounts"])
 
@@ -57,6 +60,25 @@ class KeyIn(Body):
     name: Line = ""
 
 
+class OwnReply(PersonReply):
+    scopes: list[Scope] | None = Field(description="What the key in use may do; null of a session, which may do all.")
+
+
+class OwnChanges(Body):
+    """A new email takes the account's password, so it is for the page."""
+
+    name: Name
+
+
+class KeySummary(Reply):
+    id: int
+    name: str
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
 class KeyReply(Reply):
     id: int
     key: str = Field(description="`tm_<id>_<secret>`; in this reply only")
@@ -94,7 +116,27 @@ def list_users(
 )
 def create_user(session: WriteDb, caller: Caller, body: PersonIn) -> PersonReply:
     user = people.create_person(session, body.name, body.email, body.role, body.projects, caller)
-    places = people.places_seen(session, [user.id], caller)[user.id]
+    return _person(user, people.places_seen(session, [user.id], caller)[user.id])
+
+
+@router.get("/users/me", summary="The person that the key acts as")
+def show_own_account(session: Db, caller: Caller) -> OwnReply:
+    return _own(session, caller)
+
+
+@router.patch("/users/me", summary="Change one's own name")
+def change_own_account(session: WriteDb, caller: Caller, body: OwnChanges) -> OwnReply:
+    service.change_profile(session, caller.user_id, body.name, caller.email)
+    return _own(session, caller)
+
+
+def _own(session: Session, caller: Principal) -> OwnReply:
+    person = _person(service.get_user(session, caller.user_id), service.places_of(session, caller.user_id))
+    scopes = None if caller.via == "session" else sorted(caller.scopes)
+    return OwnReply(**person.model_dump(), scopes=scopes)
+
+
+def _person(user: User, places: Sequence[Place]) -> PersonReply:
     return PersonReply(
         id=user.id,
         name=user.name,
@@ -118,6 +160,11 @@ def _place(place: Place) -> PlaceReply:
 def create_key(session: WriteDb, caller: Caller, user_id: Id, body: KeyIn) -> KeyReply:
     key, secret = keys.make_key(session, user_id, body.scopes, body.expires_in_days, caller, body.name)
     return KeyReply(id=key.id, key=secret, scopes=key.scopes, expires_at=key.expires_at)
+
+
+@router.get("/keys", summary="One's own keys that still work, newest first")
+def list_keys(session: Db, caller: Caller) -> list[KeySummary]:
+    return [KeySummary.model_validate(key) for key in keys.keys_of(session, caller.user_id)]
 
 
 @router.delete(

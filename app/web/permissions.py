@@ -103,7 +103,10 @@ RULES: dict[tuple[str, str], Rule] = {
     # accounts: API
     ("GET", V1 + "/users"): _any_admin("admin"),
     ("POST", V1 + "/users"): _any_admin("admin"),
+    ("GET", V1 + "/users/me"): _signed_in(),
+    ("PATCH", V1 + "/users/me"): _signed_in("admin"),
     ("POST", V1 + "/users/{id}/keys"): _signed_in("admin"),
+    ("GET", V1 + "/keys"): _signed_in("admin"),
     ("DELETE", V1 + "/keys/{id}"): _signed_in("admin"),
     ("GET", V1 + "/projects/{slug}/people"): _admin("slug", "admin"),
     ("PUT", V1 + "/projects/{slug}/people/{id}/role"): _admin("slug", "admin"),

@@ -1,0 +1,75 @@
+"""Everything a page can do, a key can do: each form of a page has a call that does the same, or a reason why it has none."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.web.permissions import RULES, V1
+
+# A page's form -> the call that does it, as "METHOD path" below /api/v1.
+TWINS = {
+    "/account/profile": "PATCH /users/me",
+    "/account/keys": "POST /users/{id}/keys",
+    "/account/keys/{id}/revocation": "DELETE /keys/{id}",
+    "/projects": "POST /projects",
+    "/projects/{slug}/annotate/next": "POST /projects/{slug}/tasks/next",
+    "/projects/{slug}/guidelines/seen": "POST /projects/{slug}/guidelines/seen",
+    "/projects/{slug}/invitations": "POST /projects/{slug}/invitations",
+    "/projects/{slug}/invitations/{id}/revocation": "DELETE /projects/{slug}/invitations/{id}",
+    "/projects/{slug}/people/{id}/admission": "POST /projects/{slug}/people/{id}/admission",
+    "/projects/{slug}/people/{id}/password-link": "POST /projects/{slug}/people/{id}/password-link",
+    "/projects/{slug}/people/{id}/removal": "DELETE /projects/{slug}/people/{id}",
+    "/projects/{slug}/people/{id}/role": "PUT /projects/{slug}/people/{id}/role",
+    "/projects/{slug}/practice/{id}/verdict": "POST /projects/{slug}/practice/{id}/verdict",
+    "/projects/{slug}/prompts/archive": "POST /projects/{slug}/prompts/archive",
+    "/projects/{slug}/prompts/import": "POST /projects/{slug}/prompts",
+    "/projects/{slug}/rounds": "POST /projects/{slug}/rounds",
+    "/projects/{slug}/settings": "PATCH /projects/{slug}",
+    "/projects/{slug}/settings/guidelines": "PATCH /projects/{slug}",
+    "/projects/{slug}/settings/questions": "PATCH /projects/{slug}",
+    "/projects/{slug}/settings/practice": "PATCH /projects/{slug}",
+    "/projects/{slug}/settings/practice/new": "POST /projects/{slug}/practice-tasks",
+    "/projects/{slug}/settings/practice/{id}": "PUT /projects/{slug}/practice-tasks/{id}",
+    "/projects/{slug}/settings/practice/{id}/archive": "POST /projects/{slug}/practice-tasks/{id}/archive",
+    "/projects/{slug}/settings/practice/{id}/restore": "POST /projects/{slug}/practice-tasks/{id}/restore",
+    "/projects/{slug}/sft": "POST /projects/{slug}/runs",
+    "/prompts/{id}": "PUT /prompts/{id}",
+    "/prompts/{id}/archive": "POST /prompts/{id}/archive",
+    "/prompts/{id}/restore": "POST /prompts/{id}/restore",
+    "/rounds/{id}/cancel": "POST /rounds/{id}/cancel",
+    "/rounds/{id}/rejection": "POST /rounds/{id}/reject",
+    "/runs/{id}/cancel": "POST /runs/{id}/cancel",
+    "/runs/{id}/retry": "POST /runs/{id}/retry",
+    "/checkpoints/{id}/promotion": "POST /checkpoints/{id}/promote",
+    "/tasks/{id}/label": "POST /tasks/{id}/label",
+    "/tasks/{id}/renew": "POST /tasks/{id}/renew",
+    "/tasks/{id}/skip": "POST /tasks/{id}/skip",
+    "/tasks/{id}/withdraw": "POST /tasks/{id}/withdraw",
+}
+# What only a person in a browser does.
+PERSONAL = {
+    "/sign-in": "a key needs no sign-in",
+    "/sign-out": "a key has no session",
+    "/language": "of the pages",
+    "/account/password": "takes the current password, which a program should not hold",
+    "/account/sessions/revocation": "of browsers",
+    "/invitations/{token}": "the link itself is the permission, and its person chooses a password",
+    "/password/{token}": "likewise",
+    "/projects/{slug}/settings/preview": "shows a form's draft and stores nothing",
+}
+
+
+def forms() -> list[str]:
+    return sorted(path for method, path in RULES if method == "POST" and not path.startswith(V1))
+
+
+@pytest.mark.parametrize("path", forms())
+def test_every_form_has_a_call_or_a_reason(path: str) -> None:
+    assert (path in TWINS) != (path in PERSONAL), "write the call that does it, or why a key cannot"
+    if path in TWINS:
+        method, _, below = TWINS[path].partition(" ")
+        assert (method, V1 + below) in RULES
+
+
+def test_no_line_is_left_of_a_form_that_is_gone() -> None:
+    assert set(TWINS) | set(PERSONAL) <= set(forms())
