@@ -10,7 +10,7 @@ from typing import Literal, cast
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from app.accounts.service import add_member, add_user, clean_email, close_sessions, find_user, get_user
+from app.accounts.service import add_member, add_user, clean_email, close_sessions, find_user, get_user, revoke_links
 from app.database.audit import record
 from app.errors import Conflict, Gone, NotFound
 from app.language.languages import N_, _
@@ -37,12 +37,12 @@ class Offer:
 # Making
 
 
-def invite(session: Session, project_id: int, role: Role, by: int, name: str = "") -> str:
-    """A new invitation; returns its token, which is stored nowhere."""
+def invite(session: Session, project_id: int, role: Role, by: int, name: str = "") -> tuple[str, Invitation]:
+    """A new invitation and its token, which is stored nowhere."""
     token, invitation = _make(session, role, timedelta(days=INVITATION_DAYS), project_id, by)
     invitation.name = " ".join(name.split())[:200]
     record(session, by, "invitation.made", f"invitation {invitation.id}", {"role": role}, project_id)
-    return token
+    return token, invitation
 
 
 def owner_link(session: Session) -> str:
@@ -173,6 +173,7 @@ def _use(session: Session, offer: Offer, user: User) -> None:
         raise Gone(_(_GONE))
     if offer.project_id is None:
         user.is_owner = True
+        revoke_links(session, user.id)
     else:
         _join(session, user.id, offer.project_id, offer.role)
     record(session, user.id, "invitation.accepted", f"invitation {offer.id}", {"role": offer.role}, offer.project_id)
@@ -187,6 +188,7 @@ def _join(session: Session, user_id: int, project_id: int, role: str) -> None:
         add_member(session, user_id, project_id, cast(Role, role))
     elif ranks.index(role) > ranks.index(membership.role):
         membership.role = role
+        revoke_links(session, user_id)
 
 
 def revoke_invitation(session: Session, project_id: int, invitation_id: int, by: int) -> None:

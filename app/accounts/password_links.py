@@ -8,7 +8,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.people import administered_by
-from app.accounts.service import change_password, get_user
+from app.accounts.service import change_password, get_user, revoke_links
 from app.database.audit import record
 from app.errors import Gone, NotAllowed, NotFound
 from app.language.languages import N_, _
@@ -26,6 +26,8 @@ def make_link(session: Session, project_id: int, user_id: int, by: Principal) ->
     Whoever sets a password becomes that person, so an admin may do this only for somebody who is nothing where the admin is no
     admin: not the owner, and in no other admin's project. Raises NotFound and NotAllowed.
     """
+    if user_id == by.user_id:
+        raise NotAllowed(_("Change your own password on your account page."))
     membership = select(Membership.id).where(Membership.project_id == project_id, Membership.user_id == user_id)
     if session.scalar(membership) is None:
         raise NotFound(_("This person is not a member of the project."))
@@ -39,11 +41,7 @@ def make_link(session: Session, project_id: int, user_id: int, by: Principal) ->
                 "link for them."
             )
         )
-    session.execute(
-        update(PasswordLink)
-        .where(PasswordLink.user_id == user_id, PasswordLink.used_at.is_(None), PasswordLink.revoked_at.is_(None))
-        .values(revoked_at=utc_now())
-    )
+    revoke_links(session, user_id)
     token = new_secret()
     session.add(
         PasswordLink(
@@ -86,7 +84,7 @@ def use_link(session: Session, token: str, password_hash: str) -> int:
     user = whose(session, token)
     used = session.execute(
         update(PasswordLink)
-        .where(PasswordLink.token_hash == digest(token), PasswordLink.used_at.is_(None))
+        .where(PasswordLink.token_hash == digest(token), PasswordLink.used_at.is_(None), PasswordLink.revoked_at.is_(None))
         .values(used_at=utc_now())
         .returning(PasswordLink.id)
     ).one_or_none()

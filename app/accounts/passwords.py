@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any, Final
 
 from app.errors import Invalid
@@ -10,6 +11,7 @@ from app.web.security import hash_password, refuse_wrong_length
 
 LEAST_SCORE: Final = 2  # of zxcvbn, from 0 to 4: more than a million guesses
 LOOKED_AT: Final = 48  # characters; the estimate takes a tenth of a second for these at worst
+_ONE_AT_A_TIME: Final = Lock()  # the library keeps the words about one person where every thread sees them
 
 _REASONS: Final = {
     "mine": N_("It is made of your name, your email address or the name of this platform."),
@@ -41,7 +43,8 @@ def weakness(password: str, *about: str) -> str | None:
     """Why the password is guessed in few tries, as a key of the reasons; none for a good one."""
     from zxcvbn import zxcvbn  # its lists take a sixth of a second to load: not at the start of every process
 
-    found = zxcvbn(password[:LOOKED_AT], user_inputs=["tastemaker", *_parts(about)])
+    with _ONE_AT_A_TIME:
+        found = zxcvbn(password[:LOOKED_AT], user_inputs=["tastemaker", *_parts(about)])
     return None if found["score"] >= LEAST_SCORE else _reason(found["sequence"])
 
 

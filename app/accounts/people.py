@@ -11,7 +11,7 @@ from typing import cast
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
-from app.accounts.service import Place, add_member, add_user
+from app.accounts.service import Place, add_member, add_user, revoke_links
 from app.database.audit import record
 from app.errors import Conflict, NotAllowed, NotFound
 from app.language.languages import _, known
@@ -75,12 +75,14 @@ def set_role(session: Session, project_id: int, user_id: int, role: Role, by: Pr
         return
     details = {"from": membership.role, "to": role}
     membership.role = role
+    revoke_links(session, user_id)
     record(session, by.user_id, "role.changed", f"user {user_id}", details, project_id)
 
 
 def remove_member(session: Session, project_id: int, user_id: int, by: Principal) -> None:
     """Take the role away. Labels stay, under the same name."""
     session.delete(_membership(session, project_id, user_id, by))
+    revoke_links(session, user_id)
     record(session, by.user_id, "member.removed", f"user {user_id}", None, project_id)
 
 

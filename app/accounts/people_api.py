@@ -94,8 +94,7 @@ def list_invitations(session: Db, project_id: CurrentProjectId) -> Page[OpenInvi
 
 @router.post("/projects/{slug}/invitations", status_code=201, summary="A single-use link into the project")
 def create_invitation(session: WriteDb, caller: Caller, project_id: CurrentProjectId, body: InvitationIn) -> InvitationReply:
-    token = invitations.invite(session, project_id, body.role, caller.user_id, body.name)
-    made = invitations.open_invitations(session, project_id)[0]
+    token, made = invitations.invite(session, project_id, body.role, caller.user_id, body.name)
     return InvitationReply(id=made.id, path=f"/invitations/{token}", role=body.role, name=made.name)
 
 

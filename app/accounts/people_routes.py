@@ -56,7 +56,7 @@ def _address(request: Request, path: str) -> str:
 def invite(
     request: Request, project: CurrentProject, session: WriteDb, caller: Caller, form: Annotated[InvitationForm, Form()]
 ) -> Response:
-    token = invitations.invite(session, project.id, form.role, caller.user_id, form.name)
+    token, _made = invitations.invite(session, project.id, form.role, caller.user_id, form.name)
     return _people(request, session, project, link=_address(request, f"/invitations/{token}"), role=form.role)
 
 

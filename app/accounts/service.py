@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
 from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import N_, _
-from app.models import Membership, Project, SignInSession, User, utc_now
+from app.models import Membership, PasswordLink, Project, SignInSession, User, utc_now
 from app.web.security import SESSION_DAYS, Role, digest, new_secret
 
 WRONG_SIGN_IN = N_("That email and password do not belong together. Check both and try again.")
@@ -89,8 +89,19 @@ def set_language(session: Session, user_id: int, language: str) -> None:
     get_user(session, user_id).language = language
 
 
+def revoke_links(session: Session, user_id: int) -> None:
+    """End the open password links for this person, and those they made: what allowed them may no longer hold."""
+    session.execute(
+        update(PasswordLink)
+        .where(or_(PasswordLink.user_id == user_id, PasswordLink.created_by == user_id))
+        .where(PasswordLink.used_at.is_(None), PasswordLink.revoked_at.is_(None))
+        .values(revoked_at=utc_now())
+    )
+
+
 def add_member(session: Session, user_id: int, project_id: int, role: Role) -> None:
     """Who joins begins with the guidelines in force: only later ones are news to them."""
+    revoke_links(session, user_id)
     version = session.get_one(Project, project_id).guideline_version
     session.add(Membership(user_id=user_id, project_id=project_id, role=role, seen_guideline_version=version))
 
@@ -152,6 +163,7 @@ def change_password(session: Session, user_id: int, password_hash: str) -> None:
     """Set the password and end every session: whoever had found out the old one is out."""
     get_user(session, user_id).password_hash = password_hash
     close_sessions(session, user_id)
+    revoke_links(session, user_id)
     record(session, user_id, "password.changed", f"user {user_id}")
     session.flush()
 

@@ -36,6 +36,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "round.started": N_("started a round"),
     "run.cancelled": N_("cancelled a run"),
     "run.queued": N_("queued a run"),
+    "run.retried": N_("queued a failed run again"),
     "session.closed": N_("signed out"),
     "session.opened": N_("signed in"),
     "sessions.closed": N_("signed out everywhere"),

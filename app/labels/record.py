@@ -63,7 +63,7 @@ def record_label(
         return _stored_before(connection, label)
     if task.label_id is not None:
         connection.execute(SUPERSEDE, {"label": task.label_id})
-    if task.withdrawn and not label["surplus"]:
+    if task.withdrawn and task.seat_id is not None:  # only who still has their seat opened another by withdrawing
         connection.execute(_FILL_GAP, {"task": task_id})
     if seat_id is not None and task.seat_state != "done":
         swapped = label["left_generation_id"] != task.first_generation_id

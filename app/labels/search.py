@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, Text, cast, exists, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, Text, case, cast, exists, func, literal_column, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.labels.record import is_latest
@@ -110,9 +110,19 @@ def _conditions(project_id: int, wanted: LabelFilter) -> list[Any]:
         found.append(
             exists()
             .where(other.task_id == Label.task_id, other.current, other.annotator_id != Label.annotator_id)
-            .where(or_(other.choice != Label.choice, other.overall != Label.overall))
+            .where(or_(_chosen(other) != _chosen(Label), other.overall != Label.overall))
         )
     return found
+
+
+def _chosen(label: type[Label]) -> ColumnElement[Any]:
+    """What a verdict chose, comparable between people: the answer, for they see it on other sides; less than 0 for neither."""
+    return case(
+        (label.choice == "left", label.left_generation_id),
+        (label.choice == "right", label.right_generation_id),
+        (label.choice == "tie", -1),
+        (label.choice == "both_bad", -2),
+    )
 
 
 def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:

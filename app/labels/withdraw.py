@@ -16,7 +16,7 @@ from sqlalchemy.orm import aliased
 from app.errors import NotFound
 from app.labels.record import INSERT, SUPERSEDE, Stored, is_latest, one_at_a_time, stored_before
 from app.language.languages import _
-from app.models import Label, Seat
+from app.models import Label, Project, Seat
 
 
 def withdraw(connection: Connection, task_id: int, annotator_id: int, client_id: str, *, interface: str, now: datetime) -> Stored:
@@ -38,7 +38,7 @@ def withdraw(connection: Connection, task_id: int, annotator_id: int, client_id:
     made = connection.execute(INSERT[connection.dialect.name], row | {"interface_version": interface}).one()
     connection.execute(SUPERSEDE, {"label": label.id})
     if not label.surplus:
-        _open_seat(connection, label.project_id, task_id)
+        _open_seat_if_short(connection, label.project_id, task_id)
     return Stored(made.id, task_id, row["version"], label.surplus, now, created=True)
 
 
@@ -57,6 +57,12 @@ def _withdrawal(label: Row[Any]) -> dict[str, Any]:
     return row | {"version": label.version + 1, "supersedes_id": label.id, "current": False, "withdrawn": True}
 
 
-def _open_seat(connection: Connection, project_id: int, task_id: int) -> None:
+def _open_seat_if_short(connection: Connection, project_id: int, task_id: int) -> None:
+    """Another seat, unless those that wait and the verdicts in force are as many as the project wants."""
+    wanted = connection.execute(select(Project.overlap).where(Project.id == project_id)).scalar_one()
+    in_force = select(func.count()).where(Label.task_id == task_id, Label.current, ~Label.surplus).scalar_subquery()
+    waiting = select(func.count()).where(Seat.task_id == task_id, Seat.state != "done").scalar_subquery()
+    if connection.execute(select(in_force + waiting)).scalar_one() >= wanted:
+        return
     last = connection.execute(select(func.max(Seat.number)).where(Seat.task_id == task_id)).scalar_one()
     connection.execute(insert(Seat).values(project_id=project_id, task_id=task_id, number=last + 1))

@@ -45,6 +45,7 @@ def store_renamed(session: Session, project: Project) -> None:
     name = project.name
     if not _stored(session, project):
         check_free(session, name, project)
+        raise Conflict(_("Others are changing projects at this moment. Nothing was saved; please try again."))
 
 
 def _stored(session: Session, project: Project) -> bool:

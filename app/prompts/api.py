@@ -18,7 +18,7 @@ from app.prompts import importers, search, service
 from app.prompts.conversations import MAX_EXTERNAL_ID, ROLES, checked_conversation
 from app.prompts.search import Answered, PromptFilter
 from app.prompts.service import BadLine, PromptRow
-from app.web.gate import CurrentProject
+from app.web.gate import CurrentProject, CurrentProjectId
 from app.web.json_types import MAX_ID, Body, Id, Limit, Line, Page, Reply, Text, cursor_id
 from app.web.security import Caller
 
@@ -197,14 +197,16 @@ def edit_prompt(session: WriteDb, caller: Caller, prompt_id: PromptId, body: Pro
 
 
 @router.post("/prompts/{id}/archive")
-def archive_prompt(session: WriteDb, prompt_id: PromptId) -> PromptReply:
+def archive_prompt(session: WriteDb, project_id: CurrentProjectId, caller: Caller, prompt_id: PromptId) -> PromptReply:
     """Put a prompt away: no new answers are written for it."""
-    return _reply(service.archive_prompt(session, prompt_id))
+    search.put_away(session, project_id, [prompt_id], caller.user_id)
+    return _reply(service.get_prompt(session, prompt_id))
 
 
 @router.post("/prompts/{id}/restore")
-def restore_prompt(session: WriteDb, prompt_id: PromptId) -> PromptReply:
-    return _reply(service.restore_prompt(session, prompt_id))
+def restore_prompt(session: WriteDb, project_id: CurrentProjectId, caller: Caller, prompt_id: PromptId) -> PromptReply:
+    search.put_away(session, project_id, [prompt_id], caller.user_id, back=True)
+    return _reply(service.get_prompt(session, prompt_id))
 
 
 def _reply(prompt: Prompt) -> PromptReply:

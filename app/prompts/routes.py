@@ -250,12 +250,12 @@ def _summary(report: ImportReport) -> str:
 
 
 @router.post("/prompts/{id}/archive")
-def archive_prompt(request: Request, project: CurrentProject, session: WriteDb, prompt_id: PromptId) -> Response:
-    service.archive_prompt(session, prompt_id)
+def archive_prompt(request: Request, project: CurrentProject, caller: Caller, session: WriteDb, prompt_id: PromptId) -> Response:
+    search.put_away(session, project.id, [prompt_id], caller.user_id)
     return redirect(request, f"/projects/{project.slug}/prompts", _("Put away. No new answers are written for it."))
 
 
 @router.post("/prompts/{id}/restore")
-def restore_prompt(request: Request, project: CurrentProject, session: WriteDb, prompt_id: PromptId) -> Response:
-    service.restore_prompt(session, prompt_id)
+def restore_prompt(request: Request, project: CurrentProject, caller: Caller, session: WriteDb, prompt_id: PromptId) -> Response:
+    search.put_away(session, project.id, [prompt_id], caller.user_id, back=True)
     return redirect(request, f"/projects/{project.slug}/prompts?view=archived", _("In use again."))

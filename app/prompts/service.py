@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.database import audit
 from app.errors import Conflict, NotFound
 from app.language.languages import _, ngettext
-from app.models import Generation, Project, Prompt, utc_now
+from app.models import Generation, Project, Prompt, Run, utc_now
 
 HOLDOUT_SHARE = 0.2
 _INSERT_ROWS = 500  # rows of one INSERT; six bound values each, far under SQLite's limit
@@ -167,24 +167,12 @@ def get_prompt(session: Session, prompt_id: int) -> Prompt:
     return prompt
 
 
-def archive_prompt(session: Session, prompt_id: int) -> Prompt:
-    """Put a prompt away: no new answers are written for it. What people judged already stays."""
-    prompt = get_prompt(session, prompt_id)
-    prompt.archived_at = prompt.archived_at or utc_now()
-    session.flush()
-    return prompt
-
-
-def restore_prompt(session: Session, prompt_id: int) -> Prompt:
-    prompt = get_prompt(session, prompt_id)
-    prompt.archived_at = None
-    session.flush()
-    return prompt
-
-
 def is_used(session: Session, prompt_id: int) -> bool:
-    """Whether a model answered it, so that changing its text would falsify what is there."""
-    return session.scalar(select(Generation.id).where(Generation.prompt_id == prompt_id).limit(1)) is not None
+    """Whether a model answered it, or may be answering it now, so that changing its text would falsify what is there."""
+    if session.scalar(select(Generation.id).where(Generation.prompt_id == prompt_id).limit(1)) is not None:
+        return True
+    project_id = select(Prompt.project_id).where(Prompt.id == prompt_id).scalar_subquery()
+    return session.scalar(select(Run.id).where(Run.project_id == project_id, Run.state == "running").limit(1)) is not None
 
 
 def edit_prompt(session: Session, prompt_id: int, messages: Sequence[Message], by: int | None) -> Prompt:
@@ -194,7 +182,9 @@ def edit_prompt(session: Session, prompt_id: int, messages: Sequence[Message], b
     """
     prompt = get_prompt(session, prompt_id)
     if is_used(session, prompt_id):
-        raise Conflict(_("This prompt was answered already. Put it away and import the new text as another one."))
+        raise Conflict(
+            _("This prompt was answered already, or is being answered now. Put it away and import the new text as another one.")
+        )
     digest = prompt_digest(messages)
     twin = session.scalar(select(Prompt.id).where(Prompt.project_id == prompt.project_id, Prompt.digest == digest))
     if twin is not None and twin != prompt_id:

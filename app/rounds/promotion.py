@@ -10,6 +10,7 @@ from app.errors import Conflict
 from app.language.languages import _
 from app.models import Checkpoint, Project, Round, utc_now
 from app.queue import make_tasks
+from app.runs.checkpoints import current_policy, root_of
 from trainer.contract.messages import Message
 
 
@@ -17,13 +18,19 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
     """Make a policy the project's own. New tasks mix its answers with those of the policy it replaces, and come before
     the tasks that wait already.
 
-    Promoting an older policy is how one goes back. Raises Conflict for a reward model and for the policy already in place.
+    Promoting an older policy is how one goes back. Raises Conflict for a reward model, for the policy already in
+    place and for one that grew out of another base.
     """
-    project = session.get_one(Project, checkpoint.project_id)
+    project = session.get_one(Project, checkpoint.project_id, with_for_update=True)
     if checkpoint.kind != "policy":
         raise Conflict(_("Only a policy can be promoted; this checkpoint is a reward model."))
     if project.policy_id == checkpoint.id:
         raise Conflict(_("This policy is the promoted one already."))
+    current = current_policy(session, project)
+    if root_of(session, checkpoint).id != root_of(session, current).id:
+        raise Conflict(
+            _("Only a policy that grew out of the project's base model can be promoted: labels and rewards are of that one.")
+        )
     replaced = project.policy_id
     project.previous_policy_id, project.policy_id = replaced, checkpoint.id
     checkpoint.promoted_at, checkpoint.promoted_by = utc_now(), by
@@ -49,6 +56,7 @@ def settle_promoted(session: Session, round_: Round) -> None:
 
 def reject(session: Session, round_: Round, by: int | None, reason: str = "") -> None:
     """Turn a round's candidate down: the policy stays as it is. Raises Conflict when nothing waits for a decision."""
+    session.refresh(round_, with_for_update=True)
     if round_.state != "decision":
         raise Conflict(_("This round does not wait for a decision."))
     _decide(round_, "rejected", by)

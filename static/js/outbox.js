@@ -13,13 +13,13 @@ export function connect(box) {
   box.addEventListener("click", (event) => {
     if (event.target.dataset.dismiss === undefined) return;
     dismiss(person, event.target.closest("li").dataset.id);
-    draw(box, "saved");
+    draw(box, standing(box, person), box.dataset.why);
   });
   window.addEventListener("online", flush);
   window.addEventListener("beforeunload", (event) => {
     if (pending(person).length && box.dataset.state === "waiting" && !isSignedOut()) event.preventDefault(); // who signs in comes back
   });
-  draw(box, "saved");
+  draw(box, standing(box, person));
   flush();
 }
 
@@ -35,17 +35,30 @@ async function sendAll(box, person) {
   draw(box, "saved");
 }
 
-// Each in its order; null when all went, else why the first one did not.
+// How things are while nothing is being sent: saved only where nothing waits.
+function standing(box, person) {
+  if (!pending(person).length) return "saved";
+  return box.dataset.state === "waiting" ? "waiting" : "saving";
+}
+
+// Each task's in their order; null when all went, else why the first one did not. What the server cannot store now holds back what
+// else was said of its task, and nothing more; no answer, or a sign-in that is over, holds back all.
 async function sendRound(box, person) {
+  const held = new Map();
   for (const entry of pending(person)) {
+    if (held.has(entry.task)) continue;
     const result = await send(person, entry);
     const why = result.why || box.dataset[result.names];
-    if (result.state === "waiting") return why;
+    if (result.state === "waiting") {
+      held.set(entry.task, why);
+      if (result.names !== "notAccepted") break;
+      continue;
+    }
     if (result.state === "refused") refuse(person, entry, why);
     drop(person, entry);
     document.dispatchEvent(new CustomEvent("verdict", { detail: { entry, result } }));
   }
-  return null;
+  return held.size ? [...held.values()][0] : null;
 }
 
 function draw(box, state, why = "") {

@@ -57,7 +57,7 @@ export async function send(person, entry) {
   }
   const problem = parsed(text);
   const why = [problem.detail, ...(problem.errors ?? []).map((error) => error.message)].filter(Boolean).join(" ");
-  return { state: [404, 409, 410, 422].includes(reply.status) ? "refused" : "waiting", why, names: "notAccepted" };
+  return { state: [400, 404, 409, 410, 413, 422].includes(reply.status) ? "refused" : "waiting", why, names: "notAccepted" };
 }
 
 function parsed(text) {

@@ -26,7 +26,7 @@ PERSON = {"name": "Nina", "email": "nina@example.org", "password": "a sentence t
 
 def invite(engine: Engine, cast: Cast, role: str = "annotator") -> str:
     with write_session(engine) as session:
-        return invitations.invite(session, cast.demo, role, cast.grace)  # type: ignore[arg-type]
+        return invitations.invite(session, cast.demo, role, cast.grace)[0]  # type: ignore[arg-type]
 
 
 def accept(browser: TestClient, token: str, **person: str):  # type: ignore[no-untyped-def]

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
+from app.accounts.service import add_member
 from app.database.engine import read_session, write_session
 from app.models import Membership, PasswordLink, User, utc_now
 from app.web.security import hash_password, password_matches
@@ -111,3 +112,28 @@ def test_the_token_is_stored_nowhere(as_user: AsUser, engine: Engine, forgetful:
         link = session.scalars(select(PasswordLink)).one()
         assert token not in {str(getattr(link, column.key)) for column in PasswordLink.__table__.columns}
         assert session.scalar(select(Membership.role).where(Membership.user_id == forgetful)) == "annotator"
+
+
+def test_nobody_makes_one_for_themselves(api: Api, as_user: AsUser, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        session.get_one(User, cast.grace).password_hash = hash_password("correct horse battery")
+    assert as_user("Grace").post(f"/projects/demo/people/{cast.grace}/password-link").status_code == 403
+    assert api("admin", who="Grace").post(f"/api/v1/projects/demo/people/{cast.grace}/password-link").status_code == 403
+
+
+@pytest.mark.parametrize("what", ["joins another project", "gets another role", "is removed", "maker is demoted"])
+def test_a_link_ends_with_what_allowed_it(
+    as_user: AsUser, visitor: TestClient, engine: Engine, cast: Cast, forgetful: int, what: str
+) -> None:
+    link = ask(as_user("Grace"), forgetful)
+    ada = as_user("Ada")
+    if what == "joins another project":
+        with write_session(engine) as session:
+            add_member(session, forgetful, cast.other, "annotator")
+    elif what == "gets another role":
+        ada.post(f"/projects/demo/people/{forgetful}/role", data={"role": "reviewer"})
+    elif what == "is removed":
+        ada.post(f"/projects/demo/people/{forgetful}/removal")
+    else:
+        ada.post(f"/projects/demo/people/{cast.grace}/role", data={"role": "annotator"})
+    assert visitor.get(link).status_code == 410

@@ -66,7 +66,8 @@ def test_labels_that_others_contradict_are_found_by_reviewers_and_not_by_annotat
         project = session.get_one(Project, cast.demo)
         mine = judge(session, project, cast.mary, choice="left")
         theirs = judge(session, project, cast.alan, choice="right", task=session.get_one(Task, mine.task_id))
-        judge(session, project, cast.mary, choice="left")
+        alike = judge(session, project, cast.mary, choice="left")  # the same answer, which stood on the other side for Alan
+        judge(session, project, cast.alan, choice="right", swapped=True, task=session.get_one(Task, alike.task_id))
         disputed = {mine.id, theirs.id}
     where = "/api/v1/projects/demo/labels"
     found = api("annotate", who="Grace").get(where, params={"disputed": True}).json()["items"]

@@ -9,12 +9,11 @@ from sqlalchemy import Engine, select
 from app.database.engine import read_session, write_session
 from app.models import Project, Prompt
 from app.prompts.conversations import prompt_row
-from app.prompts.search import PromptFilter, find_prompts
+from app.prompts.search import PromptFilter, find_prompts, put_away
 from app.prompts.service import (
     BadLine,
     Message,
     PromptRow,
-    archive_prompt,
     count_prompts,
     import_prompts,
     prompt_digest,
@@ -100,7 +99,7 @@ def test_a_prompt_put_away_is_no_longer_listed(engine: Engine, project: Project)
     with write_session(engine) as session:
         import_prompts(session, project, rows("Keep?", "Drop?"))
         dropped = next(p for p in find_prompts(session, project.id, PromptFilter()) if p.messages[0]["content"] == "Drop?")
-        archive_prompt(session, dropped.id)
+        put_away(session, project.id, [dropped.id], None)
     with read_session(engine) as session:
         assert [p.messages[0]["content"] for p in find_prompts(session, project.id, PromptFilter())] == ["Keep?"]
         assert [p.messages[0]["content"] for p in find_prompts(session, project.id, PromptFilter(archived=True))] == ["Drop?"]
