@@ -45,7 +45,7 @@ from trainer.reward.scorer import Scorer, load_scorer
 from trainer.worker.process import TUNING
 
 EPISODES, PROMPT_TOKENS, ANSWER_TOKENS, EPOCHS = 32, 32, 48, 4
-UNBOUNDED = 1e9
+UNBOUNDED = 1e6
 PLANTED_SCALE = 4.0
 
 
