@@ -14,7 +14,7 @@ from app.database.engine import Db
 from app.errors import NotFound
 from app.guidelines.starting_point import told
 from app.language import formats
-from app.language.languages import _
+from app.language.languages import _, known
 from app.models import Project, Round, Run
 from app.models.criteria import names
 from app.runs import charts, checkpoints, estimates, run_files
@@ -27,6 +27,8 @@ from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID
 from app.web.pages import render
 from app.web.security import Caller
+from trainer.contract.config import CONFIGS, label_of
+from trainer.contract.setting import settings_of
 
 router = APIRouter()
 
@@ -53,6 +55,9 @@ def show_run(
         project=project,
         run=run,
         live=run.state in LIVE,
+        settings=[
+            (known(label_of(f"{run.kind}.{name}")), _setting_words(run.kind, name, value)) for name, value in run.config.items()
+        ],
         again=retries_of(session, [run.id]).get(run.id),
         round=session.get_one(Round, run.round_id) if run.round_id else None,
         made=checkpoints.made_by(session, run.id),
@@ -84,6 +89,14 @@ def show_chart(
     headers = {"Content-Security-Policy": charts.CONTENT_SECURITY_POLICY, "Cache-Control": "private, max-age=3600"}
     svg = charts.draw(chart, charts.NARROW if narrow else charts.WIDTH)
     return Response(svg, media_type="image/svg+xml", headers=headers)
+
+
+def _setting_words(kind: str, name: str, value: Any) -> str:
+    """A value as the settings page says it."""
+    one = settings_of(CONFIGS[kind]).get(name)
+    if one is not None and value in one.choices:
+        return known(one.choices[value])
+    return formats.percent(value) if one is not None and one.is_share else str(value)
 
 
 def _folder(request: Request, run: Run) -> FilePath:

@@ -71,6 +71,37 @@ def test_a_translation_that_lost_a_place_is_seen() -> None:
     assert not list(problems(Message("%(left)s left", "還剩 %(left)s"), 1))
 
 
+# One word per thing: what must not stand for it, and the right word.
+GLOSSARY = {"標籤": "標註", "標注": "標註", "指南": "準則", "提示詞": "提示", "用戶": "使用者", "默認": "預設", "設置": "設定"}
+HALF_WIDTH = re.compile("[\u4e00-\u9fff] ?[,;:!?()](?![a-z])|[,;!?()] ?[\u4e00-\u9fff]")
+
+
+def in_chinese() -> Iterator[tuple[str, str]]:
+    """Every sentence with its translation, the places taken out."""
+    for message in catalogues.catalogue("zh-Hant"):
+        if message.id:
+            source = message.id if isinstance(message.id, str) else message.id[-1]
+            form = message.string[0] if isinstance(message.string, list | tuple) else message.string or ""
+            yield source, re.sub(r"%\(\w+\)s|<[^>]*>|`[^`]*`", "", form)
+
+
+def test_one_thing_has_one_word() -> None:
+    wrong = [(source, word) for source, text in in_chinese() for word in GLOSSARY if word in text.replace("樣式指南", "")]
+    assert wrong == []
+    assert [
+        source for source, text in in_chinese() if "criteri" in source.lower() and "準則" in text and "uideline" not in source
+    ] == []
+
+
+def test_chinese_sentences_have_full_width_punctuation() -> None:
+    assert [(source, text) for source, text in in_chinese() if HALF_WIDTH.search(text)] == []
+
+
+def test_no_sentence_is_there_twice_in_a_translation() -> None:
+    parts = {source: [part for part in re.split("[。？]", text) if len(part) > 5] for source, text in in_chinese()}
+    assert [source for source, found in parts.items() if len(found) != len(set(found))] == []
+
+
 # The source
 
 
