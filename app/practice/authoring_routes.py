@@ -1,4 +1,4 @@
-"""Pages: an admin writes practice tasks, says how many are asked and how many must be right, and sees who is through."""
+"""Pages: an admin writes practice tasks, and lets a member in without practice."""
 
 from __future__ import annotations
 

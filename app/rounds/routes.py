@@ -1,4 +1,4 @@
-"""Pages: rounds, runs with their charts, checkpoints. Reviewers and admins only: annotators must not know who wrote what."""
+"""Pages: rounds, and what ends or settles one: cancelling a run, promoting a checkpoint. Annotators must not see them."""
 
 from __future__ import annotations
 

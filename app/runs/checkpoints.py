@@ -1,4 +1,4 @@
-"""Checkpoints and their lineage: what a model grew out of. Promotion is in promotion.py."""
+"""Checkpoints and their lineage: what a model grew out of. Promotion is in app/rounds/promotion.py."""
 
 from __future__ import annotations
 
