@@ -53,7 +53,7 @@ _WHO: Final = {
     Level.OWNER: "For the owner of the installation.",
 }
 _REFUSED: Final = {
-    400: "The body could not be read.",
+    400: "The address or the body could not be read.",
     401: "No key, or one that is not valid any more.",
     403: "The person or the key may not do this.",
     404: "There is no such thing, or it is of a project the person does not belong to.",
@@ -142,7 +142,7 @@ def _declare_security(method: str, operation: dict[str, Any], rule: Rule) -> Non
 def _declare_refusals(method: str, path: str, operation: dict[str, Any], rule: Rule) -> None:
     """Every status the gate, the framework and the services refuse with, as it is sent."""
     responses = operation["responses"]
-    sent = {503} | ({400, 413, 422} if "requestBody" in operation else set()) | ({422} if operation["parameters"] else set())
+    sent = {503} | ({400, 413, 422} if "requestBody" in operation else set()) | ({400, 422} if operation["parameters"] else set())
     sent |= {401, 403} if rule.level > Level.PUBLIC else set()
     sent |= {404} if "{" in path else set()
     sent |= {409} if method != "GET" else set()
