@@ -323,7 +323,6 @@ TESTED_ELSEWHERE = {
     "app/removal/bodies.py": "app/removal/test_deletion.py",
     "app/removal/routes.py": "app/removal/test_deletion.py",
     "app/rounds/bodies.py": "app/rounds/test_api.py",
-    "app/rounds/promotion.py": "app/rounds/test_service.py",
     "app/rounds/round_story.py": "app/rounds/test_routes.py",
     "app/rounds/sft_routes.py": "app/rounds/test_routes.py",
     "app/rounds/triggers.py": "app/rounds/test_service.py",

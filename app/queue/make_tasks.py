@@ -14,10 +14,10 @@ from typing import Final
 from sqlalchemy import Select, delete, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
-from app.models import Checkpoint, Generation, Project, Prompt, Seat, Skip, Task, utc_now
+from app.models import Checkpoint, Generation, Label, Project, Prompt, Seat, Skip, Task, utc_now
 from app.queue.claim import GIVEN_BACK
 
-MIXED_SHARE: Final = 0.5  # of the comparisons, once a policy replaced another: new against previous; the rest new against new
+TAKEN_APART: Final = 400  # waiting tasks at most that a promotion takes apart: it is one transaction
 BATCH: Final = 200  # tasks stored at once; reading their numbers back costs the square of this
 _ASKED: Final = exists().where(or_(Task.first_generation_id == Generation.id, Task.second_generation_id == Generation.id))
 
@@ -36,6 +36,7 @@ class Question:
     prompt_id: int
     first_id: int
     second_id: int | None  # none: a rating
+    new_alone: bool = False  # a comparison of two answers of the policy in force
 
 
 def make_tasks(session: Session, project: Project, *, draw: random.Random | None = None) -> int:
@@ -50,6 +51,7 @@ def make_tasks(session: Session, project: Project, *, draw: random.Random | None
     made = session.scalar(select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "train"))
     questions = list(_questions(pools, _rating_turns(project.rating_share, made or 0), draw))
     draw.shuffle(questions)
+    questions.sort(key=lambda question: question.new_alone)  # what tells whether the new policy is better comes first
     _store(session, project, questions)
     return len(questions)
 
@@ -59,6 +61,7 @@ def put_first(session: Session, project: Project) -> int:
 
     Seats are claimed in the order of their numbers, so the earlier ones get new numbers, in the order they had.
     """
+    _take_apart(session, project)
     last = session.scalar(select(func.max(Seat.id)).where(Seat.project_id == project.id))
     made = make_tasks(session, project)
     if made and last is not None:
@@ -68,6 +71,27 @@ def put_first(session: Session, project: Project) -> int:
         if rows:
             session.execute(insert(Seat), rows)
     return made
+
+
+def _take_apart(session: Session, project: Project) -> None:
+    """Free the answers of the policy before from tasks nobody has met, where the new one has answered: they meet its answers."""
+    if project.previous_policy_id is None or project.policy_id is None:
+        return
+    answered = select(Generation.prompt_id).where(Generation.checkpoint_id == project.policy_id, ~_ASKED)
+    waiting = (
+        select(Task.id)
+        .join(Generation, Generation.id == Task.first_generation_id)
+        .where(Task.project_id == project.id, Task.purpose == "train", Task.prompt_id.in_(answered))
+        .where(Generation.checkpoint_id == project.previous_policy_id)
+        .where(~exists().where(Seat.task_id == Task.id, Seat.state != "free"))
+        .where(~exists().where(Label.task_id == Task.id), ~exists().where(Skip.task_id == Task.id))
+        .order_by(Task.id)
+        .limit(TAKEN_APART)
+        .correlate(None)
+    )
+    ids = list(session.scalars(waiting))
+    session.execute(delete(Seat).where(Seat.task_id.in_(ids)))
+    session.execute(delete(Task).where(Task.id.in_(ids)))
 
 
 def prompts_with_unasked_answers(session: Session, checkpoint_id: int) -> set[int]:
@@ -171,14 +195,11 @@ def _comparison(pool: Pool, draw: random.Random) -> Question:
     """Takes both answers, at least one of them fresh, out of the pool. Identical texts are never compared."""
     against_new = [(a, b) for a in pool.fresh for b in pool.fresh if a[0] < b[0] and a[1] != b[1]]
     against_previous = [(a, b) for a in pool.fresh for b in pool.previous if a[1] != b[1]]
-    if against_previous and (not against_new or draw.random() < MIXED_SHARE):
-        pair = list(draw.choice(against_previous))
-    else:
-        pair = list(draw.choice(against_new))
+    pair = list(draw.choice(against_previous or against_new))
     pool.fresh = [answer for answer in pool.fresh if answer not in pair]
     pool.previous = [answer for answer in pool.previous if answer not in pair]
     draw.shuffle(pair)
-    return Question(pool.prompt_id, pair[0][0], pair[1][0])
+    return Question(pool.prompt_id, pair[0][0], pair[1][0], new_alone=not against_previous)
 
 
 def _store(session: Session, project: Project, questions: list[Question]) -> None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from app.database.engine import Db, WriteDb
 from app.models import Project
 from app.rounds import retry, service, triggers
-from app.rounds.bodies import ExpectedReply, NewRound, NextRoundReply, Rejection, RoundReply, round_reply
+from app.rounds.bodies import ExpectedReply, NewRound, NextRoundReply, Promotion, Rejection, RoundReply, round_reply
 from app.runs import checkpoints, estimates
 from app.runs.bodies import CheckpointReply, Cursor, Data, PathId, RunReply, checkpoint_reply, page_of, run_reply
 from app.web.gate import CurrentProjectId
@@ -94,8 +94,13 @@ def retry_run(session: WriteDb, caller: Caller, id: PathId) -> RunReply:
 
 
 @router.post("/checkpoints/{id}/promote")
-def promote_checkpoint(session: WriteDb, caller: Caller, data: Data, id: PathId) -> CheckpointReply:
-    """Make it the project's policy. Promoting the one before is how to go back."""
+def promote_checkpoint(
+    session: WriteDb, caller: Caller, data: Data, id: PathId, body: Promotion | None = None
+) -> CheckpointReply:
+    """Make it the project's policy. Promoting the one before is how to go back.
+
+    Where the score did not rise in its PPO run it is refused until `confirm` is true.
+    """
     checkpoint = checkpoints.get_checkpoint(session, id)
-    service.promote(session, checkpoint, caller.user_id)
+    service.promote(session, checkpoint, caller.user_id, confirmed=body is not None and body.confirm)
     return checkpoint_reply(session, data, checkpoint)

@@ -43,6 +43,10 @@ class NewRound(Body):
     )
 
 
+class Promotion(Body):
+    confirm: bool = Field(False, description="True: promote it though its score did not rise.")
+
+
 class Rejection(Body):
     reason: Line = ""
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
 from app.errors import Conflict
+from app.language.formats import number
 from app.language.languages import _
-from app.models import Checkpoint, Project, Round, utc_now
+from app.models import Checkpoint, Project, Round, Run, utc_now
 from app.queue import make_tasks
 from app.runs.checkpoints import current_policy, root_of
 from trainer.contract.messages import Message
 
 
-def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
+def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirmed: bool = False) -> None:
     """Make a policy the project's own. New tasks mix its answers with those of the policy it replaces, and come before
     the tasks that wait already.
 
-    Promoting an older policy is how one goes back. Raises Conflict for a reward model, for the policy already in
-    place and for one that grew out of another base.
+    Promoting an older policy is how one goes back. Raises Conflict for a reward model, for the policy already in place, for one
+    that grew out of another base, and, until it is `confirmed`, for one whose score did not rise in its PPO run.
     """
     project = session.get_one(Project, checkpoint.project_id, with_for_update=True)
     if checkpoint.kind != "policy":
@@ -30,6 +33,17 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
     if root_of(session, checkpoint).id != root_of(session, current).id:
         raise Conflict(
             _("Only a policy that grew out of the project's base model can be promoted: labels and rewards are of that one.")
+        )
+    fell = score_that_did_not_rise(session, checkpoint)
+    if fell is not None and not confirmed and checkpoint.promoted_at is None:
+        before, after = (number(score) for score in fell)
+        raise Conflict(
+            _(
+                "The reward model's score did not rise while this policy was trained: %(before)s before, %(after)s after. "
+                "Confirm that you want to promote it all the same.",
+                before=before,
+                after=after,
+            )
         )
     replaced = project.policy_id
     project.previous_policy_id, project.policy_id = replaced, checkpoint.id
@@ -42,9 +56,24 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None) -> None:
     )
     for round_ in waiting:
         _decide(round_, "promoted", by)
-    record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", {"replaced": replaced}, project.id)
+    record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", _details(replaced, fell), project.id)
     session.flush()
     make_tasks.put_first(session, project)
+
+
+def score_that_did_not_rise(session: Session, checkpoint: Checkpoint) -> tuple[float, float] | None:
+    """The mean score before and after the PPO run that made it, where it is no higher after."""
+    run = session.get(Run, checkpoint.run_id) if checkpoint.run_id else None
+    if run is None or run.kind != "ppo":
+        return None
+    before, after = run.result.get("score_before"), run.result.get("score")
+    if not isinstance(before, int | float) or not isinstance(after, int | float) or after > before:
+        return None
+    return float(before), float(after)
+
+
+def _details(replaced: int | None, fell: tuple[float, float] | None) -> dict[str, Any]:
+    return {"replaced": replaced} | ({"score_before": fell[0], "score": fell[1]} if fell else {})
 
 
 def settle_promoted(session: Session, round_: Round) -> None:

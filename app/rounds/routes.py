@@ -15,6 +15,7 @@ from app.language.languages import _
 from app.language.run_messages import told
 from app.models import Project, Run
 from app.rounds import retry, round_story, service, triggers
+from app.rounds.promotion import score_that_did_not_rise
 from app.runs import charts, checkpoints, estimates, run_files
 from app.runs.bodies import PathId
 from app.runs.reward_quality import learned_from, quality_of
@@ -126,6 +127,7 @@ def show_round(request: Request, session: Db, caller: Caller, id: PathId) -> Res
         learned_from=learned_from(told.reward.metrics) if told.reward else "",
         ppo=ppo,
         failed=retry.retryable(session, round_),
+        fell=score_that_did_not_rise(session, told.candidate) if told.candidate else None,
         ppo_charts=[chart for chart in _charts(request, ppo) if chart.name in charts.MAIN] if ppo else [],
         place=f"/projects/{project.slug}/rounds",
     )
@@ -158,9 +160,11 @@ def retry_run(request: Request, session: WriteDb, caller: Caller, id: PathId) ->
 
 
 @router.post("/checkpoints/{id}/promotion")
-def promote_checkpoint(request: Request, session: WriteDb, caller: Caller, id: PathId) -> Response:
+def promote_checkpoint(
+    request: Request, session: WriteDb, caller: Caller, id: PathId, confirm: Annotated[str, Form(max_length=10)] = ""
+) -> Response:
     checkpoint = checkpoints.get_checkpoint(session, id)
-    service.promote(session, checkpoint, caller.user_id)
+    service.promote(session, checkpoint, caller.user_id, confirmed=confirm == "yes")
     return redirect(
         request,
         f"/checkpoints/{id}",
