@@ -93,7 +93,7 @@ def test_older_rounds_are_a_page_away(client: TestClient, engine: Engine, cast: 
 def test_a_round_cannot_be_started_with_too_few_labels(as_user: Browser, cast: Cast) -> None:
     browser = as_user("Grace")
     page = browser.get("/projects/demo/rounds/new")
-    assert "There are 0 labels; a reward model is fitted on 30 or more, so 30 to go." in seen(page.text)
+    assert "So far: 0 labels. A reward model is fitted on 30 or more, so 30 to go." in seen(page.text)
     assert re.search(r"<button[^>]* disabled>Start the round", page.text)
     refused = browser.post("/projects/demo/rounds")
     assert refused.status_code == 409
