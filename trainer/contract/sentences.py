@@ -163,6 +163,7 @@ MODELS: Final = {
 
 # Files that people write: labels, demonstrations, texts.
 FILES: Final = {
+    "not_utf8": "%(file)s is not UTF-8: line %(line)s",
     "not_json_lines": "%(file)s is not JSON lines: %(error)s",
     "row_unusable": "%(file)s, row %(row)s: %(problem)s",
     "part_missing": "“%(part)s” is missing.",

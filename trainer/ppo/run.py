@@ -21,7 +21,7 @@ from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.contract.messages import Message
 from trainer.files.checkpoint import CheckpointError
 from trainer.files.metrics import Metrics
-from trainer.lm.backbone import Backbone, attach_lora, chat_ids, pin_reference
+from trainer.lm.backbone import Backbone, ConversationRefused, attach_lora, chat_ids, context_length, pin_reference
 from trainer.lm.forward import response_logprobs
 from trainer.lm.loading import load_backbone, load_policy, save_policy
 from trainer.ppo import report
@@ -79,10 +79,20 @@ def open_policy(folder: RunFolder, config: PPOConfig) -> Backbone:
 
 
 def read_prompts(folder: RunFolder, name: str, backbone: Backbone, config: PPOConfig) -> list[Prompt]:
-    """The prompts of a file of the run that are short enough."""
-    tokenizer, day = backbone.tokenizer, backbone.day
-    rows = ((row["prompt_id"], chat_ids(tokenizer, row["messages"], day)) for row in read_jsonl(folder.file(name)))
-    return [Prompt(prompt_id, ids) for prompt_id, ids in rows if len(ids) <= config.max_prompt_tokens]
+    """The prompts of a file of the run that are short enough. One that the template refuses is left out; all: its refusal."""
+    found, refusal = [], None
+    longest = min(config.max_prompt_tokens, (context_length(backbone) or 2**31) - config.max_new_tokens)
+    for row in read_jsonl(folder.file(name)):
+        try:
+            ids = chat_ids(backbone.tokenizer, row["messages"], backbone.day)
+        except ConversationRefused as error:
+            refusal = error
+            continue
+        if len(ids) <= longest:
+            found.append(Prompt(row["prompt_id"], ids))
+    if refusal is not None and not found:
+        raise refusal
+    return found
 
 
 def train(

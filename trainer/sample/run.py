@@ -11,16 +11,16 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 
 from trainer.contract.config import RewardConfig, SampleConfig
 from trainer.contract.folder import Refused, RunFolder, read_jsonl, write_atomic
-from trainer.contract.messages import Message
+from trainer.contract.messages import Message, as_json
 from trainer.contract.trimming import trimmed
-from trainer.lm.backbone import Backbone, chat_ids, eos_ids
+from trainer.lm.backbone import Backbone, ConversationRefused, chat_ids, context_length, eos_ids
 from trainer.lm.forward import llama_like
 from trainer.lm.generate import Generated, generate
 from trainer.lm.loading import load_policy
@@ -29,6 +29,7 @@ from trainer.reward.data import token_sequence
 from trainer.reward.features import FeatureCache, choose_layers, recorded_means
 
 GENERATIONS = "generations.jsonl"
+MOST_NAMED = 100  # prompts in a result
 
 
 def run(folder: RunFolder) -> None:
@@ -44,19 +45,26 @@ def run(folder: RunFolder) -> None:
     cache = open_cache(folder, policy)
     _drop_broken_tail(folder)
     there = {(row["prompt_id"], row["index"]) for row in read_jsonl(folder.file(GENERATIONS))}
-    context = getattr(policy.plain.config, "max_position_embeddings", None) or float("inf")
+    context = context_length(policy) or float("inf")
     jobs, too_long = [], 0
+    refused: dict[int, ConversationRefused] = {}  # by prompt: others of the run may well be answered
     for prompt in prompts:
-        ids = chat_ids(policy.tokenizer, prompt["messages"], policy.day)
+        try:
+            ids = chat_ids(policy.tokenizer, prompt["messages"], policy.day)
+        except ConversationRefused as error:
+            refused[prompt["prompt_id"]] = error
+            continue
         if len(ids) + config.max_new_tokens > context:
             too_long += 1
             continue
         jobs += [
             (prompt["prompt_id"], index, ids) for index in range(config.per_prompt) if (prompt["prompt_id"], index) not in there
         ]
-    if too_long == len(prompts):
+    if len(refused) == len(prompts):
+        raise next(iter(refused.values()))
+    if too_long + len(refused) == len(prompts):
         raise Refused(Message("no_room_for_answers", tokens=config.max_new_tokens))
-    total -= too_long * config.per_prompt
+    total -= (too_long + len(refused)) * config.per_prompt
     done, tokens, started = len(there), 0, time.monotonic()
     folder.progress(done, total, Message("writing_answers"))
     for start in range(0, len(jobs), config.batch_size):
@@ -100,7 +108,15 @@ def run(folder: RunFolder) -> None:
         if cache is not None and recording is not None:
             keep_features(cache, recording, policy, [ids for _, _, ids in batch], answers)
     seconds = time.monotonic() - started
-    folder.finish("done", generations=done, tokens=tokens, seconds=seconds, too_long_prompts=too_long)
+    folder.finish("done", generations=done, tokens=tokens, seconds=seconds, too_long_prompts=too_long, **left_out(refused))
+
+
+def left_out(refused: Mapping[int, ConversationRefused]) -> dict[str, Any]:
+    """Figures of the prompts that the model's template refuses: how many, which, and the first one's reason."""
+    if not refused:
+        return {"refused_prompts": 0}
+    reason = as_json(next(iter(refused.values())).message)
+    return {"refused_prompts": len(refused), "refused_prompt_ids": list(refused)[:MOST_NAMED], "refused_because": reason}
 
 
 def open_cache(folder: RunFolder, policy: Backbone) -> FeatureCache | None:

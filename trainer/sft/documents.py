@@ -9,12 +9,13 @@ import hashlib
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainer.contract.folder import Refused, RunFolder, read_jsonl
 from trainer.contract.messages import Message
 from trainer.contract.trimming import trimmed
-from trainer.lm.backbone import Backbone, chat_ids, end_id
+from trainer.lm.backbone import Backbone, ConversationRefused, chat_ids, end_id
 from trainer.lm.chat_template import text_ids
 
 Conversation = list[dict[str, str]]
@@ -41,7 +42,7 @@ def read_documents(folder: RunFolder) -> list[Document]:
     documents: list[Document] = []
     text = folder.file("text.txt")
     if text.exists():
-        documents += [trimmed(part) for part in re.split(r"\n\s*\n", text.read_text(encoding="utf-8"))]
+        documents += [trimmed(part) for part in re.split(r"\n\s*\n", _text(text))]
     for name in CONVERSATIONS:
         try:
             rows = enumerate(read_jsonl(folder.file(name)), start=1)
@@ -52,6 +53,14 @@ def read_documents(folder: RunFolder) -> list[Document]:
     if not documents:
         raise Refused(Message("no_text", files=", ".join(("text.txt", *CONVERSATIONS))))
     return documents
+
+
+def _text(path: Path) -> str:
+    held = path.read_bytes()
+    try:
+        return held.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise Refused(Message("not_utf8", file=path.name, line=held.count(b"\n", 0, error.start) + 1)) from error
 
 
 def split(documents: list[Document]) -> tuple[list[Document], list[Document]]:
@@ -87,7 +96,10 @@ def encode(model: Backbone, documents: list[Document], block: int) -> list[Seque
             continue
         for turn, message in enumerate(document):
             if message["role"] == "assistant" and turn > 0:
-                prompt = chat_ids(tokenizer, document[:turn], model.day)
+                try:
+                    prompt = chat_ids(tokenizer, document[:turn], model.day)
+                except ConversationRefused:  # of one demonstration; the others teach as they are
+                    continue
                 answer = [*text_ids(tokenizer, message["content"]), turn_ends]
                 if len(prompt) < block:
                     sequences.append(Sequence([*prompt, *answer][:block], len(prompt)))

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.contract.messages import Message
+from trainer.lm.backbone import ConversationRefused
 from trainer.lm.loading import load_backbone
 from trainer.reward.data import Answer, encode
 from trainer.reward.features import FeatureCache, choose_layers, pooled_states
@@ -135,3 +137,23 @@ def test_the_base_leaves_the_features_that_a_reward_run_reads(
 )
 def test_an_answer_keeps_its_indent(text: str, kept: str) -> None:
     assert sample.said(text) == kept
+
+
+def test_a_conversation_that_the_template_refuses_is_left_out_and_named_and_the_others_are_answered(
+    llama_folder: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(llama_folder, tmp_path / "m")
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    (model / "chat_template.jinja").write_text(refuses + "{% for m in messages %}{{ m.content }}{% endfor %}", encoding="utf-8")
+    run = folder(tmp_path / "some", model, max_new_tokens=4)
+    system = {"prompt_id": 20, "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}
+    run.append("prompts.jsonl", [system])
+    sample.run(run)
+    assert {prompt for prompt, _ in written(run)} == {10, 11, 12}
+    result = json.loads(run.file("result.json").read_text(encoding="utf-8"))
+    assert (result["refused_prompts"], result["refused_prompt_ids"]) == (1, [20])
+    assert "System role not supported" in json.dumps(result["refused_because"])
+    alone = folder(tmp_path / "all", model, questions=())
+    alone.append("prompts.jsonl", [system])
+    with pytest.raises(ConversationRefused, match="System role not supported"):
+        sample.run(alone)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,24 @@ def test_a_text_that_begins_with_an_indent_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"kind": "sft"}')
     (tmp_path / "text.txt").write_text("    return x\n\n\tmake\n\nOne.  \n", encoding="utf-8")
     assert read_documents(RunFolder(tmp_path)) == ["    return x", "\tmake", "One."]
+
+
+def test_a_byte_order_mark_is_no_text_and_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
+    texts = "One fine day.\n\nThe fox’s den."
+    for encoding, line in (("utf-16", 1), ("cp1252", 3)):
+        folder = sft_folder(tmp_path / encoding)
+        folder.file("text.txt").write_bytes(texts.encode(encoding))
+        with pytest.raises(Refused, match=f"text.txt is not UTF-8: line {line}"):
+            read_documents(folder)
+    marked = sft_folder(tmp_path / "marked")
+    marked.file("text.txt").write_bytes(texts.encode("utf-8-sig"))
+    row = json.dumps({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})
+    marked.file("demonstrations.jsonl").write_bytes(row.encode("utf-8-sig"))
+    assert read_documents(marked)[0] == "One fine day."
+    assert len(read_documents(marked)) == 3
+
+
+def sft_folder(path: Path) -> RunFolder:
+    path.mkdir()
+    (path / "run.json").write_text('{"kind": "sft"}', encoding="utf-8")
+    return RunFolder(path)
