@@ -29,7 +29,7 @@ from app.practice import api as practice_api
 from app.practice import authoring_routes, settings_routes
 from app.practice import routes as practice_routes
 from app.projects import api as projects_api
-from app.projects import question_routes
+from app.projects import base_model, question_routes
 from app.projects import routes as projects_routes
 from app.prompts import api as prompts_api
 from app.prompts import routes as prompts_routes
@@ -105,6 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def connect(app: FastAPI, settings: Settings) -> None:
     """Give the application its database and what lives as long as that."""
     app.state.settings = settings
+    app.state.refuse_unusable_model = base_model.refuse_unusable
     app.state.engine = make_engine(settings.url)
     app.state.instant_reads = InstantReads(app.state.engine)
     app.state.uses = UseLog(app.state.engine)

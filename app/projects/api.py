@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, cast
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
@@ -14,6 +14,7 @@ from app.guidelines.service import guideline
 from app.models import Project
 from app.projects import service
 from app.projects.service import ProjectValues
+from app.web.gate import CurrentProject
 from app.web.json_types import Body, Id, JsonObject, Limit, Name, Page, Reply, Text, cursor_id
 from app.web.security import Caller
 
@@ -103,8 +104,22 @@ class ProjectReply(ProjectSummary):
     policy_id: int | None
 
 
+def usable_model(request: Request, caller: Caller, body: NewProject) -> None:
+    """The base model is opened before the transaction begins."""
+    request.app.state.refuse_unusable_model(body.base_model)
+
+
+def usable_change(request: Request, caller: Caller, project: CurrentProject, body: ProjectChanges) -> None:
+    if body.base_model is not None and body.base_model != project.base_model and caller.is_owner:
+        request.app.state.refuse_unusable_model(body.base_model)
+
+
+UsableModel = Annotated[None, Depends(usable_model)]
+UsableChange = Annotated[None, Depends(usable_change)]
+
+
 @router.post("/projects", status_code=201)
-def create_project(session: WriteDb, caller: Caller, body: NewProject) -> ProjectReply:
+def create_project(_usable: UsableModel, session: WriteDb, caller: Caller, body: NewProject) -> ProjectReply:
     return _reply(session, service.create_project(session, _values(body), caller.user_id))
 
 
@@ -126,7 +141,7 @@ def show_project(session: Db, slug: str) -> ProjectReply:
 
 
 @router.patch("/projects/{slug}")
-def change_project(session: WriteDb, caller: Caller, slug: str, body: ProjectChanges) -> ProjectReply:
+def change_project(_usable: UsableChange, session: WriteDb, caller: Caller, slug: str, body: ProjectChanges) -> ProjectReply:
     project = service.get_project(session, slug)
     return _reply(session, service.update_project(session, project, _values(body), caller.user_id))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
-from app.errors import Refusal
+from app.errors import Invalid, Refusal
 from app.guidelines import starting_point
 from app.language.languages import _
 from app.models import Project
@@ -21,15 +22,32 @@ from app.web.security import Caller, Principal
 router = APIRouter()
 
 
+def model_problem(request: Request, words: Submitted, caller: Caller) -> Invalid | None:
+    """Why the base model that a form names cannot be used, found out before the transaction begins."""
+    spec = words.get("base_model", "").strip()
+    if not spec or not caller.is_owner or spec == words.get("was.base_model", "").strip():
+        return None
+    try:
+        request.app.state.refuse_unusable_model(spec)
+    except Invalid as refusal:
+        return refusal
+    return None
+
+
+ModelProblem = Annotated[Invalid | None, Depends(model_problem)]
+
+
 @router.get("/projects/new")
 def new_project(request: Request) -> Response:
     return render(request, "projects/new.html", words={"name": "", "base_model": ""}, refusal=None)
 
 
 @router.post("/projects")
-def create_project(request: Request, words: Submitted, caller: Caller, session: WriteDb) -> Response:
+def create_project(request: Request, words: Submitted, model_problem: ModelProblem, caller: Caller, session: WriteDb) -> Response:
     """The guidelines and criteria begin as the demo's, which are meant to be changed."""
     try:
+        if model_problem is not None:
+            raise model_problem
         values: service.ProjectValues = {
             "name": words.get("name", ""),
             "base_model": words.get("base_model", ""),
@@ -50,12 +68,16 @@ def show_settings(request: Request, slug: str, caller: Caller, session: Db) -> R
 
 
 @router.post("/projects/{slug}/settings")
-def save_settings(request: Request, slug: str, words: Submitted, caller: Caller, session: WriteDb) -> Response:
+def save_settings(
+    request: Request, slug: str, words: Submitted, model_problem: ModelProblem, caller: Caller, session: WriteDb
+) -> Response:
     project = service.get_project(session, slug)
     session.refresh(project, with_for_update=True)  # two saves take turns, on PostgreSQL too
     stored = forms.words_of(project, with_base_model="base_model" in words)  # it may have become fixed meanwhile
     edit = edit_of(words, stored)
     try:
+        if model_problem is not None and "base_model" in edit.changed:
+            raise model_problem
         refuse_clashes(edit, partial(forms.field_words, project))
         service.update_project(session, project, forms.values_of(edit.shown, edit.changed, project), caller.user_id)
     except Refusal as refusal:

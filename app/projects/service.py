@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.database import audit
@@ -120,8 +120,12 @@ def update_project(
 
 
 def base_model_is_fixed(session: Session, project: Project) -> bool:
-    """Whether answers were written, or asked for, so that another base model would tear the lineage apart."""
-    runs = session.scalar(select(Run.id).where(Run.project_id == project.id).limit(1))
+    """Whether answers were written, or something was learned, so that another base model would tear the lineage apart.
+
+    Runs that failed fix nothing; one that is under way may be writing.
+    """
+    made = (Run.state.in_(("queued", "running")), Run.id.in_(select(Checkpoint.run_id).where(Checkpoint.run_id.is_not(None))))
+    runs = session.scalar(select(Run.id).where(Run.project_id == project.id, or_(*made)).limit(1))
     answers = session.scalar(
         select(Generation.id).join(Prompt, Prompt.id == Generation.prompt_id).where(Prompt.project_id == project.id).limit(1)
     )

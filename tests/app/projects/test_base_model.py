@@ -1,0 +1,71 @@
+"""A base model is opened before a project is made on it, by a real process on real files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Engine, select
+from starlette.testclient import TestClient
+
+from app.database.engine import read_session, write_session
+from app.errors import Invalid
+from app.models import Project
+from app.projects.base_model import refuse_unusable
+from app.projects.service import base_model_is_fixed
+from tests.app import factories
+from tests.app.conftest import Cast
+
+AsUser = Callable[[str], TestClient]
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A clone without its large files: what git leaves in their place."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 269060552\n")
+    return folder
+
+
+@pytest.mark.timeout(300)
+def test_a_model_that_cannot_be_opened_is_refused_with_its_reason_and_no_project_is_made(
+    app: FastAPI, as_user: AsUser, engine: Engine, cast: Cast, broken: Path
+) -> None:
+    app.state.refuse_unusable_model = refuse_unusable
+    refused = as_user("Ada").post("/projects", data={"name": "Typo", "base_model": str(broken)})
+    assert refused.status_code == 422
+    assert "Git LFS" in refused.text
+    with read_session(engine) as session:
+        assert session.scalar(select(Project.id).where(Project.name == "Typo")) is None
+
+
+def test_both_doors_ask(app: FastAPI, as_user: AsUser, api: Callable[..., TestClient], tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def refuse(spec: str) -> None:
+        asked.append(spec)
+        raise Invalid("No.", {"base_model": "It has no layers."})
+
+    app.state.refuse_unusable_model = refuse
+    for reply in (
+        as_user("Ada").post("/projects", data={"name": "One", "base_model": "org/model"}),
+        api("admin").post("/api/v1/projects", json={"name": "Two", "base_model": "org/model"}),
+        api("admin").patch("/api/v1/projects/demo", json={"base_model": "org/other"}),
+    ):
+        assert reply.status_code == 422
+        assert "It has no layers." in reply.text
+    assert asked == ["org/model", "org/model", "org/other"]
+
+
+def test_a_failed_run_does_not_fix_the_base_model_and_a_live_one_does(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        run = factories.make_run(session, cast.demo, state="failed")
+        assert not base_model_is_fixed(session, project)
+        run.state = "running"
+        session.flush()
+        assert base_model_is_fixed(session, project)
