@@ -119,7 +119,7 @@ def loop(
         _done(house.wait(f"/runs/{extra}", RUN_ENDED, PATIENCE_S))
         old = _answers(house, run=before.held_out_run, split="holdout")
         line |= _compare(_answers(house, run=extra, split="holdout"), old, score)
-        house.send("POST", f"/checkpoints/{candidate}/promote")
+        house.send("POST", f"/checkpoints/{candidate}/promote", json={"confirm": True})
         ppo = next(run for run in round_["runs"] if run["kind"] == "ppo")["result"]
         return line | {
             "kl_per_sequence": _rounded(ppo["kl_nats_per_answer"]),

@@ -17,7 +17,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, mapped_column
-from sqlalchemy.types import TypeEngine
 
 from trainer.contract.messages import Message, as_text, from_text
 
@@ -48,21 +47,21 @@ class Utc(TypeDecorator[datetime]):
 class Said(TypeDecorator[Message]):
     """A message as text: its code and arguments; "" is none. Rows of an earlier version hold sentences, which read as written."""
 
-    impl = Text
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = Text
     cache_ok = True
-
-    def __init__(self, length: int | None = None) -> None:
-        super().__init__()
-        self.length = length
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(Text() if self.length is None else String(self.length))
 
     def process_bind_param(self, value: Message | None, dialect: Dialect) -> str:
         return as_text(value) if value else ""
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Message | None:
         return from_text(value) if value else None
+
+
+class SaidShort(Said):
+    """The same in a column of 200 characters."""
+
+    impl = String(200)
+    cache_ok = True
 
 
 class Base(DeclarativeBase):

@@ -13,7 +13,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, Said, key, one_of, utc_now
+from app.models.base import Base, SaidShort, key, one_of, utc_now
 from trainer.contract.messages import Message
 
 
@@ -26,7 +26,7 @@ class Checkpoint(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = key("projects.id")
     kind: Mapped[str] = mapped_column(String(10))
-    name: Mapped[Message] = mapped_column(Said(200))
+    name: Mapped[Message] = mapped_column(SaidShort)
     parent_id: Mapped[int | None] = key("checkpoints.id")
     run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="RESTRICT", use_alter=True), index=True)
     source: Mapped[str]  # a model spec the trainer opens

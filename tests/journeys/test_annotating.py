@@ -12,6 +12,7 @@ from app.models import Generation, Project, Prompt, Run, Seat, Skip
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.queue.test_claim import make_tasks
+from tests.app.rounds import told
 from tests.journeys.desk import PAGE, Open, all_saved, fetched_ahead, go, judge, press, stored, task_on, watch
 
 pytestmark = pytest.mark.journey
@@ -179,6 +180,7 @@ def test_how_much_better_is_said_by_key_once_a_side_is(open_as: Open, engine: En
 def test_an_empty_queue_looks_again_by_itself(open_as: Open, engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         run_id = factories.make_run(session, cast.demo, state="running", step=3, total=40).id
+        told.a_worker(session)
     page = open_as("Mary")
     said = watch(page)
     page.clock.install()

@@ -189,7 +189,7 @@ def test_the_base_model_is_no_field_once_there_are_answers(as_user: Browser, eng
     assert 'name="base_model"' in browser.get(SETTINGS).text
     assert 'name="base_model"' not in as_user("Grace").get(SETTINGS).text, "only the owner chooses it"
     with write_session(engine) as session:
-        factories.make_run(session, get_project(session, "demo").id)
+        factories.make_run(session, get_project(session, "demo").id, state="running")
     page = browser.get(SETTINGS).text
     assert 'name="base_model"' not in page
     assert "models/tiny" in page

@@ -333,7 +333,7 @@ def test_after_a_promotion_the_tasks_of_the_new_model_come_first(session: Sessio
     old = [factories.make_task(session, demo, seats=2) for _ in range(3)]
     held = session.scalars(select(Seat).where(Seat.task_id == old[0].id, Seat.number == 1)).one()
     held.state, held.annotator_id, held.lease_until = "leased", cast.mary, utc_now() + timedelta(minutes=5)
-    candidate = factories.make_checkpoint(session, demo.id)
+    candidate = factories.make_checkpoint(session, demo.id, parent_id=checkpoints.current_policy(session, demo).id)
     for _ in range(2):
         prompt = factories.make_prompt(session, demo.id)
         for number in range(2):
