@@ -67,7 +67,7 @@ def test_the_base_model_changes_only_before_there_are_answers(engine: Engine) ->
         project = made(session)
         update_project(session, project, {"base_model": "org/other"}, by=None)
         assert session.get_one(Checkpoint, project.policy_id).source == "org/other"
-        factories.make_run(session, project.id)
+        factories.make_run(session, project.id, state="running")
         with pytest.raises(Conflict, match="new project"):
             update_project(session, project, {"base_model": "org/third", "overlap": 3}, by=None)
         assert (project.base_model, project.overlap) == ("org/other", 1)
