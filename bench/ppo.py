@@ -137,7 +137,7 @@ def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
 
 def passages(tokenizer: Any, count: int) -> list[list[int]]:
     """Token ids of different passages of the demo project's questions; an edit of those moves what a planted run learns."""
-    rows = read_jsonl(ROOT / "app" / "projects" / "demo_prompts.jsonl")
+    rows = read_jsonl(ROOT / "app" / "demo" / "demo_prompts.jsonl")
     text = "\n".join(row["text"] for row in rows if "text" in row)  # conversations are left out
     ids = tokenizer(text)["input_ids"]
     starts = torch.linspace(0, len(ids) - PROMPT_TOKENS - 1, count).long().tolist()
