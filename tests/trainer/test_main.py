@@ -41,11 +41,11 @@ def test_a_run_is_done_once(simple_lm_folder: Path, tmp_path: Path, capsys: pyte
 
 def test_what_cannot_be_done_is_refused_with_its_reason(tmp_path: Path) -> None:
     for name, run, words in (
-        ("model", folder(tmp_path / "model", policy="/nowhere"), "there is no folder /nowhere"),
+        ("model", folder(tmp_path / "model", policy="/nowhere"), "/nowhere cannot be opened: there is no folder"),
         (
             "setting",
             folder(tmp_path / "setting", config={"temperature": 0}, policy="x"),
-            "Temperature: This must be more than 0.",
+            "Variety: This must lie between 0.01 and 2.",
         ),
         ("kind", folder(tmp_path / "kind", kind="ppo"), "another kind of run (ppo)"),
     ):
