@@ -42,7 +42,7 @@ class Shift:
     def _compare(self) -> None:
         key = "1209"[self.given % 4]
         press(self.page, key)
-        said: Expected = {"kind": "comparison", "choice": CHOICES[key], "overall": None, **self._shown()}
+        said: Expected = {"kind": "comparison", "choice": CHOICES[key], "overall": 0, **self._shown()}
         if self.given % 8 == 1:
             self._tab_to("strength")
             press(self.page, "ArrowRight")
@@ -53,11 +53,8 @@ class Shift:
     def _rate(self) -> None:
         score = 1 + self.given % 5
         press(self.page, str(score), "4", "2")
-        said: Expected = {"kind": "rating", "choice": None, "overall": score, **self._shown()}
-        said["criteria"] = [
-            {"key": "accuracy", "choice": None, "score": 2},
-            {"key": "fluency", "choice": None, "score": 4},
-        ]
+        said: Expected = {"kind": "rating", "choice": "", "overall": score, **self._shown()}
+        said["criteria"] = {"accuracy": {"choice": "", "score": 2}, "fluency": {"choice": "", "score": 4}}
         said |= self._flag_or_rewrite("response", "f", "e")
         self._save(said)
 
@@ -65,7 +62,7 @@ class Shift:
         said: Expected = {}
         if self.given % 5 == 2:
             press(self.page, flag_key, "Space")
-            said["flags"] = [{"side": side, "flag": "unsafe"}]
+            said["flags"] = {"left": "", "right": "", "left" if side == "response" else side: "unsafe"}
         if self.given % 6 == 3:
             press(self.page, rewrite_key)
             box = self.page.locator(f"[name='rewrite.{side}']")
@@ -84,7 +81,7 @@ class Shift:
         expect(self.page.locator(f"#desk > [data-task='{last['task_id']}']")).to_be_visible()
         if last["kind"] == "comparison":
             press(self.page, "9")
-            last |= {"choice": "both_bad", "strength": None}
+            last |= {"choice": "both_bad", "strength": 0}
         else:
             press(self.page, "5")
             last["overall"] = 5
@@ -94,12 +91,18 @@ class Shift:
     def _save(self, said: Expected) -> None:
         task = judge(self.page)
         version = self.versions[task] = self.versions.get(task, 0) + 1
-        blank: Expected = {"strength": None, "criteria": [], "flags": [], "rewrite": None}
+        unscored = {key: {"choice": "", "score": 0} for key in ("accuracy", "fluency")}
+        blank: Expected = {
+            "strength": 0,
+            "criteria": unscored,
+            "flags": {"left": "", "right": ""},
+            "rewrite": {"side": "", "text": ""},
+        }
         self.expected.append({**blank, **said, "task_id": task, "version": version})
 
     def _shown(self) -> Expected:
         texts = [text.strip() for text in self.page.locator("#desk .pane__text").all_inner_texts()]
-        return {"left": texts[0], "right": texts[1] if len(texts) > 1 else None}
+        return {"left": texts[0], "right": texts[1] if len(texts) > 1 else ""}
 
     def _tab_to(self, name: str) -> None:
         for _ in range(30):

@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_removed_holds_nothing_up_and_is_no_later_runs(
 
 
 def test_no_bite_holds_the_writers_lock_for_long(engine: Engine, cast: Cast, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The median bite is far under 100 ms, also on a machine that does other things."""
+    """The median bite is far under 100 ms, also on a machine that does other things. A fast one takes larger bites: not here."""
     with write_session(engine) as session:
         demo = session.get_one(Project, cast.demo)
         _many(session.connection(), demo, cast.mary, 1_500)
@@ -142,6 +142,7 @@ def test_no_bite_holds_the_writers_lock_for_long(engine: Engine, cast: Cast, dat
         held.append(time.perf_counter() - began)
 
     monkeypatch.setattr(taking_out, "write_session", timed)
+    monkeypatch.setattr(taking_out, "MOST", 500)
     take_all_out(engine, data)
     assert left(engine, cast.demo) == {}
     assert len(held) > 10
