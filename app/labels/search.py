@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, case, cast, exists, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, case, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.database.searching import Total, count_fitting, lists_word, says
 from app.labels.record import is_latest
 from app.models import Label, Membership, Prompt, Task, User
-
-COUNT_TO: Final = (
-    10_000  # what fits is counted this far and no further, so that a large project's page is as fast as a small one's
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +41,6 @@ class LabelFilter:
     withdrawn: bool = False  # verdicts taken back, which else are not shown
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
-    """How many fit; with `more`, at least so many."""
-
-    count: int
-    more: bool
-
-
 def search_labels(
     session: Session, project_id: int, wanted: LabelFilter, *, before: int | None = None, limit: int = 50
 ) -> list[LabelRow]:
@@ -72,11 +60,7 @@ def search_labels(
 
 
 def count_labels(session: Session, project_id: int, wanted: LabelFilter) -> Total:
-    fitting: Select[Any] = (
-        select(literal_column("1")).select_from(Label).where(*_conditions(project_id, wanted)).limit(COUNT_TO + 1)
-    )
-    found = session.scalar(select(func.count()).select_from(fitting.subquery())) or 0
-    return Total(min(found, COUNT_TO), found > COUNT_TO)
+    return count_fitting(session, Label, _conditions(project_id, wanted))
 
 
 def _conditions(project_id: int, wanted: LabelFilter) -> list[Any]:
@@ -98,7 +82,7 @@ def _conditions(project_id: int, wanted: LabelFilter) -> list[Any]:
     if wanted.prompt_id is not None:
         found.append(Label.task_id.in_(select(Task.id).where(Task.prompt_id == wanted.prompt_id)))
     if wanted.flag:
-        found.append(cast(Label.flags, Text).contains(f'"{wanted.flag}"', autoescape=True))
+        found.append(lists_word(Label.flags, wanted.flag))
     if wanted.commented:
         found.append(Label.comment != "")
     if wanted.since is not None:
@@ -135,10 +119,8 @@ def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:
 
 
 def _tasks_about(project_id: int, text: str) -> Select[int]:
-    """Tasks whose prompt contains the text, written as the database writes it inside JSON."""
-    inside = json.dumps(text)[1:-1]
     return (
         select(Task.id)
         .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(Prompt.project_id == project_id, cast(Prompt.messages, Text).icontains(inside, autoescape=True))
+        .where(Prompt.project_id == project_id, says(Prompt.messages, text))
     )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from sqlalchemy import Select, Text, cast, exists, func, literal_column, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
-from app.database import audit
+from app.database import audit, searching
+from app.database.searching import Total, says
 from app.models import Checkpoint, Generation, Label, Prompt, Task, utc_now
 from app.prompts.service import Split
 from trainer.contract.messages import Message
-
-COUNT_TO: Final = 10_000  # what fits is counted this far and no further
 
 Answered = Literal["", "answered", "unanswered", "labelled", "unlabelled"]
 
@@ -28,14 +26,6 @@ class PromptFilter:
     archived: bool = False
     work: Answered = ""
     external_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """How many fit; with `more`, at least so many."""
-
-    count: int
-    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +47,7 @@ def find_prompts(
 
 
 def count_fitting(session: Session, project_id: int, wanted: PromptFilter) -> Total:
-    fitting: Select[Any] = (
-        select(literal_column("1")).select_from(Prompt).where(*_conditions(project_id, wanted)).limit(COUNT_TO + 1)
-    )
-    found = session.scalar(select(func.count()).select_from(fitting.subquery())) or 0
-    return Total(min(found, COUNT_TO), found > COUNT_TO)
+    return searching.count_fitting(session, Prompt, _conditions(project_id, wanted))
 
 
 def put_away(session: Session, project_id: int, chosen: list[int] | PromptFilter, by: int | None, *, back: bool = False) -> int:
@@ -109,9 +95,8 @@ def _conditions(project_id: int, wanted: PromptFilter) -> list[Any]:
     ]
     if wanted.split:
         found.append(Prompt.split == wanted.split)
-    if wanted.text:  # as the database writes it inside JSON
-        inside = json.dumps(wanted.text)[1:-1]
-        found.append(cast(Prompt.messages, Text).icontains(inside, autoescape=True))
+    if wanted.text:
+        found.append(says(Prompt.messages, wanted.text))
     if wanted.external_id:
         found.append(Prompt.external_id == wanted.external_id)
     answered = exists().where(Generation.prompt_id == Prompt.id)

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Engine, update
 from starlette.testclient import TestClient
 
+from app.database import searching
 from app.database.engine import read_session, write_session
-from app.labels import search
-from app.labels.search import LabelFilter, Total, count_labels, search_labels
+from app.database.searching import Total
+from app.labels.search import LabelFilter, count_labels, search_labels
 from app.models import Label, Project, Task, utc_now
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
@@ -84,7 +85,7 @@ def test_the_page_counts_what_fits_and_no_further_than_it_says(
     grace = as_user("Grace")
     assert "4 labels" in grace.get("/projects/demo/labels").text
     assert "Found: 1 label." in grace.get("/projects/demo/labels?flag=untrue").text
-    monkeypatch.setattr(search, "COUNT_TO", 3)
+    monkeypatch.setattr(searching, "COUNT_TO", 3)
     assert "More than 3 labels" in grace.get("/projects/demo/labels").text
 
 

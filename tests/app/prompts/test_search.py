@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
+from app.database import searching
 from app.database.engine import read_session, write_session
+from app.database.searching import Total
 from app.models import Project, Prompt
-from app.prompts import search
-from app.prompts.search import PromptFilter, Total, count_fitting, find_prompts
+from app.prompts.search import PromptFilter, count_fitting, find_prompts
 from app.prompts.service import Message, PromptRow, import_prompts, prompt_split
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -63,7 +64,7 @@ def test_a_total_is_counted_so_far_and_no_further(
 ) -> None:
     with read_session(engine) as session:
         assert count_fitting(session, cast.demo, PromptFilter()) == Total(4, False)
-        monkeypatch.setattr(search, "COUNT_TO", 3)
+        monkeypatch.setattr(searching, "COUNT_TO", 3)
         assert count_fitting(session, cast.demo, PromptFilter()) == Total(3, True)
 
 

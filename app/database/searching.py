@@ -1,0 +1,70 @@
+"""What every list that is searched shares: how many rows fit, counted so far and no further, and words inside of JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, func, literal_column, or_, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+COUNT_TO: Final = 10_000  # a large project's page is as fast as a small one's
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How many fit; with `more`, at least so many."""
+
+    count: int
+    more: bool
+
+
+def count_fitting(session: Session, table: type[Any], conditions: list[Any]) -> Total:
+    """How many rows of the table meet every condition, up to COUNT_TO."""
+    fitting: Select[Any] = select(literal_column("1")).select_from(table).where(*conditions).limit(COUNT_TO + 1)
+    found = session.scalar(select(func.count()).select_from(fitting.subquery())) or 0
+    return Total(min(found, COUNT_TO), found > COUNT_TO)
+
+
+def says(messages: InstrumentedAttribute[list[Any]], words: str) -> ColumnElement[bool]:
+    """Whether the content of one of a conversation's messages has these words in it.
+
+    The whole JSON is looked at first, which is cheap. There the words stand with JSON's escapes, and names of fields and roles
+    hold them, too: so whatever is left is taken apart.
+    """
+    escaped = json.dumps(words)[1:-1]
+    message = _JsonElements(messages).table_valued("value")
+    content = message.c.value.op("->>", return_type=Text())("content")
+    return and_(
+        cast(messages, Text).icontains(escaped, autoescape=True),
+        exists().select_from(message).where(content.icontains(words, autoescape=True)),
+    )
+
+
+def lists_word(column: InstrumentedAttribute[Any], word: str) -> ColumnElement[bool]:
+    """Whether a list inside of a JSON column holds this word, of letters, digits and underscores.
+
+    Behind a word in a list stands a comma or the list's end; behind the name of a field, a colon.
+    """
+    written = cast(column, Text)
+    return or_(*(written.contains(f'"{word}"{end}', autoescape=True) for end in ",]"))
+
+
+class _JsonElements(FunctionElement[Any]):
+    """The elements of a JSON list, as a table with the column `value`; the databases name it differently."""
+
+    inherit_cache = True
+
+
+@compiles(_JsonElements, "sqlite")
+def _json_each(element: _JsonElements, compiler: SQLCompiler, **how: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **how)})"
+
+
+@compiles(_JsonElements, "postgresql")
+def _json_array_elements(element: _JsonElements, compiler: SQLCompiler, **how: Any) -> str:
+    return f"json_array_elements({compiler.process(element.clauses, **how)})"

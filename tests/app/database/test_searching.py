@@ -1,0 +1,51 @@
+"""Words are found where somebody said them, and not in what the database writes around them."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine, select
+
+from app.database.engine import read_session, write_session
+from app.labels.search import LabelFilter, count_labels, search_labels
+from app.models import Project, Prompt
+from app.prompts.search import PromptFilter, find_prompts
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.exports.judging import judge
+
+
+@pytest.mark.parametrize("key", ["left", "right", "response"])
+def test_a_flag_that_is_called_like_a_side_is_found_where_it_was_ticked(engine: Engine, cast: Cast, key: str) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        flag = {"key": key, "name": key, "description": "", "weight": 1.0}
+        project.flags = [*project.flags, flag]
+        judge(session, project, cast.mary, choice="left", flags={"left": ["untrue"], "right": []})
+        judge(session, project, cast.mary, overall=2, flags={"response": ["off_topic", "untrue"]})
+        ticked = [
+            judge(session, project, cast.mary, choice="left", flags={"right": [key]}).id,
+            judge(session, project, cast.mary, overall=2, flags={"response": [key, "untrue"]}).id,
+        ]
+    with read_session(engine) as session:
+        found = search_labels(session, cast.demo, LabelFilter(flag=key))
+        assert sorted(row.label.id for row in found) == ticked
+        assert count_labels(session, cast.demo, LabelFilter(flag="untrue")).count == 3
+
+
+@pytest.mark.parametrize("words", ["user", "role", "content", '"role": "', "u5929", "\\n"])
+def test_words_that_the_database_writes_around_a_text_are_not_found(engine: Engine, cast: Cast, words: str) -> None:
+    with write_session(engine) as session:
+        factories.make_prompt(session, cast.demo, "Name a prime.\nOr 天空.")
+    with read_session(engine) as session:
+        assert find_prompts(session, cast.demo, PromptFilter(text=words)) == []
+        assert search_labels(session, cast.demo, LabelFilter(text=words)) == []
+
+
+@pytest.mark.parametrize("words", ["Why a", 'a user\'s "role"', "50 %", "a\\b", "天空", "line\nbreak", "ÉTÉ"])
+def test_words_are_found_as_they_were_written(engine: Engine, cast: Cast, words: str) -> None:
+    with write_session(engine) as session:
+        factories.make_prompt(session, cast.demo, 'Why a user\'s "role" is 50 % a\\b, in 天空 and a line\nbreak of an ÉTÉ?')
+        factories.make_prompt(session, cast.demo, "Nothing of that.")
+        assert len(session.scalars(select(Prompt)).all()) == 2
+    with read_session(engine) as session:
+        assert len(find_prompts(session, cast.demo, PromptFilter(text=words))) == 1
