@@ -56,8 +56,8 @@ class Backbone:
     day: date = UNDATED  # that a chat template writes: the run's, so that answers are read under the day they were written on
     reference_weights: dict[str, Tensor] | None = None
     frozen_head: Any = None  # a vocabulary head that no training moves, laid out by trainer.lm.lm_head
-    packed_layers: Any = None  # frozen layers laid out for decoding, made by trainer.lm.decoding.fused
-    way: Any = None  # how answers are written with a forward that is not ours, found by trainer.lm.decoding.ways
+    packed_layers: Any = None  # frozen layers laid out for decoding, made by trainer.lm.decoders.fused
+    way: Any = None  # how answers are written with a forward that is not ours, found by trainer.lm.decoders.ways
 
     @property
     def plain(self) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, BackboneError, context_length, eos_ids
-from trainer.lm.decode import make_decoder
+from trainer.lm.decoders.make_decoder import make_decoder
 from trainer.lm.recorded_states import RecordedStates
 
 BLOCK = 256  # tokens whose probabilities are summed first, then searched

@@ -42,8 +42,8 @@ from trainer.lm.backbone import (
     text_config,
     train_everything,
 )
-from trainer.lm.opening import model_files
-from trainer.lm.opening.loaded_whole import class_for, explained, refuse_incomplete, refuse_misfit, refuse_two_way
+from trainer.lm.integrity import model_files
+from trainer.lm.integrity.loaded_whole import class_for, explained, refuse_incomplete, refuse_misfit, refuse_two_way
 from trainer.lm.simple_lm import SimpleLM  # which also registers it with transformers' Auto classes
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

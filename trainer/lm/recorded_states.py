@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Watched(Protocol):
-    """A decoder with layers under watch; see `trainer.lm.decode.Decoder`."""
+    """A decoder with layers under watch; see `trainer.lm.decoders.decoder.Decoder`."""
 
     seen: dict[int, Tensor]
     seen_prefix: dict[int, Tensor]

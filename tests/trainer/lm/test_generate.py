@@ -9,11 +9,11 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from tests.trainer.lm.test_weight_layouts import insist_on_halves
 from trainer.contract.folder import Cancelled
 from trainer.lm.backbone import Backbone, BackboneError, attach_lora, reference, trainable_parameters
-from trainer.lm.decode import make_decoder
-from trainer.lm.decoding import fused
-from trainer.lm.decoding.decoder import Decoder
-from trainer.lm.decoding.fused import FusedDecoder, _effective_weight
-from trainer.lm.decoding.own_forward import PlainDecoder
+from trainer.lm.decoders import fused
+from trainer.lm.decoders.decoder import Decoder
+from trainer.lm.decoders.fused import FusedDecoder, _effective_weight
+from trainer.lm.decoders.make_decoder import make_decoder
+from trainer.lm.decoders.own_forward import PlainDecoder
 from trainer.lm.generate import Generated, draw, generate
 from trainer.lm.loading import load_backbone
 from trainer.lm.recorded_states import RecordedStates

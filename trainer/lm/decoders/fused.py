@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.lm.backbone import Backbone
-from trainer.lm.decoding.decoder import pad_left
+from trainer.lm.decoders.decoder import pad_left
 from trainer.lm.forward import first_trained_layer, shared_prefix
 from trainer.lm.lm_head import lm_head
 from trainer.lm.weight_layouts import Linear, laid_out

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.lm.backbone import Backbone
-from trainer.lm.decoding.decoder import pad_left
+from trainer.lm.decoders.decoder import pad_left
 from trainer.lm.forward import own_forward
 
 MEMORIES = ("past_key_values", "cache_params", "state", "past_buckets_states")  # what transformers calls what a model remembers

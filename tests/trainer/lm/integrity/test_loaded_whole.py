@@ -35,8 +35,8 @@ from trainer.lm.backbone import (
     trainable_parameters,
 )
 from trainer.lm.generate import generate
+from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.loading import load_backbone, load_policy, save_policy
-from trainer.lm.opening.loaded_whole import explained
 from trainer.reward.features import choose_layers
 
 Weights = dict[str, Tensor]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from trainer.lm.backbone import Backbone
-from trainer.lm.decoding.decoder import Decoder
-from trainer.lm.decoding.fused import FusedDecoder
-from trainer.lm.decoding.own_forward import PlainDecoder
-from trainer.lm.decoding.ways import way_of
+from trainer.lm.decoders.decoder import Decoder
+from trainer.lm.decoders.fused import FusedDecoder
+from trainer.lm.decoders.own_forward import PlainDecoder
+from trainer.lm.decoders.ways import way_of
 from trainer.lm.forward import bare_head, llama_like
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, BackboneError
-from trainer.lm.decoding.decoder import Decoder
-from trainer.lm.decoding.own_forward import LevelDecoder, PlainDecoder
+from trainer.lm.decoders.decoder import Decoder
+from trainer.lm.decoders.own_forward import LevelDecoder, PlainDecoder
 from trainer.lm.forward import own_forward
 
 Way = Callable[[Backbone], Decoder]

@@ -11,9 +11,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from tests.trainer.lm.architectures import MADE, make_folder
 from tests.trainer.tiny import letters
 from trainer.lm.backbone import Backbone, BackboneError
-from trainer.lm.decode import make_decoder
-from trainer.lm.decoding.own_forward import LevelDecoder, PlainDecoder
-from trainer.lm.decoding.ways import WAYS, find_way
+from trainer.lm.decoders.make_decoder import make_decoder
+from trainer.lm.decoders.own_forward import LevelDecoder, PlainDecoder
+from trainer.lm.decoders.ways import WAYS, find_way
 from trainer.lm.generate import generate
 from trainer.lm.loading import load_backbone
 
