@@ -1,4 +1,4 @@
-"""People, keys and health over the API."""
+"""People and health over the API."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from sqlalchemy.orm import Session
-from starlette.responses import Response
 
-from app.accounts import keys, people, service
+from app.accounts import people, service
 from app.accounts.service import Place
 from app.database.engine import Db, WriteDb
 from app.errors import Unavailable
 from app.language.languages import _
 from app.models import User
 from app.web import health
-from app.web.json_types import MAX_ID, Body, Limit, Line, Name, Page, Reply, Slug, cursor_id
+from app.web.json_types import Body, Limit, Line, Name, Page, Reply, Slug, cursor_id
 from app.web.security import Caller, Principal, Role, Scope
 
 router = APIRouter(tags=["accounts"])
-
-Id = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
 
 class HealthReply(Reply):
@@ -54,12 +51,6 @@ class PersonReply(Reply):
     projects: list[PlaceReply]
 
 
-class KeyIn(Body):
-    scopes: list[Scope] = Field(min_length=1, max_length=3)
-    expires_in_days: int = Field(90, ge=1, le=keys.LONGEST_DAYS)
-    name: Line = ""
-
-
 class OwnReply(PersonReply):
     scopes: list[Scope] | None = Field(description="What the key in use may do; null of a session, which may do all.")
 
@@ -68,22 +59,6 @@ class OwnChanges(Body):
     """A new email takes the account's password, so it is for the page."""
 
     name: Name
-
-
-class KeySummary(Reply):
-    id: int
-    name: str
-    scopes: list[Scope]
-    created_at: datetime
-    expires_at: datetime
-    last_used_at: datetime | None
-
-
-class KeyReply(Reply):
-    id: int
-    key: str = Field(description="`tm_<id>_<secret>`; in this reply only")
-    scopes: list[Scope]
-    expires_at: datetime
 
 
 @router.get(
@@ -149,27 +124,3 @@ def _person(user: User, places: Sequence[Place]) -> PersonReply:
 
 def _place(place: Place) -> PlaceReply:
     return PlaceReply(slug=place.slug, name=place.name, role=place.role)
-
-
-@router.post(
-    "/users/{id}/keys",
-    status_code=201,
-    responses={404: {"description": "No such person, or not one you may act as"}},
-    summary="A key for oneself; for the owner, for anyone; for an admin, for people made for programs",
-)
-def create_key(session: WriteDb, caller: Caller, user_id: Id, body: KeyIn) -> KeyReply:
-    key, secret = keys.make_key(session, user_id, body.scopes, body.expires_in_days, caller, body.name)
-    return KeyReply(id=key.id, key=secret, scopes=key.scopes, expires_at=key.expires_at)
-
-
-@router.get("/keys", summary="One's own keys that still work, newest first")
-def list_keys(session: Db, caller: Caller) -> list[KeySummary]:
-    return [KeySummary.model_validate(key) for key in keys.keys_of(session, caller.user_id)]
-
-
-@router.delete(
-    "/keys/{id}", status_code=204, responses={404: {"description": "No such key, or not yours"}}, summary="Revoke a key"
-)
-def delete_key(session: WriteDb, caller: Caller, key_id: Id) -> Response:
-    keys.revoke_key(session, key_id, caller)
-    return Response(status_code=204)

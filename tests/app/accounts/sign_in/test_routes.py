@@ -12,7 +12,7 @@ from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
 from app.accounts import invitations
-from app.accounts.throttle import Throttle
+from app.accounts.sign_in.throttle import Throttle
 from app.database import engine as db
 from app.database.engine import read_session, write_session
 from app.errors import TooMany

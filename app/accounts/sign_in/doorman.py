@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from app.accounts.service import WRONG_SIGN_IN, find_user
-from app.accounts.throttle import ACCOUNT_TRIES, ADDRESS_TRIES, Throttle
+from app.accounts.sign_in.throttle import ACCOUNT_TRIES, ADDRESS_TRIES, Throttle
 from app.database.engine import read_session
 from app.errors import Invalid
 from app.language.languages import _

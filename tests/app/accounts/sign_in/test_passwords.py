@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
-from app.accounts.passwords import hash_new_password, weakness
+from app.accounts.sign_in.passwords import hash_new_password, weakness
 from app.database.engine import read_session
 from app.models import User
 from tests.app.accounts.test_invitations import PERSON, accept, invite

@@ -1,0 +1,4 @@
+"""API keys: making, listing and ending them.
+
+It refuses to know what a call does.
+"""

@@ -1,0 +1,65 @@
+"""API keys over the API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import Field
+from starlette.responses import Response
+
+from app.accounts.keys import service as keys
+from app.database.engine import Db, WriteDb
+from app.web.json_types import MAX_ID, Body, Line, Reply
+from app.web.security import Caller, Scope
+
+router = APIRouter(tags=["accounts"])
+
+Id = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
+
+
+class KeyIn(Body):
+    scopes: list[Scope] = Field(min_length=1, max_length=3)
+    expires_in_days: int = Field(90, ge=1, le=keys.LONGEST_DAYS)
+    name: Line = ""
+
+
+class KeySummary(Reply):
+    id: int
+    name: str
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
+class KeyReply(Reply):
+    id: int
+    key: str = Field(description="`tm_<id>_<secret>`; in this reply only")
+    scopes: list[Scope]
+    expires_at: datetime
+
+
+@router.post(
+    "/users/{id}/keys",
+    status_code=201,
+    responses={404: {"description": "No such person, or not one you may act as"}},
+    summary="A key for oneself; for the owner, for anyone; for an admin, for people made for programs",
+)
+def create_key(session: WriteDb, caller: Caller, user_id: Id, body: KeyIn) -> KeyReply:
+    key, secret = keys.make_key(session, user_id, body.scopes, body.expires_in_days, caller, body.name)
+    return KeyReply(id=key.id, key=secret, scopes=key.scopes, expires_at=key.expires_at)
+
+
+@router.get("/keys", summary="One's own keys that still work, newest first")
+def list_keys(session: Db, caller: Caller) -> list[KeySummary]:
+    return [KeySummary.model_validate(key) for key in keys.keys_of(session, caller.user_id)]
+
+
+@router.delete(
+    "/keys/{id}", status_code=204, responses={404: {"description": "No such key, or not yours"}}, summary="Revoke a key"
+)
+def delete_key(session: WriteDb, caller: Caller, key_id: Id) -> Response:
+    keys.revoke_key(session, key_id, caller)
+    return Response(status_code=204)

@@ -1,0 +1,116 @@
+"""Pages behind links that let somebody in: invitations, and password links."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Form, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from app.accounts import invitations, password_links
+from app.accounts.forms import AcceptForm, NewPasswordForm
+from app.accounts.sign_in.dependencies import enter
+from app.accounts.sign_in.passwords import hash_new_password
+from app.database.engine import Db, get_engine, read_session, write_turn
+from app.errors import Conflict, Invalid, Refusal
+from app.language.languages import _
+from app.web.pages import redirect, render
+from app.web.security import current_principal
+
+router = APIRouter()
+
+Token = Annotated[str, Path(max_length=200)]
+
+
+# Invitations
+
+
+@router.get("/invitations/{token}")
+def invitation_page(request: Request, session: Db, token: Token) -> Response:
+    return _invitation(request, invitations.read_offer(session, token), AcceptForm())
+
+
+@router.post("/invitations/{token}")
+async def accept_invitation(request: Request, token: Token, form: Annotated[AcceptForm, Form()]) -> Response:
+    """A signed-in person joins as they are; anyone else makes an account first."""
+    principal = current_principal(request)
+    if principal is not None:
+        async with write_turn(get_engine(request)) as session:
+            offer = await run_in_threadpool(invitations.accept_as, session, token, principal.user_id)
+        return redirect(request, _home_of(offer), _("You are in."))
+    try:
+        await run_in_threadpool(_offer, request, token)  # before what costs
+        password_hash = await run_in_threadpool(hash_new_password, form.password, form.name, form.email)
+        async with write_turn(get_engine(request)) as session:
+            offer = await run_in_threadpool(invitations.read_offer, session, token)
+            user_id = await run_in_threadpool(invitations.accept_as_new, session, token, form.name, form.email, password_hash)
+    except (Invalid, Conflict) as refusal:
+        return await run_in_threadpool(_invitation_again, request, token, form, refusal)
+    return await enter(request, user_id, _home_of(offer), _("Welcome to Tastemaker."))
+
+
+def _invitation_again(request: Request, token: str, form: AcceptForm, refusal: Refusal) -> Response:
+    return _invitation(request, _offer(request, token), form, refusal)
+
+
+def _offer(request: Request, token: str) -> invitations.Offer:
+    with read_session(get_engine(request)) as session:
+        return invitations.read_offer(session, token)
+
+
+def _invitation(request: Request, offer: invitations.Offer, form: AcceptForm, refusal: Refusal | None = None) -> Response:
+    return render(
+        request,
+        "accounts/invitation.html",
+        status=refusal.status if refusal else 200,
+        offer=offer,
+        name=form.name,
+        email=form.email,
+        problem=refusal.detail if refusal else "",
+        errors=refusal.fields if refusal else {},
+        sign_in_url=f"/sign-in?next={quote(request.url.path)}",
+    )
+
+
+def _home_of(offer: invitations.Offer) -> str:
+    return f"/projects/{offer.project_slug}/annotate" if offer.role == "annotator" else "/"
+
+
+# Password links
+
+
+@router.get("/password/{token}")
+def password_link_page(request: Request, session: Db, token: Token) -> Response:
+    return _password_link(request, password_links.whose(session, token).email)
+
+
+@router.post("/password/{token}")
+async def use_password_link(request: Request, token: Token, form: Annotated[NewPasswordForm, Form()]) -> Response:
+    """The password is hashed only for a link that opens: that costs."""
+    name, email = await run_in_threadpool(_whose, request, token)
+    try:
+        password_hash = await run_in_threadpool(hash_new_password, form.password, name, email)
+    except Invalid as refusal:
+        return await run_in_threadpool(_password_link, request, email, refusal)
+    async with write_turn(get_engine(request)) as session:
+        user_id = await run_in_threadpool(password_links.use_link, session, token, password_hash)
+    return await enter(request, user_id, "/", _("Your password is changed. Every other browser is signed out."))
+
+
+def _whose(request: Request, token: str) -> tuple[str, str]:
+    with read_session(get_engine(request)) as session:
+        user = password_links.whose(session, token)
+        return user.name, user.email
+
+
+def _password_link(request: Request, email: str, refusal: Refusal | None = None) -> Response:
+    return render(
+        request,
+        "accounts/password_link.html",
+        status=refusal.status if refusal else 200,
+        email=email,
+        problem=refusal.detail if refusal else "",
+        errors=refusal.fields if refusal else {},
+    )
