@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Select, delete, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
-from app.models import Checkpoint, Generation, Label, Project, Prompt, Seat, Skip, Task, utc_now
+from app.models import Checkpoint, Generation, Label, Project, Prompt, Run, Seat, Skip, Task, utc_now
 from app.queue.claim import GIVEN_BACK
 
 TAKEN_APART: Final = 400  # waiting tasks at most that a promotion takes apart: it is one transaction
@@ -29,6 +29,7 @@ class Pool:
     prompt_id: int
     fresh: list[tuple[int, str]] = field(default_factory=list)  # (id, text) of the policy in force, asked about nowhere
     previous: list[tuple[int, str]] = field(default_factory=list)  # of the policy before it, asked about nowhere either
+    new_alone: bool = True  # whether two answers of the policy in force may meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,11 @@ class Question:
 def make_tasks(session: Session, project: Project, *, draw: random.Random | None = None) -> int:
     """Make comparisons and ratings of every answer of the policy in force that was not asked about; how many were made.
 
-    Only prompts of the train split are asked. An answer left without a partner waits for the next call.
+    Only prompts of the train split are asked. An answer left without a partner waits for the next call, and so does one that
+    could only meet another of the same policy while the policy before is to answer.
     """
     draw = draw or random.SystemRandom()
-    pools = _pools(session, project)
+    pools = _pools(session, project, new_alone=not previous_is_answering(session, project))
     if not pools:
         return 0
     made = session.scalar(select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "train"))
@@ -61,7 +63,6 @@ def put_first(session: Session, project: Project) -> int:
 
     Seats are claimed in the order of their numbers, so the earlier ones get new numbers, in the order they had.
     """
-    _take_apart(session, project)
     last = session.scalar(select(func.max(Seat.id)).where(Seat.project_id == project.id))
     made = make_tasks(session, project)
     if made and last is not None:
@@ -73,7 +74,7 @@ def put_first(session: Session, project: Project) -> int:
     return made
 
 
-def _take_apart(session: Session, project: Project) -> None:
+def take_apart(session: Session, project: Project) -> None:
     """Free the answers of the policy before from tasks nobody has met, where the new one has answered: they meet its answers."""
     if project.previous_policy_id is None or project.policy_id is None:
         return
@@ -92,6 +93,15 @@ def _take_apart(session: Session, project: Project) -> None:
     ids = list(session.scalars(waiting))
     session.execute(delete(Seat).where(Seat.task_id.in_(ids)))
     session.execute(delete(Task).where(Task.id.in_(ids)))
+
+
+def previous_is_answering(session: Session, project: Project) -> bool:
+    """Whether the policy before the one in force writes answers to be asked about, or is to: a run of it waits or works."""
+    if project.previous_policy_id is None:
+        return False
+    runs = select(Run.inputs).where(Run.project_id == project.id, Run.kind == "sample", Run.state.in_(("queued", "running")))
+    live = session.scalars(runs).all()
+    return any(inputs.get("checkpoint") == project.previous_policy_id and inputs.get("split") != "holdout" for inputs in live)
 
 
 def prompts_with_unasked_answers(session: Session, checkpoint_id: int) -> set[int]:
@@ -126,13 +136,13 @@ def refill_needed(session: Session, project: Project) -> bool:
     return len(session.scalars(untouched).all()) < project.queue_low_mark
 
 
-def _pools(session: Session, project: Project) -> list[Pool]:
+def _pools(session: Session, project: Project, *, new_alone: bool) -> list[Pool]:
     policy_id = project.policy_id or session.scalar(
         select(func.min(Checkpoint.id)).where(Checkpoint.project_id == project.id, Checkpoint.kind == "policy")
     )
     pools: dict[int, Pool] = {}
     for generation_id, prompt_id, text in session.execute(_answers(project.id, policy_id).where(~_ASKED)):
-        pools.setdefault(prompt_id, Pool(prompt_id)).fresh.append((generation_id, text))
+        pools.setdefault(prompt_id, Pool(prompt_id, new_alone=new_alone)).fresh.append((generation_id, text))
     if pools and project.previous_policy_id is not None:
         # A text a person has seen before would tell which model wrote it, so an old answer is asked about once as well.
         for generation_id, prompt_id, text in session.execute(_answers(project.id, project.previous_policy_id).where(~_ASKED)):
@@ -186,9 +196,9 @@ def _questions(pools: list[Pool], rating_turns: Iterator[bool], draw: random.Ran
 
 
 def _has_pair(pool: Pool) -> bool:
-    """Two texts that differ, at least one of them fresh."""
+    """Two texts that differ, at least one of them fresh, and both where nothing else can come."""
     texts = {text for _, text in pool.fresh}
-    return len(texts) > 1 or any(text not in texts for _, text in pool.previous if texts)
+    return (pool.new_alone and len(texts) > 1) or any(text not in texts for _, text in pool.previous if texts)
 
 
 def _comparison(pool: Pool, draw: random.Random) -> Question:

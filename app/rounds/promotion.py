@@ -13,13 +13,14 @@ from app.language.formats import number
 from app.language.languages import _
 from app.models import Checkpoint, Project, Round, Run, utc_now
 from app.queue import make_tasks
+from app.runs import refill
 from app.runs.checkpoints import current_policy, root_of
 from trainer.contract.messages import Message
 
 
 def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirmed: bool = False) -> None:
     """Make a policy the project's own. New tasks mix its answers with those of the policy it replaces, and come before
-    the tasks that wait already.
+    the tasks that wait already; where people have seen all that one wrote, it writes more first.
 
     Promoting an older policy is how one goes back. Raises Conflict for a reward model, for the policy already in place, for one
     that grew out of another base, and, until it is `confirmed`, for one whose score did not rise in its PPO run.
@@ -58,6 +59,8 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
         _decide(round_, "promoted", by)
     record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", _details(replaced, fell), project.id)
     session.flush()
+    make_tasks.take_apart(session, project)
+    refill.queue_beside(session, project, by)
     make_tasks.put_first(session, project)
 
 

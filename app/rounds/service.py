@@ -13,6 +13,7 @@ from app.errors import Conflict, Invalid, NotFound, Refusal
 from app.language.formats import listed
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
+from app.queue import make_tasks
 from app.rounds.promotion import promote, reject, settle_promoted
 from app.runs import checkpoints
 from app.runs.run_settings import expected_config, run_configs
@@ -154,6 +155,8 @@ def runs_in_force(session: Session, round_: Round) -> list[Run]:
 def cancel_run(session: Session, run: Run, by: int | None) -> None:
     """Cancel a run, and with it the round it belongs to. Raises Conflict when it has ended."""
     request_cancel(session, run, by)
+    if run.kind == "sample" and run.state == "cancelled":
+        make_tasks.make_tasks(session, session.get_one(Project, run.project_id))  # what waited for its answers waits no longer
     if run.round_id is not None:
         round_ = get_round(session, run.round_id)
         if round_.state in STAGES:

@@ -216,11 +216,12 @@ def _makes_tasks(session: Session, project: Project, run: Run) -> bool:
     if run.kind != "sample" or run.inputs.get("split") == "holdout":
         return False
     policy = run.inputs.get("checkpoint", project.policy_id)
-    if policy == project.policy_id:
-        return True
-    return policy == project.previous_policy_id and bool(
-        project.policy_id and make_tasks.prompts_with_unasked_answers(session, project.policy_id)
-    )
+    if policy not in (project.policy_id, project.previous_policy_id) or project.policy_id is None:
+        return False
+    unasked = bool(make_tasks.prompts_with_unasked_answers(session, project.policy_id))
+    if policy != project.policy_id:
+        return unasked
+    return not (unasked and make_tasks.previous_is_answering(session, project))  # then its answers wait for those
 
 
 def _coming_refill(session: Session, project: Project) -> Run | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
 from app.models import Generation, Label, Project, Prompt, Run, utc_now
@@ -24,12 +24,7 @@ def refill_prompts(session: Session, project: Project) -> list[int]:
         return []
     if stopped_by(session, project, project.policy_id) is not None:
         return []
-    answers = (
-        select(Generation.prompt_id, func.count().label("answers"))
-        .where(Generation.checkpoint_id == project.policy_id)
-        .group_by(Generation.prompt_id)
-        .subquery()
-    )
+    answers = _answers_by_prompt(project.policy_id)
     written = func.coalesce(answers.c.answers, 0)
     return list(
         session.scalars(
@@ -63,6 +58,38 @@ def queue_refill(session: Session, project: Project) -> Run | None:
     return queue_run(session, project, "sample", {}, {"prompt_ids": prompt_ids}, None)
 
 
+def queue_beside(session: Session, project: Project, by: int | None) -> Run | None:
+    """Let the policy before answer what the new one has answered, where people have seen all that it had written.
+
+    Called at a promotion: the first comparisons are to be of new against previous, and a text is asked about once. None where
+    enough of its answers are left, or where it can write none.
+    """
+    previous = project.previous_policy_id
+    if project.policy_id is None or previous is None or project.archived_at is not None:
+        return None
+    if stopped_by(session, project, previous) is not None:
+        return None
+    left = make_tasks.prompts_with_unasked_answers(session, previous)
+    new = make_tasks.prompts_with_unasked_answers(session, project.policy_id)
+    written = _answers_by_prompt(previous)
+    alone = (
+        select(Prompt.id)
+        .outerjoin(written, written.c.prompt_id == Prompt.id)
+        .where(Prompt.project_id == project.id, Prompt.split == "train", Prompt.archived_at.is_(None))
+        .where(func.coalesce(written.c.answers, 0) < MOST_ANSWERS)
+        .order_by(Prompt.id)
+    )
+    missing = [prompt_id for prompt_id in session.scalars(alone) if prompt_id in new and prompt_id not in left]
+    missing = missing[: max(0, PROMPTS - len(left & new))]
+    return queue_run(session, project, "sample", {}, {"checkpoint": previous, "prompt_ids": missing}, by) if missing else None
+
+
+def _answers_by_prompt(policy_id: int) -> Subquery:
+    """How often a policy has answered each prompt; those it never did are not in it."""
+    counts = select(Generation.prompt_id, func.count().label("answers")).where(Generation.checkpoint_id == policy_id)
+    return counts.group_by(Generation.prompt_id).subquery()
+
+
 def stopped_by(session: Session, project: Project, policy_id: int | None) -> Run | None:
     """The run after whose failure this policy is asked for no more answers; none while it is.
 
@@ -84,7 +111,9 @@ def stopped_by(session: Session, project: Project, policy_id: int | None) -> Run
 
 
 def _too_early(session: Session, project: Project) -> bool:
-    """A sample run of the policy waits or works, or the last one ended just now and nobody has answered since."""
+    """A sample run waits or works for this queue, or the last one ended just now and nobody has answered since."""
+    if make_tasks.previous_is_answering(session, project):
+        return True
     last = session.scalar(
         select(Run)
         .where(Run.project_id == project.id)

@@ -119,6 +119,8 @@ def record_end(session: Session, run: Run, state: str, message: Message, result:
 
 
 def _advance(session: Session, run: Run) -> None:
+    if run.kind == "sample":
+        ask_about(session, run.project_id)  # what waited for answers of this run waits for them no longer
     if run.round_id is not None:
         service.advance_round(session, session.get_one(Round, run.round_id))
 

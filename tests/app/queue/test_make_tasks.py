@@ -169,6 +169,7 @@ def test_a_promotion_takes_apart_what_nobody_has_met_so_that_old_answers_meet_ne
         project.policy_id, project.previous_policy_id = new, old
         session.flush()
 
+        make_tasks.take_apart(session, project)
         make_tasks.put_first(session, project)
 
         by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
@@ -177,6 +178,27 @@ def test_a_promotion_takes_apart_what_nobody_has_met_so_that_old_answers_meet_ne
         assert served[:40] == [{old, new}] * 40
         assert served[40:] == [{new}], "of the prompt whose old answers Mary has before her"
         assert session.get_one(Task, met.task_id) is not None
+
+
+def test_new_answers_do_not_meet_each_other_while_the_policy_before_is_to_answer(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share = 0.0
+        old, new = project.policy_id, factories.make_checkpoint(session, project.id).id
+        answer(session, project, new, prompts=3)
+        project.policy_id, project.previous_policy_id = new, old
+        run = factories.make_run(session, project.id, state="queued", inputs={"checkpoint": old, "split": "train"})
+
+        assert make_tasks.make_tasks(session, project) == 0
+        prompt = session.scalars(select(Prompt)).first()
+        assert prompt is not None
+        assert old is not None
+        factories.make_generation(session, prompt, old, run_id=run.id)
+        assert make_tasks.make_tasks(session, project) == 1
+        assert [set(pair) for pair in authors(session)] == [{old, new}]
+        run.state = "failed"
+        session.flush()
+        assert make_tasks.make_tasks(session, project) == 2, "nothing else can come for them"
 
 
 def test_an_old_answer_stands_in_one_task_at_most(engine: Engine, cast: Cast) -> None:

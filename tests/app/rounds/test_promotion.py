@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
-from app.models import AuditEntry, Project
+from app.models import AuditEntry, Checkpoint, Generation, Project, Prompt, Run, Seat, Task
+from app.queue import make_tasks
+from app.rounds import service
+from app.rounds.promotion import promote
+from app.runs import refill
 from tests.app import factories
 from tests.app.conftest import Cast
+from trainer.worker import results
 
 V1 = "/api/v1"
 
@@ -43,3 +49,67 @@ def test_the_page_names_the_figures_and_asks(as_user: Callable[[str], TestClient
     assert 'name="confirm" value="yes"' in page
     assert grace.post(f"/checkpoints/{candidate}/promotion").status_code == 409
     assert grace.post(f"/checkpoints/{candidate}/promotion", data={"confirm": "yes"}).status_code == 303
+
+
+# What is asked first
+
+
+def policies_behind(session: Session) -> list[set[int]]:
+    """Of each comparison that waits, in the order in which they are served."""
+    by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
+    waiting = select(Task).join(Seat, Seat.task_id == Task.id).where(Seat.state == "free").order_by(Seat.id)
+    return [{by[task.first_generation_id], by[task.second_generation_id or 0]} for task in session.scalars(waiting)]
+
+
+def new_answers(session: Session, project: Project, prompts: Sequence[Prompt]) -> Checkpoint:
+    """A candidate that has answered each prompt twice."""
+    candidate = factories.make_checkpoint(session, project.id, parent_id=project.policy_id)
+    run = factories.make_run(session, project.id)
+    for prompt in prompts:
+        for number in range(2):
+            factories.make_generation(session, prompt, candidate.id, run_id=run.id, number=number)
+    return candidate
+
+
+def test_with_an_empty_queue_the_policy_before_answers_first_and_new_waits_for_it(session: Session, demo: Project) -> None:
+    demo.rating_share = 0.0
+    old = demo.policy_id
+    assert old is not None
+    prompts = [factories.make_prompt(session, demo.id) for _ in range(3)]
+    candidate = new_answers(session, demo, prompts)
+
+    promote(session, candidate, None)
+
+    assert policies_behind(session) == [], "new against new would come first"
+    run = session.scalars(select(Run).where(Run.state == "queued")).one()
+    assert (run.inputs["checkpoint"], run.inputs["prompt_ids"]) == (old, [prompt.id for prompt in prompts])
+    assert refill.queue_refill(session, demo) is None, "it is on its way"
+    run.state = "running"
+    for prompt in prompts[:2]:
+        factories.make_generation(session, prompt, old, run_id=run.id)
+    make_tasks.make_tasks(session, demo)
+    assert policies_behind(session) == [{old, candidate.id}] * 2
+    results.record_end(session, run, "failed", factories.written("It crashed"))
+    assert policies_behind(session) == [{old, candidate.id}] * 2 + [{candidate.id}], "what nothing can meet is asked at last"
+
+
+def test_a_sampling_that_is_cancelled_before_it_began_holds_nothing_up(session: Session, demo: Project, cast: Cast) -> None:
+    demo.rating_share = 0.0
+    candidate = new_answers(session, demo, [factories.make_prompt(session, demo.id)])
+    promote(session, candidate, None)
+    run = session.scalars(select(Run).where(Run.state == "queued")).one()
+    service.cancel_run(session, run, cast.grace)
+    assert policies_behind(session) == [{candidate.id}]
+
+
+def test_nothing_is_written_where_enough_old_answers_are_left(session: Session, demo: Project) -> None:
+    demo.rating_share = 0.0
+    old = demo.policy_id
+    assert old is not None
+    prompts = [factories.make_prompt(session, demo.id) for _ in range(2)]
+    for prompt in prompts:
+        factories.make_generation(session, prompt, old)
+    candidate = new_answers(session, demo, prompts)
+    promote(session, candidate, None)
+    assert session.scalars(select(Run).where(Run.state == "queued")).all() == []
+    assert policies_behind(session) == [{old, candidate.id}] * 2
