@@ -140,13 +140,18 @@ def _separators(language: str) -> dict[int, str]:
 
 def listed(words: Iterable[str]) -> str:
     """ "A, B, C", with the comma of the reader's language."""
-    parts, comma = list(words), _(", ")
-    return Markup(comma).join(parts) if any(isinstance(part, Markup) for part in parts) else comma.join(parts)
+    return _joined(_(", "), list(words))
+
+
+def _joined(between: str, parts: list[str]) -> str:
+    """Markup where one of the parts is; the others are escaped then."""
+    return Markup(between).join(parts) if any(isinstance(part, Markup) for part in parts) else between.join(parts)
 
 
 def paragraph(sentences: Iterable[str]) -> str:
     """Sentences one after another; a Chinese full stop brings its space with it."""
-    return ("" if locale().language == "zh" else " ").join(filter(None, sentences))
+    space = "" if locale().language == "zh" else " "
+    return _joined(space, [sentence for sentence in sentences if sentence])
 
 
 def size(octets: int) -> str:
@@ -174,6 +179,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "exact": exact,
     "listed": listed,
     "number": number,
+    "paragraph": paragraph,
     "percent": percent,
     "roughly": roughly,
     "short": short,

@@ -11,10 +11,10 @@ from app.database.audit import record
 from app.errors import Conflict
 from app.language.formats import number
 from app.language.languages import _
-from app.models import Checkpoint, Project, Round, Run, utc_now
+from app.models import Checkpoint, Project, Round, utc_now
 from app.queue import make_tasks
 from app.runs import refill
-from app.runs.checkpoints import current_policy, root_of
+from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, root_of
 from trainer.contract.messages import Message
 
 
@@ -23,7 +23,7 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
     the tasks that wait already; where people have seen all that one wrote, it writes more first.
 
     Promoting an older policy is how one goes back. Raises Conflict for a reward model, for the policy already in place, for one
-    that grew out of another base, and, until it is `confirmed`, for one whose score did not rise in its PPO run.
+    that grew out of another base, and, until it is `confirmed`, for one whose answers scored no higher after its PPO run.
     """
     project = session.get_one(Project, checkpoint.project_id, with_for_update=True)
     if checkpoint.kind != "policy":
@@ -35,17 +35,9 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
         raise Conflict(
             _("Only a policy that grew out of the project's base model can be promoted: labels and rewards are of that one.")
         )
-    fell = score_that_did_not_rise(session, checkpoint)
-    if fell is not None and not confirmed and checkpoint.promoted_at is None:
-        before, after = (number(score) for score in fell)
-        raise Conflict(
-            _(
-                "The reward model's score did not rise while this policy was trained: %(before)s before, %(after)s after. "
-                "Confirm that you want to promote it all the same.",
-                before=before,
-                after=after,
-            )
-        )
+    fell = doubt(session, checkpoint)
+    if fell is not None and not confirmed:
+        raise Conflict(_not_risen(fell))
     replaced = project.policy_id
     project.previous_policy_id, project.policy_id = replaced, checkpoint.id
     checkpoint.promoted_at, checkpoint.promoted_by = utc_now(), by
@@ -57,26 +49,36 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
     )
     for round_ in waiting:
         _decide(round_, "promoted", by)
-    record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", _details(replaced, fell), project.id)
+    details = _details(replaced, did_not_rise(session, checkpoint))
+    record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", details, project.id)
     session.flush()
     make_tasks.take_apart(session, project)
     refill.queue_beside(session, project, by)
     make_tasks.put_first(session, project)
 
 
-def score_that_did_not_rise(session: Session, checkpoint: Checkpoint) -> tuple[float, float] | None:
-    """The mean score before and after the PPO run that made it, where it is no higher after."""
-    run = session.get(Run, checkpoint.run_id) if checkpoint.run_id else None
-    if run is None or run.kind != "ppo":
-        return None
-    before, after = run.result.get("score_before"), run.result.get("score")
-    if not isinstance(before, int | float) or not isinstance(after, int | float) or after > before:
-        return None
-    return float(before), float(after)
+def _not_risen(fell: Fell) -> str:
+    before, after = number(fell.before), number(fell.after)
+    if fell.judged:
+        return _(
+            "The judge, which learned from labels that the reward model never saw, scores this policy's answers no higher than "
+            "before its training: %(before)s before, %(after)s after. Confirm that you want to promote it all the same.",
+            before=before,
+            after=after,
+        )
+    return _(
+        "The reward model's score did not rise while this policy was trained: %(before)s before, %(after)s after. "
+        "Confirm that you want to promote it all the same.",
+        before=before,
+        after=after,
+    )
 
 
-def _details(replaced: int | None, fell: tuple[float, float] | None) -> dict[str, Any]:
-    return {"replaced": replaced} | ({"score_before": fell[0], "score": fell[1]} if fell else {})
+def _details(replaced: int | None, fell: Fell | None) -> dict[str, Any]:
+    if fell is None:
+        return {"replaced": replaced}
+    name = "judged" if fell.judged else "score"
+    return {"replaced": replaced, f"{name}_before": fell.before, name: fell.after}
 
 
 def settle_promoted(session: Session, round_: Round) -> None:

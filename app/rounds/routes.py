@@ -15,7 +15,6 @@ from app.language.languages import _
 from app.language.run_messages import told
 from app.models import Project, Run
 from app.rounds import retry, round_story, service, triggers
-from app.rounds.promotion import score_that_did_not_rise
 from app.runs import charts, checkpoints, estimates, run_files
 from app.runs.bodies import PathId
 from app.runs.reward_quality import learned_from, quality_of
@@ -127,7 +126,8 @@ def show_round(request: Request, session: Db, caller: Caller, id: PathId) -> Res
         learned_from=learned_from(told.reward.metrics) if told.reward else "",
         ppo=ppo,
         failed=retry.retryable(session, round_),
-        fell=score_that_did_not_rise(session, told.candidate) if told.candidate else None,
+        fell=checkpoints.did_not_rise(session, told.candidate) if told.candidate else None,
+        doubt=checkpoints.doubt(session, told.candidate) if told.candidate else None,
         ppo_charts=[chart for chart in _charts(request, ppo) if chart.name in charts.MAIN] if ppo else [],
         place=f"/projects/{project.slug}/rounds",
     )

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.language.languages import _
-from app.models import Checkpoint, Generation, Project, Prompt
+from app.models import Checkpoint, Generation, Project, Prompt, Run
 from trainer.contract.messages import Message
+
+
+class Fell(NamedTuple):
+    """Mean scores of a policy's answers before and after its training, no higher after.
+
+    `judged`: by the judge, a second reward model that learned from labels the first never saw; else by the first.
+    """
+
+    before: float
+    after: float
+    judged: bool
 
 
 def get_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
@@ -146,3 +158,23 @@ def list_generations(
     if split is not None:
         query = query.where(Prompt.split == split)
     return [(generation, prompt) for generation, prompt in session.execute(query.order_by(Generation.id).limit(limit))]
+
+
+def did_not_rise(session: Session, checkpoint: Checkpoint) -> Fell | None:
+    """What its PPO run says against a policy; none where its answers scored higher in the end, or nobody measured them.
+
+    The judge has the word where there is one: training sought what the reward model likes, so that one's score rises first.
+    """
+    run = session.get(Run, checkpoint.run_id) if checkpoint.run_id else None
+    if run is None or run.kind != "ppo":
+        return None
+    for name in ("judged", "score"):
+        before, after = run.result.get(f"{name}_before"), run.result.get(name)
+        if isinstance(before, int | float) and isinstance(after, int | float):
+            return Fell(float(before), float(after), name == "judged") if after <= before else None
+    return None
+
+
+def doubt(session: Session, checkpoint: Checkpoint) -> Fell | None:
+    """What is asked about once more before a policy is promoted for the first time."""
+    return did_not_rise(session, checkpoint) if checkpoint.promoted_at is None else None

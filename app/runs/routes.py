@@ -161,6 +161,7 @@ def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
         "runs/checkpoint.html",
         project=project,
         checkpoint=checkpoint,
+        doubt=checkpoints.doubt(session, checkpoint),
         quality=quality_of(checkpoint.metrics, _criterion_names(project)) if checkpoint.kind == "reward" else None,
         lineage=checkpoints.lineage(session, checkpoint),
         children=checkpoints.children_of(session, checkpoint),

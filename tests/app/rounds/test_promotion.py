@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
-from app.models import AuditEntry, Checkpoint, Generation, Project, Prompt, Run, Seat, Task
+from app.models import AuditEntry, Checkpoint, Generation, Project, Prompt, Run, Seat, Task, utc_now
 from app.queue import make_tasks
 from app.rounds import service
 from app.rounds.promotion import promote
@@ -49,6 +49,34 @@ def test_the_page_names_the_figures_and_asks(as_user: Callable[[str], TestClient
     assert 'name="confirm" value="yes"' in page
     assert grace.post(f"/checkpoints/{candidate}/promotion").status_code == 409
     assert grace.post(f"/checkpoints/{candidate}/promotion", data={"confirm": "yes"}).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("judged", "asked"), [({"judged_before": 0.1, "judged": 0.3}, False), ({"judged_before": 0.3, "judged": 0.1}, True)]
+)
+def test_where_there_is_a_judge_its_word_counts_and_not_the_reward_that_was_trained_for(
+    as_user: Callable[[str], TestClient], engine: Engine, cast: Cast, judged: dict[str, float], asked: bool
+) -> None:
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        score = {"score_before": 0.0, "score": 0.9 if asked else -0.1}
+        run = factories.make_run(session, demo.id, "ppo", result=score | judged)
+        made = factories.make_checkpoint(session, demo.id, run_id=run.id, parent_id=demo.policy_id).id
+    grace = as_user("Grace")
+    assert ('name="confirm" value="yes"' in grace.get(f"/checkpoints/{made}").text) == asked
+    reply = grace.post(f"/checkpoints/{made}/promotion")
+    assert reply.status_code == (409 if asked else 303)
+    assert ("The judge" in reply.text) == asked
+
+
+def test_going_back_to_a_policy_promoted_before_asks_nothing(
+    as_user: Callable[[str], TestClient], engine: Engine, candidate: int
+) -> None:
+    with write_session(engine) as session:
+        session.get_one(Checkpoint, candidate).promoted_at = utc_now()
+    grace = as_user("Grace")
+    assert 'name="confirm" value="yes"' not in grace.get(f"/checkpoints/{candidate}").text
+    assert grace.post(f"/checkpoints/{candidate}/promotion").status_code == 303
 
 
 # What is asked first
