@@ -9,6 +9,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from app.accounts import api as accounts_api
 from app.accounts import language_routes, link_routes, people_api, people_routes
 from app.accounts import routes as accounts_routes
+from app.accounts.installation import api as installation_api
+from app.accounts.installation import routes as installation_routes
 from app.accounts.keys import api as keys_api
 from app.accounts.keys import routes as keys_routes
 from app.accounts.sign_in import routes as sign_in_routes
@@ -57,23 +59,21 @@ from app.web.permissions import V1
 
 # Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
 CALLS = (
-    *(
-        queue_api,
-        labels_api,
-        guidelines_api,
-        practice_api,
-        accounts_api,
-        keys_api,
-        people_api,
-        audit_api,
-        projects_api,
-        my_work_api,
-    ),
-    *(prompts_api, rounds_api, runs_api, removal_api, exports_api),
+    *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, keys_api, people_api, audit_api, projects_api),
+    *(installation_api, my_work_api, prompts_api, rounds_api, runs_api, removal_api, exports_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
-    *(sign_in_routes, link_routes, accounts_routes, keys_routes, people_routes, audit_routes, language_routes),
+    *(
+        sign_in_routes,
+        link_routes,
+        accounts_routes,
+        keys_routes,
+        people_routes,
+        installation_routes,
+        audit_routes,
+        language_routes,
+    ),
     *(projects_routes, removal_routes, question_routes, editor_routes, settings_routes),
     *(my_work_routes, overview_routes, prompts_routes, rounds_routes, runs_routes, sft_routes, exports_routes, styleguide),
 )

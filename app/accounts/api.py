@@ -47,6 +47,7 @@ class PersonReply(Reply):
     name: str
     email: str
     is_owner: bool
+    active: bool = Field(description="False of somebody who was deactivated: nothing lets them in.")
     created_at: datetime
     projects: list[PlaceReply]
 
@@ -106,7 +107,7 @@ def change_own_account(session: WriteDb, caller: Caller, body: OwnChanges) -> Ow
 
 
 def _own(session: Session, caller: Principal) -> OwnReply:
-    person = _person(service.get_user(session, caller.user_id), service.places_of(session, caller.user_id))
+    person = _person(service.get_user(session, caller.user_id), service.places_of(session, caller.user_id, caller.project_ids))
     scopes = None if caller.via == "session" else sorted(caller.scopes)
     return OwnReply(**person.model_dump(), scopes=scopes)
 
@@ -117,6 +118,7 @@ def _person(user: User, places: Sequence[Place]) -> PersonReply:
         name=user.name,
         email=user.email,
         is_owner=user.is_owner,
+        active=user.disabled_at is None,
         created_at=user.created_at,
         projects=[_place(place) for place in places],
     )

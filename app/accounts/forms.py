@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from app.web.json_types import FormBody, Line, Text
@@ -27,10 +29,12 @@ class AcceptForm(FormBody):
 class PasswordForm(FormBody):
     current: Text = ""
     password: Text = ""
+    keep: bool = False  # keys and open invitations: nobody else knew the old password
 
 
 class NewPasswordForm(FormBody):
     password: Text = ""
+    keep: bool = False
 
 
 class ProfileForm(FormBody):
@@ -47,6 +51,8 @@ class KeyForm(FormBody):
     name: Line = ""
     scopes: list[Scope] = Field(default_factory=list)
     days: int = Field(90, ge=1, le=366)
+    where: Literal["all", "some"] = "all"
+    projects: list[Line] = Field(default_factory=list)  # slugs, where the key works in some only
 
 
 class RoleForm(FormBody):

@@ -10,7 +10,9 @@ from typing import Literal, cast
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from app.accounts.service import add_member, add_user, clean_email, close_sessions, find_user, get_user, revoke_links
+from app.accounts.rights import check_is_admin
+from app.accounts.service import add_member, add_user, clean_email, find_user, get_user, revoke_links
+from app.accounts.who_is_out import end_all
 from app.database.audit import record
 from app.errors import Conflict, Gone, NotFound
 from app.language.languages import N_, _
@@ -38,7 +40,8 @@ class Offer:
 
 
 def invite(session: Session, project_id: int, role: Role, by: int, name: str = "") -> tuple[str, Invitation]:
-    """A new invitation and its token, which is stored nowhere."""
+    """A new invitation and its token, which is stored nowhere. Raises NotAllowed for somebody who is admin no more."""
+    check_is_admin(session, by, project_id)
     token, invitation = _make(session, role, timedelta(days=INVITATION_DAYS), project_id, by)
     invitation.name = " ".join(name.split())[:200]
     record(session, by, "invitation.made", f"invitation {invitation.id}", {"role": role}, project_id)
@@ -145,7 +148,7 @@ def accept_as_new(session: Session, token: str, name: str, email: str, password_
     elif offer.role == "owner":
         user.password_hash = password_hash
         user.disabled_at = None
-        close_sessions(session, user.id)  # whoever had found out the old password is out
+        end_all(session, user.id, user.id)  # whoever had found out the old password is out
     else:
         raise Conflict(
             _("There is already an account with this email. Sign in with it, then open the invitation again."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 from urllib.parse import quote
 
@@ -13,6 +15,7 @@ from app.accounts import invitations, password_links
 from app.accounts.forms import AcceptForm, NewPasswordForm
 from app.accounts.sign_in.dependencies import enter
 from app.accounts.sign_in.passwords import hash_new_password
+from app.accounts.who_is_out import LeftOpen, left_open
 from app.database.engine import Db, get_engine, read_session, write_turn
 from app.errors import Conflict, Invalid, Refusal
 from app.language.languages import _
@@ -37,6 +40,7 @@ async def accept_invitation(request: Request, token: Token, form: Annotated[Acce
     """A signed-in person joins as they are; anyone else makes an account first."""
     principal = current_principal(request)
     if principal is not None:
+        await run_in_threadpool(_offer, request, token)  # before anybody else has to wait for the writing
         async with write_turn(get_engine(request)) as session:
             offer = await run_in_threadpool(invitations.accept_as, session, token, principal.user_id)
         return redirect(request, _home_of(offer), _("You are in."))
@@ -81,36 +85,46 @@ def _home_of(offer: invitations.Offer) -> str:
 # Password links
 
 
+@dataclass(frozen=True)
+class _Holder:
+    """Whose password link it is."""
+
+    name: str
+    email: str
+    left_open: LeftOpen
+
+
 @router.get("/password/{token}")
-def password_link_page(request: Request, session: Db, token: Token) -> Response:
-    return _password_link(request, password_links.whose(session, token).email)
+def password_link_page(request: Request, token: Token) -> Response:
+    return _password_link(request, _holder(request, token))
 
 
 @router.post("/password/{token}")
 async def use_password_link(request: Request, token: Token, form: Annotated[NewPasswordForm, Form()]) -> Response:
     """The password is hashed only for a link that opens: that costs."""
-    name, email = await run_in_threadpool(_whose, request, token)
+    holder = await run_in_threadpool(_holder, request, token)
     try:
-        password_hash = await run_in_threadpool(hash_new_password, form.password, name, email)
+        password_hash = await run_in_threadpool(hash_new_password, form.password, holder.name, holder.email)
     except Invalid as refusal:
-        return await run_in_threadpool(_password_link, request, email, refusal)
+        return await run_in_threadpool(_password_link, request, holder, refusal)
     async with write_turn(get_engine(request)) as session:
-        user_id = await run_in_threadpool(password_links.use_link, session, token, password_hash)
+        user_id = await run_in_threadpool(partial(password_links.use_link, session, token, password_hash, keep=form.keep))
     return await enter(request, user_id, "/", _("Your password is changed. Every other browser is signed out."))
 
 
-def _whose(request: Request, token: str) -> tuple[str, str]:
+def _holder(request: Request, token: str) -> _Holder:
     with read_session(get_engine(request)) as session:
         user = password_links.whose(session, token)
-        return user.name, user.email
+        return _Holder(user.name, user.email, left_open(session, user.id))
 
 
-def _password_link(request: Request, email: str, refusal: Refusal | None = None) -> Response:
+def _password_link(request: Request, holder: _Holder, refusal: Refusal | None = None) -> Response:
     return render(
         request,
         "accounts/password_link.html",
         status=refusal.status if refusal else 200,
-        email=email,
+        email=holder.email,
+        left_open=holder.left_open,
         problem=refusal.detail if refusal else "",
         errors=refusal.fields if refusal else {},
     )

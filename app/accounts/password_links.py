@@ -7,8 +7,9 @@ from datetime import timedelta
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from app.accounts.people import administered_by
+from app.accounts.rights import administered_by, lock_maker
 from app.accounts.service import change_password, get_user, revoke_links
+from app.accounts.who_is_out import end_what_was_made
 from app.database.audit import record
 from app.errors import Gone, NotAllowed, NotFound
 from app.language.languages import N_, _
@@ -26,6 +27,9 @@ def make_link(session: Session, project_id: int, user_id: int, by: Principal) ->
     Whoever sets a password becomes that person, so an admin may do this only for somebody who is nothing where the admin is no
     admin: not the owner, and in no other admin's project. Raises NotFound and NotAllowed.
     """
+    lock_maker(session, by)
+    if by.project_ids is not None:
+        raise NotAllowed(_("A key that is bound to projects makes no password links: their person may belong to others, too."))
     if user_id == by.user_id:
         raise NotAllowed(_("Change your own password on your account page."))
     membership = select(Membership.id).where(Membership.project_id == project_id, Membership.user_id == user_id)
@@ -79,8 +83,11 @@ def whose(session: Session, token: str) -> User:
     return user
 
 
-def use_link(session: Session, token: str, password_hash: str) -> int:
-    """Set the password, end every session of the person, and the link. Returns the person's id. Raises Gone."""
+def use_link(session: Session, token: str, password_hash: str, *, keep: bool = False) -> int:
+    """Set the password, end every session of the person, and the link. Returns the person's id. Raises Gone.
+
+    What they had made ends, too, unless they `keep` it: somebody else may have known the password.
+    """
     user = whose(session, token)
     used = session.execute(
         update(PasswordLink)
@@ -91,4 +98,6 @@ def use_link(session: Session, token: str, password_hash: str) -> int:
     if used is None:  # somebody else used it in the same moment
         raise Gone(_(_GONE))
     change_password(session, user.id, password_hash)
+    if not keep:
+        end_what_was_made(session, user.id, user.id)
     return user.id

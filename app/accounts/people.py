@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from app.accounts.service import Place, add_member, add_user, revoke_links
+from app.accounts.rights import administered_by
+from app.accounts.service import Place, add_member, add_user
+from app.accounts.who_is_out import end_what_is_no_longer_theirs
 from app.database.audit import record
 from app.errors import Conflict, NotAllowed, NotFound
 from app.language.languages import _, known
@@ -27,6 +29,7 @@ class Member:
     name: str
     email: str
     role: Role
+    active: bool  # not deactivated
     since: datetime
     labels: int
 
@@ -39,6 +42,7 @@ class Person:
     name: str
     email: str
     is_owner: bool
+    active: bool  # not deactivated
     created_at: datetime
     projects: list[Place]
 
@@ -51,7 +55,10 @@ def members(session: Session, project_id: int) -> list[Member]:
         .subquery()
     )
     rows = session.execute(
-        select(User.id, User.name, User.email, Membership.role, Membership.created_at, func.coalesce(counts.c.labels, 0))
+        select(
+            *(User.id, User.name, User.email, Membership.role, User.disabled_at.is_(None)),
+            *(Membership.created_at, func.coalesce(counts.c.labels, 0)),
+        )
         .join(Membership, Membership.user_id == User.id)
         .outerjoin(counts, counts.c.annotator_id == User.id)
         .where(Membership.project_id == project_id)
@@ -75,14 +82,14 @@ def set_role(session: Session, project_id: int, user_id: int, role: Role, by: Pr
         return
     details = {"from": membership.role, "to": role}
     membership.role = role
-    revoke_links(session, user_id)
+    end_what_is_no_longer_theirs(session, user_id, by.user_id)
     record(session, by.user_id, "role.changed", f"user {user_id}", details, project_id)
 
 
 def remove_member(session: Session, project_id: int, user_id: int, by: Principal) -> None:
-    """Take the role away. Labels stay, under the same name."""
+    """Take the role away, and end what they made with it. Labels stay, under the same name."""
     session.delete(_membership(session, project_id, user_id, by))
-    revoke_links(session, user_id)
+    end_what_is_no_longer_theirs(session, user_id, by.user_id)
     record(session, by.user_id, "member.removed", f"user {user_id}", None, project_id)
 
 
@@ -130,11 +137,6 @@ def _administered(session: Session, slugs: Sequence[str], by: Principal) -> list
     return list(found.values())
 
 
-def administered_by(user_id: int) -> Select[int]:
-    """The ids of the projects this person is admin of."""
-    return select(Membership.project_id).where(Membership.user_id == user_id, Membership.role == "admin")
-
-
 def list_people(session: Session, by: Principal, after: int, limit: int) -> list[Person]:
     """Accounts with an id above `after`: all for the owner, those of their own projects for an admin."""
     wanted = select(User).where(User.id > after)
@@ -143,7 +145,10 @@ def list_people(session: Session, by: Principal, after: int, limit: int) -> list
         wanted = wanted.where(exists().where(Membership.user_id == User.id, Membership.project_id.in_(mine)))
     users = session.scalars(wanted.order_by(User.id).limit(limit)).all()
     places = places_seen(session, [user.id for user in users], by)
-    return [Person(user.id, user.name, user.email, user.is_owner, user.created_at, places[user.id]) for user in users]
+    return [
+        Person(user.id, user.name, user.email, user.is_owner, user.disabled_at is None, user.created_at, places[user.id])
+        for user in users
+    ]
 
 
 def places_seen(session: Session, user_ids: Sequence[int], by: Principal) -> Mapping[int, list[Place]]:

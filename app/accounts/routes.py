@@ -14,6 +14,7 @@ from app.accounts.forms import PasswordForm, ProfileForm, SessionForm
 from app.accounts.sign_in.dependencies import CurrentDoorman, enter
 from app.accounts.sign_in.doorman import Doorman
 from app.accounts.sign_in.passwords import hash_new_password
+from app.accounts.who_is_out import end_what_was_made, left_open
 from app.database.engine import Db, WriteDb, get_engine, read_session, write_turn
 from app.errors import Conflict, Invalid, Refusal, TooMany
 from app.language.languages import _
@@ -41,6 +42,7 @@ def _account(
         places=service.places_of(session, caller.user_id),
         sessions=service.open_sessions(session, caller.user_id),
         current=caller.credential,
+        left_open=left_open(session, caller.user_id),
         problem=refusal.detail if refusal else "",
         errors=refusal.fields if refusal else {},
     )
@@ -88,6 +90,8 @@ async def change_password(
         return await run_in_threadpool(_account_again, request, caller, refusal)
     async with write_turn(get_engine(request)) as session:
         await run_in_threadpool(service.change_password, session, caller.user_id, password_hash)
+        if not form.keep:
+            await run_in_threadpool(end_what_was_made, session, caller.user_id, caller.user_id)
     return await enter(request, caller.user_id, "/account", _("Your password is changed. Every other browser is signed out."))
 
 
@@ -101,5 +105,5 @@ def revoke_sessions(request: Request, session: WriteDb, caller: Caller, form: An
     if form.session:
         service.close_session(session, caller.user_id, form.session)
         return redirect(request, "/account", _("That browser is signed out."))
-    service.close_sessions(session, caller.user_id, keep=caller.credential)
+    service.close_sessions(session, caller.user_id, by=caller.user_id, keep=caller.credential)
     return redirect(request, "/account", _("Every other browser is signed out."))

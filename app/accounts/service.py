@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
@@ -106,13 +106,15 @@ def add_member(session: Session, user_id: int, project_id: int, role: Role) -> N
     session.add(Membership(user_id=user_id, project_id=project_id, role=role, seen_guideline_version=version))
 
 
-def places_of(session: Session, user_id: int) -> list[Place]:
-    rows = session.execute(
+def places_of(session: Session, user_id: int, among: Collection[int] | None = None) -> list[Place]:
+    """The person's projects. `among`: the ids of the only ones that a key finds."""
+    wanted = (
         select(Project.slug, Project.name, Membership.role)
         .join(Membership, Membership.project_id == Project.id)
         .where(Membership.user_id == user_id)
         .order_by(Project.name)
     )
+    rows = session.execute(wanted if among is None else wanted.where(Project.id.in_(among)))
     return [Place(slug, name, cast(Role, role)) for slug, name, role in rows]
 
 
@@ -143,10 +145,10 @@ def close_session(session: Session, user_id: int, id_hash: str) -> None:
     record(session, user_id, "session.closed", f"user {user_id}")
 
 
-def close_sessions(session: Session, user_id: int, *, keep: str = "") -> None:
+def close_sessions(session: Session, user_id: int, by: int | None, *, keep: str = "") -> None:
     """End every session of this person but the one whose hash is `keep`."""
     _revoke(session, SignInSession.user_id == user_id, SignInSession.id_hash != keep)
-    record(session, user_id, "sessions.closed", f"user {user_id}")
+    record(session, by, "sessions.closed", f"user {user_id}")
 
 
 def open_sessions(session: Session, user_id: int) -> Sequence[SignInSession]:
@@ -162,7 +164,7 @@ def open_sessions(session: Session, user_id: int) -> Sequence[SignInSession]:
 def change_password(session: Session, user_id: int, password_hash: str) -> None:
     """Set the password and end every session: whoever had found out the old one is out."""
     get_user(session, user_id).password_hash = password_hash
-    close_sessions(session, user_id)
+    close_sessions(session, user_id, by=user_id)
     revoke_links(session, user_id)
     record(session, user_id, "password.changed", f"user {user_id}")
     session.flush()

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     String,
     UniqueConstraint,
 )
@@ -58,7 +59,10 @@ class ApiKey(Base):
     __tablename__ = "api_keys"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = key("users.id")
+    user_id: Mapped[int] = key("users.id")  # whom it acts as
+    made_by: Mapped[int | None] = key("users.id")  # none: made before this was kept
+    parent_id: Mapped[int | None] = key("api_keys.id")  # the key that minted it, which it ends with
+    project_ids: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # none: wherever its person may go
     name: Mapped[str] = mapped_column(String(200), default="")
     secret_hash: Mapped[str] = mapped_column(String(64))
     scopes: Mapped[list[Any]]
@@ -112,5 +116,5 @@ class AuditEntry(Base):
     actor_id: Mapped[int | None] = key("users.id")
     project_id: Mapped[int | None] = key("projects.id")
     action: Mapped[str] = mapped_column(String(100))
-    subject: Mapped[str] = mapped_column(String(200), default="")
+    subject: Mapped[str] = mapped_column(String(200), default="", index=True)
     details: Mapped[dict[str, Any]] = mapped_column(default=dict)

@@ -129,7 +129,11 @@ def list_projects(
 ) -> Page[ProjectSummary]:
     """The projects you belong to; the owner sees all."""
     found = service.list_projects(
-        session, None if caller.is_owner else caller.user_id, after=cursor_id(cursor) or 0, limit=limit + 1
+        session,
+        None if caller.is_owner else caller.user_id,
+        after=cursor_id(cursor) or 0,
+        limit=limit + 1,
+        among=caller.project_ids,
     )
     items = [ProjectSummary.model_validate(project) for project in found[:limit]]
     return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypedDict
 
 from sqlalchemy import or_, select
@@ -61,9 +61,16 @@ def get_project(session: Session, slug: str) -> Project:
     return project
 
 
-def list_projects(session: Session, user_id: int | None, *, after: int = 0, limit: int = 50) -> list[Project]:
-    """The projects this person is a member of, oldest first; with `None`, every project. Archived ones are put away."""
+def list_projects(
+    session: Session, user_id: int | None, *, after: int = 0, limit: int = 50, among: Collection[int] | None = None
+) -> list[Project]:
+    """The projects this person is a member of, oldest first; with `None`, every project. Archived ones are put away.
+
+    `among`: the ids of the only ones that a key finds.
+    """
     query = select(Project).where(Project.id > after, Project.archived_at.is_(None))
+    if among is not None:
+        query = query.where(Project.id.in_(among))
     if user_id is not None:
         query = query.where(Project.id.in_(select(Membership.project_id).where(Membership.user_id == user_id)))
     return list(session.scalars(query.order_by(Project.id).limit(limit)))

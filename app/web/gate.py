@@ -41,7 +41,7 @@ from app.models import (
 from app.settings import Settings
 from app.web.json_types import MAX_ID
 from app.web.last_used import UseLog
-from app.web.permissions import ALSO_ARCHIVED, RULES, Level, Rule, Source
+from app.web.permissions import ALSO_ARCHIVED, ALSO_BOUND, RULES, Level, Rule, Source
 from app.web.security import (
     SEEN_EVERY_S,
     Principal,
@@ -107,6 +107,7 @@ async def enforce(request: Request) -> None:
             uses: UseLog = request.app.state.uses
             uses.note(credential.via, credential.id)
         _check(rule, found)
+        _check_bound(route, found)
         _check_archived(route, found.principal)
     elif rule.level > Level.PUBLIC:
         raise NotSignedIn(_how_to_sign_in(request))
@@ -161,6 +162,17 @@ def _check(rule: Rule, found: Finding) -> None:
                 role=principal.role,
             )
         )
+
+
+def _check_bound(route: tuple[str, str], found: Finding) -> None:
+    """A key that is bound to projects finds nothing in others, and does nothing that is not about a project."""
+    principal = found.principal
+    if principal is None or principal.project_ids is None or RULES[route].level == Level.PUBLIC or route in ALSO_BOUND:
+        return
+    if RULES[route].source is None:
+        raise NotAllowed(_("This key is bound to projects, and this call is not about one of them."))
+    if found.project_id not in principal.project_ids:
+        raise NotFound(_("There is nothing here, or it belongs to a project you are not a member of."))
 
 
 def _check_archived(route: tuple[str, str], principal: Principal | None) -> None:
@@ -235,6 +247,7 @@ def _finding(row: Row[Any] | None, credential: Credential) -> Finding:
         is_owner=row.is_owner,
         via=credential.via,
         scopes=frozenset(row.scopes or ()),
+        project_ids=None if row.project_ids is None else frozenset(row.project_ids),
         role=row.role,
         archived=row.archived_at is not None,
         practice_due=bool(row.practice_due),
@@ -264,6 +277,7 @@ def _statement(via: Literal["session", "key"], source: Source | None) -> Select[
             used_at.label("used_at"),
             (null() if via == "session" else ApiKey.scopes).label("scopes"),
             (null() if via == "session" else ApiKey.secret_hash).label("secret_hash"),
+            (null() if via == "session" else ApiKey.project_ids).label("project_ids"),
             exists().where(Membership.user_id == User.id, Membership.role == "admin").label("is_admin_somewhere"),
         )
         .select_from(credential)

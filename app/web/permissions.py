@@ -100,12 +100,21 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/projects/{slug}/people/{id}/role"): _admin("slug"),
     ("POST", "/projects/{slug}/people/{id}/removal"): _admin("slug"),
     ("POST", "/projects/{slug}/people/{id}/password-link"): _admin("slug"),
+    ("GET", "/people"): _owner(),
+    ("POST", "/people/{id}/deactivation"): _owner(),
+    ("POST", "/people/{id}/reactivation"): _owner(),
+    ("POST", "/people/{id}/ownership"): _owner(),
+    ("POST", "/people/{id}/ownership/end"): _owner(),
     # accounts: API
     ("GET", V1 + "/users"): _any_admin("admin"),
     ("POST", V1 + "/users"): _any_admin("admin"),
     ("GET", V1 + "/users/me"): _signed_in(),
     ("PATCH", V1 + "/users/me"): _signed_in("admin"),
     ("POST", V1 + "/users/{id}/keys"): _signed_in("admin"),
+    ("POST", V1 + "/users/{id}/deactivate"): _owner("admin"),
+    ("POST", V1 + "/users/{id}/reactivate"): _owner("admin"),
+    ("PUT", V1 + "/users/{id}/ownership"): _owner("admin"),
+    ("DELETE", V1 + "/users/{id}/ownership"): _owner("admin"),
     ("GET", V1 + "/keys"): _signed_in("admin"),
     ("DELETE", V1 + "/keys/{id}"): _signed_in("admin"),
     ("GET", V1 + "/projects/{slug}/people"): _admin("slug", "admin"),
@@ -265,3 +274,6 @@ ALSO_ARCHIVED = frozenset(
     or path.removeprefix(V1) in {f"/projects/{{slug}}/{end}" for end in ("archive", "restore", "deletion")}
     or (method == "DELETE" and path != V1 + "/keys/{id}")
 )
+
+# What a key that is bound to projects may do beyond calls about them: learn whose it is, and which projects they are.
+ALSO_BOUND = frozenset({("GET", V1 + "/users/me"), ("GET", V1 + "/projects")})

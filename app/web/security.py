@@ -46,6 +46,7 @@ class Principal:
     archived: bool = False  # the project of the path is put away: it is read, and nothing of it changes
     practice_due: bool = False  # an annotator there who has to practise before real tasks open
     language: str | None = None  # the one they chose; None: what their browser asks for
+    project_ids: frozenset[int] | None = None  # of a key that is bound to projects: the only ones it works in
     credential: str = ""  # hash of the session id, or the id of the key: names the one in use in the account's lists
 
     def may(self, scope: Scope) -> bool:

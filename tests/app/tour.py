@@ -20,6 +20,7 @@ PAGES = (
     "/projects/new",
     "/account",
     "/account/keys",
+    "/people",
     "/projects/demo/annotate",
     "/projects/demo/guidelines",
     "/projects/demo/labels",

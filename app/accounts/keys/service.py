@@ -1,26 +1,61 @@
-"""API keys: scoped, expiring, shown once. A key acts as its person, so who may make one for whom matters."""
+"""API keys: scoped, expiring, shown once. A key acts as its person, so who may make one for whom matters.
+
+A key that another key minted ends with it, and earlier if it says so; it may no more, as only a key that may everything its
+person may, and is bound to no project, mints others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
-from sqlalchemy import exists, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, aliased
 
-from app.accounts.people import administered_by
+from app.accounts.rights import lock_maker, may_act_as, programs_of
+from app.accounts.service import get_user
+from app.accounts.who_is_out import end_keys
 from app.database.audit import record
 from app.errors import Invalid, NotFound
 from app.language.languages import _
-from app.models import ApiKey, Membership, User, utc_now
+from app.models import ApiKey, Membership, Project, User, utc_now
 from app.web.security import Principal, Scope, digest, format_key, new_secret
 
 LONGEST_DAYS = 366
+MOST_LISTED = 200
 SCOPES: tuple[Scope, ...] = ("annotate", "export", "admin")
 
 
+@dataclass(frozen=True)
+class ListedKey:
+    """A key that works, as lists show it."""
+
+    id: int
+    name: str
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+    user_id: int
+    user: str
+    made_by: str | None  # a name; none: made before this was kept
+    parent_id: int | None
+    projects: list[str] | None  # slugs; none: wherever its person may go
+
+
+# Making
+
+
 def make_key(
-    session: Session, user_id: int, scopes: Sequence[Scope], days: int, by: Principal, name: str = ""
+    session: Session,
+    user_id: int,
+    scopes: Sequence[Scope],
+    days: int,
+    by: Principal,
+    name: str = "",
+    projects: Sequence[str] | None = None,  # slugs; none: wherever the person may go
 ) -> tuple[ApiKey, str]:
     """A key for a person, and its secret, which is stored nowhere.
 
@@ -33,58 +68,108 @@ def make_key(
             _("A key lasts 1 to %(most)s days.", most=LONGEST_DAYS),
             {"expires_in_days": _("1 to %(most)s", most=LONGEST_DAYS)},
         )
-    _check_may_act_as(session, user_id, by)
+    parent = lock_maker(session, by)
+    user = _whom(session, user_id, by)
+    ends = utc_now() + timedelta(days=days)
     secret = new_secret()
     key = ApiKey(
         user_id=user_id,
+        made_by=by.user_id,
+        parent_id=parent.id if parent else None,
+        project_ids=None if projects is None else _bound_to(session, user, projects),
         name=name.strip()[:200],
         secret_hash=digest(secret),
         scopes=[scope for scope in SCOPES if scope in scopes],
-        expires_at=utc_now() + timedelta(days=days),
+        expires_at=min(ends, parent.expires_at) if parent else ends,
     )
     session.add(key)
     session.flush()
-    record(session, by.user_id, "key.made", f"key {key.id}", {"user": user_id, "scopes": key.scopes})
+    bound = {} if projects is None else {"projects": list(projects)}
+    record(session, by.user_id, "key.made", f"key {key.id}", {"user": user_id, "scopes": key.scopes} | bound)
     return key, format_key(key.id, secret)
 
 
+def _whom(session: Session, user_id: int, by: Principal) -> User:
+    """The person the caller wants to act as. Raises NotFound where they may not."""
+    user = session.get(User, user_id)
+    if user is None or not may_act_as(session, user, get_user(session, by.user_id)):
+        raise NotFound(_("There is no such person, or you may not act as them."))
+    return user
+
+
+def _bound_to(session: Session, user: User, slugs: Sequence[str]) -> list[int]:
+    """The ids of these projects of the person. Raises Invalid for none, and for one that is not theirs."""
+    if not slugs:
+        raise Invalid(_("Choose at least one project, or let the key work in all."), {"projects": _("Choose at least one.")})
+    found = {project.slug: project.id for project in session.scalars(projects_for(user))}
+    if any(slug not in found for slug in slugs):
+        raise Invalid(_("A key can be bound only to projects that its person belongs to."), {"projects": _("not one of theirs")})
+    return sorted({found[slug] for slug in slugs})
+
+
+def projects_for(user: User) -> Select[Project]:
+    """The projects a key of this person can be bound to."""
+    wanted = select(Project).where(Project.deleted_at.is_(None)).order_by(Project.name, Project.id)
+    if user.is_owner:
+        return wanted
+    return wanted.where(Project.id.in_(select(Membership.project_id).where(Membership.user_id == user.id)))
+
+
+# Ending
+
+
 def revoke_key(session: Session, key_id: int, by: Principal) -> None:
+    """End a key, and those it minted. Raises NotFound for one of somebody whom the caller may not act as."""
     key = session.get(ApiKey, key_id)
     if key is None:
         raise NotFound(_("There is no such key."))
-    _check_may_act_as(session, key.user_id, by)
+    _whom(session, key.user_id, by)
     if key.revoked_at is None:
-        key.revoked_at = utc_now()
-        record(session, by.user_id, "key.revoked", f"key {key.id}", {"user": key.user_id})
+        end_keys(session, by.user_id, key.user_id, ApiKey.id == key.id)
 
 
-def keys_of(session: Session, user_id: int) -> Sequence[ApiKey]:
-    """The keys that still work, the newest first."""
-    return session.scalars(
-        select(ApiKey)
-        .where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None), ApiKey.expires_at > utc_now())
+# Looking
+
+
+def list_keys(session: Session, by: Principal, whose: Literal["own", "others"] = "own") -> list[ListedKey]:
+    """Keys that still work, the newest first: one's own, or those of others that one may end."""
+    maker = aliased(User)
+    wanted = (
+        select(ApiKey, User.name.label("user"), maker.name.label("maker"))
+        .join(User, User.id == ApiKey.user_id)
+        .outerjoin(maker, maker.id == ApiKey.made_by)
+        .where(ApiKey.revoked_at.is_(None), ApiKey.expires_at > utc_now())
         .order_by(ApiKey.id.desc())
-        .limit(200)
-    ).all()
+        .limit(MOST_LISTED)
+    )
+    if whose == "own":
+        wanted = wanted.where(ApiKey.user_id == by.user_id)
+    elif by.is_owner:
+        wanted = wanted.where(ApiKey.user_id != by.user_id)
+    else:
+        wanted = wanted.where(ApiKey.user_id.in_(programs_of(by.user_id)))
+    rows = session.execute(wanted).all()
+    slugs = _slugs(session, [project_id for row in rows for project_id in row.ApiKey.project_ids or ()])
+    return [_listed(row, slugs) for row in rows]
 
 
-def _check_may_act_as(session: Session, user_id: int, by: Principal) -> None:
-    """Oneself; for the owner anyone; for an admin only people made for programs (without a password) in none but their own
-    projects. Otherwise an admin of one project could act in another one as somebody else.
-    """
-    user = session.get(User, user_id)
-    if user is not None and (user_id == by.user_id or by.is_owner or _is_program_of(session, user, by)):
-        return
-    raise NotFound(_("There is no such person, or you may not act as them."))
+def _listed(row: Any, slugs: dict[int, str]) -> ListedKey:
+    key: ApiKey = row.ApiKey
+    return ListedKey(
+        id=key.id,
+        name=key.name,
+        scopes=key.scopes,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        last_used_at=key.last_used_at,
+        user_id=key.user_id,
+        user=row.user,
+        made_by=row.maker,
+        parent_id=key.parent_id,
+        projects=None if key.project_ids is None else [slugs[one] for one in key.project_ids if one in slugs],
+    )
 
 
-def _is_program_of(session: Session, user: User, by: Principal) -> bool:
-    if user.is_owner or user.password_hash is not None:
-        return False
-    elsewhere, here = session.execute(
-        select(
-            exists().where(Membership.user_id == user.id, Membership.project_id.not_in(administered_by(by.user_id))),
-            exists().where(Membership.user_id == user.id),
-        )
-    ).one()
-    return bool(here and not elsewhere)
+def _slugs(session: Session, project_ids: Sequence[int]) -> dict[int, str]:
+    found = session.execute(select(Project.id, Project.slug).where(Project.id.in_(project_ids), Project.deleted_at.is_(None)))
+    return {row.id: row.slug for row in found}

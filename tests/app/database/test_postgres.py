@@ -21,17 +21,20 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from app.accounts.installation import service as owners
+from app.accounts.keys.service import make_key, revoke_key
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import head, revision_of, upgrade_to_head
-from app.errors import Conflict
+from app.errors import Conflict, NotSignedIn
 from app.main import create_app
-from app.models import Base, Project, Seat, User, utc_now
+from app.models import ApiKey, Base, Project, Seat, User, utc_now
 from app.projects import naming
 from app.projects.service import create_project
 from app.queue import make_tasks
 from app.queue.claim import claim_next
 from app.removal.deletion import delete_project
 from app.settings import Settings
+from app.web.security import Principal
 from tests.app import factories
 from tests.app.removal.whole import fill, left, take_all_out
 
@@ -251,3 +254,70 @@ def test_a_deleted_project_is_taken_out_whole_and_nothing_of_another(engine: Eng
 
     assert left(engine, gone_id) == {}
     assert left(engine, stays_id) == before
+
+
+def test_two_owners_cannot_put_each_other_out_at_once(engine: Engine) -> None:
+    with write_session(engine) as session:
+        session.execute(update(User).values(is_owner=False))
+        pair = [factories.make_user(session, name, owner=True).id for name in ("Pia", "Quin")]
+        session.execute(update(User).where(User.id.in_(pair)).values(password_hash="set"))
+
+    def end(other: int) -> str:
+        try:
+            with write_session(engine) as session:
+                owners.take_ownership(session, other, pair[1 - pair.index(other)])
+            return "ended"
+        except Conflict:
+            return "the only one"
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            owners.take_ownership(session, pair[0], pair[1])
+            second = pool.submit(end, pair[1])
+            with pytest.raises(TimeoutError):  # it waits for the owners in hand
+                second.result(0.5)
+        assert second.result(10) == "the only one"
+
+
+def test_a_key_that_mints_while_it_is_revoked_leaves_no_child(engine: Engine) -> None:
+    with write_session(engine) as session:
+        mary = factories.make_user(session, "Mary-who-mints").id
+        parent = int(factories.make_key(session, mary, "admin").split("_")[1])
+    by = Principal(user_id=mary, name="Mary", email="", is_owner=False, via="key", credential=str(parent))
+
+    def mint() -> str:
+        try:
+            with write_session(engine) as session:
+                make_key(session, mary, ["admin"], 90, by)
+            return "minted"
+        except NotSignedIn:
+            return "too late"
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            revoke_key(session, parent, by)
+            late = pool.submit(mint)
+            with pytest.raises(TimeoutError):
+                late.result(0.5)
+        assert late.result(10) == "too late"
+
+
+def test_a_key_that_has_just_minted_is_revoked_with_its_child(engine: Engine) -> None:
+    with write_session(engine) as session:
+        mary = factories.make_user(session, "Mary-who-minted").id
+        parent = int(factories.make_key(session, mary, "admin").split("_")[1])
+    by = Principal(user_id=mary, name="Mary", email="", is_owner=False, via="key", credential=str(parent))
+
+    def revoke() -> None:
+        with write_session(engine) as session:
+            revoke_key(session, parent, by)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            child = make_key(session, mary, ["admin"], 90, by)[0].id
+            revoked = pool.submit(revoke)
+            with pytest.raises(TimeoutError):
+                revoked.result(0.5)
+        revoked.result(10)
+    with read_session(engine) as session:
+        assert session.get_one(ApiKey, child).revoked_at is not None

@@ -255,7 +255,7 @@ def _address(path: str, rule: Rule, ids: dict[str, int]) -> str:
     subject: str = rule.source if rule.source and rule.source != "slug" else "Mary"
     if "/invitations/{id}" in path:
         subject = "invitation"
-    if "/people/{id}" in path:
+    if "/people/{id}" in path or ("/users/{id}/" in path and "/keys" not in path):
         subject = "Gone"  # a member who calls nothing, so that whoever is removed here is missed by no other call
     if "/keys/{id}" in path:
         subject = "spare key"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
-from app.models import ApiKey, Membership, User
+from app.models import ApiKey, Membership, User, utc_now
 from app.web.security import digest
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -117,3 +119,145 @@ def test_a_key_acts_with_the_role_its_person_has_now(api: Api, engine: Engine, c
         for membership in session.scalars(select(Membership).where(Membership.user_id == cast.grace)):
             session.delete(membership)
     assert grace.get("/api/v1/projects/demo").status_code == 404
+
+
+# Keys that keys mint
+
+
+def mint(program: TestClient, user_id: int, **more: object) -> dict[str, object]:
+    reply = program.post(f"/api/v1/users/{user_id}/keys", json={"scopes": ["admin"], **more})
+    assert reply.status_code == 201, reply.text
+    made: dict[str, object] = reply.json()
+    return made
+
+
+def alive(visitor: TestClient, key: object) -> bool:
+    return visitor.get("/api/v1/users/me", headers={"authorization": f"Bearer {key}"}).status_code == 200
+
+
+def test_a_child_key_never_outlives_its_parent(api: Api, visitor: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        soon = factories.make_key(session, cast.mary, "admin")
+        session.execute(
+            update(ApiKey)
+            .where(ApiKey.secret_hash == digest(soon.split("_", 2)[2]))
+            .values(expires_at=utc_now() + timedelta(days=3))
+        )
+    program = TestClient(visitor.app, base_url="http://localhost", headers={"authorization": f"Bearer {soon}"})
+    child = mint(program, cast.mary, expires_in_days=366)
+    with read_session(engine) as session:
+        parent = session.get_one(ApiKey, int(soon.split("_")[1]))
+        made = session.get_one(ApiKey, child["id"])
+        assert (made.parent_id, made.made_by, made.expires_at) == (parent.id, cast.mary, parent.expires_at)
+
+
+def test_revoking_a_key_revokes_all_that_came_of_it(api: Api, visitor: TestClient, as_user: AsUser, cast: Cast) -> None:
+    parent = mint(api("admin", who="Mary"), cast.mary)
+    child = mint(bearer(visitor, parent["key"]), cast.mary)
+    grandchild = mint(bearer(visitor, child["key"]), cast.mary)
+    assert alive(visitor, grandchild["key"])
+
+    as_user("Mary").post(f"/account/keys/{parent['id']}/revocation")
+
+    assert not alive(visitor, child["key"])
+    assert not alive(visitor, grandchild["key"])
+
+
+def bearer(visitor: TestClient, key: object) -> TestClient:
+    return TestClient(visitor.app, base_url="http://localhost", headers={"authorization": f"Bearer {key}"})
+
+
+def test_a_child_key_never_outranks_its_parent(api: Api, visitor: TestClient, cast: Cast) -> None:
+    """Only a key that may everything, everywhere its person may go, mints others."""
+    assert api("annotate", who="Mary").post(f"/api/v1/users/{cast.mary}/keys", json={"scopes": ["admin"]}).status_code == 403
+    bound = mint(api("admin", who="Grace"), cast.grace, projects=["demo"])
+    reply = bearer(visitor, bound["key"]).post(f"/api/v1/users/{cast.grace}/keys", json={"scopes": ["admin"]})
+    assert reply.status_code == 403
+
+
+# Keys bound to projects
+
+
+def test_a_bound_key_finds_nothing_elsewhere(api: Api, visitor: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        factories.make_membership(session, cast.grace, cast.other, "admin")
+    bound = bearer(visitor, mint(api("admin", who="Grace"), cast.grace, projects=["demo"])["key"])
+    assert bound.get("/api/v1/projects/demo").status_code == 200
+    assert bound.get("/api/v1/projects/other").status_code == 404
+    assert [project["slug"] for project in bound.get("/api/v1/projects").json()["items"]] == ["demo"]
+    assert [project["slug"] for project in bound.get("/api/v1/users/me").json()["projects"]] == ["demo"]
+
+
+def test_an_owners_bound_key_is_no_owner_elsewhere(api: Api, visitor: TestClient, cast: Cast) -> None:
+    bound = bearer(visitor, mint(api("admin"), cast.ada, projects=["demo"])["key"])
+    assert bound.get("/api/v1/projects/demo/people").status_code == 200
+    assert bound.get("/api/v1/projects/other/people").status_code == 404
+    assert bound.get("/api/v1/users").status_code == 403
+    assert bound.post("/api/v1/projects", json={"name": "x", "base_model": "y"}).status_code == 403
+    assert bound.post(f"/api/v1/projects/demo/people/{cast.mary}/password-link").status_code == 403
+
+
+def test_a_bound_key_comes_through_only_where_a_project_is_asked(api: Api, visitor: TestClient, cast: Cast) -> None:
+    from app.web.permissions import ALSO_BOUND, RULES, Level
+
+    bound = bearer(visitor, mint(api("admin"), cast.ada, projects=["demo"])["key"])
+    for (method, path), rule in RULES.items():
+        if path.startswith("/api/v1") and rule.source is None and rule.level != Level.PUBLIC:
+            reply = bound.request(method, path.replace("{id}", "1"), json={})
+            assert (reply.status_code == 403) is ((method, path) not in ALSO_BOUND), f"{method} {path}: {reply.text}"
+
+
+@pytest.mark.parametrize("projects", [["other"], ["nowhere"], ["demo", "other"]])
+def test_a_key_is_bound_only_to_projects_of_its_person(api: Api, cast: Cast, projects: list[str]) -> None:
+    body = {"scopes": ["annotate"], "projects": projects}
+    reply = api("admin", who="Mary").post(f"/api/v1/users/{cast.mary}/keys", json=body)
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["field"] == "projects"
+
+
+def test_a_key_is_bound_on_the_page_which_shows_its_last_use(as_user: AsUser, visitor: TestClient, app: FastAPI) -> None:
+    mary = as_user("Mary")
+    page = mary.post("/account/keys", data={"scopes": "annotate", "where": "some", "projects": ["demo"]})
+    key = re.search(r"tm_\d+_[\w-]{43}", page.text)
+    assert key is not None
+    assert "never" in mary.get("/account/keys").text
+    assert alive(visitor, key[0])
+    app.state.uses.finish()
+    shown = mary.get("/account/keys").text
+    assert '<td data-label="Where">demo</td>' in shown
+    assert "never" not in shown
+    assert mary.post("/account/keys", data={"scopes": "annotate", "where": "some"}).status_code == 422
+
+
+def test_a_bound_key_ends_when_its_person_leaves_the_project(api: Api, visitor: TestClient, as_user: AsUser, cast: Cast) -> None:
+    bound = mint(api("admin", who="Mary"), cast.mary, projects=["demo"])
+    as_user("owner").post(f"/projects/demo/people/{cast.mary}/removal")
+    assert not alive(visitor, bound["key"])
+
+
+# Keys of others
+
+
+def test_an_admin_sees_and_ends_the_keys_of_their_programs(
+    api: Api, as_user: AsUser, visitor: TestClient, engine: Engine, cast: Cast
+) -> None:
+    with write_session(engine) as session:
+        session.execute(update(User).values(password_hash="set"))
+    robot = make_program(api)
+    key = mint(api("admin", who="Grace"), robot)
+    api("admin", who="Mary")
+    page = as_user("Grace").get("/account/keys").text
+    assert "Keys of others" in page
+    assert f"tm_{key['id']}" in page
+    listed = api("admin", who="Grace").get("/api/v1/keys", params={"whose": "others"}).json()
+    assert [(row["id"], row["user"], row["made_by"]) for row in listed] == [(key["id"], "Robot", "Grace")]
+    assert "Keys of others" not in as_user("Eve").get("/account/keys").text
+    assert as_user("Grace").post(f"/account/keys/{key['id']}/revocation").status_code == 303
+    assert not alive(visitor, key["key"])
+
+
+def test_the_owner_sees_everybodys_keys(api: Api, cast: Cast) -> None:
+    api("export", who="Mary")
+    api("admin", who="Grace")
+    listed = api("admin").get("/api/v1/keys", params={"whose": "others"}).json()
+    assert [row["user"] for row in listed] == ["Grace", "Mary"]
