@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.accounts import invitations
 from app.database.engine import read_session, write_session
+from app.errors import NotAllowed
 from app.models import ApiKey, AuditEntry, SignInSession, User
 from app.web.security import hash_password
 from tests.app import factories
@@ -118,8 +119,6 @@ def test_a_member_whose_role_grows_loses_nothing(as_user: AsUser, app: FastAPI, 
 
 def test_who_was_put_out_while_their_form_was_on_its_way_opens_nothing(engine: Engine, cast: Cast) -> None:
     """The gate saw an admin; by the time of the transaction they are none."""
-    from app.errors import NotAllowed
-
     with write_session(engine) as session:
         factories.make_membership(session, cast.grace, cast.other, "annotator")
         with pytest.raises(NotAllowed):

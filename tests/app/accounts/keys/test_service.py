@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
 from app.models import ApiKey, Membership, User, utc_now
+from app.web.permissions import ALSO_BOUND, RULES, Level
 from app.web.security import digest
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -198,8 +199,6 @@ def test_an_owners_bound_key_is_no_owner_elsewhere(api: Api, visitor: TestClient
 
 
 def test_a_bound_key_comes_through_only_where_a_project_is_asked(api: Api, visitor: TestClient, cast: Cast) -> None:
-    from app.web.permissions import ALSO_BOUND, RULES, Level
-
     bound = bearer(visitor, mint(api("admin"), cast.ada, projects=["demo"])["key"])
     for (method, path), rule in RULES.items():
         if path.startswith("/api/v1") and rule.source is None and rule.level != Level.PUBLIC:
