@@ -11,11 +11,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.pytorch_utils import Conv1D
@@ -72,9 +75,9 @@ class Backbone:
 def attach_lora(backbone: Backbone, rank: int, layers: int, seed: int) -> None:
     """Make the policy trainable: adapters on the top `layers` layers (0 = all), which change nothing yet because B is zero.
 
-    Hu et al. 2021, arXiv:2106.09685; every projection of a layer, their weights float32 whatever the trunk. A model whose layers
-    have none (SimpleLM) trains all its weights instead, with a frozen copy as the reference. Adapters that are already there
-    stay.
+    Hu et al. 2021, arXiv:2106.09685; every projection of a layer but those whose names peft gives to experts, the adapters'
+    weights float32 whatever the trunk. A model whose layers have none (SimpleLM) trains all its weights instead, with a frozen
+    copy as the reference. Adapters that are already there stay.
     """
     if backbone.adapted or backbone.reference_weights is not None:
         return
@@ -245,8 +248,21 @@ def takes_adapters(model: Any) -> bool:
 def _adaptable(model: Any, layer: nn.Module) -> list[str]:
     """Paths in a layer of what takes an adapter."""
     bypassed = ("out_proj",) if text_config(model.config).model_type in MAMBA_LIKE else ()
+    kind = str(model.config.model_type)
     linear = [name for name, module in layer.named_modules() if isinstance(module, nn.Linear | Conv1D)]
-    return [name for name in linear if name.rsplit(".", 1)[-1] not in bypassed]
+    own = [name for name in linear if not _taken_for_experts(kind, name.rsplit(".", 1)[-1])]
+    return [name for name in own if name.rsplit(".", 1)[-1] not in bypassed]
+
+
+@lru_cache(maxsize=1024)
+def _taken_for_experts(kind: str, name: str) -> bool:
+    """Whether peft, where a linear layer of this name is meant, would adapt what the experts of every layer of the model share."""
+    probe = LoraConfig(target_modules=[name])
+    try:
+        convert_peft_config_for_transformers(probe, SimpleNamespace(config=SimpleNamespace(model_type=kind)), None)
+    except ValueError:  # of what is one parameter by now, only a part was named
+        return True
+    return name not in (probe.target_modules or ())
 
 
 def _targets(model: Any, path: str, adapted: list[str], indices: list[int]) -> dict[str, Any]:

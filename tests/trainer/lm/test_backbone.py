@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainer.lm.architectures import MADE, make_folder
 from tests.trainer.tiny import disturb, logits
 from trainer.lm.backbone import (
     BackboneError,
@@ -136,3 +137,11 @@ def test_adapters_keep_float32_weights_and_compute_in_the_trunks_type(llama_fold
         assert seen == {torch.bfloat16}
         assert {weight.dtype for weight in weights} == {torch.float32}
         assert all(weight.grad is not None and weight.grad.dtype == torch.float32 for weight in weights)
+
+
+def test_adapters_stand_on_the_top_layers_alone_where_peft_gives_names_to_experts(tmp_path: Path) -> None:
+    backbone = load_backbone(str(make_folder(tmp_path / "m", MADE["qwen3_next"])))
+    attach_lora(backbone, rank=2, layers=1, seed=0)
+    adapted = [name for name, _ in named_trainable(backbone)]
+    assert adapted
+    assert [name for name in adapted if ".layers.1." not in name or ".experts." in name] == []
