@@ -13,7 +13,9 @@ from typing import Any
 
 from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
+from trainer.contract.folder import Refused
 from trainer.contract.messages import Message
+from trainer.contract.text_files import text_of
 
 LOG_BYTES = 64 * 1024
 TEXT_BYTES = 20 * 2**20
@@ -134,9 +136,9 @@ def save_text(data: Path, slug: str, name: str, content: bytes) -> None:
             {"name": _("cannot be used")},
         )
     try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Invalid(_("The text is not UTF-8."), {"text": _("not UTF-8")}) from None
+        text_of(name, content)
+    except Refused as refused:
+        raise Invalid(refused.message, {"text": _("not UTF-8")}) from None
     texts_folder(data, slug).mkdir(parents=True, exist_ok=True)
     try:
         with (texts_folder(data, slug) / name).open("xb") as file:

@@ -21,12 +21,12 @@ Kind = Literal["name", "number", "share", "bound", "setting"]
 PLACE: Final = re.compile(r"%\((\w+)\)s")
 
 # How an argument is shown, by its name: a share in per cent, a setting and its choice by the words that its page gives them
-# ("ppo.clip", "ppo.length_control.off"), a name (of a round, a run, a row, a file) as it is, a bound to its last digit. Every
-# other number is rounded to what matters.
+# ("ppo.clip", "ppo.length_control.off"), a name (of a round, a run, a row, a line, a file) as it is, a bound to its last
+# digit. Every other number is rounded to what matters.
 SHARES: Final = frozenset({"accuracy", "low", "high", "ratio"})
 SETTINGS: Final = frozenset({"setting", "choice"})
 BOUNDS: Final = frozenset({"least", "most"})
-NAMES: Final = frozenset({"number", "row", "status"})
+NAMES: Final = frozenset({"number", "row", "line", "status"})
 
 
 @dataclass(frozen=True, init=False)

@@ -153,9 +153,14 @@ MODELS: Final = {
     "model_no_end": "%(model)s names no token that ends an answer: give its tokenizer one.",
     "model_other_weights": "%(model)s is not the model that %(folder)s was trained on: its weights have changed.",
     "reward_of_another_base": "%(folder)s was learned on %(base)s, not on %(model)s: fit a reward on this base first.",
-    "reward_too_fine": ("%(folder)s holds adapters, which bfloat16 weights would swallow: set dtype to auto or float32."),
+    "reward_needs_float32": (
+        "%(folder)s is a reward model with adapters, which would be lost in bfloat16: choose “%(choice)s” for “%(setting)s”."
+    ),
     "template_refuses": "The model's chat template refuses this conversation: %(error)s",
     "template_says_nothing": "The model's chat template makes nothing of this conversation.",
+    "left_out": "Prompts left out: %(left_out)s (%(names)s). %(because)s",
+    "prompt_too_long": "A prompt may have at most %(tokens)s tokens here.",
+    "answers_not_finite": "The model's numbers for an answer to them are not finite; other answers to them are kept.",
     "context_too_short": (
         "A prompt of %(prompt)s tokens and an answer of %(answer)s do not fit the model's context of %(context)s tokens."
     ),
@@ -164,7 +169,7 @@ MODELS: Final = {
 # Files that people write: labels, demonstrations, texts.
 FILES: Final = {
     "not_utf8": "%(file)s is not UTF-8: line %(line)s",
-    "not_json_lines": "%(file)s is not JSON lines: %(error)s",
+    "line_not_json": "%(file)s, line %(line)s: this is not JSON (%(error)s).",
     "row_unusable": "%(file)s, row %(row)s: %(problem)s",
     "part_missing": "“%(part)s” is missing.",
     "part_empty": "“%(part)s” is empty.",

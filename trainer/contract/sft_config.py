@@ -31,7 +31,7 @@ class SFTConfig:
     block_tokens: int = setting(
         256,
         "Longest sequence",
-        "Short ones are packed to it, longer demonstrations are cut.",
+        "Short ones are packed to it, longer answers are cut, and demonstrations whose prompt alone fills it are left out.",
         "tokens",
         least=2,  # one to read and one to predict
         most=131_072,

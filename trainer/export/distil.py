@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from trainer.contract.english import english
 from trainer.contract.folder import Refused
 from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, attach_lora, trainable_parameters
+from trainer.lm.left_out import LeftOut
 from trainer.reward.adapter import end_states
-from trainer.reward.data import Comparison, Labels, TokenSequence, encode, folds
+from trainer.reward.data import Comparison, Labels, TokenSequence, encode_labels, folds
 from trainer.reward.scorer import Scorer
 from trainer.reward.validation import correlation
 
@@ -48,11 +50,14 @@ def distil(scorer: Scorer, labels: Labels, say: Callable[[str], None]) -> Studen
 
     Raises Refused when there are too few answers to learn from and to measure on.
     """
+    backbone = scorer.backbone
+    left_out = LeftOut()
+    labels, sequences = encode_labels(backbone, labels, scorer.max_tokens, left_out)
     answers = labels.answers
     if len(answers) < FEWEST_ANSWERS:
         raise Refused(Message("too_few_answers", answers=len(answers), needed=FEWEST_ANSWERS))
-    backbone = scorer.backbone
-    sequences = [encode(backbone, answer, scorer.max_tokens) for answer in answers]
+    if (told := left_out.said()) is not None:
+        say(english(told))
     wanted = scorer.score(*(list(column) for column in zip(*sequences, strict=True)))
     fold = folds([answer.prompt_key for answer in answers], FOLDS, SEED)
     learned = [index for index, answer in enumerate(answers) if fold[answer.prompt_key] != 0]

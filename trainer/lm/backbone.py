@@ -256,7 +256,7 @@ def _adaptable(model: Any, layer: nn.Module) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _taken_for_experts(kind: str, name: str) -> bool:
-    """Whether peft, where a linear layer of this name is meant, would adapt what the experts of every layer of the model share."""
+    """Whether peft, where a linear layer of this name is meant, would adapt what the experts of every layer share."""
     probe = LoraConfig(target_modules=[name])
     try:
         convert_peft_config_for_transformers(probe, SimpleNamespace(config=SimpleNamespace(model_type=kind)), None)

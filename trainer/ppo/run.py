@@ -18,11 +18,12 @@ from torch import Tensor
 
 from trainer.contract.config import PPOConfig, config_dict
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
-from trainer.contract.messages import Message
+from trainer.contract.messages import Message, as_json, from_json
 from trainer.files.checkpoint import CheckpointError
 from trainer.files.metrics import Metrics
-from trainer.lm.backbone import Backbone, ConversationRefused, attach_lora, chat_ids, context_length, pin_reference
+from trainer.lm.backbone import Backbone, attach_lora, context_length, pin_reference
 from trainer.lm.forward import response_logprobs
+from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone, load_policy, save_policy
 from trainer.ppo import report
 from trainer.ppo.advantages import ESTIMATORS, adapted_beta, explained_variance, k1, k3, shaped_rewards, whiten
@@ -52,11 +53,13 @@ def run(folder: RunFolder, open_reward: OpenReward) -> None:
         reward = open_reward(folder.resolve(folder.inputs["reward"]), backbone)
     except CheckpointError as error:
         raise Refused(Message("reward_cannot_be_used", reason=error.message)) from error
-    prompts = read_prompts(folder, "prompts.jsonl", backbone, config)
+    left_out = LeftOut()
+    prompts = read_prompts(folder, "prompts.jsonl", backbone, config, left_out)
     if not prompts:
-        raise Refused(Message("no_short_prompt", tokens=config.max_prompt_tokens))
-    panel = (read_prompts(folder, "panel_prompts.jsonl", backbone, config) or prompts)[: config.panel_prompts]
-    figures = train(folder, config, backbone, reward, prompts, panel)
+        raise Refused(left_out.why(Message("no_short_prompt", tokens=config.max_prompt_tokens)))
+    panel = (read_prompts(folder, "panel_prompts.jsonl", backbone, config, left_out) or prompts)[: config.panel_prompts]
+    figures = train(folder, config, backbone, reward, prompts, panel) | left_out.figures
+    figures["reason"] = as_json(left_out.after(from_json(figures["reason"])))
     save_policy(backbone, folder.file("checkpoint"), run={"kind": "ppo", "config": config_dict(config)}, figures=figures)
     folder.finish("done", **figures)
     shutil.rmtree(folder.file("state"), ignore_errors=True)
@@ -78,20 +81,16 @@ def open_policy(folder: RunFolder, config: PPOConfig) -> Backbone:
     return backbone
 
 
-def read_prompts(folder: RunFolder, name: str, backbone: Backbone, config: PPOConfig) -> list[Prompt]:
-    """The prompts of a file of the run that are short enough. One that the template refuses is left out; all: its refusal."""
-    found, refusal = [], None
+def read_prompts(folder: RunFolder, name: str, backbone: Backbone, config: PPOConfig, left_out: LeftOut) -> list[Prompt]:
+    """The prompts of a file of the run that are short enough and that the model's chat template takes; the others are noted."""
+    found = []
     longest = min(config.max_prompt_tokens, (context_length(backbone) or 2**31) - config.max_new_tokens)
     for row in read_jsonl(folder.file(name)):
-        try:
-            ids = chat_ids(backbone.tokenizer, row["messages"], backbone.day)
-        except ConversationRefused as error:
-            refusal = error
-            continue
-        if len(ids) <= longest:
+        ids = left_out.chat_ids(backbone, row["prompt_id"], row["messages"])
+        if ids is not None and len(ids) > longest:
+            left_out.too_long(row["prompt_id"], longest)
+        elif ids is not None:
             found.append(Prompt(row["prompt_id"], ids))
-    if refusal is not None and not found:
-        raise refusal
     return found
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from trainer.contract.folder import Refused, read_jsonl
+from trainer.contract.folder import Refused
 from trainer.contract.messages import Message
-from trainer.lm.backbone import Backbone, chat_ids, eos_ids
+from trainer.contract.text_files import json_lines
+from trainer.lm.backbone import Backbone, chat_ids, end_id, eos_ids
 from trainer.lm.chat_template import text_ids
+from trainer.lm.left_out import LeftOut, Name
 
 CHOICES = ("left", "right", "tie", "both_bad")
 SOURCES = ("verdict", "rewrite")
@@ -31,6 +33,17 @@ class Answer:
     text: str
     token_ids: tuple[int, ...] | None
     cut: bool = False  # by the limit on tokens, in the middle of what it had to say
+    prompt_id: Name | None = field(default=None, compare=False)  # by which people know the prompt
+
+    @property
+    def conversation(self) -> list[dict[str, str]]:
+        """The prompt as a chat template takes it."""
+        return [{"role": role, "content": content} for role, content in self.messages]
+
+    @property
+    def prompt_name(self) -> Name:
+        """What the prompt is called where it is left out."""
+        return self.prompt_key[:12] if self.prompt_id is None else self.prompt_id
 
     @property
     def prompt_key(self) -> str:
@@ -119,6 +132,22 @@ class Labels:
         judged: list[Comparison | Rating] = [*self.comparisons, *self.ratings]
         return sorted({label.prompt_key for label in judged})
 
+    def about(self, kept: Sequence[int]) -> Labels:
+        """The judgements that speak of these answers alone (indices), which are numbered anew, in this order."""
+        at = {answer: place for place, answer in enumerate(kept)}
+        return replace(
+            self,
+            answers=[self.answers[answer] for answer in kept],
+            comparisons=[
+                label._replace(left=at[label.left], right=at[label.right])
+                for label in self.comparisons
+                if label.left in at and label.right in at
+            ],
+            ratings=[label._replace(answer=at[label.answer]) for label in self.ratings if label.answer in at],
+            flag_judgements=[given._replace(answer=at[given.answer]) for given in self.flag_judgements if given.answer in at],
+            panel=[at[answer] for answer in self.panel if answer in at],
+        )
+
     def on(self, prompts: Collection[str]) -> Labels:
         """The judgements on these prompts (hashes), about the same answers."""
         return replace(
@@ -194,14 +223,39 @@ def encode(backbone: Backbone, answer: Answer, max_tokens: int) -> TokenSequence
 def encode_all(backbone: Backbone, answers: Sequence[Answer], max_tokens: int) -> list[TokenSequence]:
     """Token ids of answers under their prompts, each different prompt put into the chat template once."""
     prompts = {
-        messages: chat_ids(backbone.tokenizer, [{"role": role, "content": content} for role, content in messages], backbone.day)
-        for messages in dict.fromkeys(answer.messages for answer in answers)
+        messages: chat_ids(backbone.tokenizer, answer.conversation, backbone.day) for messages, answer in _first(answers).items()
     }
-    ends = eos_ids(backbone)
-    return [
-        token_sequence(prompts[answer.messages], _response_ids(backbone, answer), ends, max_tokens, answer.cut)
-        for answer in answers
-    ]
+    return [_sequence(backbone, answer, prompts[answer.messages], max_tokens) for answer in answers]
+
+
+def encode_labels(backbone: Backbone, labels: Labels, max_tokens: int, left_out: LeftOut) -> tuple[Labels, list[TokenSequence]]:
+    """The labels on prompts that the model's chat template takes, and `encode_all` of their answers; other prompts are noted."""
+    prompts = {
+        messages: left_out.chat_ids(backbone, answer.prompt_name, answer.conversation)
+        for messages, answer in _first(labels.answers).items()
+    }
+    kept = [index for index, answer in enumerate(labels.answers) if prompts[answer.messages] is not None]
+    readable = labels.about(kept)
+    return readable, [_sequence(backbone, answer, prompts[answer.messages] or [], max_tokens) for answer in readable.answers]
+
+
+def _first(answers: Sequence[Answer]) -> dict[tuple[tuple[str, str], ...], Answer]:
+    """By prompt, the first answer to it."""
+    found: dict[tuple[tuple[str, str], ...], Answer] = {}
+    for answer in answers:
+        found.setdefault(answer.messages, answer)
+    return found
+
+
+def _sequence(backbone: Backbone, answer: Answer, prompt_ids: list[int], max_tokens: int) -> TokenSequence:
+    """The text is tokenised only where its ids were not kept."""
+    own = list(answer.token_ids) if answer.token_ids else ids_of_text(backbone, answer.text)
+    return token_sequence(prompt_ids, own, eos_ids(backbone), max_tokens, answer.cut)
+
+
+def ids_of_text(backbone: Backbone, text: str) -> list[int]:
+    """Token ids of an answer that is known by its text; where it says nothing it is one that ended at once."""
+    return text_ids(backbone.tokenizer, text) or [end_id(backbone)]
 
 
 def token_sequence(
@@ -213,13 +267,6 @@ def token_sequence(
     return TokenSequence(prompt_ids[-(max_tokens - len(response)) :], response, cut)
 
 
-def _response_ids(backbone: Backbone, answer: Answer) -> list[int]:
-    """The text is tokenised only where its ids were not kept."""
-    if answer.token_ids:
-        return list(answer.token_ids)
-    return text_ids(backbone.tokenizer, answer.text)
-
-
 def content_length(response_ids: Sequence[int], ends: set[int]) -> int:
     """Tokens of an answer without those that end it; an answer that is nothing else keeps its first."""
     length = len(response_ids)
@@ -229,14 +276,14 @@ def content_length(response_ids: Sequence[int], ends: set[int]) -> int:
 
 
 def _rows(path: Path, parse: Any) -> Iterator[Any]:
-    try:
-        for number, row in enumerate(read_jsonl(path), start=1):
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, row in json_lines(path.name, file):
             try:
                 yield parse(row)
             except (KeyError, TypeError, ValueError) as error:
                 raise Refused(Message("row_unusable", file=path.name, row=number, problem=_why(error))) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Refused(Message("not_json_lines", file=path.name, error=str(error))) from error
 
 
 class _Unusable(ValueError):
@@ -259,15 +306,18 @@ def _must_be_one_of(part: str, *choices: str) -> _Unusable:
     return _Unusable(Message("part_must_be_one_of", part=part, choices=", ".join(choices)))
 
 
-def _answer(messages: Any, response: Any) -> Answer:
+def _answer(row: dict[str, Any], part: str) -> Answer:
+    messages = row["messages"]
     if not messages:
         raise _Unusable(Message("part_empty", part="messages"))
+    response = row[part]
     ids = response.get("token_ids")
     return Answer(
         tuple((str(message["role"]), str(message["content"])) for message in messages),
         str(response["text"]),
         tuple(int(token) for token in ids) if ids else None,
         bool(response.get("cut", False)),
+        row.get("prompt_id"),
     )
 
 
@@ -296,8 +346,8 @@ def _comparison(row: dict[str, Any]) -> _Said:
         raise _Unusable(Message("criterion_unreadable", choices="left, right, tie"))
     flags = row.get("flags") or {}
     return _Said(
-        _answer(row["messages"], row["left"]),
-        _answer(row["messages"], row["right"]),
+        _answer(row, "left"),
+        _answer(row, "right"),
         row["choice"],
         row.get("strength"),
         str(row["annotator"]),
@@ -311,9 +361,9 @@ def _rating(row: dict[str, Any]) -> tuple[Answer, int, str, frozenset[str], Mapp
     criteria = row.get("criteria") or NOTHING
     if any(score not in (1, 2, 3, 4, 5) for score in (row["overall"], *criteria.values())):
         raise _Unusable(Message("scores_unreadable"))
-    answer = _answer(row["messages"], row["response"])
+    answer = _answer(row, "response")
     return answer, int(row["overall"]), str(row["annotator"]), frozenset(row.get("flags") or ()), criteria
 
 
 def _panel(row: dict[str, Any]) -> Answer:
-    return _answer(row["messages"], row["response"])
+    return _answer(row, "response")

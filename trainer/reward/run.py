@@ -22,10 +22,11 @@ from trainer.contract.folder import Refused, RunFolder
 from trainer.contract.messages import Message, as_json
 from trainer.files.metrics import Metrics
 from trainer.lm.backbone import Backbone
+from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone
 from trainer.reward import validation
 from trainer.reward.adapter import FineTuned, train
-from trainer.reward.data import Labels, TokenSequence, encode_all, read_labels
+from trainer.reward.data import Labels, TokenSequence, encode_labels, read_labels
 from trainer.reward.features import FeatureCache, choose_layers, groups, pooled_states
 from trainer.reward.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
 from trainer.reward.head.fitting import fit
@@ -62,8 +63,13 @@ def run(folder: RunFolder) -> None:
     refuse_too_few(labels, config)
     backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype)
     backbone.day = folder.day
-    sequences = encode_all(backbone, labels.answers, config.max_tokens)
-    features = read_answers(folder, backbone, sequences, config)
+    left_out = LeftOut()
+    labels, sequences = encode_labels(backbone, labels, config.max_tokens, left_out)
+    if not labels.answers:
+        raise Refused(left_out.why(Message("base_not_finite")))
+    labels, sequences, features = read_answers(folder, backbone, labels, sequences, config, left_out)
+    if left_out:
+        refuse_too_few(labels, config, left_out)
     earlier = earlier_heads(folder.resolve(folder.inputs["earlier"])) if folder.inputs.get("earlier") else {}
     earlier = {key: head for key, head in earlier.items() if head.groups.keys() <= features.keys()}  # the settings may differ
     split = split_prompts(labels, config)
@@ -75,7 +81,7 @@ def run(folder: RunFolder) -> None:
     judge = fitted_head(features, judged, config, bool(head.reliability), earlier.get("judge")) if split.judge else None
     held = join([*parts, predict(judged, split.count, head.reward(features), head)])
     figures |= held_out_figures(labels, held, sequences)
-    figures |= {"form": "head", "groups": head.shares(), "judge_labels": judged.usable}
+    figures |= left_out.figures | {"form": "head", "groups": head.shares(), "judge_labels": judged.usable}
     figures |= {"judged_answers": len(labels.judged), "cut_answers": sum(answer.cut for answer in labels.judged)}
     criteria, figures["criteria"] = fit_criteria(folder, own, features, split, config)
     costs = folder.inputs.get("flag_costs", {})
@@ -98,32 +104,49 @@ def run(folder: RunFolder) -> None:
     figures |= {"fit_s": round(time.monotonic() - read_at, 3), "seconds": round(time.monotonic() - started, 3)}
     numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
     Metrics(folder.file("metrics.jsonl")).write(split.count + 1, {f"reward/{name}": value for name, value in numbers.items()})
-    folder.finish("done", reason=reason, **figures)
+    folder.finish("done", reason=left_out.after(reason), **figures)
     shutil.rmtree(folder.file("state"), ignore_errors=True)
 
 
-def refuse_too_few(labels: Labels, config: RewardConfig) -> None:
-    """Raise Refused, saying what is there and what is needed."""
-    if labels.usable < config.min_labels:
-        missing = config.min_labels - labels.usable
-        raise Refused(Message("too_few_labels", usable=labels.usable, needed=config.min_labels, missing=missing))
-    if len(labels.prompt_keys) < FEWEST_PROMPTS:
-        raise Refused(Message("too_few_prompts", prompts=len(labels.prompt_keys), needed=FEWEST_PROMPTS))
+def refuse_too_few(labels: Labels, config: RewardConfig, left_out: LeftOut | None = None) -> None:
+    """Raise Refused, saying what is there and what is needed, and what of it was left out."""
+    usable, prompts = labels.usable, len(labels.prompt_keys)
+    if usable < config.min_labels:
+        missing = config.min_labels - usable
+        reason = Message("too_few_labels", usable=usable, needed=config.min_labels, missing=missing)
+    elif prompts < FEWEST_PROMPTS:
+        reason = Message("too_few_prompts", prompts=prompts, needed=FEWEST_PROMPTS)
+    else:
+        return
+    raise Refused(left_out.after(reason) if left_out else reason)
 
 
 def read_answers(
-    folder: RunFolder, backbone: Backbone, sequences: Sequence[TokenSequence], config: RewardConfig
-) -> dict[str, Tensor]:
-    """Group -> (answers, D) features, from the cache or in one pass over the texts. A cancelled run keeps what it has read."""
+    folder: RunFolder,
+    backbone: Backbone,
+    labels: Labels,
+    sequences: Sequence[TokenSequence],  # of the labels' answers
+    config: RewardConfig,
+    left_out: LeftOut,
+) -> tuple[Labels, list[TokenSequence], dict[str, Tensor]]:
+    """Group -> (answers, D) features, from the cache or in one pass over the texts, with the labels and sequences of the answers
+    that have any: where the base's own numbers are not finite, the answer is left out. A cancelled run keeps what it has read.
+    """
     layers = choose_layers(backbone)
     place = folder.inputs.get("cache")
     cache = FeatureCache((folder.path / place) if place else folder.file("state"), backbone, layers)
-
     means = pooled_states(backbone, sequences, layers, cache, partial(say_read, folder))
-    if not all(bool(torch.isfinite(states).all()) for states in means.values()):
+    finite = torch.stack([torch.isfinite(states).all(1) for states in means.values()]).all(0)
+    for answer, whole in zip(labels.answers, finite.tolist(), strict=True):
+        if not whole:
+            left_out.not_finite(answer.prompt_name)
+    kept = finite.nonzero()[:, 0].tolist()
+    if not kept:
         raise Refused(Message("base_not_finite"))
-    lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float32)
-    return groups(means, lengths, config.length_covariate)
+    read = [sequences[index] for index in kept]
+    lengths = torch.tensor([len(item.response_ids) for item in read], dtype=torch.float32)
+    means = {layer: states[kept] for layer, states in means.items()}
+    return labels.about(kept), read, groups(means, lengths, config.length_covariate)
 
 
 def say_read(folder: RunFolder, done: int, total: int) -> None:

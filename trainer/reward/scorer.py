@@ -32,11 +32,10 @@ from trainer.contract.messages import Message
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, BackboneError, chat_ids, eos_ids, reference, takes_adapters
 from trainer.lm.batched_reading import batches
-from trainer.lm.chat_template import text_ids
 from trainer.lm.forward import Packed, has_trunk
 from trainer.lm.loading import Learned, load_backbone
 from trainer.reward.adapter import end_states
-from trainer.reward.data import TokenSequence, token_sequence
+from trainer.reward.data import TokenSequence, ids_of_text, token_sequence
 from trainer.reward.features import Pooler, answer_means, groups, layers_of
 from trainer.reward.flags import flag_cost
 from trainer.reward.head.model import Head
@@ -129,8 +128,7 @@ class Scorer:
         """(B,) float32 scores of answers given as (messages, text)."""
         tokenizer = self.backbone.tokenizer
         prompts = [chat_ids(tokenizer, messages, self.backbone.day) for messages, _ in answers]
-        end = [min(eos_ids(self.backbone))]  # an empty text is an answer that ended at once
-        return self.score(prompts, [text_ids(tokenizer, text) or end for _, text in answers])
+        return self.score(prompts, [ids_of_text(self.backbone, text) for _, text in answers])
 
     def _batches(
         self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]
@@ -288,6 +286,7 @@ def _merged(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
         delta = (up.float() @ down.float()) * (config["lora_alpha"] / config["r"])
         own = _parameter(backbone, path).data
         if own.dtype != torch.float32:
-            raise BackboneError(Message("reward_too_fine", folder=str(folder)))
+            setting, choice = "ppo.dtype", "ppo.dtype.auto"
+            raise BackboneError(Message("reward_needs_float32", folder=str(folder), setting=setting, choice=choice))
         merged[path] = own + (delta.T if config.get("fan_in_fan_out") else delta)
     return merged

@@ -11,112 +11,132 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 
 from trainer.contract.config import RewardConfig, SampleConfig
 from trainer.contract.folder import Refused, RunFolder, read_jsonl, write_atomic
-from trainer.contract.messages import Message, as_json
+from trainer.contract.messages import Message
 from trainer.contract.trimming import trimmed
-from trainer.lm.backbone import Backbone, ConversationRefused, chat_ids, context_length, eos_ids
+from trainer.lm.backbone import Backbone, context_length, eos_ids
 from trainer.lm.forward import llama_like
 from trainer.lm.generate import Generated, generate
+from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_policy
 from trainer.lm.recorded_states import RecordedStates
 from trainer.reward.data import token_sequence
 from trainer.reward.features import FeatureCache, choose_layers, recorded_means
 
 GENERATIONS = "generations.jsonl"
-MOST_NAMED = 100  # prompts in a result
+
+
+class Job(NamedTuple):
+    """One answer to write: to which prompt, its number among those to it, and the prompt's token ids."""
+
+    prompt_id: int
+    number: int
+    ids: list[int]
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.prompt_id, self.number
 
 
 def run(folder: RunFolder) -> None:
-    """Write `per_prompt` answers to every prompt of prompts.jsonl into generations.jsonl, except those that are there."""
+    """Write `per_prompt` answers to every prompt of prompts.jsonl into generations.jsonl, except those that are there.
+
+    What the model can do nothing with is left out and named. Raises Refused where nothing is left.
+    """
     config = cast(SampleConfig, folder.config)
     prompts = list(read_jsonl(folder.file("prompts.jsonl")))
     if not prompts:
         raise Refused(Message("no_prompt_to_answer"))
-    total = len(prompts) * config.per_prompt
-    folder.progress(0, total, Message("opening_model"))
+    folder.progress(0, len(prompts) * config.per_prompt, Message("opening_model"))
     policy = load_policy(folder.resolve(folder.inputs["policy"]), config.dtype)
     policy.day = folder.day
-    cache = open_cache(folder, policy)
+    left_out = LeftOut()
+    jobs = _jobs(prompts, policy, config, left_out)
+    if not jobs:
+        raise Refused(left_out.why(Message("no_room_for_answers", tokens=config.max_new_tokens)))
     _drop_broken_tail(folder)
-    there = {(row["prompt_id"], row["index"]) for row in read_jsonl(folder.file(GENERATIONS))}
-    context = context_length(policy) or float("inf")
-    jobs, too_long = [], 0
-    refused: dict[int, ConversationRefused] = {}  # by prompt: others of the run may well be answered
+    writer = _Writer(folder, policy, len(jobs))
+    missing = [job for job in jobs if job.key not in writer.there]
+    started = time.monotonic()
+    for start in range(0, len(missing), config.batch_size):
+        for job in writer.write(missing[start : start + config.batch_size]):
+            left_out.not_finite(job.prompt_id)
+    if not writer.there:
+        raise Refused(Message("cannot_be_sampled", model=folder.inputs["policy"]))
+    seconds, told = time.monotonic() - started, left_out.said()
+    figures = left_out.figures | ({"reason": told} if told else {})
+    folder.finish("done", generations=len(writer.there), tokens=writer.tokens, seconds=seconds, **figures)
+
+
+def _jobs(prompts: Sequence[dict[str, Any]], policy: Backbone, config: SampleConfig, left_out: LeftOut) -> list[Job]:
+    """Every answer that is wanted and possible; the other prompts are noted."""
+    most = (context_length(policy) or 2**31) - config.max_new_tokens
+    jobs = []
     for prompt in prompts:
+        ids = left_out.chat_ids(policy, prompt["prompt_id"], prompt["messages"])
+        if ids is not None and len(ids) > most:
+            left_out.too_long(prompt["prompt_id"], most)
+        elif ids is not None:
+            jobs += [Job(prompt["prompt_id"], index, ids) for index in range(config.per_prompt)]
+    return jobs
+
+
+class _Writer:
+    """Writes answers into generations.jsonl, each as soon as it ends, and says how many are there."""
+
+    def __init__(self, folder: RunFolder, policy: Backbone, total: int) -> None:
+        self.folder, self.policy, self.total = folder, policy, total
+        self.config = cast(SampleConfig, folder.config)
+        self.cache = open_cache(folder, policy)
+        self.there = {(row["prompt_id"], row["index"]) for row in read_jsonl(folder.file(GENERATIONS))}
+        self.tokens = 0  # of the answers written here
+        folder.progress(len(self.there), total, Message("writing_answers"))
+
+    def write(self, batch: Sequence[Job]) -> list[Job]:
+        """Write these answers; returns those for which the model's numbers are not finite, which the others do without."""
+        missing = [job for job in batch if job.key not in self.there]
+        if not missing:
+            return []
         try:
-            ids = chat_ids(policy.tokenizer, prompt["messages"], policy.day)
-        except ConversationRefused as error:
-            refused[prompt["prompt_id"]] = error
-            continue
-        if len(ids) + config.max_new_tokens > context:
-            too_long += 1
-            continue
-        jobs += [
-            (prompt["prompt_id"], index, ids) for index in range(config.per_prompt) if (prompt["prompt_id"], index) not in there
-        ]
-    if len(refused) == len(prompts):
-        raise next(iter(refused.values()))
-    if too_long + len(refused) == len(prompts):
-        raise Refused(Message("no_room_for_answers", tokens=config.max_new_tokens))
-    total -= (too_long + len(refused)) * config.per_prompt
-    done, tokens, started = len(there), 0, time.monotonic()
-    folder.progress(done, total, Message("writing_answers"))
-    for start in range(0, len(jobs), config.batch_size):
-        batch = jobs[start : start + config.batch_size]
-        seeds = [derived_seed(config.seed, prompt_id, index) for prompt_id, index, _ in batch]
+            self._answer(missing)
+        except FloatingPointError:
+            if len(missing) == 1:
+                self.total -= 1
+                return missing
+            half = len(missing) // 2
+            return self.write(missing[:half]) + self.write(missing[half:])
+        return []
 
-        def save(row: int, answer: Generated, batch: Any = batch, seeds: Any = seeds) -> None:
-            nonlocal done, tokens
-            text = said(policy.tokenizer.decode(answer.ids, skip_special_tokens=True))
-            folder.append(
-                GENERATIONS,
-                [
-                    {
-                        "prompt_id": batch[row][0],
-                        "index": batch[row][1],
-                        "seed": seeds[row],
-                        "text": text,
-                        "token_ids": answer.ids,
-                        "finish_reason": answer.finish_reason,
-                    }
-                ],
-            )
-            done, tokens = done + 1, tokens + len(answer.ids)
-            folder.progress(done, total, Message("writing_answers"))
+    def _answer(self, batch: Sequence[Job]) -> None:
+        seeds = [derived_seed(self.config.seed, *job.key) for job in batch]
+        recording = RecordedStates(self.cache.layers) if self.cache else None
+        answers = generate(
+            self.policy,
+            [job.ids for job in batch],
+            max_new_tokens=self.config.max_new_tokens,
+            temperature=self.config.temperature,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            batch_size=self.config.batch_size,
+            check=self.folder.check,
+            on_done=lambda row, answer: self._save(batch[row], seeds[row], answer),
+            recording=recording,
+        )
+        if self.cache is not None and recording is not None:
+            keep_features(self.cache, recording, self.policy, [job.ids for job in batch], answers)
 
-        recording = RecordedStates(cache.layers) if cache else None
-        try:
-            answers = generate(
-                policy,
-                [ids for _, _, ids in batch],
-                max_new_tokens=config.max_new_tokens,
-                temperature=config.temperature,
-                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-                batch_size=config.batch_size,
-                check=folder.check,
-                on_done=save,
-                recording=recording,
-            )
-        except FloatingPointError as error:
-            raise Refused(Message("cannot_be_sampled", model=folder.inputs["policy"])) from error
-        if cache is not None and recording is not None:
-            keep_features(cache, recording, policy, [ids for _, _, ids in batch], answers)
-    seconds = time.monotonic() - started
-    folder.finish("done", generations=done, tokens=tokens, seconds=seconds, too_long_prompts=too_long, **left_out(refused))
-
-
-def left_out(refused: Mapping[int, ConversationRefused]) -> dict[str, Any]:
-    """Figures of the prompts that the model's template refuses: how many, which, and the first one's reason."""
-    if not refused:
-        return {"refused_prompts": 0}
-    reason = as_json(next(iter(refused.values())).message)
-    return {"refused_prompts": len(refused), "refused_prompt_ids": list(refused)[:MOST_NAMED], "refused_because": reason}
+    def _save(self, job: Job, seed: int, answer: Generated) -> None:
+        text = said(self.policy.tokenizer.decode(answer.ids, skip_special_tokens=True))
+        row = {"prompt_id": job.prompt_id, "index": job.number, "seed": seed, "text": text}
+        self.folder.append(GENERATIONS, [row | {"token_ids": answer.ids, "finish_reason": answer.finish_reason}])
+        self.there.add(job.key)
+        self.tokens += len(answer.ids)
+        self.folder.progress(len(self.there), self.total, Message("writing_answers"))
 
 
 def open_cache(folder: RunFolder, policy: Backbone) -> FeatureCache | None:

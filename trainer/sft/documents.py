@@ -6,20 +6,28 @@ Knows files and a tokenizer; no model, no optimiser.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from trainer.contract.folder import Refused, RunFolder, read_jsonl
+from trainer.contract.folder import Refused, RunFolder
 from trainer.contract.messages import Message
+from trainer.contract.text_files import json_lines, text_of
 from trainer.contract.trimming import trimmed
-from trainer.lm.backbone import Backbone, ConversationRefused, chat_ids, end_id
+from trainer.lm.backbone import Backbone, end_id
 from trainer.lm.chat_template import text_ids
+from trainer.lm.left_out import LeftOut
 
-Conversation = list[dict[str, str]]
-Document = str | Conversation
+
+class Demonstration(NamedTuple):
+    """A conversation whose assistant is to be learned from, and where it stands."""
+
+    turns: list[dict[str, str]]
+    name: str  # its file and line
+
+
+Document = str | Demonstration
 
 CONVERSATIONS = ("demonstrations.jsonl", "rewrites.jsonl")
 HELD_OUT = 0.05
@@ -32,35 +40,27 @@ class Sequence(NamedTuple):
 
     ids: list[int]
     first: int
+    cut: bool = False  # an answer whose end did not fit
 
 
 def read_documents(folder: RunFolder) -> list[Document]:
     """Texts of text.txt, parted by blank lines, and the conversations of demonstrations.jsonl and rewrites.jsonl, where they are.
 
-    Raises Refused, naming the row, on a conversation that breaks the format, and when there is nothing at all.
+    Raises Refused, naming the line, on what is not UTF-8 or breaks the format, and when there is nothing at all.
     """
     documents: list[Document] = []
     text = folder.file("text.txt")
     if text.exists():
-        documents += [trimmed(part) for part in re.split(r"\n\s*\n", _text(text))]
+        parts = re.split(r"\n\s*\n", text_of(text.name, text.read_bytes()))
+        documents += [document for part in parts if (document := trimmed(part))]
     for name in CONVERSATIONS:
-        try:
-            rows = enumerate(read_jsonl(folder.file(name)), start=1)
-            documents += [_conversation(name, number, row) for number, row in rows]
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise Refused(Message("not_json_lines", file=name, error=str(error))) from error
-    documents = [document for document in documents if document]
+        if folder.file(name).exists():
+            with folder.file(name).open("rb") as file:
+                rows = [_demonstration(name, number, row) for number, row in json_lines(name, file)]
+            documents += [row for row in rows if row.turns]
     if not documents:
         raise Refused(Message("no_text", files=", ".join(("text.txt", *CONVERSATIONS))))
     return documents
-
-
-def _text(path: Path) -> str:
-    held = path.read_bytes()
-    try:
-        return held.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise Refused(Message("not_utf8", file=path.name, line=held.count(b"\n", 0, error.start) + 1)) from error
 
 
 def split(documents: list[Document]) -> tuple[list[Document], list[Document]]:
@@ -79,46 +79,55 @@ def split(documents: list[Document]) -> tuple[list[Document], list[Document]]:
     )
 
 
-def encode(model: Backbone, documents: list[Document], block: int) -> list[Sequence]:
+def encode(model: Backbone, documents: list[Document], block: int, left_out: LeftOut) -> list[Sequence]:
     """Each text as pieces of at most `block` tokens, its end included; a conversation as one sequence per assistant turn.
 
-    Of a conversation only the assistant's tokens are predicted, and what lies past `block` tokens is cut. Neighbouring pieces
-    of a text share a token, so that each of its tokens but the first is predicted once.
+    Of a conversation only the assistant's tokens are predicted, and what lies past `block` tokens is cut; a turn whose prompt
+    leaves no room, or is refused by the chat template, is left out. Neighbouring pieces of a text share a token, so that each of
+    its tokens but the first is predicted once.
     """
-    tokenizer, turn_ends = model.tokenizer, end_id(model)
-    end = turn_ends if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-    begin = [] if tokenizer.bos_token_id in (None, end) else [tokenizer.bos_token_id]
-    sequences = []
+    sequences: list[Sequence] = []
     for document in documents:
-        if isinstance(document, str):
-            ids = [*begin, *tokenizer(document, add_special_tokens=False)["input_ids"], end]
-            sequences += [Sequence(ids[at : at + block], 1) for at in range(0, len(ids) - 1, block - 1)]
-            continue
-        for turn, message in enumerate(document):
-            if message["role"] == "assistant" and turn > 0:
-                try:
-                    prompt = chat_ids(tokenizer, document[:turn], model.day)
-                except ConversationRefused:  # of one demonstration; the others teach as they are
-                    continue
-                answer = [*text_ids(tokenizer, message["content"]), turn_ends]
-                if len(prompt) < block:
-                    sequences.append(Sequence([*prompt, *answer][:block], len(prompt)))
+        sequences += _pieces(model, document, block) if isinstance(document, str) else _turns(model, document, block, left_out)
     return sequences
 
 
-def _conversation(file: str, number: int, row: Any) -> Conversation:
+def _pieces(model: Backbone, text: str, block: int) -> list[Sequence]:
+    tokenizer = model.tokenizer
+    end = end_id(model) if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    begin = [] if tokenizer.bos_token_id in (None, end) else [tokenizer.bos_token_id]
+    ids = [*begin, *tokenizer(text, add_special_tokens=False)["input_ids"], end]
+    return [Sequence(ids[at : at + block], 1) for at in range(0, len(ids) - 1, block - 1)]
+
+
+def _turns(model: Backbone, demonstration: Demonstration, block: int, left_out: LeftOut) -> Iterator[Sequence]:
+    for turn, message in enumerate(demonstration.turns):
+        if message["role"] != "assistant" or turn == 0:
+            continue
+        prompt = left_out.chat_ids(model, demonstration.name, demonstration.turns[:turn])
+        if prompt is not None and len(prompt) >= block:
+            left_out.too_long(demonstration.name, block - 1)
+        elif prompt is not None:
+            ids = [*prompt, *text_ids(model.tokenizer, message["content"]), end_id(model)]
+            yield Sequence(ids[:block], len(prompt), len(ids) > block)
+
+
+def _demonstration(file: str, number: int, row: Any) -> Demonstration:
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list) or not all(
         isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
         for message in messages
     ):
         raise Refused(Message("row_unusable", file=file, row=number, problem=Message("turns_unreadable")))
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+    return Demonstration(
+        [{"role": message["role"], "content": message["content"]} for message in messages], f"{file}, line {number}"
+    )
 
 
 def _key(document: Document) -> str:
     """What a document is held out by: the text, or the turns before the assistant's first."""
     if isinstance(document, str):
         return document
-    first = next((turn for turn, message in enumerate(document) if message["role"] == "assistant"), len(document))
-    return repr(document[:first])
+    turns = document.turns
+    first = next((turn for turn, message in enumerate(turns) if message["role"] == "assistant"), len(turns))
+    return repr(turns[:first])

@@ -23,6 +23,7 @@ from trainer.contract.messages import Message
 from trainer.files.checkpoint import load_state, save_state
 from trainer.files.metrics import Metrics
 from trainer.lm.backbone import Backbone, attach_lora, named_trainable
+from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_policy, save_policy
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 from trainer.sft.documents import Document, encode, read_documents, split
@@ -46,17 +47,18 @@ def run(folder: RunFolder) -> None:
     folder.progress(0, 1, Message("reading_text"))
     training, held_out = split(read_documents(folder))
     model = _open(folder, config, training)
-    packed = keeps_apart(model)
-    rows, test = (_rows(model, part, config, packed) for part in (training, held_out))
+    packed, left_out = keeps_apart(model), LeftOut()
+    rows, test = (_rows(model, part, config, packed, left_out) for part in (training, held_out))
     if not rows:
-        raise Refused(Message("nothing_fits", setting="sft.block_tokens"))
+        raise Refused(left_out.why(Message("nothing_fits", setting="sft.block_tokens")))
     learner = _Learner(model, config, rows, test, packed)
     train(folder, learner)
-    figures: dict[str, Any] = {
+    figures: dict[str, Any] = left_out.figures | {
         "steps": learner.step,
         "documents": len(training),
         "heldout_documents": len(held_out),
         "sequences": sum(map(len, rows)),
+        "cut_sequences": sum(sequence.cut for row in (*rows, *test) for sequence in row),
         "rows": len(rows),
         "tokens": predicted(rows),
         "train_loss": None if learner.broke else learner.train_loss,
@@ -66,7 +68,7 @@ def run(folder: RunFolder) -> None:
     reason = learner.keep_best()
     save_policy(model, folder.file("checkpoint"), run={"kind": "sft", "config": config_dict(config)}, figures=figures)
     folder.progress(learner.step, learner.step, Message("sft_trained"))
-    folder.finish("done", reason=reason, **figures)
+    folder.finish("done", reason=left_out.after(reason), **figures)
     shutil.rmtree(folder.file("state"), ignore_errors=True)
 
 
@@ -217,8 +219,8 @@ class _Learner:
 COUNTERS = ("train_loss", "loss_before", "misses")
 
 
-def _rows(model: Backbone, documents: list[Document], config: SFTConfig, packed: bool) -> list[Row]:
-    sequences = encode(model, documents, config.block_tokens)
+def _rows(model: Backbone, documents: list[Document], config: SFTConfig, packed: bool, left_out: LeftOut) -> list[Row]:
+    sequences = encode(model, documents, config.block_tokens, left_out)
     return pack(sequences, config.block_tokens) if packed else [[sequence] for sequence in sequences]
 
 
@@ -232,7 +234,9 @@ def _open(folder: RunFolder, config: SFTConfig, training: list[Document]) -> Bac
 
 
 def _new_simple_lm(config: SFTConfig, training: list[Document]) -> Backbone:
-    texts = (document if isinstance(document, str) else "\n".join(turn["content"] for turn in document) for document in training)
+    texts = (
+        document if isinstance(document, str) else "\n".join(turn["content"] for turn in document.turns) for document in training
+    )
     tokenizer = train_tokenizer(texts, config.vocab_size)
     sizes = SimpleLMConfig(
         vocab_size=len(tokenizer),

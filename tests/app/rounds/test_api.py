@@ -265,6 +265,17 @@ def test_a_text_is_of_one_project_and_another_neither_sees_nor_takes_it(
     assert (settings.data / "texts" / "demo" / "tales.txt").read_text() == "Ours."
 
 
+@pytest.mark.parametrize(("encoding", "line"), [("utf-16", 1), ("utf-16-le", 1), ("cp1252", 3)])
+@pytest.mark.parametrize("name", ["tales.txt", "tales.jsonl"])
+def test_a_text_in_another_encoding_is_refused_at_the_door_with_its_line(
+    admin: TestClient, settings: Settings, name: str, encoding: str, line: int
+) -> None:
+    refused = admin.put(f"{V1}/projects/demo/texts/{name}", content="Once\n\nthe fox’s den.".encode(encoding))
+    assert (refused.status_code, refused.json()["detail"]) == (422, f"{name} is not UTF-8: line {line}")
+    assert not list(settings.data.glob("texts/demo/*"))
+    assert admin.put(f"{V1}/projects/demo/texts/{name}", content="the fox’s den.".encode("utf-8-sig")).status_code == 201
+
+
 @pytest.mark.parametrize("name", ["..%2fescape.txt", "%2e%2e%2fescape.txt", "evil.exe", "..txt", "a%00.txt"])
 def test_a_text_has_a_plain_name(admin: TestClient, settings: Settings, name: str) -> None:
     assert admin.put(f"{V1}/projects/demo/texts/{name}", content="x").status_code in (400, 403, 404, 405, 422)

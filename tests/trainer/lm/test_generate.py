@@ -289,3 +289,12 @@ def test_weights_that_overflowed_are_reported_not_sampled(simple_lm_folder: Path
 def test_what_does_not_fit_the_context_is_refused_in_words(llama: Backbone) -> None:
     with pytest.raises(BackboneError, match="context of 512 tokens"):
         answer(llama, [[0] * 500])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_row_whose_logits_are_not_finite_is_never_drawn_from(temperature: float, bad: float) -> None:
+    logits = torch.zeros(2, 300)
+    logits[1, 7] = bad
+    with pytest.raises(FloatingPointError):
+        draw(logits, temperature, torch.full((2,), 0.5, dtype=torch.float64))

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainer.templates import no_system_role
 from tests.trainer.tiny import llama_policy, ppo_folder, simple_policy
 from trainer.__main__ import main
 from trainer.contract.config import PPOConfig
@@ -380,3 +381,41 @@ def test_a_reward_of_another_base_is_refused(broken: Path, tmp_path: Path, llama
     specification["inputs"]["reward"] = str(foreign)
     (broken / "run.json").write_text(json.dumps(specification))
     assert "fit a reward on this base first" in refusal(broken)
+
+
+def test_prompts_that_the_template_refuses_or_that_are_too_long_are_left_out_counted_and_named(
+    tmp_path: Path, llama_folder: Path
+) -> None:
+    base = no_system_role(llama_folder, tmp_path / "base")
+    folder = make_run(tmp_path / "run", base, make_reward(tmp_path / "reward", base), updates=1)
+    system = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    _append(folder / "prompts.jsonl", {"prompt_id": 20, "messages": system}, {"prompt_id": 21, "messages": ask("x" * 600)})
+    _append(folder / "panel_prompts.jsonl", {"prompt_id": 30, "messages": system})
+    assert main(["ppo", str(folder)]) == EXIT_DONE
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["refused_prompts"], result["refused_prompt_ids"]) == (2, [20, 30])
+    assert (result["too_long_prompts"], result["too_long_prompt_ids"]) == (1, [21])
+    said = english(from_json(result["reason"]))
+    assert "Prompts left out: 2 (20, 30). The model's chat template refuses" in said
+    assert "Prompts left out: 1 (21). A prompt may have at most" in said
+    assert {row["prompt_id"] for row in told(folder, "samples.jsonl")} == {
+        0,
+        1,
+    }  # a panel of which none is left: the first prompts
+
+
+def test_where_the_template_refuses_every_prompt_the_run_is_refused(tmp_path: Path, llama_folder: Path) -> None:
+    base = no_system_role(llama_folder, tmp_path / "base")
+    folder = make_run(tmp_path / "run", base, make_reward(tmp_path / "reward", base))
+    (folder / "prompts.jsonl").unlink()
+    _append(folder / "prompts.jsonl", {"prompt_id": 20, "messages": [{"role": "system", "content": "Hi"}]})
+    assert "System role not supported" in refusal(folder)
+
+
+def ask(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def _append(path: Path, *rows: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -12,7 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from tests.trainer.reward.reward_runs import make_folder, panel_ids, prefers_moons, result_of, rewritten
+from tests.trainer.templates import no_system_role
+from trainer.contract.english import english
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.contract.messages import from_json
 from trainer.files import checkpoint
 from trainer.lm.loading import load_backbone
 from trainer.reward import run as reward
@@ -228,3 +231,75 @@ def test_reliability_is_kept_where_held_out_labels_say_so_and_both_figures_are_t
     assert result["reliability"] is True
     assert result["nll_with_reliability"] < result["nll_without_reliability"]
     assert result["annotators"]["person 0"]["reliability"] < 0.4
+
+
+def test_a_prompt_that_the_template_refuses_is_left_out_with_its_labels_and_named(tmp_path: Path, llama_folder: Path) -> None:
+    base = no_system_role(llama_folder, tmp_path / "base")
+    folder = make_folder(tmp_path / "1", base, prefers_moons)
+    rewritten(folder, lambda row: [_with_system_turn(row) if row["prompt_id"] == 3 else row])
+
+    reward.run(folder)
+
+    result = result_of(folder)
+    assert (result["refused_prompts"], result["refused_prompt_ids"]) == (1, [3])
+    assert result["labels"] == 116
+    said = english(from_json(result["reason"]))
+    assert said.endswith(
+        "Prompts left out: 1 (3). The model's chat template refuses this conversation: System role not supported"
+    )
+
+
+def test_where_the_template_refuses_every_prompt_the_run_is_refused(tmp_path: Path, llama_folder: Path) -> None:
+    base = no_system_role(llama_folder, tmp_path / "base")
+    folder = make_folder(tmp_path / "1", base, prefers_moons)
+    folder.file("panel.jsonl").unlink()
+    rewritten(folder, lambda row: [_with_system_turn(row)])
+
+    with pytest.raises(Refused, match="System role not supported"):
+        reward.run(folder)
+
+
+def _with_system_turn(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"messages": [{"role": "system", "content": "Be brief."}, *row["messages"]]}
+
+
+def test_labels_that_are_too_few_without_those_left_out_are_refused(tmp_path: Path, llama_folder: Path) -> None:
+    base = no_system_role(llama_folder, tmp_path / "base")
+    folder = make_folder(tmp_path / "1", base, prefers_moons)
+    rewritten(folder, lambda row: [row if row["prompt_id"] < 5 else _with_system_turn(row)])
+
+    with pytest.raises(Refused, match=r"Usable labels so far: 20\. .* Prompts left out: 25 "):
+        reward.run(folder)
+
+
+def test_an_answer_for_which_the_bases_numbers_are_not_finite_is_left_out_alone(tmp_path: Path, llama_folder: Path) -> None:
+    broken = load_backbone(str(llama_folder))
+    with torch.no_grad():
+        broken.plain.get_input_embeddings().weight[broken.tokenizer("é", add_special_tokens=False)["input_ids"][-1]] = torch.nan
+    broken.model.save_pretrained(str(tmp_path / "base"))
+    broken.tokenizer.save_pretrained(str(tmp_path / "base"))
+    folder = make_folder(tmp_path / "1", tmp_path / "base", prefers_moons)
+    accented = {"text": "café moon", "token_ids": None}
+    rewritten(folder, lambda row: [row | {"left": accented} if row["label_id"] == 7 else row])
+
+    reward.run(folder)
+
+    result = result_of(folder)
+    assert (result["labels"], result["not_finite_prompts"], result["not_finite_prompt_ids"]) == (119, 1, [7])
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(folder.file("checkpoint") / "head.safetensors").values())
+
+
+def test_an_empty_answer_is_one_that_ended_at_once(tmp_path: Path, llama_folder: Path) -> None:
+    folder = make_folder(tmp_path / "1", llama_folder, prefers_moons)
+    empty = {"text": "", "token_ids": None}
+    rewritten(folder, lambda row: [row | {"left": empty, "choice": "right"} if row["label_id"] % 10 == 0 else row])
+
+    reward.run(folder)
+
+    result = result_of(folder)
+    assert result["labels"] == 120
+    assert "not_finite_prompts" not in result
+    scores = load_scorer(folder.file("checkpoint")).score_texts(
+        [([{"role": "user", "content": "Hi"}], text) for text in ("", "a")]
+    )
+    assert torch.isfinite(scores).all()

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from tests.trainer.templates import no_system_role
+from trainer.contract.english import english
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
-from trainer.contract.messages import Message
-from trainer.lm.backbone import ConversationRefused
-from trainer.lm.loading import load_backbone
+from trainer.contract.messages import Message, from_json
+from trainer.lm.loading import load_backbone, load_policy
 from trainer.reward.data import Answer, encode
 from trainer.reward.features import FeatureCache, choose_layers, pooled_states
 from trainer.sample import run as sample
@@ -142,9 +144,7 @@ def test_an_answer_keeps_its_indent(text: str, kept: str) -> None:
 def test_a_conversation_that_the_template_refuses_is_left_out_and_named_and_the_others_are_answered(
     llama_folder: Path, tmp_path: Path
 ) -> None:
-    model = shutil.copytree(llama_folder, tmp_path / "m")
-    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    (model / "chat_template.jinja").write_text(refuses + "{% for m in messages %}{{ m.content }}{% endfor %}", encoding="utf-8")
+    model = no_system_role(llama_folder, tmp_path / "m")
     run = folder(tmp_path / "some", model, max_new_tokens=4)
     system = {"prompt_id": 20, "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}
     run.append("prompts.jsonl", [system])
@@ -152,8 +152,42 @@ def test_a_conversation_that_the_template_refuses_is_left_out_and_named_and_the_
     assert {prompt for prompt, _ in written(run)} == {10, 11, 12}
     result = json.loads(run.file("result.json").read_text(encoding="utf-8"))
     assert (result["refused_prompts"], result["refused_prompt_ids"]) == (1, [20])
-    assert "System role not supported" in json.dumps(result["refused_because"])
+    said = english(from_json(result["reason"]))
+    assert said == ("Prompts left out: 1 (20). The model's chat template refuses this conversation: System role not supported")
     alone = folder(tmp_path / "all", model, questions=())
     alone.append("prompts.jsonl", [system])
-    with pytest.raises(ConversationRefused, match="System role not supported"):
+    with pytest.raises(Refused, match="System role not supported"):
         sample.run(alone)
+
+
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_a_prompt_for_which_the_numbers_are_not_finite_is_left_out_and_named_and_the_others_are_answered(
+    llama_folder: Path, tmp_path: Path, batch_size: int
+) -> None:
+    settings: dict[str, Any] = {"per_prompt": 3, "max_new_tokens": 4, "batch_size": batch_size}
+    whole = folder(tmp_path / "whole", llama_folder, **settings)
+    sample.run(whole)
+    model = shutil.copytree(llama_folder, tmp_path / "m")
+    _spoil(model, "é")
+    run = folder(tmp_path / "some", model, (QUESTIONS[0], "Un café?", *QUESTIONS[1:]), **settings)
+    run.file("prompts.jsonl").unlink()
+    for prompt_id, text in zip((10, 20, 11, 12), (QUESTIONS[0], "Un café?", *QUESTIONS[1:]), strict=True):
+        run.append("prompts.jsonl", [{"prompt_id": prompt_id, "messages": [{"role": "user", "content": text}]}])
+    sample.run(run)
+    assert written(run) == written(whole)
+    result = json.loads(run.file("result.json").read_text(encoding="utf-8"))
+    assert (result["generations"], result["not_finite_prompts"], result["not_finite_prompt_ids"]) == (9, 1, [20])
+    assert "left out: 1 (20). The model's numbers for an answer to them are not finite" in english(from_json(result["reason"]))
+    progress = json.loads(run.file("progress.json").read_text(encoding="utf-8"))
+    assert progress["step"] == 9
+    alone = folder(tmp_path / "all", model, ("Un café?", "Deux cafés?"), **settings)
+    with pytest.raises(Refused, match="numbers are not finite"):
+        sample.run(alone)
+
+
+def _spoil(model: Path, text: str) -> None:
+    """Give the tokens of a text that nothing else uses embeddings that are not numbers."""
+    ids = load_policy(str(model)).tokenizer(text, add_special_tokens=False)["input_ids"]
+    weights = load_file(model / "model.safetensors")
+    weights["model.embed_tokens.weight"][ids[-1]] = torch.nan
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})

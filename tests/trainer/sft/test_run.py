@@ -10,16 +10,19 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import text
+from tests.trainer.templates import no_system_role
 from trainer.contract.config import ConfigError, PPOConfig, make_config
+from trainer.contract.english import english
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.contract.messages import Message, reason_of
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, named_trainable, reference
+from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone
 from trainer.ppo import run as ppo
 from trainer.sft import packing
 from trainer.sft import run as sft
-from trainer.sft.documents import Document, encode
+from trainer.sft.documents import Demonstration, Document, encode
 from trainer.sft.packing import mean_loss
 
 SMALL = {"epochs": 1, "vocab_size": 300, "embedding_size": 16, "hidden_size": 24, "batch_size": 8, "block_tokens": 32}
@@ -87,16 +90,16 @@ def test_a_cancelled_run_goes_on_to_the_very_same_weights(tmp_path: Path) -> Non
 
 
 def demonstrations(run: RunFolder, answer: str = "The sea is green tea.", count: int = 8) -> list[Document]:
-    talks: list[Document] = [
+    talks = [
         [{"role": "user", "content": f"Tell me about the sea, {number}."}, {"role": "assistant", "content": answer}]
         for number in range(count)
     ]
     run.append("demonstrations.jsonl", [{"messages": talk} for talk in talks])
-    return talks
+    return [Demonstration(talk, "") for talk in talks]
 
 
 def loss_on(base: Backbone, documents: list[Document]) -> float:
-    return mean_loss(base, [[sequence] for sequence in encode(base, documents, 128)], packed=False)
+    return mean_loss(base, [[sequence] for sequence in encode(base, documents, 128, LeftOut())], packed=False)
 
 
 def test_demonstrations_move_a_base_towards_them(simple_lm_folder: Path, tmp_path: Path) -> None:
@@ -236,3 +239,28 @@ def test_settings_that_cannot_work_name_their_field() -> None:
         with pytest.raises(ConfigError) as caught:
             make_config("sft", {field: value})
         assert list(caught.value.problems) == [field]
+
+
+def test_a_demonstration_that_is_too_long_or_that_the_template_refuses_is_left_out_counted_and_named(
+    llama_folder: Path, tmp_path: Path
+) -> None:
+    base = no_system_role(llama_folder, tmp_path / "m")
+    run = folder(tmp_path / "r", str(base), block_tokens=64)
+    demonstrations(run)
+    system, long = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "x" * 90}
+    answer = {"role": "assistant", "content": "y"}
+    ask = {"role": "user", "content": "Hi"}
+    wordy = {"role": "assistant", "content": "z" * 90}
+    run.append("demonstrations.jsonl", [{"messages": talk} for talk in ([system, ask, answer], [long, answer], [ask, wordy])])
+    sft.run(run)
+    result = result_of(run)
+    assert (result["documents"] + result["heldout_documents"], result["cut_sequences"]) == (11, 1)
+    assert (result["refused_prompts"], result["refused_prompt_ids"]) == (1, ["demonstrations.jsonl, line 9"])
+    assert (result["too_long_prompts"], result["too_long_prompt_ids"]) == (1, ["demonstrations.jsonl, line 10"])
+    said = english(reason_of(result) or Message("done"))
+    assert "Prompts left out: 1 (demonstrations.jsonl, line 9). The model's chat template refuses" in said
+    assert "Prompts left out: 1 (demonstrations.jsonl, line 10). A prompt may have at most 63 tokens here." in said
+    alone = folder(tmp_path / "all", str(base), block_tokens=64)
+    alone.append("demonstrations.jsonl", [{"messages": [system, ask, answer]}])
+    with pytest.raises(Refused, match="System role not supported"):
+        sft.run(alone)

@@ -1,0 +1,45 @@
+"""Files that people wrote, read as text: UTF-8 with a byte-order mark or without. Anything else is refused, naming file and line.
+
+Raises Refused alone, so that a file is told of in the same words at the door and in the run.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from trainer.contract.folder import Refused
+from trainer.contract.messages import Message
+
+
+def text_of(name: str, held: bytes) -> str:
+    """The text of a whole file, its lines ended by line feeds alone. A NUL is no text: UTF-16 without a mark is full of them."""
+    own = held.removeprefix(codecs.BOM_UTF8)
+    try:
+        found = own.decode("utf-8")
+        bad = own.find(b"\0")
+    except UnicodeDecodeError as error:
+        found, bad = "", error.start
+    if bad >= 0:
+        raise Refused(Message("not_utf8", file=name, line=own.count(b"\n", 0, bad) + 1))
+    return found.replace("\r\n", "\n")
+
+
+def json_lines(name: str, lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
+    """(number of its line, value) of each line that holds one."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = text_of(name, line)
+        except Refused:
+            raise Refused(Message("not_utf8", file=name, line=number)) from None
+        if not text.strip():
+            continue
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise Refused(Message("line_not_json", file=name, line=number, error=error.msg)) from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
+            raise Refused(Message("line_not_json", file=name, line=number, error=str(error))) from error
+        yield number, value
