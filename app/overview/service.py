@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.labels.waiting import Waiting, waiting
 from app.labels.withdraw import still_stands
 from app.language import formats
 from app.language.languages import _
@@ -17,7 +18,7 @@ from app.queue import make_tasks
 from app.rounds import service
 from app.rounds.triggers import NextTrigger, next_trigger
 from app.runs import checkpoints, estimates, refill
-from app.runs.estimates import NextTasks, Wait
+from app.runs.estimates import Wait
 from app.runs.reward_quality import quality_of
 from app.runs.turns import Standing, names_seen, turns, worker_standing
 from app.runs.usable_labels import usable_label_count
@@ -61,7 +62,7 @@ class Overview:
     wait: Wait | None  # what that run waits for
     names: dict[int, str]  # of the worker's project, where this reader may know it
     stopped: Run | None  # the failed run after which no more answers are asked for
-    next_tasks: NextTasks
+    waiting: Waiting  # what somebody who has nothing to answer is told
     policy: Checkpoint | None
     rounds: list[Round]
     stations: list[Station]
@@ -88,7 +89,7 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
         live_run=live_run,
         wait=estimates.waits(session, [live_run]).get(live_run.id) if live_run else None,
         names=names_seen(session, [worker.run], user_id),
-        next_tasks=estimates.next_tasks(session, project),
+        waiting=waiting(session, project),
         stopped=refill.stopped_by(session, project, project.policy_id),
         policy=policy,
         rounds=rounds,

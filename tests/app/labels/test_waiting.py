@@ -62,7 +62,7 @@ def test_it_does_not_say_a_minute_when_twenty_two_are_ahead(as_user: As, api: An
     assert told["reason"] == "queued"
     assert 21.5 * 60 < told["seconds"] < 22.5 * 60
     overview = as_user("Grace").get("/projects/demo").text
-    assert "the first new tasks should be there in <strong>about 22 minutes</strong>" in overview
+    assert "The first new tasks should be there in <strong>about 22 minutes</strong>" in overview
 
 
 def test_where_nothing_works_it_is_not_promised(as_user: As, api: Any, engine: Engine, cast: Cast) -> None:
