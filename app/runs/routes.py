@@ -19,6 +19,7 @@ from app.models import Project, Round, Run
 from app.models.criteria import names
 from app.runs import charts, checkpoints, estimates, run_files
 from app.runs.bodies import PathId
+from app.runs.figures import figures_of
 from app.runs.reward_quality import quality_of
 from app.runs.runs import LIVE, get_run, prompts_by_id, retries_of
 from app.runs.turns import names_seen, worker_standing
@@ -64,6 +65,7 @@ def show_run(
         started_by=accounts.names_of(session, [run.created_by]).get(run.created_by or 0, ""),
         charts=_charts(request, run),
         main_charts=charts.MAIN,
+        figures=figures_of(run.kind, run.result),
         panel=_panel(session, run, samples, step),
         answers=checkpoints.list_generations(session, project.id, split="holdout", run_id=run.id, limit=SHOWN_ANSWERS)
         if run.kind == "sample"
@@ -156,6 +158,7 @@ def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
     at = run_files.checkpoint_folder(settings.data.resolve(), checkpoint.source)
     has_manifest = at is not None and (at / "manifest.json").is_file()
     exported = run_files.export_folder(settings.runs, checkpoint.run_id) if checkpoint.run_id else None
+    run = get_run(session, checkpoint.run_id) if checkpoint.run_id else None
     return render(
         request,
         "runs/checkpoint.html",
@@ -165,7 +168,8 @@ def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
         quality=quality_of(checkpoint.metrics, _criterion_names(project)) if checkpoint.kind == "reward" else None,
         lineage=checkpoints.lineage(session, checkpoint),
         children=checkpoints.children_of(session, checkpoint),
-        run=get_run(session, checkpoint.run_id) if checkpoint.run_id else None,
+        figures=figures_of(run.kind, checkpoint.metrics) if run and checkpoint.kind == "policy" else ([], []),
+        run=run,
         promoted_by=accounts.names_of(session, [checkpoint.promoted_by]).get(checkpoint.promoted_by or 0, ""),
         manifest=run_files.manifest(at) if at is not None and has_manifest else None,
         files=_files(at) if at is not None and has_manifest else [],

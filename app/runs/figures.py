@@ -1,0 +1,197 @@
+"""What a run found, in words: each figure of its result with its label, in the order that matters, the others for experts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from app.language import formats
+from app.language.languages import N_, _, known
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure in words. `interval`: NAME_low and NAME_high beside it are its 95 % interval, and stand in its line."""
+
+    label: str
+    help: str = ""
+    form: Literal["number", "share", "seconds"] = "number"
+    interval: bool = False
+    for_experts: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a page. `label` is empty for a figure that has none: `name`, as the run calls it, stands alone then."""
+
+    name: str
+    label: str
+    help: str
+    value: str
+
+
+_LENGTH = N_("Tokens, mean over answers. A token is a piece of a word.")
+_SCORE = N_("Mean over answers: 0 is the base model's, and 1 is one deviation of its answers.")
+_JUDGED = N_("By a second reward model, which learned from labels that the first never saw.")
+_LOSS = N_("Nats per token: how much each piece of the text surprises the model. Less is better.")
+_SURPRISE = N_("Nats: how unlikely the model held what people said. Less is better; a coin's guess is 0.69.")
+
+EVERY_RUN: Final[dict[str, Figure]] = {
+    "furthest_step": Figure(N_("Furthest step"), N_("Of all attempts at this run."), for_experts=True),
+}
+
+# By kind of run; in each, what answers the reader's first question stands first.
+FIGURES: Final[dict[str, dict[str, Figure]]] = {
+    "sample": {
+        "generations": Figure(N_("Answers written")),
+        "refused_prompts": Figure(N_("Prompts left out: the model refuses them"), N_("Its chat template cannot write them.")),
+        "too_long_prompts": Figure(
+            N_("Prompts left out: too long"), N_("With an answer they do not fit into what the model can read.")
+        ),
+        "tokens": Figure(N_("Tokens written"), N_("A token is a piece of a word."), for_experts=True),
+        "seconds": Figure(N_("Time spent writing"), form="seconds", for_experts=True),
+    },
+    "reward": {
+        "accuracy": Figure(
+            N_("Agrees with people on comparisons"),
+            N_("On prompts it had not seen, where people preferred one answer. Guessing reaches 50%%."),
+            "share",
+            interval=True,
+        ),
+        "rating_accuracy": Figure(
+            N_("Agrees with people on ratings"),
+            N_("Which of two answers was rated higher, on prompts it had not seen. Guessing reaches 50%%."),
+            "share",
+            interval=True,
+        ),
+        "agreement_ceiling": Figure(
+            N_("People agree with each other"), N_("No model can be expected to agree more often."), "share"
+        ),
+        "agreement_pairs": Figure(N_("Pairs of verdicts that rests on")),
+        "labels": Figure(N_("Labels used")),
+        "prompts": Figure(N_("Prompts they are about")),
+        "comparisons": Figure(N_("Comparisons among them")),
+        "decided": Figure(N_("Comparisons in which one answer was preferred")),
+        "ties": Figure(N_("Ties")),
+        "both_bad": Figure(N_("Both bad")),
+        "ratings": Figure(N_("Ratings among them")),
+        "rating_pairs": Figure(N_("Pairs of ratings that differ")),
+        "rewrites": Figure(N_("Rewrites"), N_("Each counts as preferred to the answer it improves.")),
+        "skipped": Figure(N_("Labels that could not be used")),
+        "judged_answers": Figure(N_("Answers that were judged")),
+        "cut_answers": Figure(N_("Judged answers that the length limit cut")),
+        "flagged": Figure(N_("Answers with a flag that costs")),
+        "judge_labels": Figure(N_("Labels kept for the judge"), N_("A second reward model learns from these alone.")),
+        "judge_accuracy": Figure(N_("The judge, on labels it never saw"), form="share"),
+        "length_correlation": Figure(
+            N_("Correlation of reward with log length"), N_("Far from 0, it likes answers for being long or for being short.")
+        ),
+        "longer_wins": Figure(N_("The longer answer won"), form="share"),
+        "shorter_accuracy": Figure(N_("Right where the shorter answer won"), form="share"),
+        "shorter_decided": Figure(N_("Comparisons in which the shorter answer won")),
+        "longer_accuracy": Figure(N_("Right where the longer answer won"), form="share"),
+        "longer_decided": Figure(N_("Comparisons in which the longer answer won")),
+        "rewrite_accuracy": Figure(N_("Right on rewrites"), form="share"),
+        "nll": Figure(N_("Surprise at a verdict"), _SURPRISE, for_experts=True),
+        "rating_nll": Figure(
+            N_("Surprise at a rating"), N_("Nats: how unlikely the model held what people said."), for_experts=True
+        ),
+        "ece": Figure(
+            N_("Calibration error"),
+            N_("How far what it holds likely is from what happens, on average."),
+            "share",
+            for_experts=True,
+        ),
+        "temperature": Figure(
+            N_("Temperature that calibrates it"),
+            N_("Above 1 it is too sure of itself, below 1 not sure enough."),
+            for_experts=True,
+        ),
+        "judge_correlation": Figure(N_("Correlation of judge and reward"), for_experts=True),
+        "nll_without_reliability": Figure(N_("Surprise taking everyone at their word"), _SURPRISE, for_experts=True),
+        "nll_with_reliability": Figure(N_("Surprise weighing annotators by reliability"), _SURPRISE, for_experts=True),
+        "accuracy_without_reliability": Figure(N_("Right taking everyone at their word"), form="share", for_experts=True),
+        "accuracy_with_reliability": Figure(N_("Right weighing annotators by reliability"), form="share", for_experts=True),
+        "adapter_accuracy": Figure(
+            N_("Right with adapters"), N_("Layers trained on top of the base model."), "share", for_experts=True
+        ),
+        "head_accuracy": Figure(
+            N_("Right without adapters"), N_("What is read off the base model as it is."), "share", for_experts=True
+        ),
+        "compared_on": Figure(N_("Judgements the two were compared on"), for_experts=True),
+        "panel_mean": Figure(
+            N_("Reward of the base's answers, mean"), N_("Scores are moved so that this is 0."), for_experts=True
+        ),
+        "panel_deviation": Figure(
+            N_("Reward of the base's answers, deviation"), N_("Scores are stretched so that this is 1."), for_experts=True
+        ),
+        "fit_s": Figure(N_("Time spent fitting"), form="seconds", for_experts=True),
+        "seconds": Figure(N_("Time in all"), form="seconds", for_experts=True),
+    },
+    "ppo": {
+        "judged_before": Figure(N_("Score by the judge, before"), _JUDGED),
+        "judged": Figure(N_("Score by the judge, after"), _JUDGED),
+        "score_before": Figure(N_("Score of the reward model, before"), _SCORE),
+        "score": Figure(N_("Score of the reward model, after"), N_("The policy was trained for this, so it says least.")),
+        "length_before": Figure(N_("Length of answers, before"), _LENGTH),
+        "length": Figure(N_("Length of answers, after"), _LENGTH),
+        "kl_nats_per_answer": Figure(
+            N_("Distance from the reference (KL)"),
+            N_("Nats per answer: how much more likely its answers are to itself than to the reference. Further is riskier."),
+        ),
+        "updates": Figure(N_("Updates that the policy kept"), N_("In each it answers prompts and learns from their scores.")),
+        "entropy": Figure(
+            N_("Entropy"),
+            N_("Nats per token: how open each next piece is. A fall means that it repeats itself."),
+            for_experts=True,
+        ),
+        "beta": Figure(N_("Weight of the KL penalty"), N_("Beta: what a nat of distance costs of the score."), for_experts=True),
+        "rollbacks": Figure(
+            N_("Returns to an earlier state"),
+            N_("After figures that were no finite numbers, at half the rate."),
+            for_experts=True,
+        ),
+    },
+    "sft": {
+        "heldout_loss_before": Figure(N_("Loss on held-out text, before"), _LOSS),
+        "heldout_loss": Figure(N_("Loss on held-out text, after"), _LOSS),
+        "train_loss": Figure(N_("Loss on the text"), _LOSS),
+        "documents": Figure(N_("Texts it learned from")),
+        "heldout_documents": Figure(N_("Texts held out")),
+        "kept_step": Figure(N_("Step that was kept"), N_("The one with the least loss on held-out text.")),
+        "steps": Figure(N_("Steps taken")),
+        "tokens": Figure(N_("Tokens it learned from"), N_("A token is a piece of a word."), for_experts=True),
+        "sequences": Figure(N_("Pieces the texts were cut into"), for_experts=True),
+        "rows": Figure(N_("Rows the pieces were packed into"), for_experts=True),
+    },
+}
+
+
+def figures_of(kind: str, result: Mapping[str, Any]) -> tuple[list[Line], list[Line]]:
+    """The numbers of a run's result: those to read, in the order that matters, and those for experts, unknown ones last."""
+    named = FIGURES[kind] | EVERY_RUN
+    numbers = {name: value for name, value in result.items() if _is_number(value)}
+    ends = {f"{name}_{end}" for name, figure in named.items() if figure.interval and name in numbers for end in ("low", "high")}
+    plain = [_line(name, one, result) for name, one in named.items() if name in numbers and not one.for_experts]
+    experts = [_line(name, one, result) for name, one in named.items() if name in numbers and one.for_experts]
+    unknown = [name for name in numbers if name not in named and name not in ends]
+    return plain, experts + [Line(name, "", "", formats.number(numbers[name])) for name in unknown]
+
+
+def _line(name: str, figure: Figure, result: Mapping[str, Any]) -> Line:
+    value = _said(figure, result[name])
+    low, high = result.get(f"{name}_low"), result.get(f"{name}_high")
+    if figure.interval and _is_number(low) and _is_number(high):
+        value = _("%(value)s (95%% interval %(low)s to %(high)s)", value=value, low=_said(figure, low), high=_said(figure, high))
+    return Line(name, known(figure.label), known(figure.help) % {} if figure.help else "", value)
+
+
+def _said(figure: Figure, value: Any) -> str:
+    says: dict[str, Callable[[Any], str]] = {"number": formats.number, "share": formats.percent, "seconds": formats.duration}
+    return says[figure.form](value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
