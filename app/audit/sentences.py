@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from app.language.formats import listed
 from app.language.languages import N_, known
 
 ACTIONS: Final[Mapping[str, str]] = {
@@ -76,7 +77,7 @@ def detail_pairs(details: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _plain(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(_plain(item) for item in value)
+        return listed(_plain(item) for item in value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+        return listed(f"{name} {_plain(item)}" for name, item in value.items())
     return str(value)

@@ -12,7 +12,7 @@ from babel.dates import format_date, format_timedelta
 from babel.numbers import get_decimal_symbol, get_group_symbol
 from markupsafe import Markup
 
-from app.language.languages import N_plural, _, current, locale, ngettext
+from app.language.languages import N_, N_plural, _, current, known, locale, ngettext
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 _SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -139,19 +139,40 @@ def _separators(language: str) -> dict[int, str]:
 
 
 def listed(words: Iterable[str]) -> str:
-    """ "A, B, C", with the comma of the reader's language."""
-    return _joined(_(", "), list(words))
+    """ "A, B, C", with the comma of the reader's language; what is empty is left out."""
+    return _joined(_(", "), words)
 
 
-def _joined(between: str, parts: list[str]) -> str:
+def clauses(parts: Iterable[str]) -> str:
+    """ "This; and that", likewise."""
+    return _joined(_("; "), parts)
+
+
+def sentence(parts: Iterable[str]) -> str:
+    """Clauses made a sentence: "This; and that." """
+    return _filled(known(N_("%(clauses)s.")), clauses=clauses(parts))
+
+
+def noted(text: str, note: str | None) -> str:
+    """ "Text (note)", with the brackets of the reader's language; the text alone where nothing is noted."""
+    return _filled(known(N_("%(text)s (%(note)s)")), text=text, note=note) if note else text
+
+
+def _joined(between: str, parts: Iterable[str]) -> str:
     """Markup where one of the parts is; the others are escaped then."""
-    return Markup(between).join(parts) if any(isinstance(part, Markup) for part in parts) else between.join(parts)
+    said = [stripped for part in parts if part and (stripped := part.strip())]
+    return Markup(between).join(said) if any(isinstance(part, Markup) for part in said) else between.join(said)
+
+
+def _filled(form: str, **parts: str) -> str:
+    """Likewise."""
+    return Markup(form) % parts if any(isinstance(part, Markup) for part in parts.values()) else form % parts
 
 
 def paragraph(sentences: Iterable[str]) -> str:
     """Sentences one after another; a Chinese full stop brings its space with it."""
     space = "" if locale().language == "zh" else " "
-    return _joined(space, [sentence for sentence in sentences if sentence])
+    return _joined(space, sentences)
 
 
 def size(octets: int) -> str:
@@ -173,15 +194,18 @@ def short(digest: str | None) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "ago": ago,
+    "clauses": clauses,
     "count_of": count,
     "day": day,
     "duration": duration,
     "exact": exact,
     "listed": listed,
+    "noted": noted,
     "number": number,
     "paragraph": paragraph,
     "percent": percent,
     "roughly": roughly,
+    "sentence": sentence,
     "short": short,
     "size": size,
 }

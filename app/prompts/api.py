@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Invalid
+from app.language.formats import listed
 from app.language.languages import _, known
 from app.models import Prompt
 from app.prompts import importers, search, service
@@ -126,7 +127,7 @@ async def read_rows(request: Request) -> list[PromptRow | BadLine]:
 
 def _parse(kind: str, data: bytes) -> list[PromptRow | BadLine]:
     if kind not in CONTENT_TYPES:
-        kinds = ", ".join(CONTENT_TYPES)
+        kinds = listed(CONTENT_TYPES)
         raise Invalid(
             _("The Content-Type must be one of %(kinds)s.", kinds=kinds), {"Content-Type": _("This is not known here.")}
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from app.errors import Invalid
-from app.language.formats import number
+from app.language.formats import listed, number
 from app.language.languages import _
 from app.prompts.service import BadLine, Message, PromptRow
 from trainer.contract.trimming import trimmed
@@ -123,9 +123,9 @@ def _shape(given: Mapping[str, Any]) -> str:
     if found == ["text", "instruction"] and "output" in given:  # Alpaca's own files repeat all of it as one text
         return "instruction"
     if found:
-        raise _NotAPrompt(_("Give one of %(names)s, not several.", names=", ".join(found)))
+        raise _NotAPrompt(_("Give one of %(names)s, not several.", names=listed(found)))
     if given.keys() - {EXTERNAL_ID}:
-        names = ", ".join(_quoted(name) for name in list(given)[:5])
+        names = listed(_quoted(name) for name in list(given)[:5])
         raise _NotAPrompt(_("Give either text or messages; there is only %(names)s.", names=names))
     raise _NotAPrompt(_("Give either text or messages."))
 
@@ -157,7 +157,7 @@ def _message(place: int, message: Any) -> Message:
         raise _NotAPrompt(_("Message %(number)s must have role and content and nothing else.", number=place))
     role, content = said["role"], said["content"]
     if not isinstance(role, str) or role not in ROLES:
-        raise _NotAPrompt(_("Message %(number)s: the role must be one of %(roles)s.", number=place, roles=", ".join(ROLES)))
+        raise _NotAPrompt(_("Message %(number)s: the role must be one of %(roles)s.", number=place, roles=listed(ROLES)))
     if not isinstance(content, str):
         raise _NotAPrompt(_("Message %(number)s: the content must be text.", number=place))
     if not content.strip():

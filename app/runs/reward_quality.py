@@ -129,7 +129,9 @@ def _beside(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _cut(figures: Mapping[str, Any]) -> str | None:
     """Their share of all that were judged; None for a run that did not count them."""
     cut, judged = _number(figures, "cut_answers"), int(_number(figures, "judged_answers") or 0)
-    return f"{formats.percent(cut / judged)} (n = {judged:,})" if cut is not None and judged else None
+    if cut is None or not judged:
+        return None
+    return _("%(share)s (n = %(n)s)", share=formats.percent(cut / judged), n=formats.number(judged))
 
 
 def _groups(figures: Mapping[str, Any]) -> list[Share]:
