@@ -22,11 +22,11 @@ from app.labels.bodies import (
     WaitingReply,
     WithdrawIn,
 )
+from app.labels.empty_desk import waiting
 from app.labels.verdict import Verdict
-from app.labels.waiting import waiting
 from app.models import Label, Project, utc_now
 from app.queue.bodies import AnswerShown, Message, PromptShown
-from app.queue.dependencies import TaskId
+from app.queue.task_requests import TaskId
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID, Limit, Line, Moment, Page, cursor_id, json_reply, moment_text
 from app.web.security import Caller, Principal, signed_in

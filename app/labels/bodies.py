@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from app.labels.empty_desk import Reason
 from app.labels.record import LONGEST_MS
 from app.labels.verdict import Rewrite, Verdict
-from app.labels.waiting import Reason
 from app.queue.bodies import AnswerShown, PromptShown
 from app.web.json_types import Body, Line, Reply, Text
 

@@ -20,13 +20,13 @@ from app.guidelines.service import told_text, untold_change
 from app.guidelines.starting_point import told
 from app.labels import forms, history
 from app.labels.api import storing, withdrawing
+from app.labels.empty_desk import waiting
 from app.labels.verdict import SKIP_REASONS
-from app.labels.waiting import waiting
 from app.language.languages import _
 from app.models import Project, utc_now
 from app.queue import claim, lease
 from app.queue.claim import ServedTask
-from app.queue.dependencies import TaskId, claiming, lease_time
+from app.queue.task_requests import TaskId, claiming, lease_time
 from app.texts.safe_html import render_markdown
 from app.web.gate import CurrentProject, CurrentProjectId
 from app.web.json_types import MAX_ID

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.labels.waiting import Waiting, waiting
+from app.labels.empty_desk import Waiting, waiting
 from app.labels.withdraw import still_stands
 from app.language import formats
 from app.language.languages import _
@@ -19,8 +19,8 @@ from app.rounds import service
 from app.rounds.triggers import NextTrigger, next_trigger
 from app.runs import checkpoints, estimates, refill
 from app.runs.estimates import Wait
-from app.runs.reward_quality import quality_of
-from app.runs.turns import Standing, names_seen, turns, worker_standing
+from app.runs.figures.reward_quality import quality_of
+from app.runs.run_order import Standing, names_seen, turns, worker_standing
 from app.runs.usable_labels import usable_label_count
 
 LATEST_ROUNDS = 5

@@ -13,7 +13,7 @@ from app.models import utc_now
 from app.queue import lease
 from app.queue.bodies import LeaseReply, NextIn, ReturnIn, SkipIn, TaskReply
 from app.queue.claim import ServedTask
-from app.queue.dependencies import TaskId, claiming, lease_time
+from app.queue.task_requests import TaskId, claiming, lease_time
 from app.web.gate import current_project_id
 from app.web.json_types import json_reply, moment_text
 from app.web.security import Caller, signed_in

@@ -15,12 +15,13 @@ from app.language.languages import _
 from app.language.run_messages import told
 from app.models import Project, Run
 from app.rounds import retry, round_story, service, triggers
-from app.runs import charts, checkpoints, estimates, run_files
+from app.runs import checkpoints, estimates, run_files
 from app.runs.bodies import PathId
-from app.runs.reward_quality import learned_from, quality_of
+from app.runs.figures import charts
+from app.runs.figures.reward_quality import learned_from, quality_of
+from app.runs.run_order import names_seen, worker_standing
 from app.runs.run_settings import expected_config
 from app.runs.runs import retries_of, runs_outside_rounds
-from app.runs.turns import names_seen, worker_standing
 from app.runs.usable_labels import usable_label_count
 from app.settings import Settings
 from app.web.gate import CurrentProjectId

@@ -15,7 +15,7 @@ from app.language.languages import _
 from app.models import Project
 from app.rounds import service
 from app.runs import checkpoints, run_files
-from app.runs.turns import worker_standing
+from app.runs.run_order import worker_standing
 from app.runs.usable_labels import usable_rewrite_count
 from app.settings import Settings
 from app.web.gate import CurrentProjectId

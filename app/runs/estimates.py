@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 from app.models import Project, Prompt, Round, Run, Worker, utc_now
 from app.queue import make_tasks
 from app.runs import refill
+from app.runs.run_order import SILENT, turns
 from app.runs.run_settings import expected_config
 from app.runs.runs import LIVE
-from app.runs.turns import SILENT, turns
 from app.runs.usable_labels import usable_label_count
 from trainer.contract.config import CONFIGS, config_dict
 

@@ -17,12 +17,13 @@ from app.language import formats
 from app.language.languages import _, known
 from app.models import Project, Round, Run
 from app.models.criteria import names
-from app.runs import charts, checkpoints, estimates, run_files
+from app.runs import checkpoints, estimates, run_files
 from app.runs.bodies import PathId
-from app.runs.figures import figures_of
-from app.runs.reward_quality import quality_of
+from app.runs.figures import charts
+from app.runs.figures.result import figures_of
+from app.runs.figures.reward_quality import quality_of
+from app.runs.run_order import names_seen, worker_standing
 from app.runs.runs import LIVE, get_run, prompts_by_id, retries_of
-from app.runs.turns import names_seen, worker_standing
 from app.settings import Settings
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID

@@ -9,7 +9,7 @@ from pathlib import Path
 
 # What every room stands on; the rooms of the product are the others.
 MACHINERY = ("web", "database", "language", "texts", "models")
-EDGES = ("routes", "api", "forms", "bodies", "dependencies")  # of a room: its web side
+EDGES = ("routes", "api", "forms", "bodies", "dependencies", "task_requests")  # of a room: its web side
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ TESTED_ELSEWHERE = {
     "app/projects/question_forms.py": "app/projects/test_question_routes.py",
     "app/queue/api.py": "app/labels/test_api.py",
     "app/queue/bodies.py": "app/labels/test_api.py",
-    "app/queue/dependencies.py": "app/labels/test_api.py",
+    "app/queue/task_requests.py": "app/labels/test_api.py",
     "app/queue/lease.py": "app/queue/test_claim.py",
     "app/removal/api.py": "app/removal/test_deletion.py",
     "app/removal/bodies.py": "app/removal/test_deletion.py",

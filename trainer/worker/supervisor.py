@@ -31,8 +31,8 @@ from app.removal.taking_out import take_out
 from app.rounds.service import start_round
 from app.rounds.triggers import due_trigger
 from app.runs.refill import queue_refill, refill_prompts
+from app.runs.run_order import next_run
 from app.runs.runs import get_run
-from app.runs.turns import next_run
 from app.settings import Settings, get_settings
 from app.start import open_database
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, delete
 from starlette.testclient import TestClient
 
 from app.database.engine import write_session
-from app.labels.waiting import waiting
+from app.labels.empty_desk import waiting
 from app.language import formats
 from app.models import Project, Round, Seat
 from tests.app import factories

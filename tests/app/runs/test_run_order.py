@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from app.database.engine import write_session
 from app.models import Project, Run, utc_now
-from app.runs import turns
+from app.runs import run_order
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.told import a_worker
@@ -42,7 +42,7 @@ def fill_queue(session: Session, project_id: int) -> None:
 
 
 def test_nothing_waits(session: Session) -> None:
-    assert turns.next_run(session) is None
+    assert run_order.next_run(session) is None
 
 
 def test_projects_take_turns_whatever_their_runs_are(session: Session, cast: Cast) -> None:
@@ -52,7 +52,7 @@ def test_projects_take_turns_whatever_their_runs_are(session: Session, cast: Cas
     theirs = wait(session, cast.other, "sample", "sample", "sample")
     serve(session, cast.demo, minutes_ago=9)
     serve(session, cast.other, minutes_ago=3)
-    assert turns.turns(session) == [mine[0], theirs[0], mine[1], theirs[1], theirs[2]]
+    assert run_order.turns(session) == [mine[0], theirs[0], mine[1], theirs[1], theirs[2]]
 
 
 def test_a_short_reward_run_waits_for_one_run_of_another_project_at_most(session: Session, cast: Cast) -> None:
@@ -62,37 +62,37 @@ def test_a_short_reward_run_waits_for_one_run_of_another_project_at_most(session
     for project, *_ in sampling:
         serve(session, project.project_id, minutes_ago=1, kind="sample")
     serve(session, cast.demo, minutes_ago=5)
-    assert turns.next_run(session) is reward
+    assert run_order.next_run(session) is reward
 
 
 def test_a_project_that_was_never_served_comes_first(session: Session, cast: Cast) -> None:
     wait(session, cast.demo, "reward")
     (new,) = wait(session, cast.other, "ppo")
     serve(session, cast.demo, minutes_ago=60 * 24)
-    assert turns.next_run(session) is new
+    assert run_order.next_run(session) is new
 
 
 def test_of_two_new_projects_the_one_that_asked_first_comes_first(session: Session, cast: Cast) -> None:
     (first,) = wait(session, cast.other, "reward")
     wait(session, cast.demo, "sample")
-    assert turns.next_run(session) is first
+    assert run_order.next_run(session) is first
 
 
 def test_within_a_project_sampling_overtakes_only_while_the_queue_is_dry(session: Session, cast: Cast) -> None:
     reward, sample = wait(session, cast.demo, "reward", "sample")
-    assert turns.turns(session) == [sample, reward]
+    assert run_order.turns(session) == [sample, reward]
     fill_queue(session, cast.demo)
-    assert turns.turns(session) == [reward, sample]
+    assert run_order.turns(session) == [reward, sample]
 
 
 def test_sampling_overtakes_a_round_twice_and_no_more(session: Session, cast: Cast) -> None:
     (reward,) = wait(session, cast.demo, "reward")
     first, second, third = wait(session, cast.demo, "sample", "sample", "sample")
-    assert turns.turns(session) == [first, second, reward, third]
+    assert run_order.turns(session) == [first, second, reward, third]
     first.state, first.started_at = "done", utc_now()
     second.state, second.started_at = "done", utc_now()
     session.flush()
-    assert turns.turns(session) == [reward, third]
+    assert run_order.turns(session) == [reward, third]
 
 
 def test_what_was_interrupted_goes_on_first(session: Session, cast: Cast) -> None:
@@ -100,7 +100,7 @@ def test_what_was_interrupted_goes_on_first(session: Session, cast: Cast) -> Non
     wait(session, cast.other, "reward")
     ppo.started_at = ppo.heartbeat_at = utc_now()
     session.flush()
-    assert turns.next_run(session) is ppo
+    assert run_order.next_run(session) is ppo
 
 
 def test_a_day_of_three_projects_is_served_fairly(session: Session, cast: Cast) -> None:
@@ -111,9 +111,9 @@ def test_a_day_of_three_projects_is_served_fairly(session: Session, cast: Cast) 
     served: list[int] = []
     for minute in range(12):
         for project_id, kind in ((cast.demo, "sample"), (cast.other, "ppo"), (third, "reward")):
-            if not any(run.project_id == project_id for run in turns.turns(session)):
+            if not any(run.project_id == project_id for run in run_order.turns(session)):
                 wait(session, project_id, kind)
-        run = turns.next_run(session)
+        run = run_order.next_run(session)
         assert run is not None
         run.state, run.heartbeat_at = "done", NOON + timedelta(minutes=minute)
         session.flush()

@@ -11,12 +11,12 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from app.database.engine import write_session
-from app.runs.figures import FIGURES, figures_of
+from app.runs.figures.result import FIGURES, figures_of
 from tests.app import factories
 from tests.app.conftest import Cast
 from trainer.contract.config import CONFIGS
 
-TRAINER = Path(__file__).parents[3] / "trainer"
+TRAINER = Path(__file__).parents[4] / "trainer"
 # Where a kind of run writes what ends in its result: functions and the names of what they gather.
 WRITERS = {
     "sample": [("sample/run.py", {"run", "left_out"})],

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.runs import charts
+from app.runs.figures import charts
 
 ROWS: list[dict[str, Any]] = [
     {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.runs.reward_quality import Bin, Share, learned_from, quality_of
+from app.runs.figures.reward_quality import Bin, Share, learned_from, quality_of
 
 FIGURES = {
     "accuracy": 0.7,
