@@ -21,6 +21,7 @@ from tests.house.layers import (
 )
 from tests.house.mirrors import (
     crowded_rooms,
+    modules_told_of_that_are_not_there,
     modules_without_a_mirror,
     modules_without_a_row,
     rooms_without_a_word,
@@ -48,6 +49,7 @@ WALLS = [
     modules_without_a_row,
     rows_without_a_module,
     modules_without_a_mirror,
+    modules_told_of_that_are_not_there,
     crowded_rooms,
     rooms_without_a_word,
     dangerous_calls,

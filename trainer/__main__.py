@@ -85,7 +85,9 @@ def _work(kind: str) -> Callable[[RunFolder], None]:
 
 def _refuse(kind: str, path: Path, error: Exception) -> int:
     reason = _reason(kind, error)
-    write_atomic(path / "result.json", json.dumps({"status": "refused", "reason": as_json(reason)}, indent=1, ensure_ascii=False))
+    figures = error.figures if isinstance(error, Refused) else {}
+    result = figures | {"status": "refused", "reason": as_json(reason)}
+    write_atomic(path / "result.json", json.dumps(result, indent=1, ensure_ascii=False))
     print(f"refused: {english(reason)}", file=sys.stderr)
     return EXIT_REFUSED
 

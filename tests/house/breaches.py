@@ -15,6 +15,7 @@ from tests.house.layers import (
 from tests.house.mirrors import (
     MOST_MODULES,
     crowded_rooms,
+    modules_told_of_that_are_not_there,
     modules_without_a_mirror,
     modules_without_a_row,
     rooms_without_a_word,
@@ -72,6 +73,9 @@ BREACHES = [
     (rows_without_a_module, {"docs/architecture.md": "### `app/x/`\n\n| `gone.py` | says |\n"}),
     (modules_without_a_mirror, {"app/prompts/new.py": "", "tests/app/other/test_new.py": ""}),
     (modules_without_a_mirror, {"app/queue/lease.py": ""}),
+    (modules_told_of_that_are_not_there, {"app/x/a.py": '"""As `gone.py` says."""\n'}),
+    (modules_told_of_that_are_not_there, {"trainer/x/a.py": "x = 1  # see trainer/y/a.py\n"}),
+    (modules_told_of_that_are_not_there, {"trainer/x/a.py": '"""What `trainer.y.Thing` does."""\n'}),
     (crowded_rooms, {f"app/x/m{number}.py": "" for number in range(MOST_MODULES + 1)}),
     (rooms_without_a_word, {"app/x/__init__.py": '"""What it owns."""\n', "app/x/a.py": ""}),
     (

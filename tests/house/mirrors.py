@@ -54,6 +54,24 @@ def modules_without_a_mirror(root: Path) -> list[str]:
     return found
 
 
+def modules_told_of_that_are_not_there(root: Path) -> list[str]:
+    """A docstring or a comment that names a module (`label_rows.py`, trainer/lm/loading.py, `trainer.lm.loading`) speaks of one
+    that is there.
+    """
+    paths = _modules(root)
+    names = {path.name for path in paths} | {"__init__.py"}
+    dotted = {".".join(path.with_suffix("").parts) for path in paths} | {".".join(path.parent.parts) for path in paths}
+    found = []
+    for path in paths:
+        text = (root / path).read_text("utf-8")
+        told = set(re.findall(r"(?<![\w.*/{}-])(?:(?:app|trainer)/(?:\w+/)*)?[a-z]\w*\.py\b", text))
+        gone = {file for file in told if ("/" in file or file not in names) and not (root / file).is_file()}
+        spoken = set(re.findall(r"`((?:app|trainer)(?:\.[a-z_]+)+)(?:\.[A-Z]\w*)?`", text))
+        gone |= {module for module in spoken if module not in dotted and module.rpartition(".")[0] not in dotted}
+        found += [f"{path} tells of {name}, which is not there" for name in sorted(gone)]
+    return found
+
+
 def crowded_rooms(root: Path) -> list[str]:
     counts: dict[str, int] = {}
     for path in _modules(root):

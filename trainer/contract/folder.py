@@ -28,7 +28,11 @@ EXIT_DONE, EXIT_REFUSED, EXIT_CANCELLED = 0, 2, 3
 
 
 class Refused(SpokenError):
-    """The run cannot be done with what it was given; the message is for the person who asked."""
+    """The run cannot be done with what it was given; the message is for the person who asked, figures stand in result.json."""
+
+    def __init__(self, message: Message, figures: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.figures = dict(figures or {})
 
 
 class Cancelled(Exception):

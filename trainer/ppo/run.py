@@ -56,7 +56,7 @@ def run(folder: RunFolder, open_reward: OpenReward) -> None:
     left_out = LeftOut()
     prompts = read_prompts(folder, "prompts.jsonl", backbone, config, left_out)
     if not prompts:
-        raise Refused(left_out.why(Message("no_short_prompt", tokens=config.max_prompt_tokens)))
+        raise Refused(left_out.why(Message("no_short_prompt", tokens=config.max_prompt_tokens)), left_out.figures)
     panel = (read_prompts(folder, "panel_prompts.jsonl", backbone, config, left_out) or prompts)[: config.panel_prompts]
     figures = train(folder, config, backbone, reward, prompts, panel) | left_out.figures
     figures["reason"] = as_json(left_out.after(from_json(figures["reason"])))

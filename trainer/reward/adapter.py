@@ -1,6 +1,6 @@
 """The reward with adapters: LoRA on the top layers and a scalar head on where an answer ends, for thousands of labels.
 
-The likelihood is the head's own (`rows.Rows`), with the people's parameters it found, so that the two are judged alike. The
+The likelihood is the head's own (`label_rows.Rows`), with the people's parameters it found, so that the two are judged alike. The
 scalar head begins where the labels' evidence puts it on the frozen base's end states, not at noise. Training resumes from its
 state bit for bit.
 """

@@ -66,7 +66,7 @@ def run(folder: RunFolder) -> None:
     left_out = LeftOut()
     labels, sequences = encode_labels(backbone, labels, config.max_tokens, left_out)
     if not labels.answers:
-        raise Refused(left_out.why(Message("base_not_finite")))
+        raise Refused(left_out.why(Message("base_not_finite")), left_out.figures)
     labels, sequences, features = read_answers(folder, backbone, labels, sequences, config, left_out)
     if left_out:
         refuse_too_few(labels, config, left_out)
@@ -118,7 +118,9 @@ def refuse_too_few(labels: Labels, config: RewardConfig, left_out: LeftOut | Non
         reason = Message("too_few_prompts", prompts=prompts, needed=FEWEST_PROMPTS)
     else:
         return
-    raise Refused(left_out.after(reason) if left_out else reason)
+    if left_out is None:
+        raise Refused(reason)
+    raise Refused(left_out.after(reason), left_out.figures)
 
 
 def read_answers(

@@ -59,7 +59,7 @@ def run(folder: RunFolder) -> None:
     left_out = LeftOut()
     jobs = _jobs(prompts, policy, config, left_out)
     if not jobs:
-        raise Refused(left_out.why(Message("no_room_for_answers", tokens=config.max_new_tokens)))
+        raise Refused(left_out.why(Message("no_room_for_answers", tokens=config.max_new_tokens)), left_out.figures)
     _drop_broken_tail(folder)
     writer = _Writer(folder, policy, len(jobs))
     missing = [job for job in jobs if job.key not in writer.there]
@@ -68,7 +68,7 @@ def run(folder: RunFolder) -> None:
         for job in writer.write(missing[start : start + config.batch_size]):
             left_out.not_finite(job.prompt_id)
     if not writer.there:
-        raise Refused(Message("cannot_be_sampled", model=folder.inputs["policy"]))
+        raise Refused(Message("cannot_be_sampled", model=folder.inputs["policy"]), left_out.figures)
     seconds, told = time.monotonic() - started, left_out.said()
     figures = left_out.figures | ({"reason": told} if told else {})
     folder.finish("done", generations=len(writer.there), tokens=writer.tokens, seconds=seconds, **figures)

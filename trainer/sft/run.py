@@ -50,7 +50,7 @@ def run(folder: RunFolder) -> None:
     packed, left_out = keeps_apart(model), LeftOut()
     rows, test = (_rows(model, part, config, packed, left_out) for part in (training, held_out))
     if not rows:
-        raise Refused(left_out.why(Message("nothing_fits", setting="sft.block_tokens")))
+        raise Refused(left_out.why(Message("nothing_fits", setting="sft.block_tokens")), left_out.figures)
     learner = _Learner(model, config, rows, test, packed)
     train(folder, learner)
     figures: dict[str, Any] = left_out.figures | {

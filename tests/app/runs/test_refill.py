@@ -186,3 +186,20 @@ def test_the_overview_says_which_run_and_why_and_annotators_only_that_there_is_a
     desk = as_user("Mary").get("/projects/demo/annotate").text
     assert "There is a problem with this project's model" in desk
     assert "/models/tiny" not in desk
+
+
+@pytest.mark.parametrize("ended", ["done", "failed"])
+@pytest.mark.parametrize("why", refill.LEFT_OUT)
+def test_a_prompt_that_the_model_can_do_nothing_with_is_not_asked_of_it_again(
+    session: Session, demo: Project, why: str, ended: str
+) -> None:
+    fine, refused = session.scalars(select(Prompt)).one(), factories.make_prompt(session, demo.id)
+    run = refill.queue_refill(session, demo)
+    assert run is not None
+    assert set(run.inputs["prompt_ids"]) == {fine.id, refused.id}
+    run.state, run.ended_at = ended, utc_now() - timedelta(minutes=20)
+    run.result = {f"{why}_prompts": 1, f"{why}_prompt_ids": [refused.id]}
+    session.flush()
+    assert refill.refill_prompts(session, demo) == [fine.id]
+    update_project(session, demo, {"sampling": {"max_new_tokens": 12}}, by=None)
+    assert set(refill.refill_prompts(session, demo)) == {fine.id, refused.id}, "it may be able to, as it is asked now"

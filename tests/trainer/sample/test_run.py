@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.trainer.templates import no_system_role
+from trainer.__main__ import main
 from trainer.contract.english import english
-from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.contract.folder import EXIT_REFUSED, Cancelled, Refused, RunFolder, read_jsonl
 from trainer.contract.messages import Message, from_json
 from trainer.lm.loading import load_backbone, load_policy
 from trainer.reward.data import Answer, encode
@@ -156,8 +157,10 @@ def test_a_conversation_that_the_template_refuses_is_left_out_and_named_and_the_
     assert said == ("Prompts left out: 1 (20). The model's chat template refuses this conversation: System role not supported")
     alone = folder(tmp_path / "all", model, questions=())
     alone.append("prompts.jsonl", [system])
-    with pytest.raises(Refused, match="System role not supported"):
-        sample.run(alone)
+    assert main(["sample", str(alone.path)]) == EXIT_REFUSED
+    refused = json.loads(alone.file("result.json").read_text(encoding="utf-8"))
+    assert "System role not supported" in english(from_json(refused["reason"]))
+    assert (refused["status"], refused["refused_prompt_ids"]) == ("refused", [20])
 
 
 @pytest.mark.parametrize("batch_size", [2, 16])

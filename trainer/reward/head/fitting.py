@@ -1,7 +1,7 @@
 """Fit the Bayesian head to labels: standardise, let the evidence weigh the groups, find mean and posterior of the weights.
 
 Layers, prior strength and covariates are chosen by the labels without a held-out set (decision 0003). Every kind of verdict
-enters as a row of `rows.py`.
+enters as a row of `label_rows.py`.
 """
 
 from __future__ import annotations
