@@ -15,6 +15,8 @@ from app.accounts.keys import api as keys_api
 from app.accounts.keys import routes as keys_routes
 from app.accounts.sign_in import routes as sign_in_routes
 from app.accounts.sign_in.doorman import Doorman
+from app.accounts.sign_in.failures import FailureLog
+from app.accounts.sign_in.hashing import Hashing
 from app.audit import api as audit_api
 from app.audit import routes as audit_routes
 from app.database.engine import InstantReads, make_engine
@@ -51,6 +53,7 @@ from app.web import styleguide
 from app.web.error_replies import add_handlers
 from app.web.gate import enforce, path_templates
 from app.web.headers import ResponseHeaders
+from app.web.health import HealthWatch
 from app.web.last_used import UseLog
 from app.web.openapi import DescribedApp, operation_id
 from app.web.origin import SameSite
@@ -123,5 +126,8 @@ def connect(app: FastAPI, settings: Settings) -> None:
     app.state.engine = make_engine(settings.url)
     app.state.instant_reads = InstantReads(app.state.engine)
     app.state.uses = UseLog(app.state.engine)
-    app.state.doorman = Doorman(app.state.engine)
+    app.state.hashing = Hashing()
+    app.state.failures = FailureLog(app.state.engine)
+    app.state.doorman = Doorman(app.state.engine, app.state.hashing, app.state.failures)
+    app.state.health = HealthWatch(app.state.engine)
     app.state.write_group = WriteGroup(app.state.engine)

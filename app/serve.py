@@ -26,7 +26,18 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C; the exit status. Raises Unavailable unless the database is at head."""
     app = application(settings)
     require_head(app.state.engine)
-    config = uvicorn.Config(
+    server = uvicorn.Server(configured(app, settings))
+    server.run()
+    app.state.uses.finish()
+    app.state.failures.finish()
+    app.state.instant_reads.close()
+    app.state.engine.dispose()
+    return 0 if server.started else 1
+
+
+def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """What X-Forwarded-For and -Proto say of a client is believed only where a proxy sends it that the settings name."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -37,10 +48,6 @@ def serve(settings: Settings) -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         limit_concurrency=2000,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
     )
-    server = uvicorn.Server(config)
-    server.run()
-    app.state.uses.finish()
-    app.state.instant_reads.close()
-    app.state.engine.dispose()
-    return 0 if server.started else 1

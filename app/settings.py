@@ -21,6 +21,10 @@ class Settings(BaseSettings):
         ["localhost", "127.0.0.1", "[::1]"], description="Host names the web process answers to, as a JSON list."
     )
     public_url: str = Field("", description="How people reach it, such as https://taste.example.org; turns on secure cookies.")
+    trusted_proxies: list[str] = Field(
+        ["127.0.0.1", "::1"],
+        description="Addresses or networks of reverse proxies, as a JSON list: who may say X-Forwarded-For and -Proto.",
+    )
     lease_minutes: float = Field(10.0, gt=0, description="How long a task is kept for the person who opened it.")
     base_model: str = Field(
         "", description="Base model of the demo project: folder, hub id or .gguf; empty means SmolLM2-135M-Instruct."

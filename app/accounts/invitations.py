@@ -11,7 +11,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.rights import check_is_admin
-from app.accounts.service import add_member, add_user, clean_email, find_user, get_user, revoke_links
+from app.accounts.service import add_member, add_user, clean_email, clean_name, find_user, get_user, revoke_links
 from app.accounts.who_is_out import end_all
 from app.database.audit import record
 from app.errors import Conflict, Gone, NotFound
@@ -135,6 +135,23 @@ def open_invitations(session: Session, project_id: int) -> Sequence[Invitation]:
 # Using
 
 
+def check_acceptable(session: Session, token: str, name: str, email: str) -> None:
+    """All that can be refused before a password is hashed, as `accept_as_new` will refuse it."""
+    offer = read_offer(session, token)
+    there = find_user(session, clean_email(email))
+    if there is None:
+        clean_name(name)
+    elif offer.role != "owner":
+        raise _taken()
+
+
+def _taken() -> Conflict:
+    return Conflict(
+        _("There is already an account with this email. Sign in with it, then open the invitation again."),
+        {"email": _("This address is taken.")},
+    )
+
+
 def accept_as_new(session: Session, token: str, name: str, email: str, password_hash: str) -> int:
     """Use the invitation for a new account; returns its id.
 
@@ -150,10 +167,7 @@ def accept_as_new(session: Session, token: str, name: str, email: str, password_
         user.disabled_at = None
         end_all(session, user.id, user.id)  # whoever had found out the old password is out
     else:
-        raise Conflict(
-            _("There is already an account with this email. Sign in with it, then open the invitation again."),
-            {"email": _("This address is taken.")},
-        )
+        raise _taken()
     _use(session, offer, user)
     return user.id
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.accounts import service
 from app.accounts.forms import LanguageForm
-from app.database.engine import WriteDb
+from app.database.engine import get_engine, write_turn
 from app.errors import Invalid
 from app.language.languages import COOKIE, LANGUAGES, _
 from app.settings import Settings
@@ -22,13 +23,14 @@ YEAR_S = 365 * 24 * 3600
 
 
 @router.post("/language")
-def choose_language(request: Request, session: WriteDb, form: Annotated[LanguageForm, Form()], next: str = "/") -> Response:
-    """The cookie goes on speaking it after signing out."""
+async def choose_language(request: Request, form: Annotated[LanguageForm, Form()], next: str = "/") -> Response:
+    """The cookie goes on speaking it after signing out. For whoever is not signed in nothing is written."""
     if form.language not in LANGUAGES:
         raise Invalid(_("Tastemaker does not speak that language yet."), {"language": _("not one of ours")})
     principal = current_principal(request)
     if principal is not None:
-        service.set_language(session, principal.user_id, form.language)
+        async with write_turn(get_engine(request)) as session:
+            await run_in_threadpool(service.set_language, session, principal.user_id, form.language)
     settings: Settings = request.app.state.settings
     response = redirect(request, local(next))
     response.set_cookie(

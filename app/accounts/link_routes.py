@@ -13,11 +13,11 @@ from starlette.responses import Response
 
 from app.accounts import invitations, password_links
 from app.accounts.forms import AcceptForm, NewPasswordForm
-from app.accounts.sign_in.dependencies import enter
+from app.accounts.sign_in.dependencies import CurrentDoorman, CurrentHashing, enter
 from app.accounts.sign_in.passwords import hash_new_password
 from app.accounts.who_is_out import LeftOpen, left_open
 from app.database.engine import Db, get_engine, read_session, write_turn
-from app.errors import Conflict, Invalid, Refusal
+from app.errors import Conflict, Invalid, Refusal, TooMany
 from app.language.languages import _
 from app.web.pages import redirect, render
 from app.web.security import current_principal
@@ -36,7 +36,9 @@ def invitation_page(request: Request, session: Db, token: Token) -> Response:
 
 
 @router.post("/invitations/{token}")
-async def accept_invitation(request: Request, token: Token, form: Annotated[AcceptForm, Form()]) -> Response:
+async def accept_invitation(
+    request: Request, token: Token, form: Annotated[AcceptForm, Form()], doorman: CurrentDoorman, hashing: CurrentHashing
+) -> Response:
     """A signed-in person joins as they are; anyone else makes an account first."""
     principal = current_principal(request)
     if principal is not None:
@@ -45,18 +47,24 @@ async def accept_invitation(request: Request, token: Token, form: Annotated[Acce
             offer = await run_in_threadpool(invitations.accept_as, session, token, principal.user_id)
         return redirect(request, _home_of(offer), _("You are in."))
     try:
-        await run_in_threadpool(_offer, request, token)  # before what costs
-        password_hash = await run_in_threadpool(hash_new_password, form.password, form.name, form.email)
+        await run_in_threadpool(_check_offer, request, token, form)  # before what costs
+        doorman.knock(token)
+        password_hash = await hashing.run(hash_new_password, form.password, form.name, form.email)
         async with write_turn(get_engine(request)) as session:
             offer = await run_in_threadpool(invitations.read_offer, session, token)
             user_id = await run_in_threadpool(invitations.accept_as_new, session, token, form.name, form.email, password_hash)
-    except (Invalid, Conflict) as refusal:
+    except (Invalid, Conflict, TooMany) as refusal:
         return await run_in_threadpool(_invitation_again, request, token, form, refusal)
     return await enter(request, user_id, _home_of(offer), _("Welcome to Tastemaker."))
 
 
 def _invitation_again(request: Request, token: str, form: AcceptForm, refusal: Refusal) -> Response:
     return _invitation(request, _offer(request, token), form, refusal)
+
+
+def _check_offer(request: Request, token: str, form: AcceptForm) -> None:
+    with read_session(get_engine(request)) as session:
+        invitations.check_acceptable(session, token, form.name, form.email)
 
 
 def _offer(request: Request, token: str) -> invitations.Offer:
@@ -100,12 +108,15 @@ def password_link_page(request: Request, token: Token) -> Response:
 
 
 @router.post("/password/{token}")
-async def use_password_link(request: Request, token: Token, form: Annotated[NewPasswordForm, Form()]) -> Response:
+async def use_password_link(
+    request: Request, token: Token, form: Annotated[NewPasswordForm, Form()], doorman: CurrentDoorman, hashing: CurrentHashing
+) -> Response:
     """The password is hashed only for a link that opens: that costs."""
     holder = await run_in_threadpool(_holder, request, token)
     try:
-        password_hash = await run_in_threadpool(hash_new_password, form.password, holder.name, holder.email)
-    except Invalid as refusal:
+        doorman.knock(token)
+        password_hash = await hashing.run(hash_new_password, form.password, holder.name, holder.email)
+    except (Invalid, TooMany) as refusal:
         return await run_in_threadpool(_password_link, request, holder, refusal)
     async with write_turn(get_engine(request)) as session:
         user_id = await run_in_threadpool(partial(password_links.use_link, session, token, password_hash, keep=form.keep))

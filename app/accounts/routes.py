@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from app.accounts import service
 from app.accounts.forms import PasswordForm, ProfileForm, SessionForm
-from app.accounts.sign_in.dependencies import CurrentDoorman, enter
-from app.accounts.sign_in.doorman import Doorman
+from app.accounts.sign_in.dependencies import CurrentDoorman, CurrentHashing, CurrentVisitor, enter
+from app.accounts.sign_in.doorman import Doorman, Visitor
 from app.accounts.sign_in.passwords import hash_new_password
 from app.accounts.who_is_out import end_what_was_made, left_open
 from app.database.engine import Db, WriteDb, get_engine, read_session, write_turn
@@ -54,11 +54,12 @@ async def change_profile(
     caller: Caller,
     form: Annotated[ProfileForm, Form()],
     doorman: CurrentDoorman,
+    visitor: CurrentVisitor,
 ) -> Response:
     """The name is free to change; another email, by which one signs in, asks for the password."""
     try:
         if service.clean_email(form.email) != caller.email:
-            await _check_own_password(request, caller, form.current, doorman)
+            await _check_own_password(caller, form.current, doorman, visitor)
         async with write_turn(get_engine(request)) as session:
             await run_in_threadpool(service.change_profile, session, caller.user_id, form.name, form.email)
     except (Invalid, Conflict, TooMany) as refusal:
@@ -66,11 +67,10 @@ async def change_profile(
     return redirect(request, "/account", _("Saved."))
 
 
-async def _check_own_password(request: Request, caller: Principal, password: str, doorman: Doorman) -> None:
+async def _check_own_password(caller: Principal, password: str, doorman: Doorman, visitor: Visitor) -> None:
     """Raises Invalid at the field, and TooMany."""
-    address = request.client.host if request.client else "unknown"
     try:
-        await run_in_threadpool(doorman.check, caller.email, password, address)
+        await doorman.check(caller.email, password, visitor)
     except Invalid:
         sentence = _("That is not your current password.")
         raise Invalid(sentence, {"current": _("Not your current password.")}) from None
@@ -82,10 +82,12 @@ async def change_password(
     caller: Caller,
     form: Annotated[PasswordForm, Form()],
     doorman: CurrentDoorman,
+    hashing: CurrentHashing,
+    visitor: CurrentVisitor,
 ) -> Response:
     try:
-        await _check_own_password(request, caller, form.current, doorman)
-        password_hash = await run_in_threadpool(hash_new_password, form.password, caller.name, caller.email)
+        await _check_own_password(caller, form.current, doorman, visitor)
+        password_hash = await hashing.run(hash_new_password, form.password, caller.name, caller.email)
     except (Invalid, TooMany) as refusal:
         return await run_in_threadpool(_account_again, request, caller, refusal)
     async with write_turn(get_engine(request)) as session:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
@@ -121,22 +121,36 @@ def places_of(session: Session, user_id: int, among: Collection[int] | None = No
 # Sessions
 
 
-def open_session(session: Session, user_id: int, user_agent: str, replaces: str | None = None) -> str:
-    """A fresh session id, to be kept by the browser alone. `replaces` is the id the browser had before; it ends."""
+@dataclass(frozen=True)
+class Opened:
+    """What the browser alone keeps: the session's id, and what tells the browser from a stranger's when that has ended."""
+
+    secret: str
+    device: str
+
+
+def open_session(session: Session, user_id: int, user_agent: str, replaces: str | None = None, device: str = "") -> Opened:
+    """A fresh session. `replaces` is the id the browser had before; it ends. `device` is what it had kept.
+
+    That is kept on only where somebody signed in with it: what another put there would tell them apart no longer.
+    """
     if replaces:
         _revoke(session, SignInSession.id_hash == digest(replaces))
     secret = new_secret()
+    if not (device and session.scalar(select(exists().where(SignInSession.device_hash == digest(device))))):
+        device = new_secret()
     session.add(
         SignInSession(
             id_hash=digest(secret),
             user_id=user_id,
             expires_at=utc_now() + timedelta(days=SESSION_DAYS),
             user_agent=user_agent[:300],
+            device_hash=digest(device),
         )
     )
     record(session, user_id, "session.opened", f"user {user_id}")
     session.flush()
-    return secret
+    return Opened(secret, device)
 
 
 def close_session(session: Session, user_id: int, id_hash: str) -> None:

@@ -49,6 +49,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "session.closed": N_("signed out"),
     "session.opened": N_("signed in"),
     "sessions.closed": N_("signed out everywhere"),
+    "sign_in.failed": N_("failed to sign in"),
 }
 
 THINGS: Final[Mapping[str, str]] = {

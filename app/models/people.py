@@ -53,6 +53,7 @@ class SignInSession(Base):
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     user_agent: Mapped[str] = mapped_column(String(300), default="")
+    device_hash: Mapped[str | None] = mapped_column(String(64), index=True)  # of a cookie that outlives the session
 
 
 class ApiKey(Base):

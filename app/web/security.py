@@ -1,7 +1,7 @@
 """Who is calling: passwords, sessions, API keys, form tokens. What they may do is in `app/web/permissions.py`.
 
 Session ids and key secrets are 256 random bits, so one round of SHA-256 hides them well enough and costs a microsecond.
-Passwords are guessable, so they get argon2, two at a time.
+Passwords are guessable, so they get argon2; whoever serves requests lets `app/accounts/sign_in/hashing.py` do it.
 """
 
 from __future__ import annotations
@@ -108,6 +108,11 @@ def session_cookie(settings: Settings) -> str:
     return "__Host-tastemaker" if settings.secure_cookies else "tastemaker"
 
 
+def device_cookie(settings: Settings) -> str:
+    """What a browser keeps when its session ends, so that it is no stranger to the throttle."""
+    return session_cookie(settings) + "_device"
+
+
 def visitor_cookie(settings: Settings) -> str:
     return session_cookie(settings) + "_visitor"
 
@@ -154,8 +159,7 @@ def _nobody() -> str:
 def hash_password(password: str) -> str:
     """Raises Invalid for a password too short to protect anything or too long to hash."""
     refuse_wrong_length(password)
-    with _hashing():
-        return _hasher.hash(password)
+    return _hasher.hash(password)
 
 
 def refuse_wrong_length(password: str) -> None:

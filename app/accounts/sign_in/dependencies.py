@@ -9,11 +9,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.accounts import service
-from app.accounts.sign_in.doorman import Doorman
+from app.accounts.sign_in.doorman import Doorman, Visitor
+from app.accounts.sign_in.hashing import Hashing
 from app.database.engine import get_engine, write_turn
 from app.settings import Settings
 from app.web.pages import redirect
-from app.web.security import SESSION_DAYS, session_cookie
+from app.web.security import SESSION_DAYS, device_cookie, session_cookie
+
+DEVICE_DAYS = 400  # the longest that browsers keep a cookie
 
 
 async def current_doorman(request: Request) -> Doorman:
@@ -21,7 +24,21 @@ async def current_doorman(request: Request) -> Doorman:
     return doorman
 
 
+async def current_hashing(request: Request) -> Hashing:
+    hashing: Hashing = request.app.state.hashing
+    return hashing
+
+
+async def current_visitor(request: Request) -> Visitor:
+    """The client's own address where a proxy that is trusted says it: `TASTEMAKER_TRUSTED_PROXIES`, applied by the server."""
+    settings: Settings = request.app.state.settings
+    address = request.client.host if request.client else "unknown"
+    return Visitor(address[:60], request.cookies.get(device_cookie(settings), "")[:100])
+
+
 CurrentDoorman = Annotated[Doorman, Depends(current_doorman)]
+CurrentHashing = Annotated[Hashing, Depends(current_hashing)]
+CurrentVisitor = Annotated[Visitor, Depends(current_visitor)]
 
 
 async def enter(request: Request, user_id: int, url: str, message: str = "") -> Response:
@@ -29,16 +46,23 @@ async def enter(request: Request, user_id: int, url: str, message: str = "") -> 
     settings: Settings = request.app.state.settings
     before = request.cookies.get(session_cookie(settings))
     agent = request.headers.get("user-agent", "")
+    device = request.cookies.get(device_cookie(settings), "")[:100]
     async with write_turn(get_engine(request)) as session:
-        secret = await run_in_threadpool(service.open_session, session, user_id, agent, before)
+        opened = await run_in_threadpool(service.open_session, session, user_id, agent, before, device)
     response = redirect(request, url, message)
+    _set_cookie(request, response, session_cookie(settings), opened.secret, SESSION_DAYS)
+    _set_cookie(request, response, device_cookie(settings), opened.device, DEVICE_DAYS)
+    return response
+
+
+def _set_cookie(request: Request, response: Response, name: str, value: str, days: int) -> None:
+    settings: Settings = request.app.state.settings
     response.set_cookie(
-        session_cookie(settings),
-        secret,
-        max_age=SESSION_DAYS * 24 * 3600,
+        name,
+        value,
+        max_age=days * 24 * 3600,
         path="/",
         secure=settings.secure_cookies or request.url.scheme == "https",
         httponly=True,
         samesite="lax",
     )
-    return response

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.accounts import service
 from app.accounts.forms import SignInForm
-from app.accounts.sign_in.dependencies import CurrentDoorman, enter
+from app.accounts.sign_in.dependencies import CurrentDoorman, CurrentVisitor, enter
 from app.database.engine import WriteDb
 from app.errors import Invalid, Refusal, TooMany
 from app.language.languages import _
@@ -29,10 +29,11 @@ def sign_in_page(request: Request, next: str = "/") -> Response:
 
 
 @router.post("/sign-in")
-async def sign_in(request: Request, form: Annotated[SignInForm, Form()], doorman: CurrentDoorman) -> Response:
-    address = request.client.host if request.client else "unknown"
+async def sign_in(
+    request: Request, form: Annotated[SignInForm, Form()], doorman: CurrentDoorman, visitor: CurrentVisitor
+) -> Response:
     try:
-        user_id = await run_in_threadpool(doorman.check, form.email, form.password, address)
+        user_id = await doorman.check(form.email, form.password, visitor)
     except (Invalid, TooMany) as refusal:
         return await run_in_threadpool(_sign_in_again, request, form, refusal)
     return await enter(request, user_id, local(form.next))

@@ -1,4 +1,4 @@
-"""Slows down guessing of passwords: per account and per address, in memory of the one web process."""
+"""Slows down guessing: tries by name, counted before they are made, in memory of the one web process."""
 
 from __future__ import annotations
 
@@ -6,50 +6,72 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from app.errors import TooMany
 from app.language.languages import _
 
 WINDOW_S = 15 * 60
-ACCOUNT_TRIES = 5  # failures within the window before an account has to wait
-ADDRESS_TRIES = 30
-LONGEST_WAIT_S = 60.0  # short, so that nobody can lock someone else out for long
+LONGEST_WAIT_S = 60.0
 REMEMBERED = 20_000
 
 
-class Throttle:
-    """Failures by name; each one past the limit doubles the wait."""
+@dataclass(frozen=True)
+class Limit:
+    """How many tries within the window a name has before each further one doubles the wait."""
 
-    def __init__(self, tries: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tries = tries
+    name: str
+    tries: int
+
+
+class Throttle:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._guard = threading.Lock()
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._tries: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def check(self, name: str) -> None:
-        """Raises TooMany while the name has to wait."""
+    def begin(self, *limits: Limit) -> None:
+        """Count a try under each of these names, before it is made: of many at once no more pass than may.
+
+        Raises TooMany, and counts nothing, while one of them has to wait.
+        """
         with self._guard:
-            failures = self._recent(name)
-            excess = len(failures) - self._tries
-            wait_s = failures[-1] + min(2.0**excess, LONGEST_WAIT_S) - self._clock() if excess >= 0 else 0.0
+            now = self._clock()
+            wait_s = max(self._wait_s(limit, now) for limit in limits)
+            if wait_s <= 0:
+                for limit in limits:
+                    self._count(limit, now)
         if wait_s > 0:
             raise TooMany(_("Too many failed tries. Please wait %(seconds)s seconds and try again.", seconds=int(wait_s) + 1))
 
-    def failed(self, name: str) -> None:
+    def take_back(self, *limits: Limit) -> None:
+        """The try that was counted last was none that failed."""
         with self._guard:
-            failures = self._recent(name)
-            failures.append(self._clock())
-            self._failures[name] = failures
-            self._failures.move_to_end(name)
-            while len(self._failures) > REMEMBERED:
-                self._failures.popitem(last=False)
+            for limit in limits:
+                tries = self._tries.get(limit.name)
+                if tries:
+                    tries.pop()
 
-    def succeeded(self, name: str) -> None:
+    def forget(self, *limits: Limit) -> None:
         with self._guard:
-            self._failures.pop(name, None)
+            for limit in limits:
+                self._tries.pop(limit.name, None)
 
-    def _recent(self, name: str) -> deque[float]:
-        failures = self._failures.get(name, deque(maxlen=self._tries + 8))
-        while failures and failures[0] < self._clock() - WINDOW_S:
-            failures.popleft()
-        return failures
+    def _wait_s(self, limit: Limit, now: float) -> float:
+        tries = self._recent(limit, now)
+        excess = len(tries) - limit.tries
+        return tries[-1] + min(2.0**excess, LONGEST_WAIT_S) - now if excess >= 0 else 0.0
+
+    def _count(self, limit: Limit, now: float) -> None:
+        tries = self._recent(limit, now)
+        tries.append(now)
+        self._tries[limit.name] = tries
+        self._tries.move_to_end(limit.name)
+        while len(self._tries) > REMEMBERED:
+            self._tries.popitem(last=False)
+
+    def _recent(self, limit: Limit, now: float) -> deque[float]:
+        tries = self._tries.get(limit.name) or deque(maxlen=limit.tries + 8)
+        while tries and tries[0] < now - WINDOW_S:
+            tries.popleft()
+        return tries

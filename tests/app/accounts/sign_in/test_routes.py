@@ -12,10 +12,8 @@ from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
 from app.accounts import invitations
-from app.accounts.sign_in.throttle import Throttle
 from app.database import engine as db
 from app.database.engine import read_session, write_session
-from app.errors import TooMany
 from app.main import create_app
 from app.models import AuditEntry, SignInSession, User, utc_now
 from app.settings import Settings
@@ -188,31 +186,6 @@ def test_guessing_is_slowed_down(visitor: TestClient, mary: str) -> None:
     reply = sign_in(visitor, mary)
     assert reply.status_code == 429
     assert "Please wait" in reply.text
-
-
-def test_waits_double_and_end() -> None:
-    now = 0.0
-    throttle = Throttle(2, clock=lambda: now)
-    throttle.failed("mary")
-    throttle.check("mary")
-    throttle.failed("mary")
-    with pytest.raises(TooMany, match="2 seconds"):
-        throttle.check("mary")
-    throttle.check("grace")
-    now = 1.5
-    throttle.check("mary")
-    throttle.failed("mary")
-    with pytest.raises(TooMany, match="3 seconds"):
-        throttle.check("mary")
-    now = 1000.0
-    throttle.check("mary")
-
-
-def test_success_forgets_the_failures() -> None:
-    throttle = Throttle(1, clock=lambda: 0.0)
-    throttle.failed("mary")
-    throttle.succeeded("mary")
-    throttle.check("mary")
 
 
 def test_on_tls_cookies_are_secure_and_bound_to_the_host(settings: Settings) -> None:
