@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from bench.installation import default_model, say
+from bench.never_end import never_end
 from trainer.lm.backbone import Backbone
 from trainer.lm.generate import generate
 from trainer.lm.loading import load_backbone
@@ -39,9 +40,7 @@ def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="tastemaker-generate-") as place:
         backbone = load_backbone(str(options.model or default_model(Path(place))), options.dtype)
-    backbone.tokenizer.eos_token = None
-    backbone.plain.generation_config.eos_token_id = None
-    backbone.plain.config.eos_token_id = None
+    never_end(backbone)
     figures: dict[str, object] = {}
     for batch in BATCHES:
         prompts = torch.randint(100, 40_000, (batch, PROMPT_TOKENS), generator=torch.Generator().manual_seed(batch))

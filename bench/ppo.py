@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from bench.installation import ROOT, default_model, say
+from bench.never_end import never_end
 from trainer.contract.config import PPOConfig
 from trainer.contract.folder import RunFolder, read_jsonl
 from trainer.files import checkpoint
@@ -59,7 +60,7 @@ def main() -> int:
         assert isinstance(config, PPOConfig)
         attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
         prompts = passages(backbone.tokenizer, options.episodes)
-        _never_end(backbone)
+        never_end(backbone)
         reward: Reward = Rule(planted) if options.planted else _scorer(folder / "reward", backbone)
         say(f"{options.updates} updates and one to warm up")
         with contextlib.redirect_stdout(sys.stderr):
@@ -147,12 +148,6 @@ def passages(tokenizer: Any, count: int) -> list[list[int]]:
 def planted(_prompts: Ids, answers: Ids) -> Tensor:
     """PLANTED_SCALE times the share of even token ids in the answer."""
     return torch.tensor([PLANTED_SCALE * sum(token % 2 == 0 for token in given) / len(given) for given in answers])
-
-
-def _never_end(backbone: Backbone) -> None:
-    backbone.tokenizer.eos_token = None
-    backbone.plain.generation_config.eos_token_id = None
-    backbone.plain.config.eos_token_id = None
 
 
 def _scorer(folder: Path, backbone: Backbone) -> Scorer:

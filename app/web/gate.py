@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import BindParameter, Engine, Exists, Row, ScalarSelect, Select, bindparam, exists, null, select
+from sqlalchemy import BindParameter, ColumnElement, Engine, Row, Select, and_, bindparam, exists, null, select
 from starlette.concurrency import run_in_threadpool
 
 from app.database.engine import get_engine, read_session, reads_are_instant
@@ -255,7 +255,7 @@ def _finding(row: Row[Any] | None, credential: Credential) -> Finding:
         credential=str(credential.id),
     )
     stale = row.used_at is None or now - row.used_at > timedelta(seconds=SEEN_EVERY_S)
-    return Finding(principal, row.project_id, row.is_admin_somewhere, stale)
+    return Finding(principal, row.project_id, bool(row.is_admin_somewhere), stale)
 
 
 @lru_cache(maxsize=32)
@@ -278,62 +278,59 @@ def _statement(via: Literal["session", "key"], source: Source | None) -> Select[
             (null() if via == "session" else ApiKey.scopes).label("scopes"),
             (null() if via == "session" else ApiKey.secret_hash).label("secret_hash"),
             (null() if via == "session" else ApiKey.project_ids).label("project_ids"),
-            exists().where(Membership.user_id == User.id, Membership.role == "admin").label("is_admin_somewhere"),
         )
         .select_from(credential)
         .join(User, User.id == credential.user_id)
         .where(shown == bindparam("credential"))
     )
     if source is None:
-        return statement.add_columns(*(null().label(name) for name in ("project_id", "archived_at", "role", "practice_due")))
-    project_id = _project_id(source)
-    return statement.add_columns(
-        project_id.label("project_id"),
-        select(Project.archived_at).where(Project.id == project_id).scalar_subquery().label("archived_at"),
-        select(Membership.role)
-        .where(Membership.user_id == User.id, Membership.project_id == project_id)
-        .scalar_subquery()
-        .label("role"),
-        _practice_due(project_id).label("practice_due"),
+        is_admin_somewhere = exists().where(Membership.user_id == User.id, Membership.role == "admin")
+        return statement.add_columns(
+            is_admin_somewhere.label("is_admin_somewhere"),
+            *(null().label(name) for name in ("project_id", "archived_at", "role", "practice_due")),
+        )
+    return _to_project(statement, source).add_columns(
+        null().label("is_admin_somewhere"),  # asked of addresses outside of any project alone
+        Project.id.label("project_id"),
+        Project.archived_at,
+        Membership.role,
+        _practice_due().label("practice_due"),
     )
 
 
-def _practice_due(project_id: ScalarSelect[int]) -> Exists:
-    """Whether this annotator is to practise before real tasks: three rows by key, in a query that every request makes anyway."""
-    return (
-        exists()
-        .where(Membership.user_id == User.id, Membership.project_id == project_id)
-        .where(Membership.role == "annotator", Membership.practised_at.is_(None))
-        .where(Project.id == Membership.project_id, Project.practice_tasks > 0)
-        .where(exists().where(PracticeTask.project_id == Project.id, PracticeTask.archived_at.is_(None)))
-        .correlate(User)
-    )
+def _practice_due() -> ColumnElement[bool]:
+    """Whether this annotator is to practise before real tasks."""
+    new_here = and_(Membership.role == "annotator", Membership.practised_at.is_(None), Project.practice_tasks > 0)
+    return and_(new_here, exists().where(PracticeTask.project_id == Project.id, PracticeTask.archived_at.is_(None)))
 
 
-def _project_id(source: Source) -> ScalarSelect[int]:
-    """The id of the project that the path's subject belongs to; NULL when there is no such thing, or its project is deleted."""
+def _to_project(statement: Select[Any], source: Source) -> Select[Any]:
+    """With the project that the path's subject belongs to and the person's place in it, each looked up once by its key.
+
+    NULL where there is no such thing, or its project is deleted.
+    """
     subject: BindParameter[Any] = bindparam("subject")
     there = Project.deleted_at.is_(None)
     if source == "slug":
-        return select(Project.id).where(Project.slug == subject, there).scalar_subquery()
-    if source == "generation":
-        return (
-            select(Project.id)
-            .join(Prompt, Prompt.project_id == Project.id)
-            .join(Generation, Generation.prompt_id == Prompt.id)
-            .where(Generation.id == subject, there)
-            .scalar_subquery()
-        )
-    table: Any = {
-        "task": Task,
-        "label": Label,
-        "run": Run,
-        "round": Round,
-        "checkpoint": Checkpoint,
-        "prompt": Prompt,
-    }[source]
-    mine = select(Project.id).join(table, table.project_id == Project.id)
-    return mine.where(table.id == subject, there).scalar_subquery()
+        statement = statement.outerjoin(Project, and_(Project.slug == subject, there))
+    else:
+        holder = _HOLDERS[source]
+        statement = statement.outerjoin(holder, holder.id == subject)
+        if source == "generation":
+            statement, holder = statement.outerjoin(Prompt, Prompt.id == Generation.prompt_id), Prompt
+        statement = statement.outerjoin(Project, and_(Project.id == holder.project_id, there))
+    return statement.outerjoin(Membership, and_(Membership.project_id == Project.id, Membership.user_id == User.id))
+
+
+_HOLDERS: Final[Mapping[Source, Any]] = {
+    "task": Task,
+    "label": Label,
+    "run": Run,
+    "round": Round,
+    "checkpoint": Checkpoint,
+    "prompt": Prompt,
+    "generation": Generation,
+}
 
 
 # The project of the path

@@ -77,7 +77,7 @@ def test_no_call_makes_the_server_fail(served: tuple[FastAPI, dict[str, str]], s
         _aim(case)
         for key in served[1].values():
             headers = {"host": "localhost", "authorization": f"Bearer {key}"}
-            reply = case.call_and_validate(headers=headers, checks=TRUTHS)
+            reply = case.call_and_validate(headers=headers, checks=TRUTHS, timeout=60)
             assert reply.status_code != 401, "the key no longer works, so nothing is tried"
 
     call()
