@@ -21,6 +21,7 @@ from app.prompts.api import PromptId
 from app.prompts.conversations import checked_conversation
 from app.prompts.search import Answered, PromptFilter
 from app.prompts.service import BadLine, ImportReport, PromptRow
+from app.runs.left_out import left_out
 from app.web.gate import CurrentProject
 from app.web.json_types import Line, cursor_id
 from app.web.pages import redirect, render
@@ -79,6 +80,7 @@ def show_prompts(
         prompts=found[:PAGE_ROWS],
         counts=service.count_prompts(session, project.id),
         total=search.count_fitting(session, project.id, searched.filter),
+        left_out=left_out(session, project, project.policy_id),
         chosen=searched.chosen,
         view=searched.view,
         here=here,
@@ -150,6 +152,7 @@ def _prompt_page(
         project=project,
         place=f"/projects/{project.slug}/prompts",
         prompt=prompt,
+        left_out=left_out(session, project, project.policy_id).get(prompt.digest),
         messages=messages or prompt.messages,
         answers=search.answers_to(session, prompt_id),
         labels=search.count_labels_about(session, prompt_id),

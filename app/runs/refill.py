@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import Subquery, func, or_, select
+from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
 from app.models import Generation, Label, Project, Prompt, Run, utc_now
 from app.queue import make_tasks
+from app.runs.left_out import ids_left_out
 from app.runs.runs import LIVE, queue_run
 
 PROMPTS = 64  # answered by one refill, so that the first tasks are there soon
 MOST_ANSWERS = 64  # of one policy to one prompt; a model that repeats itself must not be asked for ever
 PAUSE = timedelta(minutes=1)  # after a refill nobody has answered since: it may have made no task
 LONG_PAUSE = timedelta(minutes=10)  # after one that failed or was cancelled: somebody should look first
-LEFT_OUT = ("refused", "too_long", "not_finite")  # why a sample run passes over a prompt, as its figures call it
 FAILURES = 3  # in a row, and no further one is queued until somebody has done something about it
 
 
 def refill_prompts(session: Session, project: Project) -> list[int]:
-    """The prompts to answer now, least answered first; none when the queue is full enough or a sample run is on its way."""
+    """The prompts to answer now, least answered first; none when the queue is full enough or a sample run is on its way.
+
+    A prompt with which the model can do nothing is not among them: it would stand first for ever, unanswered as it is.
+    """
     if project.policy_id is None or not make_tasks.refill_needed(session, project) or _too_early(session, project):
         return []
     if stopped_by(session, project, project.policy_id) is not None:
@@ -35,7 +38,7 @@ def refill_prompts(session: Session, project: Project) -> list[int]:
             .where(Prompt.split == "train")
             .where(Prompt.archived_at.is_(None))
             .where(written < MOST_ANSWERS)
-            .where(Prompt.id.not_in(_left_out(session, project, project.policy_id)))
+            .where(Prompt.id.not_in(ids_left_out(session, project, project.policy_id)))
             .order_by(written, Prompt.id)
             .limit(PROMPTS)
         )
@@ -54,7 +57,7 @@ def queue_refill(session: Session, project: Project) -> Run | None:
     if project.previous_policy_id is not None and stopped_by(session, project, project.previous_policy_id) is None:
         prompt_ids = prompt_ids[: PROMPTS // 2]  # two policies write in the time of one
         done = make_tasks.prompts_with_unasked_answers(session, project.previous_policy_id)
-        done = done | _left_out(session, project, project.previous_policy_id)
+        done = done | ids_left_out(session, project, project.previous_policy_id)
         if missing := [prompt_id for prompt_id in prompt_ids if prompt_id not in done]:
             inputs = {"checkpoint": project.previous_policy_id, "prompt_ids": missing}
             queue_run(session, project, "sample", {}, inputs, None)
@@ -80,7 +83,7 @@ def queue_beside(session: Session, project: Project, by: int | None) -> Run | No
         .outerjoin(written, written.c.prompt_id == Prompt.id)
         .where(Prompt.project_id == project.id, Prompt.split == "train", Prompt.archived_at.is_(None))
         .where(func.coalesce(written.c.answers, 0) < MOST_ANSWERS)
-        .where(Prompt.id.not_in(_left_out(session, project, previous)))
+        .where(Prompt.id.not_in(ids_left_out(session, project, previous)))
         .order_by(Prompt.id)
     )
     missing = [prompt_id for prompt_id in session.scalars(alone) if prompt_id in new and prompt_id not in left]
@@ -92,24 +95,6 @@ def _answers_by_prompt(policy_id: int) -> Subquery:
     """How often a policy has answered each prompt; those it never did are not in it."""
     counts = select(Generation.prompt_id, func.count().label("answers")).where(Generation.checkpoint_id == policy_id)
     return counts.group_by(Generation.prompt_id).subquery()
-
-
-def _left_out(session: Session, project: Project, policy_id: int) -> set[int]:
-    """The prompts that this policy could do nothing with when it was asked, as far as its runs name them.
-
-    They would be the least answered for ever, and in the end all that is asked for.
-    """
-    runs = (
-        select(Run.result)
-        .where(Run.project_id == project.id)
-        .where(Run.kind == "sample")
-        .where(Run.inputs["checkpoint"].as_integer() == policy_id)
-        .where(or_(*(Run.result[f"{why}_prompts"].as_integer() > 0 for why in LEFT_OUT)))
-    )
-    if project.sampling_changed_at is not None:
-        runs = runs.where(Run.queued_at > project.sampling_changed_at)
-    results = session.scalars(runs).all()
-    return {name for result in results for why in LEFT_OUT for name in result.get(f"{why}_prompt_ids", ())}
 
 
 def stopped_by(session: Session, project: Project, policy_id: int | None) -> Run | None:

@@ -6,16 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.models import Checkpoint, Generation, Project, Round, Run, utc_now
+from app.prompts.service import prompt_digest
 from app.queue import make_tasks
 from app.rounds import service
 from app.runs.checkpoints import get_checkpoint, root_of
+from app.runs.left_out import DIGESTS, Why
 from app.runs.run_files import log_tail
+from trainer.contract.folder import read_jsonl
 from trainer.contract.messages import Message, from_json, reason_of
 
 
@@ -85,8 +88,18 @@ def read_progress(folder: Path) -> dict[str, Any]:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """result.json; empty while there is none. Numbers that are not finite read as null."""
-    return _json(folder / "result.json")
+    """result.json; empty while there is none. Numbers that are not finite read as null.
+
+    Of prompts that a sampling left out it also has the digests of their texts as they were frozen: somebody may change one.
+    """
+    result = _json(folder / "result.json")
+    ids = {prompt_id: why for why in get_args(Why) for prompt_id in result.get(f"{why}_prompt_ids") or []}
+    digests = {
+        prompt_digest(row["messages"]): ids[row["prompt_id"]]
+        for row in (read_jsonl(folder / "prompts.jsonl") if ids else ())
+        if row["prompt_id"] in ids
+    }
+    return result | ({DIGESTS: digests} if digests else {})
 
 
 def last_words(folder: Path) -> str:

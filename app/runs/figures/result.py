@@ -38,7 +38,11 @@ _JUDGED = N_("By a second reward model, which learned from labels that the first
 _LOSS = N_("Nats per token: how much each piece of the text surprises the model. Less is better.")
 _SURPRISE = N_("Nats: how unlikely the model held what people said. Less is better; a coin's guess is 0.69.")
 
+# Of every kind of run; those to read stand after its own.
 EVERY_RUN: Final[dict[str, Figure]] = {
+    "refused_prompts": Figure(N_("Prompts left out: the model refuses them"), N_("Its chat template cannot write them.")),
+    "too_long_prompts": Figure(N_("Prompts left out: too long"), N_("They do not fit into what the model can read.")),
+    "not_finite_prompts": Figure(N_("Prompts left out: the model's numbers break down")),
     "furthest_step": Figure(N_("Furthest step"), N_("Of all attempts at this run."), for_experts=True),
 }
 
@@ -46,10 +50,6 @@ EVERY_RUN: Final[dict[str, Figure]] = {
 FIGURES: Final[dict[str, dict[str, Figure]]] = {
     "sample": {
         "generations": Figure(N_("Answers written")),
-        "refused_prompts": Figure(N_("Prompts left out: the model refuses them"), N_("Its chat template cannot write them.")),
-        "too_long_prompts": Figure(
-            N_("Prompts left out: too long"), N_("With an answer they do not fit into what the model can read.")
-        ),
         "tokens": Figure(N_("Tokens written"), N_("A token is a piece of a word."), for_experts=True),
         "seconds": Figure(N_("Time spent writing"), form="seconds", for_experts=True),
     },
@@ -164,6 +164,7 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "steps": Figure(N_("Steps taken")),
         "tokens": Figure(N_("Tokens it learned from"), N_("A token is a piece of a word."), for_experts=True),
         "sequences": Figure(N_("Pieces the texts were cut into"), for_experts=True),
+        "cut_sequences": Figure(N_("Pieces without an end: too long"), for_experts=True),
         "rows": Figure(N_("Rows the pieces were packed into"), for_experts=True),
     },
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 from sqlalchemy import Engine, select
@@ -16,6 +17,7 @@ from app.projects.service import update_project
 from app.rounds import retry, triggers
 from app.rounds.service import start_round
 from app.runs import refill
+from app.runs.left_out import DIGESTS, Why
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import end, label_task, make_labels, stage
@@ -189,7 +191,7 @@ def test_the_overview_says_which_run_and_why_and_annotators_only_that_there_is_a
 
 
 @pytest.mark.parametrize("ended", ["done", "failed"])
-@pytest.mark.parametrize("why", refill.LEFT_OUT)
+@pytest.mark.parametrize("why", get_args(Why))
 def test_a_prompt_that_the_model_can_do_nothing_with_is_not_asked_of_it_again(
     session: Session, demo: Project, why: str, ended: str
 ) -> None:
@@ -198,7 +200,7 @@ def test_a_prompt_that_the_model_can_do_nothing_with_is_not_asked_of_it_again(
     assert run is not None
     assert set(run.inputs["prompt_ids"]) == {fine.id, refused.id}
     run.state, run.ended_at = ended, utc_now() - timedelta(minutes=20)
-    run.result = {f"{why}_prompts": 1, f"{why}_prompt_ids": [refused.id]}
+    run.result = {f"{why}_prompts": 1, f"{why}_prompt_ids": [refused.id], DIGESTS: {refused.digest: why}}
     session.flush()
     assert refill.refill_prompts(session, demo) == [fine.id]
     update_project(session, demo, {"sampling": {"max_new_tokens": 12}}, by=None)

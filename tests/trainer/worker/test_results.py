@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.models import Checkpoint, Generation, Project, Prompt, Run, Task
+from app.prompts.service import prompt_digest
 from app.rounds import service
 from app.runs.checkpoints import get_checkpoint
 from app.settings import Settings
@@ -47,6 +48,16 @@ def test_answers_become_rows_and_rows_become_tasks(session: Session, demo: Proje
     assert results.stored_generations(session, run.id) == [(prompt.id, 0), (prompt.id, 1)]
     task = session.scalars(select(Task)).one()
     assert {task.first_generation_id, task.second_generation_id} == {answer.id for answer in stored}
+
+
+def test_what_a_sampling_left_out_is_kept_by_the_text_that_was_asked(session: Session, demo: Project, tmp_path: Path) -> None:
+    refused, answered = factories.make_prompt(session, demo.id), factories.make_prompt(session, demo.id)
+    rows = [{"prompt_id": prompt.id, "messages": prompt.messages} for prompt in (refused, answered)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "result.json").write_text(json.dumps({"status": "done", "refused_prompt_ids": [refused.id]}))
+    assert results.read_result(tmp_path)["left_out_digests"] == {prompt_digest(refused.messages): "refused"}
+    (tmp_path / "result.json").write_text(json.dumps({"status": "done"}))
+    assert results.read_result(tmp_path) == {"status": "done"}
 
 
 def finished(settings: Settings, run: Run, result: str) -> Path:

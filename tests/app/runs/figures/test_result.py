@@ -11,15 +11,16 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from app.database.engine import write_session
-from app.runs.figures.result import FIGURES, figures_of
+from app.runs.figures.result import EVERY_RUN, FIGURES, figures_of
 from tests.app import factories
 from tests.app.conftest import Cast
 from trainer.contract.config import CONFIGS
+from trainer.lm.left_out import LeftOut
 
 TRAINER = Path(__file__).parents[4] / "trainer"
 # Where a kind of run writes what ends in its result: functions and the names of what they gather.
 WRITERS = {
-    "sample": [("sample/run.py", {"run", "left_out"})],
+    "sample": [("sample/run.py", {"run"})],
     "ppo": [("ppo/report.py", {"result"})],
     "sft": [("sft/run.py", {"run"})],
     "reward": [
@@ -84,7 +85,9 @@ def _words(key: ast.expr) -> Iterator[str]:
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_every_figure_that_a_run_writes_has_a_label(kind: str) -> None:
     ends = {f"{name}_{end}" for name, figure in FIGURES[kind].items() if figure.interval for end in ("low", "high")}
+    everywhere = {f"{why}_prompts" for why in LeftOut()._names}
     assert written(kind) - ends == set(FIGURES[kind])
+    assert everywhere == set(EVERY_RUN) - {"furthest_step"}
 
 
 def test_what_matters_stands_first_and_what_nobody_named_last() -> None:
