@@ -15,7 +15,7 @@ from app.guidelines import starting_point
 from app.language.languages import _
 from app.models import Project
 from app.projects import forms, service
-from app.web.forms import Submitted, Words, edit_of, refuse_clashes, seen_of
+from app.web.forms import Submitted, Words, edit_of, is_untouched, refuse_clashes, seen_of
 from app.web.pages import redirect, render
 from app.web.security import Caller, Principal
 
@@ -25,7 +25,7 @@ router = APIRouter()
 def model_problem(request: Request, words: Submitted, caller: Caller) -> Invalid | None:
     """Why the base model that a form names cannot be used, found out before the transaction begins."""
     spec = words.get("base_model", "").strip()
-    if not spec or not caller.is_owner or spec == words.get("was.base_model", "").strip():
+    if not spec or not caller.is_owner or is_untouched(words, "base_model"):
         return None
     try:
         request.app.state.refuse_unusable_model(spec)

@@ -77,6 +77,11 @@ def seen_of(stored: Words) -> str:
     return json.dumps({name: _digest(text) for name, text in stored.items()}, separators=(",", ":"))
 
 
+def is_untouched(sent: Words, name: str) -> bool:
+    """Whether a field came back as the page showed it. On a form that shows nothing stored, every field is new."""
+    return _digests(sent.get(SEEN, "")).get(name) == _digest(sent.get(name, ""))
+
+
 def edit_of(sent: Words, stored: Words) -> Edit:
     """A field that did not come, such as a box without its tick, came empty.
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import Engine, select
 
+from app.database import searching
 from app.database.engine import read_session, write_session
+from app.database.searching import Total
 from app.labels.search import LabelFilter, count_labels, search_labels
 from app.models import Project, Prompt
-from app.prompts.search import PromptFilter, find_prompts
+from app.prompts.search import PromptFilter, count_fitting, find_prompts
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
@@ -49,3 +53,21 @@ def test_words_are_found_as_they_were_written(engine: Engine, cast: Cast, words:
         assert len(session.scalars(select(Prompt)).all()) == 2
     with read_session(engine) as session:
         assert len(find_prompts(session, cast.demo, PromptFilter(text=words))) == 1
+
+
+def test_a_total_costs_no_more_where_far_more_fit(engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database stops counting there: a page of a million labels is as fast as one of ten thousand."""
+    monkeypatch.setattr(searching, "COUNT_TO", 5)
+    costs = []
+    for more in (10, 400):
+        with write_session(engine) as session:
+            for _ in range(more):
+                factories.make_prompt(session, cast.demo)
+        with read_session(engine) as session:
+            database: Any = session.connection().connection.driver_connection
+            steps: list[int] = []
+            database.set_progress_handler(lambda steps=steps: steps.append(1) and 0, 1)
+            assert count_fitting(session, cast.demo, PromptFilter()) == Total(5, True)
+            database.set_progress_handler(None, 0)
+        costs.append(len(steps))
+    assert costs[1] < 2 * costs[0]

@@ -17,6 +17,7 @@ from app.projects.base_model import refuse_unusable
 from app.projects.service import base_model_is_fixed
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.projects.test_routes import form_of
 
 AsUser = Callable[[str], TestClient]
 
@@ -59,6 +60,26 @@ def test_both_doors_ask(app: FastAPI, as_user: AsUser, api: Callable[..., TestCl
         assert reply.status_code == 422
         assert "It has no layers." in reply.text
     assert asked == ["org/model", "org/model", "org/other"]
+
+
+def test_the_settings_page_asks_of_another_model_and_of_no_other_change(app: FastAPI, as_user: AsUser, engine: Engine) -> None:
+    """Opening a model takes its time, and fetches one that is named by its id."""
+    asked: list[str] = []
+
+    def refuse(spec: str) -> None:
+        asked.append(spec)
+        raise Invalid("No.", {"base_model": "It has no layers."})
+
+    app.state.refuse_unusable_model = refuse
+    ada = as_user("Ada")
+    opened = form_of(ada.get("/projects/demo/settings").text)
+    assert ada.post("/projects/demo/settings", data=opened | {"name": "Named anew"}).status_code == 303
+    assert asked == []
+    refused = ada.post("/projects/demo/settings", data=opened | {"name": "Lost", "base_model": "org/other"})
+    assert (refused.status_code, asked) == (422, ["org/other"])
+    assert "It has no layers." in refused.text
+    with read_session(engine) as session:
+        assert session.scalars(select(Project.name).where(Project.slug == "demo")).one() == "Named anew"
 
 
 def test_a_failed_run_does_not_fix_the_base_model_and_a_live_one_does(engine: Engine, cast: Cast) -> None:

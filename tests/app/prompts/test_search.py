@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from app.database import searching
 from app.database.engine import read_session, write_session
 from app.database.searching import Total
-from app.models import Project, Prompt
+from app.models import Generation, Project, Prompt
 from app.prompts.search import PromptFilter, count_fitting, find_prompts
 from app.prompts.service import Message, PromptRow, import_prompts, prompt_split
 from tests.app import factories
@@ -103,6 +103,9 @@ def test_a_prompt_that_nobody_answered_gets_another_text_and_the_split_of_it(
     as_user: AsUser, api: Api, engine: Engine, prompts: dict[str, int]
 ) -> None:
     prompt_id = prompts["Name a prime."]
+    page = as_user("Grace").get(f"/prompts/{prompt_id}").text
+    assert f'<form method="post" action="/prompts/{prompt_id}" class="form">' in page
+    assert 'name="content" rows="5" required>\nName a prime.</textarea>' in page
     assert as_user("Grace").post(f"/prompts/{prompt_id}", data={"content": "    Name two primes."}).status_code == 303
     with read_session(engine) as session:
         prompt = session.get_one(Prompt, prompt_id)
@@ -122,9 +125,13 @@ def test_an_answered_prompt_keeps_its_text_and_shows_its_answers_and_labels(as_u
     with write_session(engine) as session:
         label_id = judge(session, session.get_one(Project, cast.demo), cast.mary, choice="left").id
         prompt_id = session.scalars(select(Prompt.id).order_by(Prompt.id.desc())).first()
+        answers = session.scalars(select(Generation.text).where(Generation.prompt_id == prompt_id)).all()
     grace = as_user("Grace")
     assert grace.post(f"/prompts/{prompt_id}", data={"content": "Another?"}).status_code == 409
     page = grace.get(f"/prompts/{prompt_id}").text
+    assert 'name="content"' not in page
+    assert len(answers) == 2
+    assert all(text in page for text in answers)
     assert f"/projects/demo/labels?prompt={prompt_id}" in page
     assert "1 label<" in page
     assert f"/labels/{label_id}" in grace.get(f"/projects/demo/labels?prompt={prompt_id}").text

@@ -53,6 +53,7 @@ def test_nobody_is_asked_and_a_verdict_on_its_way_is_kept(as_user: As, api: Api,
     page = as_user("Mary").get("/projects/demo/annotate")
     assert "This project is archived" in page.text
     assert "data-task" not in page.text
+    assert mary.get(f"{V1}/projects/demo/waiting").json()["reason"] == "archived"
     verdict = {"client_id": "11111111-1111-4111-8111-111111111111", "choice": "left"}
     assert mary.post(f"{V1}/tasks/{held}/label", json=verdict).status_code == 201
     with read_session(engine) as session:

@@ -79,6 +79,22 @@ def test_going_back_to_a_policy_promoted_before_asks_nothing(
     assert grace.post(f"/checkpoints/{candidate}/promotion").status_code == 303
 
 
+@pytest.mark.parametrize("kind", ["policy", "reward"])
+def test_what_grew_out_of_no_base_of_this_project_is_not_promoted(
+    api: Callable[..., TestClient], as_user: Callable[[str], TestClient], engine: Engine, cast: Cast, kind: str
+) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        stray = factories.make_checkpoint(session, cast.demo, kind=kind).id  # without a parent
+        before = project.policy_id
+    why = "grew out of the project's base model" if kind == "policy" else "this checkpoint is a reward model"
+    refused = api("admin", who="Grace").post(f"{V1}/checkpoints/{stray}/promote", json={"confirm": True})
+    assert (refused.status_code, why in refused.json()["detail"]) == (409, True)
+    assert as_user("Grace").post(f"/checkpoints/{stray}/promotion", data={"confirm": "yes"}).status_code == 409
+    with read_session(engine) as session:
+        assert session.get_one(Project, cast.demo).policy_id == before
+
+
 # What is asked first
 
 
