@@ -31,6 +31,7 @@ from trainer.lm.chat_template import plain_ids, templated_ids, turn_end
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LLAMA_LIKE = {"llama", "mistral", "qwen2"}  # pre-norm layers on one residual stream, rotary positions, a bare linear head
 MAMBA_LIKE = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}  # their fast kernels read out_proj past an adapter
+MOST_SAID = 300  # characters of what a template says of a conversation
 LORA_ALPHA_PER_RANK = 2  # the adapters' output is scaled by 2 at every rank, so that a learning rate keeps its meaning
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft asks transformers so
 
@@ -172,7 +173,8 @@ def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], day: date = UND
     try:
         ids = plain_ids(tokenizer, messages) if tokenizer.chat_template is None else templated_ids(tokenizer, messages, day)
     except Exception as error:  # a template is code of the model's author, and may raise anything
-        raise ConversationRefused(Message("template_refuses", error=str(error))) from error
+        said = str(error).strip().partition("\n")[0][:MOST_SAID] or type(error).__name__
+        raise ConversationRefused(Message("template_refuses", error=said)) from error
     if not ids:
         raise ConversationRefused(Message("template_says_nothing"))
     return ids

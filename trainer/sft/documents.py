@@ -119,9 +119,7 @@ def _demonstration(file: str, number: int, row: Any) -> Demonstration:
         for message in messages
     ):
         raise Refused(Message("row_unusable", file=file, row=number, problem=Message("turns_unreadable")))
-    return Demonstration(
-        [{"role": message["role"], "content": message["content"]} for message in messages], f"{file}, line {number}"
-    )
+    return Demonstration([{"role": message["role"], "content": message["content"]} for message in messages], f"{file}:{number}")
 
 
 def _key(document: Document) -> str:

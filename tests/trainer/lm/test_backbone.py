@@ -145,3 +145,15 @@ def test_adapters_stand_on_the_top_layers_alone_where_peft_gives_names_to_expert
     adapted = [name for name, _ in named_trainable(backbone)]
     assert adapted
     assert [name for name in adapted if ".layers.1." not in name or ".experts." in name] == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [("''", "TemplateError"), ("'No system role.\\nSee our page.'", "No system role."), ("'a' * 5000", "a" * 300)],
+)
+def test_what_a_template_says_of_a_conversation_is_one_line_that_can_be_shown(raised: str, told: str) -> None:
+    tokenizer = train_tokenizer([], 259)
+    tokenizer.chat_template = "{{ raise_exception(" + raised + ") }}"
+    with pytest.raises(BackboneError) as caught:
+        chat_ids(tokenizer, ASK)
+    assert str(caught.value) == f"The model's chat template refuses this conversation: {told}"

@@ -74,7 +74,7 @@ def test_texts_and_demonstrations_are_read_together_and_a_bad_row_is_named(tmp_p
     assert read_documents(RunFolder(tmp_path)) == [
         "One.",
         "Two\nlines.",
-        Demonstration([{"role": "user", "content": "Hi"}], "demonstrations.jsonl, line 1"),
+        Demonstration([{"role": "user", "content": "Hi"}], "demonstrations.jsonl:1"),
     ]
     for bad in ('{"messages": "Hi"}', '{"messages": [{"role": "user"}]}', "[]", '{"prompt": "Hi"}'):
         (tmp_path / "demonstrations.jsonl").write_text('{"messages": []}\n' + bad)

@@ -255,11 +255,11 @@ def test_a_demonstration_that_is_too_long_or_that_the_template_refuses_is_left_o
     sft.run(run)
     result = result_of(run)
     assert (result["documents"] + result["heldout_documents"], result["cut_sequences"]) == (11, 1)
-    assert (result["refused_prompts"], result["refused_prompt_ids"]) == (1, ["demonstrations.jsonl, line 9"])
-    assert (result["too_long_prompts"], result["too_long_prompt_ids"]) == (1, ["demonstrations.jsonl, line 10"])
+    assert (result["refused_prompts"], result["refused_prompt_ids"]) == (1, ["demonstrations.jsonl:9"])
+    assert (result["too_long_prompts"], result["too_long_prompt_ids"]) == (1, ["demonstrations.jsonl:10"])
     said = english(reason_of(result) or Message("done"))
-    assert "Prompts left out: 1 (demonstrations.jsonl, line 9). The model's chat template refuses" in said
-    assert "Prompts left out: 1 (demonstrations.jsonl, line 10). A prompt may have at most 63 tokens here." in said
+    assert "Prompts left out: 1 (demonstrations.jsonl:9). The model's chat template refuses" in said
+    assert "Prompts left out: 1 (demonstrations.jsonl:10). A prompt may have at most 63 tokens here." in said
     alone = folder(tmp_path / "all", str(base), block_tokens=64)
     alone.append("demonstrations.jsonl", [{"messages": [system, ask, answer]}])
     with pytest.raises(Refused, match="System role not supported"):
