@@ -49,6 +49,10 @@ class NotAllowed(Refusal):
     title = N_("You may not do that")
 
 
+class NeedsSecondFactor(NotAllowed):
+    title = N_("Set up your second factor")
+
+
 class NotFound(Refusal):
     status = 404
     title = N_("That does not exist")

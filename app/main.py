@@ -13,6 +13,7 @@ from app.accounts.installation import api as installation_api
 from app.accounts.installation import routes as installation_routes
 from app.accounts.keys import api as keys_api
 from app.accounts.keys import routes as keys_routes
+from app.accounts.second_factor import routes as second_factor_routes
 from app.accounts.sign_in import routes as sign_in_routes
 from app.accounts.sign_in.doorman import Doorman
 from app.accounts.sign_in.failures import FailureLog
@@ -69,6 +70,7 @@ PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
     *(
         sign_in_routes,
+        second_factor_routes,
         link_routes,
         accounts_routes,
         keys_routes,

@@ -43,6 +43,22 @@ class ProfileForm(FormBody):
     current: Text = ""  # the password, asked for where the email changes
 
 
+class CurrentPasswordForm(FormBody):
+    current: Text = ""
+
+
+class CodeForm(FormBody):
+    code: Line = ""
+
+
+class SignInCodeForm(CodeForm):
+    next: Text = "/"
+
+
+class RequirementForm(FormBody):
+    required: bool = False
+
+
 class SessionForm(FormBody):
     session: Line = ""  # the hash of one; empty: every other one
 

@@ -11,6 +11,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.rights import check_is_admin
+from app.accounts.second_factor.service import turn_off
 from app.accounts.service import add_member, add_user, clean_email, clean_name, find_user, get_user, revoke_links
 from app.accounts.who_is_out import end_all
 from app.database.audit import record
@@ -165,6 +166,7 @@ def accept_as_new(session: Session, token: str, name: str, email: str, password_
     elif offer.role == "owner":
         user.password_hash = password_hash
         user.disabled_at = None
+        turn_off(session, user.id, user.id)  # whoever is at the machine may have lost the device as well
         end_all(session, user.id, user.id)  # whoever had found out the old password is out
     else:
         raise _taken()

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from app.accounts import service
 from app.accounts.forms import PasswordForm, ProfileForm, SessionForm
 from app.accounts.sign_in.dependencies import CurrentDoorman, CurrentHashing, CurrentVisitor, enter
-from app.accounts.sign_in.doorman import Doorman, Visitor
 from app.accounts.sign_in.passwords import hash_new_password
 from app.accounts.who_is_out import end_what_was_made, left_open
 from app.database.engine import Db, WriteDb, get_engine, read_session, write_turn
@@ -59,21 +58,12 @@ async def change_profile(
     """The name is free to change; another email, by which one signs in, asks for the password."""
     try:
         if service.clean_email(form.email) != caller.email:
-            await _check_own_password(caller, form.current, doorman, visitor)
+            await doorman.check_own(caller.email, form.current, visitor)
         async with write_turn(get_engine(request)) as session:
             await run_in_threadpool(service.change_profile, session, caller.user_id, form.name, form.email)
     except (Invalid, Conflict, TooMany) as refusal:
         return await run_in_threadpool(_account_again, request, caller, refusal, form)
     return redirect(request, "/account", _("Saved."))
-
-
-async def _check_own_password(caller: Principal, password: str, doorman: Doorman, visitor: Visitor) -> None:
-    """Raises Invalid at the field, and TooMany."""
-    try:
-        await doorman.check(caller.email, password, visitor)
-    except Invalid:
-        sentence = _("That is not your current password.")
-        raise Invalid(sentence, {"current": _("Not your current password.")}) from None
 
 
 @router.post("/account/password")
@@ -86,7 +76,7 @@ async def change_password(
     visitor: CurrentVisitor,
 ) -> Response:
     try:
-        await _check_own_password(caller, form.current, doorman, visitor)
+        await doorman.check_own(caller.email, form.current, visitor)
         password_hash = await hashing.run(hash_new_password, form.password, caller.name, caller.email)
     except (Invalid, TooMany) as refusal:
         return await run_in_threadpool(_account_again, request, caller, refusal)

@@ -17,6 +17,8 @@ from app.language.languages import N_, _
 from app.models import Membership, PasswordLink, Project, SignInSession, User, utc_now
 from app.web.security import SESSION_DAYS, Role, digest, new_secret
 
+HALF_MINUTES = 10  # between the password and the code
+
 WRONG_SIGN_IN = N_("That email and password do not belong together. Check both and try again.")
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,250}")
@@ -153,6 +155,27 @@ def open_session(session: Session, user_id: int, user_agent: str, replaces: str 
     return Opened(secret, device)
 
 
+def open_half(session: Session, user_id: int, replaces: str | None = None) -> str:
+    """The id of a session that lets nobody in: its person gave the right password and owes a code."""
+    if replaces:
+        _revoke(session, SignInSession.id_hash == digest(replaces))
+    secret = new_secret()
+    ends = utc_now() + timedelta(minutes=HALF_MINUTES)
+    session.add(SignInSession(id_hash=digest(secret), user_id=user_id, expires_at=ends, waits_for_code=True))
+    session.flush()
+    return secret
+
+
+def who_waits(session: Session, secret: str) -> int | None:
+    """Whom such a session is of, while it lasts."""
+    return session.scalar(
+        select(SignInSession.user_id)
+        .join(User, User.id == SignInSession.user_id)
+        .where(SignInSession.id_hash == digest(secret), SignInSession.waits_for_code, SignInSession.revoked_at.is_(None))
+        .where(SignInSession.expires_at > utc_now(), User.disabled_at.is_(None))
+    )
+
+
 def close_session(session: Session, user_id: int, id_hash: str) -> None:
     """End one session of this person; one that is not theirs, or has ended, stays as it is."""
     _revoke(session, SignInSession.id_hash == id_hash, SignInSession.user_id == user_id)
@@ -170,6 +193,7 @@ def open_sessions(session: Session, user_id: int) -> Sequence[SignInSession]:
     return session.scalars(
         select(SignInSession)
         .where(SignInSession.user_id == user_id, SignInSession.revoked_at.is_(None), SignInSession.expires_at > utc_now())
+        .where(SignInSession.waits_for_code.is_(False))
         .order_by(SignInSession.last_seen_at.desc())
         .limit(100)
     ).all()

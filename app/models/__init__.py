@@ -4,7 +4,18 @@ Relationships are not declared: services say which rows they join, so no page ca
 """
 
 from app.models.base import Base, Utc, utc_now
-from app.models.people import ApiKey, AuditEntry, Invitation, Membership, PasswordLink, SignInSession, User
+from app.models.people import (
+    ApiKey,
+    AuditEntry,
+    Installation,
+    Invitation,
+    Membership,
+    PasswordLink,
+    RecoveryCode,
+    SecondFactor,
+    SignInSession,
+    User,
+)
 from app.models.practice import PracticeTask, PracticeVerdict
 from app.models.projects import Guideline, Project, Prompt
 from app.models.rounds import Checkpoint, Generation, Round, Run, Worker
@@ -17,6 +28,7 @@ __all__ = [
     "Checkpoint",
     "Generation",
     "Guideline",
+    "Installation",
     "Invitation",
     "Label",
     "Membership",
@@ -25,9 +37,11 @@ __all__ = [
     "PracticeVerdict",
     "Project",
     "Prompt",
+    "RecoveryCode",
     "Round",
     "Run",
     "Seat",
+    "SecondFactor",
     "SignInSession",
     "Skip",
     "Task",

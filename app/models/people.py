@@ -7,8 +7,11 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    CheckConstraint,
+    ForeignKey,
     String,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -53,7 +56,41 @@ class SignInSession(Base):
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     user_agent: Mapped[str] = mapped_column(String(300), default="")
+    waits_for_code: Mapped[bool] = mapped_column(default=False, server_default=false())  # right password; nobody is in yet
     device_hash: Mapped[str | None] = mapped_column(String(64), index=True)  # of a cookie that outlives the session
+
+
+class SecondFactor(Base):
+    """What a person's authenticator app holds, too: a secret of which codes are made by the clock (RFC 6238)."""
+
+    __tablename__ = "second_factors"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"), primary_key=True)
+    secret: Mapped[str] = mapped_column(String(64))
+    confirmed_at: Mapped[datetime | None]  # none: shown, and no code of it seen yet
+    last_step: Mapped[int | None]  # the half minute of the newest code that was used: none is used twice
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class RecoveryCode(Base):
+    """Works once in place of a code, for somebody who lost their device."""
+
+    __tablename__ = "recovery_codes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = key("users.id")
+    code_hash: Mapped[str] = mapped_column(String(64))
+    used_at: Mapped[datetime | None]
+
+
+class Installation(Base):
+    """What its owners decide for everybody; one row."""
+
+    __tablename__ = "installation"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    admins_need_second_factor: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class ApiKey(Base):

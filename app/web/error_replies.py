@@ -15,7 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.errors import Busy, Invalid, NotFound, NotSignedIn, Refusal
+from app.errors import Busy, Invalid, NeedsSecondFactor, NotFound, NotSignedIn, Refusal
 from app.language.languages import _, known
 from app.settings import Settings
 from app.web import pages
@@ -35,6 +35,8 @@ def refuse(request: Request, refusal: Refusal, headers: Mapping[str, str] | None
         return problem(refusal.status, known(refusal.title), refusal.detail, refusal.fields, headers)
     if isinstance(refusal, NotSignedIn) and request.method == "GET":
         return RedirectResponse(f"/sign-in?next={quote(pages.place_now(request))}", status_code=303)
+    if isinstance(refusal, NeedsSecondFactor) and request.method == "GET":
+        return RedirectResponse("/account/second-factor", status_code=303)
     return error_page(request, refusal.status, known(refusal.title), refusal.detail, refusal.fields, headers)
 
 

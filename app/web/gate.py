@@ -15,17 +15,18 @@ from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import BindParameter, ColumnElement, Engine, Row, Select, and_, bindparam, exists, null, select
+from sqlalchemy import BindParameter, ColumnElement, Engine, Row, Select, and_, bindparam, exists, null, or_, select
 from starlette.concurrency import run_in_threadpool
 
 from app.database.engine import get_engine, read_session, reads_are_instant
-from app.errors import Conflict, NotAllowed, NotFound, NotSignedIn
+from app.errors import Conflict, NeedsSecondFactor, NotAllowed, NotFound, NotSignedIn
 from app.language import languages
 from app.language.languages import _
 from app.models import (
     ApiKey,
     Checkpoint,
     Generation,
+    Installation,
     Label,
     Membership,
     PracticeTask,
@@ -33,6 +34,7 @@ from app.models import (
     Prompt,
     Round,
     Run,
+    SecondFactor,
     SignInSession,
     Task,
     User,
@@ -41,7 +43,7 @@ from app.models import (
 from app.settings import Settings
 from app.web.json_types import MAX_ID
 from app.web.last_used import UseLog
-from app.web.permissions import ALSO_ARCHIVED, ALSO_BOUND, RULES, Level, Rule, Source
+from app.web.permissions import ALSO_ARCHIVED, ALSO_BOUND, BEFORE_SECOND_FACTOR, RULES, Level, Rule, Source
 from app.web.security import (
     SEEN_EVERY_S,
     Principal,
@@ -108,6 +110,7 @@ async def enforce(request: Request) -> None:
             uses.note(credential.via, credential.id)
         _check(rule, found)
         _check_bound(route, found)
+        _check_second_factor(route, found.principal)
         _check_archived(route, found.principal)
     elif rule.level > Level.PUBLIC:
         raise NotSignedIn(_how_to_sign_in(request))
@@ -175,6 +178,13 @@ def _check_bound(route: tuple[str, str], found: Finding) -> None:
         raise NotFound(_("There is nothing here, or it belongs to a project you are not a member of."))
 
 
+def _check_second_factor(route: tuple[str, str], principal: Principal | None) -> None:
+    if principal is None or not principal.second_factor_due or RULES[route].level == Level.PUBLIC:
+        return
+    if route not in BEFORE_SECOND_FACTOR:
+        raise NeedsSecondFactor(_("Admins need a second factor here. Set yours up to go on."))
+
+
 def _check_archived(route: tuple[str, str], principal: Principal | None) -> None:
     """A project that is put away is read; only what is on its way, and who belongs to it, may still change."""
     if principal is None or not principal.archived or route[0] in ("GET", "HEAD") or route in ALSO_ARCHIVED:
@@ -236,7 +246,7 @@ def _row(engine: Engine, statement: Select[Any], values: Mapping[str, Any]) -> R
 
 def _finding(row: Row[Any] | None, credential: Credential) -> Finding:
     now = utc_now()
-    if row is None or row.revoked_at is not None or row.disabled_at is not None or row.expires_at <= now:
+    if row is None or row.revoked_at is not None or row.disabled_at is not None or row.expires_at <= now or row.waits_for_code:
         return Finding(None, None, False, False)
     if credential.via == "key" and not hmac.compare_digest(row.secret_hash, credential.secret_hash):
         return Finding(None, None, False, False)
@@ -253,6 +263,7 @@ def _finding(row: Row[Any] | None, credential: Credential) -> Finding:
         practice_due=bool(row.practice_due),
         language=row.language if credential.via == "session" else None,
         credential=str(credential.id),
+        second_factor_due=bool(row.second_factor_due),
     )
     stale = row.used_at is None or now - row.used_at > timedelta(seconds=SEEN_EVERY_S)
     return Finding(principal, row.project_id, bool(row.is_admin_somewhere), stale)
@@ -278,6 +289,7 @@ def _statement(via: Literal["session", "key"], source: Source | None) -> Select[
             (null() if via == "session" else ApiKey.scopes).label("scopes"),
             (null() if via == "session" else ApiKey.secret_hash).label("secret_hash"),
             (null() if via == "session" else ApiKey.project_ids).label("project_ids"),
+            *_second_factor(via),
         )
         .select_from(credential)
         .join(User, User.id == credential.user_id)
@@ -296,6 +308,16 @@ def _statement(via: Literal["session", "key"], source: Source | None) -> Select[
         Membership.role,
         _practice_due().label("practice_due"),
     )
+
+
+def _second_factor(via: Literal["session", "key"]) -> tuple[Any, ...]:
+    """Of people alone: a key was made by somebody who had shown all they have. Where admins need none, one row tells."""
+    if via == "key":
+        return tuple(null().label(name) for name in ("waits_for_code", "second_factor_due"))
+    asked = exists().where(Installation.admins_need_second_factor)
+    is_admin = or_(User.is_owner, exists().where(Membership.user_id == User.id, Membership.role == "admin"))
+    has_one = exists().where(SecondFactor.user_id == User.id, SecondFactor.confirmed_at.is_not(None))
+    return SignInSession.waits_for_code, and_(asked, is_admin, ~has_one).label("second_factor_due")
 
 
 def _practice_due() -> ColumnElement[bool]:

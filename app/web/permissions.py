@@ -81,6 +81,8 @@ RULES: dict[tuple[str, str], Rule] = {
     # accounts: pages
     ("GET", "/sign-in"): _public(),
     ("POST", "/sign-in"): _public(),
+    ("GET", "/sign-in/code"): _public(),
+    ("POST", "/sign-in/code"): _public(),
     ("POST", "/sign-out"): _signed_in(),
     ("POST", "/language"): _public(),
     ("GET", "/invitations/{token}"): _public(),
@@ -91,6 +93,11 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/account/profile"): _signed_in(),
     ("POST", "/account/password"): _signed_in(),
     ("POST", "/account/sessions/revocation"): _signed_in(),
+    ("GET", "/account/second-factor"): _signed_in(),
+    ("POST", "/account/second-factor"): _signed_in(),
+    ("POST", "/account/second-factor/confirmation"): _signed_in(),
+    ("POST", "/account/second-factor/codes"): _signed_in(),
+    ("POST", "/account/second-factor/removal"): _signed_in(),
     ("GET", "/account/keys"): _signed_in(),
     ("POST", "/account/keys"): _signed_in(),
     ("POST", "/account/keys/{id}/revocation"): _signed_in(),
@@ -103,6 +110,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/people"): _owner(),
     ("POST", "/people/{id}/deactivation"): _owner(),
     ("POST", "/people/{id}/reactivation"): _owner(),
+    ("POST", "/people/second-factor"): _owner(),
+    ("POST", "/people/{id}/second-factor/removal"): _owner(),
     ("POST", "/people/{id}/ownership"): _owner(),
     ("POST", "/people/{id}/ownership/end"): _owner(),
     # accounts: API
@@ -113,6 +122,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/users/{id}/keys"): _signed_in("admin"),
     ("POST", V1 + "/users/{id}/deactivate"): _owner("admin"),
     ("POST", V1 + "/users/{id}/reactivate"): _owner("admin"),
+    ("DELETE", V1 + "/users/{id}/second-factor"): _owner("admin"),
+    ("GET", V1 + "/installation"): _owner("admin"),
+    ("PATCH", V1 + "/installation"): _owner("admin"),
     ("PUT", V1 + "/users/{id}/ownership"): _owner("admin"),
     ("DELETE", V1 + "/users/{id}/ownership"): _owner("admin"),
     ("GET", V1 + "/keys"): _signed_in("admin"),
@@ -277,3 +289,8 @@ ALSO_ARCHIVED = frozenset(
 
 # What a key that is bound to projects may do beyond calls about them: learn whose it is, and which projects they are.
 ALSO_BOUND = frozenset({("GET", V1 + "/users/me"), ("GET", V1 + "/projects")})
+
+# What an admin may do who has yet to set up the second factor that the owner asks of admins.
+BEFORE_SECOND_FACTOR = frozenset(
+    route for route in RULES if route[1].startswith("/account/second-factor") or route[1] == "/sign-out"
+)

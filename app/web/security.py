@@ -47,6 +47,7 @@ class Principal:
     practice_due: bool = False  # an annotator there who has to practise before real tasks open
     language: str | None = None  # the one they chose; None: what their browser asks for
     project_ids: frozenset[int] | None = None  # of a key that is bound to projects: the only ones it works in
+    second_factor_due: bool = False  # an admin who has none, where the owner says that admins need one
     credential: str = ""  # hash of the session id, or the id of the key: names the one in use in the account's lists
 
     def may(self, scope: Scope) -> bool:

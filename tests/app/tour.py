@@ -21,6 +21,7 @@ PAGES = (
     "/account",
     "/account/keys",
     "/people",
+    "/account/second-factor",
     "/projects/demo/annotate",
     "/projects/demo/guidelines",
     "/projects/demo/labels",

@@ -16,6 +16,7 @@ TESTED_ELSEWHERE = {
     "app/accounts/keys/routes.py": "app/accounts/keys/test_service.py",
     "app/accounts/link_routes.py": "app/accounts/test_invitations.py",
     "app/accounts/sign_in/dependencies.py": "app/accounts/sign_in/test_routes.py",
+    "app/accounts/second_factor/routes.py": "app/accounts/second_factor/test_service.py",
     "app/accounts/sign_in/failures.py": "app/accounts/sign_in/test_doorman.py",
     "app/accounts/sign_in/hashing.py": "app/accounts/sign_in/test_doorman.py",
     "app/cli.py": "app/test_start.py",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Form, Path, Query, Request
 from starlette.responses import Response
 
+from app.accounts.forms import RequirementForm
 from app.accounts.installation import service
+from app.accounts.second_factor import service as second_factor
 from app.database.engine import Db, WriteDb
 from app.language.languages import _
 from app.web.json_types import MAX_ID
@@ -33,10 +35,25 @@ def everybody_page(
         request,
         "accounts/everybody.html",
         people=shown,
+        second_factor_required=second_factor.admins_need_it(session),
         find=find,
         before=before,
         next_before=shown[-1].id if len(found) > PAGE else None,
     )
+
+
+@router.post("/people/second-factor")
+def require_second_factor(
+    request: Request, session: WriteDb, caller: Caller, form: Annotated[RequirementForm, Form()]
+) -> Response:
+    second_factor.require_of_admins(session, form.required, caller)
+    return redirect(request, "/people", _("Saved."))
+
+
+@router.post("/people/{id}/second-factor/removal")
+def turn_second_factor_off(request: Request, session: WriteDb, caller: Caller, user_id: Id) -> Response:
+    second_factor.turn_off(session, user_id, caller.user_id)
+    return redirect(request, "/people", _("Their second factor is off. They can set up another."))
 
 
 @router.post("/people/{id}/deactivation")

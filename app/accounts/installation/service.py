@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.accounts.rights import lock_person
@@ -14,7 +15,7 @@ from app.accounts.who_is_out import end_all, end_what_is_no_longer_theirs
 from app.database.audit import record
 from app.errors import Conflict
 from app.language.languages import _
-from app.models import Membership, SignInSession, User, utc_now
+from app.models import Membership, SecondFactor, SignInSession, User, utc_now
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Somebody:
     is_owner: bool
     is_program: bool  # without a password: works through keys
     active: bool
+    has_second_factor: bool
+    is_admin: bool  # of some project
     projects: int
     last_seen_at: datetime | None
 
@@ -35,16 +38,20 @@ def list_everybody(session: Session, find: str = "", before: int | None = None, 
     """Every account, the newest first; `find`: part of a name or an address; `before`: the last id of the page before."""
     places = select(func.count(Membership.id)).where(Membership.user_id == User.id).scalar_subquery()
     seen = select(func.max(SignInSession.last_seen_at)).where(SignInSession.user_id == User.id).scalar_subquery()
-    wanted = select(User, places.label("places"), seen.label("seen")).order_by(User.id.desc()).limit(limit)
+    factor = exists().where(SecondFactor.user_id == User.id, SecondFactor.confirmed_at.is_not(None))
+    admin = exists().where(Membership.user_id == User.id, Membership.role == "admin")
+    extra = (places.label("places"), seen.label("seen"), factor.label("factor"), admin.label("admin"))
+    wanted = select(User, *extra).order_by(User.id.desc()).limit(limit)
     if find.strip():
         part = find.strip()
         wanted = wanted.where(or_(User.name.icontains(part, autoescape=True), User.email.icontains(part, autoescape=True)))
     if before is not None:
         wanted = wanted.where(User.id < before)
-    return [_somebody(row.User, row.places, row.seen) for row in session.execute(wanted)]
+    return [_somebody(row) for row in session.execute(wanted)]
 
 
-def _somebody(user: User, projects: int, seen: datetime | None) -> Somebody:
+def _somebody(row: Any) -> Somebody:
+    user: User = row.User
     return Somebody(
         id=user.id,
         name=user.name,
@@ -52,8 +59,10 @@ def _somebody(user: User, projects: int, seen: datetime | None) -> Somebody:
         is_owner=user.is_owner,
         is_program=user.password_hash is None,
         active=user.disabled_at is None,
-        projects=projects,
-        last_seen_at=seen,
+        has_second_factor=row.factor,
+        is_admin=row.admin,
+        projects=row.places,
+        last_seen_at=row.seen,
     )
 
 

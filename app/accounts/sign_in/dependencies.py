@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.accounts import service
+from app.accounts.second_factor import service as second_factor
 from app.accounts.sign_in.doorman import Doorman, Visitor
 from app.accounts.sign_in.hashing import Hashing
-from app.database.engine import get_engine, write_turn
+from app.database.engine import get_engine, read_session, write_turn
 from app.settings import Settings
 from app.web.pages import redirect
 from app.web.security import SESSION_DAYS, device_cookie, session_cookie
@@ -42,6 +44,24 @@ CurrentVisitor = Annotated[Visitor, Depends(current_visitor)]
 
 
 async def enter(request: Request, user_id: int, url: str, message: str = "") -> Response:
+    """Let the person in who showed who they are, and go on to `url`; by way of a code where they have a second factor."""
+    if not await run_in_threadpool(_owes_code, request, user_id):
+        return await enter_fully(request, user_id, url, message)
+    settings: Settings = request.app.state.settings
+    before = request.cookies.get(session_cookie(settings))
+    async with write_turn(get_engine(request)) as session:
+        secret = await run_in_threadpool(service.open_half, session, user_id, before)
+    response = redirect(request, f"/sign-in/code?next={quote(url)}", message)
+    _set_cookie(request, response, session_cookie(settings), secret, 1)
+    return response
+
+
+def _owes_code(request: Request, user_id: int) -> bool:
+    with read_session(get_engine(request)) as session:
+        return second_factor.is_on(session, user_id)
+
+
+async def enter_fully(request: Request, user_id: int, url: str, message: str = "") -> Response:
     """Open a fresh session for the person and go on to `url`."""
     settings: Settings = request.app.state.settings
     before = request.cookies.get(session_cookie(settings))

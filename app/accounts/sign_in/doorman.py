@@ -13,6 +13,8 @@ from typing import Final
 from anyio import to_thread
 from sqlalchemy import Engine, exists, select
 
+from app.accounts.second_factor import service as second_factor
+from app.accounts.second_factor.service import Match
 from app.accounts.service import WRONG_SIGN_IN, find_user
 from app.accounts.sign_in.failures import FailureLog
 from app.accounts.sign_in.hashing import Hashing
@@ -74,6 +76,32 @@ class Doorman:
         self._throttle.take_back(*limits[1:])
         self._throttle.forget(limits[0])
         return found.user_id
+
+    async def check_own(self, email: str, password: str, visitor: Visitor) -> None:
+        """The password of somebody who is signed in. Raises Invalid at its field, and TooMany."""
+        try:
+            await self.check(email, password, visitor)
+        except Invalid:
+            sentence = _("That is not your current password.")
+            raise Invalid(sentence, {"current": _("Not your current password.")}) from None
+
+    async def check_code(self, user_id: int, code: str, visitor: Visitor) -> Match:
+        """What the code of a second factor is; it is still to be used. Raises TooMany, and Invalid at its field.
+
+        Tries are counted by person: nobody comes this far without the password.
+        """
+        limit = Limit(f"code of {user_id}", ACCOUNT_TRIES)
+        self._throttle.begin(limit)
+        match = await to_thread.run_sync(self._find_code, user_id, code)
+        if match is None:
+            self._failures.note(user_id, visitor.address, "code")
+            raise second_factor.wrong_code()
+        self._throttle.forget(limit)
+        return match
+
+    def _find_code(self, user_id: int, code: str) -> Match | None:
+        with read_session(self._engine) as session:
+            return second_factor.find(session, user_id, code)
 
     def knock(self, token: str) -> None:
         """One try at choosing a password behind a link. Raises TooMany."""

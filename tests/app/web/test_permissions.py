@@ -29,6 +29,8 @@ from tests.app import factories
 OPEN_TO_ALL = {
     ("GET", "/sign-in"),
     ("POST", "/sign-in"),
+    ("GET", "/sign-in/code"),
+    ("POST", "/sign-in/code"),
     ("POST", "/language"),
     ("GET", "/invitations/{token}"),
     ("POST", "/invitations/{token}"),

@@ -13,6 +13,8 @@ TWINS = {
     "/account/keys/{id}/revocation": "DELETE /keys/{id}",
     "/people/{id}/deactivation": "POST /users/{id}/deactivate",
     "/people/{id}/reactivation": "POST /users/{id}/reactivate",
+    "/people/{id}/second-factor/removal": "DELETE /users/{id}/second-factor",
+    "/people/second-factor": "PATCH /installation",
     "/people/{id}/ownership": "PUT /users/{id}/ownership",
     "/people/{id}/ownership/end": "DELETE /users/{id}/ownership",
     "/projects": "POST /projects",
@@ -56,7 +58,12 @@ TWINS = {
 # What only a person in a browser does.
 PERSONAL = {
     "/sign-in": "a key needs no sign-in",
+    "/sign-in/code": "a key needs no sign-in",
     "/sign-out": "a key has no session",
+    "/account/second-factor": "shows who is at a browser; a key has none",
+    "/account/second-factor/confirmation": "likewise",
+    "/account/second-factor/codes": "likewise",
+    "/account/second-factor/removal": "likewise",
     "/language": "of the pages",
     "/account/password": "takes the current password, which a program should not hold",
     "/account/sessions/revocation": "of browsers",
