@@ -315,7 +315,8 @@ def _second_factor(via: Literal["session", "key"]) -> tuple[Any, ...]:
     if via == "key":
         return tuple(null().label(name) for name in ("waits_for_code", "second_factor_due"))
     asked = exists().where(Installation.admins_need_second_factor)
-    is_admin = or_(User.is_owner, exists().where(Membership.user_id == User.id, Membership.role == "admin"))
+    somewhere = exists().where(Membership.user_id == User.id, Membership.role == "admin").correlate(User)  # not here alone
+    is_admin = or_(User.is_owner, somewhere)
     has_one = exists().where(SecondFactor.user_id == User.id, SecondFactor.confirmed_at.is_not(None))
     return SignInSession.waits_for_code, and_(asked, is_admin, ~has_one).label("second_factor_due")
 
