@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from trainer.contract.folder import digest_of, write_atomic
 from trainer.worker.results import read_result
 
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
+STATE_OF = "state_of"  # a file: the number of the failed run whose state this one went on from
 SHOWN_PROMPTS = 32  # holdout prompts a PPO run may show; its setting panel_prompts takes the first of them
 
 
@@ -51,10 +53,34 @@ def prepare(engine: Engine, settings: Settings, run_id: int) -> Prepared:
             inputs = _WRITERS[run.kind](session, settings, run, folder)
             day = session.get_one(Project, run.project_id).created_at.date().isoformat()
             specification = {"kind": run.kind, "config": run.config, "day": day, "inputs": inputs}
+            failed = run_folder(settings.runs, run.retry_of_id) if run.retry_of_id is not None else None
+        if failed is not None and run.kind != "sample":  # whose answers are rows of the run that wrote them
+            _take_state(failed, folder, specification)
         write_atomic(folder / "run.json", json.dumps(specification, ensure_ascii=False, indent=1))
     _forget_stop(folder)
     inputs = json.loads((folder / "run.json").read_text(encoding="utf-8"))["inputs"]
     return Prepared(folder, inputs.get("label_digest"), inputs.get("label_count"))
+
+
+def _take_state(failed: Path, folder: Path, specification: Mapping[str, Any]) -> None:
+    """Let a run that does a failed one again go on from its state, where both are to do the very same.
+
+    New labels or another setting make another run, for which the state says nothing. One that went on from a state and failed as
+    well may have been given the fault with it, so whoever does that one again begins anew.
+    """
+    if not (failed / "state").is_dir() or (failed / STATE_OF).exists():
+        return
+    if json.loads((failed / "run.json").read_text(encoding="utf-8")) != specification:
+        return
+    frozen = [path.name for path in folder.iterdir()]
+    _same, other, missing = filecmp.cmpfiles(failed, folder, frozen, shallow=False)
+    if other or missing:
+        return
+    shutil.copytree(failed / "state", folder / "state")
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        if (failed / name).is_file():
+            shutil.copyfile(failed / name, folder / name)
+    (folder / STATE_OF).write_text(failed.name, encoding="utf-8")
 
 
 def record_frozen(session: Session, run: Run, prepared: Prepared) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.models import Generation, Project, Prompt, Run, Task
-from app.rounds import service
+from app.rounds import retry, service
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -176,6 +176,42 @@ def test_a_folder_that_was_not_finished_is_written_again(
     torn.mkdir(parents=True)
     (torn / "prompts.jsonl").write_text('{"prompt_id": 1, "mess')
     assert len(rows(prepare(session, engine, settings, run).folder, "prompts.jsonl")) == 1
+
+
+def failed_ppo(session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast) -> Run:
+    """A PPO run that was prepared, worked for a while, and failed."""
+    factories.make_prompt(session, demo.id)
+    reward = factories.make_checkpoint(session, demo.id, kind="reward", parent_id=demo.policy_id)
+    run = service.queue_run(session, demo, "ppo", {}, {"reward": reward.id}, cast.grace)
+    folder = prepare(session, engine, settings, run).folder
+    (folder / "state").mkdir()
+    (folder / "state" / "learner.json").write_text("{}")
+    (folder / "metrics.jsonl").write_text('{"step": 0}\n')
+    run.state = "failed"
+    session.flush()
+    return run
+
+
+def test_a_run_done_again_goes_on_from_the_state_it_left(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    again = retry.retry_run(session, failed_ppo(session, engine, settings, demo, cast), cast.grace)
+    folder = prepare(session, engine, settings, again).folder
+    assert (folder / "state" / "learner.json").exists()
+    assert (folder / "metrics.jsonl").read_text() == '{"step": 0}\n'
+
+    again.state = "failed"
+    session.flush()
+    third = prepare(session, engine, settings, retry.retry_run(session, again, cast.grace)).folder
+    assert not (third / "state").exists(), "the state may be what fails"
+
+
+def test_where_prompts_were_added_since_a_run_done_again_begins_anew(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    failed = failed_ppo(session, engine, settings, demo, cast)
+    factories.make_prompt(session, demo.id)
+    assert not (prepare(session, engine, settings, retry.retry_run(session, failed, cast.grace)).folder / "state").exists()
 
 
 def test_a_run_to_be_continued_forgets_that_it_was_stopped(
