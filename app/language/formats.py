@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, Final
 
 from babel.dates import format_date, format_timedelta
@@ -143,6 +143,12 @@ def listed(words: Iterable[str]) -> str:
     return _joined(_(", "), words)
 
 
+def phrases(parts: Iterable[str]) -> str:
+    """ "Something, what goes with it", likewise: no list, so Chinese has another comma here."""
+    said = [part.strip() for part in parts if part and part.strip()]
+    return reduce(lambda phrase, more: _filled(known(N_("%(phrase)s, %(more)s")), phrase=phrase, more=more), said) if said else ""
+
+
 def clauses(parts: Iterable[str]) -> str:
     """ "This; and that", likewise."""
     return _joined(_("; "), parts)
@@ -204,6 +210,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "paragraph": paragraph,
     "percent": percent,
+    "phrases": phrases,
     "roughly": roughly,
     "sentence": sentence,
     "short": short,

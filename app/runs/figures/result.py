@@ -132,11 +132,11 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
     },
     "ppo": {
         "judged_before": Figure(N_("Score by the judge, before"), _JUDGED),
-        "judged": Figure(N_("Score by the judge, after"), _JUDGED),
+        "judged": Figure(N_("Score by the judge, after")),
         "score_before": Figure(N_("Score of the reward model, before"), _SCORE),
         "score": Figure(N_("Score of the reward model, after"), N_("The policy was trained for this, so it says least.")),
         "length_before": Figure(N_("Length of answers, before"), _LENGTH),
-        "length": Figure(N_("Length of answers, after"), _LENGTH),
+        "length": Figure(N_("Length of answers, after")),
         "kl_nats_per_answer": Figure(
             N_("Distance from the reference (KL)"),
             N_("Nats per answer: how much more likely its answers are to itself than to the reference. Further is riskier."),
@@ -156,7 +156,7 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
     },
     "sft": {
         "heldout_loss_before": Figure(N_("Loss on held-out text, before"), _LOSS),
-        "heldout_loss": Figure(N_("Loss on held-out text, after"), _LOSS),
+        "heldout_loss": Figure(N_("Loss on held-out text, after")),
         "train_loss": Figure(N_("Loss on the text"), _LOSS),
         "documents": Figure(N_("Texts it learned from")),
         "heldout_documents": Figure(N_("Texts held out")),

@@ -73,7 +73,7 @@ def test_what_is_said_by_the_catalogue_is_no_join() -> None:
 
 
 def test_templates_leave_commas_brackets_and_stops_to_the_catalogue() -> None:
-    """`listed`, `clauses`, `sentence` and `noted` of app/language/formats.py join; everything else stands in a sentence."""
+    """`listed`, `phrases`, `clauses`, `sentence`, `noted` of app/language/formats.py join; all else stands in a sentence."""
     paths = sorted(path for path in TEMPLATES.rglob("*.html") if path.name != "styleguide.html")
     assert [f"{path.relative_to(TEMPLATES)}, {join}" for path in paths for join in joins_of(path.read_text("utf-8"))] == []
 
@@ -111,6 +111,7 @@ def test_pieces_are_joined_as_the_reader_writes() -> None:
     try:
         languages.use("zh-Hant")
         assert formats.sentence([formats.listed(["一則", "", "二則"]), " 三則 "]) == "一則、二則；三則。"
+        assert formats.phrases(["完成", "", Markup("<b>花了</b> 3 分")]) == Markup("完成，<b>花了</b> 3 分")
         assert formats.noted("策略", "現用") == "策略（現用）"
         assert formats.noted("策略", None) == "策略"
     finally:
