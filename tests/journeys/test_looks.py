@@ -119,6 +119,30 @@ def test_pages_fit_a_small_phone_and_the_browser_has_nothing_to_complain_about(o
     assert [complaint for complaint in complaints if "/no-such-page" not in complaint] == []
 
 
+# What reaches past the right edge, inside of a frame that scrolls, too.
+OFF_THE_SCREEN = (
+    "[...document.querySelectorAll('main :is(th, td, button, select, a)')].filter((one) => one.checkVisibility() &&"
+    " one.getBoundingClientRect().right > innerWidth).map((one) => one.textContent.trim())"
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/projects/demo/people",
+        "/projects/demo/prompts",
+        "/projects/demo/labels",
+        "/projects/demo/audit",
+        "/account",
+        "/account/keys",
+    ],
+)
+def test_no_column_is_off_the_screen_of_a_phone(open_as: Open, ids: dict[str, int], path: str) -> None:
+    page = open_as("Ada", viewport={"width": 360, "height": 740})
+    page.goto(path)
+    assert page.evaluate(OFF_THE_SCREEN) == []
+
+
 def test_a_chart_is_drawn_and_its_picture_has_words(open_as: Open, ids: dict[str, int]) -> None:
     page = open_as("Ada")
     page.goto(f"/runs/{ids['ppo']}")

@@ -9,6 +9,8 @@ from typing import Any
 from app.language import formats
 from app.language.languages import _
 
+FEWEST_PAIRS = 10  # of verdicts by two people on the same answers, before it is told how often people agree
+
 
 @dataclass(frozen=True)
 class Share:
@@ -33,7 +35,8 @@ class Bin:
 
 @dataclass(frozen=True)
 class Quality:
-    """`accuracy` of judgements it had not seen, with its 95 % interval; `what` they were; `ceiling`: how often people agree."""
+    """`accuracy` of judgements it had not seen, with its 95 % interval; `what` they were; `ceiling`: how often people agree, none
+    where too few judged the same."""
 
     accuracy: float
     low: float | None
@@ -55,14 +58,15 @@ def quality_of(figures: Mapping[str, Any], names: Mapping[str, str] | None = Non
     for prefix, count, what in (("", "decided", _("comparisons")), ("rating_", "rating_pairs", _("pairs of ratings"))):
         accuracy = _number(figures, f"{prefix}accuracy")
         if accuracy is not None:
+            pairs = int(_number(figures, "agreement_pairs") or 0)
             return Quality(
                 accuracy=accuracy,
                 low=_number(figures, f"{prefix}accuracy_low"),
                 high=_number(figures, f"{prefix}accuracy_high"),
                 judgements=int(_number(figures, count) or 0),
                 what=what,
-                ceiling=_number(figures, "agreement_ceiling"),
-                ceiling_pairs=int(_number(figures, "agreement_pairs") or 0),
+                ceiling=_number(figures, "agreement_ceiling") if pairs >= FEWEST_PAIRS else None,
+                ceiling_pairs=pairs,
                 beside=_beside(figures),
                 groups=_groups(figures),
                 criteria=_parts(figures, "criteria", "labels", "weight", names or {}),

@@ -48,6 +48,13 @@ def test_what_stands_beside_the_headline_is_what_was_measured() -> None:
     ]
 
 
+@pytest.mark.parametrize(("pairs", "told"), [(1, None), (9, None), (10, 1.0)])
+def test_how_often_people_agree_is_told_only_where_enough_judged_the_same(pairs: int, told: float | None) -> None:
+    quality = quality_of({**FIGURES, "agreement_ceiling": 1.0, "agreement_pairs": pairs})
+    assert quality is not None
+    assert quality.ceiling == told
+
+
 def test_answers_that_the_length_limit_cut_are_told_as_a_share() -> None:
     for cut, said in ((12, ["15% (n = 80)"]), (0, ["0% (n = 80)"]), (None, [])):
         quality = quality_of({**FIGURES, "cut_answers": cut, "judged_answers": 80})
