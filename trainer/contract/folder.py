@@ -78,6 +78,16 @@ def digest_of(folder: Path, *names: str) -> str:
     return digest.hexdigest()
 
 
+def day_beside(checkpoint: Path) -> date:
+    """The day that chat templates wrote in the run that made a checkpoint, as the run's folder around it says."""
+    spec = checkpoint.resolve().parent / "run.json"
+    return _day_of(json.loads(spec.read_text(encoding="utf-8"))) if spec.is_file() else UNDATED
+
+
+def _day_of(spec: Mapping[str, Any]) -> date:
+    return date.fromisoformat(spec["day"]) if spec.get("day") else UNDATED
+
+
 class RunFolder:
     """The files of one run. Opening it installs the SIGTERM handler that turns into `Cancelled` at the next `check()`."""
 
@@ -87,7 +97,7 @@ class RunFolder:
         self.kind: str = spec["kind"]
         self.config: RunConfig = make_config(self.kind, spec.get("config", {}))
         self.inputs: dict[str, Any] = spec.get("inputs", {})
-        self.day = date.fromisoformat(spec["day"]) if spec.get("day") else UNDATED  # under which templates write
+        self.day = _day_of(spec)  # under which templates write
         self._stopping = False
         self._started: tuple[float, int] | None = None
         self._bar: Any = None

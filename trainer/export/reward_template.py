@@ -26,8 +26,12 @@ _CLOCK = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
 def reward_template(tokenizer: Any, end: str, day: date) -> str:
     """The tokenizer's template, ending a scored conversation with the token `end`; where it writes the date, it writes `day`."""
     own = _plain(tokenizer) if tokenizer.chat_template is None else str(tokenizer.get_chat_template())
-    stopped = _CLOCK.sub(lambda call: repr(datetime.combine(day, time()).strftime(call[2])), own)
-    return _BEFORE + stopped.removesuffix("\n") + _AFTER.replace("END", repr(end))
+    return _BEFORE + stopped_clock(own, day).removesuffix("\n") + _AFTER.replace("END", repr(end))
+
+
+def stopped_clock(template: str, day: date) -> str:
+    """The template with `day` where it writes the date: whoever opens the model asks it as people's judgements asked it."""
+    return _CLOCK.sub(lambda call: repr(datetime.combine(day, time()).strftime(call[2])), template)
 
 
 def _plain(tokenizer: Any) -> str:

@@ -23,10 +23,10 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from trainer.contract.folder import Refused
+from trainer.contract.folder import Refused, day_beside
 from trainer.contract.messages import Message
 from trainer.export.distil import distil
-from trainer.export.reward_template import reward_template
+from trainer.export.reward_template import reward_template, stopped_clock
 from trainer.files import checkpoint
 from trainer.files.card import write_card
 from trainer.lm.backbone import Backbone, BackboneError
@@ -36,7 +36,7 @@ from trainer.reward.data import read_labels
 from trainer.reward.score_weights import OVERALL
 from trainer.reward.scorer import Scorer, load_scorer
 
-LAYOUT = "2"  # rises when what is written changes, so that an export of before is written anew
+LAYOUT = "3"  # rises when what is written changes, so that an export of before is written anew
 
 
 def export_policy(source: Path, out: Path) -> bool:
@@ -46,10 +46,13 @@ def export_policy(source: Path, out: Path) -> bool:
         return False
     backbone = load_backbone(str(source))
     manifest = _manifest(source, origin, "policy", "full")
+    tokenizer = copy.deepcopy(backbone.tokenizer)
+    if isinstance(tokenizer.chat_template, str):
+        tokenizer.chat_template = stopped_clock(tokenizer.chat_template, day_beside(source))
 
     def write(inner: Path) -> None:
         backbone.model.save_pretrained(str(inner))
-        backbone.tokenizer.save_pretrained(str(inner))
+        tokenizer.save_pretrained(str(inner))
         write_card(inner, manifest, source.parent)
 
     checkpoint.save(out, write, manifest | {"base": None})  # it stands alone: nothing else is needed to open it
@@ -63,6 +66,7 @@ def export_classifier(source: Path, out: Path, answers: Path | None = None) -> b
     by default on those of the run that made it. Raises BackboneError, CheckpointError, and Refused when there are too few.
     """
     scorer = load_scorer(source, dtype="float32")
+    scorer.backbone.day = day_beside(source)
     merged = scorer.adapter is not None and not scorer.others  # else the score also reads the frozen base
     origin = _origin(source, "Merged" if merged else "Distilled")
     if _is_there(out, origin):

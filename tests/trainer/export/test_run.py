@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from tests.trainer.reward.reward_runs import make_folder, prefers_moons
-from trainer.contract.folder import Refused, RunFolder
+from trainer.contract.folder import Refused, RunFolder, day_beside
 from trainer.export import distil
+from trainer.export import run as export
 from trainer.export.run import export_classifier, export_policy, main, model_of
 from trainer.files import checkpoint
 from trainer.lm.backbone import BackboneError, attach_lora, trainable_parameters
@@ -77,6 +80,45 @@ def test_an_export_that_is_there_is_left_and_anything_else_is_not_overwritten(po
     with pytest.raises(Refused, match="holds something else"):
         export_policy(policy, tmp_path / "full")
     assert (tmp_path / "full" / "thesis.txt").exists()
+
+
+def dated_policy(llama_folder: Path, at: Path, day: str | None) -> Path:
+    """A policy checkpoint of a run of that day, on a base whose template writes the date as Llama 3's does."""
+    base = at / "base"
+    shutil.copytree(llama_folder, base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}|{{ m.content }}{% endfor %}"
+    tokenizer.save_pretrained(base)
+    backbone = load_backbone(str(base))
+    attach_lora(backbone, rank=2, layers=1, seed=0)
+    save_policy(backbone, at / "run" / "checkpoint")
+    if day:
+        (at / "run" / "run.json").write_text(json.dumps({"kind": "ppo", "day": day}))
+    return at / "run" / "checkpoint"
+
+
+@pytest.mark.parametrize(("day", "written"), [("2025-03-04", "04 Mar 2025"), (None, "01 Jan 2026")])
+def test_an_exported_policy_is_asked_on_the_day_of_its_project(
+    llama_folder: Path, tmp_path: Path, day: str | None, written: str
+) -> None:
+    assert export_policy(dated_policy(llama_folder, tmp_path, day), tmp_path / "out")
+    asked = AutoTokenizer.from_pretrained(tmp_path / "out").apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False
+    )
+    assert asked == f"{written}|Hi"
+
+
+def test_an_exported_reward_reads_on_the_day_of_its_project(tuned: RunFolder, tmp_path: Path) -> None:
+    spec = json.loads(tuned.file("run.json").read_text())
+    run = tmp_path / "run"
+    shutil.copytree(tuned.path, run)
+    (run / "run.json").write_text(json.dumps(spec | {"day": "2025-03-04"}))
+    assert day_beside(run / "checkpoint") == date(2025, 3, 4)
+    seen: list[date] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "reward_template", lambda tokenizer, end, day: seen.append(day) or "{{ messages }}")
+        export_classifier(run / "checkpoint", tmp_path / "out")
+    assert seen == [date(2025, 3, 4)]
 
 
 def conversation(answer: Answer) -> list[dict[str, str]]:
