@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 COUNT_TO: Final = 10_000  # a large project's page is as fast as a small one's
+# What stands before the content of each message; inside of one, its quotation marks are escaped.
+_AROUND: Final = tuple(f'{{"role": "{role}", "content": ' for role in ("system", "user", "assistant"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +33,27 @@ def count_fitting(session: Session, table: type[Any], conditions: list[Any]) -> 
     return Total(min(found, COUNT_TO), found > COUNT_TO)
 
 
+def total_of(found: int, page_rows: int, cursor: str | None, count: Callable[[], Total]) -> Total:
+    """How many fit, once a page of a list is there, one row more than it shows: asked only where the page does not say it.
+
+    What is rare costs a look at every row, and is on one page: so it is looked for once.
+    """
+    return Total(found, False) if not cursor and found <= page_rows else count()
+
+
 def says(messages: InstrumentedAttribute[list[Any]], words: str) -> ColumnElement[bool]:
     """Whether the content of one of a conversation's messages has these words in it.
 
-    The whole JSON is looked at first, which is cheap. There the words stand with JSON's escapes, and names of fields and roles
-    hold them, too: so whatever is left is taken apart.
+    The whole JSON is looked at first, which is cheap, without what our own JSON has around a content where the words may be in
+    that. Whatever is left is taken apart: the words may be in one of JSON's escapes.
     """
-    escaped = json.dumps(words)[1:-1]
+    escaped, written = json.dumps(words)[1:-1], cast(messages, Text)
+    for around in _AROUND if any(escaped.lower() in around for around in _AROUND) else ():
+        written = func.replace(written, around, "")
     message = _JsonElements(messages).table_valued("value")
     content = message.c.value.op("->>", return_type=Text())("content")
     return and_(
-        cast(messages, Text).icontains(escaped, autoescape=True),
+        written.icontains(escaped, autoescape=True),
         exists().select_from(message).where(content.icontains(words, autoescape=True)),
     )
 

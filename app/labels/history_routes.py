@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -11,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.database.engine import Db
+from app.database.searching import total_of
 from app.guidelines.starting_point import told
 from app.labels import history, search
 from app.labels.api import LabelId, own_only
@@ -69,7 +71,7 @@ def search_page(
         project=project,
         rows=found[:PAGE_ROWS],
         chosen=chosen,
-        total=search.count_labels(session, project.id, wanted),
+        total=total_of(len(found), PAGE_ROWS, cursor, partial(search.count_labels, session, project.id, wanted)),
         flags=[("", _("Any or none")), *names(told(project.flags), told(project.retired["flags"])).items()],
         flag_names=names(told(project.flags), told(project.retired["flags"])),
         mine=mine is not None,

@@ -80,7 +80,9 @@ class Prompt(Base):
     __table_args__ = (
         UniqueConstraint("project_id", "digest"),
         one_of("split", "train", "holdout"),
-        Index("ix_prompts_project_id_split", "project_id", "split", "id"),
+        Index("ix_prompts_project_id_split", "project_id", "split", "archived_at", "id"),
+        Index("ix_prompts_project_id_archived_at", "project_id", "archived_at", "id"),
+        Index("ix_prompts_project_id_external_id", "project_id", "external_id", "archived_at", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

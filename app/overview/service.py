@@ -21,7 +21,6 @@ from app.runs import checkpoints, estimates, refill
 from app.runs.estimates import Wait
 from app.runs.figures.reward_quality import quality_of
 from app.runs.run_order import Standing, names_seen, turns, worker_standing
-from app.runs.usable_labels import usable_label_count
 
 LATEST_ROUNDS = 5
 MOST_TIMES = 5_000  # times of one day that the median looks at
@@ -79,7 +78,7 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
     live_run = _live_run(session, project.id)
     return Overview(
         pace=pace_today(session, project.id),
-        usable=usable_label_count(session, project.id),
+        usable=trigger.usable,
         trigger=trigger,
         open_tasks=open_tasks,
         prompts=_prompt_count(session, project.id),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
+from app.database.searching import total_of
 from app.errors import Invalid, Refusal
 from app.language.formats import count, listed, paragraph
 from app.language.languages import _
@@ -79,7 +81,7 @@ def show_prompts(
         project=project,
         prompts=found[:PAGE_ROWS],
         counts=service.count_prompts(session, project.id),
-        total=search.count_fitting(session, project.id, searched.filter),
+        total=total_of(len(found), PAGE_ROWS, cursor, partial(search.count_fitting, session, project.id, searched.filter)),
         left_out=left_out(session, project, project.policy_id),
         chosen=searched.chosen,
         view=searched.view,

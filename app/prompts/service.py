@@ -151,13 +151,13 @@ class PromptCounts:
 
 def count_prompts(session: Session, project_id: int) -> PromptCounts:
     """How many prompts are in use in each split, and how many are put away."""
-    rows = session.execute(
-        select(Prompt.split, Prompt.archived_at.is_not(None).label("archived"), func.count())
-        .where(Prompt.project_id == project_id)
-        .group_by(Prompt.split, "archived")
-    ).all()
-    used = {split: count for split, archived, count in rows if not archived}
-    return PromptCounts(used.get("train", 0), used.get("holdout", 0), sum(count for _, archived, count in rows if archived))
+    mine = select(func.count()).select_from(Prompt).where(Prompt.project_id == project_id)
+    kinds = (
+        mine.where(Prompt.split == "train", Prompt.archived_at.is_(None)),
+        mine.where(Prompt.split == "holdout", Prompt.archived_at.is_(None)),
+        mine.where(Prompt.archived_at.is_not(None)),
+    )
+    return PromptCounts(*(session.scalar(kind) or 0 for kind in kinds))  # three counts in an index; groups would be sorted
 
 
 def get_prompt(session: Session, prompt_id: int) -> Prompt:

@@ -9,13 +9,15 @@ from sqlalchemy import Engine, select
 
 from app.database import searching
 from app.database.engine import read_session, write_session
-from app.database.searching import Total
-from app.labels.search import LabelFilter, count_labels, search_labels
+from app.database.searching import Total, total_of
+from app.labels.search import LabelFilter, annotators, count_labels, search_labels
 from app.models import Project, Prompt
 from app.prompts.search import PromptFilter, count_fitting, find_prompts
+from app.prompts.service import count_prompts
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
+from tests.app.labels.test_grown import plans, read_through
 
 
 @pytest.mark.parametrize("key", ["left", "right", "response"])
@@ -71,3 +73,33 @@ def test_a_total_costs_no_more_where_far_more_fit(engine: Engine, cast: Cast, mo
             database.set_progress_handler(None, 0)
         costs.append(len(steps))
     assert costs[1] < 2 * costs[0]
+
+
+def test_lists_are_read_in_the_order_they_are_shown_in(engine: Engine, cast: Cast) -> None:
+    """Nothing is sorted: at a million rows that takes seconds for a page of fifty."""
+    with plans(engine) as found, read_session(engine) as session:
+        for wanted in ({}, {"external_id": "q-1"}, {"split": "holdout"}, {"text": "why"}):
+            find_prompts(session, cast.demo, PromptFilter(**wanted))
+        for history in (False, True):
+            search_labels(session, cast.demo, LabelFilter(history=history))
+        count_prompts(session, cast.demo)
+        annotators(session, cast.demo)
+    assert len(found) > 10
+    assert [step for step in found if "TEMP B-TREE FOR ORDER BY" in step] == ["USE TEMP B-TREE FOR ORDER BY"]  # people, by name
+    assert any("ix_prompts_project_id_external_id" in step for step in found)
+    assert any(step.startswith("SEARCH labels USING INDEX ix_labels_annotator_id") for step in found)
+    assert not any("ix_labels_project_id (" in step for step in found)
+    assert [step for step in read_through(found) if step != "SCAN labels"] == []  # versions, newest first
+
+
+def test_what_one_page_holds_is_looked_for_once() -> None:
+    asked = []
+
+    def count() -> Total:
+        asked.append(True)
+        return Total(99, False)
+
+    assert total_of(3, 50, None, count) == Total(3, False)
+    assert not asked
+    assert total_of(51, 50, None, count) == Total(99, False)
+    assert total_of(3, 50, "cursor", count) == Total(99, False), "a later page does not say what stood on the first"

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from app.database import searching
 from app.database.engine import read_session, write_session
 from app.database.searching import Total
+from app.labels import history_routes
 from app.labels.search import LabelFilter, count_labels, search_labels
 from app.models import Label, Project, Task, utc_now
 from tests.app.conftest import Cast
@@ -86,6 +87,7 @@ def test_the_page_counts_what_fits_and_no_further_than_it_says(
     assert "4 labels" in grace.get("/projects/demo/labels").text
     assert "Found: 1 label." in grace.get("/projects/demo/labels?flag=untrue").text
     monkeypatch.setattr(searching, "COUNT_TO", 3)
+    monkeypatch.setattr(history_routes, "PAGE_ROWS", 3)
     assert "More than 3 labels" in grace.get("/projects/demo/labels").text
 
 
