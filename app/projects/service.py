@@ -81,7 +81,7 @@ def create_project(session: Session, values: ProjectValues, by: int | None) -> P
 
     Raises Invalid with a sentence per field, and Conflict for a name that is taken.
     """
-    missing = {name: "This is needed." for name in ("name", "base_model") if name not in values}
+    missing = {name: _("This is needed.") for name in ("name", "base_model") if name not in values}
     if missing:
         raise Invalid(_("A project needs a name and a base model."), missing)
     defaults = {"guidelines": "", "criteria": [], "sampling": config_dict(SampleConfig())}
