@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
-from app.guidelines.service import Change, guideline, note_seen, untold_change, versions
+from app.guidelines.service import Change, change_between, guideline, note_seen, untold_change, versions
 from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID, Body, Id, Page, Reply
 from app.web.security import Caller
@@ -27,6 +27,7 @@ class ChangeReply(Reply):
     since: int
     version: int
     lines: list[list[PieceReply]] = Field(description="changed lines, with neighbours; an empty one is a gap")
+    text: str = Field(description="the same as plain text, as `diff -u` writes it; empty where nothing changed")
 
 
 class GuidelinesReply(Reply):
@@ -62,6 +63,16 @@ def list_versions(session: Db, project: CurrentProject) -> Page[VersionReply]:
     return Page(items=[VersionReply.model_validate(version) for version in versions(session, project.id)])
 
 
+@router.get("/projects/{slug}/guidelines/changes", summary="What changed between two versions")
+def show_change(
+    session: Db,
+    project: CurrentProject,
+    since: Annotated[int, Query(ge=1, le=MAX_ID, description="the earlier version")],
+    version: Annotated[int | None, Query(ge=1, le=MAX_ID, description="the later one; by default the one in force")] = None,
+) -> ChangeReply:
+    return _change(change_between(session, project, since, version or project.guideline_version))
+
+
 @router.post("/projects/{slug}/guidelines/seen", status_code=204, summary="Do not tell the caller about this version again")
 def dismiss_change(session: WriteDb, caller: Caller, project: CurrentProject, body: SeenIn) -> Response:
     note_seen(session, project, caller.user_id, body.version)
@@ -70,4 +81,4 @@ def dismiss_change(session: WriteDb, caller: Caller, project: CurrentProject, bo
 
 def _change(change: Change) -> ChangeReply:
     lines = [[PieceReply.model_validate(piece) for piece in line.pieces] for line in change.lines]
-    return ChangeReply(since=change.since, version=change.version, lines=lines)
+    return ChangeReply(since=change.since, version=change.version, lines=lines, text=change.text)

@@ -15,7 +15,7 @@ from app.guidelines.starting_point import is_shipped, told_guidelines
 from app.language.languages import _
 from app.models import Guideline, Membership, Project, User
 from app.models.values import Unusable, plain_text
-from app.texts.diff import Line, changed_lines
+from app.texts.diff import Line, changed_lines, unified
 from trainer.contract.trimming import trimmed
 
 MAX_GUIDELINES: Final = 20_000  # characters; rendering Markdown is superlinear on hostile text
@@ -35,6 +35,7 @@ class Change:
     since: int
     version: int
     lines: tuple[Line, ...]
+    text: str  # as `diff -u` writes it
 
 
 def guideline(session: Session, project: Project, version: int | None = None) -> Guideline:
@@ -102,8 +103,10 @@ def versions(session: Session, project_id: int) -> list[Version]:
 
 def change_between(session: Session, project: Project, since: int, version: int) -> Change:
     """Raises NotFound for a version there never was."""
-    before, after = guideline(session, project, since), guideline(session, project, version)
-    return Change(since, version, changed_lines(told_guidelines(before.text), told_guidelines(after.text)))
+    before = told_guidelines(guideline(session, project, since).text)
+    after = told_guidelines(guideline(session, project, version).text)
+    names = _("Version %(number)s", number=since), _("Version %(number)s", number=version)
+    return Change(since, version, changed_lines(before, after), unified(before, after, names))
 
 
 def untold_change(session: Session, project: Project, user_id: int) -> Change | None:

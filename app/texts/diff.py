@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, unified_diff
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -48,6 +48,19 @@ def changed_lines(before: str, after: str) -> tuple[Line, ...]:
         else:
             lines += _passage("\n".join(old[old_from:old_to]), "\n".join(new[new_from:new_to]))
     return tuple(lines) if before != after else ()
+
+
+@lru_cache(maxsize=64)
+def unified(before: str, after: str, names: tuple[str, str]) -> str:
+    """The same as `diff -u` writes it, for programs and terminals; empty when nothing changed.
+
+    Texts of more than MOST_LINES are one passage here, too.
+    """
+    old, new = before.split("\n"), after.split("\n")
+    if before != after and max(len(old), len(new)) > MOST_LINES:
+        head = [f"--- {names[0]}", f"+++ {names[1]}", f"@@ -1,{len(old)} +1,{len(new)} @@"]
+        return "\n".join([*head, *(f"-{line}" for line in old), *(f"+{line}" for line in new)])
+    return "\n".join(unified_diff(old, new, *names, lineterm=""))
 
 
 def _around(lines: list[str], *, first: bool, last: bool) -> Iterator[Line]:

@@ -220,6 +220,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/tasks/{id}/return"): _annotator("task", "annotate"),
     ("GET", V1 + "/projects/{slug}/guidelines"): _annotator("slug", "annotate"),
     ("GET", V1 + "/projects/{slug}/guidelines/versions"): _annotator("slug", "annotate"),
+    ("GET", V1 + "/projects/{slug}/guidelines/changes"): _annotator("slug", "annotate"),
     ("POST", V1 + "/projects/{slug}/guidelines/seen"): _annotator("slug", "annotate"),
     ("GET", V1 + "/projects/{slug}/practice"): _annotator("slug", "annotate"),
     ("POST", V1 + "/projects/{slug}/practice/next"): _annotator("slug", "annotate"),

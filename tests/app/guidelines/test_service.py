@@ -103,5 +103,26 @@ def test_a_program_reads_what_changed_and_says_it_knows(api: Api, engine: Engine
     assert mary.get("/api/v1/projects/demo/guidelines").json()["change"] is None
 
 
+def test_a_program_reads_what_changed_between_any_two_versions_as_plain_text(api: Api, engine: Engine, cast: Cast) -> None:
+    rewrite(engine, cast, "Prefer the answer that is *kind*.\nShort is fine.")
+    rewrite(engine, cast, "Prefer the answer that is *kind*.\nLong is fine.")
+    mary, where = api("annotate", who="Mary"), "/api/v1/projects/demo/guidelines/changes"
+    first = mary.get(where, params={"since": 1, "version": 2}).json()
+    assert first["text"].split("\n") == [
+        "--- Version 1",
+        "+++ Version 2",
+        "@@ -1 +1,2 @@",
+        "-Prefer the answer that is *true*.",
+        "+Prefer the answer that is *kind*.",
+        "+Short is fine.",
+    ]
+    latest = mary.get(where, params={"since": 2}).json()
+    assert (latest["since"], latest["version"]) == (2, 3)
+    assert {"kind": "new", "text": "Long"} in latest["lines"][1]
+    assert mary.get(where, params={"since": 3}).json()["text"] == ""
+    assert mary.get(where, params={"since": 9}).status_code == 404
+    assert mary.get(where).status_code == 422
+
+
 def test_guidelines_may_begin_with_an_indent() -> None:
     assert checked("\n    code first\r\n\r\nThen words.\n\n") == "    code first\n\nThen words."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from app.texts.diff import changed_lines
+from app.texts.diff import changed_lines, unified
 
 BEFORE = "One.\nTwo.\nPrefer the true answer.\nFour.\nFive.\nSix."
 AFTER = "One.\nTwo.\nPrefer the kind, true answer.\nAnd a new line.\nFour.\nFive.\nSix."
@@ -52,4 +52,5 @@ def test_a_hostile_text_is_compared_in_time() -> None:
         before, after = (separator.join(draw.choice("ab") for _ in range(count)) for _ in range(2))
         began = time.thread_time()  # of this thread: a server of another test may still be ending
         assert changed_lines(before, after)
+        assert unified(before, after, ("before", "after"))
         assert time.thread_time() - began < 2.0
