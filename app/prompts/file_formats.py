@@ -85,6 +85,19 @@ def refuse_what_is_no_text(data: bytes) -> None:
         raise Invalid(_(_UTF_16))
 
 
+def refuse_utf_16(data: bytes) -> None:
+    """Raises Invalid where bytes that are no UTF-8 are UTF-16 without its mark: Chinese, say, with a line end now and then."""
+    if b"\0" not in data:
+        return
+    for encoding in ("utf-16-le", "utf-16-be"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text and all(sign.isprintable() or sign.isspace() for sign in text):
+            raise Invalid(_(_UTF_16))
+
+
 def _is_json(text: str) -> bool:
     """One JSON value, or lines of which at least half are each an object, a list or a text in quotation marks."""
     if not text.lstrip().startswith(("{", "[", '"')):

@@ -14,7 +14,7 @@ from app.errors import Invalid
 from app.language.formats import number
 from app.language.languages import N_, _, known
 from app.prompts.conversations import prompt_row
-from app.prompts.file_formats import FORMATS, Format, guess_format, looks_like_one_document, refuse_what_is_no_text
+from app.prompts.file_formats import FORMATS, Format, guess_format, looks_like_one_document, refuse_utf_16, refuse_what_is_no_text
 from app.prompts.service import BadLine, PromptRow
 from app.prompts.tables import read_table
 
@@ -62,6 +62,7 @@ def decode_upload(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        refuse_utf_16(data)
         line = data.count(b"\n", 0, error.start) + 1
         raise Invalid(
             _("The file is not UTF-8 text: line %(line)s holds bytes that mean nothing there. Save it as UTF-8.", line=line)

@@ -26,16 +26,21 @@ from app.accounts.keys.service import make_key, revoke_key
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import head, revision_of, upgrade_to_head
 from app.errors import Conflict, NotSignedIn
+from app.labels.search import LabelFilter, annotators, count_labels
 from app.main import create_app
 from app.models import ApiKey, Base, Project, Seat, User, utc_now
 from app.projects import naming
 from app.projects.service import create_project
+from app.prompts.importers import read_upload
+from app.prompts.search import PromptFilter, find_prompts
+from app.prompts.service import count_prompts, import_prompts
 from app.queue import make_tasks
 from app.queue.claim import claim_next
 from app.removal.deletion import delete_project
 from app.settings import Settings
 from app.web.security import Principal
 from tests.app import factories
+from tests.app.exports.judging import judge
 from tests.app.removal.whole import fill, left, take_all_out
 
 
@@ -321,3 +326,20 @@ def test_a_key_that_has_just_minted_is_revoked_with_its_child(engine: Engine) ->
         revoked.result(10)
     with read_session(engine) as session:
         assert session.get_one(ApiKey, child).revoked_at is not None
+
+
+def test_lists_are_searched_there_too_and_no_import_brings_what_cannot_be_stored(engine: Engine) -> None:
+    lines = [r"Why is a user's \"role\" 50 %?", "天空", r"a\u0000b", r"\ud83d"]
+    rows = read_upload("\n".join(f'{{"text": "{line}", "about": "{line}"}}' for line in lines).encode())
+    with write_session(engine) as session:
+        project = factories.make_project(session, "searched")
+        report = import_prompts(session, project, rows, skip_bad_lines=True)
+        assert (report.created, [bad.line for bad in report.rejected]) == (2, [3, 4])
+        person, project_id = factories.make_user(session, "Searcher"), project.id
+        judge(session, project, person.id, choice="left", flags={"left": ["untrue"], "right": ["left"]})
+    with read_session(engine) as session:
+        for words, found in (("ROLE", 1), ('"role" 50 %', 1), ("天空", 1), ("assistant", 0), ("content", 0)):
+            assert len(find_prompts(session, project_id, PromptFilter(text=words))) == found, words
+        for key, count in (("left", 1), ("right", 0), ("untrue", 1)):
+            assert count_labels(session, project_id, LabelFilter(flag=key)).count == count, key
+        assert [len(annotators(session, project_id)), count_prompts(session, project_id).archived] == [1, 0]

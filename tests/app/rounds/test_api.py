@@ -247,6 +247,9 @@ def test_a_text_is_put_once_and_then_an_sft_run_takes_it(admin: TestClient, sett
     assert admin.put(f"{V1}/projects/demo/texts/tales.txt", content="Once upon a time.").status_code == 201
     assert (settings.data / "texts" / "demo" / "tales.txt").read_text() == "Once upon a time."
     assert admin.put(f"{V1}/projects/demo/texts/tales.txt", content="Again").status_code == 409
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        refused = admin.put(f"{V1}/projects/demo/texts/other.txt", content="Once upon a time.".encode(encoding))
+        assert (refused.status_code, "not UTF-8" in refused.text) == (422, True), encoding
     queued = admin.post(f"{V1}/projects/demo/runs", json={"kind": "sft", "config": {"text": "tales.txt"}})
     assert queued.json()["inputs"] == {"text": "tales.txt", "rewrites": False, "base": None}
 
