@@ -29,6 +29,7 @@ NOUNS: Final = {
     "more figure": N_plural("%(num)s more figure", "%(num)s more figures"),
     "more run": N_plural("%(num)s more run", "%(num)s more runs"),
     "open task": N_plural("%(num)s open task", "%(num)s open tasks"),
+    "pair of verdicts": N_plural("%(num)s pair of verdicts", "%(num)s pairs of verdicts"),
     "person": N_plural("%(num)s person", "%(num)s people"),
     "preference": N_plural("%(num)s preference", "%(num)s preferences"),
     "prompt": N_plural("%(num)s prompt", "%(num)s prompts"),

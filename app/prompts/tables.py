@@ -123,7 +123,11 @@ def _row(line: int, header: list[str], cells: list[str]) -> PromptRow | BadLine:
     if len(cells) > len(header):
         return BadLine(
             line,
-            _("This has %(cells)s cells, but the first line names %(columns)s columns.", cells=len(cells), columns=len(header)),
+            _(
+                "This has more cells (%(cells)s) than the first line names columns (%(columns)s).",
+                cells=len(cells),
+                columns=len(header),
+            ),
         )
     item: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=False) if name and cell.strip()}
     for name in JSON_COLUMNS:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.database.audit import record
 from app.errors import Conflict, Invalid, NotFound, Refusal
+from app.language import formats
 from app.language.formats import listed
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
@@ -107,7 +108,8 @@ def start_round(
     count = usable_label_count(session, project.id)
     needed = RewardConfig(**settings["reward"]).min_labels
     if count < needed:
-        raise Conflict(_("A round needs at least %(needed)s labels; there are %(count)s so far.", needed=needed, count=count))
+        least, so_far = formats.count(needed, "label"), formats.count(count, "label")
+        raise Conflict(_("A round needs at least %(least)s; so far: %(so_far)s.", least=least, so_far=so_far))
     last = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id)) or 0
     round_ = Round(
         project_id=project.id,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.language.languages import _
+from app.language.languages import _, ngettext
 from app.models import Project, Round, utc_now
 from app.rounds import service
 from app.runs.usable_labels import usable_label_count
@@ -21,6 +21,7 @@ class NextTrigger:
     """When the next round starts by itself, for a page to say."""
 
     on: bool
+    usable: int  # labels a reward model would learn from now
     new_labels: int  # since the last round
     labels_left: int | None  # until the label trigger fires; None: there is no such trigger
     due_at: datetime | None  # of the clock trigger
@@ -41,7 +42,7 @@ def next_trigger(session: Session, project: Project, now: datetime | None = None
     due = None
     if project.triggers_on and not waits:
         due = "labels" if left == 0 else "hours" if due_at is not None and due_at <= now else None
-    return NextTrigger(project.triggers_on, new, left, due_at, waits, due)
+    return NextTrigger(project.triggers_on, usable, new, left, due_at, waits, due)
 
 
 def due_trigger(session: Session, project: Project) -> str | None:
@@ -59,9 +60,10 @@ def _waits_for(session: Session, project: Project, usable: int, new: int) -> str
         return _("somebody to start it: the last %(count)s failed", count=FAILED_ROUNDS)
     needed = service.fewest_labels(project)
     if usable < needed:
-        return _(
-            "%(missing)s more labels, %(needed)s being the fewest a reward model is fitted on",
-            missing=needed - usable,
+        return ngettext(
+            "%(num)s more label, %(needed)s being the fewest a reward model is fitted on",
+            "%(num)s more labels, %(needed)s being the fewest a reward model is fitted on",
+            needed - usable,
             needed=needed,
         )
     return "" if new else _("a new label")

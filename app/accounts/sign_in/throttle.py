@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.errors import TooMany
-from app.language.languages import _
+from app.language.languages import ngettext
 
 WINDOW_S = 15 * 60
 LONGEST_WAIT_S = 60.0
@@ -42,7 +42,13 @@ class Throttle:
                 for limit in limits:
                     self._count(limit, now)
         if wait_s > 0:
-            raise TooMany(_("Too many failed tries. Please wait %(seconds)s seconds and try again.", seconds=int(wait_s) + 1))
+            raise TooMany(
+                ngettext(
+                    "Too many failed tries. Please wait %(num)s second and try again.",
+                    "Too many failed tries. Please wait %(num)s seconds and try again.",
+                    int(wait_s) + 1,
+                )
+            )
 
     def take_back(self, *limits: Limit) -> None:
         """The try that was counted last was none that failed."""

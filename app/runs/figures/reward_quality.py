@@ -110,7 +110,7 @@ def _beside(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [
         (
             _("Right where the shorter answer won"),
-            _("%(share)s (n = %(n)s)", share=formats.percent(shorter), n=formats.number(judged))
+            _("%(share)s of %(counted)s", share=formats.percent(shorter), counted=formats.count(judged, "comparison"))
             if shorter is not None and judged
             else None,
         ),
@@ -135,7 +135,7 @@ def _cut(figures: Mapping[str, Any]) -> str | None:
     cut, judged = _number(figures, "cut_answers"), int(_number(figures, "judged_answers") or 0)
     if cut is None or not judged:
         return None
-    return _("%(share)s (n = %(n)s)", share=formats.percent(cut / judged), n=formats.number(judged))
+    return _("%(share)s of %(counted)s", share=formats.percent(cut / judged), counted=formats.count(judged, "answer"))
 
 
 def _groups(figures: Mapping[str, Any]) -> list[Share]:

@@ -72,7 +72,7 @@ def test_the_overview_says_in_four_sentences_where_things_stand(client: TestClie
     page = client.get("/projects/demo").text
     words = seen(page)
     assert "1 label since the start; a round waits for 29 more labels" in words
-    assert "1 person today, 1 label, 5.2 s median for one (n = 1)." in words
+    assert "1 person today, 1 label, 5.2 s for one, the median of 1 label." in words
     assert "The queue holds 1 open task." in words
     assert "The worker is writing answers, about 2 minutes left." in words
     assert f'href="/runs/{run_id}"' in page

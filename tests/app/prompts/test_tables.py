@@ -17,7 +17,7 @@ def test_a_row_is_numbered_by_the_line_it_starts_on() -> None:
     assert found == [
         "two\nlines?",
         "4: Give either text or messages.",
-        "5: This has 3 cells, but the first line names 2 columns.",
+        "5: This has more cells (3) than the first line names columns (2).",
         "Last?",
     ]
 

@@ -42,7 +42,7 @@ def test_what_stands_beside_the_headline_is_what_was_measured() -> None:
     )
     assert quality is not None
     assert quality.beside == [
-        ("Right where the shorter answer won", "50% (n = 40)"),
+        ("Right where the shorter answer won", "50% of 40 comparisons"),
         ("Correlation of reward with log length", "−0.12"),
         ("Form", "head on the frozen base"),
     ]
@@ -56,7 +56,7 @@ def test_how_often_people_agree_is_told_only_where_enough_judged_the_same(pairs:
 
 
 def test_answers_that_the_length_limit_cut_are_told_as_a_share() -> None:
-    for cut, said in ((12, ["15% (n = 80)"]), (0, ["0% (n = 80)"]), (None, [])):
+    for cut, said in ((12, ["15% of 80 answers"]), (0, ["0% of 80 answers"]), (None, [])):
         quality = quality_of({**FIGURES, "cut_answers": cut, "judged_answers": 80})
         assert quality is not None
         assert [value for term, value in quality.beside if term == "Judged answers that the length limit cut"] == said
