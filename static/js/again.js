@@ -1,7 +1,7 @@
 // Opens a task again: the last one by "undo", any of the last ten from their list. What was in hand comes back after it.
 import { attach } from "./main.js";
-import { fetchPage } from "./page.js";
-import { ahead, behind, isQuestion, putAway, show } from "./parts.js";
+import { fetchPage } from "./fetch_page.js";
+import { ahead, behind, isQuestion, putAway, show } from "./desk_parts.js";
 import { newId } from "./verdict.js";
 
 export function connect(desk) {

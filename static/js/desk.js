@@ -1,5 +1,5 @@
 // The desk holds one task. A verdict puts it behind, and the one fetched ahead stands there at once, without a page load.
-import { ahead, behind, pointUndo, putAway, scrollToLastTurn, show } from "./parts.js";
+import { ahead, behind, pointUndo, putAway, scrollToLastTurn, show } from "./desk_parts.js";
 import { pending } from "./pending.js";
 
 export function connect(desk) {

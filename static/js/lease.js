@@ -1,6 +1,6 @@
 // Keeps the seats of the task in hand and of those ahead while somebody is there. A seat that went to somebody else meanwhile is
 // said so, or given up when its task was not seen yet.
-import { ahead, isQuestion } from "./parts.js";
+import { ahead, isQuestion } from "./desk_parts.js";
 import { post } from "./token.js";
 
 export function connect(desk) {

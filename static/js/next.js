@@ -1,7 +1,7 @@
 // Fetches the next task ahead, and with it how things stand. A seat that was fetched and not used is given back.
 import { attach } from "./main.js";
-import { fetchPage } from "./page.js";
-import { ahead, isQuestion, pointUndo, show } from "./parts.js";
+import { fetchPage } from "./fetch_page.js";
+import { ahead, isQuestion, pointUndo, show } from "./desk_parts.js";
 import { pending } from "./pending.js";
 import { post, renewToken } from "./token.js";
 

@@ -1,7 +1,7 @@
 // One task open in two tabs: the one that came later says so and rests, until somebody chooses to work there instead. Tabs of one
 // person talk over a channel: "mine" asks whether another has the task, "held" is a yes, "taken" ends the other's turn, "left" says
 // that the task was judged.
-import { isQuestion } from "./parts.js";
+import { isQuestion } from "./desk_parts.js";
 import { newId } from "./verdict.js";
 
 const ANSWER_MS = 500;

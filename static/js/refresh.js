@@ -1,6 +1,6 @@
 // Keeps an element current: asks for the page again and puts the fresh element of the same id in place.
 import { attach } from "./main.js";
-import { fetchPage } from "./page.js";
+import { fetchPage } from "./fetch_page.js";
 import { isSignedOut } from "./session.js";
 
 export function connect(element) {
