@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "c93f5a61d8e2"
-down_revision = "c4f81d6b2e09"
+down_revision = "e1b64c7f5a38"
 
 
 def upgrade() -> None:
