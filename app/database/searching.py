@@ -47,7 +47,8 @@ def says(messages: InstrumentedAttribute[list[Any]], words: str) -> ColumnElemen
     The whole JSON is looked at first, which is cheap, without what our own JSON has around a content where the words may be in
     that. Whatever is left is taken apart: the words may be in one of JSON's escapes.
     """
-    escaped, written = json.dumps(words)[1:-1], cast(messages, Text)
+    escaped = json.dumps(words)[1:-1]
+    written: ColumnElement[str] = cast(messages, Text)
     for around in _AROUND if any(escaped.lower() in around for around in _AROUND) else ():
         written = func.replace(written, around, "")
     message = _JsonElements(messages).table_valued("value")

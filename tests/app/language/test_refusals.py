@@ -25,14 +25,14 @@ def called(call: ast.Call) -> str:
     return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
 
 
-def texts(node: ast.AST, besides: set[str]) -> Iterator[ast.Constant]:
-    """The texts written in a piece of source: not docstrings, keys of dicts, nor what stands inside of calls to `besides`."""
+def texts(node: ast.AST, besides: set[str]) -> Iterator[tuple[int, str]]:
+    """Texts in a piece of source, with their lines: not docstrings, keys of dicts, nor what stands in calls to `besides`."""
     if isinstance(node, ast.Call) and called(node) in besides:
         return
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node
+        yield node.lineno, node.value
     inner = [node.value] if isinstance(node, ast.Subscript) else node.values if isinstance(node, ast.Dict) else None
     for child in ast.iter_child_nodes(node) if inner is None else inner:
         yield from texts(child, besides)
@@ -42,16 +42,16 @@ def untranslated(source: str, *, sentences: bool) -> list[int]:
     """Lines with words that a refusal says as they are; with `sentences`, also with any other sentence."""
     tree = ast.parse(source)
     said = [
-        text
+        line
         for call in ast.walk(tree)
         if isinstance(call, ast.Call) and called(call) in REFUSALS
         for part in (*call.args, *call.keywords)
-        for text in texts(part, TRANSLATED)
-        if " " in text.value
+        for line, text in texts(part, TRANSLATED)
+        if " " in text
     ]
     if sentences:
-        said += [text for text in texts(tree, TRANSLATED | FOR_PROGRAMS) if SENTENCE.fullmatch(text.value.strip())]
-    return sorted({text.lineno for text in said})
+        said += [line for line, text in texts(tree, TRANSLATED | FOR_PROGRAMS) if SENTENCE.fullmatch(text.strip())]
+    return sorted(set(said))
 
 
 def test_an_untranslated_refusal_is_seen() -> None:

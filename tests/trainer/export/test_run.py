@@ -115,8 +115,13 @@ def test_an_exported_reward_reads_on_the_day_of_its_project(tuned: RunFolder, tm
     (run / "run.json").write_text(json.dumps(spec | {"day": "2025-03-04"}))
     assert day_beside(run / "checkpoint") == date(2025, 3, 4)
     seen: list[date] = []
+
+    def template(tokenizer: Any, end: str, day: date) -> str:
+        seen.append(day)
+        return "{{ messages }}"
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "reward_template", lambda tokenizer, end, day: seen.append(day) or "{{ messages }}")
+        patch.setattr(export, "reward_template", template)
         export_classifier(run / "checkpoint", tmp_path / "out")
     assert seen == [date(2025, 3, 4)]
 
