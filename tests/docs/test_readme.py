@@ -82,6 +82,14 @@ def test_every_make_target_that_a_page_names_exists(page: str) -> None:
     assert set(named) <= make_targets()
 
 
+@pytest.mark.parametrize(
+    ("target", "purpose"), [("run", "run"), ("test", "test"), ("fast", "test"), ("lint", "dev"), ("bench-setup", "dev")]
+)
+def test_every_make_target_sets_up_what_it_needs_before_anything_else(target: str, purpose: str) -> None:
+    asked = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert asked.splitlines()[0] == f"bin/setup {purpose}"
+
+
 def test_every_make_target_has_its_line_of_help() -> None:
     told = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {line.split(":")[0] for line in told.splitlines()} == make_targets()
