@@ -19,6 +19,7 @@ from app.accounts.sign_in.doorman import Doorman
 from app.accounts.sign_in.failures import FailureLog
 from app.accounts.sign_in.hashing import Hashing
 from app.audit import api as audit_api
+from app.audit import own_routes
 from app.audit import routes as audit_routes
 from app.database.engine import InstantReads, make_engine
 from app.database.group_commit import WriteGroup
@@ -50,7 +51,7 @@ from app.rounds import sft_routes
 from app.runs import api as runs_api
 from app.runs import routes as runs_routes
 from app.settings import Settings, get_settings
-from app.web import styleguide
+from app.web import csp_reports, styleguide
 from app.web.error_replies import add_handlers
 from app.web.gate import enforce, path_templates
 from app.web.headers import ResponseHeaders
@@ -77,6 +78,8 @@ PAGES = (
         people_routes,
         installation_routes,
         audit_routes,
+        own_routes,
+        csp_reports,
         language_routes,
     ),
     *(projects_routes, removal_routes, question_routes, editor_routes, settings_routes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,7 @@ from app.database.audit import record
 from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import N_, _
 from app.models import Membership, PasswordLink, Project, SignInSession, User, utc_now
+from app.texts.invisible import has_invisible, shows_nothing
 from app.web.security import SESSION_DAYS, Role, digest, new_secret
 
 HALF_MINUTES = 10  # between the password and the code
@@ -34,22 +36,29 @@ class Place:
 
 
 def clean_email(email: str) -> str:
-    """As stored: casefolded, no spaces around. Raises Invalid for what is no address."""
-    email = email.strip().casefold()
-    if not _EMAIL.fullmatch(email):
+    """As stored: casefolded, no spaces around, letters that Unicode holds for one written as one.
+
+    Raises Invalid for what is no address, and for characters nobody sees: they would make a second account of one address.
+    """
+    email = unicodedata.normalize("NFKC", email.strip()).casefold()
+    if has_invisible(email) or not _EMAIL.fullmatch(email):
         raise Invalid(_("That is not an email address."), {"email": _("Write it like name@example.org.")})
     return email
 
 
 def clean_name(name: str) -> str:
     name = " ".join(name.split())
-    if not name:
+    if shows_nothing(name):
         raise Invalid(_("Please say what you would like to be called."), {"name": _("Write a name.")})
     return name[:200]
 
 
 def find_user(session: Session, email: str) -> User | None:
-    return session.scalar(select(User).where(User.email == email.strip().casefold()))
+    """By the address as it is stored, and as it was stored before letters that are one were written as one."""
+    typed = email.strip().casefold()
+    alike = unicodedata.normalize("NFKC", email.strip()).casefold()
+    found = session.scalars(select(User).where(User.email.in_({typed, alike})).order_by(User.id)).all()
+    return next((user for user in found if user.email == typed), found[0] if found else None)
 
 
 def get_user(session: Session, user_id: int) -> User:
@@ -131,7 +140,9 @@ class Opened:
     device: str
 
 
-def open_session(session: Session, user_id: int, user_agent: str, replaces: str | None = None, device: str = "") -> Opened:
+def open_session(
+    session: Session, user_id: int, user_agent: str, replaces: str | None = None, device: str = "", address: str = ""
+) -> Opened:
     """A fresh session. `replaces` is the id the browser had before; it ends. `device` is what it had kept.
 
     That is kept on only where somebody signed in with it: what another put there would tell them apart no longer.
@@ -150,7 +161,7 @@ def open_session(session: Session, user_id: int, user_agent: str, replaces: str 
             device_hash=digest(device),
         )
     )
-    record(session, user_id, "session.opened", f"user {user_id}")
+    record(session, user_id, "session.opened", f"user {user_id}", {"browser": user_agent[:100], "address": address})
     session.flush()
     return Opened(secret, device)
 

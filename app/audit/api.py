@@ -10,10 +10,11 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.accounts.service import names_of
-from app.database.audit import entries
+from app.database.audit import entries, entries_about
 from app.database.engine import Db
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID, Limit, Page, Reply, cursor_id
+from app.web.security import Caller
 
 router = APIRouter(tags=["audit"])
 
@@ -33,6 +34,14 @@ class EntryReply(Reply):
     project_id: int | None
 
 
+class OwnEntryReply(Reply):
+    id: int
+    at: datetime
+    actor: str = Field(description="Empty of somebody who was not signed in: a sign-in that failed.")
+    action: str
+    details: dict[str, Any]
+
+
 @router.get("/projects/{slug}/audit", summary="Who did what in the project, the newest first")
 def project_audit(
     session: Db,
@@ -50,6 +59,19 @@ def installation_audit(
     session: Db, thing: Thing = "", actor: Actor = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[EntryReply]:
     return _page(session, None, thing, actor, cursor, limit)
+
+
+@router.get("/users/me/events", summary="What happened to one's own account, the newest first")
+def own_events(session: Db, caller: Caller, cursor: Cursor = None, limit: Limit = 50) -> Page[OwnEntryReply]:
+    found = entries_about(session, caller.user_id, before=cursor_id(cursor), limit=limit + 1)
+    names = names_of(session, (entry.actor_id for entry in found))
+    items = [
+        OwnEntryReply(
+            id=entry.id, at=entry.at, actor=names.get(entry.actor_id or 0, ""), action=entry.action, details=entry.details
+        )
+        for entry in found[:limit]
+    ]
+    return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)
 
 
 def _page(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.models import AuditEntry
@@ -47,6 +47,23 @@ def entries(
         wanted = wanted.where(AuditEntry.action.startswith(f"{thing}.", autoescape=True))
     if actor_id is not None:
         wanted = wanted.where(AuditEntry.actor_id == actor_id)
+    if before is not None:
+        wanted = wanted.where(AuditEntry.id < before)
+    return list(session.scalars(wanted.order_by(AuditEntry.id.desc()).limit(limit)))
+
+
+# What concerns who may come in, and as whom: the things that a person's own page of events tells of.
+_OF_SECURITY = (
+    *("session", "sessions", "sign_in", "password", "password_link", "email", "key", "keys", "second_factor", "recovery_code"),
+    *("recovery_codes", "role", "member", "invitation", "person", "ownership"),
+)
+
+
+def entries_about(session: Session, user_id: int, *, before: int | None = None, limit: int = 50) -> list[AuditEntry]:
+    """What this person did, and what was done to them, as far as it concerns who may come in; the newest first."""
+    of_security = or_(*(AuditEntry.action.startswith(f"{thing}.", autoescape=True) for thing in _OF_SECURITY))
+    theirs = or_(AuditEntry.actor_id == user_id, AuditEntry.subject == f"user {user_id}")
+    wanted = select(AuditEntry).where(theirs, of_security)
     if before is not None:
         wanted = wanted.where(AuditEntry.id < before)
     return list(session.scalars(wanted.order_by(AuditEntry.id.desc()).limit(limit)))

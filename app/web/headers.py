@@ -8,6 +8,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.settings import Settings
 from app.web.security import visitor_cookie
 
+REPORTS = "/csp-reports"  # app/web/csp_reports.py
+
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -21,6 +23,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
+        f"report-uri {REPORTS}",  # for browsers that do not know the next
+        "report-to csp",
     )
 )
 
@@ -28,6 +32,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 def add_headers(headers: MutableHeaders, settings: Settings) -> None:
     """The headers of every reply."""
     headers.setdefault("content-security-policy", CONTENT_SECURITY_POLICY)  # a chart brings its own
+    headers["reporting-endpoints"] = f'csp="{REPORTS}"'
     headers["x-content-type-options"] = "nosniff"
     # An invitation's address is a secret; `no-referrer` would keep it too, but makes browsers send our forms as Origin: null.
     headers["referrer-policy"] = "same-origin"

@@ -77,6 +77,7 @@ RULES: dict[tuple[str, str], Rule] = {
     # the platform
     ("GET", V1 + "/openapi.json"): _public(),
     ("GET", V1 + "/health"): _public(),
+    ("POST", "/csp-reports"): _public(),
     ("GET", "/styleguide"): _any_admin(),
     # accounts: pages
     ("GET", "/sign-in"): _public(),
@@ -93,6 +94,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/account/profile"): _signed_in(),
     ("POST", "/account/password"): _signed_in(),
     ("POST", "/account/sessions/revocation"): _signed_in(),
+    ("GET", "/account/events"): _signed_in(),
     ("GET", "/account/second-factor"): _signed_in(),
     ("POST", "/account/second-factor"): _signed_in(),
     ("POST", "/account/second-factor/confirmation"): _signed_in(),
@@ -118,6 +120,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", V1 + "/users"): _any_admin("admin"),
     ("POST", V1 + "/users"): _any_admin("admin"),
     ("GET", V1 + "/users/me"): _signed_in(),
+    ("GET", V1 + "/users/me/events"): _signed_in("admin"),
     ("PATCH", V1 + "/users/me"): _signed_in("admin"),
     ("POST", V1 + "/users/{id}/keys"): _signed_in("admin"),
     ("POST", V1 + "/users/{id}/deactivate"): _owner("admin"),

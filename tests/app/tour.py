@@ -22,6 +22,7 @@ PAGES = (
     "/account/keys",
     "/people",
     "/account/second-factor",
+    "/account/events",
     "/projects/demo/annotate",
     "/projects/demo/guidelines",
     "/projects/demo/labels",

@@ -6,6 +6,7 @@ TESTED_ELSEWHERE = {
     "app/accounts/people_api.py": "app/accounts/test_people.py",
     "app/accounts/people_routes.py": "app/accounts/test_people.py",
     "app/audit/api.py": "app/audit/test_routes.py",
+    "app/audit/own_routes.py": "app/audit/test_routes.py",
     "app/audit/sentences.py": "app/audit/test_routes.py",
     "app/accounts/routes.py": "app/accounts/sign_in/test_routes.py",
     "app/accounts/service.py": "app/accounts/sign_in/test_routes.py",

@@ -143,7 +143,7 @@ def _square(address: str) -> Markup:
 @router.get("/sign-in/code")
 def code_page(request: Request, session: Db, next: str = "/") -> Response:
     if accounts.who_waits(session, _shown(request)) is None:
-        return redirect(request, f"/sign-in?next={quote(local(next))}")
+        return redirect(request, _sign_in_again(next))
     return _code_page(request, local(next))
 
 
@@ -154,9 +154,7 @@ async def sign_in_with_code(
     """For whoever gave the right password in this browser some minutes ago."""
     user_id = await run_in_threadpool(_who_waits, request)
     if user_id is None:
-        return redirect(
-            request, f"/sign-in?next={quote(local(form.next))}", _("That took too long. Please sign in again."), "note"
-        )
+        return redirect(request, _sign_in_again(form.next), _("That took too long. Please sign in again."), "note")
     try:
         match = await doorman.check_code(user_id, form.code, visitor)
         async with write_turn(get_engine(request)) as session:
@@ -164,6 +162,10 @@ async def sign_in_with_code(
     except (Invalid, TooMany) as refusal:
         return await run_in_threadpool(_code_page, request, local(form.next), refusal)
     return await enter_fully(request, user_id, local(form.next))
+
+
+def _sign_in_again(next: str) -> str:
+    return "/sign-in" if local(next) == "/" else f"/sign-in?next={quote(local(next))}"
 
 
 def _who_waits(request: Request) -> int | None:

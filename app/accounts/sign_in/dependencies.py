@@ -66,9 +66,9 @@ async def enter_fully(request: Request, user_id: int, url: str, message: str = "
     settings: Settings = request.app.state.settings
     before = request.cookies.get(session_cookie(settings))
     agent = request.headers.get("user-agent", "")
-    device = request.cookies.get(device_cookie(settings), "")[:100]
+    visitor = await current_visitor(request)
     async with write_turn(get_engine(request)) as session:
-        opened = await run_in_threadpool(service.open_session, session, user_id, agent, before, device)
+        opened = await run_in_threadpool(service.open_session, session, user_id, agent, before, visitor.device, visitor.address)
     response = redirect(request, url, message)
     _set_cookie(request, response, session_cookie(settings), opened.secret, SESSION_DAYS)
     _set_cookie(request, response, device_cookie(settings), opened.device, DEVICE_DAYS)

@@ -7,6 +7,7 @@ account and address, so that one who guesses from elsewhere keeps nobody out, an
 from __future__ import annotations
 
 import ipaddress
+import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,7 +60,7 @@ class Doorman:
 
     async def check(self, email: str, password: str, visitor: Visitor) -> int:
         """The id of the person. Raises TooMany, or Invalid with the same words whatever was wrong."""
-        account = email.strip().casefold()[:320]
+        account = unicodedata.normalize("NFKC", email.strip()[:320]).casefold()
         if "@" not in account or not 0 < len(password) <= MAX_PASSWORD:
             raise Invalid(_(WRONG_SIGN_IN))
         found = await to_thread.run_sync(self._look_up, account, visitor.device)

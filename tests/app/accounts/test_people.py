@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
+from app.accounts import service
 from app.database.engine import read_session, write_session
+from app.errors import Conflict, Invalid
 from app.models import AuditEntry, Membership, User
 from app.web.security import hash_password
 from tests.app.conftest import Cast
@@ -173,3 +175,43 @@ def test_a_taken_email_is_refused_at_its_field(as_user: AsUser, engine: Engine, 
     refused = as_user("Mary").post("/account/profile", data=taken)
     assert refused.status_code == 409
     assert "This address is taken." in refused.text
+
+
+# One account for one address
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("mary\u200b@example.org", "ma\u00adry@example.org", "mary\ufe0f@example.org"),
+        *("mary@exam\u2060ple.org", "\u3164mary@example.org"),
+    ],
+)
+def test_a_character_nobody_sees_makes_no_second_account(engine: Engine, cast: Cast, typed: str) -> None:
+    with write_session(engine) as session, pytest.raises(Invalid):
+        service.add_user(session, "Mary", typed, None)
+
+
+@pytest.mark.parametrize("typed", ["ｍａｒｙ@example.org", "MARY@EXAMPLE.ORG", " mary@example.org "])
+def test_letters_that_are_one_make_no_second_account(engine: Engine, cast: Cast, typed: str) -> None:
+    with write_session(engine) as session, pytest.raises(Conflict):
+        service.add_user(session, "Mary", typed, None)
+    with read_session(engine) as session:
+        found = service.find_user(session, typed)
+        assert found is not None
+        assert found.id == cast.mary
+
+
+def test_an_address_stored_before_that_still_signs_in(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        session.execute(update(User).where(User.id == cast.mary).values(email="ｍａｒｙ@example.org"))
+    with read_session(engine) as session:
+        found = service.find_user(session, "ｍａｒｙ@example.org")
+        assert found is not None
+        assert found.id == cast.mary
+
+
+@pytest.mark.parametrize("name", ["\u200b", "\u3164\u3164", " \u00ad ", "\u0301"])
+def test_a_name_that_nobody_sees_is_none(name: str) -> None:
+    with pytest.raises(Invalid):
+        service.clean_name(name)

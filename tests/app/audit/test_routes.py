@@ -66,3 +66,38 @@ def test_every_action_that_is_noted_has_words() -> None:
         noted |= set(re.findall(r'record\(\s*session,\s*[^"]*?"([a-z_]+\.[a-z_]+)"', path.read_text("utf-8")))
     assert len(noted) > 15
     assert noted - ACTIONS.keys() == set()
+
+
+def test_a_person_reads_what_happened_to_their_account(as_user: AsUser, api: Api, engine: Engine, cast: Cast) -> None:
+    as_user("Grace").post(f"/projects/demo/people/{cast.mary}/role", data={"role": "reviewer"})
+    mary = as_user("Mary")
+    mary.post("/account/keys", data={"scopes": "annotate"})
+    with write_session(engine) as session:
+        audit.record(session, None, "sign_in.failed", f"user {cast.mary}", {"wrong": "password", "address": "203.0.113.9"})
+        audit.record(session, None, "sign_in.failed", f"user {cast.mary}0", {"address": "198.51.100.1"})
+        audit.record(session, cast.mary, "prompts.imported", "", {"created": 3})
+
+    page = mary.get("/account/events").text
+
+    for words in ("changed a role", "Grace", "made an API key", "failed to sign in", "203.0.113.9", "somebody"):
+        assert words in page
+    assert "198.51.100.1" not in page, "of another person"
+    assert "imported" not in page, "nothing of security"
+    events = api("admin", who="Mary").get("/api/v1/users/me/events").json()["items"]
+    assert [event["action"] for event in events] == ["sign_in.failed", "key.made", "role.changed"]
+    assert [event["actor"] for event in events] == ["", "Mary", "Grace"]
+    assert "changed a role" not in as_user("Eve").get("/account/events").text
+
+
+def test_ones_own_events_are_paged(as_user: AsUser, api: Api, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        for number in range(60):
+            audit.record(session, cast.mary, "key.made", f"key {number}", {"number": number})
+    first = as_user("Mary").get("/account/events").text
+    older = re.search(r'href="(/account/events\?before=\d+)"', first)
+    assert older is not None
+    assert as_user("Mary").get(older[1]).text.count("made an API key") == 10
+    program = api("admin", who="Mary")
+    page = program.get("/api/v1/users/me/events", params={"limit": 40}).json()
+    rest = program.get("/api/v1/users/me/events", params={"limit": 40, "cursor": page["next_cursor"]}).json()
+    assert (len(page["items"]), len(rest["items"]), rest["next_cursor"]) == (40, 20, None)

@@ -32,6 +32,7 @@ OPEN_TO_ALL = {
     ("GET", "/sign-in/code"),
     ("POST", "/sign-in/code"),
     ("POST", "/language"),
+    ("POST", "/csp-reports"),
     ("GET", "/invitations/{token}"),
     ("POST", "/invitations/{token}"),
     ("GET", "/password/{token}"),
@@ -92,7 +93,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Ite
 
 
 def _one_of_everything(session: Session) -> dict[str, int]:
-    ids = {name: factories.make_user(session, name, owner=name == "Ada").id for name in (*PEOPLE, "Gone")}
+    ids = {name: factories.make_user(session, name, owner=name == "Ada").id for name in (*PEOPLE, "Gone", "Spare")}
     demo = factories.make_project(session, "demo")
     other = factories.make_project(session, "other")
     for name, role in (("Mary", "annotator"), ("Alan", "reviewer"), ("Grace", "admin"), ("Gone", "annotator")):
@@ -257,8 +258,10 @@ def _address(path: str, rule: Rule, ids: dict[str, int]) -> str:
     subject: str = rule.source if rule.source and rule.source != "slug" else "Mary"
     if "/invitations/{id}" in path:
         subject = "invitation"
-    if "/people/{id}" in path or ("/users/{id}/" in path and "/keys" not in path):
+    if "/projects/{slug}/people/{id}" in path:
         subject = "Gone"  # a member who calls nothing, so that whoever is removed here is missed by no other call
+    elif "/people/{id}" in path or ("/users/{id}/" in path and not path.endswith("/keys")):
+        subject = "Spare"  # nor does this one, who is put out and let in again
     if "/keys/{id}" in path:
         subject = "spare key"
     values = {"slug": "demo", "token": "token", "name": "manifest.json", "id": str(ids[subject])}

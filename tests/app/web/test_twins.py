@@ -65,6 +65,7 @@ PERSONAL = {
     "/account/second-factor/codes": "likewise",
     "/account/second-factor/removal": "likewise",
     "/language": "of the pages",
+    "/csp-reports": "browsers send them by themselves",
     "/account/password": "takes the current password, which a program should not hold",
     "/account/sessions/revocation": "of browsers",
     "/invitations/{token}": "the link itself is the permission, and its person chooses a password",

@@ -169,8 +169,8 @@ def test_guessing_codes_is_slowed_down_and_noted(app: FastAPI, engine: Engine, c
 
 
 def test_who_took_too_long_gives_the_password_again(app: FastAPI, visitor: TestClient) -> None:
-    assert visitor.get("/sign-in/code").headers["location"] == "/sign-in?next=/"
-    assert send(visitor, "/sign-in", "/sign-in/code", code="123456").headers["location"] == "/sign-in?next=/"
+    assert visitor.get("/sign-in/code?next=/account").headers["location"] == "/sign-in?next=/account"
+    assert send(visitor, "/sign-in", "/sign-in/code", code="123456").headers["location"] == "/sign-in"
 
 
 def test_a_password_link_asks_for_the_code_too(as_user: AsUser, app: FastAPI, engine: Engine, cast: Cast) -> None:

@@ -7,10 +7,12 @@ import time
 import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from app.accounts.sign_in.passwords import hash_new_password, weakness
 from app.database.engine import read_session
 from app.models import User
+from app.web.security import MIN_PASSWORD
 from tests.app.accounts.test_invitations import PERSON, accept, invite
 from tests.app.conftest import Cast
 
@@ -63,3 +65,10 @@ def test_who_joins_reads_why_their_password_is_refused(visitor: TestClient, engi
 
 def test_the_sign_in_page_names_the_command_for_a_lost_link(visitor: TestClient) -> None:
     assert "<code>bin/tastemaker admin-link</code>" in visitor.get("/sign-in").text
+
+
+def test_no_password_of_the_common_ones_is_taken() -> None:
+    """zxcvbn ships the thirty thousand that are used most: enough, as its estimate also sees through what people add to them."""
+    common = [password for password in FREQUENCY_LISTS["passwords"] if len(password) >= MIN_PASSWORD]
+    assert len(common) > 300
+    assert [password for password in common if weakness(password) is None] == []
