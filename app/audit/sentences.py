@@ -71,6 +71,17 @@ THINGS: Final[Mapping[str, str]] = {
 }
 
 
+# Details that everybody reads of their own account, where the others are for admins and stay as they were noted.
+DETAILS: Final[Mapping[str, str]] = {
+    "address": N_("address"),
+    "browser": N_("browser"),
+    "keys": N_("keys"),
+    "times": N_("times"),
+    "wrong": N_("wrong"),
+}
+WRONG: Final[Mapping[str, str]] = {"password": N_("password"), "code": N_("code")}
+
+
 def action_words(action: str) -> str:
     """An action in the reader's language; one that has no words here, as it was noted."""
     return known(ACTIONS[action]) if action in ACTIONS else action
@@ -78,7 +89,15 @@ def action_words(action: str) -> str:
 
 def detail_pairs(details: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Details as they were noted, one line each, nothing nested."""
-    return [(name.replace("_", " "), _plain(value)) for name, value in details.items() if value not in (None, "", [], {})]
+    return [(_name(name), _plain(_word(name, value))) for name, value in details.items() if value not in (None, "", [], {})]
+
+
+def _name(name: str) -> str:
+    return known(DETAILS[name]) if name in DETAILS else name.replace("_", " ")
+
+
+def _word(name: str, value: Any) -> Any:
+    return known(WRONG[value]) if name == "wrong" and value in WRONG else value
 
 
 def _plain(value: Any) -> str:

@@ -81,6 +81,8 @@ def test_a_person_reads_what_happened_to_their_account(as_user: AsUser, api: Api
 
     for words in ("changed a role", "Grace", "made an API key", "failed to sign in", "203.0.113.9", "somebody"):
         assert words in page
+    mary.headers["accept-language"] = "zh-TW"
+    assert "錯在" in mary.get("/account/events").text
     assert "198.51.100.1" not in page, "of another person"
     assert "imported" not in page, "nothing of security"
     events = api("admin", who="Mary").get("/api/v1/users/me/events").json()["items"]

@@ -223,7 +223,7 @@ def test_a_key_is_bound_on_the_page_which_shows_its_last_use(as_user: AsUser, vi
     assert alive(visitor, key[0])
     app.state.uses.finish()
     shown = mary.get("/account/keys").text
-    assert '<td data-label="Where">demo</td>' in shown
+    assert '<td data-label="Works in">demo</td>' in shown
     assert "never" not in shown
     assert mary.post("/account/keys", data={"scopes": "annotate", "where": "some"}).status_code == 422
 
