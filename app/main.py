@@ -51,16 +51,17 @@ from app.rounds import sft_routes
 from app.runs import api as runs_api
 from app.runs import routes as runs_routes
 from app.settings import Settings, get_settings
-from app.web import csp_reports, styleguide
+from app.web import styleguide
 from app.web.error_replies import add_handlers
 from app.web.gate import enforce, path_templates
 from app.web.headers import ResponseHeaders
-from app.web.health import HealthWatch
 from app.web.last_used import UseLog
 from app.web.openapi import DescribedApp, operation_id
 from app.web.origin import SameSite
 from app.web.pages import StaticPages
 from app.web.permissions import V1
+from app.web.watch import csp_reports
+from app.web.watch.health import HealthWatch
 
 # Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
 CALLS = (

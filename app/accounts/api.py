@@ -17,9 +17,9 @@ from app.database.engine import Db, WriteDb
 from app.errors import Unavailable
 from app.language.languages import _
 from app.models import User
-from app.web.health import HealthWatch
 from app.web.json_types import Body, Limit, Line, Name, Page, Reply, Slug, cursor_id
 from app.web.security import Caller, Principal, Role, Scope
+from app.web.watch.health import HealthWatch
 
 router = APIRouter(tags=["accounts"])
 

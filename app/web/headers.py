@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.settings import Settings
 from app.web.security import visitor_cookie
 
-REPORTS = "/csp-reports"  # app/web/csp_reports.py
+REPORTS = "/csp-reports"  # app/web/watch/csp_reports.py
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (

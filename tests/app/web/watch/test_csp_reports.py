@@ -8,8 +8,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from app.web import csp_reports
-from app.web.csp_reports import MOST_A_MINUTE, MOST_BYTES, Minute
+from app.web.watch import csp_reports
+from app.web.watch.csp_reports import MOST_A_MINUTE, MOST_BYTES, Minute
 
 OLD = {"csp-report": {"document-uri": "http://localhost/projects/demo?secret=1", "blocked-uri": "https://evil.example/x.js"}}
 NEW = [

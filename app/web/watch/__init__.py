@@ -1,0 +1,4 @@
+"""What tells whether the installation works and is left alone: its health, and what browsers report.
+
+It refuses to know who asks.
+"""
