@@ -122,7 +122,7 @@ def test_a_stage_that_cannot_be_queued_fails_the_round_and_keeps_the_candidate(
 
 def test_too_few_labels_are_refused_with_the_number_that_is_needed(session: Session, demo: Project, cast: Cast) -> None:
     make_labels(session, demo, 3, cast.mary)
-    with pytest.raises(Conflict, match="at least 30 labels; there are 3 so far"):
+    with pytest.raises(Conflict, match="at least 30 labels; so far: 3 labels"):
         service.start_round(session, demo, "admin", cast.grace)
 
 
