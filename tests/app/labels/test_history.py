@@ -11,10 +11,11 @@ from app.database.engine import write_session
 from app.labels import history
 from app.labels.history import Progress
 from app.labels.search import LabelFilter, search_labels
-from app.models import Label, Project, Prompt, Task, utc_now
+from app.models import Generation, Label, Project, Prompt, Task, utc_now
 from app.queue.claim import NOT_SAID
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.labels.judged import judge
 from tests.app.labels.test_record import record, say
 from tests.app.queue.test_claim import claimed, give_back, make_tasks, skip
 
@@ -131,3 +132,14 @@ def test_the_words_of_a_prompt_are_found_as_they_are(engine: Engine, cast: Cast,
 
     with write_session(engine) as session:
         assert len(search_labels(session, cast.demo, LabelFilter(text=wanted))) == found
+
+
+@pytest.mark.parametrize("cut", ["left", "right"])
+def test_a_verdict_shows_on_which_side_the_length_limit_cut_the_answer(engine: Engine, cast: Cast, cut: str) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        label = session.get_one(Label, judge(session, project, cast.mary).id)
+        side = label.left_generation_id if cut == "left" else label.right_generation_id
+        session.get_one(Generation, side).finish_reason = "length"
+        found = history.history(session, label.id)
+        assert (found.left_cut, found.right_cut) == (cut == "left", cut == "right")

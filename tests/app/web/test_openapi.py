@@ -38,6 +38,7 @@ def test_every_call_is_described_once_under_a_name_of_its_own(description: dict[
 
 
 def test_a_call_asks_for_what_its_rule_asks(description: dict[str, Any]) -> None:
+    assert description["components"]["securitySchemes"].keys() == {"key", "session", "form_token"}
     for method, path, operation in operations(description):
         rule = RULES[method, path]
         if rule.level == Level.PUBLIC:
