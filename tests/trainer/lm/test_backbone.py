@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.trainer.lm.architectures import MADE, make_folder
 from tests.trainer.tiny import disturb, logits
@@ -10,6 +10,7 @@ from trainer.lm.backbone import (
     BackboneError,
     attach_lora,
     chat_ids,
+    decoder_layers,
     named_trainable,
     pin_reference,
     reference,
@@ -157,3 +158,10 @@ def test_what_a_template_says_of_a_conversation_is_one_line_that_can_be_shown(ra
     with pytest.raises(BackboneError) as caught:
         chat_ids(tokenizer, ASK)
     assert str(caught.value) == f"The model's chat template refuses this conversation: {told}"
+
+
+def test_a_model_without_layers_is_refused_with_its_architecture(llama_folder: Path) -> None:
+    model = load_backbone(str(llama_folder)).plain
+    model.model.layers = nn.Identity()
+    with pytest.raises(BackboneError, match="A LlamaForCausalLM has no stack of decoder layers"):
+        decoder_layers(model)

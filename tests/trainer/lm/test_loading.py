@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import gguf
+import httpx
 import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -147,6 +150,22 @@ def test_what_cannot_be_loaded_is_explained(llama_folder: Path, tmp_path: Path, 
     }.items():
         with pytest.raises(BackboneError, match=words):
             load_backbone(spec)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RepositoryNotFoundError, "nor a model on the hub, or it is a private one"), (GatedRepoError, "who accepted its terms")],
+)
+def test_a_hub_id_that_leads_nowhere_says_which_way_it_does_not(
+    monkeypatch: pytest.MonkeyPatch, error: type[HfHubHTTPError], said: str
+) -> None:
+    def refuse(*_asked: object, **_how: object) -> None:
+        reply: Any = httpx.Response(404, request=httpx.Request("GET", "https://huggingface.co"))
+        raise error("404", response=reply)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(BackboneError, match=f"nobody/no-such-model is .*{said}"):
+        load_backbone("nobody/no-such-model")
 
 
 def test_code_that_a_checkpoint_brings_never_runs(llama_folder: Path, tmp_path: Path) -> None:
