@@ -155,7 +155,10 @@ def test_a_recovery_code_lets_in_once_however_it_is_typed(app: FastAPI, engine: 
         assert "recovery_code.used" in session.scalars(select(AuditEntry.action)).all()
 
 
-def test_guessing_codes_is_slowed_down_and_noted(app: FastAPI, engine: Engine, cast: Cast) -> None:
+def test_guessing_codes_is_slowed_down_and_noted(
+    app: FastAPI, engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.state.doorman._throttle, "_clock", lambda: 0.0)
     secret, _codes = turn_on(engine, cast.mary)
     client = browser(app)
     sign_in(client)
