@@ -57,11 +57,11 @@ _FREE_SEATS: Final = text(
 )
 _LABELS: Final = text(
     _NUMBERS
-    + """INSERT INTO labels (id, project_id, task_id, seat_id, annotator_id, version, current, withdrawn, surplus, client_id,
-      payload_hash,
+    + """INSERT INTO labels (id, project_id, task_id, seat_id, annotator_id, version, current, withdrawn, surplus, trains,
+      client_id, payload_hash,
       kind, choice, criteria, flags, comment, left_generation_id, right_generation_id, guideline_version, interface_version,
       wall_ms, active_ms, served_reason, created_at)
-    SELECT n, 1, n, n, 1 + n % :annotators, 1, 1, 0, 0, printf('%08x-0000-4000-8000-%012x', n, n), printf('%064x', n),
+    SELECT n, 1, n, n, 1 + n % :annotators, 1, 1, 0, 0, 1, printf('%08x-0000-4000-8000-%012x', n, n), printf('%064x', n),
       'comparison', CASE n % 4 WHEN 0 THEN 'tie' WHEN 1 THEN 'both_bad' WHEN 2 THEN 'left' ELSE 'right' END, '{}', '{}', '',
       1 + 2 * (n % 100), 2 + 2 * (n % 100), 1, 'bench', 9000, 6000, 'random', '2026-01-01 00:00:00.000000' FROM numbers"""
 )
@@ -112,7 +112,7 @@ _PAIRS: Final = text(
     + """INSERT INTO labels (id, project_id, task_id, annotator_id, version, current, withdrawn, surplus, client_id,
       payload_hash, kind, choice, strength, criteria, flags, comment, left_generation_id, right_generation_id,
       guideline_version, interface_version, wall_ms, active_ms, served_reason, created_at)
-    SELECT n, 1, (n + 1) / 2, 1 + n % 2 + 2 * ((n + 1) / 2 % (:annotators / 2)), 1, n % :rare <> 7, n % :rare = 7, 0,
+    SELECT n, 1, (n + 1) / 2, 1 + n % 2 + 2 * ((n + 1) / 2 % (:annotators / 2)), 1, n % :rare <> 7, n % :rare = 7, 0, 1,
       printf('%08x-0000-4000-8000-%012x', n, n), printf('%064x', n), 'comparison',
       CASE n % :rare WHEN 9 THEN 'tie' ELSE 'left' END, CASE n % :rare WHEN 9 THEN NULL ELSE 1 END, '{"fluency": "left"}',
       CASE n % :rare WHEN 11 THEN '{"left": [], "right": ["untrue"]}' ELSE '{"left": [], "right": []}' END,

@@ -17,7 +17,7 @@ from sqlalchemy.orm import aliased
 from app.errors import Conflict, Invalid, NotFound
 from app.labels.verdict import Rewrite, Verdict, check
 from app.language.languages import _
-from app.models import Generation, Label, Project, Seat, Skip, Task, Utc
+from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, Utc
 from app.queue.claim import second_stands_left
 from trainer.contract.trimming import trimmed
 
@@ -107,6 +107,7 @@ def _label(
         "current": True,
         "withdrawn": False,
         "surplus": seat_id is None,
+        "trains": task.trains,
         "client_id": verdict.client_id,
         "payload_hash": verdict.digest(task.id, annotator_id),
         "kind": task.kind,
@@ -194,6 +195,7 @@ _CONTEXT: Final = (
         Task.second_generation_id,
         Task.served_reason,
         Task.reward_checkpoint_id,
+        and_(Task.purpose == "train", Prompt.split == "train").label("trains"),
         Project.criteria,
         Project.flags,
         Project.retired,
@@ -208,6 +210,7 @@ _CONTEXT: Final = (
         Skip.id.label("skip_id"),
     )
     .join_from(Task, Project, Project.id == Task.project_id)
+    .join(Prompt, Prompt.id == Task.prompt_id)
     .outerjoin(Seat, and_(Seat.task_id == Task.id, Seat.annotator_id == _me))
     .outerjoin(Label, and_(Label.task_id == Task.id, Label.annotator_id == _me, is_latest(Label)))
     .outerjoin(Skip, and_(Skip.task_id == Task.id, Skip.annotator_id == _me))

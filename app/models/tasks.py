@@ -96,6 +96,7 @@ class Label(Base):
         CheckConstraint("(version = 1) = (supersedes_id IS NULL)", name="later_versions_supersede"),
         CheckConstraint("NOT (withdrawn AND current)", name="withdrawn_is_not_current"),
         Index("ix_labels_project_id_current", "project_id", "current", "id"),
+        Index("ix_labels_usable", "project_id", "current", "surplus", "trains"),
         Index("ix_labels_annotator_id", "annotator_id", "id"),
         Index("ix_labels_annotator_id_created_at", "annotator_id", "created_at"),
     )
@@ -110,6 +111,7 @@ class Label(Base):
     current: Mapped[bool] = mapped_column(default=True)  # in force: no later version, not withdrawn; the one field that changes
     withdrawn: Mapped[bool] = mapped_column(default=False)  # this version takes the verdict back
     surplus: Mapped[bool] = mapped_column(default=False)  # arrived after its lease was given to someone else
+    trains: Mapped[bool] = mapped_column(default=True)  # asked for training, about a prompt of the train split
     client_id: Mapped[str] = mapped_column(String(36))
     payload_hash: Mapped[str] = mapped_column(String(64))
     kind: Mapped[str] = mapped_column(String(10))

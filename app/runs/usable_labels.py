@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from app.models import Label, Prompt, Task
@@ -17,18 +17,18 @@ def usable_labels(project_id: int) -> Select[Label, Task, Prompt]:
         select(Label, Task, Prompt)
         .join(Task, Task.id == Label.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(Label.project_id == project_id)
-        .where(Label.current)
-        .where(~Label.surplus)
-        .where(Task.purpose == "train")
-        .where(Prompt.split == "train")
+        .where(*_usable(project_id))
     )
+
+
+def _usable(project_id: int) -> tuple[ColumnElement[bool], ...]:
+    """All of one index, `ix_labels_usable`, so that a million are counted without a look at any of them."""
+    return Label.project_id == project_id, Label.current.is_(True), Label.surplus.is_(False), Label.trains.is_(True)
 
 
 def usable_label_count(session: Session, project_id: int) -> int:
     """How many labels a reward run started now would learn from."""
-    rows = usable_labels(project_id).with_only_columns(Label.id).subquery()
-    return session.scalar(select(func.count()).select_from(rows)) or 0
+    return session.scalar(select(func.count()).select_from(Label).where(*_usable(project_id))) or 0
 
 
 def usable_rewrites(project_id: int) -> Select[Label, Task, Prompt]:

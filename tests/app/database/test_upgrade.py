@@ -10,15 +10,18 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import func, inspect, select, text
+from sqlalchemy import Engine, func, inspect, select, text
 
 from app.database import upgrade
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import UpgradeError, head, is_at_head, require_head, revision_of, upgrade_to_head
 from app.errors import Unavailable
-from app.models import Base, Membership, Project, User
+from app.models import Base, Label, Membership, Project, Prompt, User
 from app.models.criteria import default_flags
 from app.models.values import name_digest
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.rounds.test_service import label_task
 
 REBUILD_USERS = """
     with op.batch_alter_table("users", recreate="always") as batch:
@@ -169,6 +172,22 @@ def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_p
         assert project.text_display == "written"
         assert membership.seen_guideline_version == 4, "told about everything so far"
     engine.dispose()
+
+
+def test_labels_from_before_say_whether_they_train(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        for purpose in ("train", "gold", "train"):
+            label_task(session, factories.make_task(session, demo, purpose=purpose), cast.mary)
+        session.scalars(select(Prompt).order_by(Prompt.id.desc())).first().split = "holdout"  # type: ignore[union-attr]
+        for statement in ("DROP INDEX ix_labels_usable", "ALTER TABLE labels DROP COLUMN trains"):
+            session.execute(text(statement))
+        session.execute(text("UPDATE alembic_version SET version_num = 'c93f5a61d8e2'"))
+
+    upgrade_to_head(engine.url.render_as_string(hide_password=False))
+
+    with read_session(engine) as session:
+        assert session.scalars(select(Label.trains).order_by(Label.id)).all() == [True, False, False]
 
 
 def test_projects_that_had_one_name_are_told_apart_by_a_number(tmp_path: Path) -> None:

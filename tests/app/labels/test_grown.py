@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, select
 
-from app.database.engine import make_engine, write_session
+from app.database.engine import make_engine, read_session, write_session
 from app.labels import history
 from app.labels.history import Progress
 from app.labels.record import record_label
 from app.models import Label, Seat, utc_now
 from app.queue.claim import claim_next
+from app.runs.usable_labels import usable_label_count
 from bench.grown import fill_grown
 from tests.app.labels.test_record import say
 
@@ -81,3 +82,11 @@ def test_what_stands_around_it_reads_through_nothing(grown: Engine) -> None:
     assert progress == Progress(progress.today, history.COUNT_TO, True)
     assert read_through(found) == []
     assert any("ix_labels_annotator_id_created_at" in step for step in found)
+
+
+def test_labels_that_a_run_would_learn_from_are_counted_without_a_look_at_them(grown: Engine) -> None:
+    with plans(grown) as found, read_session(grown) as session:
+        assert usable_label_count(session, 1) >= LABELS
+    assert [step for step in found if "labels" in step] == [
+        "SEARCH labels USING COVERING INDEX ix_labels_usable (project_id=? AND current=? AND surplus=? AND trains=?)"
+    ]

@@ -13,7 +13,7 @@ from app.database.engine import write_session
 from app.errors import Conflict, Invalid, NotFound
 from app.labels.record import Stored, record_label
 from app.labels.verdict import Rewrite, Verdict
-from app.models import Generation, Label, Project, Seat, Task
+from app.models import Generation, Label, Project, Prompt, Seat, Task
 from app.projects.service import update_project
 from app.queue import lease
 from app.queue.claim import second_stands_left
@@ -74,6 +74,23 @@ def test_a_verdict_is_stored_with_everything_it_should_carry(engine: Engine, cas
     assert (label.comment, label.active_ms, label.wall_ms) == ("Shorter.", 4200, 30_000)
     assert (label.guideline_version, label.interface_version, label.served_reason) == (1, "test", "random")
     assert seat_states(engine, task_id) == [("done", cast.mary)]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "split", "trains"),
+    [("train", "train", True), ("train", "holdout", False), ("gold", "train", False), ("evaluation", "train", False)],
+)
+def test_a_label_says_whether_a_reward_model_may_learn_from_it(
+    engine: Engine, cast: Cast, task_id: int, purpose: str, split: str, trains: bool
+) -> None:
+    with write_session(engine) as session:
+        task = session.get_one(Task, task_id)
+        task.purpose, session.get_one(Prompt, task.prompt_id).split = purpose, split
+
+    record(engine, task_id, cast.mary, say("left"))
+
+    (label,) = labels(engine)
+    assert label.trains is trains
 
 
 @pytest.mark.parametrize(("said_ms", "stored_ms"), [(9_000, 9_000), (90_000, 60_000), (None, 60_000)])

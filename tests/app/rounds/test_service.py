@@ -21,7 +21,9 @@ from trainer.contract.messages import Message, reason_of
 
 
 def label_task(session: Session, task: Task, annotator_id: int, **values: Any) -> Label:
+    prompt = session.get_one(Prompt, task.prompt_id)
     label = Label(
+        trains=task.purpose == "train" and prompt.split == "train",
         project_id=task.project_id,
         task_id=task.id,
         annotator_id=annotator_id,
