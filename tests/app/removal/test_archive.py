@@ -137,6 +137,7 @@ def test_what_may_still_change_is_a_decision() -> None:
     assert set(RULES) >= ALSO_ARCHIVED
     assert sorted({path.removeprefix(V1) for method, path in ALSO_ARCHIVED if method != "GET" and "{" in path}) == [
         "/account/keys/{id}/revocation",
+        "/people/{id}/second-factor/removal",
         "/projects/{slug}",
         "/projects/{slug}/annotate/next",
         "/projects/{slug}/archive",
@@ -156,4 +157,6 @@ def test_what_may_still_change_is_a_decision() -> None:
         "/tasks/{id}/return",
         "/tasks/{id}/skip",
         "/tasks/{id}/withdraw",
+        "/users/{id}/ownership",
+        "/users/{id}/second-factor",
     ]
