@@ -23,6 +23,7 @@ from app.audit import own_routes
 from app.audit import routes as audit_routes
 from app.database.engine import InstantReads, make_engine
 from app.database.group_commit import WriteGroup
+from app.database.second_try import SecondTry
 from app.exports import api as exports_api
 from app.exports import routes as exports_routes
 from app.guidelines import api as guidelines_api
@@ -117,6 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.templates = path_templates(app)
     add_handlers(app)
     # The last one added is the outermost.
+    app.add_middleware(SecondTry)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)
     app.add_middleware(SameSite)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False)

@@ -28,6 +28,17 @@ def plain_text(value: Any, longest: int) -> str:
     return value
 
 
+def storable(value: Any) -> Any:
+    """JSON that a model or a library wrote, less the characters that no database can hold: U+FFFD stands for each."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [storable(one) for one in value]
+    if isinstance(value, dict):
+        return {storable(name): storable(one) for name, one in value.items()}
+    return value
+
+
 def without_invisible(text: str) -> str:
     """The text less the signs nobody sees: marks of joining and direction, zero-width spaces, control characters."""
     return "".join(sign for sign in text if sign.isspace() or unicodedata.category(sign) not in ("Cf", "Cc", "Cn"))

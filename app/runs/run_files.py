@@ -13,6 +13,7 @@ from typing import Any
 
 from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
+from app.models.values import storable
 from trainer.contract.folder import Refused
 from trainer.contract.messages import Message
 from trainer.contract.text_files import text_of
@@ -161,7 +162,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 if not line.endswith(b"\n"):
                     continue
                 try:
-                    row = json.loads(line)
+                    row = storable(json.loads(line))
                 except ValueError:
                     continue
                 if isinstance(row, dict):

@@ -10,12 +10,14 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DataError, OperationalError, TimeoutError
+from sqlalchemy.exc import DataError, DBAPIError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.errors import Busy, Invalid, NeedsSecondFactor, NotFound, NotSignedIn, Refusal
+from app.database.failures import CLASHES, PASSING, is_clash, is_passing, is_worth_another_try
+from app.database.second_try import wants_another
+from app.errors import Busy, Conflict, Invalid, NeedsSecondFactor, NotFound, NotSignedIn, Refusal
 from app.language.languages import _, known
 from app.settings import Settings
 from app.web import pages
@@ -79,8 +81,9 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(OverflowError, _on_unstorable)
     app.add_exception_handler(UnicodeEncodeError, _on_unstorable)
     app.add_exception_handler(DataError, _on_unstorable)
-    app.add_exception_handler(OperationalError, _on_busy)
-    app.add_exception_handler(TimeoutError, _on_busy)
+    for kind in (*CLASHES, *PASSING, DBAPIError):
+        if not issubclass(kind, Refusal):
+            app.add_exception_handler(kind, _on_database)
     app.add_exception_handler(Exception, _on_crash)
 
 
@@ -120,9 +123,17 @@ def _on_unstorable(request: Request, error: Exception) -> Response:
     return refuse(request, Invalid(_("It contains a number or a character that cannot be stored.")))
 
 
-def _on_busy(request: Request, error: Exception) -> Response:
-    log.error("the database did not answer in time", exc_info=error)
-    return refuse(request, Busy(), SOON)
+def _on_database(request: Request, error: Exception) -> Response:
+    """Somebody was faster, or the database is not well for a moment. What it refuses as wrong is a bug of ours."""
+    if is_worth_another_try(error) and wants_another(request.scope):
+        return Response()  # never sent
+    if is_passing(error):
+        log.error("the database did not answer in time", exc_info=error)
+        return refuse(request, Busy(), SOON)
+    if not is_clash(error):
+        return _on_crash(request, error)
+    log.warning("a request clashed with another", exc_info=error)
+    return refuse(request, Conflict(_("Somebody changed the same thing at this moment. Nothing was stored; please look again.")))
 
 
 def _on_crash(request: Request, error: Exception) -> Response:

@@ -28,6 +28,8 @@ RUNS: Final = {
     "cancelled_before_start": "Cancelled before it started",
     "refused_without_reason": "The run was refused, and gave no reason.",
     "worker_died": "The worker died three times while it did this run.",
+    "not_stored": "What the run wrote could not be stored: %(error)s",
+    "not_prepared": "The run could not be prepared: %(error)s",
     "folder_not_written": "The run's folder could not be written: %(error)s",
     "crashed": "It crashed %(times)s times in a row. %(ending)s The last line of its log: %(last_line)s",
     "crashed_silently": "It crashed %(times)s times in a row. %(ending)s Its log is empty.",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from app.models import Checkpoint, Generation, Project, Round, Run, utc_now
+from app.models.values import storable
 from app.prompts.service import prompt_digest
 from app.queue import make_tasks
 from app.rounds import service
@@ -20,6 +23,8 @@ from app.runs.left_out import DIGESTS, Why
 from app.runs.run_files import log_tail
 from trainer.contract.folder import read_jsonl
 from trainer.contract.messages import Message, from_json, reason_of
+
+_ANSWER = frozenset({"prompt_id", "index", "seed", "text", "token_ids", "finish_reason"})
 
 
 class NewGenerations:
@@ -41,12 +46,21 @@ class NewGenerations:
             file.seek(self._offset)
             while len(rows) < most and (line := file.readline()).endswith(b"\n"):
                 self._offset = file.tell()
-                row = json.loads(line)
-                key = (row["prompt_id"], row["index"])
-                if key not in self._seen:
+                row = _answer_in(line)
+                if row is None:
+                    print(f"{self._path}: a line that is no answer is left out.", file=sys.stderr)
+                elif (key := (row["prompt_id"], row["index"])) not in self._seen:
                     self._seen.add(key)
                     rows.append(row)
         return rows
+
+
+def _answer_in(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and row.keys() >= _ANSWER else None
 
 
 def stored_generations(session: Session, run_id: int) -> list[tuple[int, int]]:
@@ -56,23 +70,37 @@ def stored_generations(session: Session, run_id: int) -> list[tuple[int, int]]:
 
 
 def store_generations(session: Session, run: Run, rows: list[dict[str, Any]]) -> None:
-    """Turn answers into rows, in the order in which they were written."""
+    """Turn answers into rows, in the order in which they were written. What cannot be stored is left out, and the log says so.
+
+    What a model writes may hold any character: those that no database takes are replaced in the text, and stay in the tokens.
+    """
+    if not _stored(session, run, rows):
+        for row in rows:
+            if not _stored(session, run, [row]):
+                print(f"Run {run.id}: an answer to prompt {row['prompt_id']} cannot be stored; it is left out.", file=sys.stderr)
+
+
+def _stored(session: Session, run: Run, rows: list[dict[str, Any]]) -> bool:
     settings = {name: run.config[name] for name in ("temperature", "max_new_tokens")}
-    session.add_all(
-        Generation(
-            prompt_id=row["prompt_id"],
-            checkpoint_id=run.inputs["checkpoint"],
-            run_id=run.id,
-            number=row["index"],
-            settings=settings,
-            seed=row["seed"],
-            text=row["text"],
-            token_ids=row["token_ids"],
-            finish_reason=row["finish_reason"],
-        )
-        for row in rows
-    )
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.add_all(
+                Generation(
+                    prompt_id=row["prompt_id"],
+                    checkpoint_id=run.inputs["checkpoint"],
+                    run_id=run.id,
+                    number=row["index"],
+                    settings=settings,
+                    seed=row["seed"],
+                    text=storable(row["text"]),
+                    token_ids=row["token_ids"],
+                    finish_reason=row["finish_reason"],
+                )
+                for row in rows
+            )
+    except (DataError, IntegrityError, OverflowError):  # its prompt is gone, a number is too large, it is stored already
+        return False
+    return True
 
 
 def ask_about(session: Session, project_id: int) -> None:
@@ -105,7 +133,8 @@ def read_result(folder: Path) -> dict[str, Any]:
 def last_words(folder: Path) -> str:
     """The last line of the log, for a person who asks why; empty when nothing was written."""
     lines = [line.strip() for line in log_tail(folder, 4096).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
+    last: str = storable(lines[-1][:300]) if lines else ""
+    return last
 
 
 def record_done(session: Session, run: Run, folder: Path) -> None:
@@ -168,9 +197,9 @@ def _name(kind: str, run: Run, round_: Round | None) -> Message:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """A JSON object written atomically by the run; NaN and infinity, which tables and the API refuse, become null."""
+    """A JSON object written atomically by the run, as tables and the API can hold it: NaN and infinity become null."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return storable(found) if isinstance(found, dict) else {}

@@ -14,23 +14,21 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
-from sqlalchemy import Engine, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
-from app.errors import Refusal, Unavailable
-from app.models import Project, Run, Worker, utc_now
+from app.database.failures import is_passing
+from app.errors import Refusal
+from app.models import Run, Worker, utc_now
 from app.removal.taking_out import take_out
-from app.rounds.service import start_round
-from app.rounds.triggers import due_trigger
-from app.runs.refill import queue_refill, refill_prompts
 from app.runs.run_order import next_run
 from app.runs.runs import get_run
 from app.settings import Settings, get_settings
@@ -38,6 +36,8 @@ from app.start import open_database
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import freeze, results
+from trainer.worker.chores import look_after_projects
+from trainer.worker.failures import living_on, said, why_not_prepared
 from trainer.worker.process import RunProcess, end_orphan
 
 LOOK_S = 0.5  # between two looks at the run or for work
@@ -49,6 +49,7 @@ CANCEL_GRACE_S = 3.0  # a cancelled run is killed after this
 SAVE_GRACE_S = 20.0  # a run that is to be continued may take longer to save its state
 ORPHAN_GRACE_S = 5.0  # asked, then killed: twice this is well under DEAD_AFTER, and nobody says that we live meanwhile
 MOST_ATTEMPTS = 3  # crashes in a row, without a step forward in between
+MOST_FAILURES = 3  # looks in a row that failed for what a run wrote, and it is given up
 GENERATIONS_AT_ONCE = 64  # rows of one transaction
 
 
@@ -71,6 +72,7 @@ class Held:
     cancelled_at: float | None = None  # monotonic seconds
     told: dict[str, Any] | None = None  # the progress last written
     beat_at: float = 0.0
+    failures: int = 0  # looks in a row that failed
 
 
 class Supervisor:
@@ -85,24 +87,26 @@ class Supervisor:
         self._lock = lock
         self._held: Held | None = None
         self._beat_at = self._chores_at = self._removal_at = 0.0
+        self._claimed: tuple[int, int, str, int] | None = None  # what `_start` takes, until it has begun
         with write_session(engine) as session:
             session.add(Worker(name=self.name))
 
     def run(self, stopping: Callable[[], bool]) -> None:
         while not stopping():
-            try:
+            with living_on("a look"):
                 self.tick()
-            except (OperationalError, Unavailable) as error:  # a busy or restarting database; nothing was decided, so look again
-                print(f"The database did not answer, trying again: {error}", file=sys.stderr)
             time.sleep(LOOK_S)
-        self.close()
+        with living_on("leaving"):
+            self.close()
 
     def tick(self) -> None:
         self._say_alive()
         if self._held is not None:
             self._watch(self._held)
-        self._do_chores()
-        self._take_out_deleted()
+        with living_on("a chore"):
+            self._do_chores()
+        with living_on("taking out what was deleted"):
+            self._take_out_deleted()
         if self._held is None:
             self._take_next()
 
@@ -111,13 +115,20 @@ class Supervisor:
         if self._held is not None:
             self._hand_back(self._held)
         with write_session(self._engine) as session:
-            session.delete(session.get_one(Worker, self.name))
+            session.execute(delete(Worker).where(Worker.name == self.name))
         self._lock.close()
         (self._workers / f"{self.name}.lock").unlink(missing_ok=True)
 
     # Claiming
 
     def _take_next(self) -> None:
+        if self._claimed is None:
+            self._claim_next()
+        if self._claimed is not None:
+            self._begin(*self._claimed)
+            self._claimed = None
+
+    def _claim_next(self) -> None:
         with read_session(self._engine) as session:
             run = self._abandoned(session) or next_run(session)
             if run is None:
@@ -134,8 +145,7 @@ class Supervisor:
                 results.record_end(session, run, "failed", Message("worker_died"))
                 return
             claimed = (run.id, run.project_id, run.kind, run.fence)
-        with contextlib.suppress(LostRun):  # whoever took it over goes on with the folder
-            self._start(*claimed)
+        self._claimed = claimed  # it is ours once that is committed
 
     def _abandoned(self, session: Session) -> Run | None:
         for run in session.scalars(select(Run).where(Run.state == "running").order_by(Run.id)):
@@ -175,14 +185,21 @@ class Supervisor:
         run.message = Message("starting")
         return run
 
+    def _begin(self, run_id: int, project_id: int, kind: str, fence: int) -> None:
+        """Start the run, or end it with the reason why it cannot be. Where the database does not answer, it is still to begin."""
+        with contextlib.suppress(LostRun):  # whoever took it over goes on with the folder
+            try:
+                self._start(run_id, project_id, kind, fence)
+            except LostRun:
+                raise
+            except Exception as error:
+                if is_passing(error):
+                    raise
+                with write_session(self._engine) as session:
+                    results.record_end(session, self._mine(session, run_id, fence), "failed", why_not_prepared(error))
+
     def _start(self, run_id: int, project_id: int, kind: str, fence: int) -> None:
-        try:
-            prepared = freeze.prepare(self._engine, self._settings, run_id)
-        except (Refusal, OSError) as error:
-            why = error.message if isinstance(error, Refusal) else Message("folder_not_written", error=str(error))
-            with write_session(self._engine) as session:
-                results.record_end(session, self._mine(session, run_id, fence), "failed", why)
-            return
+        prepared = freeze.prepare(self._engine, self._settings, run_id)
         end_orphan(prepared.folder, ORPHAN_GRACE_S)
         with write_session(self._engine) as session:
             freeze.record_frozen(session, self._mine(session, run_id, fence), prepared)
@@ -217,10 +234,27 @@ class Supervisor:
                 self._tell_progress(held)
             else:
                 self._finish(held, code)
+            held.failures = 0
         except LostRun:
-            held.process.kill()
-            held.process.wait(CANCEL_GRACE_S)
-            self._held = None
+            self._let_go(held)
+        except Exception as error:
+            held.failures += not is_passing(error)
+            if held.failures < MOST_FAILURES:
+                raise
+            print(f"Run {held.run_id} is given up:\n{traceback.format_exc()}", file=sys.stderr)
+            self._give_up(held, error)
+
+    def _let_go(self, held: Held) -> None:
+        held.process.kill()
+        held.process.wait(CANCEL_GRACE_S)
+        self._held = None
+
+    def _give_up(self, held: Held, error: Exception) -> None:
+        """What the run wrote cannot be stored, however often one tries: it has failed."""
+        self._let_go(held)
+        why = Message("not_stored", error=said(error))
+        with contextlib.suppress(LostRun), write_session(self._engine) as session:
+            results.record_end(session, self._mine(session, held.run_id, held.fence), "failed", why)
 
     def _store_generations(self, held: Held) -> bool:
         """Make rows of answers, and tasks of rows, so that people can begin while the rest is being written."""
@@ -320,33 +354,18 @@ class Supervisor:
         if time.monotonic() < self._beat_at:
             return
         with write_session(self._engine) as session:
-            worker = session.get_one(Worker, self.name)
+            worker = session.get(Worker, self.name)
+            if worker is None:  # of a database that was brought back from a copy
+                worker = Worker(name=self.name)
+                session.add(worker)
             worker.heartbeat_at = utc_now()
             worker.message = Message("worker_busy", number=self._held.run_id) if self._held else Message("worker_idle")
         self._beat_at = time.monotonic() + BEAT_S
 
     def _do_chores(self) -> None:
-        """Start the rounds that are due and refill the queues that run low."""
-        if time.monotonic() < self._chores_at:
-            return
-        self._chores_at = time.monotonic() + CHORES_S
-        with read_session(self._engine) as session:
-            project_ids = session.scalars(select(Project.id).where(Project.archived_at.is_(None)).order_by(Project.id)).all()
-        for project_id in project_ids:
-            try:
-                with read_session(self._engine) as session:
-                    project = session.get_one(Project, project_id)
-                    wanting = due_trigger(session, project) or refill_prompts(session, project)
-                if wanting:
-                    with write_session(self._engine) as session:
-                        self._serve(session, session.get_one(Project, project_id))
-            except Refusal as refusal:  # somebody was faster, or a setting cannot be used: the pages say so too
-                print(f"Project {project_id}: {refusal.detail}", file=sys.stderr)
-
-    def _serve(self, session: Session, project: Project) -> None:
-        queue_refill(session, project)
-        if (trigger := due_trigger(session, project)) is not None:
-            start_round(session, project, trigger, None)
+        if time.monotonic() >= self._chores_at:
+            self._chores_at = time.monotonic() + CHORES_S
+            look_after_projects(self._engine)
 
     def _take_out_deleted(self) -> None:
         """A little at a time of what deleted projects left, so that runs are watched meanwhile."""

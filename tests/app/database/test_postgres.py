@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -42,69 +37,9 @@ from app.web.security import Principal
 from tests.app import factories
 from tests.app.exports.judging import judge
 from tests.app.removal.whole import fill, left, take_all_out
+from tests.postgres import engine, server
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an empty database; TASTEMAKER_TEST_POSTGRES names one of your own."""
-    given = os.environ.get("TASTEMAKER_TEST_POSTGRES")
-    if given:
-        yield given
-        return
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    found = shutil.which("initdb") or (str(programs[-1]) if programs else None)
-    assert found, "no PostgreSQL here; `bin/programs` installs one or says how"
-    bin = Path(found).resolve().parent
-    folder = tmp_path_factory.mktemp("postgres")
-    user = _allow_server_user(folder)
-    port = _free_port()
-    data = folder / "data"
-    _run(user, bin / "initdb", "-D", data, "-U", "taste", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_directories={folder}"
-    _run(user, bin / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
-    try:
-        yield f"postgresql+psycopg://taste@127.0.0.1:{port}/postgres"
-    finally:
-        _run(user, bin / "pg_ctl", "-D", data, "-m", "immediate", "stop")
-
-
-def _allow_server_user(folder: Path) -> str | None:
-    """PostgreSQL refuses to run as root: then its own account runs it, and must reach the folder."""
-    if os.geteuid() != 0:
-        return None
-    shutil.chown(folder, "postgres")
-    for parent in folder.parents:
-        if parent.name.startswith("pytest-") or parent.parent.name.startswith("pytest-"):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    return "postgres"
-
-
-def _run(user: str | None, *command: object) -> None:
-    done = subprocess.run(
-        [str(part) for part in command],
-        user=user,
-        cwd="/",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.fixture(scope="module")
-def engine(server: str) -> Iterator[Engine]:
-    upgrade_to_head(server)
-    engine = make_engine(server)
-    yield engine
-    engine.dispose()
+__all__ = ["engine", "server"]
 
 
 def test_the_migrations_make_the_tables_of_the_models(engine: Engine, server: str) -> None:

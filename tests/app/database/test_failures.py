@@ -1,0 +1,158 @@
+"""Whatever either database refuses is a clash or a moment of weakness to who asked, and never a failure of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from psycopg import errors
+from sqlalchemy import Engine, exc, text
+from sqlalchemy.orm.exc import StaleDataError
+from starlette.testclient import TestClient
+
+from app.database.engine import WriteDb, sqlite_module
+from app.database.failures import is_clash, is_passing, is_worth_another_try
+from app.database.second_try import SecondTry
+from app.web.error_replies import add_handlers
+from tests.app import factories
+
+sqlite = sqlite_module()
+
+
+def wrapped(error: Exception, base: type[Exception]) -> exc.DBAPIError:
+    made = exc.DBAPIError.instance("SELECT 1", {}, error, base)
+    assert isinstance(made, exc.DBAPIError)
+    return made
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.SerializationFailure(),
+        errors.DeadlockDetected(),
+        errors.LockNotAvailable(),
+        errors.AdminShutdown(),
+        errors.CannotConnectNow(),
+        errors.TooManyConnections(),
+        errors.DiskFull(),
+        errors.QueryCanceled(),
+        errors.IdleInTransactionSessionTimeout(),
+        errors.InFailedSqlTransaction(),
+        errors.InterfaceError("the connection is closed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_passes_on_postgresql(error: Exception) -> None:
+    assert is_passing(wrapped(error, errors.Error))
+    assert not is_clash(wrapped(error, errors.Error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite.OperationalError("database is locked"),
+        sqlite.OperationalError("database or disk is full"),
+        sqlite.OperationalError("disk I/O error"),
+        sqlite.OperationalError("attempt to write a readonly database"),
+        sqlite.DatabaseError("database disk image is malformed"),
+    ],
+    ids=str,
+)
+def test_what_passes_on_sqlite(error: Exception) -> None:
+    assert is_passing(wrapped(error, sqlite.Error))
+
+
+def test_a_unique_row_that_is_there_is_a_clash_and_a_wrong_statement_neither() -> None:
+    for error, base in ((errors.UniqueViolation(), errors.Error), (sqlite.IntegrityError(), sqlite.Error)):
+        assert is_clash(wrapped(error, base))
+        assert not is_passing(wrapped(error, base))
+    wrong = wrapped(errors.UndefinedColumn(), errors.Error)
+    assert not is_clash(wrong)
+    assert not is_passing(wrong)
+
+
+def test_only_who_had_to_give_way_or_came_second_tries_again() -> None:
+    assert is_worth_another_try(wrapped(errors.DeadlockDetected(), errors.Error))
+    assert is_worth_another_try(wrapped(errors.UniqueViolation(), errors.Error))
+    assert not is_worth_another_try(wrapped(errors.LockNotAvailable(), errors.Error))  # who waited so long is told so
+
+
+# As a request sees it
+
+
+class Tried(list[str]):
+    """The bodies that the route was given, and what it raises after each."""
+
+    raises: list[Exception]
+
+
+@pytest.fixture
+def tried() -> Tried:
+    return Tried()
+
+
+@pytest.fixture
+def program(app: FastAPI, engine: Engine, tried: Tried) -> Iterator[TestClient]:
+    """A route that adds a person, and fails as it is told to after that."""
+    routes = FastAPI()
+    routes.state = app.state
+
+    @routes.post("/api/people")
+    def add(body: dict[str, str], session: WriteDb) -> dict[str, int]:
+        tried.append(body["name"])
+        made = factories.make_user(session, body["name"]).id
+        if tried.raises:
+            raise tried.raises.pop(0)
+        return {"id": made}
+
+    add_handlers(routes)
+    routes.add_middleware(SecondTry)
+    with TestClient(routes, base_url="http://localhost", raise_server_exceptions=False) as client:
+        yield client
+
+
+def people(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.execute(text("SELECT name FROM users")).scalars())
+
+
+@pytest.mark.parametrize("error", [errors.SerializationFailure(), errors.DeadlockDetected(), errors.UniqueViolation()])
+def test_who_had_to_give_way_does_it_again_and_once(program: TestClient, engine: Engine, tried: Tried, error: Exception) -> None:
+    tried.raises = [wrapped(error, errors.Error)] * 2
+    reply = program.post("/api/people", json={"name": "Hedy"})
+    assert reply.status_code == 200
+    assert (tried, people(engine)) == (["Hedy"] * 3, ["Hedy"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.UniqueViolation(), 409),
+        (errors.ForeignKeyViolation(), 409),
+        (errors.DeadlockDetected(), 503),
+        (errors.AdminShutdown(), 503),
+        (errors.InFailedSqlTransaction(), 503),
+        (errors.InterfaceError("closed"), 503),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_what_stays_so_is_said_and_stores_nothing(
+    program: TestClient, engine: Engine, tried: Tried, error: Exception, status: int
+) -> None:
+    tried.raises = [wrapped(error, errors.Error)] * 9
+    reply = program.post("/api/people", json={"name": "Hedy"})
+    assert (reply.status_code, reply.json()["status"]) == (status, status)
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert people(engine) == []
+
+
+def test_a_row_that_vanished_meanwhile_is_a_clash(program: TestClient, tried: Tried) -> None:
+    tried.raises = [StaleDataError("UPDATE statement on table expected to update 1 row(s); 0 were matched.")] * 9
+    assert program.post("/api/people", json={"name": "Hedy"}).status_code == 409
+
+
+def test_a_bug_of_ours_is_called_one_and_not_repeated(program: TestClient, tried: Tried) -> None:
+    tried.raises = [wrapped(errors.UndefinedColumn(), errors.Error)] * 9
+    assert program.post("/api/people", json={"name": "Hedy"}).status_code == 500
+    assert len(tried) == 1

@@ -1,0 +1,38 @@
+"""Failures that a worker outlives, and what it says of them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator
+
+from app.database.failures import is_passing
+from app.errors import Refusal
+from app.models.values import storable
+from trainer.contract.messages import Message
+
+
+@contextlib.contextmanager
+def living_on(what: str) -> Iterator[None]:
+    """Nothing ends a worker but being told to stop: nothing was decided by what failed here, and the next look finds it again."""
+    try:
+        yield
+    except Exception as error:
+        if is_passing(error):  # a busy or restarting database
+            print(f"The database did not answer, trying again: {error}", file=sys.stderr)
+        else:
+            print(f"{what} failed:\n{traceback.format_exc()}", file=sys.stderr)
+
+
+def why_not_prepared(error: Exception) -> Message:
+    """Why a run could not begin, for the person who asked for it."""
+    if isinstance(error, Refusal):
+        return error.message
+    return Message("folder_not_written" if isinstance(error, OSError) else "not_prepared", error=said(error))
+
+
+def said(error: Exception) -> str:
+    """The first line of what was raised: a database's own words, without the values."""
+    words = str(getattr(error, "orig", None) or error) or type(error).__name__
+    return str(storable(words.splitlines()[0][:300]))
