@@ -12,7 +12,7 @@ from babel.dates import format_date, format_timedelta
 from babel.numbers import get_decimal_symbol, get_group_symbol
 from markupsafe import Markup
 
-from app.language.languages import N_, N_plural, _, current, known, locale, ngettext
+from app.language.languages import N_, N_plural, _, current, known, locale, ngettext, sets_apart
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 _SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -178,8 +178,7 @@ def _filled(form: str, **parts: str) -> str:
 
 def paragraph(sentences: Iterable[str]) -> str:
     """Sentences one after another; a Chinese full stop brings its space with it."""
-    space = "" if locale().language == "zh" else " "
-    return _joined(space, sentences)
+    return _joined("" if sets_apart() else " ", sentences)
 
 
 def size(octets: int) -> str:

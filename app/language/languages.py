@@ -9,6 +9,7 @@ written, so there is nothing to compile. How they are kept complete is in `app/l
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import lru_cache
 from gettext import GNUTranslations, NullTranslations
@@ -20,6 +21,7 @@ from babel.messages.pofile import read_po
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.language import spacing
 from app.shipped import shipped
 
 LOCALES: Final = shipped("locales")
@@ -56,12 +58,27 @@ def _locale(language: str) -> Locale:
 
 def gettext(text: str, /, **values: Any) -> str:
     """The sentence in the reader's language, with its `%(name)s` filled in."""
-    return known(text) % values
+    return filled(known(text), values)
 
 
 def ngettext(one: str, many: str, number: int, /, **values: Any) -> str:
     """As `gettext`, in the form that the language uses for so many; `%(num)s` is the number."""
-    return known_plural(one, many, number) % {"num": number, **values}
+    return filled(known_plural(one, many, number), {"num": number, **values})
+
+
+def filled(sentence: spacing.Words, values: Mapping[str, Any]) -> spacing.Words:
+    """A sentence of the catalogue with its values, set apart from them as the reader's language does."""
+    return spacing.put(sentence, values) if sets_apart() else type(sentence)(sentence % values)
+
+
+def ended(sentence: spacing.Words) -> spacing.Words:
+    """A sentence of a page, marked where the space that a template leaves after it is not to be seen."""
+    return spacing.said(sentence) if sets_apart() else sentence
+
+
+def sets_apart() -> bool:
+    """Whether the reader's language has its own rules for the space between words."""
+    return locale().language == "zh"
 
 
 def N_(text: str) -> str:

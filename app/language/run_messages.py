@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.language import formats
-from app.language.languages import known
+from app.language import formats, spacing
+from app.language.languages import known, sets_apart
 from trainer.contract.config import label_of
 from trainer.contract.messages import Kind, Message, filled
 
 
 def told(message: Message | None) -> str:
     """The message's sentence; nothing for none. What an earlier version stored, or a library said, is told as it was written."""
-    return filled(message, known, _shown) if message else ""
+    if message is None:
+        return ""
+    if not sets_apart():
+        return filled(message, known, _shown)
+    return spacing.closed(filled(message, known, lambda kind, value: spacing.marked(_shown(kind, value))))
 
 
 def _shown(kind: Kind, value: Any) -> str:

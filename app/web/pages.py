@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.language import formats, languages
+from app.language import formats, languages, spacing
 from app.language.run_messages import told
 from app.settings import Settings
 from app.shipped import shipped
@@ -48,9 +48,19 @@ def environment() -> Environment:
     )
     jinja.policies["ext.i18n.trimmed"] = True
     jinja.install_gettext_callables(languages.known, languages.known_plural, newstyle=True)  # type: ignore[attr-defined]
+    jinja.globals |= {"gettext": _gettext, "ngettext": _ngettext}
     jinja.filters |= formats.FILTERS | {"as_written": as_written, "shown": shown, "shown_alike": shown_alike, "told": told}
     jinja.globals |= {"static": static_url, "stylesheets": stylesheets}
     return jinja
+
+
+def _gettext(text: str, /, **values: Any) -> Markup:
+    """What a template says: a sentence of ours is HTML, what is put into it is not."""
+    return languages.ended(languages.filled(Markup(languages.known(text)), values))
+
+
+def _ngettext(one: str, many: str, number: int, /, **values: Any) -> Markup:
+    return languages.ended(languages.filled(Markup(languages.known_plural(one, many, number)), {"num": number, **values}))
 
 
 def render(
@@ -60,7 +70,7 @@ def render(
     begin_page()
     message = _read_message(request)
     text = environment().get_template(template).render(_shared(request) | {"message": message, "status": status} | values)
-    response = HTMLResponse(text, status_code=status, headers=dict(headers or {}))
+    response = HTMLResponse(spacing.settled(text), status_code=status, headers=dict(headers or {}))
     response.headers.setdefault("Cache-Control", "no-store")
     if message is not None:
         response.delete_cookie(_message_cookie(request), path="/")
