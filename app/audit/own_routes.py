@@ -29,7 +29,7 @@ def events_page(
     return render(
         request,
         "audit/events.html",
-        entries=[(entry, action_words(entry.action), detail_pairs(entry.details)) for entry in shown],
+        entries=[(entry, action_words(entry.action), detail_pairs(entry.action, entry.details)) for entry in shown],
         names=names_of(session, (entry.actor_id for entry in shown)),
         before=before,
         next_before=shown[-1].id if len(found) > PAGE else None,

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.accounts.service import names_of
-from app.audit.sentences import THINGS, action_words, detail_pairs
+from app.audit.sentences import THINGS, action_words, detail_pairs, subject_words
 from app.database.audit import entries
 from app.database.engine import Db
 from app.language.languages import _, known
@@ -48,7 +48,10 @@ def _page(
         request,
         "audit/audit.html",
         project=project,
-        entries=[(entry, action_words(entry.action), detail_pairs(entry.details)) for entry in shown],
+        entries=[
+            (entry, action_words(entry.action), subject_words(entry.subject), detail_pairs(entry.action, entry.details))
+            for entry in shown
+        ],
         names=names_of(session, (entry.actor_id for entry in shown)),
         things=[("", _("everything")), *((key, known(words)) for key, words in THINGS.items())],
         thing=thing,

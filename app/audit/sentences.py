@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.language.formats import listed
-from app.language.languages import N_, known
+from app.language.formats import count, listed
+from app.language.languages import N_, filled, known
 
 ACTIONS: Final[Mapping[str, str]] = {
     "email.changed": N_("changed their email"),
@@ -71,15 +72,62 @@ THINGS: Final[Mapping[str, str]] = {
 }
 
 
-# Details that everybody reads of their own account, where the others are for admins and stay as they were noted.
-DETAILS: Final[Mapping[str, str]] = {
-    "address": N_("address"),
-    "browser": N_("browser"),
-    "keys": N_("keys"),
-    "times": N_("times"),
-    "wrong": N_("wrong"),
+# What a subject is noted as, before its number.
+SUBJECTS: Final[Mapping[str, str]] = {
+    "checkpoint": N_("checkpoint %(number)s"),
+    "invitation": N_("invitation %(number)s"),
+    "key": N_("key %(number)s"),
+    "practice task": N_("practice task %(number)s"),
+    "prompt": N_("prompt %(number)s"),
+    "round": N_("round %(number)s"),
+    "run": N_("run %(number)s"),
+    "user": N_("user %(number)s"),
 }
-WRONG: Final[Mapping[str, str]] = {"password": N_("password"), "code": N_("code")}
+
+DETAILS: Final[Mapping[str, str]] = {
+    "address": N_("Address"),
+    "admins_need_second_factor": N_("Admins need a second factor"),
+    "as": N_("As run"),
+    "browser": N_("Browser"),
+    "candidate": N_("Checkpoint"),
+    "checkpoints": N_("Checkpoints"),
+    "created": N_("Imported"),
+    "duplicates": N_("There already"),
+    "fields": N_("Settings"),
+    "from": N_("Before"),
+    "judged": N_("Score by the judge, after"),
+    "judged_before": N_("Score by the judge, before"),
+    "keys": N_("API keys"),
+    "kind": N_("Kind"),
+    "labels": N_("Labels"),
+    "name": N_("Name"),
+    "projects": N_("Projects"),
+    "prompts": N_("Prompts"),
+    "reason": N_("Why"),
+    "rejected": N_("Left out"),
+    "replaced": N_("In place of checkpoint"),
+    "role": N_("Role"),
+    "scopes": N_("May"),
+    "score": N_("Score of the reward model, after"),
+    "score_before": N_("Score of the reward model, before"),
+    "times": N_("Times"),
+    "to": N_("After"),
+    "trigger": N_("Started by"),
+    "user": N_("Person"),
+    "wrong": N_("Wrong"),
+}
+
+_ROLES: Final = {"annotator": N_("annotator"), "reviewer": N_("reviewer"), "admin": N_("admin"), "owner": N_("owner")}
+
+# What a detail says, where that is one of our words and nobody's own.
+VALUES: Final[Mapping[str, Mapping[str, str]]] = {
+    "admins_need_second_factor": {"True": N_("On"), "False": N_("Off")},
+    "kind": {"sample": N_("Sampling"), "reward": N_("Reward model"), "sft": N_("Next-token training")},
+    "role": _ROLES,
+    "scopes": {"annotate": N_("annotate"), "export": N_("export"), "admin": N_("admin: everything")},
+    "trigger": {"admin": N_("a person"), "labels": N_("new labels"), "hours": N_("the clock")},
+    "wrong": {"password": N_("Password"), "code": N_("Code")},
+}
 
 
 def action_words(action: str) -> str:
@@ -87,22 +135,31 @@ def action_words(action: str) -> str:
     return known(ACTIONS[action]) if action in ACTIONS else action
 
 
-def detail_pairs(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+def subject_words(subject: str) -> str:
+    """What it was done to, likewise."""
+    if found := re.fullmatch(r"([a-z ]+) (\d+)", subject):
+        return filled(known(SUBJECTS[found[1]]), {"number": found[2]}) if found[1] in SUBJECTS else subject
+    if found := re.fullmatch(r"(\d+) prompts", subject):
+        return count(int(found[1]), "prompt")
+    return subject
+
+
+def detail_pairs(action: str, details: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Details as they were noted, one line each, nothing nested."""
-    return [(_name(name), _plain(_word(name, value))) for name, value in details.items() if value not in (None, "", [], {})]
+    return [
+        (known(DETAILS[name]) if name in DETAILS else name.replace("_", " "), _plain(value, _values(action, name)))
+        for name, value in details.items()
+        if value not in (None, "", [], {})
+    ]
 
 
-def _name(name: str) -> str:
-    return known(DETAILS[name]) if name in DETAILS else name.replace("_", " ")
+def _values(action: str, name: str) -> Mapping[str, str]:
+    return VALUES.get("role" if action == "role.changed" else name, {})
 
 
-def _word(name: str, value: Any) -> Any:
-    return known(WRONG[value]) if name == "wrong" and value in WRONG else value
-
-
-def _plain(value: Any) -> str:
+def _plain(value: Any, words: Mapping[str, str]) -> str:
     if isinstance(value, list):
-        return listed(_plain(item) for item in value)
+        return listed(_plain(item, words) for item in value)
     if isinstance(value, Mapping):
-        return listed(f"{name} {_plain(item)}" for name, item in value.items())
-    return str(value)
+        return listed(f"{name} {_plain(item, words)}" for name, item in value.items())
+    return known(words[str(value)]) if str(value) in words else str(value)

@@ -10,9 +10,10 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 import app
-from app.audit.sentences import ACTIONS
+from app.audit.sentences import ACTIONS, DETAILS, SUBJECTS, detail_pairs, subject_words
 from app.database import audit
 from app.database.engine import write_session
+from app.language import languages
 from tests.app.conftest import Cast
 
 AsUser = Callable[[str], TestClient]
@@ -103,3 +104,32 @@ def test_ones_own_events_are_paged(as_user: AsUser, api: Api, engine: Engine, ca
     page = program.get("/api/v1/users/me/events", params={"limit": 40}).json()
     rest = program.get("/api/v1/users/me/events", params={"limit": 40, "cursor": page["next_cursor"]}).json()
     assert (len(page["items"]), len(rest["items"]), rest["next_cursor"]) == (40, 20, None)
+
+
+def test_every_subject_and_detail_that_is_noted_has_words() -> None:
+    """Likewise; `details` of more than one line are looked for by their names in quotes."""
+    source = "\n".join(
+        text for path in Path(str(app.__file__)).parent.rglob("*.py") if "record(" in (text := path.read_text("utf-8"))
+    )
+    notes = re.findall(r'record\(\s*session,[^"]*"[a-z_]+\.[a-z_]+"(.*?)\)\n', source, re.S)
+    assert len(notes) > 30
+    subjects = {found for note in notes for found in re.findall(r'f"([a-z ]+) \{', note)}
+    assert subjects - SUBJECTS.keys() == set()
+    details = {found for note in notes for found in re.findall(r'[{ ]"([a-z_]+)":', note)}
+    details |= {found for line in re.findall(r"details = (\{.*\})", source) for found in re.findall(r'[{ ]"([a-z_]+)":', line)}
+    assert len(details) > 15
+    assert details - DETAILS.keys() == set()
+
+
+def test_what_was_done_is_said_in_the_readers_language() -> None:
+    try:
+        languages.use("zh-Hant")
+        assert subject_words("run 12") == "執行 12"
+        assert subject_words("round 2") == "第 2 輪"
+        assert subject_words("3 prompts") == "3 則提示"
+        assert subject_words("my-project") == "my-project"
+        assert detail_pairs("role.changed", {"from": "annotator", "to": "admin"}) == [("之前", "標註者"), ("之後", "管理者")]
+        assert detail_pairs("name.changed", {"from": "admin", "to": "Ada"}) == [("之前", "admin"), ("之後", "Ada")]
+        assert detail_pairs("run.queued", {"kind": "sample", "made_up": 3}) == [("種類", "取樣"), ("made up", "3")]
+    finally:
+        languages.use("en")
