@@ -73,17 +73,38 @@ def test_a_translation_that_lost_a_place_is_seen() -> None:
 
 
 # One word per thing: what must not stand for it, and the right word.
-GLOSSARY = {"標籤": "標註", "標注": "標註", "指南": "準則", "提示詞": "提示", "用戶": "使用者", "默認": "預設", "設置": "設定"}
+GLOSSARY = {
+    "標籤": "標註",
+    "標注": "標註",
+    "筆標註": "則標註",
+    "指南": "準則",
+    "提示詞": "提示",
+    "個提示": "則提示",
+    "練習任務": "練習題",
+    "撤回": "收回",
+    "候選策略": "候選模型",
+    "稽核記錄": "稽核紀錄",
+    "這個安裝": "這套系統",
+    "用戶": "使用者",
+    "默認": "預設",
+    "設置": "設定",
+    "詞元": "token",
+    "可不填": "選填",
+    "這個領域": "術語",
+    "回到起點": "回到首頁",
+    "要是": "必須是",  # it reads as "if"
+}
 HALF_WIDTH = re.compile("[\u4e00-\u9fff] ?[,;:!?()](?![a-z])|[,;!?()] ?[\u4e00-\u9fff]")
+LOOSE = re.compile(r"[。！？：；，、）」]\s+\S|\S\s+[。！？：；，、（「）」]")  # such a sign brings its own space
 
 
-def in_chinese() -> Iterator[tuple[str, str]]:
-    """Every sentence with its translation, the places taken out, and the lines of the page that is shipped."""
+def in_chinese(place: str = "") -> Iterator[tuple[str, str]]:
+    """Every sentence with its translation, something else in its places, and the lines of the page that is shipped."""
     for message in catalogues.catalogue("zh-Hant"):
         if message.id:
             source = message.id if isinstance(message.id, str) else message.id[-1]
             form = message.string[0] if isinstance(message.string, list | tuple) else message.string or ""
-            yield source, re.sub(r"%\(\w+\)s|<[^>]*>|`[^`]*`", "", form)
+            yield source, re.sub(r"%\(\w+\)s|`[^`]*`", place, re.sub("<[^>]*>", "", form))
     yield from ((f"shipped: {line}", line) for line in guidelines("zh-Hant").splitlines())
 
 
@@ -97,6 +118,10 @@ def test_one_thing_has_one_word() -> None:
 
 def test_chinese_sentences_have_full_width_punctuation() -> None:
     assert [(source, text) for source, text in in_chinese() if HALF_WIDTH.search(text)] == []
+
+
+def test_full_width_punctuation_has_no_space_beside_it() -> None:
+    assert [(source, text) for source, text in in_chinese(place="A") if LOOSE.search(text)] == []
 
 
 def test_no_sentence_is_there_twice_in_a_translation() -> None:
@@ -153,6 +178,7 @@ SAME_EVERYWHERE = {
     *("beta", "token", "GAE", "RLOO", "REINFORCE", "LoRA", "SimpleLM", "LSTM", "BPE", "clear", "rare", "px", "MiB"),
 }
 DATA = ("code", "pre", "kbd", "samp", "script", "style", "svg")
+WITHIN = ("strong", "time", "em", "b")  # tags around words of a sentence
 VOID = {"input", "meta", "link", "img", "br", "hr", "source", "path", "line", "ellipse", "circle"}
 SPOKEN = ("title", "alt", "aria-label", "placeholder")
 CJK = re.compile("[\u4e00-\u9fff]")
@@ -193,6 +219,13 @@ def english(html: str) -> list[str]:
     return [text for text in reader.words if not CJK.search(text) and LATIN.search(text) and _said_by_us(text)]
 
 
+def apart(html: str) -> list[str]:
+    """Words of the page with a space between two Chinese signs, or after a full-width stop."""
+    reader = Reader()
+    reader.feed(re.sub(rf"</?(?:{'|'.join(WITHIN)})\b[^>]*>", "", html))
+    return [text for text in reader.words if re.search("[\u4e00-\u9fff] [\u4e00-\u9fff]|[。！？：；，、）」] ", text)]
+
+
 def _said_by_us(text: str) -> bool:
     left = CODED.sub(" ", text)
     for name in sorted(NAMES | SAME_EVERYWHERE, key=len, reverse=True):
@@ -207,6 +240,11 @@ def test_the_reader_sees_what_is_left_in_english() -> None:
     assert english(page) == ["Hello there", "Not yet"]
 
 
+def test_a_space_between_chinese_words_is_seen() -> None:
+    page = "<p>還要 <strong>大約 3 分鐘</strong></p><p>好。 又好。</p><p>第 3 輪</p><p dir='auto'>王 小明</p>"
+    assert apart(page) == ["還要 大約 3 分鐘", "好。 又好。"]
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_every_page_is_in_chinese(as_user: AsUser, engine: Engine, cast: Cast, settings: Settings) -> None:
@@ -217,12 +255,12 @@ def test_every_page_is_in_chinese(as_user: AsUser, engine: Engine, cast: Cast, s
     for path in PAGES:
         reply = ada.get(path.format(**ids), headers={"accept-language": "zh-TW"}, follow_redirects=True)
         assert '<html lang="zh-Hant"' in reply.text, path
-        left += [f"{path}: {text}" for text in english(reply.text)]
+        left += [f"{path}: {text}" for text in english(reply.text) + apart(reply.text)]
     assert sorted(set(left)) == []
 
 
 def test_pages_of_visitors_are_in_chinese(visitor: TestClient) -> None:
-    for path in ("/sign-in", "/invitations/gone"):
+    for path in ("/sign-in", "/invitations/gone", "/password/gone"):
         assert english(visitor.get(path, headers={"accept-language": "zh-TW"}).text) == []
 
 
@@ -230,7 +268,7 @@ def test_pages_of_visitors_are_in_chinese(visitor: TestClient) -> None:
 def test_every_page_is_on_the_tour() -> None:
     """A new page is walked through, in every language, theme and width, as soon as it has a rule."""
     asked_for = {re.sub(r"\{\w+\}", "*", page.replace("demo", "*")) for page in PAGES}
-    elsewhere = ("/charts/", "/export/file", "/sign-in", "/invitations/", "/guidelines/", "/practice")
+    elsewhere = ("/charts/", "/export/file", "/sign-in", "/invitations/", "/password/", "/guidelines/", "/practice")
     missing = [
         path
         for method, path in RULES
