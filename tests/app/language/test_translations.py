@@ -157,6 +157,14 @@ def test_what_a_template_keeps_for_later_readers_is_in_no_language() -> None:
     assert kept == []
 
 
+def test_a_filter_speaks_to_each_reader_even_of_what_never_changes(chinese: None) -> None:
+    languages.use(SOURCE)
+    page = environment().from_string("{{ 5400 | duration }}")
+    assert page.render() == "1 h 30 min"
+    languages.use("zh-Hant")
+    assert page.render() == "1 小時 30 分"
+
+
 def test_sentences_have_no_values_baked_in() -> None:
     """`_(f"...")` would look for a sentence that no catalogue can hold."""
     baked = [
