@@ -23,7 +23,7 @@ _BEFORE: Final = re.compile(f"([{_WIDE}])( ?){_TAGS}{OPENED}{_TAGS}(?=(.?))", re
 _AFTER: Final = re.compile(f"(.){_TAGS}{CLOSED}{_TAGS}( ?)(?=([{_WIDE}]))", re.S)
 _MARKS: Final = re.compile(f"[{OPENED}{CLOSED}]")
 _STOPS: Final = tuple("。！？：；，、）」")
-_SPACE_AFTER: Final = re.compile(rf"{SAID}\s*")
+_SPACE_AFTER: Final = re.compile(rf"{SAID}((?:</[a-z]+>)*)\s*")
 
 
 def put(sentence: Words, values: Mapping[str, Any]) -> Words:
@@ -66,4 +66,4 @@ def said(sentence: Words) -> Words:
 
 def settled(page: str) -> str:
     """The page without the spaces that a template left after full-width stops."""
-    return _SPACE_AFTER.sub("", page)
+    return _SPACE_AFTER.sub(r"\1", page)

@@ -10,10 +10,11 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 import app
-from app.audit.sentences import ACTIONS, DETAILS, SUBJECTS, detail_pairs, subject_words
+from app.audit.sentences import ACTIONS, DETAILS, SUBJECTS, VALUES, detail_pairs, subject_words
 from app.database import audit
 from app.database.engine import write_session
 from app.language import languages
+from app.projects.service import ProjectValues
 from tests.app.conftest import Cast
 
 AsUser = Callable[[str], TestClient]
@@ -121,6 +122,10 @@ def test_every_subject_and_detail_that_is_noted_has_words() -> None:
     assert details - DETAILS.keys() == set()
 
 
+def test_every_setting_of_a_project_has_its_name() -> None:
+    assert ProjectValues.__annotations__.keys() - VALUES["fields"].keys() == set()
+
+
 def test_what_was_done_is_said_in_the_readers_language() -> None:
     try:
         languages.use("zh-Hant")
@@ -130,6 +135,7 @@ def test_what_was_done_is_said_in_the_readers_language() -> None:
         assert subject_words("my-project") == "my-project"
         assert detail_pairs("role.changed", {"from": "annotator", "to": "admin"}) == [("之前", "標註者"), ("之後", "管理者")]
         assert detail_pairs("name.changed", {"from": "admin", "to": "Ada"}) == [("之前", "admin"), ("之後", "Ada")]
+        assert detail_pairs("project.changed", {"fields": ["name", "flags"]}) == [("設定", "名稱、標記")]
         assert detail_pairs("run.queued", {"kind": "sample", "made_up": 3}) == [("種類", "取樣"), ("made up", "3")]
     finally:
         languages.use("en")

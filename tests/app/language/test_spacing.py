@@ -54,8 +54,8 @@ def test_what_runs_say_is_set_apart_too(chinese: None) -> None:
 
 
 def test_sentences_of_a_page_follow_each_other_without_a_space(chinese: None) -> None:
-    page = environment().from_string('<p>{{ _("Saved.") }} {{ _("Starting.") }} <b>Ada</b> {{ _("Save") }} x</p>')
-    assert spacing.settled(page.render()) == "<p>已儲存。正在開始。<b>Ada</b> 儲存 x</p>"
+    page = environment().from_string('<p><b>{{ _("Saved.") }}</b> {{ _("Starting.") }} <b>Ada</b> {{ _("Save") }} x</p>')
+    assert spacing.settled(page.render()) == "<p><b>已儲存。</b>正在開始。<b>Ada</b> 儲存 x</p>"
 
 
 def test_english_keeps_its_spaces() -> None:
