@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -57,6 +57,7 @@ class Overview:
     answers: bool  # whether the policy has answered anything
     worker: Standing
     open_round: Round | None
+    waits_for_turn: bool  # the open round, for the worker
     live_run: Run | None  # of this project, the one that works or comes next
     wait: Wait | None  # what that run waits for
     names: dict[int, str]  # of the worker's project, where this reader may know it
@@ -70,6 +71,7 @@ class Overview:
 def project_overview(session: Session, project: Project, user_id: int | None) -> Overview:
     """What the overview page says to this person; none is the owner, who may know every project."""
     open_round = service.open_round(session, project.id)
+    waits_for_turn = service.waits_for_turn(session, open_round)
     trigger = next_trigger(session, project)
     policy = session.get(Checkpoint, project.policy_id) if project.policy_id else None
     rounds = service.list_rounds(session, project.id, limit=LATEST_ROUNDS)
@@ -85,6 +87,7 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
         answers=_has_answers(session, project),
         worker=worker,
         open_round=open_round,
+        waits_for_turn=waits_for_turn,
         live_run=live_run,
         wait=estimates.waits(session, [live_run]).get(live_run.id) if live_run else None,
         names=names_seen(session, [worker.run], user_id),
@@ -92,7 +95,7 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
         stopped=refill.stopped_by(session, project, project.policy_id),
         policy=policy,
         rounds=rounds,
-        stations=_stations(session, project, open_round, trigger, open_tasks, rounds),
+        stations=_stations(session, project, open_round, waits_for_turn, trigger, open_tasks, rounds),
     )
 
 
@@ -133,20 +136,30 @@ def _live_run(session: Session, project_id: int) -> Run | None:
 
 
 def _stations(
-    session: Session, project: Project, open_round: Round | None, trigger: NextTrigger, open_tasks: int, rounds: list[Round]
+    session: Session,
+    project: Project,
+    open_round: Round | None,
+    waits_for_turn: bool,
+    trigger: NextTrigger,
+    open_tasks: int,
+    rounds: list[Round],
 ) -> list[Station]:
     root = f"/projects/{project.slug}"
     stage = open_round.state if open_round else None
     at = f"/rounds/{open_round.id}" if open_round else f"{root}/rounds"
     new = _("%(number)s new", number=formats.number(trigger.new_labels))
     waiting = formats.count(open_tasks, "open task")
-    return [
+    stations = [
         Station("labels", _("Labels"), "active" if stage is None else "done", new, f"{root}/labels"),
         Station("reward", _("Reward model"), _state(stage, "reward"), _reward_words(session, project, stage), at),
-        Station("ppo", "PPO", _state(stage, "ppo"), _stage_words(stage, "ppo", _("training")), at),
+        Station("ppo", "PPO", _state(stage, "ppo"), _stage_words(stage, "ppo", _("training"), rounds), at),
         Station("candidate", _("Candidate"), _candidate_state(stage), _candidate_words(stage, rounds), at),
         Station("people", _("People"), "active" if open_tasks else "idle", waiting, f"{root}/annotate"),
     ]
+    if not waits_for_turn:
+        return stations
+    here = {"sample": "candidate"}.get(stage or "", stage)
+    return [replace(station, words=_("waits for its turn")) if station.key == here else station for station in stations]
 
 
 ORDER = ("reward", "ppo", "sample", "decision")
@@ -170,9 +183,9 @@ def _reward_words(session: Session, project: Project, stage: str | None) -> str:
     return _("right on %(share)s", share=formats.percent(quality.accuracy)) if quality else _("none yet")
 
 
-def _stage_words(stage: str | None, station: str, doing: str) -> str:
+def _stage_words(stage: str | None, station: str, doing: str, rounds: list[Round]) -> str:
     if stage is None:
-        return _("between rounds")
+        return _("between rounds") if rounds else _("none yet")
     return {"active": doing, "done": _("done"), "idle": _("comes next")}[_state(stage, station)]
 
 

@@ -45,6 +45,7 @@ def list_rounds(request: Request, session: Db, project_id: CurrentProjectId, bef
     project = session.get_one(Project, project_id)
     found = service.list_rounds(session, project_id, before, PAGE + 1)
     runs = runs_outside_rounds(session, project_id, SHOWN_RUNS)
+    open_round = service.open_round(session, project_id)
     return render(
         request,
         "rounds/list.html",
@@ -53,7 +54,8 @@ def list_rounds(request: Request, session: Db, project_id: CurrentProjectId, bef
         rewards=checkpoints.checkpoints_by_id(session, (round_.reward_id for round_ in found[:PAGE])),
         runs=runs,
         again=retries_of(session, [run.id for run in runs]),
-        open_round=service.open_round(session, project_id),
+        open_round=open_round,
+        waits_for_turn=service.waits_for_turn(session, open_round),
         usable=usable_label_count(session, project_id),
         needed=service.fewest_labels(project),
         before=before,
@@ -121,6 +123,7 @@ def show_round(request: Request, session: Db, caller: Caller, id: PathId) -> Res
         story=told,
         expected=estimates.expected_times(session, project),
         worker=worker,
+        waits_for_turn=service.waits_for_turn(session, round_),
         waits=estimates.waits(session, [run for runs in told.runs.values() for run in runs]),
         names=names_seen(session, [worker.run], None if caller.is_owner else caller.user_id),
         quality=quality_of(told.reward.metrics) if told.reward else None,

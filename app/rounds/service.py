@@ -79,6 +79,14 @@ def open_round(session: Session, project_id: int) -> Round | None:
     return session.scalar(select(Round).where(Round.project_id == project_id).where(Round.state.in_(OPEN)).limit(1))
 
 
+def waits_for_turn(session: Session, round_: Round | None) -> bool:
+    """Whether the worker has yet to begin on the stage where the round stands."""
+    if round_ is None:
+        return False
+    live = select(Run.state).where(Run.round_id == round_.id).where(Run.state.in_(LIVE))
+    return set(session.scalars(live)) == {"queued"}
+
+
 def fewest_labels(project: Project) -> int:
     """How many usable labels a round needs, unless it is given other settings."""
     return RewardConfig(**config_dict(expected_config(project, "reward", {}))).min_labels

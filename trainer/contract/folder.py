@@ -131,7 +131,7 @@ class RunFolder:
     def progress(self, step: int, total: int, message: Message) -> None:
         """Say where the run is: progress.json for the pages, a bar for a terminal. `step` counts finished steps."""
         now = time.monotonic()
-        if self._started is None or step < self._started[1]:
+        if self._started is None or step <= self._started[1]:  # what came before the first step, loading say, is no pace
             self._started = (now, step)
         elapsed, done = now - self._started[0], step - self._started[1]
         rate = done / elapsed if done and elapsed > 0 else None

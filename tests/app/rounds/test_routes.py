@@ -129,7 +129,7 @@ def test_a_reward_models_page_says_on_what_it_agrees_and_how_sure_it_may_be(clie
 
 def test_a_round_is_told_from_labels_to_decision(client: TestClient, story: Told) -> None:
     words = seen(client.get(f"/rounds/{story.round}").text)
-    assert "120 labels , 120 of them new since the round before. In detail: 165 comparisons (15 ties, 0 both bad)." in words
+    assert "120 labels , all that were given by then. In detail: 165 comparisons (15 ties, 0 both bad)." in words
     assert "on 71% of the comparisons it had not seen (95% interval 64% to 78%, n = 150)" in words
     assert "People agree with each other on 82% of 40 pairs of verdicts" in words
     assert "score went from −0.120 to 0.810" in words
@@ -168,6 +168,24 @@ def test_a_round_that_computes_says_what_comes_next(client: TestClient, engine: 
     assert 'data-connect="refresh"' in page
     assert '<noscript><meta http-equiv="refresh"' in page
     assert "Promote the candidate" not in page
+
+
+def test_a_round_that_waits_for_the_worker_is_not_said_to_compute(client: TestClient, engine: Engine, story: Told) -> None:
+    with write_session(engine) as session:
+        session.get_one(Round, story.round).state = "sample"
+        session.get_one(Run, story.sample).state = "queued"
+        told.a_worker(session)
+    pages = [f"/rounds/{story.round}", "/projects/demo/rounds", "/projects/demo"]
+    assert [seen(client.get(page).text).count("waits for its turn") for page in pages] == [1, 1, 3]
+    with write_session(engine) as session:
+        session.get_one(Run, story.sample).state = "running"
+    assert not any("waits for its turn" in client.get(page).text for page in pages)
+
+
+def test_a_later_round_says_how_many_labels_are_new(client: TestClient, engine: Engine, story: Told) -> None:
+    with write_session(engine) as session:
+        session.get_one(Round, story.round).number = 2
+    assert "120 labels , 120 of them new since the round before." in seen(client.get(f"/rounds/{story.round}").text)
 
 
 def test_a_round_that_stopped_itself_says_why_and_what_is_safe(client: TestClient, engine: Engine, story: Told) -> None:

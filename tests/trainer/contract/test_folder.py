@@ -55,6 +55,18 @@ def test_progress_estimates_the_time_left_from_what_this_process_did(tmp_path: P
     }
 
 
+def test_what_comes_before_the_first_step_is_no_part_of_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("trainer.contract.folder.time.monotonic", lambda: now)
+    run = folder(tmp_path)
+    run.progress(0, 10, Message("opening_model"))
+    now = 60.0
+    run.progress(0, 10, Message("writing_answers"))
+    now = 62.0
+    run.progress(1, 10, Message("writing_answers"))
+    assert progress(run)["eta_s"] == 18.0
+
+
 def test_a_cancel_file_and_a_signal_both_stop_at_the_next_check(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.check()
