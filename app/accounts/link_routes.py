@@ -55,7 +55,7 @@ async def accept_invitation(
             user_id = await run_in_threadpool(invitations.accept_as_new, session, token, form.name, form.email, password_hash)
     except (Invalid, Conflict, TooMany) as refusal:
         return await run_in_threadpool(_invitation_again, request, token, form, refusal)
-    return await enter(request, user_id, _home_of(offer), _("Welcome to Tastemaker."))
+    return await enter(request, user_id, _home_of(offer), _welcome(offer))
 
 
 def _invitation_again(request: Request, token: str, form: AcceptForm, refusal: Refusal) -> Response:
@@ -84,6 +84,12 @@ def _invitation(request: Request, offer: invitations.Offer, form: AcceptForm, re
         errors=refusal.fields if refusal else {},
         sign_in_url=f"/sign-in?next={quote(request.url.path)}",
     )
+
+
+def _welcome(offer: invitations.Offer) -> str:
+    if offer.role == "annotator":
+        return _("Welcome to Tastemaker. Read the guidelines before you begin: they say what makes an answer good.")
+    return _("Welcome to Tastemaker.")
 
 
 def _home_of(offer: invitations.Offer) -> str:

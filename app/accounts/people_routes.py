@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Path, Request
 from sqlalchemy.orm import Session
@@ -20,6 +21,8 @@ from app.web.pages import redirect, render
 from app.web.security import Caller
 
 router = APIRouter()
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Id = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
@@ -41,6 +44,7 @@ def _people(
         members=people.members(session, project.id),
         invitations=invitations.open_invitations(session, project.id),
         link=link,
+        only_here=bool(link) and urlsplit(link).hostname in LOOPBACK,
         role=role,
         link_for=link_for,
     )

@@ -6,6 +6,7 @@ import logging
 import re
 import uuid
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import compile_path
 
 from app.database.failures import CLASHES, PASSING, is_clash, is_passing, is_worth_another_try
 from app.database.second_try import wants_another
@@ -95,6 +97,8 @@ def _on_refusal(request: Request, error: Exception) -> Response:
 def _on_http_exception(request: Request, error: Exception) -> Response:
     """404, 405, 413 and the like, which the framework raises by itself."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 405 and request.method == "GET" and not is_api(request):
+        return RedirectResponse(_page_above(request), status_code=303)
     details = {
         404: NotFound(_("There is nothing at this address.")),
         405: Refusal(_("This address does not answer that method.")),
@@ -105,6 +109,17 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     if is_api(request):
         return problem(error.status_code, title, refusal.detail, headers=error.headers)
     return error_page(request, error.status_code, title, refusal.detail, headers=error.headers)
+
+
+def _page_above(request: Request) -> str:
+    """The nearest page above an address that only takes forms: there a browser stands that shows what a form was answered."""
+    templates: dict[tuple[str, Any], str] = request.app.state.templates
+    pages_there = [compile_path(path)[0] for (method, _endpoint), path in templates.items() if method == "GET"]
+    path = request.url.path
+    while path := path.rpartition("/")[0]:
+        if any(page.match(path) for page in pages_there):
+            return path
+    return "/"
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:

@@ -46,7 +46,7 @@ def test_an_invited_person_makes_an_account_and_is_in(visitor: TestClient, engin
 
     assert reply.status_code == 303
     assert reply.headers["location"] == "/projects/demo/annotate"
-    assert visitor.get("/account").status_code == 200
+    assert "Read the guidelines before you begin" in visitor.get("/account").text
     assert role_of(engine, "nina@example.org") == "annotator"
 
 
@@ -148,7 +148,18 @@ def test_an_admin_makes_a_link_that_is_shown_once(as_user: Callable[[str], TestC
     assert page.status_code == 201
     assert link is not None
     assert link[1] not in grace.get("/projects/demo/people").text
+    assert (
+        grace.get("/projects/demo/invitations").headers["location"] == "/projects/demo"
+    )  # as a browser asks that is opened again
     assert accept(visitor, link[1], **PERSON).status_code == 303
+
+
+def test_a_link_that_opens_on_this_computer_only_says_so(as_user: Callable[[str], TestClient], app: FastAPI) -> None:
+    grace = as_user("Grace")
+    said = "It opens on this computer only."
+    assert said in grace.post("/projects/demo/invitations", data={"role": "annotator"}).text
+    app.state.settings = app.state.settings.model_copy(update={"public_url": "http://taste.example.org"})
+    assert said not in grace.post("/projects/demo/invitations", data={"role": "annotator"}).text
 
 
 def test_an_admin_withdraws_an_invitation(
