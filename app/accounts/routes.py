@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.accounts import service
+from app.accounts.browsers import browser_name
 from app.accounts.forms import PasswordForm, ProfileForm, SessionForm
 from app.accounts.sign_in.dependencies import CurrentDoorman, CurrentHashing, CurrentVisitor, enter
 from app.accounts.sign_in.passwords import hash_new_password
@@ -39,7 +40,7 @@ def _account(
         profile=profile or ProfileForm(name=caller.name, email=caller.email),
         refused="" if refusal is None else "profile" if profile else "password",
         places=service.places_of(session, caller.user_id),
-        sessions=service.open_sessions(session, caller.user_id),
+        sessions=[(one, browser_name(one.user_agent)) for one in service.open_sessions(session, caller.user_id)],
         current=caller.credential,
         left_open=left_open(session, caller.user_id),
         problem=refusal.detail if refusal else "",

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.accounts.service import names_of
-from app.audit.sentences import THINGS, action_words, detail_pairs, subject_words
+from app.audit.sentences import THINGS, action_words, detail_pairs, person_in, subject_words
 from app.database.audit import entries
 from app.database.engine import Db
 from app.language.languages import _, known
@@ -44,15 +44,16 @@ def _page(
 ) -> Response:
     found = entries(session, project.id if project else None, thing=thing, actor_id=actor, before=before, limit=PAGE + 1)
     shown = found[:PAGE]
+    names = names_of(session, {person for entry in shown for person in (entry.actor_id, person_in(entry.subject))})
     return render(
         request,
         "audit/audit.html",
         project=project,
         entries=[
-            (entry, action_words(entry.action), subject_words(entry.subject), detail_pairs(entry.action, entry.details))
+            (entry, action_words(entry.action), subject_words(entry.subject, names), detail_pairs(entry.action, entry.details))
             for entry in shown
         ],
-        names=names_of(session, (entry.actor_id for entry in shown)),
+        names=names,
         things=[("", _("everything")), *((key, known(words)) for key, words in THINGS.items())],
         thing=thing,
         actor=actor,

@@ -153,8 +153,16 @@ def action_words(action: str) -> str:
     return known(ACTIONS[action]) if action in ACTIONS else action
 
 
-def subject_words(subject: str) -> str:
-    """What it was done to, likewise."""
+def person_in(subject: str) -> int | None:
+    """Who a subject is, where it is a person."""
+    found = re.fullmatch(r"user (\d+)", subject)
+    return int(found[1]) if found else None
+
+
+def subject_words(subject: str, names: Mapping[int, str]) -> str:
+    """What it was done to, likewise; a person by their name, where `names` has it."""
+    if name := names.get(person_in(subject) or 0):
+        return name
     if found := re.fullmatch(r"([a-z ]+) (\d+)", subject):
         return filled(known(SUBJECTS[found[1]]), {"number": found[2]}) if found[1] in SUBJECTS else subject
     if found := re.fullmatch(r"(\d+) prompts", subject):
