@@ -11,7 +11,12 @@ export function connect(details) {
   const tidy = () => {
     if (same()) box.value = "";
   };
-  const compare = () => draw(details.querySelector("[data-diff]"), box.value && !same() ? wordDiff(plain(original), plain(box.value)) : []);
+  const place = details.querySelector("[data-diff]");
+  const compare = () => {
+    const wasHidden = place.hidden;
+    draw(place, box.value && !same() ? wordDiff(plain(original), plain(box.value)) : []);
+    if (wasHidden && !place.hidden && document.activeElement === box) details.scrollIntoView({ block: "nearest" });
+  };
   details.addEventListener("toggle", () => {
     if (!details.open) tidy();
     compare();

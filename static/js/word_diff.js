@@ -86,10 +86,11 @@ function byTable(a, b) {
   return pieces;
 }
 
-// Neighbours of one kind become one piece; between two that stay, what goes stands before what comes.
+// Neighbours of one kind become one piece; between two that stay, what goes stands before what comes. Where whole phrases changed,
+// the space between their words stays by chance: it goes and comes with them, so that each phrase can be read.
 function joined(pieces) {
   const runs = [];
-  for (const [kind, text] of pieces) {
+  for (const [kind, text] of pieces.flatMap((piece, at) => (byChance(pieces, at) ? [["out", piece[1]], ["in", piece[1]]] : [piece]))) {
     if (!text) continue;
     const last = runs.at(-1);
     const other = runs.at(-2);
@@ -99,3 +100,10 @@ function joined(pieces) {
   }
   return runs;
 }
+
+function byChance(pieces, at) {
+  const [before, after] = [pieces[at - 1], pieces[at + 1]];
+  return pieces[at][0] === "same" && !pieces[at][1].trim() && !pieces[at][1].includes("\n") && changed(before) && changed(after);
+}
+
+const changed = (piece) => piece !== undefined && piece[0] !== "same";

@@ -167,6 +167,7 @@ def test_differences_are_shown_by_words(open_as: Open, engine: Engine, cast: Cas
     cases = [
         ("The cat sat down.", "The dog sat down.", ["same:The ", "out:cat", "in:dog", "same: sat down."]),
         ("one two", "one two three", ["same:one two", "in: three"]),
+        ("So it goes on.", "My own words on.", ["out:So it goes", "in:My own words", "same: on."]),
         ("", "new", ["in:new"]),
         ("gone", "", ["out:gone"]),
         ("same", "same", ["same:same"]),

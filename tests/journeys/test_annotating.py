@@ -48,6 +48,20 @@ def test_each_kind_of_verdict(open_as: Open, engine: Engine, cast: Cast) -> None
     assert said == []
 
 
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, {"width": 390, "height": 844}])
+def test_a_rewrite_and_its_differences_stand_above_the_bar_of_verdicts(
+    open_as: Open, engine: Engine, cast: Cast, viewport: dict[str, int]
+) -> None:
+    make_tasks(engine, cast.demo, 1)
+    page = open_as("Mary", viewport=viewport)
+    go(page)
+    press(page, "1", "e")
+    page.keyboard.type("Mine: ")
+    expect(page.locator(".diff ins")).to_be_visible()
+    place = "(selector) => document.querySelector(selector).getBoundingClientRect()"
+    assert page.evaluate(place, "details[open]")["bottom"] <= page.evaluate(place, ".verdict-bar")["top"]
+
+
 @pytest.mark.parametrize("last", ["left", "right"])
 def test_two_rewrites_are_refused_where_they_stand(open_as: Open, engine: Engine, cast: Cast, last: str) -> None:
     """Whichever was written last: opening one closes the other, and what a closed box says nobody reads."""
