@@ -17,7 +17,7 @@ from app.database.engine import Db, WriteDb
 from app.database.searching import total_of
 from app.errors import Invalid, Refusal
 from app.language.formats import count, listed, paragraph
-from app.language.languages import _
+from app.language.languages import _, ngettext
 from app.prompts import importers, search, service
 from app.prompts.api import PromptId
 from app.prompts.conversations import checked_conversation
@@ -245,7 +245,7 @@ def _import_page(
 def _summary(report: ImportReport) -> str:
     sentences = [_("Imported %(prompts)s.", prompts=count(report.created, "prompt"))]
     if report.duplicates:
-        sentences.append(_("%(prompts)s were there already.", prompts=count(report.duplicates, "prompt")))
+        sentences.append(ngettext("%(num)s prompt was there already.", "%(num)s prompts were there already.", report.duplicates))
     if report.rejected:
         lines = listed([*(str(bad.line) for bad in report.rejected[:10]), *(["…"] if len(report.rejected) > 10 else [])])
         sentences.append(_("Left out %(bad_lines)s: %(lines)s.", bad_lines=count(len(report.rejected), "bad line"), lines=lines))

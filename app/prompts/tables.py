@@ -130,6 +130,8 @@ def _row(line: int, header: list[str], cells: list[str]) -> PromptRow | BadLine:
             ),
         )
     item: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=False) if name and cell.strip()}
+    if not any(name in SHAPES for name in item):
+        return BadLine(line, _("The cell of the prompt is empty."))
     for name in JSON_COLUMNS:
         if name in item:
             try:

@@ -193,7 +193,7 @@ class PPOConfig:
     def _contradictions(self) -> Iterator[tuple[str, Message]]:
         for name in ("minibatches", "answers_per_prompt"):
             if getattr(self, name) < 1 or self.episodes % getattr(self, name):
-                yield name, Message("must_divide", setting="ppo.episodes")
+                yield name, Message("must_divide", setting="ppo.episodes", value=self.episodes)
         if self.advantage == "rloo" and self.answers_per_prompt < 2:
             yield "answers_per_prompt", Message("rloo_compares_answers", least=2)
         if self.adaptive_kl and self.kl_target_nats >= self.kl_stop_nats:

@@ -22,6 +22,8 @@ def test_pasted_lines_become_prompts_and_the_page_says_how_many(as_user: Browser
     assert "Imported 2 prompts." in reply.text
     assert "Why do cats purr?" in reply.text
     assert "Why &lt;b&gt;not&lt;/b&gt;?" in reply.text
+    again = browser.post(IMPORT, data={"pasted": "Why do cats purr?", "format": "text"}, follow_redirects=True)
+    assert "1 prompt was there already." in again.text
 
 
 def test_an_uploaded_file_is_read_by_its_name(as_user: Browser, engine: Engine, project: Project) -> None:

@@ -16,7 +16,7 @@ def test_a_row_is_numbered_by_the_line_it_starts_on() -> None:
     found = texts('external_id,text\n1,"two\nlines?"\n2,\n3,"two\nmore",too many\n4,Last?\n')
     assert found == [
         "two\nlines?",
-        "4: Give either text or messages.",
+        "4: The cell of the prompt is empty.",
         "5: This has more cells (3) than the first line names columns (2).",
         "Last?",
     ]
@@ -57,7 +57,7 @@ def test_a_prompt_that_is_too_long_costs_no_other_row() -> None:
 def test_a_spreadsheet_may_part_its_cells_by_semicolons_or_tabs() -> None:
     assert texts('id;prompt\r\n1;"Warum; wozu?"\r\n') == ["Warum; wozu?"]
     assert texts("id\tPrompt\n1\tWhy, though?\n") == ["Why, though?"]
-    assert texts("sep=;\r\nid;prompt\r\n1;A,B?\r\n2;\r\n") == ["A,B?", '4: Give either text or messages; there is only "id".']
+    assert texts("sep=;\r\nid;prompt\r\n1;A,B?\r\n2;\r\n") == ["A,B?", "4: The cell of the prompt is empty."]
 
 
 def test_one_column_may_hold_commas() -> None:

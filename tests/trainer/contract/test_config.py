@@ -106,7 +106,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "updates": "This must be a whole number.",
         "clip": "This must lie between 0.001 and 10.",
         "dance": "There is no such setting.",
-        "minibatches": "The setting “Answers in each step” must be a multiple of this.",
+        "minibatches": "The setting “Answers in each step” is 30, and must be a multiple of this.",
         "kl_stop_nats": "This must be more than the setting “How far the model may move”.",
     }
 
