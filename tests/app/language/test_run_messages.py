@@ -28,7 +28,8 @@ def test_a_message_is_told_in_the_readers_language_and_so_are_its_parts(chinese:
 def test_numbers_settings_and_names_are_shown_as_they_are_read(chinese: None) -> None:
     assert told(Message("too_many_answers", answers=123456, most=20000)) == "那會有 123,456 個回答；一次執行最多寫 20,000 個。"
     assert told(Message("policy_of_round", number=12345)) == "第 12345 輪的策略模型"
-    assert told(Message("must_divide", setting="ppo.episodes")) == f"設定「{known(label_of('ppo.episodes'))}」必須是它的倍數。"
+    setting = known(label_of("ppo.episodes"))
+    assert told(Message("must_divide", setting="ppo.episodes", value=1500)) == f"設定「{setting}」是 1,500，必須是它的倍數。"
 
 
 def test_what_somebody_wrote_is_told_as_it_was_written(chinese: None) -> None:

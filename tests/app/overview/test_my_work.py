@@ -137,8 +137,9 @@ def test_a_round_says_how_many_of_mine_it_learned_from(
     (folder / "preferences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     page = as_user("Mary").get("/projects/demo/work").text
-    assert "Round 4 learned from <strong>2</strong> of yours, among 3." in page
-    assert "Its model answers now." in page
+    words = " ".join(page.split())
+    assert "Round 4 learned from <strong>2</strong> of yours, among 3. Its model answers now." in words
+    assert "an hour of judging" not in page, "of three labels"
     learned = api("annotate", who="Mary").get("/api/v1/projects/demo/work").json()["learned"]
     assert learned == [{"round_id": round_id, "number": 4, "mine": 2, "labels": 3, "decision": "promoted"}]
     assert "No round has learned" not in page
