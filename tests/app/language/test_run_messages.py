@@ -22,7 +22,7 @@ def chinese() -> Iterator[None]:
 
 def test_a_message_is_told_in_the_readers_language_and_so_are_its_parts(chinese: None) -> None:
     said = Message("no_training", reason=Message("not_better_than_chance"))
-    assert told(said) == "不用這個獎勵模型訓練。對沒看過的判斷，它猜得不比碰運氣好。"
+    assert told(said) == "這一輪不往下訓練。對沒看過的判斷，它猜得不比碰運氣好。"
 
 
 def test_numbers_settings_and_names_are_shown_as_they_are_read(chinese: None) -> None:
