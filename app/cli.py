@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     add("up", _up, "run the web process and the worker together")
-    add("serve", _serve, "run the web process alone")
+    serve = add("serve", _serve, "run the web process alone")
+    serve.add_argument("--quiet", action="store_true", help="do not say where it is")
     add("work", _work, "run the worker alone")
     add("admin-link", _admin_link, "print a new one-time link that makes its user the owner")
     add_import_arguments(add("import", _import, "import prompts from a file"))
@@ -80,8 +81,7 @@ def _serve(settings: Settings, given: argparse.Namespace) -> int:
     from app.start import announce, prepare
 
     prepare(settings)
-    line = announce(settings)
-    if line:
+    if not given.quiet and (line := announce(settings)):
         print(line, flush=True)
     return serve(settings)
 

@@ -13,7 +13,7 @@ from types import FrameType
 
 from app.settings import Settings
 
-WEB = (sys.executable, "-m", "app.cli", "serve")
+WEB = (sys.executable, "-m", "app.cli", "serve", "--quiet")  # `up` says where it is
 WORKER = (sys.executable, "-m", "trainer.worker.supervisor")
 LOOK_S = 0.2
 START_S = 30.0  # for the web process to listen

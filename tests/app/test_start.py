@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app import cli
+from app import cli, up
 from app.accounts import invitations
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import is_at_head
@@ -177,3 +177,18 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     for command in ("up", "serve", "work", "admin-link", "import", "export", "round", "checkpoint", "sft", "backup"):
         assert re.search(rf"^    {command}\b", shown, re.MULTILINE), command
+
+
+def test_the_web_process_of_up_does_not_say_where_it_is_a_second_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(settings)
+    own(settings)
+    capsys.readouterr()
+    monkeypatch.setattr("app.cli.get_settings", lambda: settings)
+    monkeypatch.setattr("app.serve.serve", lambda settings: 0)
+    said = []
+    for command in (["serve"], [*up.WEB[3:]]):
+        assert cli.main(command) == 0
+        said.append(capsys.readouterr().out)
+    assert said == [f"Tastemaker is at {address(settings)}\n", ""]
