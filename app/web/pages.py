@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -51,6 +51,7 @@ def environment() -> Environment:
     jinja.install_gettext_callables(languages.known, languages.known_plural, newstyle=True)  # type: ignore[attr-defined]
     jinja.globals |= {"gettext": _gettext, "ngettext": _ngettext}
     jinja.filters |= {name: _for_each_reader(filter_) for name, filter_ in formats.FILTERS.items()}
+    jinja.filters["sentence"] = _sentence
     jinja.filters |= {"as_written": as_written, "shown": shown, "shown_alike": shown_alike, "told": told}
     jinja.globals |= {"static": static_url, "stylesheets": stylesheets}
     return jinja
@@ -64,6 +65,11 @@ def _for_each_reader(filter_: Callable[..., Any]) -> Callable[..., Any]:
         return filter_(*values, **options)
 
     return asked
+
+
+@pass_context
+def _sentence(_context: Context, parts: Iterable[str]) -> str:
+    return languages.ended(formats.sentence(parts))
 
 
 def _gettext(text: str, /, **values: Any) -> Markup:

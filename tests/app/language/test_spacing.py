@@ -58,6 +58,11 @@ def test_sentences_of_a_page_follow_each_other_without_a_space(chinese: None) ->
     assert spacing.settled(page.render()) == "<p><b>已儲存。</b>正在開始。<b>Ada</b> 儲存 x</p>"
 
 
+def test_nor_has_a_joined_sentence_a_space_after_it(chinese: None) -> None:
+    page = environment().from_string('{{ ["沒有", "等候"] | sentence }} {{ _("Saved.") }} {{ ["<"] | sentence }}')
+    assert spacing.settled(page.render()) == "沒有；等候。已儲存。&lt;。"
+
+
 def test_english_keeps_its_spaces() -> None:
     page = environment().from_string('<p>{{ _("Saved.") }} {{ _("about %(num)s hours", num="2") }}</p>')
     assert spacing.settled(page.render()) == "<p>Saved. about 2 hours</p>"
