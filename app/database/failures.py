@@ -15,6 +15,7 @@ from sqlalchemy.exc import (
     InterfaceError,
     InternalError,
     OperationalError,
+    PendingRollbackError,
     TimeoutError,
 )
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
@@ -22,7 +23,7 @@ from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from app.errors import Unavailable
 
 PASSING: Final = (OperationalError, InternalError, InterfaceError, TimeoutError, Unavailable)
-CLASHES: Final = (IntegrityError, StaleDataError, ObjectDeletedError)
+CLASHES: Final = (IntegrityError, PendingRollbackError, StaleDataError, ObjectDeletedError)
 _ROLLED_BACK: Final = ("40001", "40P01")  # SQLSTATE: a serialisation failure, a deadlock
 
 

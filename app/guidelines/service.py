@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.database import audit
+from app.database.taking_turns import hold
 from app.errors import Conflict, Invalid, NotFound
 from app.guidelines.starting_point import is_shipped, told_guidelines
 from app.language.languages import _
@@ -62,6 +63,7 @@ def write(session: Session, project: Project, text: str, by: int | None, seen: i
 
     `seen` is the version the person started from. Raises Conflict where somebody saved a newer one meanwhile.
     """
+    hold(session, project)
     in_force = guideline(session, project).text
     if text == in_force or (is_shipped(text) and is_shipped(in_force)):
         return False

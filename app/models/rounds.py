@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     String,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -75,12 +76,16 @@ class Run(Base):
     ended_at: Mapped[datetime | None]
 
 
+_OPEN = text("state IN ('reward', 'ppo', 'sample', 'decision')")
+
+
 class Round(Base):
     __tablename__ = "rounds"
     __table_args__ = (
         UniqueConstraint("project_id", "number"),
         one_of("state", "reward", "ppo", "sample", "decision", "done", "refused", "failed", "cancelled"),
         one_of("decision", "promoted", "rejected"),
+        Index("uq_rounds_open", "project_id", unique=True, postgresql_where=_OPEN, sqlite_where=_OPEN),  # one at a time
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

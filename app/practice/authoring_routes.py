@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Path, Query, Request
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
+from app.database.taking_turns import hold
 from app.errors import Conflict, Refusal
 from app.language.languages import N_, _, known
 from app.models import PracticeTask, Project
@@ -67,7 +68,7 @@ def change_practice_task(
     request: Request, project: CurrentProject, caller: Caller, session: WriteDb, practice_id: PracticeId, form: TaskFields
 ) -> Response:
     task = service.get_task(session, project.id, practice_id)
-    session.refresh(task, with_for_update=True)  # two saves take turns, on PostgreSQL too
+    hold(session, task)  # two saves take turns, on PostgreSQL too
     edit = edit_of(_words(form), _words(_fields(task)))
     form = TaskForm(**edit.shown)
     try:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
+from app.database.taking_turns import hold
 from app.errors import Refusal
 from app.language.languages import N_, _
 from app.models import Project
@@ -31,7 +32,7 @@ def show_practice_settings(request: Request, project_id: CurrentProjectId, sessi
 def save_practice_settings(
     request: Request, project_id: CurrentProjectId, words: Submitted, caller: Caller, session: WriteDb
 ) -> Response:
-    project = session.get_one(Project, project_id, with_for_update=True)  # two saves take turns, on PostgreSQL too
+    project = hold(session, session.get_one(Project, project_id))  # two saves take turns, on PostgreSQL too
     edit = edit_of(words, _words(project))
     values = {
         "practice_tasks": number_of(edit.shown["practice_tasks"]),

@@ -15,7 +15,7 @@ from app.models import Project
 from app.models.values import name_digest
 
 RESERVED_SLUGS = frozenset({"new", "archived"})  # pages of their own under /projects/
-TRIES = 3  # at an address that others take at the same moment
+TRIES = 20  # at an address that others take at the same moment
 
 
 def check_free(session: Session, name: str, besides: Project | None = None) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
+from app.database.taking_turns import hold
 from app.errors import Conflict, Refusal
 from app.guidelines.starting_point import told
 from app.language.formats import paragraph
@@ -38,7 +39,7 @@ def show_questions(request: Request, slug: str, session: Db) -> Response:
 def save_questions(request: Request, slug: str, words: Submitted, caller: Caller, session: WriteDb) -> Response:
     """Saves, unless the button pressed was one of a row: then the page comes back with that done and nothing saved."""
     project = service.get_project(session, slug)
-    session.refresh(project, with_for_update=True)  # two saves take turns, on PostgreSQL too
+    hold(session, project)  # two saves take turns, on PostgreSQL too
     questions = question_forms.read_questions(words)
     if question_forms.act(questions, words.get("do", ""), project.retired):
         return _page(request, session, project, questions, seen=words.get(SEEN, ""), unsaved=True)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
+from app.database.taking_turns import hold
 from app.errors import Invalid, Refusal
 from app.guidelines import starting_point
 from app.language.languages import _
@@ -72,7 +73,7 @@ def save_settings(
     request: Request, slug: str, words: Submitted, model_problem: ModelProblem, caller: Caller, session: WriteDb
 ) -> Response:
     project = service.get_project(session, slug)
-    session.refresh(project, with_for_update=True)  # two saves take turns, on PostgreSQL too
+    hold(session, project)  # two saves take turns, on PostgreSQL too
     stored = forms.words_of(project, with_base_model="base_model" in words)  # it may have become fixed meanwhile
     edit = edit_of(words, stored)
     try:

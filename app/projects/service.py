@@ -9,6 +9,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.database import audit
+from app.database.taking_turns import hold
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.guidelines import service as guidelines
 from app.language.languages import _
@@ -105,6 +106,7 @@ def update_project(
     Raises Invalid with a sentence per field, Conflict for a name that is taken, newer guidelines or a base model that can no
     longer change, and NotAllowed for a base model changed by anybody but the owner.
     """
+    hold(session, project)
     clean = checks.check_values(values, {name: getattr(project, name) for name in _STANDING})
     if "name" in clean:
         naming.check_free(session, clean["name"], project)

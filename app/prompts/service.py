@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.database import audit
+from app.database.taking_turns import hold
 from app.errors import Conflict, NotFound
 from app.language.languages import _, ngettext
 from app.models import Generation, Project, Prompt, Run, utc_now
@@ -109,6 +110,7 @@ def import_prompts(
             good.append(row)
     if report.rejected and not skip_bad_lines:
         return report
+    hold(session, session.get_one(Project, project.id))  # two that bring the same in another order would wait for each other
     for start in range(0, len(good), _INSERT_ROWS):
         report.created += _insert(session, project.id, good[start : start + _INSERT_ROWS])
     report.duplicates = len(good) - report.created
@@ -181,6 +183,7 @@ def edit_prompt(session: Session, prompt_id: int, messages: Sequence[Message], b
     Raises Conflict where it was answered or where the project has that prompt already.
     """
     prompt = get_prompt(session, prompt_id)
+    hold(session, session.get_one(Project, prompt.project_id))  # a worker that takes a run of it holds it, too
     if is_used(session, prompt_id):
         raise Conflict(
             _("This prompt was answered already, or is being answered now. Put it away and import the new text as another one.")

@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import Select, delete, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
+from app.database.taking_turns import hold
 from app.models import Checkpoint, Generation, Label, Project, Prompt, Run, Seat, Skip, Task, utc_now
 from app.queue.claim import GIVEN_BACK
 
@@ -46,6 +47,7 @@ def make_tasks(session: Session, project: Project, *, draw: random.Random | None
     Only prompts of the train split are asked. An answer left without a partner waits for the next call, and so does one that
     could only meet another of the same policy while the policy before is to answer.
     """
+    hold(session, project)  # of two that look at once, each would ask about the same answers
     draw = draw or random.SystemRandom()
     pools = _pools(session, project, new_alone=not previous_is_answering(session, project))
     if not pools:

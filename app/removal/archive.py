@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
+from app.database.taking_turns import hold
 from app.errors import Conflict
 from app.language.languages import _
 from app.models import Membership, Project, Run, utc_now
@@ -15,7 +16,7 @@ from app.runs.runs import LIVE
 
 def archive(session: Session, project: Project, by: int | None) -> None:
     """Raises Conflict when it is put away already."""
-    if project.archived_at is not None:
+    if hold(session, project).archived_at is not None:
         raise Conflict(_("This project is archived already."))
     cancel_runs(session, project, by)
     project.archived_at = utc_now()
@@ -25,7 +26,7 @@ def archive(session: Session, project: Project, by: int | None) -> None:
 
 def restore(session: Session, project: Project, by: int | None) -> None:
     """Raises Conflict when it is not put away."""
-    if project.archived_at is None:
+    if hold(session, project).archived_at is None:
         raise Conflict(_("This project is not archived."))
     project.archived_at = None
     record(session, by, "project.restored", project.slug, None, project.id)

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
+from app.database.taking_turns import hold
 from app.errors import Conflict
 from app.language.formats import number
 from app.language.languages import _
@@ -25,7 +26,7 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
     Promoting an older policy is how one goes back. Raises Conflict for a reward model, for the policy already in place, for one
     that grew out of another base, and, until it is `confirmed`, for one whose answers scored no higher after its PPO run.
     """
-    project = session.get_one(Project, checkpoint.project_id, with_for_update=True)
+    project = hold(session, session.get_one(Project, checkpoint.project_id))
     if checkpoint.kind != "policy":
         raise Conflict(_("Only a policy can be promoted; this checkpoint is a reward model."))
     if project.policy_id == checkpoint.id:
@@ -90,7 +91,8 @@ def settle_promoted(session: Session, round_: Round) -> None:
 
 def reject(session: Session, round_: Round, by: int | None, reason: str = "") -> None:
     """Turn a round's candidate down: the policy stays as it is. Raises Conflict when nothing waits for a decision."""
-    session.refresh(round_, with_for_update=True)
+    hold(session, session.get_one(Project, round_.project_id))
+    hold(session, round_)
     if round_.state != "decision":
         raise Conflict(_("This round does not wait for a decision."))
     _decide(round_, "rejected", by)

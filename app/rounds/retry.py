@@ -13,7 +13,7 @@ from app.errors import Conflict
 from app.language.languages import _
 from app.models import Generation, Project, Round, Run
 from app.rounds import service
-from app.runs.runs import queue_run, retries_of, runs_of_round
+from app.runs.runs import hold_run, queue_run, retries_of, runs_of_round
 from trainer.contract.config import CONFIGS
 
 
@@ -22,7 +22,7 @@ def retry_run(session: Session, run: Run, by: int | None) -> Run:
 
     Raises Conflict when it did not fail, is being done again already, or another round is open meanwhile.
     """
-    session.refresh(run, with_for_update=True)  # two people may press the button at once
+    hold_run(session, run.id)  # two people may press the button at once
     if run.state != "failed":
         raise Conflict(_("Only a run that failed can be queued again."))
     if (later := retries_of(session, [run.id]).get(run.id)) is not None:

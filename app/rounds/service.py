@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
+from app.database.taking_turns import hold
 from app.errors import Conflict, Invalid, NotFound, Refusal
 from app.language import formats
 from app.language.formats import listed
@@ -21,6 +22,7 @@ from app.runs.run_settings import expected_config, run_configs
 from app.runs.runs import (
     LIVE,
     get_run,
+    hold_run,
     list_runs,
     own_checkpoint,
     queue_run,
@@ -39,6 +41,7 @@ __all__ = [
     "cancel_run",
     "get_round",
     "get_run",
+    "hold_run",
     "list_rounds",
     "list_runs",
     "open_round",
@@ -105,6 +108,7 @@ def start_round(
     `config` may override settings per stage: {"reward": {...}, "ppo": {...}, "sample": {...}}. Raises Conflict while another
     round is open or when there are too few labels, Invalid for a setting that cannot be used.
     """
+    hold(session, project)
     if (other := open_round(session, project.id)) is not None:
         if other.state == "decision":
             raise Conflict(_("Round %(number)s waits for your decision; decide on it first.", number=other.number))
@@ -136,7 +140,11 @@ def start_round(
 
 
 def advance_round(session: Session, round_: Round) -> None:
-    """Called when a run has ended: queue the next stage, or close the round with the reason. Calling it twice changes nothing."""
+    """Called when a run has ended: queue the next stage, or close the round with the reason. Calling it twice changes nothing.
+
+    Of two runs that end together, the second to come sees the first: whoever advances a round holds its project.
+    """
+    _hold_round(session, round_)
     if round_.state not in STAGES:
         return
     runs = runs_in_force(session, round_)
@@ -155,6 +163,12 @@ def advance_round(session: Session, round_: Round) -> None:
     session.flush()
 
 
+def undone_rounds(session: Session, project_id: int) -> list[Round]:
+    """Rounds that say they compute while nothing is computed for them: whoever was to advance them did not."""
+    live = select(Run.id).where(Run.round_id == Round.id, Run.state.in_(LIVE)).exists()
+    return list(session.scalars(select(Round).where(Round.project_id == project_id, Round.state.in_(STAGES), ~live)))
+
+
 def runs_in_force(session: Session, round_: Round) -> list[Run]:
     """The runs of the stage the round is in, less those that another one does again."""
     runs = [run for run in runs_of_round(session, round_.id) if run.kind == round_.state]
@@ -164,11 +178,11 @@ def runs_in_force(session: Session, round_: Round) -> list[Run]:
 
 def cancel_run(session: Session, run: Run, by: int | None) -> None:
     """Cancel a run, and with it the round it belongs to. Raises Conflict when it has ended."""
-    request_cancel(session, run, by)
+    request_cancel(session, run, by)  # which holds the project
     if run.kind == "sample" and run.state == "cancelled":
         make_tasks.make_tasks(session, session.get_one(Project, run.project_id))  # what waited for its answers waits no longer
     if run.round_id is not None:
-        round_ = get_round(session, run.round_id)
+        round_ = hold(session, get_round(session, run.round_id))
         if round_.state in STAGES:
             _cancel_others(session, round_, by)
             _close(round_, "cancelled", CANCELLED_RUN[run.kind])
@@ -177,11 +191,17 @@ def cancel_run(session: Session, run: Run, by: int | None) -> None:
 
 def cancel_round(session: Session, round_: Round, by: int | None) -> None:
     """Stop a round that still computes. Raises Conflict otherwise; a candidate that waits is rejected, not cancelled."""
+    _hold_round(session, round_)
     if round_.state not in STAGES:
         raise Conflict(_("This round does not compute any more."))
     _cancel_others(session, round_, by)
     _close(round_, "cancelled", Message("round_cancelled"))
     session.flush()
+
+
+def _hold_round(session: Session, round_: Round) -> None:
+    hold(session, session.get_one(Project, round_.project_id))
+    hold(session, round_)
 
 
 def _start_policy(session: Session, project: Project, wanted: int | None) -> Checkpoint:

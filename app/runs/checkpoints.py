@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.database.taking_turns import hold
 from app.errors import NotFound
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Run
@@ -62,9 +63,10 @@ def base_checkpoint(session: Session, project: Project) -> Checkpoint:
 
 def current_policy(session: Session, project: Project) -> Checkpoint:
     """The promoted policy, which is the base model until somebody promotes another."""
-    if project.policy_id is None:
+    if project.policy_id is None and hold(session, project).policy_id is None:
         project.policy_id = base_checkpoint(session, project).id
         session.flush()
+    assert project.policy_id is not None
     return get_checkpoint(session, project.policy_id)
 
 

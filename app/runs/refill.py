@@ -7,6 +7,7 @@ from datetime import timedelta
 from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
+from app.database.taking_turns import hold
 from app.models import Generation, Label, Project, Prompt, Run, utc_now
 from app.queue import make_tasks
 from app.runs.left_out import ids_left_out
@@ -51,6 +52,7 @@ def queue_refill(session: Session, project: Project) -> Run | None:
     Once a policy replaced another, the one before answers the same prompts first: as soon as the policy in force has answered,
     the queue mixes the two. Returns the run of the policy in force.
     """
+    hold(session, project)
     prompt_ids = refill_prompts(session, project)
     if not prompt_ids:
         return None

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
+from app.database.taking_turns import hold
 from app.errors import Conflict, Invalid, NotFound
 from app.language.formats import listed
 from app.language.languages import _
@@ -38,6 +39,12 @@ def get_run(session: Session, run_id: int) -> Run:
     return run
 
 
+def hold_run(session: Session, run_id: int) -> Run:
+    """The run, and before it its project: kept until the transaction ends, as they are now. Raises NotFound."""
+    hold(session, session.get_one(Project, get_run(session, run_id).project_id))
+    return hold(session, get_run(session, run_id))
+
+
 def list_runs(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Run]:
     """The newest first; `before` is the id the page before ended with."""
     query = select(Run).where(Run.project_id == project_id)
@@ -54,7 +61,8 @@ def runs_outside_rounds(session: Session, project_id: int, limit: int) -> list[R
 
 def runs_of_round(session: Session, round_id: int) -> list[Run]:
     """In the order in which they were queued."""
-    return list(session.scalars(select(Run).where(Run.round_id == round_id).order_by(Run.id)))
+    runs = select(Run).where(Run.round_id == round_id).order_by(Run.id)
+    return list(session.scalars(runs.execution_options(populate_existing=True)))  # others may have ended since one was read
 
 
 def retries_of(session: Session, run_ids: Iterable[int]) -> dict[int, int]:
@@ -83,7 +91,7 @@ def queue_run(
 
     `config` holds settings of trainer.contract.config, `inputs` the names of INPUT_NAMES. Raises Invalid or NotFound.
     """
-    if project.archived_at is not None:
+    if hold(session, project).archived_at is not None:
         raise Conflict(_("This project is archived: nothing is computed for it until somebody brings it back."))
     if kind not in CONFIGS:
         raise Invalid(_("A run is one of %(kinds)s.", kinds=listed(CONFIGS)), {"kind": _("unknown")})
@@ -114,7 +122,7 @@ def request_cancel(session: Session, run: Run, by: int | None) -> None:
 
     Raises Conflict when it has ended.
     """
-    session.refresh(run, with_for_update=True)  # the worker may be taking it at this moment
+    hold_run(session, run.id)  # the worker may be taking it at this moment
     if run.state not in LIVE:
         raise Conflict(_("This run has ended already: %(state)s.", state=run.state))
     now = utc_now()

@@ -104,6 +104,7 @@ TESTED_ELSEWHERE = {
     "trainer/contract/setting.py": "trainer/contract/test_config.py",
     "trainer/contract/sft_config.py": "trainer/contract/test_config.py",
     "app/database/second_try.py": "app/database/test_failures.py",
+    "app/database/taking_turns.py": "app/database/test_at_once.py",
     "trainer/worker/chores.py": "trainer/worker/test_supervisor.py",
     "trainer/worker/failures.py": "trainer/worker/test_on_postgres.py",
 }

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from app.database.engine import read_session, write_session
 from app.errors import Refusal
 from app.models import Project
-from app.rounds.service import start_round
+from app.queue.make_tasks import make_tasks
+from app.rounds.service import advance_round, start_round, undone_rounds
 from app.rounds.triggers import due_trigger
 from app.runs.refill import queue_refill, refill_prompts
 from trainer.worker.failures import living_on
@@ -28,11 +29,11 @@ def look_after_projects(engine: Engine) -> None:
 
 
 def _look_after(engine: Engine, project_id: int) -> None:
-    """Start the round that is due and refill the queue that runs low."""
+    """Go on with what was left undone, start the round that is due and refill the queue that runs low."""
     try:
         with read_session(engine) as session:
             project = session.get_one(Project, project_id)
-            wanting = due_trigger(session, project) or refill_prompts(session, project)
+            wanting = undone_rounds(session, project_id) or due_trigger(session, project) or refill_prompts(session, project)
         if wanting:
             with write_session(engine) as session:
                 _serve(session, session.get_one(Project, project_id))
@@ -41,6 +42,10 @@ def _look_after(engine: Engine, project_id: int) -> None:
 
 
 def _serve(session: Session, project: Project) -> None:
+    for round_ in undone_rounds(session, project.id):
+        advance_round(session, round_)
+    if refill_prompts(session, project):
+        make_tasks(session, project)  # of answers that are there, before more are written
     queue_refill(session, project)
     if (trigger := due_trigger(session, project)) is not None:
         start_round(session, project, trigger, None)

@@ -149,18 +149,24 @@ def record_done(session: Session, run: Run, folder: Path) -> None:
         session.add(_checkpoint(session, run, folder))
     run.message = reason_of(run.result) or Message("done")
     session.flush()
-    _advance(session, run)
+    go_on(session, run)
 
 
 def record_end(session: Session, run: Run, state: str, message: Message, result: dict[str, Any] | None = None) -> None:
     """The run has ended otherwise: `state` is failed or cancelled, the message says why to the person who asked."""
+    close_run(run, state, message, result)
+    session.flush()
+    go_on(session, run)
+
+
+def close_run(run: Run, state: str, message: Message, result: dict[str, Any] | None = None) -> None:
+    """The row alone; what follows is for `go_on`."""
     run.state, run.ended_at, run.eta_s, run.message = state, utc_now(), None, message
     run.result = result or {}
-    session.flush()
-    _advance(session, run)
 
 
-def _advance(session: Session, run: Run) -> None:
+def go_on(session: Session, run: Run) -> None:
+    """What waited for a run that has ended: tasks of its answers, the next stage of its round."""
     if run.kind == "sample":
         ask_about(session, run.project_id)  # what waited for answers of this run waits for them no longer
     if run.round_id is not None:

@@ -30,7 +30,7 @@ from app.errors import Refusal
 from app.models import Run, Worker, utc_now
 from app.removal.taking_out import take_out
 from app.runs.run_order import next_run
-from app.runs.runs import get_run
+from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import open_database
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED
@@ -169,6 +169,7 @@ class Supervisor:
 
     def _claim(self, session: Session, run_id: int, fence: int, state: str) -> Run | None:
         """Take the run if it is still as it was seen: of two workers that saw it, one gets it."""
+        hold_run(session, run_id)
         now = utc_now()
         taken = session.scalar(
             update(Run)
@@ -196,13 +197,15 @@ class Supervisor:
                 if is_passing(error):
                     raise
                 with write_session(self._engine) as session:
-                    results.record_end(session, self._mine(session, run_id, fence), "failed", why_not_prepared(error))
+                    results.record_end(
+                        session, self._mine_with_project(session, run_id, fence), "failed", why_not_prepared(error)
+                    )
 
     def _start(self, run_id: int, project_id: int, kind: str, fence: int) -> None:
         prepared = freeze.prepare(self._engine, self._settings, run_id)
         end_orphan(prepared.folder, ORPHAN_GRACE_S)
         with write_session(self._engine) as session:
-            freeze.record_frozen(session, self._mine(session, run_id, fence), prepared)
+            freeze.record_frozen(session, self._mine_with_project(session, run_id, fence), prepared)
             stored = results.stored_generations(session, run_id)
         self._held = Held(
             run_id,
@@ -254,7 +257,9 @@ class Supervisor:
         self._let_go(held)
         why = Message("not_stored", error=said(error))
         with contextlib.suppress(LostRun), write_session(self._engine) as session:
-            results.record_end(session, self._mine(session, held.run_id, held.fence), "failed", why)
+            results.close_run(self._mine(session, held.run_id, held.fence), "failed", why)
+        with living_on("what follows a run"), write_session(self._engine) as session:  # else the next look at its project does it
+            results.go_on(session, hold_run(session, held.run_id))
 
     def _store_generations(self, held: Held) -> bool:
         """Make rows of answers, and tasks of rows, so that people can begin while the rest is being written."""
@@ -301,7 +306,7 @@ class Supervisor:
     def _finish(self, held: Held, code: int) -> None:
         result = results.read_result(held.folder)
         with write_session(self._engine) as session:
-            run = self._mine(session, held.run_id, held.fence)
+            run = self._mine_with_project(session, held.run_id, held.fence)
             if code == EXIT_DONE:
                 results.record_done(session, run, held.folder)
             elif code == EXIT_REFUSED:
@@ -330,7 +335,7 @@ class Supervisor:
                 self._finish(held, code)
                 return
             with write_session(self._engine) as session:
-                run = self._mine(session, held.run_id, held.fence)
+                run = self._mine_with_project(session, held.run_id, held.fence)
                 if run.cancel_requested_at is not None:
                     results.record_end(session, run, "cancelled", Message("cancelled"))
                 else:
@@ -339,11 +344,15 @@ class Supervisor:
             pass  # whoever has it now goes on with the folder
         self._held = None
 
+    def _mine_with_project(self, session: Session, run_id: int, fence: int) -> Run:
+        """The run and, before it, its project: what begins or ends moves a round on. Raises LostRun."""
+        hold_run(session, run_id)
+        return self._mine(session, run_id, fence)
+
     def _mine(self, session: Session, run_id: int, fence: int) -> Run:
-        """The run, locked, if its fence is still ours. Raises LostRun."""
-        run = session.scalar(
-            select(Run).where(Run.id == run_id).where(Run.fence == fence).where(Run.state == "running").with_for_update()
-        )
+        """The run, held, if its fence is still ours. Raises LostRun."""
+        mine = select(Run).where(Run.id == run_id, Run.fence == fence, Run.state == "running")
+        run = session.scalar(mine.with_for_update(key_share=True))
         if run is None:
             raise LostRun(run_id)
         return run

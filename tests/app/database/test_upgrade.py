@@ -16,12 +16,13 @@ from app.database import upgrade
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import UpgradeError, head, is_at_head, require_head, revision_of, upgrade_to_head
 from app.errors import Unavailable
-from app.models import Base, Label, Membership, Project, Prompt, User
+from app.models import Base, Generation, Label, Membership, Project, Prompt, Round, Run, User
 from app.models.criteria import default_flags
 from app.models.values import name_digest
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task
+from trainer.contract.messages import Message
 
 REBUILD_USERS = """
     with op.batch_alter_table("users", recreate="always") as batch:
@@ -180,7 +181,7 @@ def test_labels_from_before_say_whether_they_train(engine: Engine, cast: Cast) -
         for purpose in ("train", "gold", "train"):
             label_task(session, factories.make_task(session, demo, purpose=purpose), cast.mary)
         session.scalars(select(Prompt).order_by(Prompt.id.desc())).first().split = "holdout"  # type: ignore[union-attr]
-        for statement in ("DROP INDEX ix_labels_usable", "ALTER TABLE labels DROP COLUMN trains"):
+        for statement in ("DROP INDEX uq_rounds_open", "DROP INDEX ix_labels_usable", "ALTER TABLE labels DROP COLUMN trains"):
             session.execute(text(statement))
         session.execute(text("UPDATE alembic_version SET version_num = 'c93f5a61d8e2'"))
 
@@ -188,6 +189,36 @@ def test_labels_from_before_say_whether_they_train(engine: Engine, cast: Cast) -
 
     with read_session(engine) as session:
         assert session.scalars(select(Label.trains).order_by(Label.id)).all() == [True, False, False]
+
+
+def test_of_open_rounds_from_one_moment_the_first_stays_and_no_answer_keeps_a_nul(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        session.execute(text("DROP INDEX uq_rounds_open"))
+        session.execute(text("UPDATE alembic_version SET version_num = 'f6c20a9b47d1'"))
+        demo = session.get_one(Project, cast.demo)
+        assert demo.policy_id is not None
+        for number, state in enumerate(("done", "reward", "sample", "decision"), 1):
+            values = {"project_id": demo.id, "number": number, "state": state, "trigger": "admin", "label_count": 1}
+            session.add(Round(start_policy_id=demo.policy_id, **values))
+            session.flush()
+            session.add_all(
+                Run(project_id=demo.id, round_id=number, kind="sample", state=of, config={})
+                for of in ("done", "queued", "running")
+            )
+        factories.make_generation(session, factories.make_prompt(session, demo.id), demo.policy_id, "a\0b\0")
+
+    upgrade_to_head(engine.url.render_as_string(hide_password=False))
+
+    with read_session(engine) as session:
+        rounds = session.scalars(select(Round).order_by(Round.number)).all()
+        assert [round_.state for round_ in rounds] == ["done", "reward", "cancelled", "cancelled"]
+        assert rounds[3].reason == Message("round_cancelled")
+        assert rounds[3].ended_at is not None
+        runs = session.scalars(select(Run).where(Run.round_id.is_not(None)).order_by(Run.id)).all()
+        assert [run.state for run in runs[6:9]] == ["done", "cancelled", "running"]
+        assert [run.state for run in runs[3:6]] == ["done", "queued", "running"]
+        assert [run.cancel_requested_at is not None for run in runs[6:9]] == [False, False, True]
+        assert session.scalars(select(Generation.text)).all() == ["a\ufffdb\ufffd"]
 
 
 def test_projects_that_had_one_name_are_told_apart_by_a_number(tmp_path: Path) -> None:
