@@ -27,7 +27,7 @@ from app.prompts.service import Split
 from app.web.json_types import in_utc, json_dumps
 
 CHUNK_LABELS = 500
-_LAYOUT = 3  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+_LAYOUT = 4  # rises when rows change their form, so that a stored ETag does not vouch for the old one
 
 BYTE_ORDER_MARK = "\ufeff"  # without it Excel takes UTF-8 for the system's own encoding, and Chinese is lost
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.language.formats import number, percent, to_the_last_digit
 from app.language.languages import _
+from app.texts.composed import composed
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -46,7 +47,7 @@ def without_invisible(text: str) -> str:
 
 def name_digest(name: str) -> str:
     """The same for names that a person would take for one: whatever their case, width, spaces and invisible signs."""
-    seen = without_invisible(unicodedata.normalize("NFKC", name)).casefold()
+    seen = without_invisible(unicodedata.normalize("NFKC", composed(name))).casefold()
     return hashlib.sha256(" ".join(seen.split()).encode()).hexdigest()
 
 

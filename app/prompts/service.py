@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
@@ -18,6 +17,7 @@ from app.database.taking_turns import hold
 from app.errors import Conflict, NotFound
 from app.language.languages import _, ngettext
 from app.models import Generation, Project, Prompt, Run, utc_now
+from app.texts.composed import composed
 
 HOLDOUT_SHARE = 0.2
 _INSERT_ROWS = 500  # rows of one INSERT; six bound values each, far under SQLite's limit
@@ -85,7 +85,7 @@ def prompt_split(digest: str) -> Split:
 
 def _normalised(text: str) -> str:
     # Folding can undo composition and composition can open a new fold; NFC around the fold settles both.
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    folded = composed(composed(text).casefold())
     return " ".join(folded.split())
 
 

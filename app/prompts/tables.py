@@ -13,8 +13,10 @@ from typing import Any, Final
 from app.language.languages import _
 from app.prompts.conversations import EXTERNAL_ID, SHAPES, prompt_row
 from app.prompts.service import BadLine, PromptRow
+from app.texts.spreadsheet_cells import original_cell
 
 DELIMITERS: Final = (",", ";", "\t")
+OF_OUR_EXPORTS: Final = frozenset(["label_id", "task_id", "annotator"])
 JSON_COLUMNS: Final = ("messages", "conversations", "conversation")
 LOOKED_AT = 20  # rows
 
@@ -55,6 +57,8 @@ def read_table(text: str) -> Iterator[PromptRow | BadLine]:
         header = [_column(name) for name in next(reader)]
         started = reader.line_num + 1
         for cells in reader:
+            if OF_OUR_EXPORTS.issubset(header):
+                cells = [original_cell(cell) for cell in cells]
             line, started = started, reader.line_num + 1  # a quoted cell may span lines; the number is where it starts
             if any(cell.strip() for cell in cells):
                 yield _row(line + skipped, header, cells)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from markupsafe import escape
-from pygments import highlight
+from pygments import format
 from pygments.formatters import HtmlFormatter
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
@@ -38,13 +40,28 @@ LANGUAGES: Final = frozenset(
 )
 
 
-def highlighted(code: str, language: str, _attributes: str) -> str:
-    """The code as HTML inside of <code>, for markdown-it; plain where the language is not known or the code is too long."""
+class TooSlow(Exception):
+    """What a text was given to be made HTML in is used up."""
+
+
+def highlighted(code: str, language: str, deadline: float) -> str:
+    """The code as HTML inside of <code>; plain where the language is not known or the code is too long.
+
+    Raises TooSlow once the clock of its thread is past the deadline: some lexers look far ahead from every place, so that
+    a page of nothing but line ends would keep them busy for a second.
+    """
     lexer = _lexer(language.lower()) if language.lower() in LANGUAGES else None
     if lexer is None or len(code) > LONGEST_CODE or max(map(len, code.split("\n")), default=0) > LONGEST_LINE:
         return str(escape(code))
-    html: str = highlight(code, lexer, _FORMATTER)
+    html: str = format(_until(deadline, lexer.get_tokens(code)), _FORMATTER)
     return html
+
+
+def _until(deadline: float, tokens: Iterator[Any]) -> Iterator[Any]:
+    for token in tokens:
+        if time.thread_time() > deadline:
+            raise TooSlow
+        yield token
 
 
 _FORMATTER: Final = HtmlFormatter(nowrap=True, classprefix="hl-")

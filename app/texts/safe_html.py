@@ -23,11 +23,12 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from app.texts.formulas import leave_formulas
-from app.texts.highlighting import highlighted
+from app.texts.highlighting import TooSlow, highlighted
 
 LONGEST_MARKDOWN: Final = 20_000  # characters of guidelines; more is shown as written
 LONGEST_ANSWER: Final = 10_000  # characters of an answer rendered as Markdown
 RENDER_CPU_S: Final = 0.04  # of one text: the parser is superlinear on hostile text, so the clock of its thread stops it
+CODE_CPU_S: Final = 0.04  # of colouring the code of one text
 PAGE_CPU_S: Final = 0.12  # of all texts of a page together
 MOST_TOKENS: Final = 3_000  # pieces of an answer, each of which is rendered and cleaned
 MOST_MARKS: Final = 500  # controls shown by name; each further run of them is one plain sign
@@ -115,10 +116,6 @@ def _mark(found: re.Match[str]) -> str:
 # Markdown
 
 
-class _TooSlow(Exception):
-    """The parser used up its time."""
-
-
 @lru_cache(maxsize=256)
 def _markdown(text: str) -> Markup | None:
     """Markdown of a model: links show where they point and lead nowhere, headings are no headings of the page.
@@ -130,7 +127,7 @@ def _markdown(text: str) -> Markup | None:
     parser = _parser(linked=False)
     try:
         tokens = parser.parse(text, {"deadline": time.thread_time() + RENDER_CPU_S})
-    except (_TooSlow, RecursionError):
+    except (TooSlow, RecursionError):
         return None
     if sum(1 + len(token.children or ()) for token in tokens) > MOST_TOKENS:
         return None
@@ -139,7 +136,11 @@ def _markdown(text: str) -> Markup | None:
         if token.type in ("heading_open", "heading_close"):
             token.attrSet("class", f"heading heading--{token.tag[1]}")
             token.tag = "p"
-    clean = nh3.clean(parser.renderer.render(tokens, parser.options, {}), tags=_TAGS, attributes=_CLASSES, link_rel=None)
+    try:
+        html = parser.renderer.render(tokens, parser.options, {"deadline": time.thread_time() + CODE_CPU_S})
+    except TooSlow:
+        return None
+    clean = nh3.clean(html, tags=_TAGS, attributes=_CLASSES, link_rel=None)
     return Markup('<div class="rendered">{}</div>').format(_reveal(clean))
 
 
@@ -161,13 +162,13 @@ def render_markdown(text: str) -> Markup:
     parser = _parser(linked=True)
     try:
         tokens = parser.parse(text, {"deadline": time.thread_time() + PAGE_CPU_S})
-    except (_TooSlow, RecursionError):
+        for token in tokens:
+            _plain_info(token)
+            if token.type in ("heading_open", "heading_close"):
+                token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
+        html = parser.renderer.render(tokens, parser.options, {"deadline": time.thread_time() + PAGE_CPU_S})
+    except (TooSlow, RecursionError):
         return plain.format(as_written(text))
-    for token in tokens:
-        _plain_info(token)
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
-    html = parser.renderer.render(tokens, parser.options, {})
     clean = nh3.clean(
         html,
         tags=_TAGS | {"a"},
@@ -181,10 +182,11 @@ def render_markdown(text: str) -> Markup:
 @lru_cache(maxsize=2)
 def _parser(*, linked: bool) -> MarkdownIt:
     """CommonMark with tables and strike-through, without raw HTML and images, stopped by the deadline in its environment."""
-    parser = MarkdownIt("commonmark", {"html": False, "highlight": highlighted})
+    parser = MarkdownIt("commonmark", {"html": False})
     parser.enable(["table", "strikethrough"]).disable("image")
     parser.block.ruler.before("table", "deadline", _block_deadline)
     parser.inline.ruler.before("text", "deadline", _inline_deadline)
+    parser.add_render_rule("fence", _coloured)
     leave_formulas(parser)
     if not linked:
         parser.add_render_rule("link_open", _no_link)
@@ -207,7 +209,15 @@ def _inline_deadline(state: StateInline, silent: bool) -> bool:
 
 def _check(env: Any) -> None:
     if time.thread_time() > env["deadline"]:
-        raise _TooSlow
+        raise TooSlow
+
+
+def _coloured(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    token = tokens[index]
+    if token.info:
+        token.attrJoin("class", f"language-{token.info}")
+    code = highlighted(token.content, token.info, env["deadline"])
+    return f"<pre><code{renderer.renderAttrs(token)}>{code}</code></pre>\n"
 
 
 # Rules of the renderer for answers: an address stands after its text, to be read and not followed; columns align by classes.

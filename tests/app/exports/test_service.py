@@ -251,11 +251,13 @@ def test_csv_begins_with_the_mark_that_tells_a_spreadsheet_its_script(engine: En
     assert not b"".join(stream_export(engine, lines)).startswith("\ufeff".encode())
 
 
-def test_an_export_of_preferences_is_an_import_of_its_prompts(engine: Engine, project: Project, cast: Cast) -> None:
+@pytest.mark.parametrize("content", ["Why?", "=1+1;-2\n\t@三\n'- ‘天空’\t+", "sep=;"])
+def test_an_export_of_preferences_is_an_import_of_its_prompts(engine: Engine, project: Project, cast: Cast, content: str) -> None:
     with write_session(engine) as session:
         label = judge(session, project, cast.mary, choice="left", strength=1)
         asked = session.get_one(Task, label.task_id).prompt_id
-        messages = session.get_one(Prompt, asked).messages
+        messages = [{"role": "user", "content": content}]
+        session.get_one(Prompt, asked).messages = messages
     for as_ in ("jsonl", "csv"):
         with read_session(engine) as session:
             export = prepare_export(session, project, ExportQuery(as_=as_))

@@ -20,7 +20,7 @@ def test_changed_words_stand_between_those_that_stayed() -> None:
     assert shown(BEFORE, AFTER) == [
         "",
         "[Two.]",
-        "[Prefer the]+[ kind,][ true answer.]",
+        "[Prefer the ]+[kind, ][true answer.]",
         "+[And a new line.]",
         "[Four.]",
         "",

@@ -1,0 +1,74 @@
+"""How the time of a function grows with a text: twice the text, at most two and a half times the time, whatever it is made of."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+CHARACTERS: Final = 10_000
+MOST_GROWTH: Final = 2.5
+TRIES: Final = 9  # at most, of both sizes in turn: something else may be using the machine
+NOTHING_S: Final = 0.0005  # a shorter time says nothing about growth
+
+# What a text is made of, again and again.
+PIECES: Final = (
+    *("\n", "\r\n", "\r", "\n \n", " ", "\t", "\n\t", " \n ", "\u2028", "\u3000", "\n\u200b", "; ", ";\t", "a\tb\n", "text;b\n"),
+    *("`", "`` ` ", "```\n", "``` java\n\n", "[", "[](", "[a](b) ", "![", "[a]: b\n", "(", ")", "{", '{"a":', "[[1,", "]"),
+    *("*", "*a **b ", "a**a*", "_a", "|", "|a|b\n|-|-\n", "$", "$$\n", "\\(", "\\[\n", "\\", "~", "~~a", "# ", "=\na\n", "-"),
+    *('"', "'", "\"'", '""', '\\"', "=", "=1+1\n", "<", "<a href='x'>", "<!--", "&amp;", "&", "<http://a>", ":", "%", "@"),
+    *("> ", "> a\n", "- ", "- a\n  ", "1. ", "    a\n", "word" * 50 + " ", "wordword", "a", "1", "0.1", "-a:"),
+    *(
+        "中",
+        "天空是藍色的。",
+        "👩‍👩‍👧",
+        "🇦🇧",
+        "a\u0315\u0300",
+        "\u0315\u0300",
+        "\u0300",
+        "\u202e",
+        "\u202ea",
+        "\u0627\u0644",
+        "\x00",
+        "\x1c",
+    ),
+    *('{"text":"a"}\n', '{"text":"x"},', "- text: a\n", "User: a\n", "<|im_end|>", "\\u0041", "sep=;\n", "\ufeff"),
+)
+BEFORE: Final = ("", '["')
+
+
+def grows_too_fast(function: Callable[[str], Any], characters: int = CHARACTERS, pieces: Sequence[str] = PIECES) -> list[str]:
+    """The texts for which it does; a refusal is an answer like any other."""
+    return [
+        f"{before!r} and {piece!r} again and again: {seconds[0]:.4f} s, then {seconds[1]:.4f} s for twice as much"
+        for piece in pieces
+        for before in BEFORE
+        if (seconds := _too_fast(function, before, piece, characters))
+    ]
+
+
+def _too_fast(function: Callable[[str], Any], before: str, piece: str, characters: int) -> tuple[float, float] | None:
+    once, twice = ((before + piece * (size // len(piece) + 1))[:size] for size in (characters, 2 * characters))
+    long = took_s(function, twice)
+    short = NOTHING_S
+    for _ in range(TRIES):
+        if long <= MOST_GROWTH * short:
+            return None
+        short = took_s(function, once) if short == NOTHING_S else min(short, took_s(function, once))
+        long = min(long, took_s(function, twice))
+    return short, long
+
+
+def took_s(function: Callable[[str], Any], text: str) -> float:
+    """Of this thread's own clock."""
+    gc.disable()  # whose turn comes with the number of objects, not with the text
+    began = time.thread_time()
+    try:
+        function(text)
+    except Exception:
+        pass
+    finally:
+        took = time.thread_time() - began
+        gc.enable()
+    return took
