@@ -54,13 +54,14 @@ from app.runs import routes as runs_routes
 from app.settings import Settings, get_settings
 from app.web import styleguide
 from app.web.error_replies import add_handlers
-from app.web.gate import enforce, path_templates
+from app.web.gate import enforce, gated, path_templates
 from app.web.headers import ResponseHeaders
 from app.web.last_used import UseLog
 from app.web.openapi import DescribedApp, operation_id
 from app.web.origin import SameSite
 from app.web.pages import StaticPages
 from app.web.permissions import V1
+from app.web.too_large import TooLargeInWords
 from app.web.watch import csp_reports
 from app.web.watch.health import HealthWatch
 
@@ -111,15 +112,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     connect(app, settings)
     for calls in CALLS:
-        app.include_router(calls.router, prefix=V1)
+        app.include_router(gated(calls.router), prefix=V1)
     for pages in PAGES:
-        app.include_router(pages.router, include_in_schema=False)
+        app.include_router(gated(pages.router), include_in_schema=False)
     app.mount("/static", StaticPages(), name="static")
     app.state.templates = path_templates(app)
     add_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(SecondTry)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)
+    app.add_middleware(TooLargeInWords)
     app.add_middleware(SameSite)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False)
     app.add_middleware(ResponseHeaders)

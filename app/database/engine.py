@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
-from sqlalchemy import Connection, Engine, Row, Select, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, ExceptionContext, Row, Select, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
@@ -45,7 +45,8 @@ _SINGLE_READS = {"tastemaker_single_reads": True}
 def make_engine(url: str) -> Engine:
     """An engine for the URL. SQLite comes from the `pysqlite3` wheel, since the standard library's may be unsafe."""
     if not is_sqlite(url):
-        engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True)
+        engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True, hide_parameters=True)
+        event.listen(engine, "handle_error", _forget_values)
         event.listen(engine, "connect", _limit_lock_waits)
         event.listen(engine, "reset", _roll_back)
         return engine
@@ -62,6 +63,7 @@ def make_engine(url: str) -> Engine:
         module=module,
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
+        hide_parameters=True,  # an error's text goes to the log, and what people wrote does not
         execution_options={"tastemaker_turns": WriterTurns(), "tastemaker_instant_reads": journal == "WAL"},
     )
     event.listen(engine, "connect", partial(_set_pragmas, journal=journal))
@@ -142,6 +144,16 @@ def init_db(engine: Engine) -> None:
 def _roll_back(dbapi_connection: Any, entry: ConnectionPoolEntry, state: PoolResetState) -> None:
     """After a COMMIT that failed the transaction is still open, and the pool would hand it to the next request."""
     dbapi_connection.rollback()
+
+
+def _forget_values(context: ExceptionContext) -> None:
+    """PostgreSQL's own words repeat what somebody wrote: in a line of details, or behind what is wrong with a value."""
+    error = context.original_exception
+    told = str(error)
+    plain = told.partition("\n")[0].partition(': "')[0]
+    for one in (error, context.sqlalchemy_exception):
+        if one is not None and plain != told:
+            one.args = tuple(part.replace(told, plain) if isinstance(part, str) else part for part in one.args)
 
 
 def _limit_lock_waits(dbapi_connection: Any, entry: ConnectionPoolEntry) -> None:

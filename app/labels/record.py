@@ -131,10 +131,15 @@ def _label(
 
 
 def _wall_ms(task: Row[Any], verdict: Verdict, now: datetime) -> int | None:
-    """Since the task was shown, as the page says; never longer than the seat was held. None for a correction."""
+    """Since the task was shown, as the page says; never longer than the seat was held. None for a correction.
+
+    A clock that was set back meanwhile does not know how long that was.
+    """
     if task.seat_state != "leased" or task.label_id is not None:
         return None
     held = min(int((now - task.claimed_at).total_seconds() * 1000), LONGEST_MS)
+    if held < 0:
+        return verdict.wall_ms
     return held if verdict.wall_ms is None else min(held, verdict.wall_ms)
 
 

@@ -78,7 +78,7 @@ def error_page(
 
 def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _on_refusal)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(OverflowError, _on_unstorable)
     app.add_exception_handler(UnicodeEncodeError, _on_unstorable)
@@ -94,7 +94,7 @@ def _on_refusal(request: Request, error: Exception) -> Response:
     return refuse(request, error, SOON if isinstance(error, Busy) else None)
 
 
-def _on_http_exception(request: Request, error: Exception) -> Response:
+def on_http_exception(request: Request, error: Exception) -> Response:
     """404, 405, 413 and the like, which the framework raises by itself."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405 and request.method == "GET" and not is_api(request):

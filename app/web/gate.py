@@ -7,16 +7,17 @@ One indexed query finds the credential, its person and their role in the project
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, cast
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy import BindParameter, ColumnElement, Engine, Row, Select, and_, bindparam, exists, null, or_, select
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from app.database.engine import get_engine, read_session, reads_are_instant
 from app.errors import Conflict, NeedsSecondFactor, NotAllowed, NotFound, NotSignedIn
@@ -81,12 +82,37 @@ class Finding:
     stale: bool  # the credential's last use was noted more than a minute ago
 
 
-# The dependency
+# Before the body, and as a dependency
+
+
+class GatedRoute(APIRoute):
+    """A route that asks the gate before anything of the body is read: the framework parses it before all dependencies."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def ask_and_handle(request: Request) -> Response:
+            request.state.passed = False
+            await enforce(request)
+            request.state.passed = True
+            return await handle(request)
+
+        return ask_and_handle
+
+
+def gated(router: APIRouter) -> APIRouter:
+    """The router, each of whose routes is a `GatedRoute`."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            route.__class__ = GatedRoute
+    return router
 
 
 async def enforce(request: Request) -> None:
-    """Let the request pass or raise the refusal. Put on the whole application, so no route can forget it."""
+    """Let the request pass or raise the refusal. Also put on the whole application, so no route can forget it."""
     state = request.state
+    if getattr(state, "passed", False):
+        return
     state.principal = state.project_id = None
     route = _route(request)
     rule = RULES.get(route)

@@ -79,6 +79,7 @@ TESTED_ELSEWHERE = {
     "app/web/json_types.py": "app/web/test_hostile.py",
     "app/web/last_used.py": "app/web/test_security.py",
     "app/web/origin.py": "app/web/test_hostile.py",
+    "app/web/too_large.py": "app/web/test_hostile.py",
     "trainer/lm/decoders/decoder.py": "trainer/lm/decoders/test_ways.py",
     "trainer/lm/decoders/fused.py": "trainer/lm/test_generate.py",
     "trainer/lm/decoders/own_forward.py": "trainer/lm/decoders/test_ways.py",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, bindparam, column, delete, event, func, select, table, text
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -350,3 +350,14 @@ def test_a_coroutine_waits_no_longer_for_its_turn_than_a_thread_and_passes_it_on
     with turns.turn(1), pytest.raises(Busy):
         asyncio.run(ask())
     asyncio.run(ask())
+
+
+def test_an_error_does_not_repeat_what_was_written(engine: Engine) -> None:
+    with write_session(engine) as session:
+        add_user(session, "marker@example.org")
+    with pytest.raises(IntegrityError) as raised, write_session(engine) as session:
+        add_user(session, "marker@example.org")
+
+    told = f"{raised.value} {raised.value.orig}"
+    assert "UNIQUE constraint failed" in told
+    assert "marker" not in told

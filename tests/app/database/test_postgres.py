@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, func, inspect, select, text, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -47,6 +47,22 @@ def test_the_migrations_make_the_tables_of_the_models(engine: Engine, server: st
     assert upgrade_to_head(server) is None
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Base.metadata) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("SELECT CAST(:said AS integer)", "invalid input syntax"),
+        ("INSERT INTO alembic_version VALUES (:said), (:said)", "duplicate key value"),
+    ],
+)
+def test_an_error_does_not_repeat_what_was_written(engine: Engine, statement: str, why: str) -> None:
+    with pytest.raises(DBAPIError) as raised, write_session(engine) as session:
+        session.execute(text(statement), {"said": "marker"})
+
+    told = f"{raised.value} {raised.value.orig}"
+    assert why in told
+    assert "marker" not in told
 
 
 def test_the_references_in_a_circle_are_there_too(engine: Engine) -> None:

@@ -102,6 +102,15 @@ def test_time_counts_from_when_the_page_showed_the_task_and_never_from_before_th
     assert [label.wall_ms for label in labels(engine)] == [stored_ms]
 
 
+@pytest.mark.parametrize("said_ms", [9_000, None])
+def test_a_clock_that_was_set_back_makes_no_time_less_than_nothing(
+    engine: Engine, cast: Cast, task_id: int, said_ms: int | None
+) -> None:
+    record(engine, task_id, cast.mary, say(wall_ms=said_ms), minutes=-120)
+
+    assert [label.wall_ms for label in labels(engine)] == [said_ms]
+
+
 def test_a_verdict_on_a_task_that_was_given_back_is_still_its_authors(engine: Engine, cast: Cast, task_id: int) -> None:
     with write_session(engine) as session:
         held = session.scalars(select(Seat.lease_until).where(Seat.task_id == task_id)).one()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
+
+from app.web.permissions import RULES, Level
 
 Api = Callable[..., TestClient]
 
@@ -76,11 +82,50 @@ def test_an_odd_cookie_signs_nobody_in(visitor: TestClient, cast: object, cookie
 def test_a_body_that_is_too_large_is_refused_with_words(api: Api) -> None:
     reply = api("admin").post("/api/v1/users", content=b'{"name": "' + b"x" * 1_100_000 + b'"}', headers=JSON)
     assert reply.status_code == 413
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.json()["detail"] == "That is too large to take at once. Send less, or send it in parts."
+
+
+def test_a_form_that_is_too_large_is_refused_on_a_page(client: TestClient) -> None:
+    reply = client.post("/account/keys", data={"name": "x" * 1_100_000})
+    assert reply.status_code == 413
+    assert "That is too large to take at once." in reply.text
+    assert reply.headers["content-type"].startswith("text/html")
 
 
 def test_a_body_that_grows_too_large_is_refused_while_it_comes(api: Api) -> None:
     reply = api("admin").post("/api/v1/users", content=(b" " * 100_000 for _ in range(20)), headers=JSON)
     assert reply.status_code == 413
+    assert reply.headers["content-type"] == "application/problem+json"
+
+
+def test_nothing_of_a_body_is_read_before_its_sender_may_send_it(app: FastAPI, cast: object) -> None:
+    async def receive() -> Any:
+        raise AssertionError("the body was asked for")
+
+    async def call(method: str, path: str) -> int:
+        told: list[Any] = []
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        asked = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"content-length", b"900000")]
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+        }
+        scope |= {"path": path, "raw_path": path.encode(), "query_string": b"", "headers": asked, "root_path": ""}
+        await app(scope | {"server": ("testserver", 80), "client": ("127.0.0.1", 1)}, receive, send)
+        return int(told[0]["status"])
+
+    shut = [(method, path) for (method, path), rule in RULES.items() if rule.level > Level.PUBLIC and path.startswith("/api/")]
+    changing = [(method, path) for method, path in shut if method in ("POST", "PUT", "PATCH", "DELETE")]
+    assert len(changing) > 40
+    for method, path in changing:
+        assert asyncio.run(call(method, re.sub("{[^}]*}", "1", path))) == 401, (method, path)
 
 
 def test_a_cursor_of_somebody_elses_making_is_refused(api: Api) -> None:
