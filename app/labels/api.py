@@ -35,6 +35,8 @@ router = APIRouter(tags=["labels"])
 
 LabelId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
+Before = Annotated[int | None, Query(ge=1, le=MAX_ID, description="versions older than this one")]
+
 INTERFACES: Final = {"session": "page 3", "key": "api 1"}  # what a label says about where it was given
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     404: {"description": "Never given to you"},
@@ -109,14 +111,15 @@ def list_labels(
     return Page(items=items, next_cursor=str(items[-1].id) if len(rows) > limit else None)
 
 
-@router.get("/labels/{id}", responses={404: {"description": "No such label"}}, summary="A label with every version of it")
-def show_label(session: Db, caller: Caller, label_id: LabelId) -> HistoryReply:
+@router.get("/labels/{id}", responses={404: {"description": "No such label"}}, summary="A label with the versions of it")
+def show_label(session: Db, caller: Caller, label_id: LabelId, before: Before = None) -> HistoryReply:
     mine = own_only(caller)
-    found = history.history(session, label_id, only_of=mine)
+    found = history.history(session, label_id, only_of=mine, before=before)
     versions = [_label(label, found.annotator.name, shows_reason=mine is None) for label in found.versions]
     return HistoryReply(
-        label=next(version for version in versions if version.id == label_id),
+        label=_label(found.label, found.annotator.name, shows_reason=mine is None),
         versions=versions,
+        older=found.older,
         prompt=PromptShown(messages=[Message(**message) for message in found.messages]),
         left=AnswerShown(text=found.left, cut=found.left_cut),
         right=None if found.right is None else AnswerShown(text=found.right, cut=found.right_cut),

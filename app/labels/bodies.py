@@ -133,10 +133,11 @@ class LabelReply(Reply):
 
 
 class HistoryReply(Reply):
-    """A verdict: the label asked for, every version of it, newest first, and what its author saw."""
+    """A verdict: the label asked for, its versions, newest first, and what its author saw."""
 
     label: LabelReply
     versions: list[LabelReply]
+    older: int | None = Field(description="where there are more versions than a page takes: pass it as `before`")
     prompt: PromptShown
     left: AnswerShown
     right: AnswerShown | None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final
 
-from sqlalchemy import Integer, Select, and_, bindparam, exists, func, or_, select, union
+from sqlalchemy import ColumnElement, Integer, Select, Text, and_, bindparam, cast, exists, func, or_, select, union
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
@@ -18,6 +19,7 @@ from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, Use
 from app.queue.claim import NOT_SAID, not_had
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
+MOST_SAID: Final = 300_000  # characters of comments and rewrites on a page of a verdict's versions, beyond the first
 LOOKED_AT: Final = 1000  # free seats, at either place where a person's next task may be
 
 
@@ -39,9 +41,12 @@ class PastVerdict:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Every version of one person's verdict on one task, newest first, and what they saw."""
+    """Versions of one person's verdict on one task, newest first, and what they saw."""
 
+    label: Label  # the one asked for
+    newest: Label
     versions: list[Label]
+    older: int | None  # the version before which there are more
     project: Project
     task: Task
     annotator: User
@@ -87,21 +92,25 @@ def has_skipped(session: Session, task_id: int, annotator_id: int) -> bool:
     return session.scalar(select(Skip.id).where(*mine, Skip.reason.not_in(NOT_SAID))) is not None
 
 
-def history(session: Session, label_id: int, *, only_of: int | None = None) -> History:
-    """The verdict that this label is a version of. With `only_of`, another person's label does not exist. Raises NotFound."""
+def history(session: Session, label_id: int, *, only_of: int | None = None, before: int | None = None) -> History:
+    """The verdict that this label is a version of; as many versions as a page takes, with `before` older ones than that.
+
+    With `only_of`, another person's label does not exist. Raises NotFound.
+    """
     label = session.get(Label, label_id)
     if label is None or (only_of is not None and label.annotator_id != only_of):
         raise NotFound(_("There is no such label."))
-    versions = session.scalars(
-        select(Label)
-        .where(Label.task_id == label.task_id, Label.annotator_id == label.annotator_id)
-        .order_by(Label.version.desc())
-    ).all()
+    mine = (Label.task_id == label.task_id, Label.annotator_id == label.annotator_id)
+    newest = session.scalars(select(Label).where(*mine).order_by(Label.version.desc()).limit(1)).one()
+    versions, older = _page_of_versions(session, mine, before or newest.version + 1)
     task = session.get_one(Task, label.task_id)
     left = session.get_one(Generation, label.left_generation_id)
     right = session.get(Generation, label.right_generation_id) if label.right_generation_id else None
     return History(
-        list(versions),
+        label,
+        newest,
+        versions,
+        older,
         session.get_one(Project, label.project_id),
         task,
         session.get_one(User, label.annotator_id),
@@ -111,6 +120,19 @@ def history(session: Session, label_id: int, *, only_of: int | None = None) -> H
         left.finish_reason == "length",
         right is not None and right.finish_reason == "length",
     )
+
+
+def _page_of_versions(session: Session, mine: Sequence[ColumnElement[bool]], before: int) -> tuple[list[Label], int | None]:
+    """Those before a version, the newest first, and the version before which there are more."""
+    said = func.length(Label.comment) + func.coalesce(func.length(cast(Label.rewrite, Text)), 0)
+    sizes = session.execute(select(Label.version, said).where(*mine, Label.version < before).order_by(Label.version.desc())).all()
+    sums = accumulate(size for _version, size in sizes)
+    shown = max(1, sum(total <= MOST_SAID for total in sums))
+    if not sizes:
+        return [], None
+    last = sizes[:shown][-1][0]
+    query = select(Label).where(*mine, Label.version < before, Label.version >= last).order_by(Label.version.desc())
+    return list(session.scalars(query)), last if shown < len(sizes) else None
 
 
 # What stands around every task is asked with each of them: these statements are built once.

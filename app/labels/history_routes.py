@@ -15,7 +15,7 @@ from app.database.engine import Db
 from app.database.searching import total_of
 from app.guidelines.starting_point import told
 from app.labels import history, search
-from app.labels.api import LabelId, own_only
+from app.labels.api import Before, LabelId, own_only
 from app.language.languages import _
 from app.models.criteria import names
 from app.web.gate import CurrentProject
@@ -94,9 +94,9 @@ def _midnight(day: str, after: int = 0) -> datetime | None:
 
 
 @router.get("/labels/{id}")
-def show(request: Request, label_id: LabelId, caller: Caller, session: Db) -> Response:
+def show(request: Request, label_id: LabelId, caller: Caller, session: Db, before: Before = None) -> Response:
     mine = own_only(caller)
-    found = history.history(session, label_id, only_of=mine)
+    found = history.history(session, label_id, only_of=mine, before=before)
     return render(
         request,
         "labels/label.html",

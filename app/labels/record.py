@@ -22,6 +22,7 @@ from app.queue.claim import second_stands_left
 from trainer.contract.trimming import trimmed
 
 LONGEST_MS: Final = 2**31 - 1
+MOST_VERSIONS: Final = 100  # of one verdict; taking it back is always one more
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def record_label(
     """Store the verdict as a label, or find it stored.
 
     Raises Invalid for a verdict that does not fit the task, NotFound for a task this person never had, and Conflict when
-    `client_id` was used for another verdict.
+    `client_id` was used for another verdict, or this one was changed too often.
     """
     one_at_a_time(connection, task_id)
     task = connection.execute(_CONTEXT, {"task": task_id, "me": annotator_id}).first()
@@ -56,6 +57,16 @@ def record_label(
         if known is None or known.payload_hash != verdict.digest(task.id, annotator_id):
             raise
         return _as_stored(known)
+    if (task.version or 0) >= MOST_VERSIONS:
+        before = stored_before(connection, verdict.client_id, verdict.digest(task.id, annotator_id))
+        if before is not None:
+            return before
+        raise Conflict(
+            _(
+                "You have changed this verdict %(most)s times already, so it stays as it is. You can still withdraw it.",
+                most=MOST_VERSIONS,
+            )
+        )
     seat_id = task.seat_id or connection.execute(_FREE_SEAT, {"task": task_id}).scalar()
     label = _label(connection, task, seat_id, annotator_id, verdict, interface, now)
     made = connection.execute(INSERT[connection.dialect.name], label).first()

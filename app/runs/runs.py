@@ -22,6 +22,7 @@ from trainer.contract.config import CONFIGS, config_dict
 from trainer.contract.messages import Message
 
 LIVE = ("queued", "running")
+MOST_WAITING = 20  # runs of a project that people queued by hand or by key; a round queues one after the other
 MOST_ANSWERS = 20_000  # of one sample run: about a day of a small model on a small machine
 INPUT_NAMES: dict[str, frozenset[str]] = {
     "sample": frozenset({"checkpoint", "split", "prompt_ids"}),
@@ -89,7 +90,8 @@ def queue_run(
 ) -> Run:
     """Queue one run; the worker starts it when it is free.
 
-    `config` holds settings of trainer.contract.config, `inputs` the names of INPUT_NAMES. Raises Invalid or NotFound.
+    `config` holds settings of trainer.contract.config, `inputs` the names of INPUT_NAMES. Raises Invalid, NotFound, or Conflict
+    where too many wait already.
     """
     if hold(session, project).archived_at is not None:
         raise Conflict(_("This project is archived: nothing is computed for it until somebody brings it back."))
@@ -99,6 +101,8 @@ def queue_run(
     if unknown := inputs.keys() - INPUT_NAMES[kind]:
         name = min(unknown)
         raise Invalid(_("%(name)s is not an input of a %(kind)s run.", name=name, kind=kind), {name: _("unknown")})
+    if by is not None and round_ is None:
+        _check_waiting(session, project.id)
     checked = _checked_inputs(session, project, kind, inputs)
     if kind == "sample":
         _check_answers(session, project, checked, settings["per_prompt"])
@@ -115,6 +119,17 @@ def queue_run(
     session.flush()
     record(session, by, "run.queued", f"run {run.id}", {"kind": kind}, project.id)
     return run
+
+
+def _check_waiting(session: Session, project_id: int) -> None:
+    waiting = select(func.count()).where(Run.project_id == project_id, Run.state == "queued")
+    if (session.scalar(waiting) or 0) >= MOST_WAITING:
+        raise Conflict(
+            _(
+                "%(most)s runs of this project are waiting already. Cancel some, or come back when some are done.",
+                most=MOST_WAITING,
+            )
+        )
 
 
 def request_cancel(session: Session, run: Run, by: int | None) -> None:

@@ -308,6 +308,7 @@ SETTINGS: Final = {
     "must_leave_room": "This must be less than the %(most)s tokens that the base model holds: the prompt needs room, too.",
     "too_long_together": "With “%(setting)s” this must be at most the %(most)s tokens that the base model holds.",
     "longer_than_context": "The base model holds only %(most)s tokens.",
+    "new_model_too_large": "A new model of these sizes would have %(parameters)s parameters; at most %(most)s are trained.",
     "rloo_compares_answers": "This must be at least %(least)s with RLOO, which compares answers to the same prompt.",
 }
 

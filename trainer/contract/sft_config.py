@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
+from trainer.contract.messages import Message
 from trainer.contract.sample_config import seed
 from trainer.contract.setting import check, setting
+
+MOST_PARAMETERS: Final = 200_000_000  # of a new SimpleLM: a few GB while it trains, and more than such a model makes use of
 
 
 @dataclass(frozen=True)
@@ -70,4 +75,16 @@ class SFTConfig:
     seed: int = seed("Of initial weights and order.")
 
     def __post_init__(self) -> None:
-        check(self, ())
+        check(self, self._contradictions())
+
+    def _contradictions(self) -> Iterator[tuple[str, Message]]:
+        if self.parameters > MOST_PARAMETERS:
+            size = Message("new_model_too_large", parameters=self.parameters, most=MOST_PARAMETERS)
+            yield "layers" if self.layers > 1 else "hidden_size", size
+
+    @property
+    def parameters(self) -> int:
+        """Of a new SimpleLM: its embedding, its layers with four gates each, and its head."""
+        hidden = self.hidden_size
+        gates = 4 * hidden * (self.embedding_size + hidden + 2) + (self.layers - 1) * 4 * hidden * (2 * hidden + 2)
+        return self.vocab_size * (self.embedding_size + hidden + 1) + gates

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
+from starlette.testclient import TestClient
 
-from app.database.engine import write_session
+from app.database.engine import read_session, write_session
 from app.labels import history
 from app.labels.history import Progress
 from app.labels.search import LabelFilter, search_labels
@@ -143,3 +145,28 @@ def test_a_verdict_shows_on_which_side_the_length_limit_cut_the_answer(engine: E
         session.get_one(Generation, side).finish_reason = "length"
         found = history.history(session, label.id)
         assert (found.left_cut, found.right_cut) == (cut == "left", cut == "right")
+
+
+def test_a_page_of_versions_holds_so_much_and_the_next_goes_on(
+    engine: Engine, cast: Cast, as_user: Callable[[str], TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.labels.history.MOST_SAID", 2_500)
+    (task_id,) = make_tasks(engine, cast.demo, 1)
+    claimed(engine, cast.demo, cast.mary)
+    for number in range(5):
+        stored = record(engine, task_id, cast.mary, say(comment=f"comment {number} " + "x" * 1_000))
+
+    with read_session(engine) as session:
+        first = history.history(session, stored.id)
+        second = history.history(session, stored.id, before=first.older)
+        third = history.history(session, stored.id, before=second.older)
+    assert [[label.version for label in page.versions] for page in (first, second, third)] == [[5, 4], [3, 2], [1]]
+    assert third.older is None
+
+    browser = as_user("Mary")
+    page = browser.get(f"/labels/{stored.id}").text
+    assert "comment 4" in page
+    assert "comment 2" not in page
+    assert "comment 2" in browser.get(f"/labels/{stored.id}?before={first.older}").text
+    reply = browser.get(f"/api/v1/labels/{stored.id}", params={"before": 2}).json()
+    assert (reply["label"]["version"], [one["version"] for one in reply["versions"]], reply["older"]) == (5, [1], None)

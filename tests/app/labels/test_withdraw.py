@@ -209,3 +209,19 @@ def test_without_scripts_it_is_withdrawn_from_its_page(
     with read_session(engine) as session:
         assert session.scalar(select(func.count(Label.id)).where(Label.current)) == 0
         assert session.get_one(Task, task_id).id == task_id
+
+
+def test_a_verdict_is_changed_so_often_and_may_still_be_taken_back(
+    engine: Engine, cast: Cast, task_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.labels.record.MOST_VERSIONS", 3)
+    record(engine, task_id, cast.mary, say("left"))
+    last = say("tie")
+    record(engine, task_id, cast.mary, last)
+
+    with pytest.raises(Conflict, match="3 times already"):
+        record(engine, task_id, cast.mary, say("left"))
+    assert not record(engine, task_id, cast.mary, last).created
+    assert take_back(engine, task_id, cast.mary).version == 4
+    with pytest.raises(Conflict, match="3 times already"):
+        record(engine, task_id, cast.mary, say("left"))

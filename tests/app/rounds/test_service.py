@@ -7,13 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from app.database.engine import write_session
 from app.errors import Conflict, Invalid
 from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Seat, Task, utc_now
 from app.rounds import service, triggers
 from app.runs import checkpoints, run_settings
+from app.runs.runs import MOST_WAITING, queue_run
 from app.runs.usable_labels import usable_label_count
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -351,3 +353,13 @@ def test_after_a_promotion_the_tasks_of_the_new_model_come_first(session: Sessio
     waiting = [(task.id, number) for task in old for number in (1, 2)]
     assert [tuple(seat) for seat in seats[-5:]] == waiting[1:]  # in their order, but for the seat somebody holds
     assert session.get_one(Seat, held.id).annotator_id == cast.mary
+
+
+def test_only_so_many_runs_wait(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for _ in range(MOST_WAITING):
+            factories.make_run(session, project.id, "sft", state="queued")
+        with pytest.raises(Conflict, match="runs of this project are waiting already"):
+            queue_run(session, project, "reward", {}, {}, cast.alan)
+        assert queue_run(session, project, "reward", {}, {}, None).state == "queued"  # the program itself

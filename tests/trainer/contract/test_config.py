@@ -133,3 +133,10 @@ def test_reading_settings_loads_neither_torch_nor_anything_else_of_the_trainer()
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_a_new_model_has_a_size_beyond_which_it_is_refused() -> None:
+    assert make_config("sft", {"layers": 4, "hidden_size": 1024}).parameters == 30_744_040  # type: ignore[union-attr]
+    with pytest.raises(ConfigError) as caught:
+        make_config("sft", {"layers": 64, "hidden_size": 16_384})
+    assert "parameters; at most 200,000,000" in english(caught.value.problems["layers"])
