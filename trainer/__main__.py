@@ -19,12 +19,19 @@ from pathlib import Path
 
 from trainer.contract.config import CONFIGS, ConfigError
 from trainer.contract.english import SpokenError, english
-from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, Refused, RunFolder, write_atomic
+from trainer.contract.folder import (
+    EXIT_CANCELLED,
+    EXIT_DONE,
+    EXIT_REFUSED,
+    EXIT_RETRY,
+    Cancelled,
+    Refused,
+    RunFolder,
+    write_atomic,
+)
 from trainer.contract.messages import Message, as_json
 from trainer.files import tensorboard
 from trainer.worker.process import TUNING
-
-EXIT_RETRY = 75
 
 
 def main(arguments: Sequence[str]) -> int:

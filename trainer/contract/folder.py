@@ -24,7 +24,7 @@ from trainer.contract.english import SpokenError, english
 from trainer.contract.messages import Message, as_json
 
 UNDATED = date(2026, 1, 1)  # the day of a run that names none; never the clock's, under which nothing could be repeated
-EXIT_DONE, EXIT_REFUSED, EXIT_CANCELLED = 0, 2, 3
+EXIT_DONE, EXIT_REFUSED, EXIT_CANCELLED, EXIT_RETRY = 0, 2, 3, 75
 
 
 class Refused(SpokenError):

@@ -6,8 +6,8 @@ import filecmp
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from app.runs.run_files import run_folder, text_file
 from app.runs.runs import get_run, prompts_to_answer
 from app.runs.usable_labels import usable_labels, usable_rewrites
 from app.settings import Settings
-from trainer.contract.folder import digest_of, write_atomic
+from trainer.contract.folder import digest_of, to_disk, write_atomic
 from trainer.worker.results import read_result
 
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
@@ -37,29 +37,68 @@ class Prepared:
     folder: Path
     label_digest: str | None
     label_count: int | None
+    written: Path | None = field(default=None, compare=False)  # where it lies until `publish`; none: it was there already
 
 
-def prepare(engine: Engine, settings: Settings, run_id: int) -> Prepared:
+def prepare(
+    engine: Engine, settings: Settings, run_id: int, fence: int = 0, still_ours: Callable[[], None] = lambda: None
+) -> Prepared:
     """Write the run's folder, or take it as it is when an earlier attempt did: what was frozen stays frozen.
 
-    run.json comes last, so a folder that has one is whole. Raises Refusal, with a reason for the person who asked.
+    It is written beside its place, in a folder of this claim's own: a worker that has lost the run disturbs nobody. `still_ours`
+    raises where it has. Raises Refusal, with a reason for the person who asked.
     """
     folder = run_folder(settings.runs, run_id)
-    if not (folder / "run.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        with read_session(engine) as session:
-            run = get_run(session, run_id)
-            inputs = _WRITERS[run.kind](session, settings, run, folder)
-            day = session.get_one(Project, run.project_id).created_at.date().isoformat()
-            specification = {"kind": run.kind, "config": run.config, "day": day, "inputs": inputs}
-            failed = run_folder(settings.runs, run.retry_of_id) if run.retry_of_id is not None else None
-        if failed is not None and run.kind != "sample":  # whose answers are rows of the run that wrote them
-            _take_state(failed, folder, specification)
-        write_atomic(folder / "run.json", json.dumps(specification, ensure_ascii=False, indent=1))
-    _forget_stop(folder)
-    inputs = json.loads((folder / "run.json").read_text(encoding="utf-8"))["inputs"]
-    return Prepared(folder, inputs.get("label_digest"), inputs.get("label_count"))
+    if (folder / "run.json").exists():
+        return _prepared(folder, folder)
+    _forget_claims(settings.runs, run_id, fence)
+    written = settings.runs / f".{run_id}-{fence}"
+    try:
+        shutil.rmtree(written, ignore_errors=True)
+        written.mkdir(parents=True)
+        _freeze(engine, settings, run_id, written, still_ours)
+    except BaseException:
+        shutil.rmtree(written, ignore_errors=True)
+        raise
+    return _prepared(folder, written)
+
+
+def publish(prepared: Prepared) -> None:
+    """Put the folder into its place, whole. The caller holds the run, so that nobody else does at the same time."""
+    if prepared.written is not None:
+        if not (prepared.folder / "run.json").exists():
+            shutil.rmtree(prepared.folder, ignore_errors=True)
+            prepared.written.rename(prepared.folder)
+            to_disk(prepared.folder.parent)
+        shutil.rmtree(prepared.written, ignore_errors=True)
+    _forget_stop(prepared.folder)
+
+
+def _prepared(folder: Path, written: Path) -> Prepared:
+    inputs = json.loads((written / "run.json").read_text(encoding="utf-8"))["inputs"]
+    return Prepared(folder, inputs.get("label_digest"), inputs.get("label_count"), written if written != folder else None)
+
+
+def _forget_claims(runs: Path, run_id: int, fence: int) -> None:
+    """What earlier claims left unfinished."""
+    for left in runs.glob(f".{run_id}-*"):
+        number = left.name.partition("-")[2]
+        if number.isdigit() and int(number) < fence:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _freeze(engine: Engine, settings: Settings, run_id: int, folder: Path, still_ours: Callable[[], None]) -> None:
+    """run.json comes last, so a folder that has one is whole."""
+    with read_session(engine) as session:
+        run = get_run(session, run_id)
+        inputs = _WRITERS[run.kind](session, settings, run, folder)
+        day = session.get_one(Project, run.project_id).created_at.date().isoformat()
+        specification = {"kind": run.kind, "config": run.config, "day": day, "inputs": inputs}
+        failed = run_folder(settings.runs, run.retry_of_id) if run.retry_of_id is not None else None
+    if failed is not None and run.kind != "sample":  # whose answers are rows of the run that wrote them
+        _take_state(failed, folder, specification)
+    still_ours()
+    write_atomic(folder / "run.json", json.dumps(specification, ensure_ascii=False, indent=1))
 
 
 def _take_state(failed: Path, folder: Path, specification: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The background process: `python -m trainer.worker.supervisor` claims runs, starts each as a process, and keeps the rows true.
 
-One run at a time, one loop, no threads. Every write about a run carries its fence, the number of its claim: a worker that
-lost its run, because it was too slow to say that it lives, can no longer change anything.
+One run at a time, one loop, no threads but a heartbeat while something takes long. Every write about a run carries its fence, the
+number of its claim: a worker that lost its run, because nothing was heard of it for too long, can no longer change anything.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from app.runs.run_order import next_run
 from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import open_database
-from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED
+from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import freeze, results
 from trainer.worker.chores import look_after_projects
 from trainer.worker.failures import living_on, said, why_not_prepared
+from trainer.worker.heartbeat import BEAT_S, LostRun, beating
 from trainer.worker.process import RunProcess, end_orphan
 
 LOOK_S = 0.5  # between two looks at the run or for work
-BEAT_S = 2.0  # between two signs of life
 DEAD_AFTER = timedelta(seconds=30)  # without a sign of life a worker has lost its run
 CHORES_S = 5.0  # between two looks at triggers and queues
 REMOVAL_S = 0.3  # of each look, while there is something to take out
@@ -51,10 +51,6 @@ ORPHAN_GRACE_S = 5.0  # asked, then killed: twice this is well under DEAD_AFTER,
 MOST_ATTEMPTS = 3  # crashes in a row, without a step forward in between
 MOST_FAILURES = 3  # looks in a row that failed for what a run wrote, and it is given up
 GENERATIONS_AT_ONCE = 64  # rows of one transaction
-
-
-class LostRun(Exception):
-    """Another worker has taken the run over."""
 
 
 @dataclass
@@ -188,24 +184,25 @@ class Supervisor:
 
     def _begin(self, run_id: int, project_id: int, kind: str, fence: int) -> None:
         """Start the run, or end it with the reason why it cannot be. Where the database does not answer, it is still to begin."""
-        with contextlib.suppress(LostRun):  # whoever took it over goes on with the folder
-            try:
-                self._start(run_id, project_id, kind, fence)
-            except LostRun:
+        try:
+            self._start(run_id, project_id, kind, fence)
+        except LostRun:
+            pass  # whoever took it over goes on with the folder
+        except Exception as error:
+            if is_passing(error):
                 raise
-            except Exception as error:
-                if is_passing(error):
-                    raise
-                with write_session(self._engine) as session:
-                    results.record_end(
-                        session, self._mine_with_project(session, run_id, fence), "failed", why_not_prepared(error)
-                    )
+            with contextlib.suppress(LostRun), write_session(self._engine) as session:
+                run = self._mine_with_project(session, run_id, fence)
+                results.record_end(session, run, "failed", why_not_prepared(error))
 
     def _start(self, run_id: int, project_id: int, kind: str, fence: int) -> None:
-        prepared = freeze.prepare(self._engine, self._settings, run_id)
-        end_orphan(prepared.folder, ORPHAN_GRACE_S)
+        with beating(self._engine, self.name, run_id, fence) as beat:
+            prepared = freeze.prepare(self._engine, self._settings, run_id, fence, beat.still_ours)
+            end_orphan(prepared.folder, ORPHAN_GRACE_S)
         with write_session(self._engine) as session:
-            freeze.record_frozen(session, self._mine_with_project(session, run_id, fence), prepared)
+            run = self._mine_with_project(session, run_id, fence)
+            freeze.publish(prepared)  # only who holds the run writes its folder
+            freeze.record_frozen(session, run, prepared)
             stored = results.stored_generations(session, run_id)
         self._held = Held(
             run_id,
@@ -231,12 +228,13 @@ class Supervisor:
             # Asked first: what the run wrote before it ended is then there to be read.
             code = held.process.poll()
             self._obey_cancel(held)
-            while self._store_generations(held) and code is not None:
-                pass
             if code is None:
+                self._store_generations(held)
                 self._tell_progress(held)
             else:
-                self._finish(held, code)
+                with beating(self._engine, self.name, held.run_id, held.fence):
+                    self._store_all(held)
+                    self._finish(held, code)
             held.failures = 0
         except LostRun:
             self._let_go(held)
@@ -260,6 +258,10 @@ class Supervisor:
             results.close_run(self._mine(session, held.run_id, held.fence), "failed", why)
         with living_on("what follows a run"), write_session(self._engine) as session:  # else the next look at its project does it
             results.go_on(session, hold_run(session, held.run_id))
+
+    def _store_all(self, held: Held) -> None:
+        while self._store_generations(held):
+            pass
 
     def _store_generations(self, held: Held) -> bool:
         """Make rows of answers, and tasks of rows, so that people can begin while the rest is being written."""
@@ -313,7 +315,7 @@ class Supervisor:
                 results.record_end(session, run, "failed", reason_of(result) or Message("refused_without_reason"), result)
             elif run.cancel_requested_at is not None:
                 results.record_end(session, run, "cancelled", Message("cancelled"), result)
-            elif code == EXIT_CANCELLED:
+            elif code in (EXIT_CANCELLED, EXIT_RETRY):  # retry: the process of an earlier claim has not left the folder yet
                 _requeue(run, blameless=True)
             elif run.attempts >= MOST_ATTEMPTS:
                 results.record_end(session, run, "failed", _crashed(code, results.last_words(held.folder)), result)
@@ -323,14 +325,17 @@ class Supervisor:
 
     def _hand_back(self, held: Held) -> None:
         """Stop the run where it can go on, and let any worker have it."""
+        with beating(self._engine, self.name, held.run_id, held.fence):
+            self._hand_back_alive(held)
+
+    def _hand_back_alive(self, held: Held) -> None:
         held.process.stop()
         code = held.process.wait(SAVE_GRACE_S)
         if code is None:
             held.process.kill()
             code = held.process.wait(SAVE_GRACE_S)
         try:
-            while self._store_generations(held):
-                pass
+            self._store_all(held)
             if code in (EXIT_DONE, EXIT_REFUSED):
                 self._finish(held, code)
                 return
@@ -369,6 +374,9 @@ class Supervisor:
                 session.add(worker)
             worker.heartbeat_at = utc_now()
             worker.message = Message("worker_busy", number=self._held.run_id) if self._held else Message("worker_idle")
+            if self._claimed is not None:
+                run_id, fence = self._claimed[0], self._claimed[3]
+                session.execute(update(Run).where(Run.id == run_id, Run.fence == fence).values(heartbeat_at=utc_now()))
         self._beat_at = time.monotonic() + BEAT_S
 
     def _do_chores(self) -> None:

@@ -21,11 +21,14 @@ from tests.app.rounds.test_service import label_task, make_labels
 from trainer.contract.folder import UNDATED, RunFolder, read_jsonl
 from trainer.reward.data import read_labels
 from trainer.worker import freeze
+from trainer.worker.heartbeat import LostRun
 
 
 def prepare(session: Session, engine: Engine, settings: Settings, run: Run) -> freeze.Prepared:
     session.commit()
-    return freeze.prepare(engine, settings, run.id)
+    prepared = freeze.prepare(engine, settings, run.id)
+    freeze.publish(prepared)
+    return prepared
 
 
 def rows(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -324,3 +327,36 @@ def test_every_run_is_under_the_day_its_project_was_made_whenever_it_runs(
     del specification["day"]
     (folder / "run.json").write_text(json.dumps(specification), encoding="utf-8")
     assert RunFolder(folder).day == UNDATED  # of an earlier version: a constant, never today
+
+
+def test_a_claim_that_lost_its_run_writes_no_folder_of_another(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    factories.make_prompt(session, demo.id)
+    run = service.queue_run(session, demo, "sample", {}, {}, cast.grace)
+    session.commit()
+
+    def newer_claim_is_done() -> None:
+        prepared = freeze.prepare(engine, settings, run.id, 2)
+        freeze.publish(prepared)
+        (prepared.folder / "progress.json").write_text("{}")
+        raise LostRun(run.id)
+
+    with pytest.raises((LostRun, OSError)):
+        freeze.prepare(engine, settings, run.id, 1, newer_claim_is_done)
+    assert (settings.runs / str(run.id) / "progress.json").exists()
+    assert [path.name for path in settings.runs.iterdir()] == [str(run.id)]
+
+
+def test_of_two_that_wrote_a_folder_the_first_to_publish_has_it(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    factories.make_prompt(session, demo.id)
+    run = service.queue_run(session, demo, "sample", {}, {}, cast.grace)
+    session.commit()
+    second, first = freeze.prepare(engine, settings, run.id, 2), freeze.prepare(engine, settings, run.id, 1)
+    freeze.publish(second)
+    (second.folder / "progress.json").write_text("{}")
+    freeze.publish(first)
+    assert (first.folder / "progress.json").exists()
+    assert [path.name for path in settings.runs.iterdir()] == [str(run.id)]

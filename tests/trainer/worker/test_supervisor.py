@@ -5,6 +5,7 @@ Runs here are real processes on a SimpleLM of a few thousand weights.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -29,8 +30,9 @@ from tests.app.conftest import Cast
 from tests.app.rounds.test_service import make_labels
 from trainer.contract.messages import Message
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
-from trainer.worker import freeze
-from trainer.worker.supervisor import LostRun, Supervisor
+from trainer.worker import freeze, heartbeat, supervisor
+from trainer.worker.heartbeat import LostRun
+from trainer.worker.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -182,6 +184,63 @@ def test_a_run_lost_before_it_started_does_not_stop_the_worker(
     one.tick()
     assert one._held is None
     assert run_row(engine, run_id).fence == 2
+
+
+def test_a_freeze_that_takes_long_is_not_taken_for_death(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "DEAD_AFTER", timedelta(seconds=1))
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.1)
+    run_id = queue_sample(engine, cast)
+    prepare, seen = freeze.prepare, []
+    one, other = make_worker(), make_worker()
+
+    def slowly(*given: Any) -> freeze.Prepared:
+        for _ in range(25):
+            time.sleep(0.1)
+            with read_session(engine) as session:
+                seen.append(other._abandoned(session))
+        return prepare(*given)
+
+    monkeypatch.setattr(freeze, "prepare", slowly)
+    one.tick()
+    assert seen == [None] * 25
+    assert (run_row(engine, run_id).fence, run_row(engine, run_id).owner) == (1, one.name)
+    assert one._held is not None
+
+
+def test_who_lost_the_run_while_it_froze_publishes_nothing(
+    engine: Engine, settings: Settings, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor], monkeypatch: Any
+) -> None:
+    run_id = queue_sample(engine, cast)
+    prepare = freeze.prepare
+
+    def lose(*given: Any) -> freeze.Prepared:
+        prepared = prepare(*given)
+        with write_session(engine) as session:
+            service.get_run(session, run_id).fence += 1
+        return prepared
+
+    monkeypatch.setattr(freeze, "prepare", lose)
+    make_worker().tick()
+    assert not (settings.runs / str(run_id)).exists()
+
+
+def test_a_run_whose_folder_is_still_worked_in_waits_and_that_is_no_crash(
+    engine: Engine, settings: Settings, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    """By a process of an earlier claim, on whatever machine: the kernel keeps the lock for as long as it lives."""
+    run_id = queue_sample(engine, cast)
+    one = make_worker()
+    folder = settings.runs / str(run_id)
+    folder.mkdir(parents=True)
+    prepared = freeze.prepare(engine, settings, run_id)
+    freeze.publish(prepared)
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        tick_until(one, lambda: run_row(engine, run_id).fence == 5)
+        assert run_row(engine, run_id).attempts <= 1
+    tick_until(one, lambda: run_row(engine, run_id).state == "done")
 
 
 def test_the_fourth_attempt_without_a_step_forward_is_not_made(
