@@ -220,6 +220,7 @@ def _candidate(*first: Select[Any]) -> CompoundSelect[Any]:
         select(*_SEAT, literal(1).label("rank"))
         .join_from(window, Seat, Seat.id == window.c.id)
         .where(Seat.state == "free", not_had(Seat.task_id))
+        .order_by(window.c.id)  # a join need not keep the window's order
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
     )

@@ -252,7 +252,8 @@ def test_seats_are_claimed_in_their_order_however_the_database_joins(engine: Eng
         project = session.get_one(Project, project_id)
         tasks = [factories.make_task(session, project).id for _ in range(40)]
         mary = factories.make_user(session, f"Mary-{project_id}").id
-        session.execute(text("UPDATE seats SET swapped = swapped WHERE project_id = :id"), {"id": project_id})
+        for task_id in reversed(tasks):  # rows that are written anew lie behind the others
+            session.execute(text("UPDATE seats SET swapped = swapped WHERE task_id = :id"), {"id": task_id})
     served: list[int] = []
     for _ in range(3):
         with write_session(engine) as session:
