@@ -28,7 +28,6 @@ LOADED_BY_OTHERS: Final = {
     "httptools": "uvicorn's parser of HTTP",
     "mypy": "`make lint`",
     "pre-commit": "runs `make lint` before a commit",
-    "psycopg": "SQLAlchemy's driver of PostgreSQL",
     "pytest-timeout": "pytest's `timeout`",
     "pytest-xdist": "pytest's `-n`",
     "python-multipart": "starlette's parser of forms",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -82,14 +83,22 @@ def test_every_make_target_that_a_page_names_exists(page: str) -> None:
     assert set(named) <= make_targets()
 
 
+def make_says(*arguments: str) -> str:
+    """What make prints, alike whether or not another make runs these tests."""
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(["make", *arguments], cwd=ROOT, env=alone, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.parametrize(
     ("target", "purpose"), [("run", "run"), ("test", "test"), ("fast", "test"), ("lint", "dev"), ("bench-setup", "dev")]
 )
 def test_every_make_target_sets_up_what_it_needs_before_anything_else(target: str, purpose: str) -> None:
-    asked = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    asked = subprocess.run(
+        ["make", "-n", "--no-print-directory", target], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert asked.splitlines()[0] == f"bin/setup {purpose}"
 
 
 def test_every_make_target_has_its_line_of_help() -> None:
-    told = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = make_says("-s", "help")
     assert {line.split(":")[0] for line in told.splitlines()} == make_targets()

@@ -105,7 +105,7 @@ def test_a_part_whose_behaviour_does_not_arrive_is_asked_for_again(open_as: Open
     go(page)
     expect(page.locator("#waiting")).to_be_visible()
     make_tasks(engine, cast.demo, 1)
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     while sum("try=2" in url for url in tried) < 2:  # its tries are over, and the task was asked for once more
         assert time.monotonic() < deadline, tried
         page.wait_for_timeout(100)

@@ -29,7 +29,9 @@ def why_not_prepared(error: Exception) -> Message:
     """Why a run could not begin, for the person who asked for it."""
     if isinstance(error, Refusal):
         return error.message
-    return Message("folder_not_written" if isinstance(error, OSError) else "not_prepared", error=said(error))
+    if isinstance(error, OSError):
+        return Message("folder_not_written", error=said(error))
+    return Message("not_prepared", error=said(error))
 
 
 def said(error: Exception) -> str:

@@ -250,7 +250,7 @@ def client(engine: Engine, tmp_path: Path) -> TestClient:
 
 
 def test_a_failed_commit_is_not_answered_as_done(client: TestClient, engine: Engine) -> None:
-    assert client.post("/api/doomed").status_code == 500
+    assert client.post("/api/doomed").status_code == 409
     with read_session(engine) as session:
         assert session.scalar(select(func.count(Prompt.id))) == 0
 

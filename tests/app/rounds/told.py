@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.models import Project, Round, Worker, utc_now
@@ -31,6 +32,10 @@ def tell(session: Session, project: Project, runs: Path, *, state: str = "decisi
     """A round that waits for a decision, with its reward model, its PPO run's figures and answers on two held-out prompts."""
     assert project.policy_id is not None
     began = utc_now() - timedelta(hours=number)
+    unended = session.scalars(select(Round).where(Round.project_id == project.id, Round.ended_at.is_(None))).all()
+    for earlier in unended:  # a project has one round at a time
+        earlier.state, earlier.ended_at = "cancelled", began
+    session.flush()
     round_ = Round(
         project_id=project.id,
         number=number,
