@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from app.accounts import invitations
 from app.database.engine import init_db, make_engine, read_session, write_session
 from app.database.upgrade import UpgradeError, require_head, upgrade_to_head
 from app.demo.demo import ensure_demo
-from app.errors import Refusal, Unavailable
+from app.errors import Conflict, Refusal, Unavailable
 from app.models import Project, Run
 from app.runs.run_files import texts_folder
 from app.settings import Settings
@@ -35,7 +36,7 @@ def prepare(settings: Settings) -> None:
     try:
         init_db(engine)
         _protect(settings)
-        with write_session(engine) as session:
+        with contextlib.suppress(Conflict), write_session(engine) as session:  # a web process that starts at this moment made it
             ensure_demo(session, settings)
         _share_out_texts(engine, settings)
         _refuse_public_address_without_owner(engine, settings)
