@@ -19,6 +19,6 @@ def csv_lines(rows: Iterable[Iterable[object]]) -> str:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return plain_cell(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return plain_cell(value)
+    return ("true" if value else "false") if isinstance(value, bool) else value

@@ -7,12 +7,10 @@ text that nobody wrote is empty.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Format = Literal["preference", "ratings", "kto", "sft", "labels"]
 FORMATS: tuple[Format, ...] = ("preference", "ratings", "kto", "sft", "labels")
@@ -22,8 +20,7 @@ GOOD_RATING, BAD_RATING = 4, 2  # kto: from 4 up is desirable, from 2 down is no
 TOP_RATING = 5  # sft
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     generation_id: int
     checkpoint_id: int
     text: str
@@ -33,8 +30,7 @@ class Answer:
 NO_ANSWER = Answer(0, 0, "", False)  # where a rating's second would be
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """One label with what it was about. A rating's only answer stands left."""
 
     label_id: int
@@ -51,7 +47,7 @@ class Judged:
     prompt_id: int
     external_id: str | None
     split: str
-    extra: Mapping[str, Any]
+    extra: str  # as JSON
     messages: list[Any]
     left: Answer
     right: Answer | None
@@ -209,7 +205,7 @@ def _source(judged: Judged) -> Row:
         "prompt_id": judged.prompt_id,
         "external_id": judged.external_id or "",
         "split": judged.split,
-        "extra": json.dumps(judged.extra, ensure_ascii=False, sort_keys=True),
+        "extra": judged.extra,
     }
 
 

@@ -16,14 +16,10 @@ _BLANK: Final = (
 _FORMULA: Final = "[=+\\-@|%＝＋－＠]"
 
 # Each blank is passed once for the beginning before it and never again (`*+`), however many lines there are.
-_MAKE_PLAIN: Final = (
-    re.compile(f"({_BEGINS})(?={_BLANK}*+{_FORMULA})"),
-    re.compile(f"([{_LINE_END}])(?={_BLANK}*+\t)"),
-)
-_GIVE_BACK: Final = (
-    re.compile(f"({_BEGINS})'(?={_BLANK}*+{_FORMULA})"),
-    re.compile(f"([{_LINE_END}])'(?={_BLANK}*+\t)"),
-)
+_FORMULA_AT: Final = re.compile(f"{_BEGINS}(?={_BLANK}*+{_FORMULA})")
+_TAB_AT: Final = re.compile(f"[{_LINE_END}](?={_BLANK}*+\t)")
+_PLAIN_FORMULA: Final = re.compile(f"({_BEGINS})'(?={_BLANK}*+{_FORMULA})")
+_PLAIN_TAB: Final = re.compile(f"([{_LINE_END}])'(?={_BLANK}*+\t)")
 
 
 def plain_cell(text: str) -> str:
@@ -31,15 +27,17 @@ def plain_cell(text: str) -> str:
 
     On every line, and behind every semicolon and tab, because a program that splits the file there sees the start of a cell.
     """
-    text = "\n" + text  # the cell's own beginning is one like the others
-    for pattern in _MAKE_PLAIN:
-        text = pattern.sub(r"\1'", text)
+    text = _FORMULA_AT.sub(_with_apostrophe, "\n" + text)  # the cell's own beginning is one like the others
+    if "\t" in text:
+        text = _TAB_AT.sub(_with_apostrophe, text)
     return text[1:]
+
+
+def _with_apostrophe(found: re.Match[str]) -> str:
+    return found.group() + "'"
 
 
 def original_cell(text: str) -> str:
     """What `plain_cell` was given: an apostrophe is a blank itself, so that one is taken away wherever one was added."""
-    text = "\n" + text
-    for pattern in _GIVE_BACK:
-        text = pattern.sub(r"\1", text)
-    return text[1:]
+    text = _PLAIN_FORMULA.sub(r"\1", "\n" + text)
+    return _PLAIN_TAB.sub(r"\1", text)[1:]

@@ -8,16 +8,20 @@ import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
-from sqlalchemy import Engine, insert, select
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine, insert, select, text
 
 from app.database.engine import read_session, write_session
 from app.errors import Invalid
 from app.exports.rows import FORMATS, agreement, columns_of
-from app.exports.service import ExportQuery, prepare_export, pseudonyms, read_time, stream_export
+from app.exports.service import ExportQuery, _labels_after, prepare_export, pseudonyms, read_time, stream_export
 from app.models import Generation, Label, Project, Prompt, Task, utc_now
 from app.prompts.importers import read_upload
 from app.prompts.service import PromptRow
+from app.web.json_types import json_dumps
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
@@ -294,13 +298,13 @@ def test_times_are_dates_or_have_a_zone() -> None:
 
 
 def many_labels(engine: Engine, project: Project, annotator_id: int, count: int) -> None:
-    text = "A plain sentence that is repeated until it looks like an answer. " * 6
+    answer = "A plain sentence that is repeated until it looks like an answer. " * 6
     with write_session(engine) as session:
         prompt = factories.make_prompt(session, project.id)
         run = factories.make_run(session, project.id)
         answers = [
             factories.make_generation(
-                session, prompt, project.policy_id or 0, f"{number} {text}", run_id=run.id, number=number
+                session, prompt, project.policy_id or 0, f"{number} {answer}", run_id=run.id, number=number
             ).id
             for number in range(2)
         ]
@@ -335,6 +339,21 @@ def test_memory_does_not_grow_with_the_export(engine: Engine, project: Project, 
     assert seconds < 5
     # A chunk of 500 labels takes about 3 MiB; all 2500 rows at once would take over 12.
     assert peak_mib < 8
+
+
+def test_a_chunk_reads_its_own_labels_alone(engine: Engine, project: Project) -> None:
+    with read_session(engine) as session:
+        export = prepare_export(session, project, ExportQuery())
+        statement = _labels_after(export, 5).compile(engine, compile_kwargs={"literal_binds": True})
+        plan = [row[3] for row in session.execute(text(f"EXPLAIN QUERY PLAN {statement}"))]
+    assert plan[0] == "SEARCH labels USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
+    assert not any("TEMP B-TREE" in step or "SCAN" in step for step in plan)
+
+
+@given(st.text(), st.integers(0, 2**62))
+def test_the_fast_encoder_writes_what_the_plain_one_does(said: str, number: int) -> None:
+    row = {"prompt": [{"role": "user", "content": said}], "label": True, "label_id": number, said: [said, ""]}
+    assert orjson.dumps(row).decode() == json_dumps(row)
 
 
 @pytest.mark.nightly

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
+import orjson
 import pytest
 from sqlalchemy import Engine, select
 from starlette.datastructures import FormData
@@ -44,19 +45,24 @@ def messages_of(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
-def exported(text: str, format: Format) -> tuple[str, str]:
+def exported(text: str, format: Format) -> tuple[bytes, str]:
     """A label about this text, by somebody who wrote it everywhere they could, as the lines of both kinds of file."""
     answer = Answer(1, 1, text, False)
     kind, choice, overall = ("rating", None, 5) if format in ("ratings", "sft") else ("comparison", "left", None)
     said: dict[str, Any] = {"strength": 1, "overall": overall, "criteria": {}, "flags": {}, "rewrite": None, "comment": text}
-    about: dict[str, Any] = {"external_id": text, "split": "train", "extra": {"why": text}, "messages": messages_of(text)}
+    about: dict[str, Any] = {
+        "external_id": text,
+        "split": "train",
+        "extra": json_dumps({"why": text}),
+        "messages": messages_of(text),
+    }
     when = datetime(2026, 1, 1, tzinfo=UTC)
     judged = Judged(
         1, 1, "annotator-1", kind, choice, prompt_id=1, left=answer, right=answer, created_at=when, details={}, **said, **about
     )
     rows = list(rows_of(judged, format, ()))
     header = columns_of(format, ())
-    return "".join(map(json_dumps, rows)), csv_lines([flat(row).get(name) for name in header] for row in rows)
+    return b"".join(map(orjson.dumps, rows)), csv_lines([flat(row).get(name) for name in header] for row in rows)
 
 
 READERS: Final[dict[str, Callable[[str], Any]]] = {
