@@ -18,13 +18,13 @@ from operator import itemgetter
 from typing import Any, Final, Literal
 
 import orjson
-from sqlalchemy import ColumnElement, Engine, Row, Select, Text, and_, cast, func, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, Text, and_, cast, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.database.engine import read_session
 from app.errors import Invalid
 from app.exports.csv_text import csv_lines
-from app.exports.rows import Answer, Format, Judged, agreement, columns_of, flat, rows_of
+from app.exports.rows import TOP_RATING, Answer, Format, Judged, agreement, columns_of, flat, rows_of
 from app.language.languages import _
 from app.models import Generation, Label, Project, Prompt, Task
 from app.prompts.service import Split
@@ -197,16 +197,16 @@ def _in_force(export: Export) -> ColumnElement[bool]:
 def _labels_after(export: Export, after: int) -> Select[Any]:
     query = export.query
     details = [_in_force(export) if column is None else column for column in _DETAILS.values()]
+    columns: list[Any] = [  # in the order in which `_judged` takes them apart
+        *(Label.id, Label.task_id, Label.annotator_id, Label.kind, Label.choice, Label.strength, Label.overall),
+        *(_json(Label.criteria), _json(Label.flags), _json(Label.rewrite), Label.comment, Label.created_at),
+        *(Task.prompt_id, Prompt.external_id, Prompt.split, _json(Prompt.extra), _json(Prompt.messages)),
+        *(_left.id, _left.checkpoint_id, _left.text, _left.finish_reason),
+        *(_right.id, _right.checkpoint_id, _right.text, _right.finish_reason),
+        *(details if query.format == "labels" else ()),
+    ]
     statement = (
-        # In the order in which `_judged` takes them apart.
-        select(
-            *(Label.id, Label.task_id, Label.annotator_id, Label.kind, Label.choice, Label.strength, Label.overall),
-            *(_json(Label.criteria), _json(Label.flags), _json(Label.rewrite), Label.comment, Label.created_at),
-            *(Task.prompt_id, Prompt.external_id, Prompt.split, _json(Prompt.extra), _json(Prompt.messages)),
-            *(_left.id, _left.checkpoint_id, _left.text, _left.finish_reason),
-            *(_right.id, _right.checkpoint_id, _right.text, _right.finish_reason),
-            *(details if query.format == "labels" else ()),
-        )
+        select(*columns)
         .join(Task, Task.id == Label.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
         .join(_left, _left.id == Label.left_generation_id)
@@ -220,6 +220,8 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
         statement = statement.where(_in_force(export), ~Label.surplus)
     if query.format in ("preference", "ratings"):
         statement = statement.where(Label.kind == ("comparison" if query.format == "preference" else "rating"))
+    if query.format == "sft":
+        statement = statement.where(or_(Label.rewrite.is_not(None), Label.overall == TOP_RATING))
     if query.since is not None:
         statement = statement.where(Label.created_at >= query.since)
     if query.until is not None:
@@ -251,7 +253,7 @@ def _agreed(session: Session, export: Export, found: Sequence[Row[Any]]) -> list
     return [item for item in judged if verdicts[item.task_id] and agreement(verdicts[item.task_id]) >= export.query.min_agreement]
 
 
-def _judged(row: Row[Any], export: Export) -> Judged:
+def _judged(row: Sequence[Any], export: Export) -> Judged:
     label_id, task_id, annotator_id, kind, choice, strength, overall, criteria, flags, rewrite, comment, created_at, *about = row
     prompt_id, external_id, split, extra, messages, *answers_and_details = about
     return Judged(
