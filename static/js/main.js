@@ -15,12 +15,16 @@ async function connect(element, name, tries) {
   await module.connect(element);
 }
 
-// A browser may remember that a module did not come, by its address: another try asks under another one.
+const missed = new Map(); // of each behaviour: how often it did not come
+
+// A browser may remember that a module did not come, by its address: another try asks under one that was never asked for.
 async function load(name, tries) {
   for (let tried = 1; ; tried++) {
+    const before = missed.get(name) ?? 0;
     try {
-      return await import(tried === 1 ? `./${name}.js` : `./${name}.js?try=${tried}`);
+      return await import(before === 0 ? `./${name}.js` : `./${name}.js?try=${before + 1}`);
     } catch (error) {
+      missed.set(name, before + 1);
       if (tried >= tries) throw error;
       await new Promise((resolve) => setTimeout(resolve, Math.min(250 * 2 ** tried, LONGEST_WAIT_MS)));
     }
