@@ -2,7 +2,7 @@
 
 An attempt asks as many tasks as the project says. With a qualifying score, real tasks open once an attempt reaches it; without
 one, when the first attempt is through. Whether that is still ahead of somebody is one column of the gate's query
-(`app/web/gate.py`), so claiming a task asks the database nothing more.
+(`app/web/who_asks.py`), so claiming a task asks the database nothing more.
 """
 
 from __future__ import annotations

@@ -1,21 +1,17 @@
 """The gate every request passes: who is calling, may they, and did their own page send it.
 
-One indexed query finds the credential, its person and their role in the project of the path. The rules are in
-`app/web/permissions.py`.
+One indexed query (`app/web/who_asks.py`) finds the credential, its person and their role in the project of the path. The
+rules are in `app/web/permissions.py`.
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import BindParameter, ColumnElement, Engine, Row, Select, and_, bindparam, exists, null, or_, select
+from sqlalchemy import Engine, Row, Select
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -23,31 +19,13 @@ from app.database.engine import get_engine, read_session, reads_are_instant
 from app.errors import Conflict, NeedsSecondFactor, NotAllowed, NotFound, NotSignedIn
 from app.language import languages
 from app.language.languages import _
-from app.models import (
-    ApiKey,
-    Checkpoint,
-    Generation,
-    Installation,
-    Label,
-    Membership,
-    PracticeTask,
-    Project,
-    Prompt,
-    Round,
-    Run,
-    SecondFactor,
-    SignInSession,
-    Task,
-    User,
-    utc_now,
-)
+from app.models import Project
 from app.settings import Settings
 from app.web.headers import REPORTS
 from app.web.json_types import MAX_ID
 from app.web.last_used import UseLog
-from app.web.permissions import ALSO_ARCHIVED, ALSO_BOUND, BEFORE_SECOND_FACTOR, RULES, Level, Rule, Source
+from app.web.permissions import ALSO_ARCHIVED, ALSO_BOUND, BEFORE_SECOND_FACTOR, RULES, Level, Rule
 from app.web.security import (
-    SEEN_EVERY_S,
     Principal,
     Role,
     current_principal,
@@ -56,6 +34,7 @@ from app.web.security import (
     parse_key,
     session_cookie,
 )
+from app.web.who_asks import Credential, Finding, finding_of, statement_for
 
 RANKS: dict[Role | None, Level] = {
     None: Level.SIGNED_IN,
@@ -63,23 +42,6 @@ RANKS: dict[Role | None, Level] = {
     "reviewer": Level.REVIEWER,
     "admin": Level.ADMIN,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """What a request shows for itself: a session id's hash, or a key's id and secret hash."""
-
-    via: Literal["session", "key"]
-    id: str | int
-    secret_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    principal: Principal | None
-    project_id: int | None
-    is_admin_somewhere: bool
-    stale: bool  # the credential's last use was noted more than a minute ago
 
 
 # Before the body, and as a dependency
@@ -122,13 +84,13 @@ async def enforce(request: Request) -> None:
     if credential is not None:
         subject = _subject(request, rule)
         engine = get_engine(request)
-        statement = _statement(credential.via, rule.source)
+        statement = statement_for(credential.via, rule.source)
         values = {"credential": credential.id, "subject": subject}
         if reads_are_instant(engine):
             row = request.app.state.instant_reads.row(statement, values)
         else:
             row = await run_in_threadpool(_row, engine, statement, values)
-        found = _finding(row, credential)
+        found = finding_of(row, credential)
         state.principal, state.project_id = found.principal, found.project_id
         if found.principal is not None and found.principal.language in languages.LANGUAGES:
             languages.use(found.principal.language)
@@ -265,124 +227,9 @@ async def _check_form_token(request: Request) -> None:
         raise NotAllowed(_("This form is too old, or another site sent it. Go back, reload the page and send it again."))
 
 
-# The query
-
-
 def _row(engine: Engine, statement: Select[Any], values: Mapping[str, Any]) -> Row[Any] | None:
     with engine.connect() as connection:
         return connection.execute(statement, values).one_or_none()
-
-
-def _finding(row: Row[Any] | None, credential: Credential) -> Finding:
-    now = utc_now()
-    if row is None or row.revoked_at is not None or row.disabled_at is not None or row.expires_at <= now or row.waits_for_code:
-        return Finding(None, None, False, False)
-    if credential.via == "key" and not hmac.compare_digest(row.secret_hash, credential.secret_hash):
-        return Finding(None, None, False, False)
-    principal = Principal(
-        user_id=row.user_id,
-        name=row.name,
-        email=row.email,
-        is_owner=row.is_owner,
-        via=credential.via,
-        scopes=frozenset(row.scopes or ()),
-        project_ids=None if row.project_ids is None else frozenset(row.project_ids),
-        role=row.role,
-        archived=row.archived_at is not None,
-        practice_due=bool(row.practice_due),
-        language=row.language if credential.via == "session" else None,
-        credential=str(credential.id),
-        second_factor_due=bool(row.second_factor_due),
-    )
-    stale = row.used_at is None or now - row.used_at > timedelta(seconds=SEEN_EVERY_S)
-    return Finding(principal, row.project_id, bool(row.is_admin_somewhere), stale)
-
-
-@lru_cache(maxsize=32)
-def _statement(via: Literal["session", "key"], source: Source | None) -> Select[Any]:
-    """Credential -> person -> project of the path -> role there, as one statement with parameters `credential`, `subject`."""
-    credential: Any = SignInSession if via == "session" else ApiKey
-    shown = credential.id_hash if via == "session" else credential.id
-    used_at = credential.last_seen_at if via == "session" else credential.last_used_at
-    statement = (
-        select(
-            User.id.label("user_id"),
-            User.name,
-            User.email,
-            User.is_owner,
-            User.language,
-            User.disabled_at,
-            credential.expires_at,
-            credential.revoked_at,
-            used_at.label("used_at"),
-            (null() if via == "session" else ApiKey.scopes).label("scopes"),
-            (null() if via == "session" else ApiKey.secret_hash).label("secret_hash"),
-            (null() if via == "session" else ApiKey.project_ids).label("project_ids"),
-            *_second_factor(via),
-        )
-        .select_from(credential)
-        .join(User, User.id == credential.user_id)
-        .where(shown == bindparam("credential"))
-    )
-    if source is None:
-        is_admin_somewhere = exists().where(Membership.user_id == User.id, Membership.role == "admin")
-        return statement.add_columns(
-            is_admin_somewhere.label("is_admin_somewhere"),
-            *(null().label(name) for name in ("project_id", "archived_at", "role", "practice_due")),
-        )
-    return _to_project(statement, source).add_columns(
-        null().label("is_admin_somewhere"),  # asked of addresses outside of any project alone
-        Project.id.label("project_id"),
-        Project.archived_at,
-        Membership.role,
-        _practice_due().label("practice_due"),
-    )
-
-
-def _second_factor(via: Literal["session", "key"]) -> tuple[Any, ...]:
-    """Of people alone: a key was made by somebody who had shown all they have. Where admins need none, one row tells."""
-    if via == "key":
-        return tuple(null().label(name) for name in ("waits_for_code", "second_factor_due"))
-    asked = exists().where(Installation.admins_need_second_factor)
-    somewhere = exists().where(Membership.user_id == User.id, Membership.role == "admin").correlate(User)  # not here alone
-    is_admin = or_(User.is_owner, somewhere)
-    has_one = exists().where(SecondFactor.user_id == User.id, SecondFactor.confirmed_at.is_not(None))
-    return SignInSession.waits_for_code, and_(asked, is_admin, ~has_one).label("second_factor_due")
-
-
-def _practice_due() -> ColumnElement[bool]:
-    """Whether this annotator is to practise before real tasks."""
-    new_here = and_(Membership.role == "annotator", Membership.practised_at.is_(None), Project.practice_tasks > 0)
-    return and_(new_here, exists().where(PracticeTask.project_id == Project.id, PracticeTask.archived_at.is_(None)))
-
-
-def _to_project(statement: Select[Any], source: Source) -> Select[Any]:
-    """With the project that the path's subject belongs to and the person's place in it, each looked up once by its key.
-
-    NULL where there is no such thing, or its project is deleted.
-    """
-    subject: BindParameter[Any] = bindparam("subject")
-    there = Project.deleted_at.is_(None)
-    if source == "slug":
-        statement = statement.outerjoin(Project, and_(Project.slug == subject, there))
-    else:
-        holder = _HOLDERS[source]
-        statement = statement.outerjoin(holder, holder.id == subject)
-        if source == "generation":
-            statement, holder = statement.outerjoin(Prompt, Prompt.id == Generation.prompt_id), Prompt
-        statement = statement.outerjoin(Project, and_(Project.id == holder.project_id, there))
-    return statement.outerjoin(Membership, and_(Membership.project_id == Project.id, Membership.user_id == User.id))
-
-
-_HOLDERS: Final[Mapping[Source, Any]] = {
-    "task": Task,
-    "label": Label,
-    "run": Run,
-    "round": Round,
-    "checkpoint": Checkpoint,
-    "prompt": Prompt,
-    "generation": Generation,
-}
 
 
 # The project of the path

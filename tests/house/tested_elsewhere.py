@@ -75,6 +75,7 @@ TESTED_ELSEWHERE = {
     "app/web/field_errors.py": "app/language/test_translations.py",
     "app/web/forms.py": "app/projects/test_routes.py",
     "app/web/gate.py": "app/web/test_permissions.py",
+    "app/web/who_asks.py": "app/web/test_permissions.py",
     "app/web/watch/health.py": "app/test_start.py",
     "app/web/json_types.py": "app/web/test_hostile.py",
     "app/web/last_used.py": "app/web/test_security.py",
