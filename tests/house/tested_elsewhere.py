@@ -108,5 +108,6 @@ TESTED_ELSEWHERE = {
     "app/database/second_try.py": "app/database/test_failures.py",
     "app/database/taking_turns.py": "app/database/test_at_once.py",
     "trainer/worker/chores.py": "trainer/worker/test_supervisor.py",
+    "trainer/worker/claim.py": "trainer/worker/test_supervisor.py",
     "trainer/worker/failures.py": "trainer/worker/test_on_postgres.py",
 }

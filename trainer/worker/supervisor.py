@@ -7,7 +7,6 @@ number of its claim: a worker that lost its run, because nothing was heard of it
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import signal
@@ -17,9 +16,8 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
@@ -29,26 +27,24 @@ from app.database.failures import is_passing
 from app.errors import Refusal
 from app.models import Run, Worker, utc_now
 from app.removal.taking_out import take_out
-from app.runs.run_order import next_run
 from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import open_database
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY
 from trainer.contract.messages import Message, reason_of
-from trainer.worker import freeze, results
+from trainer.worker import claim, freeze, results
 from trainer.worker.chores import look_after_projects
+from trainer.worker.claim import MOST_ATTEMPTS, Claimed
 from trainer.worker.failures import living_on, said, why_not_prepared
 from trainer.worker.heartbeat import BEAT_S, LostRun, beating
 from trainer.worker.process import RunProcess, end_orphan
 
 LOOK_S = 0.5  # between two looks at the run or for work
-DEAD_AFTER = timedelta(seconds=30)  # without a sign of life a worker has lost its run
 CHORES_S = 5.0  # between two looks at triggers and queues
 REMOVAL_S = 0.3  # of each look, while there is something to take out
 CANCEL_GRACE_S = 3.0  # a cancelled run is killed after this
 SAVE_GRACE_S = 20.0  # a run that is to be continued may take longer to save its state
-ORPHAN_GRACE_S = 5.0  # asked, then killed: twice this is well under DEAD_AFTER, and nobody says that we live meanwhile
-MOST_ATTEMPTS = 3  # crashes in a row, without a step forward in between
+ORPHAN_GRACE_S = 5.0  # asked, then killed: twice this is well under claim.DEAD_AFTER, and nobody says that we live meanwhile
 MOST_FAILURES = 3  # looks in a row that failed for what a run wrote, and it is given up
 GENERATIONS_AT_ONCE = 64  # rows of one transaction
 
@@ -78,12 +74,10 @@ class Supervisor:
         self._engine = engine
         self._settings = settings
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        lock = _hold(self._workers / f"{self.name}.lock")
-        assert lock is not None, "the name is new"
-        self._lock = lock
+        self._lock = claim.sign_of_life(settings, self.name)
         self._held: Held | None = None
         self._beat_at = self._chores_at = self._removal_at = 0.0
-        self._claimed: tuple[int, int, str, int] | None = None  # what `_start` takes, until it has begun
+        self._claimed: Claimed | None = None  # until it has begun
         with write_session(engine) as session:
             session.add(Worker(name=self.name))
 
@@ -112,90 +106,32 @@ class Supervisor:
             self._hand_back(self._held)
         with write_session(self._engine) as session:
             session.execute(delete(Worker).where(Worker.name == self.name))
-        self._lock.close()
-        (self._workers / f"{self.name}.lock").unlink(missing_ok=True)
+        self._lock.end()
 
     # Claiming
 
     def _take_next(self) -> None:
         if self._claimed is None:
-            self._claim_next()
+            self._claimed = claim.next_claim(self._engine, self._settings, self.name)
         if self._claimed is not None:
-            self._begin(*self._claimed)
+            self._begin(self._claimed)
             self._claimed = None
 
-    def _claim_next(self) -> None:
-        with read_session(self._engine) as session:
-            run = self._abandoned(session) or next_run(session)
-            if run is None:
-                return
-            seen = (run.id, run.fence, run.state)
-        with write_session(self._engine) as session:
-            run = self._claim(session, *seen)
-            if run is None:
-                return
-            if run.cancel_requested_at is not None:
-                results.record_end(session, run, "cancelled", Message("cancelled"))
-                return
-            if run.attempts > MOST_ATTEMPTS:
-                results.record_end(session, run, "failed", Message("worker_died"))
-                return
-            claimed = (run.id, run.project_id, run.kind, run.fence)
-        self._claimed = claimed  # it is ours once that is committed
-
-    def _abandoned(self, session: Session) -> Run | None:
-        for run in session.scalars(select(Run).where(Run.state == "running").order_by(Run.id)):
-            silent = run.heartbeat_at is None or utc_now() - run.heartbeat_at > DEAD_AFTER
-            if silent or self._is_dead(run.owner):
-                return run
-        return None
-
-    def _is_dead(self, owner: str | None) -> bool:
-        """A worker of this data folder holds a lock for as long as it lives; the kernel lets go of it when it dies."""
-        if owner is None or owner == self.name:
-            return False
-        path = self._workers / f"{owner}.lock"
-        if not path.exists():
-            return False  # of another machine, or closed in order: its silence will tell
-        lock = _hold(path)
-        if lock is None:
-            return False
-        lock.close()
-        return True
-
-    def _claim(self, session: Session, run_id: int, fence: int, state: str) -> Run | None:
-        """Take the run if it is still as it was seen: of two workers that saw it, one gets it."""
-        hold_run(session, run_id)
-        now = utc_now()
-        taken = session.scalar(
-            update(Run)
-            .where(Run.id == run_id)
-            .where(Run.fence == fence)
-            .where(Run.state == state)
-            .values(state="running", owner=self.name, fence=Run.fence + 1, attempts=Run.attempts + 1, heartbeat_at=now)
-            .returning(Run.id)
-        )
-        if taken is None:
-            return None
-        run = get_run(session, run_id)
-        run.started_at = run.started_at or now
-        run.message = Message("starting")
-        return run
-
-    def _begin(self, run_id: int, project_id: int, kind: str, fence: int) -> None:
+    def _begin(self, claimed: Claimed) -> None:
         """Start the run, or end it with the reason why it cannot be. Where the database does not answer, it is still to begin."""
         try:
-            self._start(run_id, project_id, kind, fence)
+            self._start(claimed)
         except LostRun:
             pass  # whoever took it over goes on with the folder
         except Exception as error:
             if is_passing(error):
                 raise
             with contextlib.suppress(LostRun), write_session(self._engine) as session:
-                run = self._mine_with_project(session, run_id, fence)
+                run = self._mine_with_project(session, claimed.run_id, claimed.fence)
                 results.record_end(session, run, "failed", why_not_prepared(error))
 
-    def _start(self, run_id: int, project_id: int, kind: str, fence: int) -> None:
+    def _start(self, claimed: Claimed) -> None:
+        run_id, fence = claimed.run_id, claimed.fence
         with beating(self._engine, self.name, run_id, fence) as beat:
             prepared = freeze.prepare(self._engine, self._settings, run_id, fence, beat.still_ours)
             end_orphan(prepared.folder, ORPHAN_GRACE_S)
@@ -206,11 +142,11 @@ class Supervisor:
             stored = results.stored_generations(session, run_id)
         self._held = Held(
             run_id,
-            project_id,
-            kind,
+            claimed.project_id,
+            claimed.kind,
             fence,
             prepared.folder,
-            RunProcess(kind, prepared.folder, self._environment()),
+            RunProcess(claimed.kind, prepared.folder, self._environment()),
             results.NewGenerations(prepared.folder, stored),
         )
 
@@ -375,8 +311,8 @@ class Supervisor:
             worker.heartbeat_at = utc_now()
             worker.message = Message("worker_busy", number=self._held.run_id) if self._held else Message("worker_idle")
             if self._claimed is not None:
-                run_id, fence = self._claimed[0], self._claimed[3]
-                session.execute(update(Run).where(Run.id == run_id, Run.fence == fence).values(heartbeat_at=utc_now()))
+                ours = (Run.id == self._claimed.run_id, Run.fence == self._claimed.fence)
+                session.execute(update(Run).where(*ours).values(heartbeat_at=utc_now()))
         self._beat_at = time.monotonic() + BEAT_S
 
     def _do_chores(self) -> None:
@@ -388,10 +324,6 @@ class Supervisor:
         """A little at a time of what deleted projects left, so that runs are watched meanwhile."""
         if time.monotonic() >= self._removal_at and not take_out(self._engine, self._settings.data.resolve(), REMOVAL_S):
             self._removal_at = time.monotonic() + CHORES_S
-
-    @property
-    def _workers(self) -> Path:
-        return self._settings.data.resolve() / "workers"
 
 
 def _requeue(run: Run, *, blameless: bool) -> None:
@@ -405,18 +337,6 @@ def _crashed(code: int, last_line: str) -> Message:
     if not last_line:
         return Message("crashed_silently", times=MOST_ATTEMPTS, ending=ending)
     return Message("crashed", times=MOST_ATTEMPTS, ending=ending, last_line=last_line)
-
-
-def _hold(path: Path) -> TextIO | None:
-    """The file, locked until it is closed or this process dies; None when another process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("w", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
 
 
 def main() -> int:

@@ -30,7 +30,8 @@ from tests.app.conftest import Cast
 from tests.app.rounds.test_service import make_labels
 from trainer.contract.messages import Message
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
-from trainer.worker import freeze, heartbeat, supervisor
+from trainer.worker import claim as claiming
+from trainer.worker import freeze, heartbeat
 from trainer.worker.heartbeat import LostRun
 from trainer.worker.supervisor import Supervisor
 
@@ -112,7 +113,7 @@ def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
 def claim(one: Supervisor, engine: Engine, run: Run) -> int | None:
     """The fence of a claim that succeeded."""
     with write_session(engine) as session:
-        claimed = one._claim(session, run.id, run.fence, run.state)
+        claimed = claiming.take(session, one.name, run.id, run.fence, run.state)
         return claimed.fence if claimed else None
 
 
@@ -133,9 +134,9 @@ def test_a_run_is_left_to_a_worker_that_lives_and_taken_from_a_dead_one(
     living, other = make_worker(), make_worker()
     claim(living, engine, seen)
     with read_session(engine) as session:
-        assert other._abandoned(session) is None
-        living._lock.close()  # what the kernel does when a process dies
-        found = other._abandoned(session)
+        assert claiming.abandoned(session, other._settings, other.name) is None
+        living._lock.file.close()  # what the kernel does when a process dies
+        found = claiming.abandoned(session, other._settings, other.name)
         assert found is not None
         assert found.id == seen.id
 
@@ -149,11 +150,11 @@ def test_a_worker_of_another_machine_is_given_half_a_minute(
         run.state, run.owner, run.heartbeat_at = "running", "elsewhere-1-abc", utc_now() - timedelta(seconds=25)
     one = make_worker()
     with read_session(engine) as session:
-        assert one._abandoned(session) is None
+        assert claiming.abandoned(session, one._settings, one.name) is None
     with write_session(engine) as session:
         service.get_run(session, run_id).heartbeat_at = utc_now() - timedelta(seconds=31)
     with read_session(engine) as session:
-        assert one._abandoned(session) is not None
+        assert claiming.abandoned(session, one._settings, one.name) is not None
 
 
 def test_a_worker_that_lost_its_run_can_write_nothing_about_it(
@@ -189,7 +190,7 @@ def test_a_run_lost_before_it_started_does_not_stop_the_worker(
 def test_a_freeze_that_takes_long_is_not_taken_for_death(
     engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "DEAD_AFTER", timedelta(seconds=1))
+    monkeypatch.setattr(claiming, "DEAD_AFTER", timedelta(seconds=1))
     monkeypatch.setattr(heartbeat, "BEAT_S", 0.1)
     run_id = queue_sample(engine, cast)
     prepare, seen = freeze.prepare, []
@@ -199,7 +200,7 @@ def test_a_freeze_that_takes_long_is_not_taken_for_death(
         for _ in range(25):
             time.sleep(0.1)
             with read_session(engine) as session:
-                seen.append(other._abandoned(session))
+                seen.append(claiming.abandoned(session, other._settings, other.name))
         return prepare(*given)
 
     monkeypatch.setattr(freeze, "prepare", slowly)
