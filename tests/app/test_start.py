@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +16,16 @@ from app import cli, up
 from app.accounts import invitations
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import is_at_head
+from app.demo import demo
 from app.errors import Refusal
 from app.models import Project, User
+from app.projects.service import create_project
 from app.settings import Settings
 from app.start import address, announce, is_loopback, new_owner_link, prepare, welcome
 from tests.app import factories
+from tests.postgres import server
+
+__all__ = ["server"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,6 +63,28 @@ def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]
 def test_the_first_start_makes_a_database_at_head_and_the_demo_project(settings: Settings) -> None:
     engine = make_engine(settings.url)
     assert is_at_head(engine)
+    with read_session(engine) as session:
+        assert session.query(Project).one().name == "Demo"
+    engine.dispose()
+
+
+def test_two_first_starts_at_once_make_one_demo_project_and_both_go_on(
+    server: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL, where neither waits for the other's transaction before it looks."""
+    both_have_looked = threading.Barrier(2, timeout=30)
+    create = create_project
+
+    def create_once_both_have_looked(*given: Any, **more: Any) -> Project:
+        both_have_looked.wait()
+        return create(*given, **more)
+
+    monkeypatch.setattr(demo, "create_project", create_once_both_have_looked)
+    shared = settings.model_copy(update={"database_url": server})
+    with ThreadPoolExecutor(2) as processes:
+        for start in [processes.submit(prepare, shared) for _ in range(2)]:
+            start.result()
+    engine = make_engine(server)
     with read_session(engine) as session:
         assert session.query(Project).one().name == "Demo"
     engine.dispose()

@@ -5,7 +5,6 @@ Web, worker and runs are the real processes of `tastemaker up`; the model is a S
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -27,6 +26,9 @@ from app.database.engine import make_engine, read_session
 from app.models import Generation, Task
 from app.queue.make_tasks import open_task_count
 from tests.journeys.desk import all_saved, judge, task_on
+from tests.sft_model import simple_model
+
+__all__ = ["simple_model"]
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(420)]
 
@@ -49,18 +51,6 @@ class House:
         found = re.search(r"http://\S+/invitations/\S+", self.line)
         assert found is not None, self.line
         return found[0]
-
-
-@pytest.fixture(scope="module")
-def simple_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SimpleLM that has read our guidelines until its answers end, so that some are short and the gate sees the taste."""
-    folder = tmp_path_factory.mktemp("sft")
-    (folder / "text.txt").write_text((ROOT / "app/guidelines/starting_guidelines.md").read_text("utf-8") * 4, "utf-8")
-    config = {"epochs": 6, "vocab_size": 400, "embedding_size": 24, "hidden_size": 48}
-    (folder / "run.json").write_text(json.dumps({"kind": "sft", "config": config, "inputs": {"base": None}}))
-    command = [sys.executable, "-m", "trainer", "sft", str(folder)]
-    subprocess.run(command, cwd=ROOT, env=os.environ | {"TASTEMAKER_THREADS": "1"}, check=True, stdout=subprocess.DEVNULL)
-    return folder / "checkpoint"
 
 
 @pytest.fixture

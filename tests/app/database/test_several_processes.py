@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -26,10 +25,11 @@ from app.database.engine import make_engine, read_session, write_session
 from app.models import Generation, Label, Project, Round, Run, Seat, Task
 from tests.app import factories
 from tests.postgres import server
+from tests.sft_model import simple_model
 
-__all__ = ["server"]
+__all__ = ["server", "simple_model"]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]  # what each part guards, test_at_once.py shows in seconds
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 240
@@ -59,18 +59,6 @@ class House:
             return reply
 
         return call
-
-
-@pytest.fixture(scope="module")
-def simple_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SimpleLM that has read our guidelines until its answers end, so that some are short and the gate sees the taste."""
-    folder = tmp_path_factory.mktemp("sft")
-    (folder / "text.txt").write_text((ROOT / "app/guidelines/starting_guidelines.md").read_text("utf-8") * 4, "utf-8")
-    config = {"epochs": 6, "vocab_size": 400, "embedding_size": 24, "hidden_size": 48}
-    (folder / "run.json").write_text(json.dumps({"kind": "sft", "config": config, "inputs": {"base": None}}))
-    command = [sys.executable, "-m", "trainer", "sft", str(folder)]
-    subprocess.run(command, cwd=ROOT, env=os.environ | {"TASTEMAKER_THREADS": "1"}, check=True, stdout=subprocess.DEVNULL)
-    return folder / "checkpoint"
 
 
 @pytest.fixture
