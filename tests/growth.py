@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-CHARACTERS: Final = 10_000
+CHARACTERS: Final = 5_000
 MOST_GROWTH: Final = 2.5
-TRIES: Final = 9  # at most, of both sizes in turn: something else may be using the machine
+TRIES: Final = 30  # at most, of both sizes in turn: something else may be using the machine
 NOTHING_S: Final = 0.0005  # a shorter time says nothing about growth
 
 # What a text is made of, again and again.
@@ -49,15 +49,18 @@ def grows_too_fast(function: Callable[[str], Any], characters: int = CHARACTERS,
 
 
 def _too_fast(function: Callable[[str], Any], before: str, piece: str, characters: int) -> tuple[float, float] | None:
-    once, twice = ((before + piece * (size // len(piece) + 1))[:size] for size in (characters, 2 * characters))
-    long = took_s(function, twice)
-    short = NOTHING_S
-    for _ in range(TRIES):
+    """The two times, if one doubling takes too long and three on end say the same: a cache that overflows does so once."""
+    once, twice, eightfold = (
+        (before + piece * (size // len(piece) + 1))[:size] for size in (characters, 2 * characters, 8 * characters)
+    )
+    short, long = NOTHING_S, took_s(function, twice)
+    for tries in range(TRIES):
         if long <= MOST_GROWTH * short:
             return None
-        short = took_s(function, once) if short == NOTHING_S else min(short, took_s(function, once))
+        short = took_s(function, once) if tries == 0 else min(short, took_s(function, once))
         long = min(long, took_s(function, twice))
-    return short, long
+    most = MOST_GROWTH**3 * max(short, NOTHING_S)
+    return None if any(took_s(function, eightfold) <= most for _ in range(3)) else (short, long)
 
 
 def took_s(function: Callable[[str], Any], text: str) -> float:

@@ -68,8 +68,8 @@ def exported(text: str, format: Format) -> tuple[bytes, str]:
 READERS: Final[dict[str, Callable[[str], Any]]] = {
     "as written": as_written,
     "shown as written": lambda text: shown(text, "written"),
-    "what is too long for Markdown": lambda text: shown(3 * text, "markdown"),
-    "guidelines that are too long": lambda text: render_markdown.__wrapped__(3 * text),
+    "what is too long for Markdown": lambda text: shown(5 * text, "markdown"),
+    "guidelines that are too long": lambda text: render_markdown.__wrapped__(5 * text),
     "differences": lambda text: changed_lines(text, text[1:] + "x"),
     "differences of a line": lambda text: changed_lines("x\n" + text, text),
     "differences for programs": lambda text: unified.__wrapped__("x\n" + text, text, ("a", "b")),
