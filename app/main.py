@@ -55,13 +55,13 @@ from app.settings import Settings, get_settings
 from app.web import styleguide
 from app.web.error_replies import add_handlers
 from app.web.gate import enforce, gated, path_templates
-from app.web.headers import ResponseHeaders
 from app.web.last_used import UseLog
+from app.web.middleware.headers import ResponseHeaders
+from app.web.middleware.origin import SameSite
+from app.web.middleware.too_large import TooLargeInWords
 from app.web.openapi import DescribedApp, operation_id
-from app.web.origin import SameSite
 from app.web.pages import StaticPages
 from app.web.permissions import V1
-from app.web.too_large import TooLargeInWords
 from app.web.watch import csp_reports
 from app.web.watch.health import HealthWatch
 

@@ -24,7 +24,7 @@ from app.language.languages import _, known
 from app.settings import Settings
 from app.web import pages
 from app.web.field_errors import sentence
-from app.web.headers import add_headers
+from app.web.middleware.headers import add_headers
 
 log = logging.getLogger("tastemaker")
 

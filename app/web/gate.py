@@ -21,9 +21,9 @@ from app.language import languages
 from app.language.languages import _
 from app.models import Project
 from app.settings import Settings
-from app.web.headers import REPORTS
 from app.web.json_types import MAX_ID
 from app.web.last_used import UseLog
+from app.web.middleware.headers import REPORTS
 from app.web.permissions import ALSO_ARCHIVED, ALSO_BOUND, BEFORE_SECOND_FACTOR, RULES, Level, Rule
 from app.web.security import (
     Principal,

@@ -14,8 +14,8 @@ WEB_MODULES = (
     "app.main",
     "app.web.gate",
     "app.web.error_replies",
-    "app.web.headers",
-    "app.web.origin",
+    "app.web.middleware.headers",
+    "app.web.middleware.origin",
     "app.serve",
 )
 # Of the trainer: what stands between it and the tables.

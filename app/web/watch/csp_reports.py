@@ -14,7 +14,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.web.headers import REPORTS
+from app.web.middleware.headers import REPORTS
 
 log = logging.getLogger("tastemaker")
 

@@ -26,7 +26,7 @@ OTHER_READERS = (
     "models/",
     "settings.py",
     "up.py",
-    "web/headers.py",
+    "web/middleware/headers.py",
     "catalogues.py",
     "texts/",
 )
