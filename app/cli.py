@@ -11,15 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
+from app.database.failures import in_words, said_by
 from app.errors import Refusal
 from app.settings import Settings, get_settings
+from trainer.contract.folder import keep_private
 
 Command = Callable[[Settings, argparse.Namespace], int]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status. What a person should know goes to stderr in one line, without a traceback."""
+    keep_private()
     given = _parser().parse_args(arguments)
     command: Command = given.command
     try:
@@ -31,6 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except OSError as error:
         print(f"{error.filename or 'failed'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except SQLAlchemyError as error:
+        unavailable = in_words(error)
+        if unavailable is None:
+            raise
+        print(f"{unavailable.detail} ({said_by(error)})", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -69,17 +79,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(settings: Settings, given: argparse.Namespace) -> int:
-    from app.start import prepare, welcome
+    from app.start import prepare, refuse_taken_address, welcome
     from app.up import up
 
+    refuse_taken_address(settings)  # first: another Tastemaker's link must not end
     prepare(settings)
     return up(settings, welcome(settings))
 
 
 def _serve(settings: Settings, given: argparse.Namespace) -> int:
     from app.serve import serve
-    from app.start import announce, prepare
+    from app.start import announce, prepare, refuse_taken_address
 
+    refuse_taken_address(settings)
     prepare(settings)
     if not given.quiet and (line := announce(settings)):
         print(line, flush=True)

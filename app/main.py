@@ -62,13 +62,14 @@ from app.web.middleware.too_large import TooLargeInWords
 from app.web.openapi import DescribedApp, operation_id
 from app.web.pages import StaticPages
 from app.web.permissions import V1
+from app.web.watch import api as health_api
 from app.web.watch import csp_reports
 from app.web.watch.health import HealthWatch
 
 # Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
 CALLS = (
     *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, keys_api, people_api, audit_api, projects_api),
-    *(installation_api, my_work_api, prompts_api, rounds_api, runs_api, removal_api, exports_api),
+    *(installation_api, my_work_api, prompts_api, rounds_api, runs_api, removal_api, exports_api, health_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -139,5 +140,5 @@ def connect(app: FastAPI, settings: Settings) -> None:
     app.state.hashing = Hashing()
     app.state.failures = FailureLog(app.state.engine)
     app.state.doorman = Doorman(app.state.engine, app.state.hashing, app.state.failures)
-    app.state.health = HealthWatch(app.state.engine)
+    app.state.health = HealthWatch(app.state.engine, settings.data)
     app.state.write_group = WriteGroup(app.state.engine)

@@ -1,40 +1,135 @@
-"""The typed environment. Read once at start; a bad value ends the start with the variable's name."""
+"""The typed environment. Read once at start; what cannot be used ends the start with the variable's name."""
 
 from __future__ import annotations
 
+import difflib
+import ipaddress
+import json
+import os
+import re
 import sys
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX: Final = "TASTEMAKER_"
+OF_OTHERS: Final = {"KEY", "TEST_POSTGRES"}  # an API key as README.md names it, and the tests' own server
+DRIVERS: Final = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}
+# As a Host header has it, less the port.
+HOST: Final = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+
+Words = Annotated[list[str], NoDecode]
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="TASTEMAKER_", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid")
 
     data: Path = Field(Path("data"), description="Folder of the database, the models and the runs.")
     database_url: str = Field("", description="SQLAlchemy URL; empty means tastemaker.db in the data folder.")
     host: str = Field("127.0.0.1", description="Address the web process listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the web process listens on.")
-    allowed_hosts: list[str] = Field(
+    allowed_hosts: Words = Field(
         ["localhost", "127.0.0.1", "[::1]"], description="Host names the web process answers to, as a JSON list."
     )
     public_url: str = Field("", description="How people reach it, such as https://taste.example.org; turns on secure cookies.")
-    trusted_proxies: list[str] = Field(
+    trusted_proxies: Words = Field(
         ["127.0.0.1", "::1"],
         description="Addresses or networks of reverse proxies, as a JSON list: who may say X-Forwarded-For and -Proto.",
     )
-    lease_minutes: float = Field(10.0, gt=0, description="How long a task is kept for the person who opened it.")
+    lease_minutes: float = Field(
+        10.0, gt=0, le=10_080, allow_inf_nan=False, description="How long a task is kept for the person who opened it."
+    )
     base_model: str = Field(
         "", description="Base model of the demo project: folder, hub id or .gguf; empty means SmolLM2-135M-Instruct."
     )
     threads: int = Field(0, ge=0, description="Processor threads of a training run; 0 lets torch decide.")
     tensorboard: bool = Field(False, description="Write a run's figures as TensorBoard events, too; needs tensorboardX.")
 
+    @field_validator("data")
+    @classmethod
+    def _has_a_name(cls, data: Path) -> Path:
+        try:
+            str(data).encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be a name in UTF-8, which the database's library needs") from None
+        return data
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database_of_ours(cls, text: str) -> str:
+        """What was given is not repeated: it may hold a password."""
+        try:
+            if not text or _can_be_opened(make_url(text), text):
+                return text
+        except (ArgumentError, ValueError):
+            pass
+        raise ValueError(
+            "must be the URL of a database, postgresql+psycopg://user:password@host/name or sqlite:////folder/file; "
+            "a character that means something in URLs is written %XX"
+        )
+
+    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
+    @classmethod
+    def _is_a_json_list(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        try:
+            found = json.loads(given)
+        except ValueError:
+            found = None
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            raise ValueError(f"must be a list of texts in JSON, such as {json.dumps([given])}") from None
+        return found
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_host_names(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if not HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is no host name, which has neither https:// nor a port, and * only as its first part")
+        if not hosts:
+            raise ValueError("is empty, so nobody would be answered")
+        return hosts
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, proxies: list[str]) -> list[str]:
+        for proxy in proxies:
+            try:
+                if proxy != "*":
+                    ipaddress.ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError(f"{proxy!r} is neither an address nor a network, such as 10.0.0.7 or 10.0.0.0/8") from None
+        return proxies
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_address(cls, text: str) -> str:
+        try:
+            url = urlsplit(text)
+            usable = url.scheme in ("http", "https") and bool(url.hostname) and not (url.query or url.fragment)
+        except ValueError:
+            usable = False
+        if text and not usable:
+            raise ValueError("must begin with http:// or https:// and name a host, such as https://taste.example.org")
+        return text
+
     @property
     def url(self) -> str:
-        return self.database_url or f"sqlite:///{self.data.resolve() / 'tastemaker.db'}"
+        """Of the database. A character of the folder's name is that character, also where a URL means something by it."""
+        return self.database_url or URL.create("sqlite", database=str(self.database_file)).render_as_string()
+
+    @property
+    def database_file(self) -> Path:
+        """Where the database lies unless there is a URL."""
+        return self.data.resolve() / "tastemaker.db"
 
     @property
     def runs(self) -> Path:
@@ -53,12 +148,36 @@ class Settings(BaseSettings):
         return self.public_url.startswith("https://")
 
 
+def _can_be_opened(url: URL, text: str) -> bool:
+    if url.get_backend_name() == "sqlite" and ("?" in text or url.database in (None, "", ":memory:")):
+        return False  # what follows a ? is left out of the file's name, and there is nothing that it could say
+    return (url.get_backend_name(), url.get_driver_name()) in DRIVERS
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
+    """The settings of this process. Ends it, a line for each variable that cannot be used."""
+    said = list(_unknown(os.environ))
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
-        for problem in error.errors():
-            name = "_".join(["TASTEMAKER", *(str(part).upper() for part in problem["loc"][:1])])
-            print(f"{name}: {problem['msg']}", file=sys.stderr)
-        raise SystemExit(2) from None
+        said += [_sentence(problem["loc"], problem.get("ctx", {}).get("error") or problem["msg"]) for problem in error.errors()]
+    if said:
+        print("\n".join(said), file=sys.stderr)
+        raise SystemExit(2)
+    return settings
+
+
+def _sentence(place: tuple[int | str, ...], why: object) -> str:
+    name = PREFIX + "_".join(str(part).upper() for part in place[:1])
+    return f"{name}: {why}"
+
+
+def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
+    """A line for each variable that bears our name and is none of ours: somebody meant one that now is not set."""
+    known = {name.upper() for name in Settings.model_fields}
+    for name in sorted(environment):
+        word = name.upper().removeprefix(PREFIX)
+        if word != name.upper() and word not in known | OF_OTHERS:
+            near = difflib.get_close_matches(word, known, 1)
+            yield f"{name}: there is no such variable; " + (f"did you mean {PREFIX}{near[0]}?" if near else "README.md has all")

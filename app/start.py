@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import shutil
+import socket
+import stat
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, make_url, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts import invitations
 from app.database.engine import init_db, make_engine, read_session, write_session
+from app.database.failures import said_by
 from app.database.upgrade import UpgradeError, require_head, upgrade_to_head
 from app.demo.demo import ensure_demo
 from app.errors import Conflict, Refusal, Unavailable
 from app.models import Project, Run
 from app.runs.run_files import texts_folder
 from app.settings import Settings
+from trainer.contract.folder import whole
 
 
 class CannotStart(Refusal):
@@ -25,7 +33,12 @@ class CannotStart(Refusal):
 
 def prepare(settings: Settings) -> None:
     """Bring everything to where it can be served. Raises Refusal with what to do."""
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with in_one_sentence(settings):
+        _prepare(settings)
+
+
+def _prepare(settings: Settings) -> None:
+    _take_for_its_own(settings.data.resolve())
     try:
         backup = upgrade_to_head(settings.url)
     except UpgradeError as error:
@@ -46,11 +59,24 @@ def prepare(settings: Settings) -> None:
 
 def open_database(settings: Settings) -> Engine:
     """The engine for a command that needs the database at head. Raises Unavailable when there is none yet."""
-    engine = make_engine(settings.url)
-    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
-        raise Unavailable(f"There is no database at {engine.url.database} yet. `tastemaker up` makes one.")
-    require_head(engine)
-    return engine
+    with in_one_sentence(settings):
+        engine = make_engine(settings.url)
+        if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
+            raise Unavailable(f"There is no database at {engine.url.database} yet. `tastemaker up` makes one.")
+        require_head(engine)
+        return engine
+
+
+@contextlib.contextmanager
+def in_one_sentence(settings: Settings) -> Iterator[None]:
+    """Whatever a disk or a database says against a start, told to who starts it: raises CannotStart."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotStart(f"{error.filename or settings.data} cannot be used: {error.strerror or error}.") from error
+    except SQLAlchemyError as error:
+        where = make_url(settings.url).render_as_string(hide_password=True) if settings.database_url else settings.database_file
+        raise CannotStart(f"The database {where} cannot be used: {said_by(error)}.") from error
 
 
 def welcome(settings: Settings) -> str:
@@ -95,6 +121,21 @@ def address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
+def refuse_taken_address(settings: Settings) -> None:
+    """Raises CannotStart, which says why, unless the web process can listen at its address."""
+    try:
+        (family, *_, place), *_more = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port just left is free
+            probe.bind(place)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            why = "is taken, perhaps by another Tastemaker. Stop it or set TASTEMAKER_PORT"
+        else:
+            why = f"cannot be listened to: {error.strerror}. TASTEMAKER_HOST is an address of this machine"
+        raise CannotStart(f"Port {settings.port} on {settings.host} {why}.") from None
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -117,11 +158,23 @@ def _refuse_public_address_without_owner(engine: Engine, settings: Settings) -> 
     )
 
 
+def _take_for_its_own(folder: Path) -> None:
+    """Make the data folder where there is none, and close it to the other accounts of the machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mode = folder.stat().st_mode
+    if folder == Path(folder.anchor) or mode & stat.S_ISVTX:
+        raise CannotStart(f"TASTEMAKER_DATA={folder} is a folder that all of this machine use. Name one for Tastemaker alone.")
+    if mode & 0o077:
+        try:
+            folder.chmod(0o700)
+        except PermissionError:
+            print(f"{folder} belongs to somebody else, and others on this machine may read it.", file=sys.stderr, flush=True)
+
+
 def _protect(settings: Settings) -> None:
-    """Only this account of the machine may read a database that lies in the data folder."""
-    database = Path(settings.data) / "tastemaker.db"
-    if not settings.database_url and database.exists():
-        database.chmod(0o600)
+    """Only this account of the machine may read a database that lies in the data folder, also one that was copied there."""
+    if not settings.database_url and settings.database_file.exists():
+        settings.database_file.chmod(0o600)
 
 
 def _share_out_texts(engine: Engine, settings: Settings) -> None:
@@ -142,8 +195,8 @@ def _share_out_texts(engine: Engine, settings: Settings) -> None:
             folder = texts_folder(settings.data, slug)
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / path.name).exists():
-                shutil.copy2(path, folder / f"{path.name}.part")
-                (folder / f"{path.name}.part").rename(folder / path.name)
+                with whole(folder / path.name) as unfinished:
+                    shutil.copy2(path, unfinished)
         if owners:
             path.unlink()
         else:

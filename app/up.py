@@ -39,12 +39,6 @@ def up(settings: Settings, line: str) -> int:
     signal.signal(signal.SIGINT, stop)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has it ignored
         signal.signal(signal.SIGHUP, stop)  # the terminal was closed
-    if not _is_free(settings):
-        print(
-            f"Port {settings.port} on {settings.host} is taken, perhaps by another Tastemaker. Stop it or set TASTEMAKER_PORT.",
-            file=sys.stderr,
-        )
-        return 1
     web, worker = _Kept(WEB), _Kept(WORKER)
     try:
         web.start()
@@ -62,17 +56,6 @@ def up(settings: Settings, line: str) -> int:
             one.stop()
         for one in (worker, web):
             one.wait()
-
-
-def _is_free(settings: Settings) -> bool:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port just left is free
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError:
-            return False
-    return True
 
 
 def _listens(settings: Settings, web: _Kept, told_to_stop: Callable[[], bool]) -> bool:

@@ -27,6 +27,8 @@ from trainer.contract.folder import (
     Cancelled,
     Refused,
     RunFolder,
+    forget_unfinished,
+    keep_private,
     write_atomic,
 )
 from trainer.contract.messages import Message, as_json
@@ -36,6 +38,7 @@ from trainer.worker.process import TUNING
 
 def main(arguments: Sequence[str]) -> int:
     """Do the run and return its exit status."""
+    keep_private()
     parser = argparse.ArgumentParser(prog="python -m trainer", description="Do one run.")
     parser.add_argument("kind", choices=sorted(CONFIGS))
     parser.add_argument("folder", type=Path, metavar="RUN_DIR")
@@ -49,6 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         except BlockingIOError:
             print(f"error: another process is at work in {given.folder}", file=sys.stderr)
             return EXIT_RETRY
+        forget_unfinished(given.folder, silent_s=0)
         return _do(given.kind, given.folder)
 
 

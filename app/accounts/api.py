@@ -1,33 +1,23 @@
-"""People and health over the API."""
+"""People over the API."""
 
 from __future__ import annotations
 
-from asyncio import shield, wrap_future
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.accounts import people, service
 from app.accounts.service import Place
 from app.database.engine import Db, WriteDb
-from app.errors import Unavailable
-from app.language.languages import _
 from app.models import User
 from app.web.json_types import Body, Limit, Line, Name, Page, Reply, Slug, cursor_id
 from app.web.security import Caller, Principal, Role, Scope
-from app.web.watch.health import HealthWatch
 
 router = APIRouter(tags=["accounts"])
-
-
-class HealthReply(Reply):
-    status: Literal["ok"]
-    database: Literal["at head"]
-    worker: Literal["alive", "away"]
 
 
 class PersonIn(Body):
@@ -61,20 +51,6 @@ class OwnChanges(Body):
     """A new email takes the account's password, so it is for the page."""
 
     name: Name
-
-
-@router.get(
-    "/health",
-    response_model=HealthReply,
-    responses={503: {"description": "The database is behind or cannot be written"}},
-    summary="Whether the database is at head and writable, and whether the worker is alive",
-)
-async def show_health(request: Request) -> HealthReply:
-    watch: HealthWatch = request.app.state.health
-    found = await shield(wrap_future(watch.look()))  # shared: one who goes away takes it from nobody
-    if not found.at_head:
-        raise Unavailable(_("The database is not at the newest version. Stop the server and start it with `tastemaker up`."))
-    return HealthReply(status="ok", database="at head", worker="alive" if found.worker_alive else "away")
 
 
 @router.get("/users", summary="People: all for the owner, those of their own projects for an admin")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from sqlalchemy import make_url
 
 from app.database.engine import is_sqlite, sqlite_module
 from app.errors import Conflict, Unavailable
-from trainer.contract.folder import to_disk
+from trainer.contract.folder import whole
 
 
 def back_up(url: str, target: Path) -> int:
@@ -28,17 +27,14 @@ def back_up(url: str, target: Path) -> int:
         raise Unavailable(f"There is no folder {target.parent}. Make it, or choose another; nothing was written.")
     if target.exists():
         raise Conflict(f"{target} exists already. Choose another name; nothing was written.")
-    unfinished = target.with_name(f"{target.name}.{os.getpid()}.unfinished")
     try:
-        _copy(source, unfinished)
-        _verify(unfinished)
-        to_disk(unfinished)
-        os.link(unfinished, target)  # unlike a rename, it never replaces a file made in the meantime
-        to_disk(target.parent)
+        with whole(target, new=True) as unfinished:
+            _copy(source, unfinished)
+            _verify(unfinished)
     except FileExistsError:
         raise Conflict(f"{target} exists already. Choose another name; nothing was written.") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+    except sqlite_module().Error as error:
+        raise Unavailable(f"{source} could not be copied to {target}: {error}. Nothing of the copy was kept.") from error
     return target.stat().st_size
 
 

@@ -28,6 +28,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
+from app.database.same_file import SameFile
 from app.errors import Busy
 
 log = logging.getLogger("tastemaker")
@@ -69,7 +70,16 @@ def make_engine(url: str) -> Engine:
     event.listen(engine, "connect", partial(_set_pragmas, journal=journal))
     event.listen(engine, "begin", _begin)
     event.listen(engine, "reset", _roll_back)
+    _watch_file(engine)
     return engine
+
+
+def _watch_file(engine: Engine) -> None:
+    if engine.url.database:
+        file = SameFile(engine.url.database)
+        event.listen(engine, "do_connect", file.before_connect)
+        event.listen(engine, "connect", file.after_connect)
+        engine.update_execution_options(tastemaker_file=file)
 
 
 def is_sqlite(url: str) -> bool:
@@ -182,6 +192,8 @@ def _begin(connection: Connection) -> None:
     if not options.get("tastemaker_writes"):
         connection.exec_driver_sql("BEGIN")
         return
+    if (file := options.get("tastemaker_file")) is not None:
+        file.require()
     cursor = connection.connection.cursor()
     failed: type[Exception] = sqlite_module().OperationalError
     deadline = time.monotonic() + options.get("tastemaker_patience_s", WRITER_PATIENCE_S)

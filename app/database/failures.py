@@ -1,4 +1,4 @@
-"""What became of a statement that the database refused, by the error classes of both drivers.
+"""What became of a statement that the database refused, by the error classes of both drivers, and of a file that a disk refused.
 
 Passing: the same may go well in a moment (a database that is busy, full or starting, a deadlock, a lost connection). A clash:
 what must be unique, or was still there in the eyes of who asked, is so no longer: somebody was faster.
@@ -6,6 +6,7 @@ what must be unique, or was still there in the eyes of who asked, is so no longe
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from sqlalchemy.exc import (
@@ -20,10 +21,48 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 
-from app.errors import Unavailable
+from app.errors import Busy, Unavailable
+from app.language.languages import N_
 
 PASSING: Final = (OperationalError, InternalError, InterfaceError, TimeoutError, Unavailable)
 CLASHES: Final = (IntegrityError, PendingRollbackError, StaleDataError, ObjectDeletedError)
+FULL: Final = N_("The disk of this installation is full. Nothing was stored; please tell whoever looks after it.")
+READ_ONLY: Final = N_("The disk of this installation can only be read. Nothing was stored; please tell whoever looks after it.")
+FORBIDDEN: Final = N_(
+    "This installation may not write where it keeps its data. Nothing was stored; please tell whoever looks after it."
+)
+GONE: Final = N_(
+    "The folder in which this installation keeps its data is gone. Nothing was stored; please tell whoever looks after it."
+)
+FAULTY: Final = N_("The disk of this installation fails. Nothing was stored; please tell whoever looks after it.")
+DAMAGED: Final = N_("The database of this installation is damaged. Nothing was stored; please tell whoever looks after it.")
+UNREACHABLE: Final = N_("The database cannot be reached at the moment. Nothing was stored; please try again.")
+
+_BY_ERRNO: Final = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL),
+    errno.EROFS: READ_ONLY,
+    **dict.fromkeys((errno.EACCES, errno.EPERM), FORBIDDEN),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESTALE), GONE),
+    **dict.fromkeys((errno.EIO, errno.ENXIO), FAULTY),
+}
+_BY_SQLITE: Final = {  # the first word of a result code's name, https://sqlite.org/rescode.html
+    "FULL": FULL,
+    "READONLY": READ_ONLY,
+    "PERM": FORBIDDEN,
+    "CANTOPEN": GONE,
+    "IOERR": FAULTY,
+    "CORRUPT": DAMAGED,
+    "NOTADB": DAMAGED,
+}
+_BY_SQLSTATE: Final = {  # how a state begins, https://www.postgresql.org/docs/current/errcodes-appendix.html
+    "53100": FULL,
+    "25006": READ_ONLY,
+    "58": FAULTY,
+    "XX001": DAMAGED,
+    "XX002": DAMAGED,
+    "08": UNREACHABLE,
+    "57P": UNREACHABLE,
+}
 _ROLLED_BACK: Final = ("40001", "40P01")  # SQLSTATE: a serialisation failure, a deadlock
 
 
@@ -42,3 +81,33 @@ def is_clash(error: BaseException) -> bool:
 def is_worth_another_try(error: BaseException) -> bool:
     """Whether to do all of it again at once: this transaction had to give way, or a second look sees what clashed."""
     return is_clash(error) or (isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _ROLLED_BACK)
+
+
+def in_words(error: BaseException) -> Unavailable | None:
+    """What keeps a database or a disk from storing anything, for a person; None where that is not what happened."""
+    if isinstance(error, Unavailable):
+        return error
+    if isinstance(error, OSError):
+        return _unavailable(_BY_ERRNO.get(error.errno or 0))
+    if not is_passing(error):
+        return None
+    return _of_driver(getattr(error, "orig", None)) or Busy()
+
+
+def said_by(error: BaseException) -> str:
+    """The first line of what a driver said, for who looks after the database; the values are not in it."""
+    lines = str(getattr(error, "orig", None) or error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _of_driver(error: BaseException | None) -> Unavailable | None:
+    if name := getattr(error, "sqlite_errorname", None):  # SQLITE_IOERR_WRITE
+        return _unavailable(_BY_SQLITE.get(name.split("_")[1]))
+    if state := getattr(error, "sqlstate", None):
+        return _unavailable(next((words for start, words in _BY_SQLSTATE.items() if state.startswith(start)), None))
+    is_unreachable = hasattr(error, "sqlstate") and type(error).__name__ == "OperationalError"  # before there was a connection
+    return Unavailable(UNREACHABLE) if is_unreachable else None
+
+
+def _unavailable(words: str | None) -> Unavailable | None:
+    return Unavailable(words) if words else None

@@ -80,6 +80,8 @@ def upgrade_to_head(url: str) -> Path | None:
             before = revision_of(engine)
             if before == head(MIGRATIONS):
                 return None
+            if before is not None:
+                _require_known(before)
             backup = _back_up(engine, before) if before else None
             config = Config()
             config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
@@ -88,6 +90,17 @@ def upgrade_to_head(url: str) -> Path | None:
             return backup
     finally:
         engine.dispose()
+
+
+def _require_known(revision: str) -> None:
+    """Of a newer Tastemaker's database not even a copy is made: each start would make another."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    try:
+        ScriptDirectory(str(MIGRATIONS)).get_revision(revision)
+    except CommandError:
+        raise UpgradeError(f"it is at version {revision}, and needs the newer Tastemaker that made it") from None
 
 
 @contextmanager

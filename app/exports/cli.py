@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from app.errors import Invalid
 from app.exports.rows import FORMATS
 from app.exports.service import ExportQuery, has_rows, prepare_export, read_time, stream_export
 from app.projects.service import get_project
+from trainer.contract.folder import whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,11 +51,7 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
         sys.stdout.buffer.flush()
         return 0
     out = Path(arguments.out)
-    unfinished = out.with_name(f"{out.name}.unfinished")
-    with unfinished.open("wb") as file:
+    with whole(out) as unfinished, unfinished.open("wb") as file:
         for chunk in stream_export(engine, export):
             file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(out)
     return 0

@@ -14,7 +14,7 @@ from typing import Any
 from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
 from app.models.values import storable
-from trainer.contract.folder import Refused
+from trainer.contract.folder import Refused, forget_unfinished, whole
 from trainer.contract.messages import Message
 from trainer.contract.text_files import text_of
 
@@ -140,10 +140,13 @@ def save_text(data: Path, slug: str, name: str, content: bytes) -> None:
         text_of(name, content)
     except Refused as refused:
         raise Invalid(refused.message, {"text": _("not UTF-8")}) from None
-    texts_folder(data, slug).mkdir(parents=True, exist_ok=True)
+    folder = texts_folder(data, slug)
+    for missing in (folder.parent, folder):  # not the data folder: where that is gone, so is everything else
+        missing.mkdir(exist_ok=True)
+    forget_unfinished(folder)
     try:
-        with (texts_folder(data, slug) / name).open("xb") as file:
-            file.write(content)
+        with whole(folder / name, new=True) as unfinished:
+            unfinished.write_bytes(content)
     except FileExistsError:
         raise Conflict(_("There is a text named %(name)s already; choose another name.", name=name)) from None
 

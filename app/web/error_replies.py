@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import compile_path
 
-from app.database.failures import CLASHES, PASSING, is_clash, is_passing, is_worth_another_try
+from app.database.failures import CLASHES, PASSING, in_words, is_clash, is_passing, is_worth_another_try
 from app.database.second_try import wants_another
 from app.errors import Busy, Conflict, Invalid, NeedsSecondFactor, NotFound, NotSignedIn, Refusal
 from app.language.languages import _, known
@@ -86,6 +86,7 @@ def add_handlers(app: FastAPI) -> None:
     for kind in (*CLASHES, *PASSING, DBAPIError):
         if not issubclass(kind, Refusal):
             app.add_exception_handler(kind, _on_database)
+    app.add_exception_handler(OSError, _on_disk)
     app.add_exception_handler(Exception, _on_crash)
 
 
@@ -97,6 +98,8 @@ def _on_refusal(request: Request, error: Exception) -> Response:
 def on_http_exception(request: Request, error: Exception) -> Response:
     """404, 405, 413 and the like, which the framework raises by itself."""
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, OSError):  # a form with a file is put down on a disk while it is read
+        return _on_disk(request, error.__cause__)
     if error.status_code == 405 and request.method == "GET" and not is_api(request):
         return RedirectResponse(_page_above(request), status_code=303)
     details = {
@@ -143,12 +146,20 @@ def _on_database(request: Request, error: Exception) -> Response:
     if is_worth_another_try(error) and wants_another(request.scope):
         return Response()  # never sent
     if is_passing(error):
-        log.error("the database did not answer in time", exc_info=error)
-        return refuse(request, Busy(), SOON)
+        return _on_disk(request, error)
     if not is_clash(error):
         return _on_crash(request, error)
     log.warning("a request clashed with another", exc_info=error)
     return refuse(request, Conflict(_("Somebody changed the same thing at this moment. Nothing was stored; please look again.")))
+
+
+def _on_disk(request: Request, error: Exception) -> Response:
+    """Nothing can be stored, or read, for a reason that whoever looks after the installation may mend."""
+    refusal = in_words(error)
+    if refusal is None:
+        return _on_crash(request, error)
+    log.error("database or disk: %s", error, exc_info=error)
+    return _on_refusal(request, refusal)
 
 
 def _on_crash(request: Request, error: Exception) -> Response:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
 
 from app.database.engine import write_session
-from app.errors import Busy
+from app.errors import Unavailable
 from app.models import ApiKey, SignInSession, utc_now
 
 log = logging.getLogger("tastemaker")
@@ -50,5 +50,5 @@ class UseLog:
                         )
                     else:
                         session.execute(update(ApiKey).where(ApiKey.id == credential_id).values(last_used_at=at))
-        except (OperationalError, Busy) as error:
+        except (OperationalError, Unavailable) as error:
             log.warning("last uses were not noted: %s", error)

@@ -77,6 +77,7 @@ RULES: dict[tuple[str, str], Rule] = {
     # the platform
     ("GET", V1 + "/openapi.json"): _public(),
     ("GET", V1 + "/health"): _public(),
+    ("GET", V1 + "/health/live"): _public(),
     ("POST", "/csp-reports"): _public(),
     ("GET", "/styleguide"): _any_admin(),
     # accounts: pages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from app import cli, up
 from app.accounts import invitations
@@ -48,15 +50,19 @@ def own(settings: Settings) -> None:
     engine.dispose()
 
 
-def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(settings: Settings, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command; `work alone` is the worker as a process of its own."""
     environment = {
         "PATH": "/usr/bin:/bin",
         "TASTEMAKER_DATA": str(settings.data),
         "TASTEMAKER_BASE_MODEL": settings.base_model,
         "TASTEMAKER_HOST": settings.host,
+        **({"TASTEMAKER_PORT": "0"} if arguments[0] in ("up", "serve") else {}),  # any that is free
+        **more,
     }
+    module = ["trainer.worker.supervisor"] if arguments == ("work alone",) else ["app.cli", *arguments]
     return subprocess.run(
-        [sys.executable, "-m", "app.cli", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", *module], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, umask=0o022
     )
 
 
@@ -222,3 +228,105 @@ def test_the_web_process_of_up_does_not_say_where_it_is_a_second_time(
         assert cli.main(command) == 0
         said.append(capsys.readouterr().out)
     assert said == [f"Tastemaker is at {address(settings)}\n", ""]
+
+
+# What stands in the way of a start
+
+
+DOORS = ("up", "serve", "admin-link", "work alone")
+
+
+def refused(told: subprocess.CompletedProcess[str]) -> str:
+    """What it said: one sentence."""
+    assert told.returncode in (1, 2)
+    assert told.stdout == ""
+    assert told.stderr.count("\n") == 1, told.stderr
+    return told.stderr
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_file_that_is_no_database_is_named(settings: Settings, door: str) -> None:
+    settings.database_file.write_bytes(b"This is a letter and no database. " * 200)
+    for left in ("-wal", "-shm"):
+        settings.database_file.with_name(f"tastemaker.db{left}").unlink(missing_ok=True)
+    assert refused(run(settings, door)) == f"The database {settings.database_file} cannot be used: file is not a database.\n"
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_server_that_cannot_be_reached_is_named_without_its_password(settings: Settings, door: str) -> None:
+    told = refused(run(settings, door, TASTEMAKER_DATABASE_URL="postgresql+psycopg://ada:secret@127.0.0.1:1/taste"))
+    assert told.startswith("The database postgresql+psycopg://ada:***@127.0.0.1:1/taste cannot be used: connection failed")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_variable_that_does_not_exist_is_named_with_the_nearest_one(settings: Settings, door: str) -> None:
+    told = refused(run(settings, door, TASTEMAKER_DATABSE_URL="x"))
+    assert told == "TASTEMAKER_DATABSE_URL: there is no such variable; did you mean TASTEMAKER_DATABASE_URL?\n"
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_data_folder_that_is_a_file_is_named(settings: Settings, tmp_path: Path, door: str) -> None:
+    (tmp_path / "letter").write_text("Dear Ada")
+    told = refused(run(settings.model_copy(update={"data": tmp_path / "letter" / "data"}), door))
+    assert "letter" in told
+    assert "Not a directory" in told or "There is no database" in told
+
+
+@pytest.mark.parametrize("door", ["up", "serve"])
+def test_a_port_that_is_taken_is_named_and_the_open_link_goes_on(settings: Settings, door: str) -> None:
+    token = new_owner_link(settings).rpartition("/")[2]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = refused(run(settings, door, TASTEMAKER_PORT=port))
+    assert told == f"Port {port} on 127.0.0.1 is taken, perhaps by another Tastemaker. Stop it or set TASTEMAKER_PORT.\n"
+    engine = make_engine(settings.url)
+    with read_session(engine) as session:
+        assert invitations.read_offer(session, token).role == "owner"
+    engine.dispose()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
+def test_an_address_of_another_machine_is_named(settings: Settings, host: str) -> None:
+    own(settings)
+    told = refused(run(settings, "serve", TASTEMAKER_HOST=host))
+    assert told.startswith(f"Port 0 on {host} cannot be listened to: ")
+
+
+def test_a_database_of_a_newer_tastemaker_is_left_as_it_is_without_another_copy(settings: Settings) -> None:
+    engine = make_engine(settings.url)
+    with write_session(engine) as session:
+        session.execute(text("UPDATE alembic_version SET version_num = 'f0f0f0f0f0f0'"))
+    engine.dispose()
+    assert "needs the newer Tastemaker that made it" in refused(run(settings, "up"))
+    assert not list(settings.data.glob("*before-upgrade*"))
+
+
+@pytest.mark.parametrize("folder", ["/", "sticky"])
+def test_a_folder_that_all_use_is_not_taken_for_ones_own(settings: Settings, tmp_path: Path, folder: str) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with pytest.raises(Refusal, match="all of this machine use"):
+        prepare(settings.model_copy(update={"data": Path("/") if folder == "/" else shared}))
+    assert shared.stat().st_mode & 0o7777 == 0o1777
+
+
+# Only this account of the machine
+
+
+def test_a_folder_that_was_open_to_others_is_closed_to_them(settings: Settings) -> None:
+    settings.data.chmod(0o755)
+    settings.database_file.chmod(0o644)
+    prepare(settings)
+    assert settings.data.stat().st_mode & 0o777 == 0o700
+    assert settings.database_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_whatever_a_command_writes_is_closed_to_others(settings: Settings, tmp_path: Path) -> None:
+    own(settings)
+    (tmp_path / "tale.txt").write_text("Once upon a time. " * 100)
+    assert run(settings, "sft", "demo", str(tmp_path / "tale.txt")).returncode == 0
+    assert run(settings, "export", "demo", "--out", str(tmp_path / "labels.jsonl")).returncode == 0
+    written = [tmp_path / "labels.jsonl", *(settings.data / "texts").rglob("*")]
+    assert len(written) == 3
+    assert [path for path in written if path.stat().st_mode & 0o077] == []

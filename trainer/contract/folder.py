@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
@@ -24,6 +27,7 @@ from trainer.contract.english import SpokenError, english
 from trainer.contract.messages import Message, as_json
 
 UNDATED = date(2026, 1, 1)  # the day of a run that names none; never the clock's, under which nothing could be repeated
+UNFINISHED = ".tmp"  # ends the name of what is being written
 EXIT_DONE, EXIT_REFUSED, EXIT_CANCELLED, EXIT_RETRY = 0, 2, 3, 75
 
 
@@ -41,13 +45,47 @@ class Cancelled(Exception):
 
 def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
     """Replace `path` by `text`: a reader sees the old file or the new one, never a part. `durable`: it survives a power cut."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
+    with whole(path, durable=durable) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole(path: Path, *, durable: bool = True, new: bool = False) -> Iterator[Path]:
+    """A place beside `path` for a file to be written to, which becomes `path` when the block ends well.
+
+    Of a block that fails nothing stays. `durable`: the file survives a power cut. `new`: raises FileExistsError where there is
+    a file already, also one that was made meanwhile.
+    """
+    unfinished = path.with_name(f"{path.name}.{threading.get_native_id()}{UNFINISHED}")
+    try:
+        yield unfinished
         if durable:
-            os.fsync(file.fileno())
-    temporary.replace(path)
+            to_disk(unfinished)
+        if new:
+            os.link(unfinished, path)  # unlike a rename, it never replaces a file
+        else:
+            unfinished.replace(path)
+        if durable:
+            to_disk(path.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def forget_unfinished(folder: Path, silent_s: float = 3600.0) -> None:
+    """Remove what processes that were killed had begun to write there; not what was written to in the last so many seconds."""
+    for left in folder.glob(f"*{UNFINISHED}"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime < silent_s:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
+
+
+def keep_private() -> None:
+    """What this process writes, and what those write that it starts, is for its own account of the machine alone."""
+    os.umask(0o077)
 
 
 def to_disk(path: Path) -> None:

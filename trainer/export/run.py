@@ -23,7 +23,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from trainer.contract.folder import Refused, day_beside
+from trainer.contract.folder import Refused, day_beside, keep_private
 from trainer.contract.messages import Message
 from trainer.export.distil import distil
 from trainer.export.reward_template import reward_template, stopped_clock
@@ -182,6 +182,7 @@ def _say(text: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
+    keep_private()
     parser = argparse.ArgumentParser(
         prog="python -m trainer.export.run", description="Write a checkpoint for plain transformers."
     )

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainer.contract.english import SpokenError
-from trainer.contract.folder import to_disk
+from trainer.contract.folder import UNFINISHED, to_disk
 from trainer.contract.messages import Message
 
 FORMAT = 1
@@ -34,8 +34,24 @@ def save(folder: Path, write: Callable[[Path], None], manifest: Mapping[str, Any
 
     An existing checkpoint of that name is replaced; until the very end it stays as it was.
     """
-    temporary, old = _beside(folder, ".tmp"), _beside(folder, ".old")
+    temporary, old = _beside(folder, UNFINISHED), _beside(folder, ".old")
     shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        whole = _fill(temporary, write, manifest)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    temporary.rename(folder)
+    to_disk(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+    return whole
+
+
+def _fill(temporary: Path, write: Callable[[Path], None], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything on the disk, the manifest last."""
     temporary.mkdir(parents=True)
     write(temporary)
     hashes = {}
@@ -47,12 +63,6 @@ def save(folder: Path, write: Callable[[Path], None], manifest: Mapping[str, Any
     to_disk(temporary / MANIFEST)
     for inner in {path.parent for path in _files(temporary)}:
         to_disk(inner)
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    temporary.rename(folder)
-    to_disk(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
     return whole
 
 
@@ -89,7 +99,7 @@ def newest_valid(parent: Path) -> Path | None:
     if not parent.is_dir():
         return None
     for folder in sorted((path for path in parent.iterdir() if path.is_dir()), reverse=True):
-        if folder.suffix in (".tmp", ".old"):
+        if folder.suffix in (UNFINISHED, ".old"):
             continue
         try:
             verify(folder)

@@ -26,6 +26,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from trainer.contract.folder import keep_private
 from trainer.contract.messages import Message
 from trainer.files import checkpoint
 from trainer.files.card import gguf_licence, write_card
@@ -321,6 +322,7 @@ def _download(spec: str) -> Path:
 
 
 def main(arguments: Sequence[str]) -> int:
+    keep_private()
     parser = argparse.ArgumentParser(prog="python -m trainer.lm.loading", description="Prepare a base model.")
     convert = parser.add_subparsers(dest="command", required=True).add_parser(
         "convert", help="turn a GGUF file into a model folder"

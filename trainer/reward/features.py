@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from trainer.contract.folder import forget_unfinished, whole
 from trainer.lm.backbone import Backbone, eos_ids, layer_count, reference
 from trainer.lm.batched_reading import StatesOf, batches, read
 from trainer.lm.forward import Packed, llama_like
@@ -70,6 +70,7 @@ class FeatureCache:
         key = json.dumps([VERSION, backbone.sha256, str(backbone.dtype), list(layers)])
         self.folder = folder / f"features-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         self._where: dict[str, Path] = {}
+        forget_unfinished(self.folder)
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
                 with safe_open(path, "pt") as shard:
@@ -98,9 +99,8 @@ class FeatureCache:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{hashlib.sha256(' '.join(sorted(rows)).encode()).hexdigest()[:32]}.safetensors"
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        save_file(dict(rows), temporary)
-        temporary.replace(path)
+        with whole(path) as unfinished:
+            save_file(dict(rows), unfinished)
         self._where |= dict.fromkeys(rows, path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -88,7 +87,7 @@ def _forget_claims(runs: Path, run_id: int, fence: int) -> None:
 
 
 def _freeze(engine: Engine, settings: Settings, run_id: int, folder: Path, still_ours: Callable[[], None]) -> None:
-    """run.json comes last, so a folder that has one is whole."""
+    """run.json comes last, once all else is on the disk, so a folder that has one is whole."""
     with read_session(engine) as session:
         run = get_run(session, run_id)
         inputs = _WRITERS[run.kind](session, settings, run, folder)
@@ -98,6 +97,8 @@ def _freeze(engine: Engine, settings: Settings, run_id: int, folder: Path, still
     if failed is not None and run.kind != "sample":  # whose answers are rows of the run that wrote them
         _take_state(failed, folder, specification)
     still_ours()
+    for path in folder.rglob("*"):  # what was copied, too
+        to_disk(path)
     write_atomic(folder / "run.json", json.dumps(specification, ensure_ascii=False, indent=1))
 
 
@@ -321,14 +322,12 @@ def _write_prompts(path: Path, prompts: Iterable[Prompt]) -> None:
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]], mode: str = "w") -> int:
-    """Write rows, durably, before run.json says that the folder is whole; returns how many. Mode "a" adds to those there."""
+    """Write rows; returns how many. Mode "a" adds to those there."""
     count = 0
     with path.open(mode, encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
-        file.flush()
-        os.fsync(file.fileno())
     return count
 
 

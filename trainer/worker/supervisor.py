@@ -29,8 +29,8 @@ from app.models import Run, Worker, utc_now
 from app.removal.taking_out import take_out
 from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
-from app.start import open_database
-from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY
+from app.start import in_one_sentence, open_database
+from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, keep_private
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import claim, freeze, results
 from trainer.worker.chores import look_after_projects
@@ -341,6 +341,7 @@ def _crashed(code: int, last_line: str) -> Message:
 
 def main() -> int:
     """Work until SIGTERM or Ctrl-C."""
+    keep_private()
     told_to_stop = False
 
     def stop(number: int, frame: object) -> None:
@@ -352,10 +353,12 @@ def main() -> int:
     settings = get_settings()
     try:
         engine = open_database(settings)
+        with in_one_sentence(settings):
+            supervisor = Supervisor(engine, settings)
     except Refusal as refusal:
         print(refusal.detail, file=sys.stderr)
         return 1
-    Supervisor(engine, settings).run(lambda: told_to_stop)
+    supervisor.run(lambda: told_to_stop)
     return 0
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.database.audit import record
 from app.database.engine import write_session
-from app.errors import Busy
+from app.errors import Unavailable
 
 log = logging.getLogger("tastemaker")
 
@@ -54,5 +54,5 @@ class FailureLog:
                 for (user_id, address, what), times in failures.items():
                     details = {"wrong": what, "address": address} | ({"times": times} if times > 1 else {})
                     record(session, None, "sign_in.failed", f"user {user_id}", details)
-        except (OperationalError, Busy) as error:
+        except (OperationalError, Unavailable) as error:
             log.warning("failed sign-ins were not noted: %s", error)

@@ -38,6 +38,7 @@ OPEN_TO_ALL = {
     ("GET", "/password/{token}"),
     ("POST", "/password/{token}"),
     ("GET", "/api/v1/health"),
+    ("GET", "/api/v1/health/live"),
     ("GET", "/api/v1/openapi.json"),
     ("HEAD", "/api/v1/openapi.json"),
 }

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
+from tests.failing_disk import full_disk
 from trainer.lm.backbone import Backbone, attach_lora, chat_ids, trainable_parameters
 from trainer.lm.forward import llama_like
 from trainer.lm.loading import load_backbone
@@ -159,3 +161,14 @@ def test_length_groups_are_offered_only_on_request() -> None:
     assert with_length["log_length"].tolist() == [[pytest.approx(1.386294)]]
     assert layers_of(with_length) == [0, 3]
     assert layers_of(["log_length", "layer_3"]) == [0, 3]
+
+
+def test_features_for_which_there_is_no_room_leave_nothing(llama_folder: str, tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, load_backbone(str(llama_folder)), [0, 1])
+    rows = {"digest": torch.zeros(2, 10_000)}
+    with full_disk(8_192), pytest.raises((OSError, SafetensorError)):
+        cache.write(rows)
+    assert list(cache.folder.iterdir()) == []
+    assert "digest" not in cache
+    cache.write(rows)
+    assert "digest" in cache
