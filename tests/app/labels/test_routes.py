@@ -92,6 +92,8 @@ def test_a_rating_is_answered_without_scripts(as_user: As, engine: Engine, cast:
     html = answer(mary, overall="4", **{"criteria.fluency": "5", "flags.response": "off_topic"})
 
     assert "Effortless" in html  # the words under a criterion's 5
+    names = re.findall(r'<legend class="score__name"[^>]*>([^<]+)(?:<span class="quiet">(\w+)</span>)?', html)
+    assert [(name.strip(), needed) for name, needed in names][:2] == [("Overall", ""), ("Fluency", "optional")]
     (label,) = stored(engine)
     assert (label.overall, label.criteria, label.flags) == (4, {"fluency": 5}, {"response": ["off_topic"]})
 

@@ -192,8 +192,9 @@ def test_a_round_that_stopped_itself_says_why_and_what_is_safe(client: TestClien
     with write_session(engine) as session:
         round_ = session.get_one(Round, story.round)
         round_.state, round_.reason, round_.ended_at = "refused", factories.written("accuracy .52, interval .41-.63"), utc_now()
-    words = seen(client.get(f"/rounds/{story.round}").text)
-    assert "The round stopped itself accuracy .52, interval .41-.63 The policy stays as it was" in words
+    page = client.get(f"/rounds/{story.round}").text
+    assert "The round stopped itself accuracy .52, interval .41-.63 The policy stays as it was" in seen(page)
+    assert re.search(r'href="/projects/demo/annotate"[^>]*>\s*Label answers', page), "what helps is one click away"
 
 
 def test_promoting_the_candidate_makes_it_the_policy(as_user: Browser, engine: Engine, story: Told, cast: Cast) -> None:
