@@ -15,6 +15,11 @@ from app.texts.composed import composed
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
+def is_storable(text: str) -> bool:
+    """Whether every database can hold it: no NUL, no half of a surrogate pair."""
+    return _UNSTORABLE.search(text) is None
+
+
 class Unusable(ValueError):
     """A value that cannot be used; its text is the sentence for the field."""
 
@@ -22,7 +27,7 @@ class Unusable(ValueError):
 def plain_text(value: Any, longest: int) -> str:
     if not isinstance(value, str):
         raise Unusable(_("This must be text."))
-    if _UNSTORABLE.search(value):
+    if not is_storable(value):
         raise Unusable(_("This holds a character that cannot be stored."))
     if len(value) > longest:
         raise Unusable(_("This is longer than %(longest)s characters.", longest=number(longest)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final, TypedDict
 
 from sqlalchemy.orm import Session
@@ -12,13 +11,13 @@ from app.errors import Invalid
 from app.labels.verdict import CHOICES
 from app.language.languages import _
 from app.models import PracticeTask, Project, utc_now
+from app.models.values import is_storable
 from app.practice import service
 from trainer.contract.trimming import trimmed
 
 MAX_TEXT: Final = 50_000
 MAX_EXPLANATION: Final = 5_000
 ROLES: Final = ("system", "user", "assistant")
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 class PracticeTaskValues(TypedDict):
@@ -97,7 +96,7 @@ def _is_conversation(messages: list[dict[str, str]]) -> bool:
         bool(messages)
         and messages[-1]["role"] == "user"
         and all(message["role"] in ROLES and message["content"].strip() for message in messages)
-        and not any(_UNSTORABLE.search(message["content"]) or len(message["content"]) > MAX_TEXT for message in messages)
+        and all(is_storable(message["content"]) and len(message["content"]) <= MAX_TEXT for message in messages)
     )
 
 
@@ -108,6 +107,6 @@ def _text_problem(name: str, text: str | None) -> dict[str, str]:
         return {name: sentence}
     if len(text) > longest:
         return {name: _("This is longer than %(longest)s characters.", longest=f"{longest:,}")}
-    if _UNSTORABLE.search(text):
+    if not is_storable(text):
         return {name: _("This holds a character that cannot be stored.")}
     return {}

@@ -54,10 +54,12 @@ def make_membership(session: Session, user_id: int, project_id: int, role: Role)
     return membership
 
 
-def make_sign_in(session: Session, user_id: int) -> str:
+def make_sign_in(session: Session, user_id: int, device: str = "") -> str:
     """A signed-in browser; returns the cookie's value."""
     secret = new_secret()
-    session.add(SignInSession(id_hash=digest(secret), user_id=user_id, expires_at=utc_now() + timedelta(days=1)))
+    ends = utc_now() + timedelta(days=1)
+    known = digest(device) if device else None
+    session.add(SignInSession(id_hash=digest(secret), user_id=user_id, expires_at=ends, device_hash=known))
     session.flush()
     return secret
 

@@ -38,7 +38,6 @@ TESTED_ELSEWHERE = {
     "app/models/rounds.py": "app/database/test_upgrade.py",
     "app/models/tasks.py": "app/database/test_upgrade.py",
     "app/models/criteria.py": "app/projects/test_question_routes.py",
-    "app/models/values.py": "app/projects/test_service.py",
     "app/overview/my_work_api.py": "app/overview/test_my_work.py",
     "app/overview/my_work_routes.py": "app/overview/test_my_work.py",
     "app/overview/routes.py": "app/overview/test_service.py",

@@ -101,6 +101,18 @@ def test_a_removed_or_demoted_admin_leaves_no_invitation_and_no_key_behind(
     assert left.works(app, left.own), "their own key acts with the role they have now"
 
 
+def test_a_programs_key_that_no_key_made_ends_too(engine: Engine, cast: Cast, as_user: AsUser) -> None:
+    with write_session(engine) as session:
+        robot = factories.make_user(session, "Robot")
+        factories.make_membership(session, robot.id, cast.demo, "annotator")
+        factories.make_key(session, robot.id, "annotate")
+        session.execute(update(ApiKey).where(ApiKey.user_id == robot.id).values(made_by=cast.grace))
+        robot_id = robot.id
+    remove(as_user("owner"), cast)
+    with read_session(engine) as session:
+        assert session.scalars(select(ApiKey).where(ApiKey.user_id == robot_id)).one().revoked_at is not None
+
+
 def test_what_they_made_elsewhere_stays(left: LeftBehind, as_user: AsUser, app: FastAPI, engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         factories.make_membership(session, cast.grace, cast.other, "admin")

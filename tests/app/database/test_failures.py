@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import pytest
 from fastapi import FastAPI
 from psycopg import errors
-from sqlalchemy import Engine, exc, text
-from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy import Engine, exc, inspect, text
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from starlette.testclient import TestClient
 
 from app.database.engine import WriteDb, sqlite_module
 from app.database.failures import is_clash, is_passing, is_worth_another_try
 from app.database.second_try import SecondTry
+from app.models import User
 from app.web.error_replies import add_handlers
 from tests.app import factories
 
@@ -61,6 +62,13 @@ def test_what_passes_on_postgresql(error: Exception) -> None:
 )
 def test_what_passes_on_sqlite(error: Exception) -> None:
     assert is_passing(wrapped(error, sqlite.Error))
+
+
+def test_a_pool_that_is_used_up_and_a_connection_that_is_lost_pass() -> None:
+    assert is_passing(exc.TimeoutError())
+    lost = exc.DBAPIError.instance("SELECT 1", {}, errors.UndefinedColumn(), errors.Error, connection_invalidated=True)
+    assert isinstance(lost, BaseException)
+    assert is_passing(lost)
 
 
 def test_a_unique_row_that_is_there_is_a_clash_and_a_wrong_statement_neither() -> None:
@@ -147,8 +155,16 @@ def test_what_stays_so_is_said_and_stores_nothing(
     assert people(engine) == []
 
 
-def test_a_row_that_vanished_meanwhile_is_a_clash(program: TestClient, tried: Tried) -> None:
-    tried.raises = [StaleDataError("UPDATE statement on table expected to update 1 row(s); 0 were matched.")] * 9
+@pytest.mark.parametrize(
+    "error",
+    [
+        StaleDataError("UPDATE statement on table expected to update 1 row(s); 0 were matched."),
+        ObjectDeletedError(inspect(User(name="Hedy"))),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_row_that_vanished_meanwhile_is_a_clash(program: TestClient, tried: Tried, error: Exception) -> None:
+    tried.raises = [error] * 9
     assert program.post("/api/people", json={"name": "Hedy"}).status_code == 409
 
 

@@ -108,6 +108,8 @@ def test_a_code_works_once(app: FastAPI, engine: Engine, cast: Cast) -> None:
         sign_in(client)
     assert send(first, "/sign-in/code", code=code).status_code == 303
     assert send(second, "/sign-in/code", code=code).status_code == 422
+    with read_session(engine) as session:
+        assert service.find(session, cast.mary, code) is None, "who sends it again is counted like any who guess"
 
 
 def test_of_two_who_send_one_code_at_once_one_gets_in(engine: Engine, cast: Cast) -> None:
@@ -152,6 +154,7 @@ def test_a_recovery_code_lets_in_once_however_it_is_typed(app: FastAPI, engine: 
     assert send(other, "/sign-in/code", code=codes[3]).status_code == 422
     with read_session(engine) as session:
         assert service.state_of(session, cast.mary).codes_left == 9
+        assert service.find(session, cast.mary, codes[3]) is None
         assert "recovery_code.used" in session.scalars(select(AuditEntry.action)).all()
 
 

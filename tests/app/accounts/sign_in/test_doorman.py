@@ -17,11 +17,12 @@ from app.accounts.sign_in import doorman as doorman_module
 from app.accounts.sign_in.doorman import Visitor
 from app.accounts.sign_in.hashing import Hashing
 from app.database.engine import read_session, write_session
-from app.errors import Unavailable
+from app.errors import Refusal, Unavailable
 from app.models import AuditEntry, SignInSession, User
 from app.serve import configured
 from app.settings import Settings
 from app.web import security
+from tests.app import factories
 from tests.app.conftest import Cast, another_process_writes
 
 PASSWORD = "a sentence to remember"
@@ -49,6 +50,15 @@ def sign_in(client: TestClient, email: str, password: str = PASSWORD) -> int:
 
 def guess(client: TestClient, email: str, times: int) -> list[int]:
     return [sign_in(client, email, f"wrong {number}") for number in range(times)]
+
+
+def knock(app: FastAPI, email: str, password: str, visitor: Visitor) -> str:
+    """ "in", or the name of what refused the try."""
+    try:
+        asyncio.run(app.state.doorman.check(email, password, visitor))
+    except Refusal as refusal:
+        return type(refusal).__name__
+    return "in"
 
 
 def test_a_stranger_who_guesses_locks_the_owner_out_of_no_browser(app: FastAPI, ada: str) -> None:
@@ -102,6 +112,35 @@ def test_from_one_address_all_accounts_together_have_an_end(app: FastAPI, ada: s
     stranger = browser(app, "203.0.113.9")
     said = [sign_in(stranger, f"somebody{number}@example.org", "wrong") for number in range(31)]
     assert said == [422] * 30 + [429]
+
+
+def test_from_all_addresses_together_strangers_have_an_end_at_one_account(app: FastAPI, ada: str) -> None:
+    def stranger(number: int) -> str:
+        return knock(app, ada, "wrong", Visitor(f"203.0.{number // 250}.{number % 250}", ""))
+
+    assert [stranger(number) for number in range(101)] == ["Invalid"] * 100 + ["TooMany"]
+
+
+def test_a_browser_is_known_to_its_own_people_only(app: FastAPI, engine: Engine, cast: Cast, ada: str) -> None:
+    with write_session(engine) as session:
+        factories.make_sign_in(session, cast.mary, device="Mary's browser")
+    assert [knock(app, ada, "wrong", Visitor("203.0.113.9", "")) for _ in range(5)] == ["Invalid"] * 5
+    assert knock(app, ada, "wrong", Visitor("203.0.113.9", "Mary's browser")) == "TooMany"
+
+
+def test_a_try_that_was_never_made_is_not_counted(app: FastAPI, ada: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.state.doorman._hashing, "_places", 0)
+    here = Visitor("203.0.113.9", "")
+    assert [knock(app, ada, PASSWORD, here) for _ in range(6)] == ["Unavailable"] * 6
+    monkeypatch.setattr(app.state.doorman._hashing, "_places", 1)
+    assert knock(app, ada, PASSWORD, here) == "in"
+
+
+def test_success_is_no_try_of_the_address_and_forgets_the_failures_before_it(app: FastAPI, ada: str) -> None:
+    here = Visitor("203.0.113.9", "")
+    assert [knock(app, ada, PASSWORD, here) for _ in range(40)] == ["in"] * 40
+    twice = [knock(app, ada, word, here) for word in ("wrong", "wrong", "wrong", PASSWORD) * 2]
+    assert twice == ["Invalid", "Invalid", "Invalid", "in"] * 2
 
 
 def test_the_addresses_of_one_household_are_one() -> None:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from app.accounts.sign_in.throttle import REMEMBERED, Limit, Throttle
+from app.accounts.sign_in.throttle import LONGEST_WAIT_S, REMEMBERED, WINDOW_S, Limit, Throttle
 from app.errors import TooMany
 
 MARY, GRACE = Limit("mary", 2), Limit("grace", 2)
@@ -24,6 +24,25 @@ def test_waits_double_and_end() -> None:
         throttle.begin(MARY)
     now = 1000.0
     throttle.begin(MARY)
+
+
+def test_nobody_waits_longer_than_a_minute() -> None:
+    now = 0.0
+    throttle = Throttle(clock=lambda: now)
+    for _ in range(12):
+        throttle.begin(MARY)
+        now += LONGEST_WAIT_S
+
+
+def test_after_a_quarter_of_an_hour_tries_are_forgotten() -> None:
+    now = 0.0
+    throttle = Throttle(clock=lambda: now)
+    for later in (0.0, WINDOW_S + 1):
+        now = later
+        throttle.begin(MARY)
+        throttle.begin(MARY)
+        with pytest.raises(TooMany):
+            throttle.begin(MARY)
 
 
 def test_of_many_tries_at_once_no_more_pass_than_may() -> None:
