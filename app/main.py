@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import Depends, FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -21,6 +26,7 @@ from app.accounts.sign_in.hashing import Hashing
 from app.audit import api as audit_api
 from app.audit import own_routes
 from app.audit import routes as audit_routes
+from app.database.capacity import Capacity
 from app.database.engine import InstantReads, make_engine
 from app.database.group_commit import WriteGroup
 from app.database.second_try import SecondTry
@@ -59,6 +65,7 @@ from app.web.last_used import UseLog
 from app.web.middleware.headers import ResponseHeaders
 from app.web.middleware.origin import SameSite
 from app.web.middleware.too_large import TooLargeInWords
+from app.web.middleware.waiting_room import Room, WaitingRoom
 from app.web.openapi import DescribedApp, operation_id
 from app.web.pages import StaticPages
 from app.web.permissions import V1
@@ -91,6 +98,9 @@ PAGES = (
 )
 
 MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_body_size=`
+JUDGING = re.compile(rf"{V1}/(projects/[^/]+/tasks/next|tasks/[^/]+/(label|skip|return|renew|withdraw))")
+LETTING_IN = ("/sign-in", "/invitations/", "/password/", "/account/password", "/account/second-factor")
+WITHOUT_A_PLACE = ("/static/", f"{V1}/health")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -110,6 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "logs": False,
         },  # nobody listens, and each request would ask
         dependencies=[Depends(enforce)],
+        lifespan=_with_threads,
     )
     connect(app, settings)
     for calls in CALLS:
@@ -123,6 +134,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SecondTry)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)
     app.add_middleware(TooLargeInWords)
+    app.add_middleware(WaitingRoom, room_for=rooms(capacity_of(settings)))
     app.add_middleware(SameSite)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False)
     app.add_middleware(ResponseHeaders)
@@ -134,11 +146,44 @@ def connect(app: FastAPI, settings: Settings) -> None:
     """Give the application its database and what lives as long as that."""
     app.state.settings = settings
     app.state.refuse_unusable_model = base_model.refuse_unusable
-    app.state.engine = make_engine(settings.url)
+    capacity = capacity_of(settings)
+    app.state.engine = make_engine(settings.url, capacity)
     app.state.instant_reads = InstantReads(app.state.engine)
     app.state.uses = UseLog(app.state.engine)
     app.state.hashing = Hashing()
     app.state.failures = FailureLog(app.state.engine)
     app.state.doorman = Doorman(app.state.engine, app.state.hashing, app.state.failures)
     app.state.health = HealthWatch(app.state.engine, settings.data)
-    app.state.write_group = WriteGroup(app.state.engine)
+    app.state.write_group = WriteGroup(app.state.engine, capacity.threads)
+
+
+def capacity_of(settings: Settings) -> Capacity:
+    return Capacity(settings.at_once)
+
+
+@asynccontextmanager
+async def _with_threads(app: FastAPI) -> AsyncIterator[None]:
+    current_default_thread_limiter().total_tokens = capacity_of(app.state.settings).threads
+    yield
+
+
+# Who needs a place of which room
+
+
+def rooms(capacity: Capacity) -> Callable[[str, str], Room | None]:
+    """Claims and verdicts have one of their own, so that no list holds back who judges; whoever signs in has one, so that no
+    crowd at the door holds back who is inside. Static files and the question how we are need none."""
+    judging = Room(capacity.judging, 8 * capacity.judging)
+    letting_in = Room(capacity.letting_in, 4 * capacity.at_once, patience_s=4.0)
+    everything_else = Room(capacity.at_once, 2 * capacity.at_once)
+
+    def room_for(method: str, path: str) -> Room | None:
+        if path.startswith(WITHOUT_A_PLACE):
+            return None
+        if method == "POST" and JUDGING.fullmatch(path):
+            return judging
+        if method == "POST" and path.startswith(LETTING_IN):
+            return letting_in
+        return everything_else
+
+    return room_for

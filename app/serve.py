@@ -7,8 +7,9 @@ import gc
 import uvicorn
 from fastapi import FastAPI
 
+from app.database.capacity import require_connections
 from app.database.upgrade import require_head
-from app.main import create_app
+from app.main import capacity_of, create_app
 from app.settings import Settings
 
 GRACE_S = 5  # for requests in flight when the process is told to stop
@@ -26,6 +27,7 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C; the exit status. Raises Unavailable unless the database is at head."""
     app = application(settings)
     require_head(app.state.engine)
+    require_connections(app.state.engine, capacity_of(settings))
     server = uvicorn.Server(configured(app, settings))
     server.run()
     app.state.uses.finish()
@@ -47,7 +49,6 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
-        limit_concurrency=2000,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
     )

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
         ["127.0.0.1", "::1"],
         description="Addresses or networks of reverse proxies, as a JSON list: who may say X-Forwarded-For and -Proto.",
     )
+    at_once: int = Field(
+        16, ge=2, le=200, description="Requests a web process works on at once; its threads and connections follow from that."
+    )
     lease_minutes: float = Field(
         10.0, gt=0, le=10_080, allow_inf_nan=False, description="How long a task is kept for the person who opened it."
     )

@@ -24,9 +24,9 @@ import aiohttp
 from sqlalchemy import func, insert, select
 
 from app.database.engine import make_engine, read_session, write_session
+from app.database.upgrade import upgrade_to_head
 from app.models import (
     ApiKey,
-    Base,
     Checkpoint,
     Generation,
     Guideline,
@@ -46,6 +46,7 @@ from trainer.contract.messages import Message
 
 ROOT = Path(__file__).resolve().parent.parent
 SLUG = "bench"
+SERVE = "from app.serve import serve; from app.settings import get_settings; raise SystemExit(serve(get_settings()))"
 ANSWER = "A plain answer of about the length that a small model writes, so that what is sent and stored has a real size. " * 3
 CRITERIA = [
     {"key": key, "name": key.title(), "description": "How good it is.", "anchors": {"1": "Bad", "5": "Good"}}
@@ -60,11 +61,17 @@ def say(text: str) -> None:
 # The database
 
 
-def fill(data: Path, *, tasks: int, annotators: int, overlap: int = 1, rating_share: float = 0.25) -> list[str]:
-    """A database with so many open tasks in one project; the API keys of its annotators."""
+def sqlite_in(data: Path) -> str:
+    return f"sqlite:///{data / 'tastemaker.db'}"
+
+
+def fill(
+    data: Path, *, tasks: int, annotators: int, overlap: int = 1, rating_share: float = 0.25, database: str = ""
+) -> list[str]:
+    """A database with so many open tasks in one project; its annotators' API keys. `database`: a URL, else it lies in `data`."""
     data.mkdir(parents=True, exist_ok=True)
-    engine = make_engine(f"sqlite:///{data / 'tastemaker.db'}")
-    Base.metadata.create_all(engine)
+    upgrade_to_head(database or sqlite_in(data))
+    engine = make_engine(database or sqlite_in(data))
     prompts = int(tasks / (1 - rating_share / 2)) + 1  # a comparison uses both answers of a prompt, a rating one
     with write_session(engine) as session:
         project = Project(
@@ -142,21 +149,22 @@ def free_port() -> int:
 
 
 class Server:
-    """`uvicorn app.serve:application` on a data folder, as a process that can be killed."""
+    """`tastemaker serve` on a data folder, without what it prepares first, as a process that can be killed."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, database: str = "") -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = (data / "web.log").open("ab")
-        self._environment = os.environ | {"TASTEMAKER_DATA": str(data)}
+        self._environment = os.environ | {"TASTEMAKER_DATA": str(data), "TASTEMAKER_PORT": str(self.port)}
+        if database:
+            self._environment["TASTEMAKER_DATABASE_URL"] = database
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, patience_s: float = 60.0) -> float:
         """Starts it and waits until it answers; seconds that took. Raises RuntimeError when it does not."""
         began = time.monotonic()
-        command = [sys.executable, "-m", "uvicorn", "--factory", "app.serve:application", "--port", str(self.port)]
         self._process = subprocess.Popen(
-            [*command, "--no-access-log", "--log-level", "warning"],
+            [sys.executable, "-c", SERVE],
             cwd=ROOT,
             env=self._environment,
             stdout=self._log,
@@ -204,8 +212,8 @@ class Server:
 
 
 @contextmanager
-def serving(data: Path) -> Iterator[Server]:
-    server = Server(data)
+def serving(data: Path, database: str = "") -> Iterator[Server]:
+    server = Server(data, database)
     try:
         server.start()
         yield server
@@ -247,7 +255,7 @@ async def annotate(number: int, key: str, url: str, stop: asyncio.Event, record:
                 record.errors.append(f"next {status} {task}")
                 continue
             record.holders.setdefault(task["id"], set()).add(number)
-            body = _verdict(task)
+            body = verdict(task)
             began = time.perf_counter()
             status, reply = await _post(client, f"/api/v1/tasks/{task['id']}/label", body, record, patience_s)
             record.submits_s.append(time.perf_counter() - began)
@@ -257,7 +265,7 @@ async def annotate(number: int, key: str, url: str, stop: asyncio.Event, record:
                 record.errors.append(f"label {status} {reply}")
 
 
-def _verdict(task: dict[str, Any]) -> dict[str, Any]:
+def verdict(task: dict[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {"client_id": str(uuid.uuid4()), "active_ms": 4000}
     if task["kind"] == "comparison":
         return said | {"choice": "left" if task["id"] % 2 else "right", "strength": 1}
@@ -280,9 +288,9 @@ async def _post(client: aiohttp.ClientSession, path: str, body: Any, record: Rec
 # What the database says afterwards
 
 
-def inspect(data: Path, record: Record) -> dict[str, int]:
+def inspect(data: Path, record: Record, database: str = "") -> dict[str, int]:
     """Compares the database with what was acknowledged. Every figure but the first should be 0."""
-    engine = make_engine(f"sqlite:///{data / 'tastemaker.db'}")
+    engine = make_engine(database or sqlite_in(data))
     with read_session(engine) as session:
         labels = dict(session.execute(select(Label.client_id, Label.task_id)).all())
         per_task = dict(session.execute(select(Label.task_id, func.count()).where(Label.current).group_by(Label.task_id)).all())

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ from app.database.upgrade import upgrade_to_head
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The URL of an empty database; TASTEMAKER_TEST_POSTGRES names one of your own."""
+    with running(fsync=False) as url:
+        yield url
+
+
+@contextmanager
+def running(*, fsync: bool) -> Iterator[str]:
+    """The URL of an empty database, for as long as the block. With `fsync` a commit waits for the disk, as it does for people."""
     given = os.environ.get("TASTEMAKER_TEST_POSTGRES")
     if given:
         yield given
@@ -33,7 +41,8 @@ def server() -> Iterator[str]:
     port = _free_port()
     data = folder / "data"
     _run(user, bin / "initdb", "-D", data, "-U", "taste", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync=off -c unix_socket_directories={folder}"
+    safe = "on" if fsync else "off"
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync={safe} -c unix_socket_directories={folder}"
     _run(user, bin / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
     try:
         yield f"postgresql+psycopg://taste@127.0.0.1:{port}/postgres"

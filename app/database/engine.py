@@ -28,13 +28,13 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
+from app.database.capacity import COMMAND, Capacity
 from app.database.same_file import SameFile
 from app.errors import Busy
 
 log = logging.getLogger("tastemaker")
 
-POOL_SIZE = 48  # the thread pool's 40 and some room
-POOL_OVERFLOW = 32  # more only for a moment: the event loop must never wait for a connection
+POOL_PATIENCE_S = 5.0  # for a connection; there are more than can be asked for, so that waiting for one is a mistake of ours
 WRITER_PATIENCE_S = 20.0  # how long a writer waits in all: for its turn, and then for a writer of another process
 _WRITES: dict[str, Any] = {"tastemaker_writes": True}
 _SINGLE_READS = {"tastemaker_single_reads": True}
@@ -43,10 +43,11 @@ _SINGLE_READS = {"tastemaker_single_reads": True}
 # The engine
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, capacity: Capacity = COMMAND) -> Engine:
     """An engine for the URL. SQLite comes from the `pysqlite3` wheel, since the standard library's may be unsafe."""
+    pool = {"pool_size": capacity.connections, "max_overflow": 0, "pool_timeout": POOL_PATIENCE_S}
     if not is_sqlite(url):
-        engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=True, hide_parameters=True)
+        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, **pool)
         event.listen(engine, "handle_error", _forget_values)
         event.listen(engine, "connect", _limit_lock_waits)
         event.listen(engine, "reset", _roll_back)
@@ -62,8 +63,7 @@ def make_engine(url: str) -> Engine:
     engine = create_engine(
         url,
         module=module,
-        pool_size=POOL_SIZE,
-        max_overflow=POOL_OVERFLOW,
+        **pool,
         hide_parameters=True,  # an error's text goes to the log, and what people wrote does not
         execution_options={"tastemaker_turns": WriterTurns(), "tastemaker_instant_reads": journal == "WAL"},
     )

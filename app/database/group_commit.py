@@ -24,22 +24,23 @@ from weakref import WeakKeyDictionary
 from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine
 
+from app.database.capacity import COMMAND
 from app.database.engine import begun, reads_are_instant, write_session, write_turn
 
 Result = TypeVar("Result")
 Job = Callable[[Connection], Any]
 
 LONGEST_GROUP_S: Final = 0.02  # no job of a group begins later than this after the first
-WRITERS: Final = 16  # threads, where jobs do not share
 
 
 class WriteGroup:
     """The waiting writes of one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, threads: int = COMMAND.threads) -> None:
+        """`threads`: where jobs do not share."""
         self._engine = engine
         self._shares = reads_are_instant(engine)  # without a write-ahead log a statement in the middle may have to wait, too
-        self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="writes")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="writes")
         self._groups: WeakKeyDictionary[asyncio.AbstractEventLoop, _Group] = WeakKeyDictionary()  # a server has one loop
 
     async def run(self, job: Callable[[Connection], Result]) -> Result:

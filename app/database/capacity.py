@@ -1,0 +1,70 @@
+"""What one process does at once: threads, connections and those who wait, all from one number.
+
+A request that is being answered may hold a connection while it waits for a thread. As long as there are more connections than
+requests in the house, whoever has a thread gets a connection, finishes, and gives both back; nobody waits in a circle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine, text
+
+from app.errors import Unavailable
+
+BESIDE: Final = 8  # connections for what runs beside requests: health, last uses, failed sign-ins, the gate's instant reads
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The sizes of a process that answers so many requests at once."""
+
+    at_once: int
+
+    @property
+    def threads(self) -> int:
+        """In which requests are worked on; a second time as many commit verdicts where these do not share a commit."""
+        return self.at_once
+
+    @property
+    def connections(self) -> int:
+        """One for each request in the house, one for each thread that needs its own for a moment, and a few beside."""
+        return 2 * self.at_once + BESIDE
+
+    @property
+    def judging(self) -> int:
+        """Claims and verdicts in the house: these hold neither a thread nor a connection of their own while they wait."""
+        return 4 * self.at_once
+
+    @property
+    def letting_in(self) -> int:
+        """Of those in the house, who sign in or choose a password: that takes the processor for a tenth of a second."""
+        return max(1, self.at_once // 2)
+
+
+COMMAND: Final = Capacity(4)  # a worker or a command does one thing, and a few beside it
+
+
+def require_connections(engine: Engine, capacity: Capacity) -> None:
+    """Raises Unavailable where the PostgreSQL server would never give this process the connections it may need."""
+    if engine.dialect.name != "postgresql":
+        return
+    with engine.connect() as connection:
+        given = connection.scalar(_GIVEN)
+    if given is not None and given < capacity.connections:
+        fitting = (given - BESIDE) // 2
+        raise Unavailable(
+            f"This web process may need {capacity.connections} connections, and PostgreSQL gives it {given} at most: "
+            f"set TASTEMAKER_AT_ONCE to {max(1, fitting)} or less, or raise max_connections there."
+        )
+
+
+# The server's own limit less what it keeps for administrators, the role's and the database's; -1 is none.
+_GIVEN: Final = text(
+    """SELECT least(
+      current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+        - coalesce(current_setting('reserved_connections', true), '0')::int,
+      (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
+      (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()))"""
+)

@@ -1,0 +1,208 @@
+"""A crowd at one web process: 50, 200 and 500 people who read lists and label at once, on SQLite and on PostgreSQL.
+
+    python bench/crowd.py [--clients 50,200,500] [--databases sqlite,postgresql] [--seconds 15] [--only-read]
+
+Each of them opens the page of their labels, reads the same list over the API, claims a task and sends its verdict, without a
+pause between. Whoever is refused comes back when Retry-After says. Asked for: no wait over 2 s, whoever is refused told so at
+once and when to come back, nothing lost. The last line on stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import os.path
+import sys
+
+sys.path.pop(0)  # this folder, where `queue.py` would hide the library's module
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from sqlalchemy import select
+
+from app.database.engine import make_engine, write_session
+from app.models import SignInSession, User, utc_now
+from app.settings import Settings
+from app.web.security import digest, new_secret, session_cookie
+from bench.stage import SLUG, Record, fill, inspect, percentiles_ms, say, serving, verdict
+from tests.postgres import running
+
+LISTED = 20  # labels that each already has, so that there is something to list
+LONGEST_S = 120.0  # a client gives up; before, whoever waited was told no after 30 s
+
+
+@dataclass(frozen=True)
+class Person:
+    key: str
+    cookie: str
+
+
+@dataclass
+class Seen:
+    """What the crowd saw."""
+
+    served_s: dict[str, list[float]] = field(default_factory=dict)  # by what was asked for
+    refused_s: list[float] = field(default_factory=list)
+    without_retry_after: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    verdicts: Record = field(default_factory=Record)
+
+
+async def come(url: str, people: list[Person], seconds: float, *, only_read: bool = False) -> Seen:
+    """All at once, for so long; whoever is in the middle of something then ends it."""
+    seen = Seen()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, stop.set)
+    await asyncio.gather(*(_visit(url, number, person, stop, seen, only_read) for number, person in enumerate(people)))
+    return seen
+
+
+async def _visit(url: str, number: int, person: Person, stop: asyncio.Event, seen: Seen, only_read: bool) -> None:
+    timeout = aiohttp.ClientTimeout(total=LONGEST_S)
+    by_key = {"Authorization": f"Bearer {person.key}"}
+    cookies = {session_cookie(Settings()): person.cookie}
+    async with (
+        aiohttp.ClientSession(url, headers=by_key, connector=aiohttp.TCPConnector(limit=1), timeout=timeout) as program,
+        aiohttp.ClientSession(url, cookies=cookies, connector=aiohttp.TCPConnector(limit=1), timeout=timeout) as browser,
+    ):
+        while not stop.is_set():
+            await _ask(seen, stop, "page", browser, "GET", f"/projects/{SLUG}/labels")
+            await _ask(seen, stop, "list", program, "GET", f"/api/v1/projects/{SLUG}/labels")
+            if only_read:
+                continue
+            task = await _ask(seen, stop, "claim", program, "POST", f"/api/v1/projects/{SLUG}/tasks/next")
+            if task is None:
+                continue
+            seen.verdicts.holders.setdefault(task["id"], set()).add(number)
+            said = verdict(task)
+            if await _ask(seen, stop, "verdict", program, "POST", f"/api/v1/tasks/{task['id']}/label", said) is not None:
+                seen.verdicts.acknowledged[said["client_id"]] = task["id"]
+
+
+async def _ask(
+    seen: Seen, stop: asyncio.Event, what: str, client: aiohttp.ClientSession, method: str, path: str, body: Any = None
+) -> Any:
+    """The reply's JSON, "" for a page; None when it failed, or when the end came while it was refused."""
+    while True:
+        began = time.perf_counter()
+        try:
+            async with client.request(method, path, json=body) as reply:
+                read = await reply.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            seen.failed[f"{what}: {type(error).__name__}"] += 1
+            await asyncio.sleep(0.5)
+            return None
+        took_s = time.perf_counter() - began
+        if reply.status in (200, 201):
+            seen.served_s.setdefault(what, []).append(took_s)
+            return json.loads(read) if reply.content_type == "application/json" else ""
+        if reply.status != 503:
+            seen.failed[f"{what}: {reply.status}"] += 1
+            await asyncio.sleep(0.5)
+            return None
+        seen.refused_s.append(took_s)
+        later = reply.headers.get("Retry-After")
+        seen.without_retry_after += later is None
+        if stop.is_set():
+            return None
+        await asyncio.sleep(float(later or 1))
+
+
+def figures(seen: Seen, seconds: float) -> dict[str, Any]:
+    waits = [took for times in seen.served_s.values() for took in times]
+    return {
+        "served_per_s": round(len(waits) / seconds, 1),
+        **percentiles_ms(waits),
+        "longest_s": round(max(waits, default=0.0), 2),
+        "longest_by_kind_s": {what: round(max(times), 2) for what, times in seen.served_s.items()},
+        "verdicts": len(seen.verdicts.acknowledged),
+        "refused": len(seen.refused_s),
+        **percentiles_ms(seen.refused_s, "refused_"),
+        "longest_refusal_s": round(max(seen.refused_s, default=0.0), 2),
+        "refused_without_retry_after": seen.without_retry_after,
+        "failed": dict(seen.failed),
+    }
+
+
+def fill_house(data: Path, database: str, people: int, tasks: int) -> list[Person]:
+    """A project with so many people and open tasks."""
+    keys = fill(data, tasks=tasks, annotators=people, database=database)
+    engine = make_engine(database or f"sqlite:///{data / 'tastemaker.db'}")
+    secrets = [new_secret() for _ in keys]
+    with write_session(engine) as session:
+        for user_id, secret in zip(session.scalars(select(User.id).order_by(User.id)).all(), secrets, strict=True):
+            expires = utc_now() + timedelta(days=1)
+            session.add(SignInSession(user_id=user_id, id_hash=digest(secret), expires_at=expires))
+    engine.dispose()
+    return [Person(*both) for both in zip(keys, secrets, strict=True)]
+
+
+def measure(kind: str, crowds: list[int], seconds: float, *, only_read: bool) -> dict[str, Any]:
+    """Figures by size of the crowd, one after the other at one server."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder, _database(kind) as database:
+        data = Path(folder)
+        people = fill_house(data, database, max(crowds), int(400 * seconds * len(crowds)) + 50 * max(crowds))
+        with serving(data, database) as server:
+            asyncio.run(_label_first(server.url, people))
+            everything = Record()
+            for size in crowds:
+                seen = asyncio.run(come(server.url, people[:size], seconds, only_read=only_read))
+                everything.acknowledged.update(seen.verdicts.acknowledged)
+                found[str(size)] = figures(seen, seconds)
+                say(f"{kind}, {size}: {found[str(size)]}")
+                time.sleep(1)
+            found["peak_rss_mib"] = server.peak_rss_mib()
+        found |= inspect(data, everything, database)
+    return found
+
+
+def _database(kind: str) -> Any:
+    return running(fsync=True) if kind == "postgresql" else nullcontext("")
+
+
+async def _label_first(url: str, people: list[Person]) -> None:
+    """Some at a time, so that it goes well with a program of any age."""
+    waiting = list(people)
+
+    async def work() -> None:
+        while waiting:
+            person = waiting.pop()
+            async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {person.key}"}) as client:
+                for _ in range(LISTED):
+                    async with client.post(f"/api/v1/projects/{SLUG}/tasks/next") as reply:
+                        task = await reply.json()
+                    async with client.post(f"/api/v1/tasks/{task['id']}/label", json=verdict(task)) as reply:
+                        assert reply.status == 201, await reply.text()
+
+    await asyncio.gather(*(work() for _ in range(16)))
+    await come(url, people[:2], 1.0)  # the first requests compile their statements and pages
+    say("warm")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--clients", default="50,200,500", help="sizes of the crowd, one after the other")
+    options.add_argument("--databases", default="sqlite,postgresql")
+    options.add_argument("--seconds", type=float, default=15.0, help="for each size")
+    options.add_argument("--only-read", action="store_true", help="lists alone, no labelling")
+    chosen = options.parse_args()
+    crowds = [int(size) for size in chosen.clients.split(",")]
+    result: dict[str, Any] = {"bench": "crowd", "seconds": chosen.seconds, "load": round(os.getloadavg()[0], 1)}
+    for kind in chosen.databases.split(","):
+        result[kind] = measure(kind, crowds, chosen.seconds, only_read=chosen.only_read)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
