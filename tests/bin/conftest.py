@@ -35,6 +35,7 @@ def machine(tmp_path: Path) -> Machine:
     shutil.copytree(ROOT / "bin", machine.folder / "bin")
     for file in ROOT.glob("*.txt"):
         shutil.copy(file, machine.folder)
+    shutil.copytree(ROOT / "locks", machine.folder / "locks")
     machine.programs.mkdir()
     for name in BASICS:
         found = shutil.which(name)

