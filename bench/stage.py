@@ -41,6 +41,7 @@ from app.models import (
     utc_now,
 )
 from app.queue.make_tasks import make_tasks
+from app.settings import Settings
 from app.web.security import digest, format_key, new_secret
 from trainer.contract.messages import Message
 
@@ -62,7 +63,7 @@ def say(text: str) -> None:
 
 
 def sqlite_in(data: Path) -> str:
-    return f"sqlite:///{data / 'tastemaker.db'}"
+    return Settings(data=data).url
 
 
 def fill(
@@ -159,12 +160,13 @@ class Server:
         if database:
             self._environment["TASTEMAKER_DATABASE_URL"] = database
         self._process: subprocess.Popen[bytes] | None = None
+        self.before: list[str] = []  # what runs the server: the words before its own
 
     def start(self, patience_s: float = 60.0) -> float:
         """Starts it and waits until it answers; seconds that took. Raises RuntimeError when it does not."""
         began = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVE],
+            [*self.before, sys.executable, "-c", SERVE],
             cwd=ROOT,
             env=self._environment,
             stdout=self._log,
