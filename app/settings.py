@@ -53,6 +53,12 @@ class Settings(BaseSettings):
         "", description="Base model of the demo project: folder, hub id or .gguf; empty means SmolLM2-135M-Instruct."
     )
     threads: int = Field(0, ge=0, description="Processor threads of a training run; 0 lets torch decide.")
+    run_memory_gb: float = Field(
+        0.0,
+        ge=0,
+        description="Memory that one run may take, in GiB; 0 means nine tenths of the machine's, or of its container's.",
+    )
+    run_hours: float = Field(72.0, gt=0, description="How long one run may work before it is ended, its state saved.")
     tensorboard: bool = Field(False, description="Write a run's figures as TensorBoard events, too; needs tensorboardX.")
 
     @field_validator("data")

@@ -17,6 +17,7 @@ from app.language.languages import N_, _, known
 from app.language.run_messages import told
 from app.models.values import Unusable
 from app.projects.checks import check_base_model
+from trainer.contract.environment import TOKEN, needed
 from trainer.contract.messages import from_json
 
 PATIENCE_S: Final = 180.0  # a large model takes its time to be read, and a hub id to be fetched
@@ -43,7 +44,9 @@ def refuse_unusable(spec: str) -> None:
 def _problem_with(model: str) -> str:
     command = (sys.executable, "-m", "trainer.lm.check", model)
     root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    token = {name: value for name, value in os.environ.items() if name == TOKEN}  # to fetch what its owner may have
+    environment = needed(os.environ) | token | {"PYTHONPATH": path}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment, check=False)
     except subprocess.TimeoutExpired:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from app.models import Generation, Prompt
 from app.runs import run_files
 from app.runs.checkpoints import get_checkpoint
 from app.settings import Settings
+from trainer.contract.environment import needed
 
 MOST_ANSWERS = 5_000  # the newest; what a head is distilled on
 
@@ -52,7 +54,7 @@ def run_checkpoint(engine: Engine, settings: Settings, arguments: argparse.Names
             command[3:4] = ["classifier"]
             command += ["--answers", answers]
         session.rollback()  # nothing waits for the work
-        return subprocess.run(command, check=False).returncode
+        return subprocess.run(command, check=False, env=needed(os.environ)).returncode
 
 
 def _write_answers(session: Session, project_id: int, path: Path) -> None:

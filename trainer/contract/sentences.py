@@ -35,6 +35,14 @@ RUNS: Final = {
     "crashed_silently": "It crashed %(times)s times in a row. %(ending)s Its log is empty.",
     "killed": "The last time it was killed by %(signal)s.",
     "ended_badly": "The last time it ended with status %(status)s.",
+    "run_took_memory": (
+        "It took more memory than a run may take here (%(gigabytes)s GiB) and was ended. A lower batch size, shorter answers or "
+        "a smaller model need less."
+    ),
+    "run_took_time": (
+        "It took longer than a run may take here (%(hours)s h) and was ended. What it had saved is kept: queued again, it goes "
+        "on from there."
+    ),
     "worker_idle": "Waiting for runs",
     "worker_busy": "Run %(number)s",
 }
@@ -160,6 +168,10 @@ MODELS: Final = {
     ),
     "template_refuses": "The model's chat template refuses this conversation: %(error)s",
     "template_says_nothing": "The model's chat template makes nothing of this conversation.",
+    "template_runs_away": (
+        "The model's chat template does not come to an end: it takes more than %(seconds)s seconds, %(most)s characters or "
+        "%(megabytes)s MB for one conversation. Give the model another template."
+    ),
     "left_out": "Prompts left out: %(left_out)s (%(names)s). %(because)s",
     "prompt_too_long": "A prompt may have at most %(tokens)s tokens here.",
     "answers_not_finite": "The model's numbers for an answer to them are not finite; other answers to them are kept.",

@@ -30,6 +30,7 @@ from app.removal.taking_out import take_out
 from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import in_one_sentence, open_database
+from trainer.contract.environment import needed
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, keep_private
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import claim, freeze, results
@@ -37,6 +38,7 @@ from trainer.worker.chores import look_after_projects
 from trainer.worker.claim import MOST_ATTEMPTS, Claimed
 from trainer.worker.failures import living_on, said, why_not_prepared
 from trainer.worker.heartbeat import BEAT_S, LostRun, beating
+from trainer.worker.limits import limits_of, memory_of
 from trainer.worker.process import RunProcess, end_orphan
 
 LOOK_S = 0.5  # between two looks at the run or for work
@@ -61,7 +63,10 @@ class Held:
     process: RunProcess
     generations: results.NewGenerations
     unstored: list[dict[str, Any]] = field(default_factory=list)  # read from the folder, not yet rows
+    began: float = field(default_factory=time.monotonic)
     cancelled_at: float | None = None  # monotonic seconds
+    exceeded: Message | None = None  # the limit that ends it
+    exceeded_at: float = 0.0
     told: dict[str, Any] | None = None  # the progress last written
     beat_at: float = 0.0
     failures: int = 0  # looks in a row that failed
@@ -73,6 +78,7 @@ class Supervisor:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
+        self._limits = limits_of(settings)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._lock = claim.sign_of_life(settings, self.name)
         self._held: Held | None = None
@@ -151,7 +157,7 @@ class Supervisor:
         )
 
     def _environment(self) -> dict[str, str]:
-        environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        environment = needed(os.environ) | {"HF_HUB_DISABLE_TELEMETRY": "1"}
         environment.pop("TASTEMAKER_THREADS", None)  # 0 means for us what its absence means for a run
         if self._settings.threads:
             environment["TASTEMAKER_THREADS"] = str(self._settings.threads)
@@ -165,6 +171,7 @@ class Supervisor:
             code = held.process.poll()
             self._obey_cancel(held)
             if code is None:
+                self._obey_limits(held)
                 self._store_generations(held)
                 self._tell_progress(held)
             else:
@@ -241,6 +248,20 @@ class Supervisor:
         elif time.monotonic() - held.cancelled_at > CANCEL_GRACE_S:
             held.process.kill()
 
+    def _obey_limits(self, held: Held) -> None:
+        """End a run that takes too much: at once for its memory, which others need, and with its state saved for its time."""
+        if held.exceeded is not None:
+            if time.monotonic() - held.exceeded_at > SAVE_GRACE_S:
+                held.process.kill()
+            return
+        held.exceeded = self._limits.exceeded(memory_of(held.process.pid), held.began)
+        if held.exceeded is not None:
+            held.exceeded_at = time.monotonic()
+            if held.exceeded.code == "run_took_memory":
+                held.process.kill()
+            else:
+                held.process.stop()
+
     def _finish(self, held: Held, code: int) -> None:
         result = results.read_result(held.folder)
         with write_session(self._engine) as session:
@@ -251,6 +272,8 @@ class Supervisor:
                 results.record_end(session, run, "failed", reason_of(result) or Message("refused_without_reason"), result)
             elif run.cancel_requested_at is not None:
                 results.record_end(session, run, "cancelled", Message("cancelled"), result)
+            elif held.exceeded is not None:
+                results.record_end(session, run, "failed", held.exceeded, result)
             elif code in (EXIT_CANCELLED, EXIT_RETRY):  # retry: the process of an earlier claim has not left the folder yet
                 _requeue(run, blameless=True)
             elif run.attempts >= MOST_ATTEMPTS:

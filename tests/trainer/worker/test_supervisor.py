@@ -373,6 +373,42 @@ def test_the_third_crash_in_a_row_is_the_last_and_a_step_forward_breaks_the_row(
     assert (why.code, why.arguments["times"], why.arguments["ending"]) == ("crashed", 3, Message("killed", signal="SIGKILL"))
 
 
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ({"run_memory_gb": 0.05}, Message("run_took_memory", gigabytes=0.05)),
+        ({"run_hours": 1 / 3600}, Message("run_took_time", hours=1 / 3600)),
+    ],
+    ids=["memory", "time"],
+)
+def test_a_run_that_takes_more_than_it_may_is_ended_at_once_with_a_sentence(
+    engine: Engine, settings: Settings, cast: Cast, prompts: int, limit: dict[str, float], why: Message
+) -> None:
+    run_id = queue_sample(engine, cast, per_prompt=1000)
+    one = Supervisor(engine, settings.model_copy(update=limit))
+    tick_until(one, lambda: run_row(engine, run_id).state != "queued" and one._held is None)
+    run = run_row(engine, run_id)
+    one.close()
+    assert (run.state, run.attempts, run.fence) == ("failed", 1, 1)
+    assert run.message == why
+
+
+def test_a_run_is_told_no_secret_and_is_the_first_to_go_when_memory_runs_out(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASTEMAKER_DATABASE_URL", "postgresql+psycopg://taste:secret@localhost/taste")
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    queue_sample(engine, cast, per_prompt=1000)
+    one = make_worker()
+    one.tick()
+    assert one._held is not None
+    process = Path("/proc") / str(one._held.process.pid)
+    told = (process / "environ").read_bytes()
+    assert b"TASTEMAKER_THREADS=1" in told
+    assert b"secret" not in told
+    assert (process / "oom_score_adj").read_text().strip() == "500"
+
+
 def test_steps_that_an_earlier_attempt_had_done_do_not_break_a_row_of_crashes(
     engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
 ) -> None:
