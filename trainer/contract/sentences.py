@@ -43,6 +43,9 @@ RUNS: Final = {
         "It took longer than a run may take here (%(hours)s h) and was ended. What it had saved is kept: queued again, it goes "
         "on from there."
     ),
+    "run_out_of_memory": (
+        "There is not enough memory for it here. A lower batch size, shorter answers or a smaller model need less."
+    ),
     "worker_idle": "Waiting for runs",
     "worker_busy": "Run %(number)s",
 }
@@ -108,6 +111,31 @@ MODELS: Final = {
     "model_file_broken": "%(file)s is not a safetensors file, or not a whole one: its header cannot be read. Download it again.",
     "model_weights_pointer": "%(file)s is a Git LFS pointer, not weights: run git lfs pull where it was cloned.",
     "model_file_pointer": "%(file)s is a Git LFS pointer, not the file itself: run git lfs pull where it was cloned.",
+    "model_file_too_large": (
+        "%(file)s has %(megabytes)s MB; a file of this kind is read up to %(most)s MB. Is the download whole, and the right one?"
+    ),
+    "model_wants_kernel": (
+        "%(model)s: its config.json asks for code from the hub (%(kernel)s), which is never run here. Take that line out of "
+        "config.json: the model then computes as transformers does by itself."
+    ),
+    "model_needs_code": (
+        "%(model)s needs code of its own, which is never run here: it is of a kind that transformers does not know. Take a model "
+        "that transformers opens by itself."
+    ),
+    "model_endless": (
+        "%(model)s: what its configuration describes is too large to be laid out. Is its config.json the right one, and whole?"
+    ),
+    "model_larger_than_files": (
+        "%(model)s: its configuration describes a model of %(described)s numbers, and its files hold %(held)s. Is its "
+        "config.json the right one, and the download whole?"
+    ),
+    "model_larger_than_memory": (
+        "%(model)s needs %(gigabytes)s GiB of memory, and there are %(there)s GiB here. Take a smaller model or a larger machine."
+    ),
+    "adapters_otherwise": (
+        "%(folder)s: its adapters are not such as Tastemaker saves (%(name)s), so they are not opened. Merge them into their "
+        "base first, save the whole with its tokenizer, and give the folder that comes out."
+    ),
     "gguf_other": "%(file)s is not a GGUF file: it begins otherwise.",
     "gguf_broken": "%(file)s is not whole, or not a GGUF file as we know it (%(error)s): download it again.",
     "gguf_split": "%(file)s is one part of a split file: join its parts first (llama-gguf-split --merge).",

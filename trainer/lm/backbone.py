@@ -26,7 +26,8 @@ from transformers.pytorch_utils import Conv1D
 from trainer.contract.english import SpokenError
 from trainer.contract.folder import UNDATED
 from trainer.contract.messages import Message
-from trainer.lm.chat_template import plain_ids, templated_ids, turn_end
+from trainer.lm.chat_template import MOST_CHARACTERS, MOST_MEGABYTES, MOST_SECONDS, plain_ids, templated_ids, turn_end
+from trainer.lm.integrity.watchdog import RanAway
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LLAMA_LIKE = {"llama", "mistral", "qwen2"}  # pre-norm layers on one residual stream, rotary positions, a bare linear head
@@ -42,6 +43,13 @@ class BackboneError(SpokenError):
 
 class ConversationRefused(BackboneError):
     """The model's chat template has no place for this conversation; others of the same batch may do."""
+
+
+class TemplateRanAway(ConversationRefused):
+    """The model's chat template did not come to an end with this conversation, and may not with others."""
+
+    def __init__(self) -> None:
+        super().__init__(Message("template_runs_away", seconds=MOST_SECONDS, most=MOST_CHARACTERS, megabytes=MOST_MEGABYTES))
 
 
 @dataclass
@@ -172,6 +180,8 @@ def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], day: date = UND
     """
     try:
         ids = plain_ids(tokenizer, messages) if tokenizer.chat_template is None else templated_ids(tokenizer, messages, day)
+    except RanAway:
+        raise TemplateRanAway from None
     except Exception as error:  # a template is code of the model's author, and may raise anything
         said = str(error).strip().partition("\n")[0][:MOST_SAID] or type(error).__name__
         raise ConversationRefused(Message("template_refuses", error=said)) from error
@@ -187,17 +197,24 @@ def eos_ids(backbone: Backbone) -> set[int]:
     settings = getattr(backbone.plain, "generation_config", None) or text_config(backbone.plain.config)
     named = settings.eos_token_id
     ids = {named} if isinstance(named, int) else set(named or ())
-    return ids | {end for end in (backbone.tokenizer.eos_token_id, turn_end(backbone.tokenizer)) if end is not None}
+    return ids | {end for end in (backbone.tokenizer.eos_token_id, _turn_end(backbone)) if end is not None}
 
 
 def end_id(backbone: Backbone) -> int:
     """The one token that an answer ends with where somebody has to write it. Raises BackboneError where nothing ends one."""
-    own = turn_end(backbone.tokenizer)
+    own = _turn_end(backbone)
     ends = [own] if own is not None else [backbone.tokenizer.eos_token_id, *sorted(eos_ids(backbone))]
     found = next((end for end in ends if end is not None), None)
     if found is None:
         raise BackboneError(Message("model_no_end", model=backbone.source))
     return int(found)
+
+
+def _turn_end(backbone: Backbone) -> int | None:
+    try:
+        return turn_end(backbone.tokenizer)
+    except RanAway:
+        raise TemplateRanAway from None
 
 
 def text_config(config: Any) -> Any:

@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, time
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Final
 
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
+from trainer.lm.integrity.watchdog import RanAway, watched
+
+MOST_SECONDS: Final = 5.0  # of computing, for one conversation; an honest template takes milliseconds
+MOST_MEGABYTES: Final = 512
+MOST_CHARACTERS: Final = 2_000_000  # a hundred times the longest conversation there can be
 SAID = "zebra"  # what the assistant says in the conversation that shows how a template ends a turn
 
 
 def templated_ids(tokenizer: Any, messages: Sequence[dict[str, str]], day: date) -> list[int]:
-    """Ids up to where the model begins to answer, by the tokenizer's own template. Raises whatever the template raises."""
-    _stop_the_clock(tokenizer, day)
+    """Ids up to where the model begins to answer, by the tokenizer's own template. Raises whatever the template raises, and
+    RanAway where it does not come to an end.
+    """
+    _tamed(tokenizer).globals["strftime_now"] = datetime.combine(day, time()).strftime
     return list(
         tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True)
     )
@@ -41,7 +48,7 @@ def text_ids(tokenizer: Any, text: str) -> list[int]:
 
 def turn_end(tokenizer: Any) -> int | None:
     """The first control token that the template writes after what an assistant said: the model ends its turns with it, whatever
-    the metadata name. None where it writes none, or there is no template.
+    the metadata name. None where it writes none, or there is no template. Raises RanAway.
     """
     return _turn_end(tokenizer, tokenizer.chat_template)
 
@@ -53,6 +60,7 @@ def _turn_end(tokenizer: Any, template: str | dict[str, str] | None) -> int | No
     conversation = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": SAID}]
     for messages in (conversation, [*conversation, conversation[0]]):  # some write the end only before what follows
         try:
+            _tamed(tokenizer)
             text = tokenizer.apply_chat_template(messages, tokenize=False)
         except Exception:  # a template may refuse any conversation, and says so when it is given a real one
             continue
@@ -64,9 +72,27 @@ def _turn_end(tokenizer: Any, template: str | dict[str, str] | None) -> int | No
     return None
 
 
-def _stop_the_clock(tokenizer: Any, day: date) -> None:
-    """Let the template's `strftime_now` say this day: transformers has no argument for it, and compiles a template once."""
-    _compile_jinja_template(tokenizer.get_chat_template()).globals["strftime_now"] = datetime.combine(day, time()).strftime
+def _tamed(tokenizer: Any) -> Any:
+    """The tokenizer's template as transformers compiles it, once for each text, and from now on renders it: watched.
+
+    Constant expressions are computed when it is compiled, so that is watched, too. transformers has an argument for neither,
+    nor for the day that `strftime_now` says.
+    """
+    with watched(MOST_SECONDS, MOST_MEGABYTES * 2**20):
+        template = _compile_jinja_template(tokenizer.get_chat_template())
+    template.render = partial(_render, template)
+    return template
+
+
+def _render(template: Any, **values: Any) -> str:
+    pieces, characters = [], 0
+    with watched(MOST_SECONDS, MOST_MEGABYTES * 2**20):
+        for piece in template.generate(**values):
+            characters += len(piece)
+            if characters > MOST_CHARACTERS:
+                raise RanAway
+            pieces.append(piece)
+    return "".join(pieces)
 
 
 def _is_control(tokenizer: Any, token: int, next_to_words: bool) -> bool:

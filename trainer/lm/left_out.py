@@ -10,10 +10,11 @@ from functools import reduce
 from typing import Any, Final
 
 from trainer.contract.messages import Message, as_json
-from trainer.lm.backbone import Backbone, ConversationRefused, chat_ids
+from trainer.lm.backbone import Backbone, BackboneError, ConversationRefused, TemplateRanAway, chat_ids
 
 MOST_NAMED: Final = 100  # in a result
 MOST_SAID: Final = 10  # in a sentence
+MOST_RUNAWAYS: Final = 3  # conversations with which a template does not end, each of which takes seconds
 
 Name = int | str  # a prompt's id, or a row of a file that has none
 
@@ -22,16 +23,23 @@ class LeftOut:
     """Names of prompts by why they were left out, each with the reason of the first."""
 
     def __init__(self) -> None:
+        self._runaways = 0
         self._names: dict[str, dict[Name, Message]] = {"refused": {}, "too_long": {}, "not_finite": {}}
 
     def __bool__(self) -> bool:
         return any(self._names.values())
 
     def chat_ids(self, backbone: Backbone, name: Name, messages: Sequence[dict[str, str]]) -> list[int] | None:
-        """Token ids of a conversation as the model is asked it; None, and noted, where its chat template refuses it."""
+        """Token ids of a conversation as the model is asked it; None, and noted, where its chat template refuses it.
+
+        Raises BackboneError where the template does not come to an end, again and again.
+        """
         try:
             return chat_ids(backbone.tokenizer, messages, backbone.day)
         except ConversationRefused as error:
+            self._runaways += isinstance(error, TemplateRanAway)
+            if self._runaways >= MOST_RUNAWAYS:
+                raise BackboneError(error.message) from None
             self._names["refused"][name] = error.message
             return None
 

@@ -1,6 +1,7 @@
 """A conversation as ids: control tokens that people type, where a turn ends, and the day that a template writes."""
 
 from datetime import date, datetime
+from time import process_time
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from tests.trainer.tiny import llama_policy
-from trainer.lm.backbone import ConversationRefused, chat_ids, end_id, eos_ids
+from trainer.lm import chat_template
+from trainer.lm.backbone import ConversationRefused, TemplateRanAway, chat_ids, end_id, eos_ids
 from trainer.lm.chat_template import text_ids, turn_end
 from trainer.lm.simple_lm import train_tokenizer
 
@@ -118,3 +120,35 @@ def test_a_model_that_nothing_ends_says_so_where_an_end_has_to_be_written() -> N
     assert eos_ids(backbone) == set()
     with pytest.raises(Exception, match="names no token that ends an answer"):
         end_id(backbone)
+
+
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+TOO_LONG = "{% for a in range(99999) %}{{ 'and so on, for a hundred characters and more, ' * 3 }}{% endfor %}"
+RUNAWAYS = {
+    "a loop in a loop": ENDLESS,
+    "one that writes": TOO_LONG,
+    "a text as large as the memory": "{% set many = messages | length * 10000000000 %}{{ 'a' * many }}",
+    "a text doubled": "{% set s = namespace(x='doubled') %}{% for a in range(99) %}{% set s.x = s.x ~ s.x %}{% endfor %}",
+    "a power": "{{ (messages | length + 8) ** (9 ** 9) }}",
+    "a power before anything is said": "{{ 9 ** (9 ** 9) }}",
+    "a text before anything is said": "{{ 'a' * 10000000000 }}",
+}
+
+
+@pytest.mark.parametrize("template", RUNAWAYS.values(), ids=RUNAWAYS)
+def test_a_template_that_does_not_come_to_an_end_is_ended_with_a_sentence(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_template, "MOST_SECONDS", 0.5)
+    backbone = llama_policy()
+    backbone.tokenizer = tokenizer(template)
+    with pytest.raises(TemplateRanAway, match="chat template does not come to an end"):
+        chat_ids(backbone.tokenizer, ASK)
+    for ask in (end_id, eos_ids):
+        with pytest.raises(TemplateRanAway, match="chat template does not come to an end"):
+            ask(backbone)
+
+
+def test_a_template_is_given_more_than_an_honest_one_needs() -> None:
+    talk = [{"role": "user" if turn % 2 == 0 else "assistant", "content": "word " * 62} for turn in range(64)]
+    before = process_time()
+    assert len(chat_ids(tokenizer(CHAT), talk)) > 64 * 5 * 62
+    assert process_time() - before < chat_template.MOST_SECONDS / 10

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.trainer.lm.test_chat_template import TOO_LONG
 from trainer.lm.check import main, problem_with
 
 
@@ -25,3 +27,11 @@ def test_what_is_no_model_says_so_in_one_line(tmp_path: Path, capsys: pytest.Cap
     found = json.loads(capsys.readouterr().out)
     assert not found["ok"]
     assert found["reason"]["code"]
+
+
+def test_a_template_that_runs_away_is_the_models_problem(llama_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(llama_folder, tmp_path / "m")
+    (folder / "chat_template.jinja").write_text(TOO_LONG)
+    problem = problem_with(str(folder))
+    assert problem is not None
+    assert problem.code == "template_runs_away"

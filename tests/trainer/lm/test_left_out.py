@@ -1,5 +1,10 @@
+import pytest
+
+from tests.trainer.lm.test_chat_template import TOO_LONG, tokenizer
+from tests.trainer.tiny import llama_policy
 from trainer.contract.english import english
 from trainer.contract.messages import Message
+from trainer.lm.backbone import BackboneError, ConversationRefused
 from trainer.lm.left_out import MOST_NAMED, LeftOut
 
 DONE = Message("done")
@@ -27,3 +32,17 @@ def test_what_is_left_out_is_counted_named_and_said_after_the_reason() -> None:
 
 def test_where_nothing_is_left_the_templates_word_comes_first() -> None:
     assert LeftOut().why(DONE) == DONE
+
+
+def test_a_template_that_runs_away_with_one_conversation_leaves_that_out_and_with_a_third_ends_the_run() -> None:
+    backbone = llama_policy()
+    backbone.tokenizer = tokenizer("{% if messages[0].content == 'Go!' %}" + TOO_LONG + "{% else %}Hello{% endif %}")
+    go, stay = ([{"role": "user", "content": words}] for words in ("Go!", "Stay."))
+    found = LeftOut()
+    for name in (1, 2):
+        assert found.chat_ids(backbone, name, go) is None
+    assert found.chat_ids(backbone, 3, stay)
+    assert found.figures["refused_prompt_ids"] == [1, 2]
+    with pytest.raises(BackboneError, match="does not come to an end") as refused:
+        found.chat_ids(backbone, 4, go)
+    assert not isinstance(refused.value, ConversationRefused)
