@@ -71,12 +71,17 @@ def _do(kind: str, path: Path) -> int:
         return _refuse(kind, path, error)
     _use_threads()
     from trainer.lm.backbone import BackboneError
+    from trainer.lm.integrity.loaded_whole import is_lack_of_memory
 
     work = _work(kind)
     try:
         work(folder)
     except (Refused, BackboneError, ConfigError) as error:
         return _refuse(kind, path, error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_lack_of_memory(error):
+            raise
+        return _refuse(kind, path, Refused(Message("run_out_of_memory")))  # a second try would need as much
     except Cancelled:
         folder.finish("cancelled", reason=Message("cancelled_resumable"))
         return EXIT_CANCELLED

@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import trainer.__main__
 from trainer.__main__ import main
 from trainer.contract.english import english
 from trainer.contract.messages import from_json
@@ -99,3 +102,18 @@ def test_a_terminated_process_saves_and_leaves_within_seconds(simple_lm_folder: 
     assert time.monotonic() - asked < 5
     assert result(run)["status"] == "cancelled"
     assert all(json.loads(line) for line in (run / "generations.jsonl").read_text(encoding="utf-8").splitlines())
+
+
+@pytest.mark.parametrize("take", [lambda _: torch.empty(2**50), lambda _: bytearray(2**60)], ids=["torch", "Python"])
+def test_a_run_for_which_there_is_not_enough_memory_is_refused_at_once(
+    tmp_path: Path, take: Callable[[object], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer.__main__, "_work", lambda _kind: take)
+    assert main(["sample", str(folder(tmp_path / "r"))]) == 2
+    assert result(tmp_path / "r")["reason"] == {"code": "run_out_of_memory", "arguments": {}}
+
+
+def test_another_error_of_torch_stays_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer.__main__, "_work", lambda _kind: lambda _folder: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        main(["sample", str(folder(tmp_path / "r"))])

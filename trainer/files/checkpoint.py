@@ -21,8 +21,11 @@ from trainer.contract.english import SpokenError
 from trainer.contract.folder import UNFINISHED, to_disk
 from trainer.contract.messages import Message
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # the first had no hash of the manifest itself
 MANIFEST = "manifest.json"
+OWN_HASH = "manifest_sha256"  # of the manifest's text with noughts in the place of this hash
+NOUGHTS = "0" * 64
 
 
 class CheckpointError(SpokenError):
@@ -58,8 +61,11 @@ def _fill(temporary: Path, write: Callable[[Path], None], manifest: Mapping[str,
     for path in _files(temporary):
         to_disk(path)
         hashes[path.relative_to(temporary).as_posix()] = sha256_of(path)
-    whole = {"format": FORMAT, **manifest, "files": hashes}
-    (temporary / MANIFEST).write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
+    own: dict[str, Any] = {"format": FORMAT, OWN_HASH: NOUGHTS, "files": hashes}
+    whole = own | dict(manifest) | own  # first, whatever a manifest that is saved again holds
+    text = json.dumps(whole, indent=1, ensure_ascii=False)
+    whole[OWN_HASH] = _hash_of(text)
+    (temporary / MANIFEST).write_text(text.replace(NOUGHTS, whole[OWN_HASH], 1), encoding="utf-8")
     to_disk(temporary / MANIFEST)
     for inner in {path.parent for path in _files(temporary)}:
         to_disk(inner)
@@ -76,7 +82,13 @@ def verify(folder: Path) -> dict[str, Any]:
     if extra := found.keys() - expected.keys():
         raise CheckpointError(Message("checkpoint_has_more_files", folder=str(folder), files=", ".join(sorted(extra))))
     for name, digest in expected.items():
-        if sha256_of(found[name]) != digest:
+        try:
+            changed = sha256_of(found[name]) != digest
+        except OSError as error:
+            raise CheckpointError(
+                Message("model_file_unreadable", file=str(folder / name), error=error.strerror or "")
+            ) from error
+        if changed:
             raise CheckpointError(Message("checkpoint_file_changed", file=str(folder / name)))
     return manifest
 
@@ -84,13 +96,16 @@ def verify(folder: Path) -> dict[str, Any]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest alone, without reading the files it names. Raises CheckpointError."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        manifest = json.loads(text)
     except OSError:
         raise CheckpointError(Message("no_manifest", folder=str(folder), file=MANIFEST)) from None
     except ValueError:
         raise CheckpointError(Message("manifest_not_json", file=str(folder / MANIFEST))) from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), dict):
+    if not isinstance(manifest, dict) or manifest.get("format") not in READABLE or not isinstance(manifest.get("files"), dict):
         raise CheckpointError(Message("manifest_of_another_format", file=str(folder / MANIFEST), format=FORMAT))
+    if manifest["format"] > 1 and _hash_of(text.replace(str(manifest.get(OWN_HASH)), NOUGHTS, 1)) != manifest.get(OWN_HASH):
+        raise CheckpointError(Message("checkpoint_file_changed", file=str(folder / MANIFEST)))
     return manifest
 
 
@@ -157,6 +172,10 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _flatten(value: Any, at: str, tensors: dict[str, Tensor]) -> Any:

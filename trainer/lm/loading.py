@@ -44,11 +44,14 @@ from trainer.lm.backbone import (
     train_everything,
 )
 from trainer.lm.integrity import model_files
+from trainer.lm.integrity.adapter_files import refuse_strange_adapters
+from trainer.lm.integrity.described import laid_out, refuse_foreign_code, refuse_oversized
 from trainer.lm.integrity.loaded_whole import class_for, explained, refuse_incomplete, refuse_misfit, refuse_two_way
 from trainer.lm.simple_lm import SimpleLM  # which also registers it with transformers' Auto classes
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 REPORTED = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # it would fill the rest at random, and only log it
+SAFELY = {"local_files_only": True, "trust_remote_code": False}
 NARROW_FROM = 256  # a model's width from which `auto` takes bfloat16
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt", "README.md"]  # the last for its licence
 logging.disable_progress_bar()  # a run has its own
@@ -69,6 +72,11 @@ def load_backbone(spec: str, dtype: str = "float32", learned: Learned | None = N
     Raises BackboneError, and nothing else, when there is no such model, no network for a hub id, no causal architecture of that
     name, something of it is missing, broken or does not fit, or it is no longer what `learned` was learned on.
     """
+    with explained(spec):
+        return _open(spec, dtype, learned)
+
+
+def _open(spec: str, dtype: str, learned: Learned | None) -> Backbone:
     path = Path(spec).expanduser()
     if path.suffix.lower() == ".gguf":
         return _load_gguf(path, dtype, learned)
@@ -88,8 +96,13 @@ def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> B
     """Open a model spec as a policy: a base with its adapters when `spec` is an adapter checkpoint, otherwise the model itself.
 
     With `trainable` the adapters take gradients, and a SimpleLM gets all its weights and the reference its manifest names.
-    Raises BackboneError, also when the base is no longer the one the adapters were trained on.
+    Raises BackboneError, and nothing else, also when the base is no longer the one the adapters were trained on.
     """
+    with explained(spec):
+        return _open_policy(spec, dtype, trainable)
+
+
+def _open_policy(spec: str, dtype: str, trainable: bool) -> Backbone:
     folder = Path(spec).expanduser()
     if not (folder / "adapter_config.json").exists():
         backbone = load_backbone(spec, dtype)
@@ -105,6 +118,7 @@ def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> B
     if not (folder / checkpoint.MANIFEST).exists():
         raise model_files.others_adapters(folder)
     manifest = _verified(folder)
+    refuse_strange_adapters(folder)
     base = _load_base(folder, manifest, dtype)
     with explained(str(folder)):
         base.model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=trainable)
@@ -173,12 +187,14 @@ def _write_policy(backbone: Backbone, inner: Path) -> None:
 
 
 def _load_gguf(path: Path, dtype: str, learned: Learned | None = None) -> Backbone:
-    parts = model_files.gguf_parts(path)
-    digest = _same(str(path), checkpoint.sha256_of(path), learned)
-    where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name} | SAFELY
     with explained(str(path)):
-        if dtype == "auto":
-            dtype = _faster(AutoConfig.from_pretrained(**where))
+        with laid_out(str(path), 2 * path.stat().st_size if path.is_file() else 0):
+            parts = model_files.gguf_parts(path)
+            config = AutoConfig.from_pretrained(**where)
+            dtype = _faster(config) if dtype == "auto" else dtype
+            refuse_oversized(str(path), class_for(str(path), config), config, DTYPES[dtype], parts.numbers)
+        digest = _same(str(path), checkpoint.sha256_of(path), learned)
         model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=DTYPES[dtype], **REPORTED)
         tokenizer = AutoTokenizer.from_pretrained(**where)
     if dtype == "float32" and _quantised(parts.tensors):
@@ -215,23 +231,26 @@ def _round_to_halves(model: Any) -> None:
 
 def _load_folder(folder: Path, source: str, dtype: str, learned: Learned | None) -> Backbone:
     weights = model_files.weights_of(folder)
+    with explained(source), laid_out(source):
+        refuse_foreign_code(source, folder)
+        config = AutoConfig.from_pretrained(str(folder), **SAFELY)
+        dtype = _faster(config) if dtype == "auto" else dtype
+        maker = class_for(source, config)
+        refuse_oversized(source, maker, config, DTYPES[dtype], weights.numbers)
     named = None
     if (folder / checkpoint.MANIFEST).exists():
         manifest = _verified(folder)
-        digests = [manifest["files"][path.name] for path in weights]
+        digests = [manifest["files"][path.name] for path in weights.paths]
         named = 0 if manifest.get("converted_from") else None  # transformers adds names of its own to a GGUF file's
     else:
-        digests = [checkpoint.sha256_of(path) for path in weights]
+        digests = [checkpoint.sha256_of(path) for path in weights.paths]
     digest = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
     _same(source, digest, learned)
-    safely = {"local_files_only": True, "trust_remote_code": False}
     with explained(source):
-        config = AutoConfig.from_pretrained(str(folder), **safely)
-        dtype = _faster(config) if dtype == "auto" else dtype
-        model, report = class_for(source, config).from_pretrained(
-            str(folder), config=config, dtype=DTYPES[dtype], use_safetensors=True, **safely, **REPORTED
+        model, report = maker.from_pretrained(
+            str(folder), config=config, dtype=DTYPES[dtype], use_safetensors=True, **SAFELY, **REPORTED
         )
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), **safely)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **SAFELY)
     with explained(source):
         refuse_misfit(source, model, tokenizer, named)
     return _ready(model, report, tokenizer, source, digest, dtype)

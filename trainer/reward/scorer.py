@@ -33,6 +33,7 @@ from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, BackboneError, chat_ids, eos_ids, reference, takes_adapters
 from trainer.lm.batched_reading import batches
 from trainer.lm.forward import Packed, has_trunk
+from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.loading import Learned, load_backbone
 from trainer.reward.adapter import end_states
 from trainer.reward.data import TokenSequence, ids_of_text, token_sequence
@@ -224,7 +225,8 @@ def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None,
 
     `dtype` is that of a base opened here; by default what the reward was fitted in.
 
-    Raises CheckpointError when the folder is not whole or no reward, BackboneError when it was learned on another base.
+    Raises CheckpointError when the folder is not whole or no reward, BackboneError when it was learned on another base, and
+    where anything else is wrong with either.
     """
     folder = Path(reward_checkpoint)
     manifest = checkpoint.verify(folder)
@@ -232,14 +234,15 @@ def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None,
         raise checkpoint.CheckpointError(
             Message("holds_another_kind", folder=str(folder), found=str(manifest.get("kind")), wanted="reward")
         )
-    settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
-    base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"], dtype)
-    heads = read_heads(folder)
-    judge = heads.pop(JUDGE, None)
-    if manifest["form"] == "head":
-        return Scorer(base, settings, heads[OVERALL].head, None, judge, heads)
-    linear = load_file(folder / "head.safetensors")["head"]
-    return Scorer(base, settings, None, Adapter(_merged(folder, base), linear), judge, heads)
+    with explained(str(folder)):
+        settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+        base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"], dtype)
+        heads = read_heads(folder)
+        judge = heads.pop(JUDGE, None)
+        if manifest["form"] == "head":
+            return Scorer(base, settings, heads[OVERALL].head, None, judge, heads)
+        linear = load_file(folder / "head.safetensors")["head"]
+        return Scorer(base, settings, None, Adapter(_merged(folder, base), linear), judge, heads)
 
 
 def read_groups(means: Mapping[int, Tensor], lengths: Tensor) -> dict[str, Tensor]:

@@ -213,6 +213,7 @@ def test_an_export_in_an_older_layout_is_written_anew(policy: Path, tmp_path: Pa
     export_policy(policy, tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     del manifest["exported_from"]["layout"]
+    manifest["format"] = 1  # as it was then
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
     assert export_policy(policy, tmp_path / "out")
     assert not export_policy(policy, tmp_path / "out")

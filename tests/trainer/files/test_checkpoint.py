@@ -29,7 +29,7 @@ def write_two_files(folder: Path) -> None:
 def test_a_saved_folder_verifies_and_names_the_hash_of_every_file(tmp_path: Path) -> None:
     save(tmp_path / "c", write_two_files, {"kind": "policy", "run": 7})
     manifest = verify(tmp_path / "c")
-    assert (manifest["format"], manifest["kind"], manifest["run"]) == (1, "policy", 7)
+    assert (manifest["format"], manifest["kind"], manifest["run"]) == (2, "policy", 7)
     assert manifest["files"] == {
         "a.json": sha256_of(tmp_path / "c" / "a.json"),
         "inner/b.json": sha256_of(tmp_path / "c" / "inner" / "b.json"),
@@ -40,7 +40,7 @@ def test_a_saved_folder_verifies_and_names_the_hash_of_every_file(tmp_path: Path
 def test_any_change_to_a_folder_is_refused(tmp_path: Path) -> None:
     def broken(change: str) -> None:
         folder = tmp_path / change
-        save(folder, write_two_files, {})
+        save(folder, write_two_files, {"run": 7})
         if change == "changed":
             (folder / "a.json").write_text("{ }", encoding="utf-8")
         elif change == "missing":
@@ -50,12 +50,33 @@ def test_any_change_to_a_folder_is_refused(tmp_path: Path) -> None:
         elif change == "unfinished":
             (folder / "manifest.json").unlink()
         elif change == "of another format":
-            (folder / "manifest.json").write_text('{"format": 2, "files": {}}', encoding="utf-8")
+            (folder / "manifest.json").write_text('{"format": 3, "files": {}}', encoding="utf-8")
+        elif change == "described otherwise":
+            manifest = (folder / "manifest.json").read_text(encoding="utf-8")
+            (folder / "manifest.json").write_text(manifest.replace('"run": 7', '"run": 6'), encoding="utf-8")
         verify(folder)
 
-    for change in ("changed", "missing", "additional", "unfinished", "of another format"):
+    for change in ("changed", "missing", "additional", "unfinished", "of another format", "described otherwise"):
         with pytest.raises(CheckpointError):
             broken(change)
+
+
+def test_a_checkpoint_of_the_first_format_whose_manifest_had_no_hash_still_opens(tmp_path: Path) -> None:
+    manifest = save(tmp_path / "c", write_two_files, {"run": 7})
+    del manifest["manifest_sha256"]
+    (tmp_path / "c" / "manifest.json").write_text(json.dumps(manifest | {"format": 1}), encoding="utf-8")
+    assert verify(tmp_path / "c")["run"] == 7
+    (tmp_path / "c" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"manifest\.json is not the file that was saved"):
+        verify(tmp_path / "c")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "c", write_two_files, {})
+    (tmp_path / "c" / "a.json").unlink()
+    (tmp_path / "c" / "a.json").symlink_to("nowhere")
+    with pytest.raises(CheckpointError, match=r"a\.json cannot be read: No such file"):
+        verify(tmp_path / "c")
 
 
 def test_a_crash_while_writing_leaves_the_old_checkpoint_in_place(tmp_path: Path) -> None:
@@ -147,6 +168,7 @@ def test_a_manifest_cannot_point_outside_its_folder(tmp_path: Path) -> None:
     save(tmp_path / "c", write_two_files, {})
     manifest = json.loads((tmp_path / "c" / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"]["../secret"] = sha256_of(tmp_path / "secret")
+    manifest["format"] = 1  # whose manifest no hash holds
     (tmp_path / "c" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(CheckpointError):
         verify(tmp_path / "c")

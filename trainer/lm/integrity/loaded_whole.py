@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForImageTextToText,
 )
 
+from trainer.contract.english import SpokenError
 from trainer.contract.messages import Message
 from trainer.lm.backbone import BackboneError
 from trainer.lm.forward import own_forward
@@ -95,14 +96,25 @@ def explained(source: str) -> Iterator[None]:
     """Turn whatever opening a model raises into one sentence for the person who named it."""
     try:
         yield
-    except (BackboneError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except BackboneError:
+        raise
+    except SpokenError as error:
+        raise BackboneError(error.message) from error
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # libraries in Rust raise panics, which are no Exception
         lines = [line for line in str(error).strip().splitlines() if line.strip()]
         said = lines[0] if lines else type(error).__name__
-        if isinstance(error, MemoryError) or "can't allocate memory" in said:
+        if is_lack_of_memory(error):
             raise BackboneError(Message("model_too_large", model=source)) from error
+        if "trust_remote_code" in str(error):
+            raise BackboneError(Message("model_needs_code", model=source)) from error
         raise BackboneError(Message("model_not_opened", model=source, error=said)) from error
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """By whichever of the ways in which Python and torch say so."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _lacks(source: str, model: Any, missing: list[str], tensors: int, surplus: list[str], named: str) -> Message:

@@ -6,9 +6,10 @@ Opens no weights and no pickle. Raises BackboneError alone.
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from trainer.contract.messages import Message
 from trainer.lm.backbone import BackboneError
@@ -18,23 +19,42 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 SMALL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 INDEX = "model.safetensors.index.json"
+MB: Final = 1_000_000
+MOST_MB: Final = 256  # of a tokenizer or an index, which are read whole; the largest known have a seventh of that
+MOST_MB_OF_SETTINGS: Final = 16
+MOST_HEADER: Final = 100 * MB  # what the library takes, too
+READ_WHOLE: Final = (".json", ".txt", ".model", ".jinja")
 
 
-def weights_of(folder: Path) -> list[Path]:
-    """The weight files of a transformers folder, in order of name; each is whole, as far as its own header says."""
+class Weights(NamedTuple):
+    """The weight files of a folder."""
+
+    paths: list[Path]  # in order of name
+    numbers: int  # that they hold, all together
+
+
+def weights_of(folder: Path) -> Weights:
+    """The weight files of a transformers folder; each is whole, as far as its own header says."""
     if not (folder / "config.json").exists():
         raise BackboneError(_instead_of_a_model(folder))
     for name in SMALL_FILES:
         if (folder / name).exists():
             _refuse_pointer(folder / name)
+    refuse_giants(folder)
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise BackboneError(_instead_of_safetensors(folder))
-    for path in weights:
-        _refuse_broken(path)
+        raise BackboneError(without_safetensors(folder))
+    numbers = sum(refuse_broken(path) for path in weights)
     if missing := sorted(_shards(folder) - {path.name for path in weights}):
         raise BackboneError(Message("model_shards_missing", folder=str(folder), files=", ".join(missing)))
-    return weights
+    return Weights(weights, numbers)
+
+
+def refuse_giants(folder: Path) -> None:
+    """Refuse files that would be read whole and have a size no such file has."""
+    for path in (*folder.iterdir(), *folder.glob("additional_chat_templates/*")):
+        if path.suffix in READ_WHOLE and path.is_file():
+            _refuse_giant(path)
 
 
 class GgufParts(NamedTuple):
@@ -42,6 +62,7 @@ class GgufParts(NamedTuple):
 
     tensors: list[Any]  # as gguf's reader describes them
     tokens: int  # names in its vocabulary
+    numbers: int  # in its tensors
 
 
 def gguf_parts(path: Path) -> GgufParts:
@@ -53,6 +74,9 @@ def gguf_parts(path: Path) -> GgufParts:
         raise BackboneError(Message("gguf_split", file=str(path)))
     if not _begins(path, b"GGUF"):
         raise BackboneError(Message("gguf_other", file=str(path)))
+    for name in SMALL_FILES:  # beside it, where transformers looks for what the file does not say
+        if (path.parent / name).is_file():
+            _refuse_giant(path.parent / name)
     from gguf import GGUFReader
 
     try:
@@ -63,7 +87,8 @@ def gguf_parts(path: Path) -> GgufParts:
     if count is not None and int(count.parts[count.data[0]][0]) > 1:
         raise BackboneError(Message("gguf_split", file=str(path)))
     tokens = reader.fields.get("tokenizer.ggml.tokens")
-    return GgufParts(list(reader.tensors), len(tokens.data) if tokens is not None else 0)
+    numbers = sum(int(tensor.n_elements) for tensor in reader.tensors)
+    return GgufParts(list(reader.tensors), len(tokens.data) if tokens is not None else 0, numbers)
 
 
 def refuse_file(path: Path) -> None:
@@ -91,7 +116,8 @@ def _instead_of_a_model(folder: Path) -> Message:
     return Message("model_no_configuration", folder=str(folder))
 
 
-def _instead_of_safetensors(folder: Path) -> Message:
+def without_safetensors(folder: Path) -> Message:
+    """What to say of a folder that holds no weights we open."""
     pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern) if path.name != "training_args.bin")
     if not pickled:
         return Message("model_no_weights", folder=str(folder))
@@ -108,8 +134,8 @@ def _shards(folder: Path) -> set[str]:
         raise BackboneError(Message("model_index_unreadable", file=str(folder / INDEX))) from None
 
 
-def _refuse_broken(path: Path) -> None:
-    """A safetensors file says in its header where its last tensor ends."""
+def refuse_broken(path: Path) -> int:
+    """A safetensors file says in its header where its last tensor ends; how many numbers it holds is returned."""
     _refuse_pointer(path)
     size = path.stat().st_size
     if size == 0:
@@ -117,13 +143,22 @@ def _refuse_broken(path: Path) -> None:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
-            header: Any = json.loads(file.read(length)) if length <= size - 8 else None
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            end = 8 + length + max(ends, default=0)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            header: Any = json.loads(file.read(length)) if length <= min(size - 8, MOST_HEADER) else None
+            tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+            end = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
+            numbers = int(sum(math.prod(entry["shape"]) for entry in tensors))
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             raise BackboneError(Message("model_file_broken", file=str(path))) from None
     if size < end:
         raise BackboneError(Message("model_file_cut", file=str(path), there=size, wanted=end))
+    return numbers
+
+
+def _refuse_giant(path: Path) -> None:
+    settings = path.suffix == ".jinja" or path.name.endswith("config.json") or path.name == "manifest.json"
+    megabytes, most = path.stat().st_size / MB, MOST_MB_OF_SETTINGS if settings else MOST_MB
+    if megabytes > most:
+        raise BackboneError(Message("model_file_too_large", file=str(path), megabytes=megabytes, most=most))
 
 
 def _refuse_pointer(path: Path) -> None:
