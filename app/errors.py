@@ -69,8 +69,18 @@ class Gone(Refusal):
 
 
 class TooMany(Refusal):
+    """Told with when to come back."""
+
     status = 429
     title = N_("Too many tries")
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class TooManyCalls(TooMany):
+    title = N_("Too many calls")
 
 
 class Unavailable(Refusal):

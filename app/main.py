@@ -69,6 +69,7 @@ from app.web.middleware.waiting_room import Room, WaitingRoom
 from app.web.openapi import DescribedApp, operation_id
 from app.web.pages import StaticPages
 from app.web.permissions import V1
+from app.web.rate_limit import RateLimit
 from app.web.watch import api as health_api
 from app.web.watch import csp_reports
 from app.web.watch.health import HealthWatch
@@ -149,6 +150,7 @@ def connect(app: FastAPI, settings: Settings) -> None:
     capacity = capacity_of(settings)
     app.state.engine = make_engine(settings.url, capacity)
     app.state.instant_reads = InstantReads(app.state.engine)
+    app.state.rate_limit = RateLimit(settings)
     app.state.uses = UseLog(app.state.engine)
     app.state.hashing = Hashing()
     app.state.failures = FailureLog(app.state.engine)

@@ -46,19 +46,29 @@ class Settings(BaseSettings):
     at_once: int = Field(
         16, ge=2, le=200, description="Requests a web process works on at once; its threads and connections follow from that."
     )
+    api_calls_per_minute: int = Field(
+        6_000,
+        ge=60,
+        le=10_000_000,
+        description="API calls that one key may make a minute, at once or spread; all of one address ten times as many.",
+    )
     lease_minutes: float = Field(
         10.0, gt=0, le=10_080, allow_inf_nan=False, description="How long a task is kept for the person who opened it."
     )
     base_model: str = Field(
         "", description="Base model of the demo project: folder, hub id or .gguf; empty means SmolLM2-135M-Instruct."
     )
-    threads: int = Field(0, ge=0, description="Processor threads of a training run; 0 lets torch decide.")
+    threads: int = Field(0, ge=0, le=4096, description="Processor threads of a training run; 0 lets torch decide.")
     run_memory_gb: float = Field(
         0.0,
         ge=0,
+        le=1_000_000,
+        allow_inf_nan=False,
         description="Memory that one run may take, in GiB; 0 means nine tenths of the machine's, or of its container's.",
     )
-    run_hours: float = Field(72.0, gt=0, description="How long one run may work before it is ended, its state saved.")
+    run_hours: float = Field(
+        72.0, gt=0, le=24 * 366, allow_inf_nan=False, description="How long one run may work before it is ended, its state saved."
+    )
     tensorboard: bool = Field(False, description="Write a run's figures as TensorBoard events, too; needs tensorboardX.")
 
     @field_validator("data")

@@ -22,6 +22,7 @@ from app.web.security import Role, digest, new_secret
 
 INVITATION_DAYS = 14
 OWNER_LINK_HOURS = 24
+MOST_OPEN = 200  # of one project: as many as its page lists
 
 _GONE = N_("This invitation has been used, withdrawn or has run out. Ask whoever sent it for a new one.")
 
@@ -41,12 +42,22 @@ class Offer:
 
 
 def invite(session: Session, project_id: int, role: Role, by: int, name: str = "") -> tuple[str, Invitation]:
-    """A new invitation and its token, which is stored nowhere. Raises NotAllowed for somebody who is admin no more."""
+    """A new invitation and its token, which is stored nowhere. Raises NotAllowed for somebody who is admin no more, Conflict
+    where many are open already.
+    """
     check_is_admin(session, by, project_id)
+    _check_count(session, project_id)
     token, invitation = _make(session, role, timedelta(days=INVITATION_DAYS), project_id, by)
     invitation.name = " ".join(name.split())[:200]
     record(session, by, "invitation.made", f"invitation {invitation.id}", {"role": role}, project_id)
     return token, invitation
+
+
+def _check_count(session: Session, project_id: int) -> None:
+    if len(open_invitations(session, project_id)) >= MOST_OPEN:
+        raise Conflict(
+            _("%(most)s invitations of this project are open, and that is the most. Withdraw some first.", most=MOST_OPEN)
+        )
 
 
 def owner_link(session: Session) -> str:
@@ -129,7 +140,7 @@ def open_invitations(session: Session, project_id: int) -> Sequence[Invitation]:
             Invitation.expires_at > utc_now(),
         )
         .order_by(Invitation.id.desc())
-        .limit(200)
+        .limit(MOST_OPEN)
     ).all()
 
 

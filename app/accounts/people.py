@@ -20,6 +20,8 @@ from app.language.languages import _, known
 from app.models import Label, Membership, Project, User
 from app.web.security import Principal, Role
 
+MOST_PROGRAMS = 100  # of one project
+
 
 @dataclass(frozen=True)
 class Member:
@@ -109,12 +111,13 @@ def _membership(session: Session, project_id: int, user_id: int, by: Principal) 
 def create_person(session: Session, name: str, email: str, role: Role, slugs: Sequence[str], by: Principal) -> User:
     """An account without a password, for programs: it works through keys, and nobody can sign in with it.
 
-    Raises NotFound for a project the caller is not admin of, Conflict for a taken address, NotAllowed without any project
-    unless the owner asks.
+    Raises NotFound for a project the caller is not admin of, Conflict for a taken address and where a project has many
+    already, NotAllowed without any project unless the owner asks.
     """
     if not slugs and not by.is_owner:
         raise NotAllowed(_("Name at least one project that you are an admin of."))
     project_ids = _administered(session, slugs, by)
+    _check_programs(session, project_ids)
     try:
         user = add_user(session, name, email, None)
     except Conflict:
@@ -124,6 +127,19 @@ def create_person(session: Session, name: str, email: str, role: Role, slugs: Se
         record(session, by.user_id, "person.added", f"user {user.id}", {"role": role}, project_id)
     session.flush()
     return user
+
+
+def _check_programs(session: Session, project_ids: Sequence[int]) -> None:
+    full = (
+        select(Membership.project_id)
+        .join(User, User.id == Membership.user_id)
+        .where(Membership.project_id.in_(project_ids), User.password_hash.is_(None))
+        .group_by(Membership.project_id)
+        .having(func.count() >= MOST_PROGRAMS)
+        .limit(1)
+    )
+    if session.scalar(full) is not None:
+        raise Conflict(_("A project has at most %(most)s accounts for programs. Remove one first.", most=MOST_PROGRAMS))
 
 
 def _administered(session: Session, slugs: Sequence[str], by: Principal) -> list[int]:

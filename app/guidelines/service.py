@@ -13,12 +13,14 @@ from app.database import audit
 from app.database.taking_turns import hold
 from app.errors import Conflict, Invalid, NotFound
 from app.guidelines.starting_point import is_shipped, told_guidelines
+from app.language.formats import number
 from app.language.languages import _
 from app.models import Guideline, Membership, Project, User
 from app.models.values import Unusable, plain_text
 from app.texts.diff import Line, changed_lines, unified
 from trainer.contract.trimming import trimmed
 
+MOST_VERSIONS: Final = 1_000  # of one project's
 MAX_GUIDELINES: Final = 20_000  # characters; rendering Markdown is superlinear on hostile text
 
 
@@ -61,7 +63,8 @@ def checked(text: Any) -> str:
 def write(session: Session, project: Project, text: str, by: int | None, seen: int | None = None) -> bool:
     """Store checked guidelines as a new version, unless they are those in force; whether there is one.
 
-    `seen` is the version the person started from. Raises Conflict where somebody saved a newer one meanwhile.
+    `seen` is the version the person started from. Raises Conflict where somebody saved a newer one meanwhile,
+    and where there are as many as there can be.
     """
     hold(session, project)
     in_force = guideline(session, project).text
@@ -75,6 +78,10 @@ def write(session: Session, project: Project, text: str, by: int | None, seen: i
                 "with theirs first."
             ),
             {"guidelines": newer},
+        )
+    if project.guideline_version >= MOST_VERSIONS:
+        raise Conflict(
+            _("These guidelines have %(most)s versions, and that is the most there can be.", most=number(MOST_VERSIONS))
         )
     project.guideline_version += 1
     session.add(Guideline(project_id=project.id, version=project.guideline_version, text=text, created_by=by))

@@ -22,6 +22,7 @@ LOG_BYTES = 64 * 1024
 TEXT_BYTES = 20 * 2**20
 TEXT_NAME = re.compile(r"[\w][\w .-]{0,120}\.(txt|jsonl)")
 MOST_POINTS = 5_000
+MOST_TEXTS = 100  # of one project
 LONGEST_LINE = 1024 * 1024
 
 
@@ -130,7 +131,9 @@ def text_file(data: Path, slug: str, name: str) -> Path:
 
 
 def save_text(data: Path, slug: str, name: str, content: bytes) -> None:
-    """Put a text where the project's sft runs find it. Raises Invalid for a bad name or text, Conflict for a taken name."""
+    """Put a text where the project's sft runs find it. Raises Invalid for a bad name or text, Conflict for a taken name
+    and where there are many already.
+    """
     if not TEXT_NAME.fullmatch(name):
         raise Invalid(
             _("The name of a text is letters, digits, spaces, dots and dashes, and ends in .txt or .jsonl."),
@@ -140,6 +143,10 @@ def save_text(data: Path, slug: str, name: str, content: bytes) -> None:
         text_of(name, content)
     except Refused as refused:
         raise Invalid(refused.message, {"text": _("not UTF-8")}) from None
+    if len(texts(data, slug)) >= MOST_TEXTS:
+        raise Conflict(
+            _("This project has %(most)s texts, and that is the most. Put them together, or take some away.", most=MOST_TEXTS)
+        )
     folder = texts_folder(data, slug)
     for missing in (folder.parent, folder):  # not the data folder: where that is gone, so is everything else
         missing.mkdir(exist_ok=True)

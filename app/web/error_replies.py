@@ -19,7 +19,7 @@ from starlette.routing import compile_path
 
 from app.database.failures import CLASHES, PASSING, in_words, is_clash, is_passing, is_worth_another_try
 from app.database.second_try import wants_another
-from app.errors import Busy, Conflict, Invalid, NeedsSecondFactor, NotFound, NotSignedIn, Refusal
+from app.errors import Busy, Conflict, Invalid, NeedsSecondFactor, NotFound, NotSignedIn, Refusal, TooMany
 from app.language.languages import _, known
 from app.settings import Settings
 from app.web import pages
@@ -92,6 +92,8 @@ def add_handlers(app: FastAPI) -> None:
 
 def _on_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
+    if isinstance(error, TooMany):
+        return refuse(request, error, {"Retry-After": str(error.retry_after_s)})
     return refuse(request, error, SOON if isinstance(error, Busy) else None)
 
 

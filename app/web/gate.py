@@ -25,6 +25,7 @@ from app.web.json_types import MAX_ID
 from app.web.last_used import UseLog
 from app.web.middleware.headers import REPORTS
 from app.web.permissions import ALSO_ARCHIVED, ALSO_BOUND, BEFORE_SECOND_FACTOR, RULES, Level, Rule
+from app.web.rate_limit import RateLimit
 from app.web.security import (
     Principal,
     Role,
@@ -80,6 +81,9 @@ async def enforce(request: Request) -> None:
     rule = RULES.get(route)
     if rule is None:
         raise NotAllowed(_("This address has no rule that says who may use it."))
+    limit: RateLimit = request.app.state.rate_limit
+    if is_call := request.scope["path"].startswith("/api/"):
+        limit.count_address(request.client.host if request.client else "unknown")
     credential = _credential(request)
     if credential is not None:
         subject = _subject(request, rule)
@@ -97,6 +101,8 @@ async def enforce(request: Request) -> None:
         if found.principal is not None and found.stale:
             uses: UseLog = request.app.state.uses
             uses.note(credential.via, credential.id)
+        if is_call and found.principal is not None and credential.via == "key":
+            limit.count_key(found.principal.credential)
         _check(rule, found)
         _check_bound(route, found)
         _check_second_factor(route, found.principal)

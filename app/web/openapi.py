@@ -38,10 +38,14 @@ FIELD_ERROR: Final[dict[str, Any]] = {
     "required": ["field", "message"],
     "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
 }
+RETRY_AFTER: Final[dict[str, Any]] = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
 PATH_PARAMETERS: Final = {"slug": "The project's name in addresses."}
 
 DESCRIPTION: Final = """Errors are problem+json. Lists are pages: pass `next_cursor` of one as `cursor` of the next, until it is
-null. Times are RFC 3339 in UTC. A key acts as its person, within its scopes; the scope `admin` covers the others."""
+null. Times are RFC 3339 in UTC. A key acts as its person, within its scopes; the scope `admin` covers the others.
+
+A key may make so many calls a minute, at once or spread, and an address ten times as many: 6,000 and 60,000 unless the
+installation says otherwise. What is more is refused with 429 and `Retry-After`, in seconds."""
 
 _WHO: Final = {
     Level.PUBLIC: "Open to all.",
@@ -60,8 +64,11 @@ _REFUSED: Final = {
     409: "It clashes with what is already there, or came too late. Nothing was changed.",
     413: "The body is too large.",
     422: "Something of what was sent cannot be used; `errors` names each field.",
+    429: "More calls than one key or address may make a minute. Nothing was changed; try again after `Retry-After` seconds.",
     503: "The database is busy. Nothing was changed; try again.",
 }
+
+_TOLD_WHEN: Final = {429, 503}
 
 
 class DescribedApp(FastAPI):
@@ -142,7 +149,11 @@ def _declare_security(method: str, operation: dict[str, Any], rule: Rule) -> Non
 def _declare_refusals(method: str, path: str, operation: dict[str, Any], rule: Rule) -> None:
     """Every status the gate, the framework and the services refuse with, as it is sent."""
     responses = operation["responses"]
-    sent = {503} | ({400, 413, 422} if "requestBody" in operation else set()) | ({400, 422} if operation["parameters"] else set())
+    sent = (
+        {429, 503}
+        | ({400, 413, 422} if "requestBody" in operation else set())
+        | ({400, 422} if operation["parameters"] else set())
+    )
     sent |= {401, 403} if rule.level > Level.PUBLIC else set()
     sent |= {404} if "{" in path else set()
     sent |= {409} if method != "GET" else set()
@@ -153,4 +164,6 @@ def _declare_refusals(method: str, path: str, operation: dict[str, Any], rule: R
         words = _REFUSED[status] if by_framework else told.get("description", _REFUSED[status])
         ours = content if content and not by_framework else {"schema": {"$ref": "#/components/schemas/Problem"}}
         responses[str(status)] = {"description": words, "content": {PROBLEM_JSON: ours}}
+        if status in _TOLD_WHEN:
+            responses[str(status)]["headers"] = {"Retry-After": RETRY_AFTER}
     operation["responses"] = dict(sorted(responses.items()))

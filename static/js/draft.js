@@ -1,15 +1,17 @@
 // Keeps an unfinished verdict in the browser, so that a reload, a crash or a sign-out loses nothing.
 const KEPT_DAYS = 14;
+const MOST_KEPT = 20; // a browser keeps so much and no more, and verdicts that are still to be sent need room in it, too
 
 export function connect(desk) {
   const key = (task) => `tastemaker.draft.${desk.dataset.person}.${task}`;
   const here = () => desk.firstElementChild;
   const recall = () => here().dataset.task && restore(here(), read(key(here().dataset.task)));
   desk.addEventListener("shown", recall);
+  desk.addEventListener("shown", () => forgetOld());
   desk.addEventListener("recall", recall); // another tab wrote in it since
   desk.addEventListener("input", (event) => {
     const draft = { at: Date.now(), fields: fieldsOf(event.target.form) };
-    localStorage.setItem(key(here().dataset.task), JSON.stringify(draft));
+    keep(key(here().dataset.task), JSON.stringify(draft));
   });
   document.addEventListener("verdict", ({ detail: { entry, result } }) => {
     if (result.state === "saved") localStorage.removeItem(key(entry.task));
@@ -45,9 +47,19 @@ function read(key) {
   }
 }
 
-function forgetOld() {
-  const oldest = Date.now() - KEPT_DAYS * 86400000;
-  for (const key of Object.keys(localStorage)) {
-    if (key.startsWith("tastemaker.draft.") && !(read(key)?.at > oldest)) localStorage.removeItem(key);
+function keep(key, draft) {
+  try {
+    localStorage.setItem(key, draft);
+  } catch {
+    forgetOld(1); // it is full
+    localStorage.setItem(key, draft);
   }
+}
+
+function forgetOld(most = MOST_KEPT) {
+  const oldest = Date.now() - KEPT_DAYS * 86400000;
+  const drafts = Object.keys(localStorage).filter((key) => key.startsWith("tastemaker.draft."));
+  const at = Object.fromEntries(drafts.map((key) => [key, read(key)?.at ?? 0]));
+  drafts.sort((one, other) => at[other] - at[one]);
+  for (const key of drafts.filter((key, index) => index >= most || at[key] < oldest)) localStorage.removeItem(key);
 }

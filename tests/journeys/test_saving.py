@@ -204,6 +204,30 @@ def test_a_refused_verdict_is_listed_until_it_is_dismissed(open_as: Open, engine
     assert stored(engine) == []
 
 
+def test_a_browser_keeps_the_latest_drafts_and_no_more_than_it_has_room_for(open_as: Open, engine: Engine, cast: Cast) -> None:
+    make_tasks(engine, cast.demo, 2)
+    page = open_as("Mary")
+    go(page)
+    page.evaluate(
+        """() => { for (let task = 1000; task < 1030; task++) {
+             localStorage.setItem(`tastemaker.draft.1.${task}`, JSON.stringify({ at: Date.now() - 100000 + task, fields: [] }));
+           } }"""
+    )
+    go(page)
+    kept = page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('tastemaker.draft.')).sort()")
+    assert kept == [f"tastemaker.draft.1.{task}" for task in range(1010, 1030)]
+    page.evaluate(
+        """() => { let filler = "x".repeat(2 ** 20); let at = 0;
+             while (filler) try { localStorage.setItem(`tastemaker.draft.1.${at}`, filler); at++; }
+             catch { filler = filler.slice(filler.length / 2 + 1); } }"""
+    )
+    page.get_by_text("Add a comment").click()
+    page.get_by_label("Comment").fill("Kept all the same")
+    page.reload()
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_label("Comment")).to_have_value("Kept all the same")
+
+
 def test_a_draft_survives_signing_out(open_as: Open, engine: Engine, cast: Cast, sign_in_as: SignIn) -> None:
     (task, _) = make_tasks(engine, cast.demo, 2)
     page = open_as("Mary")

@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.accounts.rights import lock_maker, may_act_as, programs_of
 from app.accounts.service import get_user
 from app.accounts.who_is_out import end_keys
 from app.database.audit import record
-from app.errors import Invalid, NotFound
+from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
 from app.models import ApiKey, Membership, Project, User, utc_now
 from app.web.security import Principal, Scope, digest, format_key, new_secret
 
 LONGEST_DAYS = 366
 MOST_LISTED = 200
+MOST_KEYS = 50  # of one person that work at one time
 SCOPES: tuple[Scope, ...] = ("annotate", "export", "admin")
 
 
@@ -59,7 +60,8 @@ def make_key(
 ) -> tuple[ApiKey, str]:
     """A key for a person, and its secret, which is stored nowhere.
 
-    Everyone may make keys for themselves. Raises NotFound for a person whom the caller may not act as.
+    Everyone may make keys for themselves. Raises NotFound for a person whom the caller may not act as, Conflict where they have
+    many already.
     """
     if not scopes:
         raise Invalid(_("Choose at least one thing the key may do."), {"scopes": _("Choose at least one.")})
@@ -70,6 +72,7 @@ def make_key(
         )
     parent = lock_maker(session, by)
     user = _whom(session, user_id, by)
+    _check_count(session, user.id)
     ends = utc_now() + timedelta(days=days)
     secret = new_secret()
     key = ApiKey(
@@ -95,6 +98,13 @@ def _whom(session: Session, user_id: int, by: Principal) -> User:
     if user is None or not may_act_as(session, user, get_user(session, by.user_id)):
         raise NotFound(_("There is no such person, or you may not act as them."))
     return user
+
+
+def _check_count(session: Session, user_id: int) -> None:
+    """Raises Conflict. Of keys made for one person at one moment one may be too many: the bound is no invariant."""
+    working = select(func.count()).where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None), ApiKey.expires_at > utc_now())
+    if (session.scalar(working) or 0) >= MOST_KEYS:
+        raise Conflict(_("%(most)s keys work already, and that is the most a person may have. End one first.", most=MOST_KEYS))
 
 
 def _bound_to(session: Session, user: User, slugs: Sequence[str]) -> list[int]:

@@ -6,7 +6,6 @@ account and address, so that one who guesses from elsewhere keeps nobody out, an
 
 from __future__ import annotations
 
-import ipaddress
 import unicodedata
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +23,7 @@ from app.database.engine import read_session
 from app.errors import Invalid, Unavailable
 from app.language.languages import _
 from app.models import SignInSession
+from app.web.rate_limit import network_of
 from app.web.security import MAX_PASSWORD, digest, password_matches
 
 ACCOUNT_TRIES: Final = 5  # of one browser, or of one address
@@ -41,12 +41,7 @@ class Visitor:
 
     @property
     def network(self) -> str:
-        """What one household or office shares: an address, of IPv6 the half that its provider gives."""
-        try:
-            address = ipaddress.ip_address(self.address)
-        except ValueError:
-            return self.address[:60]
-        return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+        return network_of(self.address)
 
 
 class Doorman:

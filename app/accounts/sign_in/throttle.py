@@ -47,7 +47,8 @@ class Throttle:
                     "Too many failed tries. Please wait %(num)s second and try again.",
                     "Too many failed tries. Please wait %(num)s seconds and try again.",
                     int(wait_s) + 1,
-                )
+                ),
+                int(wait_s) + 1,
             )
 
     def take_back(self, *limits: Limit) -> None:

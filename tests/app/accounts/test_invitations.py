@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from app.accounts import invitations
 from app.accounts.service import open_sessions
 from app.database.engine import read_session, write_session
-from app.errors import Gone
+from app.errors import Conflict, Gone
 from app.models import Invitation, Membership, User, utc_now
 from app.web.security import digest
 from tests.app import factories
@@ -231,3 +231,17 @@ def test_an_invitation_carries_a_name_and_is_listed_and_withdrawn_by_a_key(
     assert [row["name"] for row in grace.get(at).json()["items"]] == ["Nina B."]
     assert visitor.get(made["path"]).status_code == 410
     assert grace.delete(f"{at}/{made['id']}").status_code == 404
+
+
+def test_so_many_invitations_of_a_project_are_open_and_no_more(
+    engine: Engine, cast: Cast, as_user: Callable[[str], TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invitations, "MOST_OPEN", 2)
+    invite(engine, cast)
+    used = invite(engine, cast)
+    with pytest.raises(Conflict, match=r"2 invitations of this project are open, and that is the most\."):
+        invite(engine, cast)
+    grace = as_user("Grace")
+    assert grace.post("/api/v1/projects/demo/invitations", json={"role": "annotator"}).status_code == 409
+    accept(as_user("Eve"), used)
+    assert grace.post("/api/v1/projects/demo/invitations", json={"role": "annotator"}).status_code == 201

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.accounts.service import add_member
 from app.database.engine import write_session
+from app.errors import Conflict
+from app.guidelines import service
 from app.guidelines.service import checked, note_seen, untold_change
 from app.models import Membership, Project
 from app.projects.service import update_project
@@ -126,3 +129,12 @@ def test_a_program_reads_what_changed_between_any_two_versions_as_plain_text(api
 
 def test_guidelines_may_begin_with_an_indent() -> None:
     assert checked("\n    code first\r\n\r\nThen words.\n\n") == "    code first\n\nThen words."
+
+
+def test_guidelines_have_so_many_versions(engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MOST_VERSIONS", 3)
+    rewrite(engine, cast, "Two.")
+    rewrite(engine, cast, "Three.")
+    with pytest.raises(Conflict, match="These guidelines have 3 versions, and that is the most there can be"):
+        rewrite(engine, cast, "Four.")
+    rewrite(engine, cast, "Three.")

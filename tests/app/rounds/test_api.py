@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from app.database.engine import write_session
 from app.models import Checkpoint, Project, Run
+from app.runs import run_files
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -252,6 +253,13 @@ def test_a_text_is_put_once_and_then_an_sft_run_takes_it(admin: TestClient, sett
         assert (refused.status_code, "not UTF-8" in refused.text) == (422, True), encoding
     queued = admin.post(f"{V1}/projects/demo/runs", json={"kind": "sft", "config": {"text": "tales.txt"}})
     assert queued.json()["inputs"] == {"text": "tales.txt", "rewrites": False, "base": None}
+
+
+def test_a_project_has_so_many_texts(admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_files, "MOST_TEXTS", 2)
+    put = [admin.put(f"{V1}/projects/demo/texts/{name}.txt", content="Once upon a time.") for name in "abc"]
+    assert [reply.status_code for reply in put] == [201, 201, 409]
+    assert "This project has 2 texts, and that is the most." in put[-1].json()["detail"]
 
 
 def test_a_text_is_of_one_project_and_another_neither_sees_nor_takes_it(

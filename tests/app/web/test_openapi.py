@@ -53,7 +53,8 @@ def test_a_call_asks_for_what_its_rule_asks(description: dict[str, Any]) -> None
 def test_every_refusal_is_declared_as_the_problem_it_is(description: dict[str, Any]) -> None:
     for method, path, operation in operations(description):
         refused = {status: reply for status, reply in operation["responses"].items() if int(status) >= 400}
-        assert "503" in refused
+        assert {"429", "503"} <= set(refused)
+        assert all("Retry-After" in refused[status]["headers"] for status in ("429", "503"))
         assert RULES[method, path].level == Level.PUBLIC or {"401", "403"} <= set(refused), path
         assert "{" not in path or {"404", "422"} <= set(refused), path
         assert "requestBody" not in operation or "422" in refused

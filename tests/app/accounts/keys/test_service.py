@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
+from app.accounts import people
+from app.accounts.keys import service
 from app.database.engine import read_session, write_session
 from app.models import ApiKey, Membership, User, utc_now
 from app.web.permissions import ALSO_BOUND, RULES, Level
@@ -269,3 +271,33 @@ def test_the_owner_sees_everybodys_keys(api: Api, cast: Cast) -> None:
     api("admin", who="Grace")
     listed = api("admin").get("/api/v1/keys", params={"whose": "others"}).json()
     assert [row["user"] for row in listed] == ["Grace", "Mary"]
+
+
+def test_a_person_has_so_many_keys_and_ends_one_before_the_next(
+    api: Api, as_user: AsUser, cast: Cast, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST_KEYS", 3)
+    mary = as_user("Mary")
+    form = {"name": "laptop", "scopes": ["annotate"], "days": "30"}
+    for _ in range(3):
+        assert mary.post("/account/keys", data=form).status_code == 201
+    refused = mary.post("/account/keys", data=form)
+    assert refused.status_code == 409
+    assert "3 keys work already, and that is the most a person may have. End one first." in refused.text
+    mine = f"/api/v1/users/{cast.mary}/keys"
+    assert mary.post(mine, json={"scopes": ["annotate"]}).status_code == 409
+    assert api("admin", who="Grace").post(f"/api/v1/users/{cast.grace}/keys", json={"scopes": ["annotate"]}).status_code == 201
+    with write_session(engine) as session:
+        session.execute(update(ApiKey).where(ApiKey.user_id == cast.mary).values(expires_at=utc_now() - timedelta(days=1)))
+    assert mary.post(mine, json={"scopes": ["annotate"]}).status_code == 201
+
+
+def test_a_project_has_so_many_programs(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people, "MOST_PROGRAMS", 5)  # the three of the cast have no password, either
+    admin = api("admin", who="Grace")
+
+    def make(number: int) -> int:
+        body = {"name": "Robot", "email": f"robot-{number}@example.org", "role": "annotator", "projects": ["demo"]}
+        return admin.post("/api/v1/users", json=body).status_code
+
+    assert [make(number) for number in range(3)] == [201, 201, 409]
