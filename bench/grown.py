@@ -1,10 +1,12 @@
 """A database that has grown for years, made in seconds by SQL: many labels, many open tasks, one project.
 
-Tasks share the answers of a hundred prompts; nothing here looks at the texts. The labels are the annotators' own, in turn.
+    python bench/grown.py [--labels 1000000] [--prompts 1000000] [--open-tasks 200000] [--data FOLDER] [--only lists|deeds]
 
-    python bench/grown.py [--labels 1000000] [--prompts 1000000] [--data FOLDER]    # how long every list takes there
+How long every list takes there, and how long the verdicts of 32 annotators wait while an admin promotes a policy (20 % of the
+waiting tasks are asked anew), imports 50,000 prompts, puts 10,000 away, exports everything and starts a round, up to the frozen
+labels. An annotator takes a fifth of a second for a task; none of them is a person.
 
-There every second prompt is answered and asked about, the older half, by two people each. One label in 100,000 has a flag, one a
+Every second prompt is answered and asked about, the older half, by two people each. One label in 100,000 has a flag, one a
 comment, one was withdrawn, and one pair disagrees in as many: a list that looks for them has the longest way to go. FOLDER is
 kept, and used as it is where it was filled before. The last line on stdout is one JSON object.
 """
@@ -18,24 +20,33 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import argparse
+import asyncio
 import http.client
 import json
+import shutil
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import func, select, text
+import httpx
+from sqlalchemy import Engine, Select, func, select, text
 
 from app.database.engine import make_engine, read_session, write_session
-from app.models import Label, SignInSession, User, utc_now
+from app.models import ApiKey, Checkpoint, Label, Project, Run, SignInSession, Task, User, utc_now
 from app.settings import Settings
-from app.web.security import digest, new_secret, session_cookie
-from bench.stage import SLUG, Server, fill, say, serving
+from app.web.security import digest, format_key, new_secret, session_cookie
+from bench.stage import SLUG, Record, Server, annotate, fill, percentiles_ms, say, serving, working
+from trainer.contract.messages import Message
 
 PROMPTS: Final = 100
 RARE: Final = 100_000  # one label in so many is what a list looks for
+CANDIDATE: Final = 2  # the checkpoint that waits for its promotion
+BROUGHT: Final = 50_000  # prompts of one import
+PAUSE_S: Final = 0.2  # of each annotator, for a task
 ASKED: Final = 3  # times each; the second and third show what it costs while the database is in memory
 
 _NUMBERS: Final = "WITH RECURSIVE numbers(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM numbers WHERE n < :last) "
@@ -47,13 +58,13 @@ _TASKS: Final = text(
 )
 _DONE_SEATS: Final = text(
     _NUMBERS
-    + """INSERT INTO seats (id, project_id, task_id, number, state, annotator_id, swapped, claimed_at)
-    SELECT n, 1, n, 1, 'done', 1 + n % :annotators, n % 2, :now FROM numbers"""
+    + """INSERT INTO seats (id, project_id, task_id, number, place, state, annotator_id, swapped, claimed_at)
+    SELECT n, 1, n, 1, n, 'done', 1 + n % :annotators, n % 2, :now FROM numbers"""
 )
 _FREE_SEATS: Final = text(
     _NUMBERS
-    + """INSERT INTO seats (project_id, task_id, number, state, swapped)
-    SELECT 1, n, :number, 'free', 0 FROM numbers"""
+    + """INSERT INTO seats (project_id, task_id, number, place, state, swapped)
+    SELECT 1, n, :number, (SELECT max(id) FROM seats) + n, 'free', 0 FROM numbers"""
 )
 _LABELS: Final = text(
     _NUMBERS
@@ -91,7 +102,7 @@ def fill_grown(data: Path, *, tasks: int, labels: int, annotators: int, overlap:
     return keys
 
 
-# How long lists take
+# How long lists take, and how long annotators wait
 
 _MORE_PROMPTS: Final = text(
     _NUMBERS
@@ -102,29 +113,65 @@ _MORE_PROMPTS: Final = text(
 )
 _MORE_ANSWERS: Final = text(
     _NUMBERS
+    + """INSERT INTO generations (id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason,
+      created_at)
+    SELECT 2 * n - 1 + :number, n, 1, 1, :number, '{}', n, 'An answer.', '[]', 'eos', :now FROM numbers"""
+)
+# Of tasks that nobody has met, of those that a candidate meets, and what the candidate has written, to prompts of the older half.
+_ANSWERS_OF: Final = text(
+    _NUMBERS
     + """INSERT INTO generations (prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason,
       created_at)
-    SELECT n, 1, 1, :number, '{}', n, 'An answer.', '[]', 'eos', :now FROM numbers"""
+    SELECT n, :checkpoint, :run, :number, '{}', n, 'Answer ' || :number || ' of ' || :run || '.', '[]', 'eos', :now
+    FROM numbers WHERE n % 5 <> 0"""
 )
 # Two labels of a task follow each other; every pair in RARE disagrees.
 _PAIRS: Final = text(
     _NUMBERS
-    + """INSERT INTO labels (id, project_id, task_id, annotator_id, version, current, withdrawn, surplus, client_id,
-      payload_hash, kind, choice, strength, criteria, flags, comment, left_generation_id, right_generation_id,
+    + """INSERT INTO labels (id, project_id, task_id, seat_id, annotator_id, version, current, withdrawn, surplus, trains,
+      client_id, payload_hash, kind, choice, strength, criteria, flags, comment, left_generation_id, right_generation_id,
       guideline_version, interface_version, wall_ms, active_ms, served_reason, created_at)
-    SELECT n, 1, (n + 1) / 2, 1 + n % 2 + 2 * ((n + 1) / 2 % (:annotators / 2)), 1, n % :rare <> 7, n % :rare = 7, 0, 1,
+    SELECT n, 1, (n + 1) / 2, n, 1 + n % 2 + 2 * ((n + 1) / 2 % (:annotators / 2)), 1, n % :rare <> 7, n % :rare = 7, 0, 1,
       printf('%08x-0000-4000-8000-%012x', n, n), printf('%064x', n), 'comparison',
       CASE n % :rare WHEN 9 THEN 'tie' ELSE 'left' END, CASE n % :rare WHEN 9 THEN NULL ELSE 1 END, '{"fluency": "left"}',
       CASE n % :rare WHEN 11 THEN '{"left": [], "right": ["untrue"]}' ELSE '{"left": [], "right": []}' END,
-      CASE n % :rare WHEN 13 THEN 'Too long.' ELSE '' END, 1 + 2 * ((n + 1) / 2 % 100), 2 + 2 * ((n + 1) / 2 % 100), 1, 'bench',
-      9000, 6000, 'random',
+      CASE n % :rare WHEN 13 THEN 'Too long.' ELSE '' END, 2 * (1 + (n + 1) / 2 % :prompts) - 1, 2 * (1 + (n + 1) / 2 % :prompts),
+      1, 'bench', 9000, 6000, 'random',
       strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || ((:last - n) / 2000.0) || ' hours') FROM numbers"""
+)
+_SEATS_OF_PAIRS: Final = text(
+    _NUMBERS
+    + """INSERT INTO seats (id, project_id, task_id, number, place, state, annotator_id, swapped, claimed_at)
+    SELECT n, 1, (n + 1) / 2, 1 + (n + 1) % 2, n, 'done', 1 + n % 2 + 2 * ((n + 1) / 2 % (:annotators / 2)), 0, :now
+    FROM numbers"""
+)
+_TASKS_OF_PROMPTS: Final = text(
+    _NUMBERS
+    + """INSERT INTO tasks (id, project_id, prompt_id, kind, purpose, first_generation_id, second_generation_id, served_reason,
+      created_at)
+    SELECT n, 1, 1 + n % :prompts, 'comparison', 'train', 2 * (1 + n % :prompts) - 1, 2 * (1 + n % :prompts), 'random', :now
+    FROM numbers"""
+)
+_OPEN_TASKS: Final = text(
+    """INSERT INTO tasks (project_id, prompt_id, kind, purpose, first_generation_id, second_generation_id, served_reason,
+      created_at)
+    SELECT 1, a.prompt_id, 'comparison', 'train', a.id, b.id, 'random', :now
+    FROM generations a JOIN generations b ON b.prompt_id = a.prompt_id AND b.run_id = 2 AND b.number = 1
+    WHERE a.run_id = 2 AND a.number = 0 ORDER BY a.id"""
+)
+_SEATS_OF_OPEN: Final = text(
+    """INSERT INTO seats (project_id, task_id, number, place, state, swapped)
+    SELECT 1, id, 1, (SELECT max(id) FROM seats) + id, 'free', 0 FROM tasks WHERE id > :last ORDER BY id"""
 )
 
 
-def fill_lists(data: Path, *, labels: int, prompts: int, annotators: int = 20) -> None:
-    """A project of so many labels and prompts for its lists to look through; nothing but two hundred answers is of a size."""
-    fill(data, tasks=PROMPTS, annotators=annotators, rating_share=0.0)
+def fill_lists(data: Path, *, labels: int, prompts: int, open_tasks: int, annotators: int = 32) -> None:
+    """A project of so many labels, prompts and open tasks, and a policy that waits for its promotion; the texts are short.
+
+    Keys of its annotators stand in `keys.txt`. The policy that waits has answered twice the prompts of a tenth of the open tasks,
+    and to each of those the policy in force has one answer that nobody was asked about.
+    """
+    keys = fill(data, tasks=PROMPTS, annotators=annotators, rating_share=0.0)
     engine = make_engine(f"sqlite:///{data / 'tastemaker.db'}")
     with write_session(engine) as session:
         now = str(utc_now().replace(tzinfo=None))
@@ -135,17 +182,26 @@ def fill_lists(data: Path, *, labels: int, prompts: int, annotators: int = 20) -
         for number in range(2):
             session.execute(_MORE_ANSWERS, {"first": first, "last": prompts // 2, "number": number, "now": now})
         session.execute(_TASKS_OF_PROMPTS, {"first": 1, "last": labels // 2, "prompts": prompts // 2, "now": now})
-        session.execute(_PAIRS, {"first": 1, "last": labels, "annotators": annotators, "rare": RARE})
+        pairs = {"first": 1, "last": labels, "annotators": annotators}
+        session.execute(_SEATS_OF_PAIRS, pairs | {"now": now})
+        session.execute(_PAIRS, pairs | {"rare": RARE, "prompts": prompts // 2})
+        candidate = Checkpoint(project_id=1, kind="policy", name=Message("base_model"), source="none", parent_id=1)
+        session.add_all([candidate, *(Run(project_id=1, kind="sample", state="done", config={}) for _ in range(3))])
+        session.flush()
+        asked = open_tasks * 5 // 4  # every fifth prompt is held out
+        for checkpoint, run, number, upto in (
+            *((1, 2, number, asked) for number in range(2)),
+            (1, 3, 0, asked // 10),
+            *((candidate.id, 4, number, asked // 10) for number in range(2)),
+        ):
+            values = {"checkpoint": checkpoint, "run": run, "number": number, "now": now}
+            session.execute(_ANSWERS_OF, {"first": 1, "last": upto} | values)
+        session.execute(_OPEN_TASKS, {"now": now})
+        session.execute(_SEATS_OF_OPEN, {"last": labels // 2})
     engine.dispose()
-    say(f"{labels} labels, {prompts} prompts")
+    (data / "keys.txt").write_text("\n".join(keys))
+    say(f"{labels} labels, {prompts} prompts, {open_tasks} open tasks")
 
-
-_TASKS_OF_PROMPTS: Final = text(
-    _NUMBERS
-    + """INSERT INTO tasks (id, project_id, prompt_id, kind, purpose, first_generation_id, second_generation_id, served_reason,
-      created_at)
-    SELECT n, 1, 1 + n % :prompts, 'comparison', 'train', 1 + 2 * (n % 100), 2 + 2 * (n % 100), 'random', :now FROM numbers"""
-)
 
 _LABELS_BY: Final = (
     "",
@@ -221,6 +277,133 @@ def times_of(server: Server, cookie: str) -> dict[str, tuple[float, float]]:
     return found
 
 
+# How long annotators wait
+
+
+class Annotating:
+    """All annotators at work beside what the block does; each takes `PAUSE_S` for a task."""
+
+    def __init__(self, server: Server, keys: list[str]) -> None:
+        self._server, self._keys = server, keys
+        self.record = Record()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._work()))
+
+    async def _work(self) -> None:
+        people = (
+            annotate(number, key, self._server.url, self._stop, self.record, pause_s=PAUSE_S)
+            for number, key in enumerate(self._keys)
+        )
+        await asyncio.gather(*people)
+
+    def __enter__(self) -> Annotating:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
+
+    def beside(self, name: str, deed: Callable[[], Any]) -> dict[str, Any]:
+        """How long the deed took, and how long verdicts waited meanwhile and in the second after it."""
+        began = time.perf_counter()
+        found = deed()
+        took_s = time.perf_counter() - began
+        time.sleep(1)
+        waits = [wait for wait, at in zip(self.record.submits_s, self.record.submitted_at, strict=False) if at >= began]
+        figures = {"took_s": round(took_s, 1), "verdicts": len(waits), **percentiles_ms(waits)}
+        figures |= {"longest_ms": round(1000 * max(waits))} | ({"rows": found} if isinstance(found, int) else {})
+        say(f"{name}: {figures}")
+        return figures
+
+
+def admin_key(data: Path) -> str:
+    """The key of a program that may do everything."""
+    engine = make_engine(f"sqlite:///{data / 'tastemaker.db'}")
+    with write_session(engine) as session:
+        owner = User(email="program@example.org", name="Program", is_owner=True)
+        session.add(owner)
+        session.flush()
+        secret = new_secret()
+        key = ApiKey(user_id=owner.id, secret_hash=digest(secret), scopes=["admin"], expires_at=utc_now() + timedelta(days=1))
+        session.add(key)
+        session.flush()
+        made = format_key(key.id, secret)
+    engine.dispose()
+    return made
+
+
+def deeds(data: Path, server: Server, keys: list[str]) -> dict[str, dict[str, Any]]:
+    """What an admin does beside the annotators, one after another. Raises RuntimeError where something is refused."""
+    headers = {"Authorization": f"Bearer {admin_key(data)}"}
+    engine = make_engine(f"sqlite:///{data / 'tastemaker.db'}")
+
+    def ask(method: str, path: str, **sent: Any) -> httpx.Response:
+        reply = httpx.request(method, f"{server.url}/api/v1{path}", headers=headers, timeout=600, **sent)
+        if reply.status_code >= 300:
+            raise RuntimeError(f"{method} {path} answered {reply.status_code}: {reply.text[:500]}")
+        return reply
+
+    def promote() -> int:
+        with read_session(engine) as session:
+            before = session.scalar(select(func.max(Task.id))) or 0
+        ask("POST", f"/checkpoints/{CANDIDATE}/promote", json={"confirm": True})
+        with working(data):
+            _wait_for(engine, select(Project.id).where(Project.questions_due_at.is_(None)))
+        with read_session(engine) as session:
+            return (session.scalar(select(func.max(Task.id))) or 0) - before
+
+    def bring_in() -> int:
+        items = [{"text": f"What would you say to number {number} in the queue, and why?"} for number in range(BROUGHT)]
+        return int(ask("POST", f"/projects/{SLUG}/prompts", json={"items": items}).json()["created"])
+
+    def put_away() -> int:
+        body = {"ids": list(range(900_001, 910_001))}
+        return int(ask("POST", f"/projects/{SLUG}/prompts/archive", json=body).json()["changed"])
+
+    def take_out() -> int:
+        rows = 0
+        path = f"{server.url}/api/v1/projects/{SLUG}/export"
+        with httpx.stream("GET", path, params={"format": "preference"}, headers=headers, timeout=600) as reply:
+            reply.raise_for_status()
+            for chunk in reply.iter_bytes():
+                rows += chunk.count(b"\n")
+        return rows
+
+    def freeze() -> None:
+        run_id = ask("POST", f"/projects/{SLUG}/rounds").json()["runs"][0]["id"]
+        with working(data):
+            while not (data / "runs" / f"{run_id}" / "run.json").exists():
+                time.sleep(0.1)
+
+    found = {}
+    with Annotating(server, keys) as annotating:
+        time.sleep(3)
+        for name, deed in (
+            ("nothing", lambda: time.sleep(10)),
+            ("promotion", promote),
+            ("import", bring_in),
+            ("10,000 prompts put away", put_away),
+            ("export", take_out),
+            ("freeze", freeze),
+        ):
+            found[name] = annotating.beside(name, deed)
+    engine.dispose()
+    if annotating.record.errors:
+        raise RuntimeError(f"{len(annotating.record.errors)} refused, the first: {annotating.record.errors[0]}")
+    return found
+
+
+def _wait_for(engine: Engine, query: Select[Any]) -> None:
+    while True:
+        with read_session(engine) as session:
+            if session.scalar(query) is not None:
+                return
+        time.sleep(0.1)
+
+
 def _there_are(data: Path) -> int:
     if not (data / "tastemaker.db").exists():
         return 0
@@ -233,30 +416,42 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--labels", type=int, default=1_000_000)
     options.add_argument("--prompts", type=int, default=1_000_000)
+    options.add_argument("--open-tasks", type=int, default=200_000)
     options.add_argument("--data", type=Path, help="where the database is, or is to be; by default made and thrown away")
+    options.add_argument("--only", choices=("lists", "deeds"), help="one half alone")
     chosen = options.parse_args()
+    result = {
+        "bench": "grown",
+        "load": round(os.getloadavg()[0], 1),
+        "labels": chosen.labels,
+        "prompts": chosen.prompts,
+        "open_tasks": chosen.open_tasks,
+    }
     with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder:
-        data = chosen.data or Path(folder)
-        if _there_are(data) != chosen.labels:
-            fill_lists(data, labels=chosen.labels, prompts=chosen.prompts)
-        cookie = sign_in(data)
-        with serving(data) as server:
-            found = times_of(server, cookie)
-    slowest = sorted(found, key=lambda name: -found[name][0])[:5]
-    print(
-        json.dumps(
-            {
-                "bench": "grown",
-                "load": round(os.getloadavg()[0], 1),
-                "labels": chosen.labels,
-                "prompts": chosen.prompts,
-                "lists": len(found),
-                "over_1_s": sum(time_s > 1 for time_s, _cpu_s in found.values()),
-                "over_1_s_of_processor": sum(cpu_s > 1 for _time_s, cpu_s in found.values()),
-                "slowest_ms": {name or "overview": [round(1000 * part) for part in found[name]] for name in slowest},
-            }
-        )
-    )
+        kept = chosen.data or Path(folder) / "kept"
+        if _there_are(kept) != chosen.labels:
+            fill_lists(kept, labels=chosen.labels, prompts=chosen.prompts, open_tasks=chosen.open_tasks)
+        if chosen.only != "deeds":
+            cookie = sign_in(kept)
+            with serving(kept) as server:
+                result |= _summary(times_of(server, cookie))
+        if chosen.only != "lists":
+            data = Path(folder) / "copy"  # what is done there is not there the next time
+            data.mkdir()
+            shutil.copy(kept / "tastemaker.db", data)
+            with serving(data) as server:
+                result["longest_wait_of_a_verdict"] = deeds(data, server, (kept / "keys.txt").read_text().split())
+    print(json.dumps(result))
+
+
+def _summary(found: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    slowest = sorted(found, key=lambda name: -found[name][1])[:8]
+    return {
+        "lists": len(found),
+        "over_1_s": sum(time_s > 1 for time_s, _cpu_s in found.values()),
+        "over_1_s_of_processor": sum(cpu_s > 1 for _time_s, cpu_s in found.values()),
+        "slowest_ms": {name or "overview": [round(1000 * part) for part in found[name]] for name in slowest},
+    }
 
 
 if __name__ == "__main__":

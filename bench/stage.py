@@ -40,7 +40,7 @@ from app.models import (
     User,
     utc_now,
 )
-from app.queue.make_tasks import make_tasks
+from app.queue.make_tasks import plan, store
 from app.settings import Settings
 from app.web.security import digest, format_key, new_secret
 from trainer.contract.messages import Message
@@ -93,7 +93,9 @@ def fill(
         project.policy_id = policy.id
         for start in range(0, prompts, 2000):
             _write_prompts(session.connection(), project.id, policy.id, run.id, range(start, min(prompts, start + 2000)))
-        say(f"{make_tasks(session, project)} open tasks")
+        questions = plan(session, project)
+        made = [store(session, project, questions[start : start + 1000]) for start in range(0, len(questions), 1000)]
+        say(f"{sum(made)} open tasks")
         keys = [_make_annotator(session, project.id, number) for number in range(annotators)]
     engine.dispose()
     return keys
@@ -147,6 +149,24 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+@contextmanager
+def working(data: Path) -> Iterator[None]:
+    """The worker beside the server, as a process."""
+    with (data / "worker.log").open("ab") as log:
+        command = [sys.executable, "-m", "trainer.worker.supervisor"]
+        environment = os.environ | {"TASTEMAKER_DATA": str(data)}
+        worker = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            try:
+                worker.wait(10)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
 
 
 class Server:
@@ -232,6 +252,7 @@ class Record:
 
     claims_s: list[float] = field(default_factory=list)
     submits_s: list[float] = field(default_factory=list)
+    submitted_at: list[float] = field(default_factory=list)  # `time.perf_counter()` when each of those was answered
     holders: dict[int, set[int]] = field(default_factory=dict)  # task -> annotators it was served to
     acknowledged: dict[str, int] = field(default_factory=dict)  # client_id -> task
     retries: int = 0
@@ -239,8 +260,10 @@ class Record:
     ran_dry: bool = False
 
 
-async def annotate(number: int, key: str, url: str, stop: asyncio.Event, record: Record, *, patience_s: float = 0.0) -> None:
-    """Claim and submit until `stop`. A verdict that was sent is sent again until it is acknowledged.
+async def annotate(
+    number: int, key: str, url: str, stop: asyncio.Event, record: Record, *, patience_s: float = 0.0, pause_s: float = 0.0
+) -> None:
+    """Claim, think for `pause_s` and submit until `stop`. A verdict that was sent is sent again until it is acknowledged.
 
     With `patience_s` 0 a lost connection is an error; otherwise it is retried for so long.
     """
@@ -258,9 +281,11 @@ async def annotate(number: int, key: str, url: str, stop: asyncio.Event, record:
                 continue
             record.holders.setdefault(task["id"], set()).add(number)
             body = verdict(task)
+            await asyncio.sleep(pause_s)
             began = time.perf_counter()
             status, reply = await _post(client, f"/api/v1/tasks/{task['id']}/label", body, record, patience_s)
-            record.submits_s.append(time.perf_counter() - began)
+            record.submitted_at.append(time.perf_counter())
+            record.submits_s.append(record.submitted_at[-1] - began)
             if status in (200, 201):
                 record.acknowledged[body["client_id"]] = task["id"]
             else:

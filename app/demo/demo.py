@@ -12,7 +12,7 @@ from app.guidelines import starting_point
 from app.models import Project
 from app.projects.service import create_project
 from app.prompts.importers import read_prompts
-from app.prompts.service import import_prompts
+from app.prompts.service import PromptRow, add_prompts
 from app.settings import Settings
 
 _FOLDER = Path(__file__).parent
@@ -53,5 +53,6 @@ def ensure_demo(session: Session, settings: Settings) -> Project | None:
         },
         by=None,
     )
-    import_prompts(session, project, read_prompts((_FOLDER / "demo_prompts.jsonl").read_text("utf-8"), "jsonl"))
+    rows = read_prompts((_FOLDER / "demo_prompts.jsonl").read_text("utf-8"), "jsonl")
+    add_prompts(session, project, [row for row in rows if isinstance(row, PromptRow)])
     return project

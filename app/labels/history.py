@@ -16,7 +16,7 @@ from app.labels.record import is_latest
 from app.labels.withdraw import still_stands
 from app.language.languages import _
 from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc, utc_now
-from app.queue.claim import NOT_SAID, not_had
+from app.queue.claim import IN_ORDER, NOT_SAID, last_place, not_had
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
 MOST_SAID: Final = 300_000  # characters of comments and rewrites on a page of a verdict's versions, beyond the first
@@ -144,10 +144,13 @@ _project: Any = bindparam("project")
 def _left() -> Select[int]:
     """Tasks this person holds or may take: free seats are looked for where claiming does, the oldest and behind their last."""
     free = (
-        select(Seat.id, Seat.task_id).where(Seat.project_id == _project, Seat.state == "free").order_by(Seat.id).limit(LOOKED_AT)
+        select(Seat.id, Seat.task_id)
+        .where(Seat.project_id == _project, Seat.state == "free")
+        .order_by(*IN_ORDER)
+        .limit(LOOKED_AT)
     )
-    last = select(func.coalesce(func.max(Seat.id), 0)).where(Seat.annotator_id == _me, Seat.state == "done")
-    seen = (free.subquery("oldest"), free.where(Seat.id > last.scalar_subquery()).subquery("behind"))
+    behind = Seat.place > last_place(_me, _project).scalar_subquery()
+    seen = (free.subquery("oldest"), free.where(behind).subquery("behind"))
     most: Any = bindparam("most", type_=Integer())
     takeable = (select(seats.c.task_id).where(not_had(seats.c.task_id)).distinct().limit(most).subquery() for seats in seen)
     mine = select(Seat.task_id).where(Seat.annotator_id == _me, Seat.state == "leased", Seat.project_id == _project)

@@ -19,9 +19,10 @@ from app.models.people import (
 from app.models.practice import PracticeTask, PracticeVerdict
 from app.models.projects import Guideline, Project, Prompt
 from app.models.rounds import Checkpoint, Generation, Round, Run, Worker
-from app.models.tasks import Label, Seat, Skip, Task
+from app.models.tasks import NEXT_PLACE, Label, Seat, Skip, Task
 
 __all__ = [
+    "NEXT_PLACE",
     "ApiKey",
     "AuditEntry",
     "Base",

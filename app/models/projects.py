@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ForeignKey,
     Index,
     String,
@@ -52,6 +53,8 @@ class Project(Base):
         ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True)
     )  # the promoted one
     previous_policy_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True))
+    questions_due_at: Mapped[datetime | None]  # since when there may be answers to ask about; none: all that can be is asked
+    questions_place: Mapped[int] = mapped_column(BigInteger, default=0)  # what is added to the places of those questions' seats
     sampling_changed_at: Mapped[datetime | None]  # the base model or how it answers: failures before that tell nothing
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     archived_at: Mapped[datetime | None]

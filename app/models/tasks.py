@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Index,
     String,
     UniqueConstraint,
+    literal_column,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,6 +41,9 @@ class Task(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+NEXT_PLACE = literal_column("(SELECT coalesce(max(id), 0) + 1 FROM seats)", BigInteger())  # behind all: what its id will be
+
+
 class Seat(Base):
     """One place for one annotator on one task. `project_id` is repeated here so that claiming reads one index."""
 
@@ -48,14 +53,15 @@ class Seat(Base):
         UniqueConstraint("task_id", "annotator_id"),
         one_of("state", "free", "leased", "done"),
         CheckConstraint("(state = 'free') = (annotator_id IS NULL)", name="taken_seats_have_annotators"),
-        Index("ix_seats_queue", "project_id", "state", "id"),
-        Index("ix_seats_annotator_id", "annotator_id", "state"),
+        Index("ix_seats_queue", "project_id", "state", "place", "id"),
+        Index("ix_seats_annotator_id", "annotator_id", "project_id", "state", "claimed_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = key("projects.id", index=False)
     task_id: Mapped[int] = key("tasks.id", index=False)
     number: Mapped[int]
+    place: Mapped[int] = mapped_column(BigInteger, default=NEXT_PLACE)  # in the queue: lower ones are claimed first
     state: Mapped[str] = mapped_column(String(10), default="free")
     annotator_id: Mapped[int | None] = key("users.id", index=False)
     swapped: Mapped[bool] = mapped_column(default=False)  # True: the second generation stands left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -10,7 +11,8 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from app.database.engine import Db, WriteDb
+from app.database.engine import Db, WriteDb, get_engine
+from app.database.slices import beside_requests
 from app.errors import Invalid
 from app.language.formats import listed
 from app.language.languages import _, known
@@ -146,15 +148,16 @@ def _parse(kind: str, data: bytes) -> list[PromptRow | BadLine]:
         }
     },
 )
-def import_prompts(
+async def import_prompts(
+    request: Request,
     rows: Annotated[list[PromptRow | BadLine], Depends(read_rows)],
     project: CurrentProject,
     caller: Caller,
-    session: WriteDb,
     skip_bad_lines: Annotated[bool, Query(description="Import the good lines even where others are bad.")] = False,
 ) -> Response | ImportReply:
     """Adds the prompts the project does not have yet. With one bad line nothing is imported, unless you skip bad lines."""
-    report = service.import_prompts(session, project, rows, by=caller.user_id, skip_bad_lines=skip_bad_lines)
+    take = partial(service.import_prompts, get_engine(request), project.id, rows)
+    report = await beside_requests(partial(take, by=caller.user_id, skip_bad_lines=skip_bad_lines))
     reply = ImportReply.model_validate(report)
     if report.rejected and not skip_bad_lines:
         problem = {"type": "about:blank", "title": known(Invalid.title), "status": 422, "detail": report.refusal()}
@@ -181,8 +184,10 @@ def list_prompts(
 
 
 @router.post("/projects/{slug}/prompts/archive", summary="Put several prompts away, or use them again")
-def archive_prompts(session: WriteDb, project: CurrentProject, caller: Caller, body: ArchiveIn) -> ArchivedReply:
-    return ArchivedReply(changed=search.put_away(session, project.id, list(body.ids), caller.user_id, back=body.restore))
+async def archive_prompts(request: Request, project: CurrentProject, caller: Caller, body: ArchiveIn) -> ArchivedReply:
+    chosen = (project.id, list(body.ids), caller.user_id)
+    changed = await beside_requests(partial(search.put_many_away, get_engine(request), *chosen, back=body.restore))
+    return ArchivedReply(changed=changed)
 
 
 @router.get("/prompts/{id}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.database.engine import write_session
+from app.database.engine import read_session
 from app.projects.service import get_project
 from app.prompts import importers
 from app.prompts.service import import_prompts
@@ -25,9 +25,9 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
     """0 when the prompts are in, 1 when a bad line kept everything out. Raises Refusal, and OSError for the file."""
     data = sys.stdin.buffer.read(importers.MAX_BYTES + 1) if arguments.file == "-" else Path(arguments.file).read_bytes()
     rows = importers.read_upload(data, arguments.format, arguments.file)
-    with write_session(engine) as session:
-        project = get_project(session, arguments.project)
-        report = import_prompts(session, project, rows, skip_bad_lines=arguments.skip_bad_lines)
+    with read_session(engine) as session:
+        project_id = get_project(session, arguments.project).id
+    report = import_prompts(engine, project_id, rows, skip_bad_lines=arguments.skip_bad_lines)
     for bad in report.rejected:
         print(f"line {bad.line}: {bad.why}", file=sys.stderr)
     if report.rejected and not arguments.skip_bad_lines:

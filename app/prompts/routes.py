@@ -13,8 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
-from app.database.engine import Db, WriteDb
+from app.database.engine import Db, WriteDb, get_engine
 from app.database.searching import total_of
+from app.database.slices import beside_requests
 from app.errors import Invalid, Refusal
 from app.language.formats import count, listed, paragraph
 from app.language.languages import _, ngettext
@@ -96,11 +97,10 @@ async def bulk_form(request: Request) -> FormData:
 
 
 @router.post("/projects/{slug}/prompts/archive")
-def archive_prompts(
+async def archive_prompts(
     request: Request,
     project: CurrentProject,
     caller: Caller,
-    session: WriteDb,
     searched: Searched,
     form: Annotated[FormData, Depends(bulk_form)],
 ) -> Response:
@@ -108,7 +108,8 @@ def archive_prompts(
     ticked = [int(value) for value in form.getlist("id") if isinstance(value, str) and value.isdigit() and len(value) < 19]
     chosen = searched.filter if form.get("all") == "on" else ticked
     back = searched.view == "archived"
-    changed = search.put_away(session, project.id, chosen, caller.user_id, back=back)
+    engine = get_engine(request)
+    changed = await beside_requests(partial(search.put_many_away, engine, project.id, chosen, caller.user_id, back=back))
     prompts = count(changed, "prompt")
     message = _("In use again: %(prompts)s.", prompts=prompts) if back else _("Put away: %(prompts)s.", prompts=prompts)
     return redirect(request, searched.address(project.slug), message)
@@ -212,16 +213,13 @@ def show_import(request: Request, project: CurrentProject) -> Response:
 
 
 @router.post("/projects/{slug}/prompts/import", max_body_size=importers.MAX_BYTES + 2**20)
-def import_prompts(
-    request: Request,
-    form: Annotated[ImportForm, Depends(import_form)],
-    project: CurrentProject,
-    caller: Caller,
-    session: WriteDb,
+async def import_prompts(
+    request: Request, form: Annotated[ImportForm, Depends(import_form)], project: CurrentProject, caller: Caller
 ) -> Response:
     if form.refusal is not None:
         return _import_page(request, project, form, form.refusal.detail, form.refusal.status)
-    report = service.import_prompts(session, project, form.rows, by=caller.user_id, skip_bad_lines=form.skip_bad_lines)
+    take = partial(service.import_prompts, get_engine(request), project.id, form.rows)
+    report = await beside_requests(partial(take, by=caller.user_id, skip_bad_lines=form.skip_bad_lines))
     if report.rejected and not form.skip_bad_lines:
         return _import_page(request, project, form, report.refusal(), Invalid.status, report.rejected)
     return redirect(request, f"/projects/{project.slug}/prompts", _summary(report))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import ColumnElement, Engine, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.database import audit, searching
+from app.database.engine import read_session
 from app.database.searching import Total, says
+from app.database.slices import Slices
 from app.models import Checkpoint, Generation, Label, Prompt, Task, utc_now
 from app.prompts.service import Split
 from trainer.contract.messages import Message
@@ -50,25 +53,44 @@ def count_fitting(session: Session, project_id: int, wanted: PromptFilter) -> To
     return searching.count_fitting(session, Prompt, _conditions(project_id, wanted))
 
 
-def put_away(session: Session, project_id: int, chosen: list[int] | PromptFilter, by: int | None, *, back: bool = False) -> int:
-    """Archive the prompts of these ids, or all that fit a filter; or use them again. How many changed."""
-    which = (
-        _conditions(project_id, chosen)
-        if isinstance(chosen, PromptFilter)
-        else [
-            Prompt.project_id == project_id,
-            Prompt.id.in_(chosen),
-        ]
-    )
-    state = Prompt.archived_at.is_not(None) if back else Prompt.archived_at.is_(None)
-    changed = session.execute(
-        update(Prompt).where(*which, state).values(archived_at=None if back else utc_now()).returning(Prompt.id)
-    ).all()
+def put_away(session: Session, project_id: int, ids: Sequence[int], by: int | None, *, back: bool = False) -> int:
+    """Archive the prompts of these few ids, or use them again. How many changed."""
+    changed = _put_away(session, project_id, ids, back)
     if changed:
-        action = "prompts.restored" if back else "prompts.archived"
-        audit.record(session, by, action, f"{len(changed)} prompts", {"prompts": len(changed)}, project_id)
+        _note_put_away(session, project_id, changed, by, back)
     session.flush()
-    return len(changed)
+    return changed
+
+
+def put_many_away(
+    engine: Engine, project_id: int, chosen: Sequence[int] | PromptFilter, by: int | None, *, back: bool = False
+) -> int:
+    """The same for many, or for all that fit a filter, in slices. What ends in between is gone on with by doing it again."""
+    which = _conditions(project_id, chosen) if isinstance(chosen, PromptFilter) else [Prompt.id.in_(chosen)]
+    with read_session(engine) as session:
+        wanted = select(Prompt.id).where(Prompt.project_id == project_id, *which, _to_change(back)).order_by(Prompt.id)
+        ids = session.scalars(wanted).all()
+    slices, changed = Slices(engine), 0
+    for some in slices.of(ids):
+        with slices.write() as session:
+            if not changed:
+                _note_put_away(session, project_id, len(ids), by, back)
+            changed += _put_away(session, project_id, some, back)
+    return changed
+
+
+def _put_away(session: Session, project_id: int, ids: Sequence[int], back: bool) -> int:
+    these = update(Prompt).where(Prompt.project_id == project_id, Prompt.id.in_(ids), _to_change(back))
+    return len(session.execute(these.values(archived_at=None if back else utc_now()).returning(Prompt.id)).all())
+
+
+def _to_change(back: bool) -> ColumnElement[bool]:
+    return Prompt.archived_at.is_not(None) if back else Prompt.archived_at.is_(None)
+
+
+def _note_put_away(session: Session, project_id: int, prompts: int, by: int | None, back: bool) -> None:
+    action = "prompts.restored" if back else "prompts.archived"
+    audit.record(session, by, action, f"{prompts} prompts", {"prompts": prompts}, project_id)
 
 
 def answers_to(session: Session, prompt_id: int, limit: int = 50) -> list[Answer]:

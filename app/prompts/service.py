@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.database import audit
+from app.database.engine import read_session
+from app.database.failures import is_passing
+from app.database.slices import Slices
 from app.database.taking_turns import hold
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, NotFound, Unavailable
+from app.language.formats import count, number
 from app.language.languages import _, ngettext
 from app.models import Generation, Project, Prompt, Run, utc_now
 from app.texts.composed import composed
 
 HOLDOUT_SHARE = 0.2
-_INSERT_ROWS = 500  # rows of one INSERT; six bound values each, far under SQLite's limit
+_ASKED_AT_ONCE = 5_000  # values bound to one statement, far under SQLite's limit
 
 Split = Literal["train", "holdout"]
 
@@ -90,16 +95,17 @@ def _normalised(text: str) -> str:
 
 
 def import_prompts(
-    session: Session,
-    project: Project,
+    engine: Engine,
+    project_id: int,
     rows: Iterable[PromptRow | BadLine],
     *,
     by: int | None = None,
     skip_bad_lines: bool = False,
 ) -> ImportReport:
-    """Add the prompts the project does not have yet.
+    """Add the prompts the project does not have yet, in slices, so that no verdict waits for it.
 
-    Nothing is half-imported: one bad line and nothing is created, unless the person chose to leave bad lines out.
+    One bad line and nothing is created, unless the person chose to leave bad lines out. Where the database stops answering in
+    between, Unavailable says how many were taken; the same import again takes the others, and none twice.
     """
     report = ImportReport()
     good: list[PromptRow] = []
@@ -110,38 +116,78 @@ def import_prompts(
             good.append(row)
     if report.rejected and not skip_bad_lines:
         return report
-    hold(session, session.get_one(Project, project.id))  # two that bring the same in another order would wait for each other
-    for start in range(0, len(good), _INSERT_ROWS):
-        report.created += _insert(session, project.id, good[start : start + _INSERT_ROWS])
-    report.duplicates = len(good) - report.created
     report.left_out = sorted({name for row in good for name in row.left_out})
-    if report.created:
-        details = {"created": report.created, "duplicates": report.duplicates, "rejected": len(report.rejected)}
-        audit.record(session, by, "prompts.imported", project.slug, details, project.id)
-        session.flush()
+    new = _new_ones(engine, project_id, good)
+    report.duplicates = len(good) - len(new)
+    details = {"created": len(new), "duplicates": report.duplicates, "rejected": len(report.rejected)}
+    slices = Slices(engine)
+    for some in slices.of(new):
+        with _telling_what_was_taken(report, len(new)), slices.write() as session:
+            project = hold(session, session.get_one(Project, project_id))  # its owner may have deleted it meanwhile
+            if project.deleted_at is not None:
+                raise NotFound(_("There is no such project."))
+            if some[0] is new[0]:  # noted with what comes first: no row is without its entry
+                audit.record(session, by, "prompts.imported", project.slug, details, project.id)
+            made = _insert(session, some)
+        report.created += made
+    report.duplicates = len(good) - report.created
     return report
 
 
-def _insert(session: Session, project_id: int, rows: Sequence[PromptRow]) -> int:
+def add_prompts(session: Session, project: Project, rows: Sequence[PromptRow]) -> None:
+    """Add a few prompts in the transaction that makes their project."""
+    _insert(session, [_values(project.id, row) for row in rows])
+
+
+def _new_ones(engine: Engine, project_id: int, rows: Sequence[PromptRow]) -> list[dict[str, Any]]:
+    """What is to be inserted, read and computed while others write: each prompt once, and none that the project has."""
+    found: dict[str, dict[str, Any]] = {}
+    for values in (_values(project_id, row) for row in rows):
+        found.setdefault(values["digest"], values)
+    digests = list(found)
+    with read_session(engine) as session:
+        for start in range(0, len(digests), _ASKED_AT_ONCE):
+            there = select(Prompt.digest).where(Prompt.project_id == project_id)
+            for digest in session.scalars(there.where(Prompt.digest.in_(digests[start : start + _ASKED_AT_ONCE]))):
+                del found[digest]
+    return list(found.values())
+
+
+def _values(project_id: int, row: PromptRow) -> dict[str, Any]:
+    digest = prompt_digest(row.messages)
+    return {
+        "project_id": project_id,
+        "messages": row.messages,
+        "digest": digest,
+        "split": prompt_split(digest),
+        "external_id": row.external_id,
+        "extra": row.extra,
+        "created_at": utc_now(),
+    }
+
+
+def _insert(session: Session, values: Sequence[dict[str, Any]]) -> int:
     """Insert what is new; the unique constraint decides, so two imports at once cannot make one prompt twice."""
-    values: list[dict[str, Any]] = []
-    now = utc_now()
-    for row in rows:
-        digest = prompt_digest(row.messages)
-        values.append(
-            {
-                "project_id": project_id,
-                "messages": row.messages,
-                "digest": digest,
-                "split": prompt_split(digest),
-                "external_id": row.external_id,
-                "extra": row.extra,
-                "created_at": now,
-            }
-        )
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     statement = insert(Prompt).on_conflict_do_nothing(index_elements=[Prompt.project_id, Prompt.digest]).returning(Prompt.id)
-    return len(session.execute(statement, values).all())
+    return len(session.execute(statement, list(values)).all())
+
+
+@contextmanager
+def _telling_what_was_taken(report: ImportReport, all_: int) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not report.created or not is_passing(error):
+            raise
+        raise Unavailable(
+            _(
+                "%(taken)s of %(prompts)s were imported; then the database did not answer. Import the same again: the others "
+                "are taken, and none twice.",
+                taken=number(report.created),
+                prompts=count(all_, "prompt"),
+            )
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from sqlalchemy import (
     case,
     delete,
     exists,
-    func,
     insert,
     literal,
     literal_column,
@@ -42,7 +41,8 @@ LEASE_EXPIRED: Final = "lease expired"  # the reasons on skips that say only tha
 GIVEN_BACK: Final = "given back"  # or they returned it unused, and it stays open to them
 NOT_SAID: Final = (LEASE_EXPIRED, GIVEN_BACK)  # reasons that nobody gave; `lease.skip` keeps people's own words apart from them
 NEAR: Final = 200  # open seats looked at, oldest first, before the search starts behind the person's own last seat
-EVERYWHERE: Final = 2**62
+FRONT: Final = -(2**62)  # before and behind every place that a seat can have
+BACK: Final = 2**62
 MOST_HELD: Final = 4  # seats one person may hold: the one in hand, the next ones, and verdicts that are still on their way
 
 
@@ -124,12 +124,13 @@ def _open_seat(
         if len(held) >= MOST_HELD:
             return None
         candidate = _UNHELD
-    seat = connection.execute(candidate, values | {"after": 0, "upto": EVERYWHERE, "near": NEAR}).first()
+    seat = connection.execute(candidate, values | {"after": FRONT, "upto": BACK, "near": NEAR}).first()
     if seat is None:
-        last = connection.execute(_LAST_SEAT, {"me": annotator_id}).scalar() or 0
-        seat = connection.execute(candidate, values | {"after": last, "upto": EVERYWHERE, "near": EVERYWHERE}).first()
-        if seat is None and last:
-            seat = connection.execute(candidate, values | {"after": 0, "upto": last, "near": EVERYWHERE}).first()
+        last = connection.execute(_LAST_PLACE, {"project": project_id, "me": annotator_id}).scalar()
+        after = FRONT if last is None else last
+        seat = connection.execute(candidate, values | {"after": after, "upto": BACK, "near": BACK}).first()
+        if seat is None and last is not None:
+            seat = connection.execute(candidate, values | {"after": FRONT, "upto": last, "near": BACK}).first()
     return seat
 
 
@@ -154,7 +155,8 @@ _first = aliased(Generation)
 _second = aliased(Generation)
 _me: ColumnElement[int] = bindparam("me", type_=Seat.annotator_id.type)
 _now: ColumnElement[datetime] = bindparam("now", type_=Utc())
-_SEAT: Final[tuple[Any, ...]] = (Seat.id, Seat.task_id, Seat.annotator_id)
+_SEAT: Final[tuple[Any, ...]] = (Seat.id, Seat.place, Seat.task_id, Seat.annotator_id)
+IN_ORDER: Final = (Seat.place, Seat.id)  # in which seats are claimed; the index `ix_seats_queue` has it
 
 
 def _shown() -> Select[Any]:
@@ -189,6 +191,16 @@ def not_had(task_id: Any) -> ColumnElement[bool]:
     return and_(~_had(Seat, task_id), ~barred, ~_had(Label, task_id))
 
 
+def last_place(annotator_id: Any, project_id: Any) -> Select[int]:
+    """Where in the queue the seat stands that this person took last of those they are done with."""
+    return (
+        select(Seat.place)
+        .where(Seat.annotator_id == annotator_id, Seat.project_id == project_id, Seat.state == "done")
+        .order_by(Seat.claimed_at.desc())
+        .limit(1)
+    )
+
+
 def _held(limit: int) -> Select[Any]:
     """Seats this person holds, the one they have had longest first: a page that is loaded again shows what it showed."""
     return (
@@ -205,14 +217,14 @@ def _candidate(*first: Select[Any]) -> CompoundSelect[Any]:
     The window's order is the index's, so both databases stop at the first row that passes.
     """
     window = (
-        select(Seat.id)
+        select(Seat.id, Seat.place)
         .where(
             Seat.project_id == bindparam("project"),
             Seat.state == "free",
-            Seat.id > bindparam("after"),
-            Seat.id <= bindparam("upto", type_=BigInteger()),
+            Seat.place > bindparam("after", type_=BigInteger()),
+            Seat.place <= bindparam("upto", type_=BigInteger()),
         )
-        .order_by(Seat.id)
+        .order_by(*IN_ORDER)
         .limit(bindparam("near", type_=BigInteger()))
         .subquery("window")
     )
@@ -220,19 +232,19 @@ def _candidate(*first: Select[Any]) -> CompoundSelect[Any]:
         select(*_SEAT, literal(1).label("rank"))
         .join_from(window, Seat, Seat.id == window.c.id)
         .where(Seat.state == "free", not_had(Seat.task_id))
-        .order_by(window.c.id)  # a join need not keep the window's order
+        .order_by(window.c.place, window.c.id)  # a join need not keep the window's order
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
     )
     expired = (
         select(*_SEAT, literal(1).label("rank"))
         .where(Seat.project_id == bindparam("project"), Seat.state == "leased", Seat.lease_until < _now, not_had(Seat.task_id))
-        .order_by(Seat.id)
+        .order_by(*IN_ORDER)
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
     )
     branches = (select(branch.subquery(f"branch{number}")) for number, branch in enumerate((*first, expired, free)))
-    return union_all(*branches).order_by(literal_column("rank"), literal_column("id")).limit(1)
+    return union_all(*branches).order_by(*map(literal_column, ("rank", "place", "id"))).limit(1)
 
 
 def _take() -> ReturningUpdate[int, bool]:
@@ -265,4 +277,4 @@ _HELD: Final = _held(MOST_HELD)
 _CANDIDATE: Final = _candidate(_held(1))
 _UNHELD: Final = _candidate()
 _TAKE: Final = _take()
-_LAST_SEAT: Final = select(func.max(Seat.id)).where(Seat.annotator_id == _me, Seat.state == "done")
+_LAST_PLACE: Final = last_place(_me, bindparam("project"))

@@ -7,18 +7,16 @@ number nor its place tells which model wrote what.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Select, delete, exists, func, insert, or_, select
+from sqlalchemy import Select, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
-from app.database.taking_turns import hold
-from app.models import Checkpoint, Generation, Label, Project, Prompt, Run, Seat, Skip, Task, utc_now
+from app.models import NEXT_PLACE, Checkpoint, Generation, Project, Prompt, Run, Seat, Skip, Task, utc_now
 from app.queue.claim import GIVEN_BACK
 
-TAKEN_APART: Final = 400  # waiting tasks at most that a promotion takes apart: it is one transaction
 BATCH: Final = 200  # tasks stored at once; reading their numbers back costs the square of this
 _ASKED: Final = exists().where(or_(Task.first_generation_id == Generation.id, Task.second_generation_id == Generation.id))
 
@@ -40,61 +38,39 @@ class Question:
     second_id: int | None  # none: a rating
     new_alone: bool = False  # a comparison of two answers of the policy in force
 
+    @property
+    def answers(self) -> tuple[int, ...]:
+        return (self.first_id,) if self.second_id is None else (self.first_id, self.second_id)
 
-def make_tasks(session: Session, project: Project, *, draw: random.Random | None = None) -> int:
-    """Make comparisons and ratings of every answer of the policy in force that was not asked about; how many were made.
+
+def plan(session: Session, project: Project, draw: random.Random | None = None) -> list[Question]:
+    """Comparisons and ratings of every answer of the policy in force that was not asked about, in their order. Only reads.
 
     Only prompts of the train split are asked. An answer left without a partner waits for the next call, and so does one that
     could only meet another of the same policy while the policy before is to answer.
     """
-    hold(session, project)  # of two that look at once, each would ask about the same answers
     draw = draw or random.SystemRandom()
     pools = _pools(session, project, new_alone=not previous_is_answering(session, project))
     if not pools:
-        return 0
+        return []
     made = session.scalar(select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "train"))
     questions = list(_questions(pools, _rating_turns(project.rating_share, made or 0), draw))
     draw.shuffle(questions)
     questions.sort(key=lambda question: question.new_alone)  # what tells whether the new policy is better comes first
-    _store(session, project, questions)
-    return len(questions)
+    return questions
 
 
-def put_first(session: Session, project: Project) -> int:
-    """Make tasks as `make_tasks` does, and send the free seats of all earlier ones behind them; how many tasks were made.
+def store(session: Session, project: Project, questions: Sequence[Question]) -> int:
+    """Make tasks of what was planned, where nobody has asked about an answer since; how many. The project is held.
 
-    Seats are claimed in the order of their numbers, so the earlier ones get new numbers, in the order they had.
+    Seats are claimed in the order of their places: what the project adds to those puts the tasks before all that waits.
     """
-    last = session.scalar(select(func.max(Seat.id)).where(Seat.project_id == project.id))
-    made = make_tasks(session, project)
-    if made and last is not None:
-        earlier = (Seat.project_id == project.id, Seat.state == "free", Seat.id <= last)
-        freed = session.execute(delete(Seat).where(*earlier).returning(Seat.id, Seat.task_id, Seat.number))
-        rows = [{"project_id": project.id, "task_id": task_id, "number": number} for _, task_id, number in sorted(freed)]
-        if rows:
-            session.execute(insert(Seat), rows)
-    return made
-
-
-def take_apart(session: Session, project: Project) -> None:
-    """Free the answers of the policy before from tasks nobody has met, where the new one has answered: they meet its answers."""
-    if project.previous_policy_id is None or project.policy_id is None:
-        return
-    answered = select(Generation.prompt_id).where(Generation.checkpoint_id == project.policy_id, ~_ASKED)
-    waiting = (
-        select(Task.id)
-        .join(Generation, Generation.id == Task.first_generation_id)
-        .where(Task.project_id == project.id, Task.purpose == "train", Task.prompt_id.in_(answered))
-        .where(Generation.checkpoint_id == project.previous_policy_id)
-        .where(~exists().where(Seat.task_id == Task.id, Seat.state != "free"))
-        .where(~exists().where(Label.task_id == Task.id), ~exists().where(Skip.task_id == Task.id))
-        .order_by(Task.id)
-        .limit(TAKEN_APART)
-        .correlate(None)
-    )
-    ids = list(session.scalars(waiting))
-    session.execute(delete(Seat).where(Seat.task_id.in_(ids)))
-    session.execute(delete(Task).where(Task.id.in_(ids)))
+    planned = [answer for question in questions for answer in question.answers]
+    asked = set(session.scalars(select(Generation.id).where(Generation.id.in_(planned), _ASKED)))
+    new = [question for question in questions if asked.isdisjoint(question.answers)]
+    for start in range(0, len(new), BATCH):
+        _insert(session, project, new[start : start + BATCH])
+    return len(new)
 
 
 def previous_is_answering(session: Session, project: Project) -> bool:
@@ -214,32 +190,25 @@ def _comparison(pool: Pool, draw: random.Random) -> Question:
     return Question(pool.prompt_id, pair[0][0], pair[1][0], new_alone=not against_previous)
 
 
-def _store(session: Session, project: Project, questions: list[Question]) -> None:
+def _insert(session: Session, project: Project, questions: Sequence[Question]) -> None:
     now = utc_now()
-    for batch in _batches(questions):
-        ids = session.scalars(
-            insert(Task).returning(Task.id, sort_by_parameter_order=True),
-            [
-                {
-                    "project_id": project.id,
-                    "prompt_id": question.prompt_id,
-                    "kind": "rating" if question.second_id is None else "comparison",
-                    "first_generation_id": question.first_id,
-                    "second_generation_id": question.second_id,
-                    "created_at": now,
-                }
-                for question in batch
-            ],
-        ).all()
-        session.execute(
-            insert(Seat),
-            [
-                {"project_id": project.id, "task_id": task_id, "number": number}
-                for task_id in ids
-                for number in range(1, project.overlap + 1)
-            ],
-        )
-
-
-def _batches(questions: list[Question]) -> Iterable[list[Question]]:
-    return (questions[start : start + BATCH] for start in range(0, len(questions), BATCH))
+    ids = session.scalars(
+        insert(Task).returning(Task.id, sort_by_parameter_order=True),
+        [
+            {
+                "project_id": project.id,
+                "prompt_id": question.prompt_id,
+                "kind": "rating" if question.second_id is None else "comparison",
+                "first_generation_id": question.first_id,
+                "second_generation_id": question.second_id,
+                "created_at": now,
+            }
+            for question in questions
+        ],
+    ).all()
+    seats = [
+        {"project_id": project.id, "task_id": task_id, "number": number}
+        for task_id in ids
+        for number in range(1, project.overlap + 1)
+    ]
+    session.connection().execute(insert(Seat).values(place=NEXT_PLACE + project.questions_place), seats)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from pathlib import Path
+from typing import Annotated
 
-from app.database.engine import Db, WriteDb
+from fastapi import APIRouter, Depends, Request
+
+from app.database.engine import WriteDb, get_engine, read_session
 from app.projects.service import get_project
 from app.removal import archive, deletion
 from app.removal.bodies import ArchivedReply, ConsequencesReply, Deletion
+from app.removal.deletion import Consequences
 from app.settings import Settings
+from app.web.gate import CurrentProject
 from app.web.security import Caller
 
 router = APIRouter(tags=["projects"])
@@ -30,17 +35,31 @@ def restore_project(session: WriteDb, caller: Caller, slug: str) -> ArchivedRepl
     return ArchivedReply.model_validate(project)
 
 
-@router.get("/projects/{slug}/consequences")
-def show_consequences(request: Request, session: Db, slug: str) -> ConsequencesReply:
-    """What deleting this project would take."""
+def data_of(request: Request) -> Path:
     settings: Settings = request.app.state.settings
-    return ConsequencesReply.model_validate(deletion.consequences(session, settings.data.resolve(), get_project(session, slug)))
+    return settings.data.resolve()
+
+
+def counted(request: Request, project: CurrentProject) -> Consequences:
+    """What deleting the project takes, counted before the transaction that deletes it begins."""
+    with read_session(get_engine(request)) as session:
+        return deletion.consequences(session, data_of(request), project)
+
+
+Counted = Annotated[Consequences, Depends(counted)]
+
+
+@router.get("/projects/{slug}/consequences")
+def show_consequences(taken: Counted) -> ConsequencesReply:
+    """What deleting this project would take."""
+    return ConsequencesReply.model_validate(taken)
 
 
 @router.delete("/projects/{slug}", status_code=202)
-def delete_project(request: Request, session: WriteDb, caller: Caller, slug: str, body: Deletion) -> ConsequencesReply:
+def delete_project(
+    request: Request, taken: Counted, session: WriteDb, caller: Caller, slug: str, body: Deletion
+) -> ConsequencesReply:
     """For good: from now on nobody sees it, and the worker removes its rows and files. The reply says what that takes."""
-    settings: Settings = request.app.state.settings
     project = get_project(session, slug)
-    taken = deletion.delete_project(session, settings.data.resolve(), project, body.name, caller.user_id)
+    deletion.delete_project(session, data_of(request), project, body.name, caller.user_id, taken)
     return ConsequencesReply.model_validate(taken)

@@ -53,8 +53,8 @@ def consequences(session: Session, data: Path, project: Project) -> Consequences
     )
 
 
-def delete_project(session: Session, data: Path, project: Project, typed_name: str, by: int | None) -> Consequences:
-    """From now on the project does not exist for anybody; what it took is returned.
+def delete_project(session: Session, data: Path, project: Project, typed_name: str, by: int | None, taken: Consequences) -> None:
+    """From now on the project does not exist for anybody. `taken` was counted before: nobody waits for that.
 
     What computes for it is cancelled. Its id stays taken, so that what the audit trail says of it is never said of another;
     its name is free at once. Raises Invalid when the name that was typed is another, and Conflict while a model in its run
@@ -67,7 +67,6 @@ def delete_project(session: Session, data: Path, project: Project, typed_name: s
             {"name": _("Type “%(name)s” to delete it.", name=project.name)},
         )
     _refuse_base_of_others(session, data, project)
-    taken = consequences(session, data, project)
     cancel_runs(session, project, by)
     session.execute(delete(Membership).where(Membership.project_id == project.id))
     session.execute(delete(Invitation).where(Invitation.project_id == project.id))
@@ -78,7 +77,6 @@ def delete_project(session: Session, data: Path, project: Project, typed_name: s
     details = {"name": project.name, "prompts": taken.prompts, "labels": taken.labels, "checkpoints": taken.checkpoints}
     record(session, by, "project.deleted", project.slug, details, project.id)
     session.flush()
-    return taken
 
 
 def _refuse_base_of_others(session: Session, data: Path, project: Project) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fastapi import APIRouter, Request
-from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
@@ -14,8 +11,10 @@ from app.language.languages import _
 from app.models import Project
 from app.projects.service import get_project
 from app.removal import archive, deletion
-from app.settings import Settings
+from app.removal.api import Counted, data_of
+from app.removal.deletion import Consequences
 from app.web.forms import Submitted
+from app.web.gate import CurrentProject
 from app.web.pages import redirect, render
 from app.web.security import Caller
 
@@ -29,8 +28,8 @@ def list_archived(request: Request, session: Db, caller: Caller) -> Response:
 
 
 @router.get("/projects/{slug}/settings/removal")
-def show_removal(request: Request, session: Db, slug: str) -> Response:
-    return _page(request, session, get_project(session, slug))
+def show_removal(request: Request, project: CurrentProject, taken: Counted) -> Response:
+    return _page(request, project, taken)
 
 
 @router.post("/projects/{slug}/archive")
@@ -48,27 +47,22 @@ def restore_project(request: Request, session: WriteDb, caller: Caller, slug: st
 
 
 @router.post("/projects/{slug}/deletion")
-def delete_project(request: Request, session: WriteDb, caller: Caller, slug: str, words: Submitted) -> Response:
+def delete_project(request: Request, taken: Counted, session: WriteDb, caller: Caller, slug: str, words: Submitted) -> Response:
     project = get_project(session, slug)
     name = project.name
     try:
-        deletion.delete_project(session, _data(request), project, words.get("name", ""), caller.user_id)
+        deletion.delete_project(session, data_of(request), project, words.get("name", ""), caller.user_id, taken)
     except Refusal as refusal:
-        return _page(request, session, project, refusal)
+        return _page(request, project, taken, refusal)
     return redirect(request, "/", _("%(name)s is deleted. The worker removes its files in the next minutes.", name=name))
 
 
-def _page(request: Request, session: Session, project: Project, refusal: Refusal | None = None) -> Response:
+def _page(request: Request, project: Project, taken: Consequences, refusal: Refusal | None = None) -> Response:
     return render(
         request,
         "removal/removal.html",
         status=refusal.status if refusal else 200,
         project=project,
-        taken=deletion.consequences(session, _data(request), project),
+        taken=taken,
         refusal=refusal,
     )
-
-
-def _data(request: Request) -> Path:
-    settings: Settings = request.app.state.settings
-    return settings.data.resolve()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 
-from app.database.engine import Db, WriteDb
+from app.database.engine import Db, WriteDb, get_engine, read_session
 from app.models import Project
 from app.rounds import retry, service, triggers
 from app.rounds.bodies import ExpectedReply, NewRound, NextRoundReply, Promotion, Rejection, RoundReply, round_reply
 from app.runs import checkpoints, estimates
 from app.runs.bodies import CheckpointReply, Cursor, Data, PathId, RunReply, checkpoint_reply, page_of, run_reply
+from app.runs.usable_labels import usable_label_count
 from app.web.gate import CurrentProjectId
 from app.web.json_types import Limit, Page, cursor_id
 from app.web.security import Caller
@@ -22,13 +23,25 @@ router = APIRouter(tags=["rounds"])
 # Rounds
 
 
+def usable(request: Request, project_id: CurrentProjectId) -> int:
+    """How many labels a round would learn from, counted before the transaction that starts it."""
+    with read_session(get_engine(request)) as session:
+        return usable_label_count(session, project_id)
+
+
+Usable = Annotated[int, Depends(usable)]
+
+
 @router.post("/projects/{slug}/rounds", status_code=202)
-def start_round(session: WriteDb, caller: Caller, project_id: CurrentProjectId, body: NewRound | None = None) -> RoundReply:
+def start_round(
+    usable: Usable, session: WriteDb, caller: Caller, project_id: CurrentProjectId, body: NewRound | None = None
+) -> RoundReply:
     """Train on all labels so far. Refused while another round is open and while there are too few labels."""
     project = session.get_one(Project, project_id)
     wanted = body or NewRound()
     config = {str(stage): values for stage, values in wanted.config.items()}
-    return round_reply(session, service.start_round(session, project, "admin", caller.user_id, config, wanted.start))
+    round_ = service.start_round(session, project, "admin", caller.user_id, config, wanted.start, usable)
+    return round_reply(session, round_)
 
 
 @router.get("/projects/{slug}/rounds")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
+from app.database.engine import read_session, write_session
 from app.database.taking_turns import hold
 from app.errors import Conflict
 from app.language.formats import number
 from app.language.languages import _
 from app.models import Checkpoint, Project, Round, utc_now
-from app.queue import make_tasks
+from app.queue import asking
 from app.runs import refill
 from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, root_of
 from trainer.contract.messages import Message
@@ -21,7 +22,7 @@ from trainer.contract.messages import Message
 
 def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirmed: bool = False) -> None:
     """Make a policy the project's own. New tasks mix its answers with those of the policy it replaces, and come before
-    the tasks that wait already; where people have seen all that one wrote, it writes more first.
+    the tasks that wait already: they are due, and the worker makes them.
 
     Promoting an older policy is how one goes back. Raises Conflict for a reward model, for the policy already in place, for one
     that grew out of another base, and, until it is `confirmed`, for one whose answers scored no higher after its PPO run.
@@ -53,9 +54,21 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
     details = _details(replaced, did_not_rise(session, checkpoint))
     record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", details, project.id)
     session.flush()
-    make_tasks.take_apart(session, project)
-    refill.queue_beside(session, project, by)
-    make_tasks.put_first(session, project)
+    asking.note_due_first(session, project)
+
+
+def ask_first(engine: Engine, project_id: int) -> None:
+    """What comes before the questions of a promotion: what nobody has met is taken apart, so that its answers meet the new ones.
+
+    Where people have seen all that the policy before wrote, it writes more. Twice is once.
+    """
+    asking.take_apart(engine, project_id)
+    with read_session(engine) as session:
+        project = session.get_one(Project, project_id)
+        prompt_ids = refill.prompts_beside(session, project)
+    if prompt_ids:
+        with write_session(engine) as session:
+            refill.queue_beside(session, session.get_one(Project, project_id), prompt_ids)
 
 
 def _not_risen(fell: Fell) -> str:

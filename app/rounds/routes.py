@@ -15,6 +15,7 @@ from app.language.languages import _
 from app.language.run_messages import told
 from app.models import Project, Run
 from app.rounds import retry, round_story, service, triggers
+from app.rounds.api import Usable
 from app.runs import checkpoints, estimates, run_files
 from app.runs.bodies import PathId
 from app.runs.figures import charts
@@ -73,6 +74,7 @@ def new_round(
 @router.post("/projects/{slug}/rounds")
 def start_round(
     request: Request,
+    usable: Usable,
     session: WriteDb,
     caller: Caller,
     project_id: CurrentProjectId,
@@ -80,7 +82,7 @@ def start_round(
 ) -> Response:
     project = session.get_one(Project, project_id)
     try:
-        round_ = service.start_round(session, project, "admin", caller.user_id, start=start)
+        round_ = service.start_round(session, project, "admin", caller.user_id, start=start, usable=usable)
     except Refusal as refusal:
         return _new_round_page(request, session, project_id, start, refusal)
     return redirect(request, f"/rounds/{round_.id}", _("Round %(number)s has started.", number=round_.number))

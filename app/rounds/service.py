@@ -15,7 +15,7 @@ from app.language import formats
 from app.language.formats import listed
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
-from app.queue import make_tasks
+from app.queue import asking
 from app.rounds.promotion import promote, reject, settle_promoted
 from app.runs import checkpoints
 from app.runs.run_settings import expected_config, run_configs
@@ -102,9 +102,11 @@ def start_round(
     by: int | None,
     config: Mapping[str, Mapping[str, Any]] | None = None,
     start: int | None = None,
+    usable: int | None = None,
 ) -> Round:
     """Start a round on all labels so far: its reward run is queued. PPO goes on from `start`, by default the promoted policy.
 
+    `usable` is how many labels it would learn from, where that was counted before the transaction: a million take a while.
     `config` may override settings per stage: {"reward": {...}, "ppo": {...}, "sample": {...}}. Raises Conflict while another
     round is open or when there are too few labels, Invalid for a setting that cannot be used.
     """
@@ -117,7 +119,7 @@ def start_round(
     if unknown := given.keys() - set(STAGES):
         raise Invalid(_("A round has the stages %(stages)s.", stages=listed(STAGES)), {min(unknown): _("unknown stage")})
     settings = {stage: config_dict(config) for stage, config in run_configs(project, STAGES, given).items()}
-    count = usable_label_count(session, project.id)
+    count = usable_label_count(session, project.id) if usable is None else usable
     needed = RewardConfig(**settings["reward"]).min_labels
     if count < needed:
         least, so_far = formats.count(needed, "label"), formats.count(count, "label")
@@ -180,7 +182,7 @@ def cancel_run(session: Session, run: Run, by: int | None) -> None:
     """Cancel a run, and with it the round it belongs to. Raises Conflict when it has ended."""
     request_cancel(session, run, by)  # which holds the project
     if run.kind == "sample" and run.state == "cancelled":
-        make_tasks.make_tasks(session, session.get_one(Project, run.project_id))  # what waited for its answers waits no longer
+        asking.note_due(session, run.project_id)  # what waited for its answers waits no longer
     if run.round_id is not None:
         round_ = hold(session, get_round(session, run.round_id))
         if round_.state in STAGES:

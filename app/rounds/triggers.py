@@ -45,11 +45,6 @@ def next_trigger(session: Session, project: Project, now: datetime | None = None
     return NextTrigger(project.triggers_on, usable, new, left, due_at, waits, due)
 
 
-def due_trigger(session: Session, project: Project) -> str | None:
-    """The trigger that asks for a round now: "labels", "hours" or none."""
-    return next_trigger(session, project).due
-
-
 def _waits_for(session: Session, project: Project, usable: int, new: int) -> str:
     if (open_ := service.open_round(session, project.id)) is not None:
         if open_.state == "decision":

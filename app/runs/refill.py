@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
 from app.database.taking_turns import hold
-from app.models import Generation, Label, Project, Prompt, Run, utc_now
+from app.models import Checkpoint, Generation, Label, Project, Prompt, Run, utc_now
 from app.queue import make_tasks
 from app.runs.left_out import ids_left_out
 from app.runs.runs import LIVE, queue_run
@@ -25,9 +26,7 @@ def refill_prompts(session: Session, project: Project) -> list[int]:
 
     A prompt with which the model can do nothing is not among them: it would stand first for ever, unanswered as it is.
     """
-    if project.policy_id is None or not make_tasks.refill_needed(session, project) or _too_early(session, project):
-        return []
-    if stopped_by(session, project, project.policy_id) is not None:
+    if project.policy_id is None or not _wanted(session, project):
         return []
     answers = _answers_by_prompt(project.policy_id)
     written = func.coalesce(answers.c.answers, 0)
@@ -46,37 +45,59 @@ def refill_prompts(session: Session, project: Project) -> list[int]:
     )
 
 
-def queue_refill(session: Session, project: Project) -> Run | None:
-    """Queue a sample run, with a seed of its own, when one is needed.
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """What is to be written, drawn up while others write: each part looks at every answer there is."""
+
+    policy_id: int | None
+    prompt_ids: list[int]  # for the policy in force
+    beside: list[int]  # for the one before it, first
+
+
+def plan_refill(session: Session, project: Project) -> Refill | None:
+    """The sample runs that are needed; none where nothing is.
 
     Once a policy replaced another, the one before answers the same prompts first: as soon as the policy in force has answered,
-    the queue mixes the two. Returns the run of the policy in force.
+    the queue mixes the two.
     """
-    hold(session, project)
-    prompt_ids = refill_prompts(session, project)
+    prompt_ids, beside = refill_prompts(session, project), []
     if not prompt_ids:
         return None
     if project.previous_policy_id is not None and stopped_by(session, project, project.previous_policy_id) is None:
         prompt_ids = prompt_ids[: PROMPTS // 2]  # two policies write in the time of one
         done = make_tasks.prompts_with_unasked_answers(session, project.previous_policy_id)
         done = done | ids_left_out(session, project, project.previous_policy_id)
-        if missing := [prompt_id for prompt_id in prompt_ids if prompt_id not in done]:
-            inputs = {"checkpoint": project.previous_policy_id, "prompt_ids": missing}
-            queue_run(session, project, "sample", {}, inputs, None)
-    return queue_run(session, project, "sample", {}, {"prompt_ids": prompt_ids}, None)
+        beside = [prompt_id for prompt_id in prompt_ids if prompt_id not in done]
+    return Refill(project.policy_id, prompt_ids, beside)
 
 
-def queue_beside(session: Session, project: Project, by: int | None) -> Run | None:
-    """Let the policy before answer what the new one has answered, where people have seen all that it had written.
+def queue_refill(session: Session, project: Project, planned: Refill) -> Run | None:
+    """Queue the runs, with seeds of their own, unless somebody was faster. Returns the run of the policy in force."""
+    hold(session, project)
+    if project.policy_id != planned.policy_id or not _wanted(session, project):
+        return None
+    if planned.beside:
+        inputs = {"checkpoint": project.previous_policy_id, "prompt_ids": planned.beside}
+        queue_run(session, project, "sample", {}, inputs, None)
+    return queue_run(session, project, "sample", {}, {"prompt_ids": planned.prompt_ids}, None)
 
-    Called at a promotion: the first comparisons are to be of new against previous, and a text is asked about once. None where
+
+def _wanted(session: Session, project: Project) -> bool:
+    """Whether the queue is low and nothing that would fill it is on its way."""
+    if project.policy_id is None or not make_tasks.refill_needed(session, project) or _too_early(session, project):
+        return False
+    return stopped_by(session, project, project.policy_id) is None
+
+
+def prompts_beside(session: Session, project: Project) -> list[int]:
+    """What the policy before is to answer because the new one has, where people have seen all that it had written.
+
+    For a promotion: the first comparisons are to be of new against previous, and a text is asked about once. Nothing where
     enough of its answers are left, or where it can write none.
     """
     previous = project.previous_policy_id
-    if project.policy_id is None or previous is None or project.archived_at is not None:
-        return None
-    if stopped_by(session, project, previous) is not None:
-        return None
+    if project.policy_id is None or previous is None or not _may_write_beside(session, project):
+        return []
     left = make_tasks.prompts_with_unasked_answers(session, previous)
     new = make_tasks.prompts_with_unasked_answers(session, project.policy_id)
     written = _answers_by_prompt(previous)
@@ -89,8 +110,23 @@ def queue_beside(session: Session, project: Project, by: int | None) -> Run | No
         .order_by(Prompt.id)
     )
     missing = [prompt_id for prompt_id in session.scalars(alone) if prompt_id in new and prompt_id not in left]
-    missing = missing[: max(0, PROMPTS - len(left & new))]
-    return queue_run(session, project, "sample", {}, {"checkpoint": previous, "prompt_ids": missing}, by) if missing else None
+    return missing[: max(0, PROMPTS - len(left & new))]
+
+
+def queue_beside(session: Session, project: Project, prompt_ids: list[int]) -> Run | None:
+    """Let the policy before answer these prompts, for whoever promoted the new one; none where somebody was faster."""
+    hold(session, project)
+    if project.policy_id is None or not _may_write_beside(session, project):
+        return None
+    by = session.get_one(Checkpoint, project.policy_id).promoted_by
+    inputs = {"checkpoint": project.previous_policy_id, "prompt_ids": prompt_ids}
+    return queue_run(session, project, "sample", {}, inputs, by)
+
+
+def _may_write_beside(session: Session, project: Project) -> bool:
+    if project.archived_at is not None or make_tasks.previous_is_answering(session, project):
+        return False
+    return stopped_by(session, project, project.previous_policy_id) is None
 
 
 def _answers_by_prompt(policy_id: int) -> Subquery:

@@ -48,6 +48,7 @@ TESTED_ELSEWHERE = {
     "app/projects/checks.py": "app/projects/test_service.py",
     "app/projects/forms.py": "app/projects/test_routes.py",
     "app/projects/question_forms.py": "app/projects/test_question_routes.py",
+    "app/queue/asking.py": "app/rounds/test_promotion.py",
     "app/queue/api.py": "app/labels/test_api.py",
     "app/queue/bodies.py": "app/labels/test_api.py",
     "app/queue/task_requests.py": "app/labels/test_api.py",

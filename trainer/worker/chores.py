@@ -13,11 +13,14 @@ from sqlalchemy.orm import Session
 from app.database.engine import read_session, write_session
 from app.errors import Refusal
 from app.models import Project
-from app.queue.make_tasks import make_tasks
+from app.queue import asking
+from app.rounds.promotion import ask_first
 from app.rounds.service import advance_round, start_round, undone_rounds
-from app.rounds.triggers import due_trigger
-from app.runs.refill import queue_refill, refill_prompts
+from app.rounds.triggers import NextTrigger, next_trigger
+from app.runs.refill import Refill, plan_refill, queue_refill, refill_prompts
 from trainer.worker.failures import living_on
+
+ASKING_S = 5.0  # of a look; a worker that is silent for longer than half a minute would lose its run
 
 
 def look_after_projects(engine: Engine) -> None:
@@ -28,24 +31,45 @@ def look_after_projects(engine: Engine) -> None:
             _look_after(engine, project_id)
 
 
+def ask_what_is_due(engine: Engine) -> None:
+    """Make the tasks that a promotion or the end of a sampling left to be made."""
+    with read_session(engine) as session:
+        found = asking.due(session)
+    for project_id, first in found:
+        with living_on(f"asking about answers of project {project_id}"):
+            if first:
+                ask_first(engine, project_id)
+            asking.ask(engine, project_id, budget_s=ASKING_S)
+
+
 def _look_after(engine: Engine, project_id: int) -> None:
-    """Go on with what was left undone, start the round that is due and refill the queue that runs low."""
+    """Go on with what was left undone, start the round that is due and refill the queue that runs low.
+
+    What is wanted is found while others write; whether somebody was faster, whoever does it asks again.
+    """
     try:
         with read_session(engine) as session:
+            low = bool(refill_prompts(session, session.get_one(Project, project_id)))
+        if low:
+            asking.ask(engine, project_id, budget_s=ASKING_S)  # about answers that are there, before more are written
+        with read_session(engine) as session:
             project = session.get_one(Project, project_id)
-            wanting = undone_rounds(session, project_id) or due_trigger(session, project) or refill_prompts(session, project)
-        if wanting:
+            undone, refill, coming = (
+                undone_rounds(session, project_id),
+                plan_refill(session, project),
+                next_trigger(session, project),
+            )
+        if undone or refill or coming.due:
             with write_session(engine) as session:
-                _serve(session, session.get_one(Project, project_id))
+                _serve(session, session.get_one(Project, project_id), refill, coming)
     except Refusal as refusal:  # somebody was faster, or a setting cannot be used: the pages say so too
         print(f"Project {project_id}: {refusal.detail}", file=sys.stderr)
 
 
-def _serve(session: Session, project: Project) -> None:
+def _serve(session: Session, project: Project, refill: Refill | None, coming: NextTrigger) -> None:
     for round_ in undone_rounds(session, project.id):
         advance_round(session, round_)
-    if refill_prompts(session, project):
-        make_tasks(session, project)  # of answers that are there, before more are written
-    queue_refill(session, project)
-    if (trigger := due_trigger(session, project)) is not None:
-        start_round(session, project, trigger, None)
+    if refill is not None:
+        queue_refill(session, project, refill)
+    if coming.due is not None:
+        start_round(session, project, coming.due, None, usable=coming.usable)

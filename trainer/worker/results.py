@@ -13,10 +13,10 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
-from app.models import Checkpoint, Generation, Project, Round, Run, utc_now
+from app.models import Checkpoint, Generation, Round, Run, utc_now
 from app.models.values import storable
 from app.prompts.service import prompt_digest
-from app.queue import make_tasks
+from app.queue import asking
 from app.rounds import service
 from app.runs.checkpoints import get_checkpoint, root_of
 from app.runs.left_out import DIGESTS, Why
@@ -103,11 +103,6 @@ def _stored(session: Session, run: Run, rows: list[dict[str, Any]]) -> bool:
     return True
 
 
-def ask_about(session: Session, project_id: int) -> None:
-    """Let the queue turn answers nobody was asked about into tasks."""
-    make_tasks.make_tasks(session, session.get_one(Project, project_id))
-
-
 def read_progress(folder: Path) -> dict[str, Any]:
     """step, total, message and eta_s of progress.json, as columns of a run; empty while there is none."""
     found = _json(folder / "progress.json")
@@ -168,7 +163,7 @@ def close_run(run: Run, state: str, message: Message, result: dict[str, Any] | N
 def go_on(session: Session, run: Run) -> None:
     """What waited for a run that has ended: tasks of its answers, the next stage of its round."""
     if run.kind == "sample":
-        ask_about(session, run.project_id)  # what waited for answers of this run waits for them no longer
+        asking.note_due(session, run.project_id)  # what waited for answers of this run waits for them no longer
     if run.round_id is not None:
         service.advance_round(session, session.get_one(Round, run.round_id))
 

@@ -26,6 +26,7 @@ from app.database.engine import read_session, write_session
 from app.database.failures import is_passing
 from app.errors import Refusal
 from app.models import Run, Worker, utc_now
+from app.queue import asking
 from app.removal.taking_out import take_out
 from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
@@ -34,7 +35,7 @@ from trainer.contract.environment import needed
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, keep_private
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import claim, freeze, results
-from trainer.worker.chores import look_after_projects
+from trainer.worker.chores import ask_what_is_due, look_after_projects
 from trainer.worker.claim import MOST_ATTEMPTS, Claimed
 from trainer.worker.failures import living_on, said, why_not_prepared
 from trainer.worker.heartbeat import BEAT_S, LostRun, beating
@@ -99,6 +100,8 @@ class Supervisor:
         self._say_alive()
         if self._held is not None:
             self._watch(self._held)
+        with living_on("asking what is due"):
+            ask_what_is_due(self._engine)
         with living_on("a chore"):
             self._do_chores()
         with living_on("taking out what was deleted"):
@@ -207,7 +210,7 @@ class Supervisor:
             pass
 
     def _store_generations(self, held: Held) -> bool:
-        """Make rows of answers, and tasks of rows, so that people can begin while the rest is being written."""
+        """Make rows of answers, and have them asked about, so that people can begin while the rest is being written."""
         if held.kind != "sample":
             return False
         if not held.unstored:
@@ -218,7 +221,7 @@ class Supervisor:
             results.store_generations(session, self._mine(session, held.run_id, held.fence), held.unstored)
         held.unstored = []
         with write_session(self._engine) as session:
-            results.ask_about(session, held.project_id)
+            asking.note_due(session, held.project_id)
         return True
 
     def _tell_progress(self, held: Held) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,11 +22,11 @@ from app.guidelines import service as guidelines
 from app.main import create_app
 from app.models import Guideline, Project, Round, Run, Task, utc_now
 from app.prompts import service as prompts
-from app.queue import make_tasks
+from app.queue import asking, make_tasks
 from app.queue.claim import claim_next
 from app.rounds import retry, service
 from app.runs import checkpoints
-from app.runs.refill import queue_refill
+from app.runs.refill import plan_refill, queue_refill
 from app.settings import Settings
 from tests.app import factories
 from tests.app.rounds.test_service import make_labels
@@ -219,20 +220,24 @@ def answers(engine: Engine, project_id: int, count: int) -> None:
                 factories.make_generation(session, prompt, project.policy_id, number=number)
 
 
-def ask(session: Session, project_id: int) -> int:
-    return make_tasks.make_tasks(session, session.get_one(Project, project_id))
-
-
 def asked(engine: Engine, project_id: int) -> Counter[int]:
     with read_session(engine) as session:
         rows = session.execute(select(Task.first_generation_id, Task.second_generation_id).where(Task.project_id == project_id))
         return Counter(one for row in rows for one in row if one is not None)
 
 
-def test_no_answer_is_asked_about_twice(engine: Engine, project_id: int) -> None:
+def test_no_answer_is_asked_about_twice(engine: Engine, project_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(engine, project_id, 5)
-    made = one_by_one(engine, lambda session: ask(session, project_id), lambda session: ask(session, project_id))
-    assert made == 0
+    both_drew = threading.Barrier(2, timeout=20)
+
+    def plan(session: Session, project: Project, draw: random.Random | None) -> list[make_tasks.Question]:
+        questions = really(session, project, draw)
+        both_drew.wait()
+        return questions
+
+    really = make_tasks.plan
+    monkeypatch.setattr(make_tasks, "plan", plan)
+    at_once([lambda: asking.ask(engine, project_id, budget_s=20)] * 2)
     found = asked(engine, project_id)
     assert (len(found), max(found.values())) == (10, 1)
 
@@ -240,9 +245,12 @@ def test_no_answer_is_asked_about_twice(engine: Engine, project_id: int) -> None
 def test_a_queue_that_two_workers_find_low_is_refilled_once(engine: Engine, project_id: int) -> None:
     with write_session(engine) as session:
         factories.make_prompt(session, project_id)
+    with read_session(engine) as session:
+        planned = plan_refill(session, session.get_one(Project, project_id))
+    assert planned is not None
 
     def refill(session: Session) -> bool:
-        return queue_refill(session, session.get_one(Project, project_id)) is not None
+        return queue_refill(session, session.get_one(Project, project_id), planned) is not None
 
     assert one_by_one(engine, refill, refill) is False
 

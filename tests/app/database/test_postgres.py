@@ -23,20 +23,19 @@ from app.database.upgrade import head, revision_of, upgrade_to_head
 from app.errors import Conflict, NotSignedIn
 from app.labels.search import LabelFilter, annotators, count_labels
 from app.main import create_app
-from app.models import ApiKey, Base, Project, Seat, User, utc_now
+from app.models import ApiKey, Base, Project, Prompt, Seat, Task, User, utc_now
 from app.projects import naming
 from app.projects.service import create_project
 from app.prompts.importers import read_upload
 from app.prompts.search import PromptFilter, find_prompts
 from app.prompts.service import count_prompts, import_prompts
-from app.queue import make_tasks
+from app.queue import asking
 from app.queue.claim import claim_next
-from app.removal.deletion import delete_project
 from app.settings import Settings
 from app.web.security import Principal
 from tests.app import factories
 from tests.app.exports.judging import judge
-from tests.app.removal.whole import fill, left, take_all_out
+from tests.app.removal.whole import delete, fill, left, take_all_out
 from tests.postgres import engine, server
 
 __all__ = ["engine", "server"]
@@ -143,32 +142,26 @@ def test_a_failed_statement_leaves_no_broken_connection(engine: Engine) -> None:
         assert session.scalar(text("SELECT 1")) == 1
 
 
-def test_a_seat_that_is_claimed_while_the_others_are_sent_behind_does_not_come_twice(engine: Engine) -> None:
+def test_a_task_that_is_claimed_while_the_others_are_taken_apart_stays(engine: Engine) -> None:
     with write_session(engine) as session:
         mary = factories.make_user(session, "Mary-in-between").id
         project = factories.make_project(session, "giraffes")
         project_id, asked = project.id, [factories.make_task(session, project).id for _ in range(2)]
-        assert project.policy_id is not None
-        prompt = factories.make_prompt(session, project.id)
-        for number in range(2):
-            factories.make_generation(session, prompt, project.policy_id, number=number)
-
-    def send_behind() -> int:
-        with write_session(engine) as session:
-            found = session.get(Project, project_id)
-            assert found is not None
-            return make_tasks.put_first(session, found)
+        project.previous_policy_id = project.policy_id
+        new = project.policy_id = factories.make_checkpoint(session, project.id).id
+        for task in session.scalars(select(Task).where(Task.id.in_(asked))):
+            factories.make_generation(session, session.get_one(Prompt, task.prompt_id), new)
 
     with ThreadPoolExecutor(1) as pool:
         with write_session(engine) as session:
             claim_next(session.connection(), project_id, mary, now=utc_now(), lease=timedelta(minutes=10))
-            made = pool.submit(send_behind)
+            taken_apart = pool.submit(asking.take_apart, engine, project_id)
             with pytest.raises(TimeoutError):  # it waits for the seat in hand
-                made.result(0.5)
-        assert made.result(10) == 1
+                taken_apart.result(0.5)
+        taken_apart.result(10)
     with read_session(engine) as session:
-        seats = session.execute(select(Seat.task_id, Seat.state).where(Seat.task_id.in_(asked)).order_by(Seat.task_id)).all()
-    assert [tuple(seat) for seat in seats] == [(asked[0], "leased"), (asked[1], "free")]
+        seats = session.execute(select(Seat.task_id, Seat.state).where(Seat.task_id.in_(asked))).all()
+    assert [tuple(seat) for seat in seats] == [(asked[0], "leased")]
 
 
 def test_of_two_projects_made_with_one_name_at_once_one_is_told_so(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +196,7 @@ def test_a_deleted_project_is_taken_out_whole_and_nothing_of_another(engine: Eng
         for project in (gone, stays):
             fill(session, project, annotator.id, tmp_path)
         gone_id, stays_id = gone.id, stays.id
-        delete_project(session, tmp_path, gone, gone.name, None)
+        delete(session, tmp_path, gone, gone.name, None)
     before = left(engine, stays_id)
 
     take_all_out(engine, tmp_path)
@@ -283,9 +276,11 @@ def test_lists_are_searched_there_too_and_no_import_brings_what_cannot_be_stored
     lines = [r"Why is a user's \"role\" 50 %?", "天空", r"a\u0000b", r"\ud83d"]
     rows = read_upload("\n".join(f'{{"text": "{line}", "about": "{line}"}}' for line in lines).encode())
     with write_session(engine) as session:
-        project = factories.make_project(session, "searched")
-        report = import_prompts(session, project, rows, skip_bad_lines=True)
-        assert (report.created, [bad.line for bad in report.rejected]) == (2, [3, 4])
+        project_id = factories.make_project(session, "searched").id
+    report = import_prompts(engine, project_id, rows, skip_bad_lines=True)
+    assert (report.created, [bad.line for bad in report.rejected]) == (2, [3, 4])
+    with write_session(engine) as session:
+        project = session.get_one(Project, project_id)
         person, project_id = factories.make_user(session, "Searcher"), project.id
         judge(session, project, person.id, choice="left", flags={"left": ["untrue"], "right": ["left"]})
     with read_session(engine) as session:

@@ -11,12 +11,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy.orm import Session
 
 from app.database import upgrade
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import UpgradeError, head, is_at_head, require_head, revision_of, upgrade_to_head
 from app.errors import Unavailable
-from app.models import Base, Generation, Label, Membership, Project, Prompt, Round, Run, User
+from app.models import Base, Generation, Label, Membership, Project, Prompt, Round, Run, Seat, User
 from app.models.criteria import default_flags
 from app.models.values import name_digest
 from tests.app import factories
@@ -175,12 +176,43 @@ def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_p
     engine.dispose()
 
 
+def take_places_back(session: Session) -> None:
+    """The tables as they were before seats had places."""
+    session.flush()
+    for statement in (
+        "DROP INDEX ix_seats_queue",
+        "DROP INDEX ix_seats_annotator_id",
+        "CREATE INDEX ix_seats_queue ON seats (project_id, state, id)",
+        "CREATE INDEX ix_seats_annotator_id ON seats (annotator_id, state)",
+        "ALTER TABLE seats DROP COLUMN place",
+        "ALTER TABLE projects DROP COLUMN questions_due_at",
+        "ALTER TABLE projects DROP COLUMN questions_place",
+    ):
+        session.execute(text(statement))
+
+
+def test_seats_from_before_keep_the_order_they_have(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        tasks = [factories.make_task(session, demo).id for _ in range(3)]
+        take_places_back(session)
+        session.execute(text("UPDATE alembic_version SET version_num = '7d20b9e4c1f6'"))
+
+    upgrade_to_head(engine.url.render_as_string(hide_password=False))
+
+    with write_session(engine) as session:
+        tasks.append(factories.make_task(session, session.get_one(Project, cast.demo)).id)
+        assert session.scalars(select(Seat.task_id).order_by(Seat.place)).all() == tasks
+        assert session.scalars(select(Seat.place)).all() == session.scalars(select(Seat.id)).all()
+
+
 def test_labels_from_before_say_whether_they_train(engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         demo = session.get_one(Project, cast.demo)
         for purpose in ("train", "gold", "train"):
             label_task(session, factories.make_task(session, demo, purpose=purpose), cast.mary)
         session.scalars(select(Prompt).order_by(Prompt.id.desc())).first().split = "holdout"  # type: ignore[union-attr]
+        take_places_back(session)
         for statement in ("DROP INDEX uq_rounds_open", "DROP INDEX ix_labels_usable", "ALTER TABLE labels DROP COLUMN trains"):
             session.execute(text(statement))
         session.execute(text("UPDATE alembic_version SET version_num = 'c93f5a61d8e2'"))
@@ -206,6 +238,7 @@ def test_of_open_rounds_from_one_moment_the_first_stays_and_no_answer_keeps_a_nu
                 for of in ("done", "queued", "running")
             )
         factories.make_generation(session, factories.make_prompt(session, demo.id), demo.policy_id, "a\0b\0")
+        take_places_back(session)
 
     upgrade_to_head(engine.url.render_as_string(hide_password=False))
 

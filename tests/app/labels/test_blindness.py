@@ -25,7 +25,7 @@ from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
 from app.models import Checkpoint, Generation, Label, Project, Seat, Task
-from app.queue import api, make_tasks
+from app.queue import api
 from app.queue.claim import second_stands_left
 from app.texts import safe_html
 from app.texts.safe_html import LONGEST_ANSWER
@@ -33,6 +33,7 @@ from app.web.json_types import json_reply
 from app.web.permissions import RULES
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.queue.asked import ask
 
 AsUser = Callable[[str], TestClient]
 Api = Callable[..., TestClient]
@@ -79,7 +80,7 @@ def two_models(engine: Engine, cast: Cast) -> None:
                     created_at=WRITTEN + timedelta(days=365 * model),
                 )
         project.rating_share = 0.2
-        make_tasks.make_tasks(session, project, draw=random.Random(5))
+        ask(session, project, random.Random(5))
 
 
 def everything_an_annotator_does(app: FastAPI, browser: TestClient, program: TestClient) -> Iterator[Any]:

@@ -30,9 +30,8 @@ def row(line: int, text: str, external_id: str | None = None) -> PromptRow:
 def prompts(engine: Engine, cast: Cast) -> dict[str, int]:
     """Their ids by text: nine hundred of one kind would do as well as these."""
     texts = ["Why is the sky blue?", "Why is the sea salt?", "Name a prime.", "天空為什麼是藍的？"]
-    with write_session(engine) as session:
-        project = session.get_one(Project, cast.demo)
-        import_prompts(session, project, [row(line, text, f"q-{line}") for line, text in enumerate(texts, 1)])
+    import_prompts(engine, cast.demo, [row(line, text, f"q-{line}") for line, text in enumerate(texts, 1)])
+    with read_session(engine) as session:
         found = session.scalars(select(Prompt).where(Prompt.project_id == cast.demo))
         return {prompt.messages[0]["content"]: prompt.id for prompt in found}
 

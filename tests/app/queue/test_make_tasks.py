@@ -15,6 +15,7 @@ from app.queue import make_tasks
 from app.queue.claim import GIVEN_BACK
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.queue.asked import ask
 
 
 def answer(session: Session, project: Project, checkpoint_id: int, *, prompts: int, each: int = 2) -> None:
@@ -54,7 +55,7 @@ def test_ratings_have_their_share_and_no_answer_is_asked_twice(engine: Engine, c
         assert project.policy_id is not None
         for _ in range(4):  # as a run saves its answers, a few at a time
             answer(session, project, project.policy_id, prompts=10)
-            make_tasks.make_tasks(session, project)
+            ask(session, project)
 
         kinds = Counter(session.scalars(select(Task.kind)))
         total = kinds.total()
@@ -62,7 +63,7 @@ def test_ratings_have_their_share_and_no_answer_is_asked_twice(engine: Engine, c
         answers = used(session)
         assert len(answers) == len(set(answers))
         assert len(answers) >= 78  # of 80: one may wait for a partner
-        assert make_tasks.make_tasks(session, project) == 0
+        assert ask(session, project) == 0
 
 
 def test_a_task_has_as_many_seats_as_the_project_wants_labels(engine: Engine, cast: Cast) -> None:
@@ -71,7 +72,7 @@ def test_a_task_has_as_many_seats_as_the_project_wants_labels(engine: Engine, ca
         project.overlap = 3
         assert project.policy_id is not None
         answer(session, project, project.policy_id, prompts=2)
-        make_tasks.make_tasks(session, project)
+        ask(session, project)
 
         seats = session.execute(select(Seat.task_id, Seat.number, Seat.state, Seat.project_id)).all()
         assert Counter(seat.task_id for seat in seats) == dict.fromkeys(session.scalars(select(Task.id)), 3)
@@ -83,7 +84,7 @@ def test_both_answers_of_a_pair_are_to_the_same_prompt(engine: Engine, cast: Cas
         project = session.get_one(Project, cast.demo)
         assert project.policy_id is not None
         answer(session, project, project.policy_id, prompts=6, each=4)
-        make_tasks.make_tasks(session, project)
+        ask(session, project)
 
         prompt_of = dict(session.execute(select(Generation.id, Generation.prompt_id)).all())
         for task in session.scalars(select(Task)):
@@ -102,7 +103,7 @@ def test_identical_texts_are_never_compared(engine: Engine, cast: Cast) -> None:
             for number, text in enumerate(texts):
                 factories.make_generation(session, prompt, project.policy_id, text, run_id=run.id, number=number)
 
-        assert make_tasks.make_tasks(session, project) == 1
+        assert ask(session, project) == 1
         (task,) = session.scalars(select(Task)).all()
         compared = {session.get_one(Generation, i).text for i in (task.first_generation_id, task.second_generation_id)}
         assert compared == {"same", "other"}
@@ -118,7 +119,7 @@ def test_prompts_held_out_or_put_away_are_not_asked(engine: Engine, cast: Cast) 
         session.flush()
         project.rating_share = 0.0
 
-        assert make_tasks.make_tasks(session, project) == 1
+        assert ask(session, project) == 1
         assert session.scalars(select(Task.purpose)).all() == ["train"]
 
 
@@ -128,7 +129,7 @@ def test_answers_of_a_candidate_wait_for_its_promotion(engine: Engine, cast: Cas
         candidate = factories.make_checkpoint(session, project.id)
         answer(session, project, candidate.id, prompts=3)
 
-        assert make_tasks.make_tasks(session, project) == 0
+        assert ask(session, project) == 0
 
 
 def test_after_a_promotion_new_meets_previous_first_and_blindly(engine: Engine, cast: Cast) -> None:
@@ -144,40 +145,12 @@ def test_after_a_promotion_new_meets_previous_first_and_blindly(engine: Engine, 
         project.policy_id, project.previous_policy_id = new, old
         session.flush()
 
-        make_tasks.make_tasks(session, project, draw=random.Random(7))
+        ask(session, project, random.Random(7))
 
         pairs = authors(session)
         assert {tuple(sorted(pair)) for pair in pairs[:120]} == {tuple(sorted((old, new)))}
         assert set(pairs[120:]) == {(new, new)}, "once those are used up"
         assert 0.35 < sum(first == new for first, _ in pairs[:120]) / 120 < 0.65  # which comes first tells nothing
-
-
-def test_a_promotion_takes_apart_what_nobody_has_met_so_that_old_answers_meet_new_ones(engine: Engine, cast: Cast) -> None:
-    """The sighting: 42 in a row were new against new, for every old answer stood in a task that waited."""
-    with write_session(engine) as session:
-        project = session.get_one(Project, cast.demo)
-        project.rating_share = 0.0
-        old = project.policy_id
-        assert old is not None
-        answer(session, project, old, prompts=21)
-        make_tasks.make_tasks(session, project)
-        met = session.scalars(select(Seat).order_by(Seat.id)).first()
-        assert met is not None
-        met.state, met.annotator_id = "leased", cast.mary
-        new = factories.make_checkpoint(session, project.id).id
-        answer_again(session, project, new)
-        project.policy_id, project.previous_policy_id = new, old
-        session.flush()
-
-        make_tasks.take_apart(session, project)
-        make_tasks.put_first(session, project)
-
-        by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
-        waiting = session.execute(select(Task).join(Seat, Seat.task_id == Task.id).where(Seat.state == "free").order_by(Seat.id))
-        served = [{by[task.first_generation_id], by[task.second_generation_id or 0]} for (task,) in waiting]
-        assert served[:40] == [{old, new}] * 40
-        assert served[40:] == [{new}], "of the prompt whose old answers Mary has before her"
-        assert session.get_one(Task, met.task_id) is not None
 
 
 def test_new_answers_do_not_meet_each_other_while_the_policy_before_is_to_answer(engine: Engine, cast: Cast) -> None:
@@ -189,16 +162,16 @@ def test_new_answers_do_not_meet_each_other_while_the_policy_before_is_to_answer
         project.policy_id, project.previous_policy_id = new, old
         run = factories.make_run(session, project.id, state="queued", inputs={"checkpoint": old, "split": "train"})
 
-        assert make_tasks.make_tasks(session, project) == 0
+        assert ask(session, project) == 0
         prompt = session.scalars(select(Prompt)).first()
         assert prompt is not None
         assert old is not None
         factories.make_generation(session, prompt, old, run_id=run.id)
-        assert make_tasks.make_tasks(session, project) == 1
+        assert ask(session, project) == 1
         assert [set(pair) for pair in authors(session)] == [{old, new}]
         run.state = "failed"
         session.flush()
-        assert make_tasks.make_tasks(session, project) == 2, "nothing else can come for them"
+        assert ask(session, project) == 2, "nothing else can come for them"
 
 
 def test_an_old_answer_stands_in_one_task_at_most(engine: Engine, cast: Cast) -> None:
@@ -208,14 +181,14 @@ def test_an_old_answer_stands_in_one_task_at_most(engine: Engine, cast: Cast) ->
         old = project.policy_id
         assert old is not None
         answer(session, project, old, prompts=20)
-        make_tasks.make_tasks(session, project)  # asks about every old answer
+        ask(session, project)  # asks about every old answer
         answer_again(session, project, old, each=1)  # except these
         new = factories.make_checkpoint(session, project.id).id
         answer_again(session, project, new, each=3)
         project.policy_id, project.previous_policy_id = new, old
         session.flush()
 
-        make_tasks.make_tasks(session, project, draw=random.Random(7))
+        ask(session, project, random.Random(7))
 
         answers = used(session)
         assert len(answers) == len(set(answers))

@@ -15,11 +15,10 @@ from app.database.engine import read_session, write_session
 from app.errors import Conflict, Invalid
 from app.models import AuditEntry, Label, Project, Run
 from app.projects.service import create_project
-from app.removal import deletion
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.removal.whole import fill
+from tests.app.removal.whole import delete, fill
 
 As = Callable[[str], TestClient]
 Api = Callable[..., TestClient]
@@ -98,7 +97,7 @@ def test_the_audit_trail_keeps_that_it_was_there(as_user: As, engine: Engine, ca
 def test_its_name_is_free_at_once_and_its_id_never(engine: Engine, cast: Cast, data: Path) -> None:
     with write_session(engine) as session:
         other = session.get_one(Project, cast.other)
-        deletion.delete_project(session, data, other, "Other", cast.eve)
+        delete(session, data, other, "Other", cast.eve)
         again = create_project(session, {"name": "Other", "base_model": "org/model"}, by=None)
         assert again.id > other.id
         assert again.slug == "other-2", "the address is free once everything is taken out"
@@ -108,7 +107,7 @@ def test_what_computes_for_it_is_cancelled(engine: Engine, cast: Cast, data: Pat
     with write_session(engine) as session:
         demo = session.get_one(Project, cast.demo)
         queued, working = (factories.make_run(session, demo.id, state=state) for state in ("queued", "running"))
-        taken = deletion.delete_project(session, data, demo, "Demo", cast.grace)
+        taken = delete(session, data, demo, "Demo", cast.grace)
         assert taken.live_runs == 2
         assert queued.state == "cancelled"
         assert working.cancel_requested_at is not None
@@ -120,10 +119,10 @@ def test_a_project_whose_model_another_one_stands_on_stays(engine: Engine, cast:
         run = factories.make_run(session, demo.id, "ppo")
         other.base_model = str(data / "runs" / str(run.id) / "export")
         with pytest.raises(Conflict, match=f"run {run.id}"):
-            deletion.delete_project(session, data, demo, "Demo", cast.grace)
+            delete(session, data, demo, "Demo", cast.grace)
         assert demo.deleted_at is None
-        deletion.delete_project(session, data, other, "Other", cast.eve)
-        deletion.delete_project(session, data, demo, "Demo", cast.grace)
+        delete(session, data, other, "Other", cast.eve)
+        delete(session, data, demo, "Demo", cast.grace)
 
 
 def test_an_archived_project_can_be_deleted_and_a_deleted_one_not_twice(
@@ -133,7 +132,7 @@ def test_an_archived_project_can_be_deleted_and_a_deleted_one_not_twice(
     grace.post("/projects/demo/archive")
     assert grace.post("/projects/demo/deletion", data={"name": "Demo"}).status_code == 303
     with write_session(engine) as session, pytest.raises(Invalid):
-        deletion.delete_project(session, data, session.get_one(Project, cast.demo), "Demo", None)
+        delete(session, data, session.get_one(Project, cast.demo), "Demo", None)
 
 
 def test_a_program_deletes_with_the_name_repeated(api: Api, cast: Cast, filled: None) -> None:

@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
 from app.models import Base, Generation, Label, Project, Prompt, Run, Seat, Task, utc_now
-from app.removal import deletion, taking_out
+from app.removal import taking_out
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.removal.whole import fill, left, take_all_out
+from tests.app.removal.whole import delete, fill, left, take_all_out
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def deleted(engine: Engine, cast: Cast, data: Path) -> None:
     with write_session(engine) as session:
         for project_id in (cast.demo, cast.other):
             fill(session, session.get_one(Project, project_id), cast.mary, data)
-        deletion.delete_project(session, data, session.get_one(Project, cast.demo), "Demo", cast.grace)
+        delete(session, data, session.get_one(Project, cast.demo), "Demo", cast.grace)
 
 
 def test_the_project_it_is_tried_on_has_a_row_in_every_table_that_can_point_at_one(
@@ -80,7 +80,7 @@ def test_it_waits_until_nothing_computes_for_it(engine: Engine, cast: Cast, data
     with write_session(engine) as session:
         demo = session.get_one(Project, cast.demo)
         run_id = factories.make_run(session, demo.id, state="running").id
-        deletion.delete_project(session, data, demo, "Demo", cast.grace)
+        delete(session, data, demo, "Demo", cast.grace)
     assert not taking_out.take_out(engine, data, 0.1)
     with write_session(engine) as session:
         session.get_one(Run, run_id).state = "cancelled"
@@ -131,7 +131,7 @@ def test_no_bite_holds_the_writers_lock_for_long(engine: Engine, cast: Cast, dat
     with write_session(engine) as session:
         demo = session.get_one(Project, cast.demo)
         _many(session.connection(), demo, cast.mary, 1_500)
-        deletion.delete_project(session, data, demo, "Demo", cast.grace)
+        delete(session, data, demo, "Demo", cast.grace)
     held: list[float] = []
 
     @contextmanager

@@ -19,12 +19,20 @@ from app.models import (
     Skip,
     utc_now,
 )
+from app.removal.deletion import Consequences, consequences, delete_project
 from app.removal.taking_out import take_out
 from app.web.security import digest
 from tests.app import factories
 from tests.app.rounds.test_service import label_task
 
 STAYS = {"projects", "audit"}  # the project's own row, and what was said of it
+
+
+def delete(session: Session, data: Path, project: Project, typed_name: str, by: int | None) -> Consequences:
+    """As a page does it; what that takes."""
+    taken = consequences(session, data, project)
+    delete_project(session, data, project, typed_name, by, taken)
+    return taken
 
 
 def fill(session: Session, project: Project, annotator_id: int, data: Path) -> None:

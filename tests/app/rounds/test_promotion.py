@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from app.database import slices
 from app.database.engine import read_session, write_session
-from app.models import AuditEntry, Checkpoint, Generation, Project, Prompt, Run, Seat, Task, utc_now
-from app.queue import make_tasks
+from app.models import AuditEntry, Checkpoint, Generation, Project, Prompt, Run, Seat, Skip, Task, utc_now
+from app.queue import asking, make_tasks
+from app.queue.lease import give_back
 from app.rounds import service
 from app.rounds.promotion import promote
-from app.runs import refill
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.queue.asked import ask, queue_refill
 from trainer.worker import results
+from trainer.worker.chores import ask_what_is_due
 
 V1 = "/api/v1"
 
@@ -101,59 +105,175 @@ def test_what_grew_out_of_no_base_of_this_project_is_not_promoted(
 def policies_behind(session: Session) -> list[set[int]]:
     """Of each comparison that waits, in the order in which they are served."""
     by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
-    waiting = select(Task).join(Seat, Seat.task_id == Task.id).where(Seat.state == "free").order_by(Seat.id)
+    waiting = select(Task).join(Seat, Seat.task_id == Task.id).where(Seat.state == "free").order_by(Seat.place)
     return [{by[task.first_generation_id], by[task.second_generation_id or 0]} for task in session.scalars(waiting)]
 
 
-def new_answers(session: Session, project: Project, prompts: Sequence[Prompt]) -> Checkpoint:
-    """A candidate that has answered each prompt twice."""
-    candidate = factories.make_checkpoint(session, project.id, parent_id=project.policy_id)
-    run = factories.make_run(session, project.id)
-    for prompt in prompts:
-        for number in range(2):
-            factories.make_generation(session, prompt, candidate.id, run_id=run.id, number=number)
-    return candidate
+def served(engine: Engine) -> list[set[int]]:
+    """The same, once the worker has looked at what is due."""
+    ask_what_is_due(engine)
+    with read_session(engine) as session:
+        return policies_behind(session)
 
 
-def test_with_an_empty_queue_the_policy_before_answers_first_and_new_waits_for_it(session: Session, demo: Project) -> None:
-    demo.rating_share = 0.0
-    old = demo.policy_id
-    assert old is not None
-    prompts = [factories.make_prompt(session, demo.id) for _ in range(3)]
-    candidate = new_answers(session, demo, prompts)
-
-    promote(session, candidate, None)
-
-    assert policies_behind(session) == [], "new against new would come first"
-    run = session.scalars(select(Run).where(Run.state == "queued")).one()
-    assert (run.inputs["checkpoint"], run.inputs["prompt_ids"]) == (old, [prompt.id for prompt in prompts])
-    assert refill.queue_refill(session, demo) is None, "it is on its way"
-    run.state = "running"
-    for prompt in prompts[:2]:
-        factories.make_generation(session, prompt, old, run_id=run.id)
-    make_tasks.make_tasks(session, demo)
-    assert policies_behind(session) == [{old, candidate.id}] * 2
-    results.record_end(session, run, "failed", factories.written("It crashed"))
-    assert policies_behind(session) == [{old, candidate.id}] * 2 + [{candidate.id}], "what nothing can meet is asked at last"
+@pytest.fixture
+def old(engine: Engine, cast: Cast) -> int:
+    """The policy in force of a project that compares only."""
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        demo.rating_share = 0.0
+        assert demo.policy_id is not None
+        return demo.policy_id
 
 
-def test_a_sampling_that_is_cancelled_before_it_began_holds_nothing_up(session: Session, demo: Project, cast: Cast) -> None:
-    demo.rating_share = 0.0
-    candidate = new_answers(session, demo, [factories.make_prompt(session, demo.id)])
-    promote(session, candidate, None)
-    run = session.scalars(select(Run).where(Run.state == "queued")).one()
-    service.cancel_run(session, run, cast.grace)
-    assert policies_behind(session) == [{candidate.id}]
+def prompts_of(engine: Engine, cast: Cast, count: int, answers: int = 0) -> list[int]:
+    """New prompts, answered so often by the policy in force."""
+    with write_session(engine) as session:
+        policy_id = session.get_one(Project, cast.demo).policy_id
+        assert policy_id is not None
+        prompts = [factories.make_prompt(session, cast.demo) for _ in range(count)]
+        for prompt in prompts:
+            for _ in range(answers):
+                factories.make_generation(session, prompt, policy_id)
+        return [prompt.id for prompt in prompts]
 
 
-def test_nothing_is_written_where_enough_old_answers_are_left(session: Session, demo: Project) -> None:
-    demo.rating_share = 0.0
-    old = demo.policy_id
-    assert old is not None
-    prompts = [factories.make_prompt(session, demo.id) for _ in range(2)]
-    for prompt in prompts:
-        factories.make_generation(session, prompt, old)
-    candidate = new_answers(session, demo, prompts)
-    promote(session, candidate, None)
-    assert session.scalars(select(Run).where(Run.state == "queued")).all() == []
-    assert policies_behind(session) == [{old, candidate.id}] * 2
+def promote_with_answers(engine: Engine, cast: Cast, prompt_ids: Sequence[int]) -> int:
+    """Promote a candidate that has answered each prompt twice."""
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        candidate = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id)
+        run = factories.make_run(session, demo.id)
+        for prompt_id in prompt_ids:
+            for number in range(2):
+                factories.make_generation(session, session.get_one(Prompt, prompt_id), candidate.id, run_id=run.id, number=number)
+        promote(session, candidate, cast.grace)
+        return candidate.id
+
+
+def waiting_run(session: Session) -> Run:
+    return session.scalars(select(Run).where(Run.state.in_(("queued", "running")))).one()
+
+
+def test_with_an_empty_queue_the_policy_before_answers_first_and_new_waits_for_it(engine: Engine, cast: Cast, old: int) -> None:
+    prompts = prompts_of(engine, cast, 3)
+    new = promote_with_answers(engine, cast, prompts)
+
+    assert served(engine) == [], "new against new would come first"
+    with write_session(engine) as session:
+        run = waiting_run(session)
+        assert (run.inputs["checkpoint"], run.inputs["prompt_ids"], run.created_by) == (old, prompts, cast.grace)
+        assert queue_refill(session, session.get_one(Project, cast.demo)) is None, "it is on its way"
+        run.state = "running"
+        for prompt_id in prompts[:2]:
+            factories.make_generation(session, session.get_one(Prompt, prompt_id), old, run_id=run.id)
+        asking.note_due(session, cast.demo)
+    assert served(engine) == [{old, new}] * 2
+    with write_session(engine) as session:
+        results.record_end(session, waiting_run(session), "failed", factories.written("It crashed"))
+    assert served(engine) == [{old, new}] * 2 + [{new}], "what nothing can meet is asked at last"
+
+
+def test_a_sampling_that_is_cancelled_before_it_began_holds_nothing_up(engine: Engine, cast: Cast, old: int) -> None:
+    new = promote_with_answers(engine, cast, prompts_of(engine, cast, 1))
+    assert served(engine) == []
+    with write_session(engine) as session:
+        service.cancel_run(session, waiting_run(session), cast.grace)
+    assert served(engine) == [{new}]
+
+
+def test_nothing_is_written_where_enough_old_answers_are_left(engine: Engine, cast: Cast, old: int) -> None:
+    new = promote_with_answers(engine, cast, prompts_of(engine, cast, 2, answers=1))
+    assert served(engine) == [{old, new}] * 2
+    with read_session(engine) as session:
+        assert session.scalars(select(Run).where(Run.state == "queued")).all() == []
+
+
+def test_what_nobody_has_met_is_taken_apart_so_that_old_answers_meet_new_ones(engine: Engine, cast: Cast, old: int) -> None:
+    """The sighting: 42 in a row were new against new, for every old answer stood in a task that waited."""
+    prompts = prompts_of(engine, cast, 21, answers=2)
+    with write_session(engine) as session:
+        ask(session, session.get_one(Project, cast.demo))
+        held = session.scalars(select(Seat).order_by(Seat.id)).first()
+        assert held is not None
+        held.state, held.annotator_id = "leased", cast.mary
+        task_id = held.task_id
+    new = promote_with_answers(engine, cast, prompts)
+
+    assert served(engine) == [{old, new}] * 40
+    with read_session(engine) as session:
+        met = session.get_one(Task, task_id)
+        assert waiting_run(session).inputs["prompt_ids"] == [met.prompt_id], "whose old answers Mary has before her"
+
+
+def skip_all_that_waits(engine: Engine, cast: Cast) -> list[tuple[int, int]]:
+    """So that nothing of it is taken apart; the seats' ids and places."""
+    with write_session(engine) as session:
+        waiting = session.scalars(select(Seat).where(Seat.state == "free").order_by(Seat.place)).all()
+        skipped = set(session.scalars(select(Skip.task_id)))
+        session.add_all(Skip(task_id=seat.task_id, annotator_id=cast.mary) for seat in waiting if seat.task_id not in skipped)
+        return [(seat.id, seat.place) for seat in waiting]
+
+
+def test_what_is_new_comes_before_all_that_waits_and_nothing_of_that_is_written_anew(
+    engine: Engine, cast: Cast, old: int
+) -> None:
+    prompts = prompts_of(engine, cast, 5, answers=5)  # one of which waits for a partner
+    with write_session(engine) as session:
+        ask(session, session.get_one(Project, cast.demo))
+    before = skip_all_that_waits(engine, cast)
+    second = promote_with_answers(engine, cast, prompts)
+    assert served(engine) == [{old, second}] * 5 + [{old}] * 10
+    skip_all_that_waits(engine, cast)
+    third = promote_with_answers(engine, cast, prompts)
+
+    assert served(engine) == [{second, third}] * 5 + [{old, second}] * 5 + [{old}] * 10
+    with write_session(engine) as session:
+        earlier = select(Seat.id, Seat.place).where(Seat.id.in_([seat_id for seat_id, _ in before])).order_by(Seat.place)
+        assert [tuple(seat) for seat in session.execute(earlier)] == before
+        last = factories.make_task(session, session.get_one(Project, cast.demo)).id
+        assert session.scalars(select(Seat.task_id).order_by(Seat.place)).all()[-1] == last, "whatever comes later, behind all"
+
+
+def test_a_seat_that_somebody_held_meanwhile_waits_where_it_was_among_the_earlier_ones(
+    engine: Engine, cast: Cast, old: int
+) -> None:
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        tasks = [factories.make_task(session, demo, seats=2).id for _ in range(3)]
+        held = session.scalars(select(Seat).where(Seat.task_id == tasks[0], Seat.number == 1)).one()
+        held.state, held.annotator_id, held.lease_until = "leased", cast.mary, utc_now() + timedelta(minutes=5)
+    promote_with_answers(engine, cast, prompts_of(engine, cast, 2, answers=1))
+    served(engine)
+    with write_session(engine) as session:
+        until = session.scalars(select(Seat.lease_until).where(Seat.annotator_id == cast.mary)).one()
+        assert until is not None
+        give_back(session.connection(), tasks[0], cast.mary, until, now=utc_now())
+        free = session.execute(select(Seat.task_id, Seat.number).where(Seat.state == "free").order_by(Seat.place)).all()
+    assert not {task_id for task_id, _ in free[:-6]} & set(tasks)
+    assert [tuple(seat) for seat in free[-6:]] == [(task_id, number) for task_id in tasks for number in (1, 2)]
+
+
+def test_what_a_worker_left_half_asked_the_next_one_asks_at_the_same_place(
+    engine: Engine, cast: Cast, old: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with write_session(engine) as session:
+        session.add(Skip(task_id=factories.make_task(session, session.get_one(Project, cast.demo)).id, annotator_id=cast.mary))
+    new = promote_with_answers(engine, cast, prompts_of(engine, cast, 30, answers=2))
+
+    def store(session: Session, project: Project, questions: Sequence[make_tasks.Question]) -> int:
+        if len(policies_behind(session)) > 7:
+            raise MemoryError
+        return really(session, project, questions)
+
+    really = make_tasks.store
+    monkeypatch.setattr(slices, "FIRST", 7)
+    monkeypatch.setattr(make_tasks, "store", store)
+    half = served(engine)
+    monkeypatch.setattr(make_tasks, "store", really)
+
+    assert 7 < len(half) < 61
+    assert served(engine) == [{old, new}] * 60 + [{old}]
+    with read_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        assert (demo.questions_due_at, demo.questions_place) == (None, 0)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.database.engine import write_session
 from app.errors import Conflict, Invalid
-from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Seat, Task, utc_now
+from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Task, utc_now
 from app.rounds import service, triggers
 from app.runs import checkpoints, run_settings
 from app.runs.runs import MOST_WAITING, queue_run
@@ -235,19 +235,6 @@ def test_promotion_moves_the_policy_and_going_back_moves_it_again(session: Sessi
     assert audited == [f"checkpoint {candidate.id}", f"checkpoint {base}"]
 
 
-def test_a_promoted_policy_is_asked_about_against_the_one_before(session: Session, demo: Project, cast: Cast) -> None:
-    round_ = candidate_round(session, demo, cast)
-    assert round_.candidate_id is not None
-    prompt = factories.make_prompt(session, demo.id)
-    old = factories.make_generation(session, prompt, round_.start_policy_id)
-    factories.make_task(session, demo)
-    new = factories.make_generation(session, prompt, round_.candidate_id)
-    demo.rating_share = 0.0
-    service.promote(session, checkpoints.get_checkpoint(session, round_.candidate_id), cast.grace)
-    task = session.scalars(select(Task).where(Task.prompt_id == prompt.id)).one()
-    assert {task.first_generation_id, task.second_generation_id} == {old.id, new.id}
-
-
 def test_a_candidate_promoted_while_it_still_answers_closes_its_round(session: Session, demo: Project, cast: Cast) -> None:
     make_labels(session, demo, 30, cast.mary)
     round_ = service.start_round(session, demo, "admin", cast.grace)
@@ -312,11 +299,11 @@ def test_new_labels_trigger_a_round(session: Session, demo: Project, cast: Cast)
     demo.trigger_labels, demo.triggers_on = 40, True
     make_labels(session, demo, 39, cast.mary)
     assert triggers.next_trigger(session, demo).labels_left == 1
-    assert triggers.due_trigger(session, demo) is None
+    assert triggers.next_trigger(session, demo).due is None
     make_labels(session, demo, 1, cast.mary)
-    assert triggers.due_trigger(session, demo) == "labels"
+    assert triggers.next_trigger(session, demo).due == "labels"
     demo.triggers_on = False
-    assert triggers.due_trigger(session, demo) is None
+    assert triggers.next_trigger(session, demo).due is None
 
 
 def test_hours_trigger_a_round_only_when_there_is_a_new_label(session: Session, demo: Project, cast: Cast) -> None:
@@ -325,34 +312,12 @@ def test_hours_trigger_a_round_only_when_there_is_a_new_label(session: Session, 
     assert triggers.next_trigger(session, demo).waits_for == "a decision on round 1"
     service.reject(session, round_, cast.grace)
     round_.started_at = utc_now() - timedelta(hours=3)
-    assert triggers.due_trigger(session, demo) is None
+    assert triggers.next_trigger(session, demo).due is None
     assert triggers.next_trigger(session, demo).waits_for == "a new label"
     make_labels(session, demo, 1, cast.mary)
-    assert triggers.due_trigger(session, demo) == "hours"
+    assert triggers.next_trigger(session, demo).due == "hours"
     round_.started_at = utc_now() - timedelta(hours=1)
-    assert triggers.due_trigger(session, demo) is None
-
-
-def test_after_a_promotion_the_tasks_of_the_new_model_come_first(session: Session, demo: Project, cast: Cast) -> None:
-    old = [factories.make_task(session, demo, seats=2) for _ in range(3)]
-    held = session.scalars(select(Seat).where(Seat.task_id == old[0].id, Seat.number == 1)).one()
-    held.state, held.annotator_id, held.lease_until = "leased", cast.mary, utc_now() + timedelta(minutes=5)
-    candidate = factories.make_checkpoint(session, demo.id, parent_id=checkpoints.current_policy(session, demo).id)
-    for _ in range(2):
-        prompt = factories.make_prompt(session, demo.id)
-        for number in range(2):
-            factories.make_generation(session, prompt, candidate.id, number=number)
-    session.flush()
-
-    service.promote(session, candidate, cast.grace)
-
-    seats = session.execute(select(Seat.task_id, Seat.number).where(Seat.state == "free").order_by(Seat.id)).all()
-    new = [task_id for task_id, _ in seats[: -(2 * 3 - 1)]]
-    assert new
-    assert not set(new) & {task.id for task in old}
-    waiting = [(task.id, number) for task in old for number in (1, 2)]
-    assert [tuple(seat) for seat in seats[-5:]] == waiting[1:]  # in their order, but for the seat somebody holds
-    assert session.get_one(Seat, held.id).annotator_id == cast.mary
+    assert triggers.next_trigger(session, demo).due is None
 
 
 def test_only_so_many_runs_wait(engine: Engine, cast: Cast) -> None:

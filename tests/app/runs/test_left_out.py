@@ -18,6 +18,7 @@ from app.runs import refill
 from app.runs.left_out import left_out
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.queue.asked import queue_refill
 
 
 @pytest.fixture
@@ -44,14 +45,14 @@ def test_a_prompt_that_the_model_refused_is_not_asked_again_until_it_or_the_mode
 ) -> None:
     monkeypatch.setattr("app.projects.service.base_model_is_fixed", lambda *_: False)
     refused, other = session.scalars(select(Prompt)).one(), factories.make_prompt(session, demo.id)
-    leave_out(session, refill.queue_refill(session, demo), refused, "refused")
+    leave_out(session, queue_refill(session, demo), refused, "refused")
     assert refill.refill_prompts(session, demo) == [other.id]
     assert left_out(session, demo, demo.policy_id) == {refused.digest: "refused"}
 
     edit_prompt(session, refused.id, [{"role": "user", "content": "Ask me this."}], None)
     assert refill.refill_prompts(session, demo) == [refused.id, other.id]
 
-    leave_out(session, refill.queue_refill(session, demo), refused, "too_long")
+    leave_out(session, queue_refill(session, demo), refused, "too_long")
     assert refill.refill_prompts(session, demo) == [other.id]
     update_project(session, demo, {"base_model": "org/other"}, by=None)
     assert set(refill.refill_prompts(session, demo)) == {refused.id, other.id}

@@ -20,6 +20,7 @@ from app.runs import refill
 from app.runs.left_out import DIGESTS, Why
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.queue.asked import queue_refill
 from tests.app.rounds.test_service import end, label_task, make_labels, stage
 
 
@@ -42,10 +43,10 @@ def test_an_empty_queue_asks_for_answers_to_the_least_answered_prompts(session: 
     factories.make_prompt(session, demo.id, archived_at=utc_now())
     assert demo.policy_id is not None
     factories.make_generation(session, answered, demo.policy_id)
-    run = refill.queue_refill(session, demo)
+    run = queue_refill(session, demo)
     assert run is not None
     assert run.inputs["prompt_ids"] == [fresh.id, answered.id]
-    assert refill.queue_refill(session, demo) is None, "one is on its way"
+    assert queue_refill(session, demo) is None, "one is on its way"
 
 
 def test_after_a_promotion_the_policy_before_answers_the_same_prompts_first(session: Session, demo: Project) -> None:
@@ -56,18 +57,18 @@ def test_after_a_promotion_the_policy_before_answers_the_same_prompts_first(sess
     demo.policy_id, demo.previous_policy_id = factories.make_checkpoint(session, demo.id).id, old
     session.flush()
 
-    run = refill.queue_refill(session, demo)
+    run = queue_refill(session, demo)
 
     assert run is not None
     first, second = session.scalars(select(Run).where(Run.state == "queued").order_by(Run.id)).all()
     assert (first.inputs["checkpoint"], first.inputs["prompt_ids"]) == (old, [has_none.id])
     assert second is run
     assert (run.inputs["checkpoint"], set(run.inputs["prompt_ids"])) == (demo.policy_id, {has_one.id, has_none.id})
-    assert refill.queue_refill(session, demo) is None, "both are on their way"
+    assert queue_refill(session, demo) is None, "both are on their way"
 
 
 def test_a_refill_that_did_not_help_is_not_repeated_at_once(session: Session, demo: Project) -> None:
-    run = refill.queue_refill(session, demo)
+    run = queue_refill(session, demo)
     assert run is not None
     run.state, run.ended_at = "done", utc_now()
     assert refill.refill_prompts(session, demo) == []
@@ -78,7 +79,7 @@ def test_a_refill_that_did_not_help_is_not_repeated_at_once(session: Session, de
 
 
 def test_people_who_answered_everything_do_not_wait_for_the_next_refill(session: Session, demo: Project, cast: Cast) -> None:
-    run = refill.queue_refill(session, demo)
+    run = queue_refill(session, demo)
     assert run is not None
     run.state, run.ended_at = "done", utc_now() - timedelta(seconds=1)
     label_task(session, factories.make_task(session, demo, seats=0), cast.mary)
@@ -104,30 +105,30 @@ def fail(session: Session, run: Run | None) -> Run:
 
 def fail_thrice(session: Session, project: Project) -> Run:
     for _ in range(3):
-        run = fail(session, refill.queue_refill(session, project))
+        run = fail(session, queue_refill(session, project))
     return run
 
 
 def test_after_three_failures_in_a_row_no_more_answers_are_asked_for(session: Session, demo: Project) -> None:
     for _ in range(3):
         assert refill.stopped_by(session, demo, demo.policy_id) is None
-        last = fail(session, refill.queue_refill(session, demo))
-    assert refill.queue_refill(session, demo) is None
+        last = fail(session, queue_refill(session, demo))
+    assert queue_refill(session, demo) is None
     assert refill.stopped_by(session, demo, demo.policy_id) is last
 
 
 def test_one_that_ended_well_in_between_starts_the_count_anew(session: Session, demo: Project) -> None:
-    fail(session, refill.queue_refill(session, demo))
-    fail(session, refill.queue_refill(session, demo)).state = "done"
+    fail(session, queue_refill(session, demo))
+    fail(session, queue_refill(session, demo)).state = "done"
     for _ in range(2):
-        fail(session, refill.queue_refill(session, demo))
+        fail(session, queue_refill(session, demo))
     assert refill.refill_prompts(session, demo) != []
 
 
 def test_what_somebody_queues_again_decides_whether_it_goes_on(session: Session, demo: Project, cast: Cast) -> None:
     last = fail_thrice(session, demo)
     again = retry.retry_run(session, last, cast.grace)
-    assert refill.queue_refill(session, demo) is None, "one is on its way"
+    assert queue_refill(session, demo) is None, "one is on its way"
     fail(session, again)
     assert refill.stopped_by(session, demo, demo.policy_id) is again, "one more failure is no new beginning"
     fail(session, retry.retry_run(session, again, cast.grace)).state = "done"
@@ -152,7 +153,7 @@ def test_a_policy_promoted_since_is_a_new_beginning(session: Session, demo: Proj
     fail_thrice(session, demo)
     demo.previous_policy_id, demo.policy_id = demo.policy_id, factories.make_checkpoint(session, demo.id).id
     session.flush()
-    run = refill.queue_refill(session, demo)
+    run = queue_refill(session, demo)
     assert run is not None
     queued = session.scalars(select(Run).where(Run.state == "queued")).all()
     assert queued == [run], "the one before fails, so it is not asked"
@@ -163,11 +164,11 @@ def test_rounds_that_fail_again_and_again_wait_for_somebody(session: Session, de
     make_labels(session, demo, 30, cast.mary)
     for _ in range(3):
         make_labels(session, demo, 1, cast.mary)
-        assert triggers.due_trigger(session, demo) == "labels"
+        assert triggers.next_trigger(session, demo).due == "labels"
         round_ = start_round(session, demo, "labels", None)
         end(session, stage(session, round_)[0], "failed", reason="It crashed")
     make_labels(session, demo, 1, cast.mary)
-    assert triggers.due_trigger(session, demo) is None
+    assert triggers.next_trigger(session, demo).due is None
     assert triggers.next_trigger(session, demo).waits_for == "somebody to start it: the last 3 failed"
 
 
@@ -196,7 +197,7 @@ def test_a_prompt_that_the_model_can_do_nothing_with_is_not_asked_of_it_again(
     session: Session, demo: Project, why: str, ended: str
 ) -> None:
     fine, refused = session.scalars(select(Prompt)).one(), factories.make_prompt(session, demo.id)
-    run = refill.queue_refill(session, demo)
+    run = queue_refill(session, demo)
     assert run is not None
     assert set(run.inputs["prompt_ids"]) == {fine.id, refused.id}
     run.state, run.ended_at = ended, utc_now() - timedelta(minutes=20)

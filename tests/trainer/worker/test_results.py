@@ -15,6 +15,7 @@ from app.runs.checkpoints import get_checkpoint
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.queue.asked import ask
 from tests.app.rounds.test_service import make_labels
 from trainer.worker import results
 
@@ -42,7 +43,7 @@ def test_answers_become_rows_and_rows_become_tasks(session: Session, demo: Proje
     run = service.queue_run(session, demo, "sample", {"temperature": 0.5}, {}, cast.grace)
     demo.rating_share = 0.0
     results.store_generations(session, run, [json.loads(generation(prompt, 0)), json.loads(generation(prompt, 1))])
-    results.ask_about(session, demo.id)
+    ask(session, demo)
     stored = session.scalars(select(Generation)).all()
     assert {answer.settings["temperature"] for answer in stored} == {0.5}
     assert results.stored_generations(session, run.id) == [(prompt.id, 0), (prompt.id, 1)]

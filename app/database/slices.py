@@ -1,0 +1,60 @@
+"""Writing many rows in slices: each a short transaction, so that a verdict which comes meanwhile waits for one of them at most.
+
+A deed that is cut so can end in between. Whoever uses this finds what is left by itself when it is asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Final, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from app.database.engine import write_session
+
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+LOCK_S: Final = 0.03  # what a slice should take, its commit included; the next one is smaller or larger by how this one did
+LEAST, FIRST, MOST = 20, 200, 2_000  # rows of a slice
+PAUSE_S: Final = 0.005  # at least, after each: a writer of another process looks every millisecond or two whether it may begin
+
+_threads = ThreadPoolExecutor(2, thread_name_prefix="slices")  # long deeds at once; they wait for turns, not for processors
+
+
+class Slices:
+    """Cuts what is to be written into slices, by how long the last ones took."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.rows = FIRST  # of the next slice
+
+    def of(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+        """The rows, a slice at a time; each is to be written within `write`."""
+        start = 0
+        while start < len(rows):
+            end = start + self.rows
+            yield rows[start:end]
+            start = end
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """The transaction of one slice. Afterwards others have as long as it took."""
+        with write_session(self._engine) as session:
+            session.connection()  # begun: what comes now is what others wait for
+            began = time.monotonic()
+            yield session
+        took_s = max(1e-4, time.monotonic() - began)
+        self.rows = max(LEAST, min(MOST, int(self.rows * min(2.0, LOCK_S / took_s))))
+        time.sleep(min(LOCK_S, max(PAUSE_S, took_s)))
+
+
+async def beside_requests(deed: Callable[[], Result]) -> Result:
+    """Do what writes in slices for a request, in none of the threads that serve the others."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, copy_context().run, deed)
