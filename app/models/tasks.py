@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     UniqueConstraint,
     literal_column,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -82,6 +83,9 @@ class Skip(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+_REWRITTEN = text("rewrite IS NOT NULL")
+
+
 class Label(Base):
     """One verdict. Immutable: a correction is a new version that supersedes the one before.
 
@@ -103,6 +107,7 @@ class Label(Base):
         CheckConstraint("NOT (withdrawn AND current)", name="withdrawn_is_not_current"),
         Index("ix_labels_project_id_current", "project_id", "current", "id"),
         Index("ix_labels_usable", "project_id", "current", "surplus", "trains"),
+        Index("ix_labels_rewritten", "project_id", postgresql_where=_REWRITTEN, sqlite_where=_REWRITTEN),
         Index("ix_labels_annotator_id", "annotator_id", "id"),
         Index("ix_labels_annotator_id_created_at", "annotator_id", "created_at"),
     )

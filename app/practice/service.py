@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Integer, Select, case, cast, func, select, update
+from sqlalchemy import Integer, Select, case, cast, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.database import audit
@@ -232,7 +232,7 @@ def admit_experienced(session: Session, project_id: int) -> None:
     session.execute(
         update(Membership)
         .where(Membership.project_id == project_id, Membership.practised_at.is_(None))
-        .where(Membership.user_id.in_(select(Label.annotator_id).where(Label.project_id == project_id)))
+        .where(exists().where(Label.annotator_id == Membership.user_id, Label.project_id + 0 == project_id))  # person by person
         .values(practised_at=utc_now())
         .execution_options(synchronize_session=False)
     )

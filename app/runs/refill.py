@@ -173,5 +173,8 @@ def _too_early(session: Session, project: Project) -> bool:
         return True
     if last.state != "done":
         return utc_now() - last.ended_at < LONG_PAUSE
-    used = select(Label.id).where(Label.project_id == project.id).where(Label.created_at > last.ended_at).limit(1)
-    return session.scalar(used) is None and utc_now() - last.ended_at < PAUSE
+    if utc_now() - last.ended_at >= PAUSE:
+        return False
+    newest = select(Label.created_at).where(Label.project_id == project.id, Label.current.is_(True)).order_by(Label.id.desc())
+    answered_at = session.scalar(newest.limit(1))  # one row at the end of an index
+    return answered_at is None or answered_at <= last.ended_at

@@ -17,7 +17,7 @@ from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
 from app.runs import checkpoints
 from app.runs.run_files import TEXT_NAME
 from app.runs.run_settings import run_config
-from app.runs.usable_labels import usable_rewrite_count
+from app.runs.usable_labels import has_usable_rewrite
 from trainer.contract.config import CONFIGS, config_dict
 from trainer.contract.messages import Message
 
@@ -192,7 +192,7 @@ def _sft_inputs(session: Session, project: Project, given: Mapping[str, Any]) ->
     rewrites = given.get("rewrites", False)
     if type(rewrites) is not bool:
         raise Invalid(_("rewrites is true or false."), {"rewrites": _("must be true or false")})
-    if rewrites and not usable_rewrite_count(session, project.id):
+    if rewrites and not has_usable_rewrite(session, project.id):
         raise Invalid(_("Nobody has rewritten an answer to a training prompt yet."), {"rewrites": _("there is none yet")})
     text = _text_name(given.get("text")) if given.get("text") is not None or not rewrites else None
     base = own_checkpoint(session, project, given.get("base"), "base", "policy")

@@ -36,6 +36,11 @@ def usable_rewrites(project_id: int) -> Select[Label, Task, Prompt]:
     return usable_labels(project_id).where(Label.rewrite.is_not(None))
 
 
+def has_usable_rewrite(session: Session, project_id: int) -> bool:
+    """Whether there is one demonstration."""
+    return session.scalar(usable_rewrites(project_id).with_only_columns(Label.id).limit(1)) is not None
+
+
 def usable_rewrite_count(session: Session, project_id: int) -> int:
     """How many demonstrations an sft run of the rewrites would learn from, were it started now."""
     rows = usable_rewrites(project_id).with_only_columns(Label.id).subquery()

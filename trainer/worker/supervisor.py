@@ -148,6 +148,7 @@ class Supervisor:
             run = self._mine_with_project(session, run_id, fence)
             freeze.publish(prepared)  # only who holds the run writes its folder
             freeze.record_frozen(session, run, prepared)
+        with read_session(self._engine) as session:  # of its earlier claims; now only we store
             stored = results.stored_generations(session, run_id)
         self._held = Held(
             run_id,

@@ -182,6 +182,7 @@ def take_places_back(session: Session) -> None:
     for statement in (
         "DROP INDEX ix_seats_queue",
         "DROP INDEX ix_seats_annotator_id",
+        "DROP INDEX ix_labels_rewritten",
         "CREATE INDEX ix_seats_queue ON seats (project_id, state, id)",
         "CREATE INDEX ix_seats_annotator_id ON seats (annotator_id, state)",
         "ALTER TABLE seats DROP COLUMN place",
