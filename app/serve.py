@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import resource
 
 import uvicorn
 from fastapi import FastAPI
 
-from app.database.capacity import require_connections
+from app.database.capacity import Capacity, require_connections
 from app.database.upgrade import require_head
 from app.main import capacity_of, create_app
 from app.settings import Settings
+from app.web.sockets.guard import GuardedServer, guarded
 
 GRACE_S = 5  # for requests in flight when the process is told to stop
 
@@ -28,7 +30,7 @@ def serve(settings: Settings) -> int:
     app = application(settings)
     require_head(app.state.engine)
     require_connections(app.state.engine, capacity_of(settings))
-    server = uvicorn.Server(configured(app, settings))
+    server = GuardedServer(configured(app, settings))
     server.run()
     app.state.uses.finish()
     app.state.failures.finish()
@@ -44,7 +46,8 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=guarded(most_connections(capacity_of(settings))),
+        ws="none",  # nothing of ours asks for one, and it would leave the guard's eyes
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -52,3 +55,13 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
     )
+
+
+def most_connections(capacity: Capacity) -> int:
+    """As many as the house is made for, or as files may be open here: three quarters, as the database and the pages need some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = capacity.sockets * 4 // 3
+    if soft < wanted and soft != resource.RLIM_INFINITY:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return capacity.sockets if soft == resource.RLIM_INFINITY else min(capacity.sockets, soft * 3 // 4)

@@ -42,6 +42,11 @@ class Capacity:
         """Of those in the house, who sign in or choose a password: that takes the processor for a tenth of a second."""
         return max(1, self.at_once // 2)
 
+    @property
+    def sockets(self) -> int:
+        """Open connections of browsers and programs: most rest between two requests."""
+        return 128 * self.at_once
+
 
 COMMAND: Final = Capacity(4)  # a worker or a command does one thing, and a few beside it
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -90,7 +90,10 @@ class WaitingRoom:
         if room is None:
             await self.app(scope, receive, send)
             return
-        receive = await _read_ahead(scope, receive)
+        try:
+            receive = await _read_ahead(scope, receive)
+        except ClientDisconnect:
+            return
         try:
             await room.enter()
         except Full as full:
@@ -141,7 +144,7 @@ def _page(language: str, may_try_again: bool) -> str:
 
 
 async def _read_ahead(scope: Scope, receive: Receive) -> Receive:
-    """What gives the request's body, read to its end where it is not too long."""
+    """What gives the request's body, read to its end where it is not too long. Raises ClientDisconnect."""
     headers = Headers(scope=scope)
     length = headers.get("content-length", "")
     if ("transfer-encoding" not in headers and length in ("", "0")) or (length.isdigit() and int(length) > LONGEST_BODY):
@@ -150,6 +153,8 @@ async def _read_ahead(scope: Scope, receive: Receive) -> Receive:
     size = 0
     while size <= LONGEST_BODY:
         read.append(await receive())
+        if read[-1]["type"] == "http.disconnect":
+            raise ClientDisconnect
         size += len(read[-1].get("body", b""))
         if not read[-1].get("more_body", False):
             break
