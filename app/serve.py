@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import resource
+import signal
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -31,12 +33,19 @@ def serve(settings: Settings) -> int:
     require_head(app.state.engine)
     require_connections(app.state.engine, capacity_of(settings))
     server = GuardedServer(configured(app, settings))
-    server.run()
-    app.state.uses.finish()
-    app.state.failures.finish()
-    app.state.instant_reads.close()
-    app.state.engine.dispose()
+    signal.signal(signal.SIGTERM, _stay)
+    try:
+        server.run()
+    finally:
+        app.state.uses.finish()
+        app.state.failures.finish()
+        app.state.instant_reads.close()
+        app.state.engine.dispose()
     return 0 if server.started else 1
+
+
+def _stay(number: int, frame: FrameType | None) -> None:
+    """Once it has stopped serving, uvicorn sends the signal once more, which would end the process before it has put away."""
 
 
 def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -60,7 +69,7 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
 def most_connections(capacity: Capacity) -> int:
     """As many as the house is made for, or as files may be open here: three quarters, as the database and the pages need some."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = capacity.sockets * 4 // 3
+    wanted = capacity.sockets * 3 // 2
     if soft < wanted and soft != resource.RLIM_INFINITY:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

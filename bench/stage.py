@@ -218,6 +218,11 @@ class Server:
                 self._process.wait()
         self._log.close()
 
+    def status(self) -> int | None:
+        """With which it ended; None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
     def cpu_s(self) -> float:
         """Processor seconds it has used so far."""
         assert self._process is not None

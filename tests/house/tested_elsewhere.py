@@ -67,7 +67,6 @@ TESTED_ELSEWHERE = {
     "app/runs/run_files.py": "app/rounds/test_api.py",
     "app/runs/runs.py": "app/rounds/test_service.py",
     "app/runs/usable_labels.py": "app/rounds/test_service.py",
-    "app/serve.py": "app/test_start.py",
     "app/shipped.py": "test_wheel.py",
     "app/texts/highlighting.py": "app/texts/test_safe_html.py",
     "app/web/error_replies.py": "app/web/test_hostile.py",

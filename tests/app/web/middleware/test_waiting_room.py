@@ -151,6 +151,21 @@ def test_a_body_that_comes_slowly_takes_no_place() -> None:
     assert asyncio.run(crowd()) == (0, 2)
 
 
+def test_whoever_leaves_while_sending_never_comes_in() -> None:
+    async def crowd() -> int:
+        house = House()
+        house.may_answer.set()
+        parts: list[Message] = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"a", "more_body": True}]
+
+        async def breaks_off() -> Message:
+            return parts.pop()
+
+        await ask(house.layer, breaks_off, nowhere, headers=[(b"content-length", b"2")])
+        return house.inside
+
+    assert asyncio.run(crowd()) == 0
+
+
 def test_who_reads_the_reply_slowly_has_left() -> None:
     async def crowd() -> int:
         house, read = House(), asyncio.Event()
