@@ -17,7 +17,8 @@ REFUSALS = {
 FOR_PROGRAMS = {"Field", "Query"}  # describe the API, which is in English
 # What somebody at the machine's own terminal reads, which is in English; and examples that are shown as a person's own words.
 AT_THE_TERMINAL = re.compile(r"(^|/)(\w*cli|start|settings)\.py|^demo/|^database/(backup|capacity|upgrade)\.py")
-NOT_READ_AS_OURS = ("web/openapi.py", "web/styleguide.py")
+# Descriptions for programs, examples, and what is said before there is a request whose language one could ask for.
+NOT_READ_AS_OURS = ("web/openapi.py", "web/styleguide.py", "web/sockets/guard.py")
 SENTENCE = re.compile(r"[A-Z“].* .*[.?]", re.DOTALL)
 
 
