@@ -49,7 +49,8 @@ def simple_model(folder: Path) -> Path:
 class Installation:
     """`tastemaker serve` and `tastemaker work` as processes on a data folder, and an admin who talks to them."""
 
-    def __init__(self, data: Path, model: Path) -> None:
+    def __init__(self, data: Path, model: Path, database: str = "") -> None:
+        """`database`: the URL of one that lies elsewhere, shared by several of these."""
         self.data = data
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._environment = os.environ | {
@@ -57,6 +58,8 @@ class Installation:
             "TASTEMAKER_PORT": self.url.rpartition(":")[2],
             "TASTEMAKER_BASE_MODEL": str(model.resolve()),
         }
+        if database:
+            self._environment["TASTEMAKER_DATABASE_URL"] = database
         data.mkdir(parents=True, exist_ok=True)
         self._log = (data / "bench.log").open("ab")
         self._web: subprocess.Popen[bytes] | None = None
@@ -80,11 +83,15 @@ class Installation:
     def start_worker(self) -> None:
         self.worker = self._start("work")
 
+    def kill_web(self) -> None:
+        _kill(self._web)
+
     def kill_worker(self) -> None:
-        """kill -9: no handler runs, nothing is saved."""
-        assert self.worker is not None
-        self.worker.kill()
-        self.worker.wait()
+        _kill(self.worker)
+
+    def ended_by_itself(self) -> int:
+        """How many of its processes have ended that nobody killed."""
+        return sum(process is not None and process.poll() is not None for process in (self._web, self.worker))
 
     def sign_in(self) -> None:
         """Become the first admin through the one-time link, and keep a key of every scope for `api`."""
@@ -187,6 +194,13 @@ class Installation:
 
     def _command(self, name: str) -> list[str]:
         return [sys.executable, "-m", "app.cli", name]
+
+
+def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    """kill -9: no handler runs, nothing is saved."""
+    assert process is not None
+    process.kill()
+    process.wait()
 
 
 def _doing(found: dict[str, Any]) -> str:

@@ -7,8 +7,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,24 @@ def running(*, fsync: bool) -> Iterator[str]:
     if given:
         yield given
         return
+    with cluster(fsync=fsync) as own:
+        yield own.url
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A server of our own, which may be restarted under whoever uses it."""
+
+    url: str
+    _control: Callable[..., None]
+
+    def restart(self, mode: str) -> None:
+        """`fast`: connections are ended, then it stops in order. `immediate`: as in a crash, it recovers from its log."""
+        self._control("-m", mode, "-w", "restart")
+
+
+@contextmanager
+def cluster(*, fsync: bool) -> Iterator[Cluster]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = shutil.which("initdb") or (str(programs[-1]) if programs else None)
     assert found, "no PostgreSQL here; `bin/programs` installs one or says how"
@@ -43,11 +63,12 @@ def running(*, fsync: bool) -> Iterator[str]:
     _run(user, bin / "initdb", "-D", data, "-U", "taste", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
     safe = "on" if fsync else "off"
     options = f"-c listen_addresses=127.0.0.1 -p {port} -c fsync={safe} -c unix_socket_directories={folder}"
-    _run(user, bin / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
+    control = partial(_run, user, bin / "pg_ctl", "-D", data, "-l", folder / "log")
+    control("-w", "-o", options, "start")
     try:
-        yield f"postgresql+psycopg://taste@127.0.0.1:{port}/postgres"
+        yield Cluster(f"postgresql+psycopg://taste@127.0.0.1:{port}/postgres", control)
     finally:
-        _run(user, bin / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+        control("-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)
 
 
