@@ -112,7 +112,7 @@ class Blows:
 
     def deal(self, blow: str) -> None:
         house = self._draw.choice(self._houses)
-        self.ended_by_themselves += sum(one.ended_by_itself() for one in self._houses)
+        self.look_for_the_dead()
         if blow == "web":
             house.kill_web()
             house.start_web()
@@ -123,6 +123,14 @@ class Blows:
             self._server.restart(blow)
         self.dealt[blow] += 1
         say(f"  {blow}")
+
+    def look_for_the_dead(self) -> None:
+        """Those that ended although nobody killed them; they are started again, as whoever looks after them would."""
+        for house in self._houses:
+            for name in house.ended_by_themselves():
+                say(f"  a {name} process ended by itself")
+                self.ended_by_themselves += 1
+                (house.start_web if name == "web" else house.start_worker)()
 
 
 def run_rounds(house: Installation, rounds: int, blows: Blows, draw: random.Random) -> list[str]:
@@ -196,7 +204,7 @@ def crash(place: Path, server: Cluster, rounds: int, annotators: int, seed: int)
                 stop.set()
             for person in people:
                 person.result()
-        blows.ended_by_themselves += sum(house.ended_by_itself() for house in houses)
+        blows.look_for_the_dead()
     finally:
         for house in houses:
             house.stop()

@@ -89,9 +89,10 @@ class Installation:
     def kill_worker(self) -> None:
         _kill(self.worker)
 
-    def ended_by_itself(self) -> int:
-        """How many of its processes have ended that nobody killed."""
-        return sum(process is not None and process.poll() is not None for process in (self._web, self.worker))
+    def ended_by_themselves(self) -> list[str]:
+        """Which of its processes have ended that nobody killed: "web", "worker"."""
+        processes = {"web": self._web, "worker": self.worker}
+        return [name for name, process in processes.items() if process is not None and process.poll() is not None]
 
     def sign_in(self) -> None:
         """Become the first admin through the one-time link, and keep a key of every scope for `api`."""

@@ -160,7 +160,7 @@ def _on_disk(request: Request, error: Exception) -> Response:
     refusal = in_words(error)
     if refusal is None:
         return _on_crash(request, error)
-    log.error("database or disk: %s", error, exc_info=error)
+    log.error("database or disk: %s", str(error).partition("\n")[0])  # one line: there is one of each request while it lasts
     return _on_refusal(request, refusal)
 
 

@@ -49,7 +49,7 @@ RANKS: dict[Role | None, Level] = {
 
 
 class GatedRoute(APIRoute):
-    """A route that asks the gate before anything of the body is read: the framework parses it before all dependencies."""
+    """A route that asks the gate before anything of the body is looked at: the framework parses it before all dependencies."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

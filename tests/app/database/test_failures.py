@@ -155,6 +155,15 @@ def test_what_stays_so_is_said_and_stores_nothing(
     assert people(engine) == []
 
 
+def test_a_database_that_is_away_is_one_line_of_the_log_a_request(
+    program: TestClient, tried: Tried, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried.raises = [wrapped(errors.CannotConnectNow("the database system is starting up"), errors.Error)]
+    assert program.post("/api/people", json={"name": "Hedy"}).status_code == 503
+    (line,) = caplog.text.splitlines()
+    assert "the database system is starting up" in line
+
+
 @pytest.mark.parametrize(
     "error",
     [
