@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
@@ -20,6 +20,7 @@ from app.texts.invisible import has_invisible, shows_nothing
 from app.web.security import SESSION_DAYS, Role, digest, new_secret
 
 HALF_MINUTES = 10  # between the password and the code
+MOST_SESSIONS = 100  # kept of one person, with those that have ended
 
 WRONG_SIGN_IN = N_("That email and password do not belong together. Check both and try again.")
 
@@ -163,6 +164,7 @@ def open_session(
     )
     record(session, user_id, "session.opened", f"user {user_id}", {"browser": user_agent[:100], "address": address})
     session.flush()
+    _forget_longest_unused(session, user_id)
     return Opened(secret, device)
 
 
@@ -174,7 +176,14 @@ def open_half(session: Session, user_id: int, replaces: str | None = None) -> st
     ends = utc_now() + timedelta(minutes=HALF_MINUTES)
     session.add(SignInSession(id_hash=digest(secret), user_id=user_id, expires_at=ends, waits_for_code=True))
     session.flush()
+    _forget_longest_unused(session, user_id)
     return secret
+
+
+def _forget_longest_unused(session: Session, user_id: int) -> None:
+    """Of a person's sessions, those that ended among them, the latest are kept: whoever knows a password can sign in all day."""
+    kept = select(SignInSession.id_hash).where(SignInSession.user_id == user_id).order_by(SignInSession.last_seen_at.desc())
+    session.execute(delete(SignInSession).where(SignInSession.id_hash.in_(kept.offset(MOST_SESSIONS))))
 
 
 def who_waits(session: Session, secret: str) -> int | None:

@@ -100,7 +100,7 @@ def answer(
     """Store what somebody says to a practice task; the same answer again is the same answer.
 
     Raises Invalid for an answer of the wrong kind, NotFound for a task that is not of this project or put away, Conflict when
-    it was answered otherwise in this attempt.
+    it was answered otherwise in this attempt, and after many attempts.
     """
     task = get_task(session, project.id, task_id)
     if task.kind == "comparison" and (choice not in CHOICES or overall is not None):
@@ -118,6 +118,8 @@ def answer(
         raise Conflict(_("Your practice is over. Real tasks are open to you."))
     if task.archived_at is not None:
         raise NotFound(_("There is no such practice task."))
+    if attempt > MOST_ATTEMPTS:
+        raise Conflict(_("You have practised %(most)s times. Ask an admin of the project to let you in.", most=MOST_ATTEMPTS))
     verdict = PracticeVerdict(
         project_id=project.id,
         task_id=task_id,
@@ -312,6 +314,7 @@ def right_shares(session: Session, project_id: int) -> dict[int, tuple[int, int]
 
 
 MAX_PRACTICE_TASKS: Final = 50
+MOST_ATTEMPTS: Final = 50  # of one person
 CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "practice_tasks": whole_number(0, MAX_PRACTICE_TASKS),
     "qualifying_score": share_between(0, 1),

@@ -23,6 +23,7 @@ from trainer.files.checkpoint import CheckpointError
 from trainer.files.metrics import Metrics
 from trainer.lm.backbone import Backbone, attach_lora, context_length, pin_reference
 from trainer.lm.forward import response_logprobs
+from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone, load_policy, save_policy
 from trainer.ppo import report
@@ -66,7 +67,15 @@ def run(folder: RunFolder, open_reward: OpenReward) -> None:
 
 
 def open_policy(folder: RunFolder, config: PPOConfig) -> Backbone:
-    """The policy to train: the run's start, or the base with fresh adapters; its reference is what `config.reference` says."""
+    """The policy to train: the run's start, or the base with fresh adapters; its reference is what `config.reference` says.
+
+    Raises BackboneError alone.
+    """
+    with explained(str(folder.inputs.get("start") or folder.inputs["base"])):
+        return _opened(folder, config)
+
+
+def _opened(folder: RunFolder, config: PPOConfig) -> Backbone:
     start, reward, dtype = folder.inputs.get("start"), folder.inputs.get("reward"), config.dtype
     if dtype == "auto" and reward and Path(folder.resolve(reward), "adapter_config.json").exists():
         dtype = "float32"  # a reward's adapters are merged into the same weights to score, and bfloat16 would swallow them

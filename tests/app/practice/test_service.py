@@ -138,6 +138,15 @@ def test_a_qualifying_score_asks_for_another_attempt(engine: Engine, cast: Cast)
     assert stands(engine, cast) == Standing(attempt=2, total=2, done=2, right=2, needed=2, passed=True)
 
 
+def test_after_many_attempts_an_admin_has_to_help(engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MOST_ATTEMPTS", 2)
+    (only,) = ask(engine, cast, COMPARISON, tasks=1, score=1.0)
+    for wrong in ("right", "tie"):
+        assert not say(engine, cast, only, choice=wrong)
+    with pytest.raises(Conflict, match="You have practised 2 times"):
+        say(engine, cast, only, choice="left")
+
+
 def test_another_attempt_begins_with_tasks_not_met_before(engine: Engine, cast: Cast) -> None:
     first, second, third = ask(engine, cast, COMPARISON, RATING, RATING, tasks=2, score=1.0)
     say(engine, cast, first, choice="tie")

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
-from app.accounts import invitations
+from app.accounts import invitations, service
 from app.database import engine as db
 from app.database.engine import read_session, write_session
 from app.main import create_app
@@ -128,6 +128,26 @@ def test_signing_in_gives_a_fresh_session_and_ends_the_one_before(visitor: TestC
     with read_session(engine) as session:
         revoked = session.scalar(select(SignInSession.revoked_at).where(SignInSession.id_hash == digest(before)))
     assert revoked is not None
+
+
+def test_of_a_persons_sessions_the_latest_are_kept_and_nobody_elses_goes(
+    visitor: TestClient,
+    mary: str,
+    engine: Engine,
+    cast: Cast,
+    as_user: Callable[[str], TestClient],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "MOST_SESSIONS", 3)
+    alan = as_user("Alan")
+    for _ in range(5):
+        visitor.cookies.clear()
+        sign_in(visitor, mary)
+    with read_session(engine) as session:
+        kept = session.scalars(select(SignInSession.id_hash).where(SignInSession.user_id == cast.mary)).all()
+    assert len(kept) == 3
+    assert digest(visitor.cookies["tastemaker"]) in kept
+    assert alan.get("/account").status_code == 200
 
 
 def test_signing_out_ends_the_session_for_whoever_holds_its_cookie(as_user: Callable[[str], TestClient]) -> None:
