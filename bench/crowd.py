@@ -37,7 +37,7 @@ from app.web.security import digest, new_secret, session_cookie
 from bench.stage import SLUG, Record, fill, inspect, percentiles_ms, say, serving, verdict
 from tests.postgres import running
 
-LISTED = 20  # labels that each already has, so that there is something to list
+LISTED = 5  # labels that each already has, so that there is something to list
 LONGEST_S = 120.0  # a client gives up; before, whoever waited was told no after 30 s
 
 
@@ -152,7 +152,7 @@ def measure(kind: str, crowds: list[int], seconds: float, *, only_read: bool) ->
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder, _database(kind) as database:
         data = Path(folder)
-        people = fill_house(data, database, max(crowds), int(400 * seconds * len(crowds)) + 50 * max(crowds))
+        people = fill_house(data, database, max(crowds), int(300 * seconds * len(crowds)) + LISTED * max(crowds))
         with serving(data, database) as server:
             asyncio.run(_label_first(server.url, people))
             everything = Record()

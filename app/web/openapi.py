@@ -65,7 +65,7 @@ _REFUSED: Final = {
     413: "The body is too large.",
     422: "Something of what was sent cannot be used; `errors` names each field.",
     429: "More calls than one key or address may make a minute. Nothing was changed; try again after `Retry-After` seconds.",
-    503: "The database is busy. Nothing was changed; try again.",
+    503: "Too many are here at once, or the database is busy. Nothing was changed; try again.",
 }
 
 _TOLD_WHEN: Final = {429, 503}

@@ -111,6 +111,12 @@ class GuardedProtocol(HttpToolsProtocol):
             if waited > LINGER_S:
                 self.transport.close()
         elif waited > (BODY_GRACE_S + self._body / SLOWEST_BODY if self._head_is_whole else HEAD_S):
+            self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        if self.headers is None:  # browsers open some ahead, and would take our word for the answer to what they ask next
+            self.transport.close()
+        else:
             self._refuse(408, "The request took too long to arrive.")
 
     def _look_at_what_is_unread(self, now: float) -> None:

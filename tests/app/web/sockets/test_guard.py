@@ -152,6 +152,14 @@ def test_a_head_that_does_not_come_ends_the_connection(
         assert ends(client, within_s=3)
 
 
+@pytest.mark.parametrize(("begins", "said"), [(b"", b""), (b"GET / HTT", b"HTTP/1.1 408 ")])
+def test_only_who_has_begun_to_ask_is_told_why(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, begins: bytes, said: bytes
+) -> None:
+    monkeypatch.setattr(guard, "HEAD_S", 0.5)
+    assert ask(address, begins)[:13] == said
+
+
 def test_a_body_that_trickles_ends_the_connection(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "BODY_GRACE_S", 0.5)
     with socket.create_connection(address) as client:
