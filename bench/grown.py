@@ -36,10 +36,11 @@ import httpx
 from sqlalchemy import Engine, Select, func, select, text
 
 from app.database.engine import make_engine, read_session, write_session
-from app.models import ApiKey, Checkpoint, Label, Project, Run, SignInSession, Task, User, utc_now
+from app.models import ApiKey, Checkpoint, Label, Project, Prompt, Run, SignInSession, Task, User, utc_now
 from app.settings import Settings
 from app.web.security import digest, format_key, new_secret, session_cookie
 from bench.stage import SLUG, Record, Server, annotate, fill, percentiles_ms, say, serving, working
+from trainer.contract.folder import to_disk
 from trainer.contract.messages import Message
 
 PROMPTS: Final = 100
@@ -360,7 +361,9 @@ def deeds(data: Path, server: Server, keys: list[str]) -> dict[str, dict[str, An
         return int(ask("POST", f"/projects/{SLUG}/prompts", json={"items": items}).json()["created"])
 
     def put_away() -> int:
-        body = {"ids": list(range(900_001, 910_001))}
+        with read_session(engine) as session:  # of the younger half, which nobody has answered
+            ids = session.scalars(select(Prompt.id).order_by(Prompt.id.desc()).offset(BROUGHT).limit(10_000)).all()
+        body = {"ids": list(ids)}
         return int(ask("POST", f"/projects/{SLUG}/prompts/archive", json=body).json()["changed"])
 
     def take_out() -> int:
@@ -438,7 +441,7 @@ def main() -> None:
         if chosen.only != "lists":
             data = Path(folder) / "copy"  # what is done there is not there the next time
             data.mkdir()
-            shutil.copy(kept / "tastemaker.db", data)
+            to_disk(Path(shutil.copy(kept / "tastemaker.db", data)))  # else the first checkpoint waits for all of it
             with serving(data) as server:
                 result["longest_wait_of_a_verdict"] = deeds(data, server, (kept / "keys.txt").read_text().split())
     print(json.dumps(result))

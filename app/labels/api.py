@@ -106,6 +106,7 @@ def list_labels(
         disputed=disputed and mine is None,  # nobody learns here what others said of their task
         withdrawn=withdrawn,
     )
+    wanted = search.with_tasks(session, project_id, wanted)
     rows = search.search_labels(session, project_id, wanted, before=cursor_id(cursor), limit=limit + 1)
     items = [_label(row.label, row.annotator, shows_reason=mine is None) for row in rows[:limit]]
     return Page(items=items, next_cursor=str(items[-1].id) if len(rows) > limit else None)

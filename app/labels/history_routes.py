@@ -61,6 +61,7 @@ def search_page(
         disputed=only == "disputed" and mine is None,  # nobody learns here what others said of their task
         withdrawn=only == "withdrawn",
     )
+    wanted = search.with_tasks(session, project.id, wanted)
     found = search.search_labels(session, project.id, wanted, before=cursor_id(cursor), limit=PAGE_ROWS + 1)
     chosen = {"annotator": annotator, "verdict": verdict, "kind": kind, "text": text, "prompt": prompt, "flag": flag}
     chosen |= {"from": day_from, "to": day_to, "only": only}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, case, exists, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session, aliased
 from app.database.searching import Total, count_fitting, lists_word, says
 from app.labels.record import is_latest
 from app.models import Label, Membership, Prompt, Task, User
+
+FEW: Final = 1_000  # tasks, named one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class LabelFilter:
     choice: str | None = None
     overall: int | None = None
     text: str = ""  # in the prompt
+    tasks: tuple[int, ...] | None = None  # those about the text, see `with_tasks`
     history: bool = False  # versions that were corrected later, too
     prompt_id: int | None = None
     flag: str = ""  # the key of a flag on one of the answers
@@ -39,6 +42,17 @@ class LabelFilter:
     until: datetime | None = None  # exclusive
     disputed: bool = False  # somebody else said otherwise about the same task
     withdrawn: bool = False  # verdicts taken back, which else are not shown
+
+
+def with_tasks(session: Session, project_id: int, wanted: LabelFilter) -> LabelFilter:
+    """The same filter, with the tasks about its text where those are few: their labels are found by an index.
+
+    Words are looked for in every prompt, so whoever shows a page and counts what fits does it once.
+    """
+    if not wanted.text:
+        return wanted
+    found = session.scalars(_tasks_about(project_id, wanted.text).limit(FEW + 1)).all()
+    return wanted if len(found) > FEW else replace(wanted, tasks=tuple(found))
 
 
 def search_labels(
@@ -64,8 +78,10 @@ def count_labels(session: Session, project_id: int, wanted: LabelFilter) -> Tota
 
 
 def _conditions(project_id: int, wanted: LabelFilter) -> list[Any]:
-    # Versions out of force stand in no index by project: they are read by id, which the sum makes sure of.
-    found: list[Any] = [(Label.project_id + 0 if wanted.history or wanted.withdrawn else Label.project_id) == project_id]
+    # Versions out of force stand in no index by project: they are read by id, and labels of a few tasks by those, which the sum
+    # makes sure of.
+    by_project = not (wanted.history or wanted.withdrawn or wanted.tasks is not None)
+    found: list[Any] = [(Label.project_id if by_project else Label.project_id + 0) == project_id]
     for column, value in (
         (Label.annotator_id, wanted.annotator_id),
         (Label.kind, wanted.kind),
@@ -78,8 +94,11 @@ def _conditions(project_id: int, wanted: LabelFilter) -> list[Any]:
         found += [Label.withdrawn, is_latest(Label)]
     elif not wanted.history:
         found.append(Label.current)
-    if wanted.text:
-        found.append(Label.task_id.in_(_tasks_about(project_id, wanted.text)))
+    if wanted.tasks is not None:
+        found.append(Label.task_id.in_(wanted.tasks))
+    elif wanted.text:
+        about = _tasks_about(project_id, wanted.text).where(Task.id == Label.task_id)
+        found.append(about.correlate(Label).exists())  # label by label: where many fit, a page is full soon
     if wanted.prompt_id is not None:
         found.append(Label.task_id.in_(select(Task.id).where(Task.prompt_id == wanted.prompt_id)))
     if wanted.flag:

@@ -105,7 +105,7 @@ def pace_today(session: Session, project_id: int) -> Pace:
     labels, people = session.execute(select(func.count(Label.id), func.count(Label.annotator_id.distinct())).where(*today)).one()
     times = session.scalars(
         select(func.coalesce(Label.active_ms, Label.wall_ms))
-        .where(*today)
+        .where(*today[1:], Label.project_id + 0 == project_id)  # from the newest id on, and not all of the project's
         .where(func.coalesce(Label.active_ms, Label.wall_ms).is_not(None))
         .order_by(Label.id.desc())
         .limit(MOST_TIMES)

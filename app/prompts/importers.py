@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
+from app.database.slices import giving_way
 from app.errors import Invalid
 from app.language.formats import number
 from app.language.languages import N_, _, known
@@ -46,7 +47,7 @@ def read_upload(data: bytes, format: Format | None = None, name: str = "") -> li
     Raises Invalid for what is too large, is no text, or may be more than one thing.
     """
     text = decode_upload(data)
-    return list(read_prompts(text, format or guess_format(text, name)))
+    return list(giving_way(read_prompts(text, format or guess_format(text, name))))
 
 
 def decode_upload(data: bytes) -> str:

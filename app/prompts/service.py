@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.database import audit
 from app.database.engine import read_session
 from app.database.failures import is_passing
-from app.database.slices import Slices
+from app.database.slices import Slices, giving_way
 from app.database.taking_turns import hold
 from app.errors import Conflict, NotFound, Unavailable
 from app.language.formats import count, number
@@ -142,7 +142,7 @@ def add_prompts(session: Session, project: Project, rows: Sequence[PromptRow]) -
 def _new_ones(engine: Engine, project_id: int, rows: Sequence[PromptRow]) -> list[dict[str, Any]]:
     """What is to be inserted, read and computed while others write: each prompt once, and none that the project has."""
     found: dict[str, dict[str, Any]] = {}
-    for values in (_values(project_id, row) for row in rows):
+    for values in (_values(project_id, row) for row in giving_way(rows)):
         found.setdefault(values["digest"], values)
     digests = list(found)
     with read_session(engine) as session:

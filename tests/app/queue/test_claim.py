@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from app.database.engine import write_session
 from app.errors import Conflict
@@ -246,6 +246,40 @@ def test_the_search_goes_on_behind_many_tasks_that_this_person_had(engine: Engin
         finish(engine, claimed(engine, cast.demo, cast.mary), cast.mary)
 
     assert claimed(engine, cast.demo, cast.mary) == tasks[-1]
+
+
+def put_first(engine: Engine, task_ids: list[int]) -> None:
+    """As a promotion does: their places are before all others, in the order they had."""
+    with write_session(engine) as session:
+        session.execute(update(Seat).where(Seat.task_id.in_(task_ids)).values(place=Seat.place - 2**40))
+
+
+def test_seats_are_claimed_in_the_order_of_their_places(engine: Engine, cast: Cast) -> None:
+    first, second, third, fourth = make_tasks(engine, cast.demo, 4)
+    put_first(engine, [third, fourth])
+    assert [claimed(engine, cast.demo, person) for person in (cast.mary, cast.alan, cast.grace)] == [third, fourth, first]
+    late = NOON + LEASE + timedelta(seconds=1)
+    assert claimed(engine, cast.demo, cast.eve, late) == third, "an expired seat before a free one behind it"
+    assert claimed(engine, cast.demo, cast.eve, late) == third
+    finish(engine, third, cast.eve)
+    assert claimed(engine, cast.demo, cast.eve, late) == fourth
+    finish(engine, fourth, cast.eve)
+    assert claimed(engine, cast.demo, cast.eve, late) == first
+    finish(engine, first, cast.eve)
+    assert claimed(engine, cast.demo, cast.eve, late) == second
+
+
+def test_what_was_put_first_is_found_in_its_order_by_who_has_had_many_tasks(engine: Engine, cast: Cast) -> None:
+    """Also those that are more than are looked at first, and although their own last seat had stood behind these."""
+    old = make_tasks(engine, cast.demo, 3, seats=3)
+    finish(engine, claimed(engine, cast.demo, cast.mary), cast.mary)
+    new = make_tasks(engine, cast.demo, 106, seats=3)
+    put_first(engine, new)
+    found = []
+    for minute in range(107):
+        found.append(claimed(engine, cast.demo, cast.mary, NOON + timedelta(minutes=minute)))
+        finish(engine, found[-1], cast.mary)
+    assert found == [*new, old[1]]
 
 
 def test_a_seat_freed_far_behind_is_still_found(engine: Engine, cast: Cast) -> None:

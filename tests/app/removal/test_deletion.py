@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
 from app.errors import Conflict, Invalid
-from app.models import AuditEntry, Label, Project, Run
+from app.models import AuditEntry, Label, Project, Run, User
 from app.projects.service import create_project
+from app.removal import deletion
+from app.removal.deletion import Consequences
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -92,6 +96,26 @@ def test_the_audit_trail_keeps_that_it_was_there(as_user: As, engine: Engine, ca
         entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "project.deleted")).one()
     assert (entry.actor_id, entry.subject, entry.project_id) == (cast.grace, "demo", cast.demo)
     assert entry.details == {"name": "Demo", "prompts": 3, "labels": 3, "checkpoints": 3}
+
+
+def test_nobody_waits_while_it_is_counted_what_goes_with_a_project(
+    as_user: As, engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(session: Session, folder: Path, project: Project) -> Consequences:
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(rename, engine, cast.mary).result(5)  # somebody else writes meanwhile
+        return really(session, folder, project)
+
+    really = deletion.consequences
+    monkeypatch.setattr(deletion, "consequences", count)
+    assert as_user("Grace").post("/projects/demo/deletion", data={"name": "Demo"}).status_code == 303
+    with read_session(engine) as session:
+        assert session.get_one(User, cast.mary).name == "Mary II"
+
+
+def rename(engine: Engine, user_id: int) -> None:
+    with write_session(engine) as session:
+        session.get_one(User, user_id).name = "Mary II"
 
 
 def test_its_name_is_free_at_once_and_its_id_never(engine: Engine, cast: Cast, data: Path) -> None:
