@@ -172,3 +172,28 @@ def test_a_manifest_cannot_point_outside_its_folder(tmp_path: Path) -> None:
     (tmp_path / "c" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(CheckpointError):
         verify(tmp_path / "c")
+
+
+def test_no_bit_of_a_checkpoint_can_turn_unseen(tmp_path: Path) -> None:
+    """Each bit of the manifest, and of a small file beside it."""
+    folder = tmp_path / "c"
+    save(folder, write_two_files, {"kind": "state", "step": 3, "figures": {"kl": 0.25}, "base": {"source": "é"}})
+    for name in ("manifest.json", "a.json"):
+        path = folder / name
+        whole = path.read_bytes()
+        for bit in range(8 * len(whole)):
+            turned = bytearray(whole)
+            turned[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(turned)
+            with pytest.raises(CheckpointError):
+                verify(folder)
+        path.write_bytes(whole)
+    assert verify(folder)["step"] == 3
+
+
+def test_a_checkpoint_of_an_earlier_version_is_still_read(tmp_path: Path) -> None:
+    save(tmp_path / "c", write_two_files, {"kind": "policy"})
+    manifest = json.loads((tmp_path / "c" / "manifest.json").read_text())
+    del manifest["manifest_sha256"]
+    (tmp_path / "c" / "manifest.json").write_text(json.dumps(manifest | {"format": 1}))
+    assert verify(tmp_path / "c")["kind"] == "policy"
