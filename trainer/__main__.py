@@ -8,12 +8,15 @@ TASTEMAKER_THREADS sets the processor cores used, TASTEMAKER_TENSORBOARD writes 
 from __future__ import annotations
 
 import argparse
+import errno
 import fcntl
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial, reduce
 from pathlib import Path
 
@@ -34,6 +37,8 @@ from trainer.contract.folder import (
 from trainer.contract.messages import Message, as_json
 from trainer.files import tensorboard
 from trainer.worker.process import TUNING
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # crashing again and again would change nothing
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -85,6 +90,12 @@ def _do(kind: str, path: Path) -> int:
     except Cancelled:
         folder.finish("cancelled", reason=Message("cancelled_resumable"))
         return EXIT_CANCELLED
+    except Exception as error:
+        if _disk_error(error) not in NO_ROOM:
+            raise
+        with suppress(OSError):  # there may not be room for the reason, either
+            return _refuse(kind, path, error)
+        return EXIT_REFUSED
     return EXIT_DONE
 
 
@@ -114,9 +125,19 @@ def _reason(kind: str, error: Exception) -> Message:
     if isinstance(error, ConfigError):
         each = [Message("setting_unusable", setting=f"{kind}.{name}", problem=why) for name, why in error.problems.items()]
         return reduce(lambda first, second: Message("both", first=first, second=second), each)
+    if _disk_error(error) in NO_ROOM:
+        return Message("folder_not_written", error=str(error))
     if isinstance(error, KeyError):
         return Message("not_in_run_json", name=str(error.args[0]))
     return Message("written", text=str(error))
+
+
+def _disk_error(error: Exception) -> int | None:
+    """The system's number of what a disk refused; safetensors has it in its words alone."""
+    if isinstance(error, OSError):
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
 
 
 def _is_done(path: Path) -> bool:

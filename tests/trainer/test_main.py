@@ -13,9 +13,12 @@ import pytest
 import torch
 
 import trainer.__main__
+from tests.failing_disk import full_disk
 from trainer.__main__ import main
 from trainer.contract.english import english
 from trainer.contract.messages import from_json
+
+SMALL = {"epochs": 1, "vocab_size": 300, "embedding_size": 16, "hidden_size": 16}
 
 
 def folder(path: Path, kind: str = "sample", prompts: int = 1, config: dict[str, Any] | None = None, **inputs: Any) -> Path:
@@ -117,3 +120,18 @@ def test_another_error_of_torch_stays_a_crash(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(trainer.__main__, "_work", lambda _kind: lambda _folder: torch.ones(2) @ torch.ones(3))
     with pytest.raises(RuntimeError, match="size"):
         main(["sample", str(folder(tmp_path / "r"))])
+
+
+@pytest.mark.parametrize("room", [30, 20_000])
+def test_a_run_for_which_there_is_no_room_ends_with_that_reason(tmp_path: Path, room: int) -> None:
+    """In the first the very row of its progress does not fit; in the second the weights do not, which safetensors writes."""
+    run = tmp_path / "r"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"kind": "sft", "config": SMALL, "inputs": {"base": None}}))
+    (run / "text.txt").write_text("The sea is wide, and the moon is old. " * 200)
+    with full_disk(room):
+        assert main(["sft", str(run)]) == 2
+    if room > 1_000:
+        assert "run's folder could not be written" in english(from_json(result(run)["reason"]))
+    assert not list(run.glob("*.tmp"))
+    assert main(["sft", str(run)]) == 0
