@@ -9,11 +9,12 @@ import shutil
 import socket
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import Engine, make_url, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.accounts import invitations
 from app.database.engine import init_db, make_engine, read_session, write_session
@@ -25,6 +26,14 @@ from app.models import Project, Run
 from app.runs.run_files import texts_folder
 from app.settings import Settings
 from trainer.contract.folder import whole
+
+STARTS_WITHIN_S = 60.0
+ABSENT_FOR_S = 2.0  # between the end of the old server and the first word of the new one
+_STARTING = (
+    "the database system is starting up",
+    "the database system is shutting down",
+    "the database system is not yet accepting",
+)
 
 
 class CannotStart(Refusal):
@@ -39,6 +48,7 @@ def prepare(settings: Settings) -> None:
 
 def _prepare(settings: Settings) -> None:
     _take_for_its_own(settings.data.resolve())
+    wait_for_server(settings)
     try:
         backup = upgrade_to_head(settings.url)
     except UpgradeError as error:
@@ -60,11 +70,33 @@ def _prepare(settings: Settings) -> None:
 def open_database(settings: Settings) -> Engine:
     """The engine for a command that needs the database at head. Raises Unavailable when there is none yet."""
     with in_one_sentence(settings):
+        wait_for_server(settings)
         engine = make_engine(settings.url)
         if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
             raise Unavailable(f"There is no database at {engine.url.database} yet. `tastemaker up` makes one.")
         require_head(engine)
         return engine
+
+
+def wait_for_server(settings: Settings) -> None:
+    """Until a PostgreSQL that is starting, or is started again, lets somebody in: who was started beside it need not end for that.
+
+    Raises what it said last when it takes longer than a minute, or is not there at all for two seconds.
+    """
+    engine = make_engine(settings.url)
+    began = time.monotonic()
+    try:
+        while engine.dialect.name != "sqlite":
+            try:
+                engine.connect().close()
+                return
+            except OperationalError as error:
+                patience_s = STARTS_WITHIN_S if any(words in str(error) for words in _STARTING) else ABSENT_FOR_S
+                if time.monotonic() > began + patience_s:
+                    raise
+            time.sleep(0.2)
+    finally:
+        engine.dispose()
 
 
 @contextlib.contextmanager

@@ -44,10 +44,18 @@ class Cluster:
 
     url: str
     _control: Callable[..., None]
+    _options: str
 
     def restart(self, mode: str) -> None:
         """`fast`: connections are ended, then it stops in order. `immediate`: as in a crash, it recovers from its log."""
         self._control("-m", mode, "-w", "restart")
+
+    def stop(self) -> None:
+        self._control("-m", "fast", "-w", "stop")
+
+    def start(self) -> None:
+        """As it was started before."""
+        self._control("-w", "-o", self._options, "start")
 
 
 @contextmanager
@@ -66,7 +74,7 @@ def cluster(*, fsync: bool) -> Iterator[Cluster]:
     control = partial(_run, user, bin / "pg_ctl", "-D", data, "-l", folder / "log")
     control("-w", "-o", options, "start")
     try:
-        yield Cluster(f"postgresql+psycopg://taste@127.0.0.1:{port}/postgres", control)
+        yield Cluster(f"postgresql+psycopg://taste@127.0.0.1:{port}/postgres", control, options)
     finally:
         control("-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)

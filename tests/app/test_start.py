@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from app.errors import Refusal
 from app.models import Project, User
 from app.projects.service import create_project
 from app.settings import Settings
-from app.start import address, announce, is_loopback, new_owner_link, prepare, welcome
+from app.start import address, announce, is_loopback, new_owner_link, open_database, prepare, welcome
 from tests.app import factories
-from tests.postgres import server
+from tests.postgres import cluster, server
 
 __all__ = ["server"]
 
@@ -94,6 +95,18 @@ def test_two_first_starts_at_once_make_one_demo_project_and_both_go_on(
     with read_session(engine) as session:
         assert session.query(Project).one().name == "Demo"
     engine.dispose()
+
+
+def test_a_start_beside_a_server_that_is_started_again_waits_for_it(settings: Settings, tmp_path: Path) -> None:
+    with cluster(fsync=False) as postgres, ThreadPoolExecutor(1) as beside:
+        shared = settings.model_copy(update={"database_url": postgres.url})
+        prepare(shared)
+        postgres.stop()
+        start = beside.submit(open_database, shared)
+        time.sleep(0.5)
+        assert not start.done()
+        postgres.start()
+        start.result(timeout=30).dispose()
 
 
 def test_a_second_start_changes_nothing(settings: Settings) -> None:
