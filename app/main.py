@@ -177,7 +177,7 @@ def rooms(capacity: Capacity) -> Callable[[str, str], Room | None]:
     crowd at the door holds back who is inside. Static files and the question how we are need none."""
     judging = Room(capacity.judging, 8 * capacity.judging)
     letting_in = Room(capacity.letting_in, 4 * capacity.at_once, patience_s=4.0)
-    everything_else = Room(capacity.at_once, 3 * capacity.at_once)
+    everything_else = Room(capacity.at_once, 6 * capacity.at_once)
 
     def room_for(method: str, path: str) -> Room | None:
         if path.startswith(WITHOUT_A_PLACE):

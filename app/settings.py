@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         description="Addresses or networks of reverse proxies, as a JSON list: who may say X-Forwarded-For and -Proto.",
     )
     at_once: int = Field(
-        16, ge=2, le=200, description="Requests a web process works on at once; its threads and connections follow from that."
+        8, ge=2, le=200, description="Requests a web process works on at once; its threads and connections follow from that."
     )
     api_calls_per_minute: int = Field(
         6_000,

@@ -18,10 +18,11 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import argparse
 import asyncio
 import json
+import os
 import tempfile
 import time
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -154,6 +155,7 @@ def measure(kind: str, crowds: list[int], seconds: float, *, only_read: bool) ->
         data = Path(folder)
         people = fill_house(data, database, max(crowds), int(300 * seconds * len(crowds)) + LISTED * max(crowds))
         with serving(data, database) as server:
+            _step_aside()
             asyncio.run(_label_first(server.url, people))
             everything = Record()
             for size in crowds:
@@ -165,6 +167,12 @@ def measure(kind: str, crowds: list[int], seconds: float, *, only_read: bool) ->
             found["peak_rss_mib"] = server.peak_rss_mib()
         found |= inspect(data, everything, database)
     return found
+
+
+def _step_aside() -> None:
+    """The crowd is elsewhere: what it measures is not to be its own wait for a processor that the server keeps busy."""
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
 
 
 def _database(kind: str) -> Any:

@@ -24,8 +24,11 @@ class Capacity:
 
     @property
     def threads(self) -> int:
-        """In which requests are worked on; a second time as many commit verdicts where these do not share a commit."""
-        return self.at_once
+        """One for each request in the house: one that holds a row never waits for a thread behind those that wait for the row.
+
+        A second time as many commit verdicts where these do not share a commit.
+        """
+        return self.at_once + self.letting_in
 
     @property
     def connections(self) -> int:
@@ -35,7 +38,7 @@ class Capacity:
     @property
     def judging(self) -> int:
         """Claims and verdicts in the house: these hold neither a thread nor a connection of their own while they wait."""
-        return 4 * self.at_once
+        return 8 * self.at_once
 
     @property
     def letting_in(self) -> int:
@@ -45,7 +48,7 @@ class Capacity:
     @property
     def sockets(self) -> int:
         """Open connections of browsers and programs: most rest between two requests."""
-        return 128 * self.at_once
+        return 256 * self.at_once
 
 
 COMMAND: Final = Capacity(4)  # a worker or a command does one thing, and a few beside it

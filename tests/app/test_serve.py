@@ -33,8 +33,8 @@ def test_connections_leave_files_for_the_database(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(resource, "getrlimit", lambda _what: tuple(allowed))
     monkeypatch.setattr(resource, "setrlimit", lambda _what, limits: allowed.__setitem__(slice(None), limits))
 
-    assert most_connections(Capacity(16)) == 300
+    assert most_connections(Capacity(8)) == 300
     assert allowed == [400, 400]
 
     allowed[:] = [64, resource.RLIM_INFINITY]
-    assert most_connections(Capacity(16)) == 2048
+    assert most_connections(Capacity(8)) == 2048

@@ -295,7 +295,7 @@ def test_a_crowd_at_a_small_house_is_served_or_turned_away_within_seconds(settin
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as client,
         ):
-            assert current_default_thread_limiter().total_tokens == 2
+            assert current_default_thread_limiter().total_tokens == 3
             client.cookies.set(session_cookie(settings), signed_in)
             await client.get(CALL)  # the first one compiles its statements
             return await asyncio.gather(*(timed(client) for _ in range(60)))
