@@ -79,7 +79,7 @@ def open_database(settings: Settings) -> Engine:
 
 
 def wait_for_server(settings: Settings) -> None:
-    """Until a PostgreSQL that is starting, or is started again, lets somebody in: who was started beside it need not end for that.
+    """Until a PostgreSQL that is starting, or is started again, lets somebody in: who was started beside it need not end.
 
     Raises what it said last when it takes longer than a minute, or is not there at all for two seconds.
     """
