@@ -99,7 +99,9 @@ PAGES = (
 )
 
 MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_body_size=`
-JUDGING = re.compile(rf"{V1}/(projects/[^/]+/tasks/next|tasks/[^/]+/(label|skip|return|renew|withdraw))")
+JUDGING = re.compile(
+    rf"{V1}/(projects/[^/]+/tasks/next|tasks/[^/]+/(label|skip|return|renew|withdraw))|/tasks/[^/]+/(label|skip)"
+)
 LETTING_IN = ("/sign-in", "/invitations/", "/password/", "/account/password", "/account/second-factor")
 WITHOUT_A_PLACE = ("/static/", f"{V1}/health")
 
@@ -173,8 +175,9 @@ async def _with_threads(app: FastAPI) -> AsyncIterator[None]:
 
 
 def rooms(capacity: Capacity) -> Callable[[str, str], Room | None]:
-    """Claims and verdicts have one of their own, so that no list holds back who judges; whoever signs in has one, so that no
-    crowd at the door holds back who is inside. Static files and the question how we are need none."""
+    """Verdicts, and claims of programs, have one of their own, so that no list holds back who judges; a browser claims with the
+    page that shows the task, among everything else. Whoever signs in has one, so that no crowd at the door holds back who is
+    inside. Static files and the question how we are need none."""
     judging = Room(capacity.judging, 8 * capacity.judging)
     letting_in = Room(capacity.letting_in, 4 * capacity.at_once, patience_s=4.0)
     everything_else = Room(capacity.at_once, 6 * capacity.at_once)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import case, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
@@ -21,6 +21,7 @@ from app.web.security import SESSION_DAYS, Role, digest, new_secret
 
 HALF_MINUTES = 10  # between the password and the code
 MOST_SESSIONS = 100  # kept of one person, with those that have ended
+MOST_HALF = 10  # of those that still owe a code: whoever learned the password alone may open these, and ends no other
 
 WRONG_SIGN_IN = N_("That email and password do not belong together. Check both and try again.")
 
@@ -181,9 +182,12 @@ def open_half(session: Session, user_id: int, replaces: str | None = None) -> st
 
 
 def _forget_longest_unused(session: Session, user_id: int) -> None:
-    """Of a person's sessions, those that ended among them, the latest are kept: whoever knows a password can sign in all day."""
-    kept = select(SignInSession.id_hash).where(SignInSession.user_id == user_id).order_by(SignInSession.last_seen_at.desc())
-    session.execute(delete(SignInSession).where(SignInSession.id_hash.in_(kept.offset(MOST_SESSIONS))))
+    """Of each kind of a person's sessions the latest are kept, ended ones last: with a password one can sign in all day."""
+    ended = or_(SignInSession.revoked_at.is_not(None), SignInSession.expires_at <= utc_now())
+    for half, most in ((False, MOST_SESSIONS), (True, MOST_HALF)):
+        kept = select(SignInSession.id_hash).where(SignInSession.user_id == user_id, SignInSession.waits_for_code.is_(half))
+        kept = kept.order_by(case((ended, 1), else_=0), SignInSession.last_seen_at.desc()).offset(most)
+        session.execute(delete(SignInSession).where(SignInSession.id_hash.in_(kept)))
 
 
 def who_waits(session: Session, secret: str) -> int | None:

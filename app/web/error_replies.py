@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +21,7 @@ from starlette.routing import compile_path
 
 from app.database.failures import CLASHES, PASSING, in_words, is_clash, is_passing, is_worth_another_try
 from app.database.second_try import wants_another
-from app.errors import Busy, Conflict, Invalid, NeedsSecondFactor, NotFound, NotSignedIn, Refusal, TooMany
+from app.errors import Conflict, Invalid, NeedsSecondFactor, NotFound, NotSignedIn, Refusal, TooMany, Unavailable
 from app.language.languages import _, known
 from app.settings import Settings
 from app.web import pages
@@ -94,7 +96,7 @@ def _on_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     if isinstance(error, TooMany):
         return refuse(request, error, {"Retry-After": str(error.retry_after_s)})
-    return refuse(request, error, SOON if isinstance(error, Busy) else None)
+    return refuse(request, error, SOON if isinstance(error, Unavailable) else None)
 
 
 def on_http_exception(request: Request, error: Exception) -> Response:
@@ -158,10 +160,20 @@ def _on_database(request: Request, error: Exception) -> Response:
 def _on_disk(request: Request, error: Exception) -> Response:
     """Nothing can be stored, or read, for a reason that whoever looks after the installation may mend."""
     refusal = in_words(error)
-    if refusal is None:
+    if refusal is None or not _is_about_our_data(request, error):
         return _on_crash(request, error)
     log.error("database or disk: %s", str(error).partition("\n")[0])  # one line: there is one of each request while it lasts
     return _on_refusal(request, refusal)
+
+
+def _is_about_our_data(request: Request, error: Exception) -> bool:
+    """A single file that is missing, or closed to us, says nothing of the disk: then it is a bug, and its traceback is needed."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM):
+        return True
+    settings: Settings = request.app.state.settings
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return not settings.data.is_dir()
+    return error.filename is None or Path(str(error.filename)).is_relative_to(settings.data)
 
 
 def _on_crash(request: Request, error: Exception) -> Response:

@@ -27,7 +27,7 @@ from app.web.error_replies import is_api, refuse
 from app.web.pages import environment
 
 PATIENCE_S: Final = 1.0  # for a place; then the crowd is slower than was thought when it was let into the waiting room
-LONGEST_BODY: Final = 1_000_000  # bytes read ahead; only imports are longer, and those who send them have shown who they are
+LONGEST_BODY: Final = 250_000  # bytes read ahead, of whoever sends them; a verdict with the longest rewrite is shorter
 COME_BACK_S: Final = (1, 5)  # drawn from these, so that not all come back together
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +16,7 @@ from starlette.testclient import TestClient
 from app.database.engine import WriteDb, sqlite_module
 from app.database.failures import is_clash, is_passing, is_worth_another_try
 from app.database.second_try import SecondTry
+from app.errors import Unavailable
 from app.models import User
 from app.web.error_replies import add_handlers
 from tests.app import factories
@@ -162,6 +165,20 @@ def test_a_database_that_is_away_is_one_line_of_the_log_a_request(
     assert program.post("/api/people", json={"name": "Hedy"}).status_code == 503
     (line,) = caplog.text.splitlines()
     assert "the database system is starting up" in line
+
+
+def test_a_database_that_is_away_says_when_to_come_back(program: TestClient, tried: Tried) -> None:
+    tried.raises = [wrapped(errors.CannotConnectNow("starting up"), errors.Error), Unavailable("closed")]
+    for _ in range(2):
+        assert int(program.post("/api/people", json={"name": "Hedy"}).headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])
+def test_a_single_file_that_is_missing_or_closed_is_a_bug_of_ours(program: TestClient, tried: Tried, number: int) -> None:
+    tried.raises = [OSError(number, os.strerror(number), "/usr/share/zoneinfo/x")]
+    assert program.post("/api/people", json={"name": "Hedy"}).status_code == 500
+    tried.raises = [OSError(errno.ENOSPC, "No space left on device", "/usr/share/zoneinfo/x")]
+    assert program.post("/api/people", json={"name": "Hedy"}).status_code == 503
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, func, select, update
 from starlette.testclient import TestClient
 
 from app.accounts import invitations, service
@@ -147,6 +147,31 @@ def test_of_a_persons_sessions_the_latest_are_kept_and_nobody_elses_goes(
         kept = session.scalars(select(SignInSession.id_hash).where(SignInSession.user_id == cast.mary)).all()
     assert len(kept) == 3
     assert digest(visitor.cookies["tastemaker"]) in kept
+    assert alan.get("/account").status_code == 200
+
+
+def test_who_knows_the_password_alone_ends_nobodys_session(
+    engine: Engine, cast: Cast, as_user: Callable[[str], TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST_SESSIONS", 3)
+    alan = as_user("Alan")
+    for _ in range(30):
+        with write_session(engine) as session:
+            service.open_half(session, cast.alan)
+    assert alan.get("/account").status_code == 200
+    with read_session(engine) as session:
+        assert session.scalar(select(func.count()).where(SignInSession.user_id == cast.alan)) == service.MOST_HALF + 1
+
+
+def test_sessions_that_ended_go_before_those_that_let_somebody_in(
+    engine: Engine, cast: Cast, as_user: Callable[[str], TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST_SESSIONS", 3)
+    alan = as_user("Alan")
+    for _ in range(5):
+        with write_session(engine) as session:
+            secret = service.open_session(session, cast.alan, "a browser").secret
+            service.close_session(session, cast.alan, digest(secret))
     assert alan.get("/account").status_code == 200
 
 

@@ -275,6 +275,7 @@ def test_lists_hold_back_no_verdict_and_the_door_nobody_inside() -> None:
         room_for("POST", f"/api/v1/{path}")
         for path in ("projects/demo/tasks/next", *(f"tasks/7/{act}" for act in ("label", "skip", "return", "renew", "withdraw")))
     }
+    judging |= {room_for("POST", f"/tasks/7/{act}") for act in ("label", "skip")}  # without scripts
     doors = {
         room_for("POST", path) for path in ("/sign-in", "/sign-in/code", "/invitations/x", "/password/x", "/account/password")
     }
