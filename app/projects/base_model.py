@@ -17,7 +17,7 @@ from app.language.languages import N_, _, known
 from app.language.run_messages import told
 from app.models.values import Unusable
 from app.projects.checks import check_base_model
-from trainer.contract.environment import TOKEN, needed
+from trainer.contract.environment import RAN_AWAY, TOKEN, needed, template_ran_away
 from trainer.contract.messages import from_json
 
 PATIENCE_S: Final = 180.0  # a large model takes its time to be read, and a hub id to be fetched
@@ -51,6 +51,8 @@ def _problem_with(model: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment, check=False)
     except subprocess.TimeoutExpired:
         return known(_TOO_LONG) % {"minutes": f"{PATIENCE_S / 60:.0f}"}
+    if done.returncode == -RAN_AWAY:
+        return told(template_ran_away())
     lines = done.stdout.strip().splitlines()
     try:
         found = json.loads(lines[-1]) if lines else {}

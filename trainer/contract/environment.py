@@ -1,4 +1,4 @@
-"""What a process that opens a model finds around it: the variables that it needs and no other, and so much memory.
+"""What a process that opens a model finds around it: the variables that it needs and no other, so much memory and time.
 
 A model is a stranger's file. The process that reads it is told no database address, no key and no password, so that whatever it
 might be made to say or write holds none.
@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+import re
+import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
+
+from trainer.contract.messages import Message
+
+MOST_SECONDS: Final = 5.0  # of computing, for one conversation; an honest chat template takes milliseconds
+MOST_MEGABYTES: Final = 512
+MOST_CHARACTERS: Final = 2_000_000  # a hundred times the longest conversation there can be
+RAN_AWAY: Final = signal.SIGPROF  # ends a process whose chat template nothing else could end
 
 TOKEN: Final = "HF_TOKEN"  # for who fetches a model; a run finds what was fetched
 
@@ -20,29 +29,61 @@ NAMES: Final = frozenset(
         *("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "GLIBC_TUNABLES"),
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-        *("HF_HOME", "HF_ENDPOINT", "HF_XET_CACHE", "HUGGINGFACE_HUB_CACHE", "TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS"),
+        *("TZDIR", "LOCPATH", "OPENSSL_CONF"),
+        *("HF_HOME", "HF_ENDPOINT", "HF_TOKEN_PATH", "HUGGINGFACE_HUB_CACHE", "TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS"),
+        *("DISABLE_TELEMETRY", "DO_NOT_TRACK"),
+        *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE"),  # not NVIDIA_API_KEY
         *("TASTEMAKER_THREADS", "TASTEMAKER_TENSORBOARD"),
     }
 )
 PREFIXES: Final = (
     *("LC_", "XDG_", "PYTHON", "MALLOC_"),
-    *("HF_HUB_", "TRANSFORMERS_"),
-    *("CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_", "HSA_"),
+    *("HF_HUB_", "HF_XET_", "TRANSFORMERS_"),
+    *("CUDA_", "CUBLAS_", "CUDNN_", "NCCL_"),
+    *("ROCM_", "ROCR_", "ROCBLAS_", "HIP_", "HSA_", "MIOPEN_", "GPU_", "ZE_", "ONEAPI_"),
     *("TORCH", "PYTORCH_", "TRITON_", "ATEN_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "DNNL_", "ONEDNN_", "GLOO_"),
+    *("VECLIB_", "BLIS_", "NUMEXPR_"),
 )
+SECRET: Final = re.compile("TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+NO_SECRET: Final = frozenset({"TOKENIZERS_PARALLELISM", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_TOKEN_PATH"})  # switches, a place
 
-CONTAINER: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+GROUPS: Final = Path("/sys/fs/cgroup")
+OWN_GROUP: Final = Path("/proc/self/cgroup")
 
 
 def needed(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of `environment` that Python, torch, transformers and the hub's client read."""
-    return {name: value for name, value in environment.items() if name in NAMES or name.startswith(PREFIXES)}
+    """The variables of `environment` that Python, torch, transformers and the hub's client read, but none named like a secret."""
+    asked = {name: value for name, value in environment.items() if name in NAMES or name.startswith(PREFIXES)}
+    return {name: value for name, value in asked.items() if name in NO_SECRET or not SECRET.search(name)}
+
+
+def template_ran_away() -> Message:
+    """Why nothing can be asked of a model whose chat template takes more than that."""
+    return Message("template_runs_away", seconds=MOST_SECONDS, most=MOST_CHARACTERS, megabytes=MOST_MEGABYTES)
 
 
 def memory_bytes() -> int:
-    """The memory of the machine, or less where it is a container that may take less."""
+    """The memory of the machine, or less where this process is in a control group (a container, systemd) that may take less."""
     most = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for file in CONTAINER:
-        with contextlib.suppress(OSError, ValueError):  # not a container, or "max"
+    for file in _limits():
+        with contextlib.suppress(OSError, ValueError):  # in a container not there by this path, or "max"
             most.append(int(file.read_text(encoding="ascii")))
     return min(most)
+
+
+def _limits() -> Iterator[Path]:
+    """The files with the memory limits of the control group of this process and of all around it, of both versions (Linux)."""
+    try:
+        groups = OWN_GROUP.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in groups:
+        _number, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, name = GROUPS, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = GROUPS / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        own = root / path.lstrip("/")
+        yield from (group / name for group in (own, *own.parents) if group.is_relative_to(root))

@@ -24,9 +24,10 @@ from transformers import GenerationConfig
 from transformers.pytorch_utils import Conv1D
 
 from trainer.contract.english import SpokenError
+from trainer.contract.environment import template_ran_away
 from trainer.contract.folder import UNDATED
 from trainer.contract.messages import Message
-from trainer.lm.chat_template import MOST_CHARACTERS, MOST_MEGABYTES, MOST_SECONDS, plain_ids, templated_ids, turn_end
+from trainer.lm.chat_template import plain_ids, templated_ids, turn_end
 from trainer.lm.integrity.watchdog import RanAway
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -49,7 +50,7 @@ class TemplateRanAway(ConversationRefused):
     """The model's chat template did not come to an end with this conversation, and may not with others."""
 
     def __init__(self) -> None:
-        super().__init__(Message("template_runs_away", seconds=MOST_SECONDS, most=MOST_CHARACTERS, megabytes=MOST_MEGABYTES))
+        super().__init__(template_ran_away())
 
 
 @dataclass

@@ -5,18 +5,17 @@ Knows a tokenizer; no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import Any
 
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-from trainer.lm.integrity.watchdog import RanAway, watched
+from trainer.contract.environment import MOST_CHARACTERS, MOST_MEGABYTES, MOST_SECONDS
+from trainer.lm.integrity.watchdog import RanAway, ended, watched
 
-MOST_SECONDS: Final = 5.0  # of computing, for one conversation; an honest template takes milliseconds
-MOST_MEGABYTES: Final = 512
-MOST_CHARACTERS: Final = 2_000_000  # a hundred times the longest conversation there can be
 SAID = "zebra"  # what the assistant says in the conversation that shows how a template ends a turn
 
 
@@ -78,7 +77,7 @@ def _tamed(tokenizer: Any) -> Any:
     Constant expressions are computed when it is compiled, so that is watched, too. transformers has an argument for neither,
     nor for the day that `strftime_now` says.
     """
-    with watched(MOST_SECONDS, MOST_MEGABYTES * 2**20):
+    with _bounded():
         template = _compile_jinja_template(tokenizer.get_chat_template())
     template.render = partial(_render, template)
     return template
@@ -86,13 +85,19 @@ def _tamed(tokenizer: Any) -> Any:
 
 def _render(template: Any, **values: Any) -> str:
     pieces, characters = [], 0
-    with watched(MOST_SECONDS, MOST_MEGABYTES * 2**20):
+    with _bounded():
         for piece in template.generate(**values):
             characters += len(piece)
             if characters > MOST_CHARACTERS:
                 raise RanAway
             pieces.append(piece)
     return "".join(pieces)
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    with ended(2 * MOST_SECONDS + 1), watched(MOST_SECONDS, MOST_MEGABYTES * 2**20):
+        yield
 
 
 def _is_control(tokenizer: Any, token: int, next_to_words: bool) -> bool:

@@ -18,6 +18,7 @@ from app.projects.service import base_model_is_fixed
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.projects.test_routes import form_of
+from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 
 AsUser = Callable[[str], TestClient]
 
@@ -42,6 +43,22 @@ def test_a_model_that_cannot_be_opened_is_refused_with_its_reason_and_no_project
     assert "Git LFS" in refused.text
     with read_session(engine) as session:
         assert session.scalar(select(Project.id).where(Project.name == "Typo")) is None
+
+
+COMPARES = (
+    "{% set all = namespace(one=[], other=[]) %}{% for _ in range(60) %}{% set all.one = [all.one, all.one] %}"
+    "{% set all.other = [all.other, all.other] %}{% endfor %}{{ all.one == all.other }}"
+)
+
+
+@pytest.mark.timeout(120)
+def test_a_chat_template_that_only_the_kernel_can_end_is_the_models_problem(tmp_path: Path) -> None:
+    SimpleLM(SimpleLMConfig(vocab_size=259, embedding_size=8, hidden_size=16)).save_pretrained(tmp_path / "m")
+    train_tokenizer(["a"], 259).save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "chat_template.jinja").write_text(COMPARES)
+    with pytest.raises(Invalid) as refused:
+        refuse_unusable(str(tmp_path / "m"))
+    assert "chat template does not come to an end" in refused.value.fields["base_model"]
 
 
 def test_both_doors_ask(app: FastAPI, as_user: AsUser, api: Callable[..., TestClient], tmp_path: Path) -> None:

@@ -19,6 +19,13 @@ def test_what_a_run_needs_is_passed_on_and_no_address_and_no_secret_is() -> None
         "LC_ALL": "C.UTF-8",
         "https_proxy": "http://proxy:3128",
         "TASTEMAKER_TENSORBOARD": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_TOKEN_PATH": "/keys/hub",
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+        "HF_XET_HIGH_PERFORMANCE": "1",
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        "MIOPEN_FIND_MODE": "FAST",
+        "DO_NOT_TRACK": "1",
     }
     secrets = {
         "TASTEMAKER_DATABASE_URL": "postgresql+psycopg://taste:secret@localhost/taste",
@@ -27,15 +34,34 @@ def test_what_a_run_needs_is_passed_on_and_no_address_and_no_secret_is() -> None
         "AWS_SECRET_ACCESS_KEY": "secret",
         "HF_TOKEN": "hf_secret",
         "TASTEMAKER_KEY": "tm_1_secret",
+        "NVIDIA_API_KEY": "secret",
+        "HF_HUB_SECRET": "secret",
+        "TRANSFORMERS_password": "secret",
+        "GPU_CLOUD_CREDENTIALS": "secret",
         "SSH_AUTH_SOCK": "/run/agent",
     }
     assert needed(needs | secrets) == needs
 
 
-def test_the_memory_is_the_machines_or_what_its_container_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "CONTAINER", (tmp_path / "memory.max",))
+@pytest.mark.parametrize(
+    ("groups", "around", "file"),
+    [
+        ("0::/system.slice/worker.service\n", "system.slice", "memory.max"),
+        ("0::/\n", "", "memory.max"),
+        ("1:cpu:/\n4:memory:/docker/named-on-the-host\n0::/\n", "memory", "memory.limit_in_bytes"),
+        ("5:hugetlb,memory:/a/b\n", "memory/a/b", "memory.limit_in_bytes"),
+    ],
+)
+def test_the_memory_is_the_machines_or_what_a_group_around_may_take(
+    groups: str, around: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "GROUPS", tmp_path)
+    monkeypatch.setattr(environment, "OWN_GROUP", tmp_path / "own")
     assert memory_bytes() == psutil.virtual_memory().total
-    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "own").write_text(groups)
+    limit = tmp_path / around / file
+    limit.parent.mkdir(parents=True, exist_ok=True)
+    limit.write_text("max\n")
     assert memory_bytes() == psutil.virtual_memory().total
-    (tmp_path / "memory.max").write_text("1073741824\n")
+    limit.write_text("1073741824\n")
     assert memory_bytes() == 2**30

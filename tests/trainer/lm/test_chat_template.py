@@ -11,6 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from tests.trainer.tiny import llama_policy
+from trainer.contract.environment import MOST_SECONDS
 from trainer.lm import chat_template
 from trainer.lm.backbone import ConversationRefused, TemplateRanAway, chat_ids, end_id, eos_ids
 from trainer.lm.chat_template import text_ids, turn_end
@@ -151,4 +152,4 @@ def test_a_template_is_given_more_than_an_honest_one_needs() -> None:
     talk = [{"role": "user" if turn % 2 == 0 else "assistant", "content": "word " * 62} for turn in range(64)]
     before = process_time()
     assert len(chat_ids(tokenizer(CHAT), talk)) > 64 * 5 * 62
-    assert process_time() - before < chat_template.MOST_SECONDS / 10
+    assert process_time() - before < MOST_SECONDS / 10

@@ -61,7 +61,9 @@ def test_a_model_that_no_memory_here_could_hold_is_refused_with_both_sizes(
 ) -> None:
     write_gguf(tmp_path / "tiny.gguf")
     (tmp_path / "memory.max").write_text("50000")
-    monkeypatch.setattr(environment, "CONTAINER", (tmp_path / "memory.max",))
+    (tmp_path / "own").write_text("0::/")
+    monkeypatch.setattr(environment, "GROUPS", tmp_path)
+    monkeypatch.setattr(environment, "OWN_GROUP", tmp_path / "own")
     for spec in (llama_folder, tmp_path / "tiny.gguf"):
         with pytest.raises(BackboneError, match=r"needs [\d.e-]+ GiB of memory, and there are [\d.e-]+ GiB here"):
             load_backbone(str(spec))

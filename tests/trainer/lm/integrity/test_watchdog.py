@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import resource
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -30,6 +32,46 @@ def test_a_loop_is_ended_and_the_alarm_is_off_afterwards() -> None:
     began = time.process_time()
     while time.process_time() - began < 0.2:
         pass
+
+
+class Slow:
+    def __del__(self) -> None:
+        began = time.process_time()
+        while time.process_time() - began < 0.3:
+            pass
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_is_ended_also_where_python_dropped_the_first_end() -> None:
+    def drop_one_and_loop() -> None:
+        Slow()
+        loops()
+
+    with pytest.raises(RanAway), watched(0.1, 64 * MB):
+        drop_one_and_loop()
+
+
+COMPARES = """
+from trainer.lm.integrity.watchdog import ended, watched
+with ended(0.2):
+    pass
+began = __import__("time").process_time()
+while __import__("time").process_time() - began < 0.4:
+    pass
+print("off again", flush=True)
+one, other = [], []
+for _ in range(60):
+    one, other = [one, one], [other, other]
+with ended(0.5), watched(0.1, 2**26):
+    one == other
+"""
+
+
+@pytest.mark.timeout(60)
+def test_a_step_in_which_python_looks_for_no_signal_ends_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", COMPARES], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGPROF, "off again\n")
 
 
 @pytest.mark.parametrize(
