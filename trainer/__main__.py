@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         except BlockingIOError:
             print(f"error: another process is at work in {given.folder}", file=sys.stderr)
             return EXIT_RETRY
-        forget_unfinished(given.folder, silent_s=0)
+        forget_unfinished(given.folder)  # not what is young: whoever started this may just be writing process.json
         return _do(given.kind, given.folder)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from trainer.contract.folder import write_atomic
+from trainer.contract.folder import forget_unfinished, write_atomic
 
 PR_SET_PDEATHSIG = 1
 # A training step frees and takes the same large blocks again; given back to the kernel each time, they cost a page fault per
@@ -56,7 +57,12 @@ class RunProcess:
                 # Safe because this process has one thread.
                 preexec_fn=lambda: _die_with(parent),
             )
-        _remember(folder, self._process.pid)
+        try:
+            _remember(folder, self._process.pid)
+        except BaseException:  # nobody would watch it, or find it again
+            self.kill()
+            self._process.wait()
+            raise
 
     @property
     def pid(self) -> int:
@@ -100,6 +106,18 @@ def end_orphan(folder: Path, grace_s: float) -> None:
         orphan.wait(grace_s)
 
 
+def tidy(folder: Path) -> None:
+    """Remove what a process that was killed had begun to write there, unless one is at work in the folder.
+
+    To be called before a process is started: `process.json` is written beside one that has begun.
+    """
+    if not folder.is_dir():
+        return
+    with (folder / "lock").open("a") as lock, contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        forget_unfinished(folder, silent_s=0)
+
+
 def _orphan(folder: Path) -> psutil.Process | None:
     try:
         found = json.loads((folder / "process.json").read_text(encoding="utf-8"))
@@ -115,7 +133,8 @@ def _remember(folder: Path, pid: int) -> None:
         created = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         created = time.time()
-    write_atomic(folder / "process.json", json.dumps({"pid": pid, "created": created}))
+    # Not for a slow disk to hold up: after a power cut there is no process to be found.
+    write_atomic(folder / "process.json", json.dumps({"pid": pid, "created": created}), durable=False)
 
 
 def _die_with(parent: int) -> None:

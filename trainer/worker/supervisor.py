@@ -31,7 +31,7 @@ from app.removal.taking_out import take_out
 from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import in_one_sentence, open_database
-from trainer.contract.environment import needed
+from trainer.contract.environment import RAN_AWAY, needed, template_ran_away
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, keep_private
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import claim, freeze, results
@@ -40,7 +40,7 @@ from trainer.worker.claim import MOST_ATTEMPTS, Claimed
 from trainer.worker.failures import living_on, said, why_not_prepared
 from trainer.worker.heartbeat import BEAT_S, LostRun, beating
 from trainer.worker.limits import limits_of, memory_of
-from trainer.worker.process import RunProcess, end_orphan
+from trainer.worker.process import RunProcess, end_orphan, tidy
 
 LOOK_S = 0.5  # between two looks at the run or for work
 CHORES_S = 5.0  # between two looks at triggers and queues
@@ -144,6 +144,7 @@ class Supervisor:
         with beating(self._engine, self.name, run_id, fence) as beat:
             prepared = freeze.prepare(self._engine, self._settings, run_id, fence, beat.still_ours)
             end_orphan(prepared.folder, ORPHAN_GRACE_S)
+            tidy(prepared.folder)
         with write_session(self._engine) as session:
             run = self._mine_with_project(session, run_id, fence)
             freeze.publish(prepared)  # only who holds the run writes its folder
@@ -278,6 +279,8 @@ class Supervisor:
                 results.record_end(session, run, "cancelled", Message("cancelled"), result)
             elif held.exceeded is not None:
                 results.record_end(session, run, "failed", held.exceeded, result)
+            elif code == -RAN_AWAY:
+                results.record_end(session, run, "failed", template_ran_away(), result)  # as it would the next time
             elif code in (EXIT_CANCELLED, EXIT_RETRY):  # retry: the process of an earlier claim has not left the folder yet
                 _requeue(run, blameless=True)
             elif run.attempts >= MOST_ATTEMPTS:

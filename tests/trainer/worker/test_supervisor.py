@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from sqlalchemy import Engine, func, select
@@ -28,11 +29,14 @@ from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import make_labels
+from trainer.contract import folder as folders
+from trainer.contract.environment import template_ran_away
 from trainer.contract.messages import Message
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 from trainer.worker import claim as claiming
 from trainer.worker import freeze, heartbeat
 from trainer.worker.heartbeat import LostRun
+from trainer.worker.process import RunProcess, tidy
 from trainer.worker.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -351,6 +355,68 @@ def test_a_run_that_is_killed_is_started_again_and_loses_nothing(
     assert len(pairs) == len(set(pairs)) == prompts * 60
     run = run_row(engine, run_id)
     assert (run.fence, run.step, run.eta_s, run.result["generations"]) == (2, run.total, None, prompts * 60)
+
+
+def test_a_run_that_its_chat_template_had_ended_is_not_begun_again(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    run_id = queue_sample(engine, cast, per_prompt=1000)
+    one = make_worker()
+    one.tick()
+    assert one._held is not None
+    os.kill(one._held.process.pid, signal.SIGPROF)
+    tick_until(one, lambda: run_row(engine, run_id).state in ("queued", "failed"))
+    run = run_row(engine, run_id)
+    assert (run.state, run.fence, run.message) == ("failed", 1, template_ran_away())
+
+
+def test_a_disk_that_is_slow_fails_no_run(
+    engine: Engine,
+    settings: Settings,
+    cast: Cast,
+    prompts: int,
+    make_worker: Callable[[], Supervisor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run begins while its worker still writes down which process it is."""
+    to_disk, replace = folders.to_disk, Path.replace
+
+    def slow(path: Path) -> None:
+        time.sleep(4 if path.name.startswith("process.json") else 0)
+        to_disk(path)
+
+    def slow_too(path: Path, target: Path) -> Path:
+        time.sleep(4 if target.name == "process.json" else 0)
+        return replace(path, target)
+
+    monkeypatch.setattr(folders, "to_disk", slow)
+    monkeypatch.setattr(Path, "replace", slow_too)
+    run_id = queue_sample(engine, cast)
+    tick_until(make_worker(), lambda: run_row(engine, run_id).state in ("done", "failed"))
+    assert (run_row(engine, run_id).state, run_row(engine, run_id).fence) == ("done", 1)
+
+
+def test_what_a_killed_run_had_begun_to_write_is_gone_before_the_next_begins(
+    engine: Engine, settings: Settings, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+) -> None:
+    run_id = queue_sample(engine, cast)
+    freeze.publish(freeze.prepare(engine, settings, run_id))
+    left = settings.runs / str(run_id) / "metrics.jsonl.17.tmp"
+    left.write_text("half")
+    with (left.parent / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        tidy(left.parent)
+        assert left.exists()  # somebody may be writing it
+    make_worker().tick()
+    assert not left.exists()
+
+
+def test_a_process_that_cannot_be_found_again_is_not_left_at_work(tmp_path: Path) -> None:
+    (tmp_path / "process.json").mkdir()
+    before = set(psutil.Process().children())
+    with pytest.raises(OSError):
+        RunProcess("sample", tmp_path, {})
+    assert set(psutil.Process().children()) <= before
 
 
 def test_the_third_crash_in_a_row_is_the_last_and_a_step_forward_breaks_the_row(
