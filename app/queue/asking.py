@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Engine, delete, exists, select, update
+from sqlalchemy import ColumnElement, Engine, delete, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.database.engine import read_session, write_session
@@ -20,6 +23,16 @@ from app.models import Generation, Label, Project, Seat, Skip, Task, utc_now
 from app.queue import make_tasks
 
 AHEAD: Final = 2**40  # from one promotion's places to the next one's; no seat has an id so large
+
+
+@dataclass(slots=True)
+class Plan:
+    """What was drawn for a project, and how far it is stored."""
+
+    due: tuple[datetime | None, int, int | None, bool]  # what it answers: once that differs, it is drawn anew
+    questions: list[make_tasks.Question]
+    reached: int = 0  # questions that were looked at
+    made: int = 0  # tasks; fewer where somebody else asked meanwhile
 
 
 def note_due(session: Session, project_id: int) -> None:
@@ -45,27 +58,44 @@ def due(session: Session) -> list[tuple[int, bool]]:
     return [(project_id, first) for project_id, first in session.execute(wanted.order_by(Project.id))]
 
 
-def ask(engine: Engine, project_id: int, *, budget_s: float, draw: random.Random | None = None) -> bool:
-    """Make the tasks that are due, for about so long; False where the next look is to go on.
+def ask(
+    engine: Engine,
+    project_id: int,
+    *,
+    budget_s: float,
+    draw: random.Random | None = None,
+    unfinished: MutableMapping[int, Plan] | None = None,
+) -> bool:
+    """Make the tasks that are due, for about so long, one slice at least; False where the next look is to go on.
 
-    Everything is drawn beforehand, while others write. Each slice leaves out what somebody else asked meanwhile.
+    Everything is drawn beforehand, while others write, which takes as long as it takes. Each slice leaves out what somebody else
+    asked meanwhile. A plan that is not finished is kept in `unfinished`, by project, for the next look.
     """
-    end = time.monotonic() + budget_s
+    unfinished = {} if unfinished is None else unfinished
     with read_session(engine) as session:
         project = session.get_one(Project, project_id)
         since, place, policy_id = project.questions_due_at, project.questions_place, project.policy_id
-        questions = make_tasks.plan(session, project, draw)
+        due = (since, place, policy_id, make_tasks.previous_is_answering(session, project))
+        plan = unfinished.pop(project_id, None)
+        if plan is None or plan.due != due:
+            plan = Plan(due, make_tasks.plan(session, project, draw))
+    end = time.monotonic() + budget_s
     slices = Slices(engine)
-    made = 0
-    for some in slices.of(questions):
-        if time.monotonic() > end:
-            return False
+    for some in slices.of(plan.questions[plan.reached :]):
         with slices.write() as session:
             project = hold(session, session.get_one(Project, project_id))
             if (project.questions_place, project.policy_id) != (place, policy_id):
                 return False  # another policy was promoted meanwhile: what was drawn is not what is due
-            made += make_tasks.store(session, project, some)
-    if made < len(questions):
+            made = make_tasks.store(session, project, some)
+        plan.reached += len(some)
+        plan.made += made
+        if time.monotonic() > end:
+            break
+    if plan.reached < len(plan.questions):
+        if since is not None:  # else nothing would tell a later look that it is no longer true
+            unfinished[project_id] = plan
+        return False
+    if plan.made < len(plan.questions):
         return False
     with write_session(engine) as session:  # unless more became possible meanwhile
         done = update(Project).where(Project.id == project_id, Project.questions_due_at == since)
@@ -80,12 +110,15 @@ def take_apart(engine: Engine, project_id: int) -> None:
         if project.previous_policy_id is None or project.policy_id is None:
             return
         answered = make_tasks.prompts_with_unasked_answers(session, project.policy_id)
+        second = aliased(Generation)
         waiting = (
             select(Task.id, Task.prompt_id)
             .join(Generation, Generation.id == Task.first_generation_id)
+            .outerjoin(second, second.id == Task.second_generation_id)
             .join(Seat, Seat.task_id == Task.id)
             .where(Seat.project_id == project_id, Seat.state == "free", Seat.number == 1, Task.purpose == "train")
             .where(Generation.checkpoint_id == project.previous_policy_id)
+            .where(or_(second.id.is_(None), second.checkpoint_id != project.policy_id))  # those have met already
             .where(*_unmet())
             .order_by(Task.id)
         )

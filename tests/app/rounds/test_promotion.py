@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
@@ -21,7 +22,7 @@ from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.queue.asked import ask, queue_refill
 from trainer.worker import results
-from trainer.worker.chores import ask_what_is_due
+from trainer.worker.chores import Looks, ask_what_is_due
 
 V1 = "/api/v1"
 
@@ -111,7 +112,7 @@ def policies_behind(session: Session) -> list[set[int]]:
 
 def served(engine: Engine) -> list[set[int]]:
     """The same, once the worker has looked at what is due."""
-    ask_what_is_due(engine)
+    ask_what_is_due(engine, Looks())
     with read_session(engine) as session:
         return policies_behind(session)
 
@@ -277,3 +278,45 @@ def test_what_a_worker_left_half_asked_the_next_one_asks_at_the_same_place(
     with read_session(engine) as session:
         demo = session.get_one(Project, cast.demo)
         assert (demo.questions_due_at, demo.questions_place) == (None, 0)
+
+
+def tasks_made(engine: Engine) -> list[int]:
+    with read_session(engine) as session:
+        return list(session.scalars(select(Task.id).order_by(Task.id)))
+
+
+def test_each_look_makes_some_of_a_plan_that_took_longer_to_draw_than_a_look_may_and_none_draws_it_again(
+    engine: Engine, cast: Cast, old: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sighting: 50,000 prompts took 14 s to draw, a look was over after 5, and no task was ever made."""
+
+    def plan(*args: Any) -> list[make_tasks.Question]:
+        drawn.append(1)
+        return really(*args)
+
+    drawn: list[int] = []
+    really = make_tasks.plan
+    monkeypatch.setattr(make_tasks, "plan", plan)
+    monkeypatch.setattr(slices, "FIRST", 7)
+    prompts = prompts_of(engine, cast, 15, answers=2)
+    promote_with_answers(engine, cast, prompts)
+    unfinished: dict[int, asking.Plan] = {}
+    for made in (7, 14, 21):
+        assert not asking.ask(engine, cast.demo, budget_s=0, unfinished=unfinished)
+        assert (len(tasks_made(engine)), len(drawn)) == (made, 1)
+
+    with write_session(engine) as session:
+        asking.note_due(session, cast.demo)
+    looks = [asking.ask(engine, cast.demo, budget_s=0, unfinished=unfinished) for _ in range(2)]
+    assert (looks, len(tasks_made(engine)), len(drawn)) == ([False, True], 30, 2), "there may be more: drawn anew, once"
+
+
+def test_what_has_met_a_new_answer_is_not_taken_apart_by_the_next_look(
+    engine: Engine, cast: Cast, old: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "FIRST", 30)
+    promote_with_answers(engine, cast, prompts_of(engine, cast, 30, answers=2))
+    assert not asking.ask(engine, cast.demo, budget_s=0)
+    half = tasks_made(engine)
+    asking.take_apart(engine, cast.demo)
+    assert (len(half), tasks_made(engine)) == (30, half)
