@@ -6,6 +6,9 @@ Every worker does so. Two of them may find the same at the same moment; what hap
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
@@ -20,29 +23,52 @@ from app.rounds.triggers import NextTrigger, next_trigger
 from app.runs.refill import Refill, plan_refill, queue_refill, refill_prompts
 from trainer.worker.failures import living_on
 
-ASKING_S = 5.0  # of a look; a worker that is silent for longer than half a minute would lose its run
+ASKING_S = 5.0  # of a look at all projects together; the run that is held is watched again afterwards
 
 
-def look_after_projects(engine: Engine) -> None:
+@dataclass
+class Looks:
+    """What one worker remembers from a look to the next."""
+
+    asked: int = 0  # the project that was asked about last
+    looked_after: int = 0  # the project that was looked after last
+    unfinished: dict[int, asking.Plan] = field(default_factory=dict)
+
+
+def look_after_projects(engine: Engine, looks: Looks) -> None:
+    """Look after every project, or after as many as there is time for: the next look goes on with the one behind."""
     with read_session(engine) as session:
-        project_ids = session.scalars(select(Project.id).where(Project.archived_at.is_(None)).order_by(Project.id)).all()
-    for project_id in project_ids:
+        project_ids = session.scalars(select(Project.id).where(Project.archived_at.is_(None))).all()
+    end = time.monotonic() + ASKING_S
+    for project_id in _in_turn(project_ids, looks.looked_after):
+        looks.looked_after = project_id
         with living_on(f"a chore of project {project_id}"):
-            _look_after(engine, project_id)
+            _look_after(engine, project_id, end, looks)
+        if time.monotonic() > end:
+            break
 
 
-def ask_what_is_due(engine: Engine) -> None:
-    """Make the tasks that a promotion or the end of a sampling left to be made."""
+def ask_what_is_due(engine: Engine, looks: Looks) -> None:
+    """Make the tasks that a promotion or the end of a sampling left to be made, of as many projects as there is time for."""
     with read_session(engine) as session:
-        found = asking.due(session)
-    for project_id, first in found:
+        found = dict(asking.due(session))
+    end = time.monotonic() + ASKING_S
+    for project_id in _in_turn(found, looks.asked):
+        looks.asked = project_id
         with living_on(f"asking about answers of project {project_id}"):
-            if first:
+            if found[project_id]:
                 ask_first(engine, project_id)
-            asking.ask(engine, project_id, budget_s=ASKING_S)
+            asking.ask(engine, project_id, budget_s=end - time.monotonic(), unfinished=looks.unfinished)
+        if time.monotonic() > end:
+            break
 
 
-def _look_after(engine: Engine, project_id: int) -> None:
+def _in_turn(project_ids: Iterable[int], last: int) -> list[int]:
+    """All of them, those behind the last one first."""
+    return sorted(project_ids, key=lambda project_id: (project_id <= last, project_id))
+
+
+def _look_after(engine: Engine, project_id: int, end: float, looks: Looks) -> None:
     """Go on with what was left undone, start the round that is due and refill the queue that runs low.
 
     What is wanted is found while others write; whether somebody was faster, whoever does it asks again.
@@ -51,7 +77,8 @@ def _look_after(engine: Engine, project_id: int) -> None:
         with read_session(engine) as session:
             low = bool(refill_prompts(session, session.get_one(Project, project_id)))
         if low:
-            asking.ask(engine, project_id, budget_s=ASKING_S)  # about answers that are there, before more are written
+            # About answers that are there, before more are written.
+            asking.ask(engine, project_id, budget_s=end - time.monotonic(), unfinished=looks.unfinished)
         with read_session(engine) as session:
             project = session.get_one(Project, project_id)
             undone, refill, coming = (

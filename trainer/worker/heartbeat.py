@@ -23,10 +23,10 @@ class LostRun(Exception):
 
 
 @contextmanager
-def beating(engine: Engine, worker: str, run_id: int, fence: int) -> Iterator[Beat]:
-    """Beats inside the block, and once at its begin."""
+def beating(engine: Engine, worker: str, run_id: int, fence: int, *, at_once: bool = True) -> Iterator[Beat]:
+    """Beats inside the block, and once at its begin; not `at_once`: where it is left soon, nothing is written."""
     beat = Beat(engine, worker, run_id, fence)
-    thread = threading.Thread(target=beat.go_on, name="heartbeat", daemon=True)
+    thread = threading.Thread(target=beat.go_on, args=(at_once,), name="heartbeat", daemon=True)
     thread.start()
     try:
         yield beat
@@ -49,7 +49,9 @@ class Beat:
         if self._lost:
             raise LostRun(self._run_id)
 
-    def go_on(self) -> None:
+    def go_on(self, at_once: bool) -> None:
+        if not at_once and self._stopped.wait(BEAT_S):
+            return
         while not self._lost:
             with living_on("a sign of life"):
                 self._say_alive()

@@ -35,7 +35,7 @@ from trainer.contract.environment import RAN_AWAY, needed, template_ran_away
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, keep_private
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import claim, freeze, results
-from trainer.worker.chores import ask_what_is_due, look_after_projects
+from trainer.worker.chores import Looks, ask_what_is_due, look_after_projects
 from trainer.worker.claim import MOST_ATTEMPTS, Claimed
 from trainer.worker.failures import living_on, said, why_not_prepared
 from trainer.worker.heartbeat import BEAT_S, LostRun, beating
@@ -84,6 +84,7 @@ class Supervisor:
         self._lock = claim.sign_of_life(settings, self.name)
         self._held: Held | None = None
         self._beat_at = self._chores_at = self._removal_at = 0.0
+        self._looks = Looks()
         self._claimed: Claimed | None = None  # until it has begun
         with write_session(engine) as session:
             session.add(Worker(name=self.name))
@@ -100,10 +101,11 @@ class Supervisor:
         self._say_alive()
         if self._held is not None:
             self._watch(self._held)
-        with living_on("asking what is due"):
-            ask_what_is_due(self._engine)
-        with living_on("a chore"):
-            self._do_chores()
+        with self._heard_of():
+            with living_on("asking what is due"):
+                ask_what_is_due(self._engine, self._looks)
+            with living_on("a chore"):
+                self._do_chores()
         with living_on("taking out what was deleted"):
             self._take_out_deleted()
         if self._held is None:
@@ -330,6 +332,13 @@ class Supervisor:
 
     # Chores
 
+    def _heard_of(self) -> contextlib.AbstractContextManager[object]:
+        """While chores take long nobody takes over our run; whether somebody did is seen when it is watched again."""
+        run = self._held or self._claimed
+        if run is None:
+            return contextlib.nullcontext()
+        return beating(self._engine, self.name, run.run_id, run.fence, at_once=False)
+
     def _say_alive(self) -> None:
         if time.monotonic() < self._beat_at:
             return
@@ -348,7 +357,7 @@ class Supervisor:
     def _do_chores(self) -> None:
         if time.monotonic() >= self._chores_at:
             self._chores_at = time.monotonic() + CHORES_S
-            look_after_projects(self._engine)
+            look_after_projects(self._engine, self._looks)
 
     def _take_out_deleted(self) -> None:
         """A little at a time of what deleted projects left, so that runs are watched meanwhile."""

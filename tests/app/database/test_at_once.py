@@ -31,7 +31,7 @@ from app.settings import Settings
 from tests.app import factories
 from tests.app.rounds.test_service import make_labels
 from tests.postgres import engine, server
-from trainer.worker.chores import look_after_projects
+from trainer.worker.chores import Looks, look_after_projects
 
 __all__ = ["engine", "server"]
 
@@ -142,7 +142,7 @@ def test_a_round_that_an_earlier_look_left_undone_is_found_by_the_next(engine: E
     with write_session(engine) as session:  # as two that each saw the other as unfinished have left it
         for run_id in run_ids:
             service.get_run(session, run_id).state = "done"
-    look_after_projects(engine)
+    look_after_projects(engine, Looks())
     with read_session(engine) as session:
         assert service.get_round(session, round_id).state == "decision"
 

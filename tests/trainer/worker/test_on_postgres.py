@@ -131,7 +131,7 @@ def test_what_cannot_be_stored_however_often_one_tries_fails_the_run_and_not_the
 def test_a_chore_that_fails_ends_no_worker_and_holds_up_no_run(
     engine: Engine, project_id: int, worker: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(engine: Engine) -> None:
+    def fail(*given: object) -> None:
         raise KeyError("of a bug")
 
     monkeypatch.setattr(supervisor, "look_after_projects", fail)

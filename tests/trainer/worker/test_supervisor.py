@@ -21,8 +21,10 @@ import pytest
 import torch
 from sqlalchemy import Engine, func, select
 
+from app.database import slices
 from app.database.engine import read_session, write_session
 from app.models import Generation, Project, Round, Run, Seat, Task, Worker, utc_now
+from app.queue import asking
 from app.rounds import service
 from app.runs.checkpoints import get_checkpoint
 from app.settings import Settings
@@ -33,8 +35,8 @@ from trainer.contract import folder as folders
 from trainer.contract.environment import template_ran_away
 from trainer.contract.messages import Message
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
+from trainer.worker import chores, freeze, heartbeat, supervisor
 from trainer.worker import claim as claiming
-from trainer.worker import freeze, heartbeat
 from trainer.worker.heartbeat import LostRun
 from trainer.worker.process import RunProcess, tidy
 from trainer.worker.supervisor import Supervisor
@@ -314,6 +316,52 @@ def test_a_project_whose_settings_cannot_be_used_does_not_stop_the_others(
     make_worker()._do_chores()
     with read_session(engine) as session:
         assert session.scalars(select(Round.project_id)).all() == [cast.other]
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_projects_with_much_to_be_asked_take_turns(
+    engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch, *, low: bool
+) -> None:
+    """None keeps the worker for longer than a look may take, and none waits until another one is through."""
+    monkeypatch.setattr(slices, "FIRST", 1)
+    monkeypatch.setattr(chores, "ASKING_S", 0.0)
+    with write_session(engine) as session:
+        for project_id in (cast.demo, cast.other):
+            project = session.get_one(Project, project_id)
+            project.rating_share, project.queue_low_mark = 1.0, 9 if low else 0
+            if project.policy_id is None:
+                project.policy_id = factories.make_checkpoint(session, project_id).id
+            for _ in range(3):
+                factories.make_generation(session, factories.make_prompt(session, project_id), project.policy_id)
+            if not low:
+                asking.note_due(session, project_id)
+    looks, made = chores.Looks(), []
+    for _ in range(2 if low else 4):  # a queue that is low is asked about once, and refilled
+        (chores.look_after_projects if low else chores.ask_what_is_due)(engine, looks)
+        with read_session(engine) as session:
+            made.append(session.scalars(select(Task.project_id).order_by(Task.id)).all())
+    assert made == [[cast.demo, cast.other, cast.demo, cast.other][: count + 1] for count in range(len(made))]
+
+
+def test_a_run_is_not_lost_while_a_chore_takes_long(
+    engine: Engine, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def long_chore(*given: object) -> None:
+        with write_session(engine) as session:
+            service.get_run(session, run_id).heartbeat_at = utc_now() - timedelta(seconds=31)
+        time.sleep(0.5)
+        with read_session(engine) as session:
+            assert claiming.abandoned(session, one._settings, "another") is None
+        done.append(True)
+
+    run_id = queue_sample(engine, cast, per_prompt=1000, max_new_tokens=24)
+    one = make_worker()
+    tick_until(one, lambda: one._held is not None)
+    done: list[bool] = []
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.05)
+    monkeypatch.setattr(supervisor, "ask_what_is_due", long_chore)
+    one.tick()
+    assert done, "what a chore raises is only printed"
 
 
 def test_a_living_worker_says_so(engine: Engine, make_worker: Callable[[], Supervisor]) -> None:
