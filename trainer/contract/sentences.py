@@ -200,6 +200,8 @@ MODELS: Final = {
         "The model's chat template does not come to an end: it takes more than %(seconds)s seconds, %(most)s characters or "
         "%(megabytes)s MB for one conversation. Give the model another template."
     ),
+    "text_not_read": "The model's tokenizer cannot read this text: %(error)s",
+    "text_of_prompt_not_read": "The model's tokenizer cannot read a text of prompt %(prompt)s: %(error)s",
     "left_out": "Prompts left out: %(left_out)s (%(names)s). %(because)s",
     "prompt_too_long": "A prompt may have at most %(tokens)s tokens here.",
     "answers_not_finite": "The model's numbers for an answer to them are not finite; other answers to them are kept.",

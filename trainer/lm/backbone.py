@@ -25,15 +25,14 @@ from transformers.pytorch_utils import Conv1D
 
 from trainer.contract.english import SpokenError
 from trainer.contract.environment import template_ran_away
-from trainer.contract.folder import UNDATED
+from trainer.contract.folder import UNDATED, Refused
 from trainer.contract.messages import Message
-from trainer.lm.chat_template import plain_ids, templated_ids, turn_end
+from trainer.lm.chat_template import first_line, plain_ids, templated_ids, turn_end
 from trainer.lm.integrity.watchdog import RanAway
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LLAMA_LIKE = {"llama", "mistral", "qwen2"}  # pre-norm layers on one residual stream, rotary positions, a bare linear head
 MAMBA_LIKE = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}  # their fast kernels read out_proj past an adapter
-MOST_SAID = 300  # characters of what a template says of a conversation
 LORA_ALPHA_PER_RANK = 2  # the adapters' output is scaled by 2 at every rank, so that a learning rate keeps its meaning
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft asks transformers so
 
@@ -174,7 +173,8 @@ def trainable_parameters(backbone: Backbone) -> list[nn.Parameter]:
 
 
 def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], day: date = UNDATED) -> list[int]:
-    """Token ids of a conversation up to where the model begins to answer. Raises ConversationRefused when the template does.
+    """Token ids of a conversation up to where the model begins to answer. Raises ConversationRefused where the template or
+    the tokenizer cannot read it.
 
     Control tokens that a person typed are encoded as text, so that a prompt cannot end its own turn. A template that writes the
     date writes `day`: the same conversation has the same ids whenever it is read.
@@ -183,9 +183,14 @@ def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], day: date = UND
         ids = plain_ids(tokenizer, messages) if tokenizer.chat_template is None else templated_ids(tokenizer, messages, day)
     except RanAway:
         raise TemplateRanAway from None
+    except Refused as error:
+        raise ConversationRefused(error.message) from error
     except Exception as error:  # a template is code of the model's author, and may raise anything
-        said = str(error).strip().partition("\n")[0][:MOST_SAID] or type(error).__name__
-        raise ConversationRefused(Message("template_refuses", error=said)) from error
+        raise ConversationRefused(Message("template_refuses", error=first_line(error))) from error
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # the tokenizer is in Rust, whose panics are no Exception
+        raise ConversationRefused(Message("text_not_read", error=first_line(error))) from error
     if not ids:
         raise ConversationRefused(Message("template_says_nothing"))
     return ids

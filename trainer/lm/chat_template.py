@@ -14,8 +14,11 @@ from typing import Any
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from trainer.contract.environment import MOST_CHARACTERS, MOST_MEGABYTES, MOST_SECONDS
+from trainer.contract.folder import Refused
+from trainer.contract.messages import Message
 from trainer.lm.integrity.watchdog import RanAway, ended, watched
 
+MOST_SAID = 300  # characters of what an error says
 SAID = "zebra"  # what the assistant says in the conversation that shows how a template ends a turn
 
 
@@ -35,14 +38,20 @@ def plain_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
     """
     lines = [f"{message['role'].capitalize()}: {message['content']}" for message in messages]
     text = "\n".join([*lines, "Assistant:"])
-    own, whole = text_ids(tokenizer, text), list(tokenizer(text, split_special_tokens=True)["input_ids"])
+    own = text_ids(tokenizer, text)
+    with _read():
+        whole = list(tokenizer(text, split_special_tokens=True)["input_ids"])
     before = next((at for at in range(len(whole) - len(own) + 1) if whole[at : at + len(own)] == own), 0)
     return whole[:before] + own
 
 
-def text_ids(tokenizer: Any, text: str) -> list[int]:
-    """Ids of what a person wrote, nothing put around it; a control token's name in it is text like any other."""
-    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+def text_ids(tokenizer: Any, text: str, prompt: int | str | None = None, *, control: bool = False) -> list[int]:
+    """Ids of what a person wrote, nothing put around it; a control token's name in it is text like any other, or with `control`
+    that token. Raises Refused, naming the `prompt` that it belongs to, where the tokenizer cannot read it.
+    """
+    as_text = {} if control else {"split_special_tokens": True}
+    with _read(prompt):
+        return list(tokenizer(text, add_special_tokens=False, **as_text)["input_ids"])
 
 
 def turn_end(tokenizer: Any) -> int | None:
@@ -64,7 +73,7 @@ def _turn_end(tokenizer: Any, template: str | dict[str, str] | None) -> int | No
         except Exception:  # a template may refuse any conversation, and says so when it is given a real one
             continue
         _, said, after = text.rpartition(SAID)
-        ids = tokenizer(after, add_special_tokens=False)["input_ids"] if said else []
+        ids = text_ids(tokenizer, after, control=True) if said else []
         end = next((token for at, token in enumerate(ids) if _is_control(tokenizer, token, at == 0)), None)
         if end is not None:
             return int(end)
@@ -92,6 +101,24 @@ def _render(template: Any, **values: Any) -> str:
                 raise RanAway
             pieces.append(piece)
     return "".join(pieces)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says of itself, or else what it is."""
+    return str(error).strip().partition("\n")[0][:MOST_SAID] or type(error).__name__
+
+
+@contextmanager
+def _read(prompt: int | str | None = None) -> Iterator[None]:
+    """Turn whatever a tokenizer raises into one sentence. Libraries in Rust raise panics, which are no Exception."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, RanAway):
+        raise
+    except BaseException as error:
+        if prompt is None:
+            raise Refused(Message("text_not_read", error=first_line(error))) from error
+        raise Refused(Message("text_of_prompt_not_read", prompt=prompt, error=first_line(error))) from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import sys
 
 import torch
 
+from trainer.contract.folder import Refused
 from trainer.contract.messages import Message, as_json
 from trainer.lm.backbone import BackboneError, chat_ids
 from trainer.lm.generate import generate
@@ -25,7 +26,7 @@ def problem_with(spec: str) -> Message | None:
         ids = chat_ids(policy.tokenizer, QUESTION, policy.day)
         draws = torch.Generator().manual_seed(0)
         generate(policy, [ids, ids], max_new_tokens=2, temperature=1.0, generator=draws, batch_size=2)
-    except BackboneError as error:
+    except (BackboneError, Refused) as error:
         return error.message
     except FloatingPointError:
         return Message("cannot_be_sampled", model=spec)

@@ -249,13 +249,15 @@ def _first(answers: Sequence[Answer]) -> dict[tuple[tuple[str, str], ...], Answe
 
 def _sequence(backbone: Backbone, answer: Answer, prompt_ids: list[int], max_tokens: int) -> TokenSequence:
     """The text is tokenised only where its ids were not kept."""
-    own = list(answer.token_ids) if answer.token_ids else ids_of_text(backbone, answer.text)
+    own = list(answer.token_ids) if answer.token_ids else ids_of_text(backbone, answer.text, answer.prompt_name)
     return token_sequence(prompt_ids, own, eos_ids(backbone), max_tokens, answer.cut)
 
 
-def ids_of_text(backbone: Backbone, text: str) -> list[int]:
-    """Token ids of an answer that is known by its text; where it says nothing it is one that ended at once."""
-    return text_ids(backbone.tokenizer, text) or [end_id(backbone)]
+def ids_of_text(backbone: Backbone, text: str, prompt: int | str | None = None) -> list[int]:
+    """Token ids of an answer that is known by its text; where it says nothing it is one that ended at once. Raises Refused,
+    naming its prompt, where the tokenizer cannot read it.
+    """
+    return text_ids(backbone.tokenizer, text, prompt) or [end_id(backbone)]
 
 
 def token_sequence(

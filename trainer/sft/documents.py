@@ -96,7 +96,7 @@ def _pieces(model: Backbone, text: str, block: int) -> list[Sequence]:
     tokenizer = model.tokenizer
     end = end_id(model) if tokenizer.eos_token_id is None else tokenizer.eos_token_id
     begin = [] if tokenizer.bos_token_id in (None, end) else [tokenizer.bos_token_id]
-    ids = [*begin, *tokenizer(text, add_special_tokens=False)["input_ids"], end]
+    ids = [*begin, *text_ids(tokenizer, text, control=True), end]
     return [Sequence(ids[at : at + block], 1) for at in range(0, len(ids) - 1, block - 1)]
 
 
@@ -108,7 +108,7 @@ def _turns(model: Backbone, demonstration: Demonstration, block: int, left_out: 
         if prompt is not None and len(prompt) >= block:
             left_out.too_long(demonstration.name, block - 1)
         elif prompt is not None:
-            ids = [*prompt, *text_ids(model.tokenizer, message["content"]), end_id(model)]
+            ids = [*prompt, *text_ids(model.tokenizer, message["content"], demonstration.name), end_id(model)]
             yield Sequence(ids[:block], len(prompt), len(ids) > block)
 
 

@@ -1,21 +1,27 @@
 """A conversation as ids: control tokens that people type, where a turn ends, and the day that a template writes."""
 
 from datetime import date, datetime
+from functools import partial
 from time import process_time
 from typing import Any
 
 import pytest
 import transformers.utils.chat_template_utils as clock
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Regex
+from tokenizers.pre_tokenizers import Split
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from tests.trainer.tiny import llama_policy
 from trainer.contract.environment import MOST_SECONDS
+from trainer.contract.folder import Refused
 from trainer.lm import chat_template
 from trainer.lm.backbone import ConversationRefused, TemplateRanAway, chat_ids, end_id, eos_ids
 from trainer.lm.chat_template import text_ids, turn_end
+from trainer.lm.left_out import LeftOut
 from trainer.lm.simple_lm import train_tokenizer
+from trainer.reward.data import ids_of_text
+from trainer.sft.documents import encode
 
 ASK = [{"role": "user", "content": "Hello"}]
 CHAT = (
@@ -153,3 +159,24 @@ def test_a_template_is_given_more_than_an_honest_one_needs() -> None:
     before = process_time()
     assert len(chat_ids(tokenizer(CHAT), talk)) > 64 * 5 * 62
     assert process_time() - before < MOST_SECONDS / 10
+
+
+def test_a_text_that_the_tokenizer_cannot_read_is_refused_with_a_sentence_that_names_its_prompt() -> None:
+    """tokenizers is of Rust, which panics: that is no Exception of Python's."""
+    bad = "a" * 200 + "b"
+    for template in (None, "{% for m in messages %}{{ m.content }}{% endfor %}"):
+        backbone = llama_policy()
+        backbone.tokenizer = tokenizer(template)
+        backbone.tokenizer._tokenizer.pre_tokenizer = Split(Regex("(a|aa)+$"), "isolated")
+        left_out = LeftOut()
+        assert left_out.chat_ids(backbone, 17, [{"role": "user", "content": bad}]) is None
+        assert left_out.figures["refused_prompt_ids"] == [17]
+        assert left_out.figures["refused_because"]["code"] == "text_not_read"
+        for ask in (partial(text_ids, backbone.tokenizer), partial(ids_of_text, backbone)):
+            with pytest.raises(Refused, match="tokenizer cannot read this text"):
+                ask(bad)
+            with pytest.raises(Refused, match="tokenizer cannot read a text of prompt 17"):
+                ask(bad, 17)
+        block = 64
+        with pytest.raises(Refused, match="tokenizer cannot read this text"):
+            encode(backbone, [bad], block, left_out)
