@@ -103,15 +103,14 @@ def _until_answered(
 class Blows:
     """Kills processes and restarts the database, one after the other, and starts again what it killed."""
 
-    def __init__(self, houses: list[Installation], server: Cluster, draw: random.Random) -> None:
+    def __init__(self, houses: list[Installation], server: Cluster) -> None:
         self._houses = houses
         self._server = server
-        self._draw = draw
         self.dealt: Counter[str] = Counter()
         self.ended_by_themselves = 0
 
     def deal(self, blow: str) -> None:
-        house = self._draw.choice(self._houses)
+        house = self._houses[self.dealt[blow] % len(self._houses)]
         self.look_for_the_dead()
         if blow == "web":
             house.kill_web()
@@ -165,8 +164,9 @@ def _patiently(ask: Callable[[], Any]) -> Any:
     while True:
         try:
             return ask()
-        except (httpx.TransportError, RuntimeError):
-            if time.monotonic() > deadline:
+        except (httpx.TransportError, RuntimeError) as error:
+            busy = isinstance(error, httpx.TransportError) or "was answered 503" in str(error)
+            if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
 
@@ -194,7 +194,7 @@ def crash(place: Path, server: Cluster, rounds: int, annotators: int, seed: int)
         score = find("concise")
         given = work(first.url, SLUG, keys, taste_of(score, [("", texts) for texts in answers.values()]), LABELS, 60)
         say(f"  {given} labels; now the blows")
-        heard, stop, blows = Heard(), threading.Event(), Blows(houses, server, draw)
+        heard, stop, blows = Heard(), threading.Event(), Blows(houses, server)
         urls = [house.url for house in houses]
         with ThreadPoolExecutor(annotators) as pool:
             people = [pool.submit(label_until, stop, urls, key, heard, seed + number) for number, key in enumerate(keys)]
@@ -217,7 +217,7 @@ def crash(place: Path, server: Cluster, rounds: int, annotators: int, seed: int)
         "repeated": heard.repeated,
         "longest_s": round(heard.longest_s, 1),
         "seconds": round(time.monotonic() - began),
-        "undecided": sum(end not in DECIDED for end in ends),
+        "undecided": sum(end not in DECIDED for end in ends) + ("decision" not in ends),
         "ended_by_themselves": blows.ended_by_themselves,
         "refusals": len(heard.errors),
     }, heard
@@ -229,6 +229,8 @@ def inspect(url: str, heard: Heard, before: int) -> dict[str, int]:
     with read_session(engine) as session:
         labels = dict(session.execute(select(Label.client_id, Label.task_id)).all())
         current = select(Label.task_id, func.count().label("people")).where(Label.current).group_by(Label.task_id).subquery()
+        twice = select(Label.client_id).group_by(Label.client_id).having(func.count() > 1)
+        said_twice = select(Label.task_id).group_by(Label.task_id, Label.annotator_id, Label.version).having(func.count() > 1)
         overlap = session.scalars(select(Project.overlap).where(Project.slug == SLUG)).one()
         over = session.scalar(select(func.count()).select_from(current).where(current.c.people > overlap)) or 0
         seated = session.scalar(select(func.count(Seat.id)).where(Seat.state == "done")) or 0
@@ -242,7 +244,8 @@ def inspect(url: str, heard: Heard, before: int) -> dict[str, int]:
         stuck = session.scalar(select(func.count(Run.id)).where(Run.state == "failed")) or 0
         figures = {
             "lost": sum(labels.get(client_id) != task_id for client_id, task_id in heard.acknowledged.items()),
-            "labels_doubled": max(0, len(labels) - before - len(heard.acknowledged)),
+            "labels_doubled": len(session.execute(twice).all()) + len(session.execute(said_twice).all()),
+            "never_acknowledged": abs(len(labels) - before - len(heard.acknowledged)),
             "over_the_overlap": over,
             "wrong_seats": abs(seated - judged),
             "open_rounds": open_rounds,

@@ -34,6 +34,8 @@ from app.web.security import digest, format_key, new_secret
 from bench.stage import SLUG, fill, say, serving
 
 STEPS: Final = 20  # of one story
+LEAST_SUCCEEDED: Final = 0.05  # of a caller's calls; else its key died early, and what was tried is nothing
+MOST_GROWTH_MIB: Final = 100.0
 SCOPES: Final = {
     "owner": ["admin"],
     "admin": ["admin"],
@@ -80,6 +82,10 @@ class Heard:
     @property
     def calls(self) -> int:
         return sum(self.statuses.values())
+
+    @property
+    def succeeded(self) -> int:
+        return sum(count for status, count in self.statuses.items() if status < 300)
 
     def note(self, response: Any, case: Any) -> None:
         self.statuses[response.status_code] += 1
@@ -151,7 +157,12 @@ def main() -> None:
         "wall_s": round(time.monotonic() - began, 1),
     }
     print(json.dumps(figures))
-    sys.exit(1 if figures["server_errors"] else 0)
+    idle = [kind for kind, one in heard.items() if kind != "expired" and one.succeeded < LEAST_SUCCEEDED * one.calls]
+    grew = (after_mib or 0) - (before_mib or 0) > MOST_GROWTH_MIB
+    let_in = [status for status in heard["expired"].statuses if status != 401]
+    for wrong in (*(f"{kind} could do next to nothing" for kind in idle), *(["the server grew"] if grew else [])):
+        say(wrong)
+    sys.exit(1 if figures["server_errors"] or idle or grew or let_in else 0)
 
 
 if __name__ == "__main__":
