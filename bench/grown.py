@@ -18,6 +18,7 @@ import sys
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    __import__("bench")  # says what is not installed, before any of it is asked for
 
 import argparse
 import asyncio
