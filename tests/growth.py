@@ -35,16 +35,18 @@ PIECES: Final = (
     ),
     *('{"text":"a"}\n', '{"text":"x"},', "- text: a\n", "User: a\n", "<|im_end|>", "\\u0041", "sep=;\n", "\ufeff"),
 )
-BEFORE: Final = ("", '["')
+BEFORE: Final = ("", '["')  # the second at night: it doubles the time
 
 
-def grows_too_fast(function: Callable[[str], Any], characters: int = CHARACTERS, pieces: Sequence[str] = PIECES) -> list[str]:
+def grows_too_fast(
+    function: Callable[[str], Any], characters: int = CHARACTERS, pieces: Sequence[str] = PIECES, before: Sequence[str] = ("",)
+) -> list[str]:
     """The texts for which it does; a refusal is an answer like any other."""
     return [
-        f"{before!r} and {piece!r} again and again: {seconds[0]:.4f} s, then {seconds[1]:.4f} s for twice as much"
+        f"{first!r} and {piece!r} again and again: {seconds[0]:.4f} s, then {seconds[1]:.4f} s for twice as much"
         for piece in pieces
-        for before in BEFORE
-        if (seconds := _too_fast(function, before, piece, characters))
+        for first in before
+        if (seconds := _too_fast(function, first, piece, characters))
     ]
 
 
@@ -53,12 +55,15 @@ def _too_fast(function: Callable[[str], Any], before: str, piece: str, character
     once, twice, eightfold = (
         (before + piece * (size // len(piece) + 1))[:size] for size in (characters, 2 * characters, 8 * characters)
     )
-    short, long = NOTHING_S, took_s(function, twice)
-    for tries in range(TRIES):
-        if long <= MOST_GROWTH * short:
+    long = took_s(function, twice)
+    if long <= MOST_GROWTH * NOTHING_S:
+        return None
+    short, agreed = took_s(function, once), 0
+    for _ in range(TRIES):
+        agreed = agreed + 1 if long <= MOST_GROWTH * max(short, NOTHING_S) else 0
+        if agreed == 2:  # once may be a short one that was disturbed
             return None
-        short = took_s(function, once) if tries == 0 else min(short, took_s(function, once))
-        long = min(long, took_s(function, twice))
+        short, long = min(short, took_s(function, once)), min(long, took_s(function, twice))
     most = MOST_GROWTH**3 * max(short, NOTHING_S)
     return None if any(took_s(function, eightfold) <= most for _ in range(3)) else (short, long)
 

@@ -25,7 +25,10 @@ export function connect(desk) {
     if (!KEYS[event.key] || isElsewhere(event)) return;
     const [which, direction] = KEYS[event.key];
     const text = texts().at(which);
-    text?.scrollBy({ top: direction * A_PAGE * text.clientHeight });
+    if (text) {
+      text.scrollBy({ top: direction * A_PAGE * text.clientHeight });
+      follow(text); // at once: an earlier movement of the other pane, told only with the next frame, is then no wish of anybody's
+    }
     event.preventDefault();
   });
   look();

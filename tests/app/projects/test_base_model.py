@@ -51,6 +51,7 @@ COMPARES = (
 )
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(120)
 def test_a_chat_template_that_only_the_kernel_can_end_is_the_models_problem(tmp_path: Path) -> None:
     SimpleLM(SimpleLMConfig(vocab_size=259, embedding_size=8, hidden_size=16)).save_pretrained(tmp_path / "m")

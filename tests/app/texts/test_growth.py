@@ -35,7 +35,7 @@ from app.web.forms import edit_of, seen_of
 from app.web.json_types import json_dumps
 from tests.app import factories
 from tests.app.conftest import Cast
-from tests.growth import PIECES, grows_too_fast, took_s
+from tests.growth import BEFORE, PIECES, grows_too_fast, took_s
 
 # Whatever it holds, one text keeps the program busy no longer; a page shows two or three.
 LONGEST_S: Final = 0.4
@@ -98,9 +98,15 @@ def test_twice_the_text_takes_at_most_two_and_a_half_times_as_long(name: str) ->
     assert not grows_too_fast(READERS[name])
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", READERS)
+def test_so_it_does_inside_of_json(name: str) -> None:
+    assert not grows_too_fast(READERS[name], before=BEFORE[1:])
+
+
 def test_the_measure_sees_a_look_ahead_across_lines() -> None:
     looks_ahead = re.compile(r"(^|\n)(?=\s*=)")  # as the CSV export once had: 39 s for fifty thousand line ends
-    found = grows_too_fast(lambda text: looks_ahead.sub("'", text), characters=4_000, pieces=("\n", "a", "= "))
+    found = grows_too_fast(lambda text: looks_ahead.sub("'", text), characters=4_000, pieces=("\n", "a", "= "), before=BEFORE)
     assert len(found) == 2
     assert all("'\\n' again and again" in one for one in found)
 
