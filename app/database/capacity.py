@@ -42,7 +42,7 @@ class Capacity:
 
     @property
     def letting_in(self) -> int:
-        """Of those in the house, who sign in or choose a password: that takes the processor for a tenth of a second."""
+        """Beside those in the house, who sign in or choose a password: that takes the processor for a tenth of a second."""
         return max(1, self.at_once // 2)
 
     @property

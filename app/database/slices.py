@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 
 LOCK_S: Final = 0.03  # what a slice should take, its commit included; the next one is smaller or larger by how this one did
 LEAST, FIRST, MOST = 20, 200, 2_000  # rows of a slice
+ASKED_AT_ONCE: Final = 5_000  # values bound to one statement, far under the 32,766 of SQLite and the 65,535 of PostgreSQL
 PAUSE_S: Final = 0.005  # at least, after each: a writer of another process looks every millisecond or two whether it may begin
 
 _threads = ThreadPoolExecutor(2, thread_name_prefix="slices")  # long deeds at once; they wait for turns, not for processors

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.database import audit, searching
 from app.database.engine import read_session
 from app.database.searching import Total, says
-from app.database.slices import Slices
+from app.database.slices import ASKED_AT_ONCE, Slices
 from app.models import Checkpoint, Generation, Label, Prompt, Task, utc_now
 from app.prompts.service import Split
 from trainer.contract.messages import Message
@@ -66,10 +66,7 @@ def put_many_away(
     engine: Engine, project_id: int, chosen: Sequence[int] | PromptFilter, by: int | None, *, back: bool = False
 ) -> int:
     """The same for many, or for all that fit a filter, in slices. What ends in between is gone on with by doing it again."""
-    which = _conditions(project_id, chosen) if isinstance(chosen, PromptFilter) else [Prompt.id.in_(chosen)]
-    with read_session(engine) as session:
-        wanted = select(Prompt.id).where(Prompt.project_id == project_id, *which, _to_change(back)).order_by(Prompt.id)
-        ids = session.scalars(wanted).all()
+    ids = _to_put_away(engine, project_id, chosen, back)
     slices, changed = Slices(engine), 0
     for some in slices.of(ids):
         with slices.write() as session:
@@ -77,6 +74,20 @@ def put_many_away(
                 _note_put_away(session, project_id, len(ids), by, back)
             changed += _put_away(session, project_id, some, back)
     return changed
+
+
+def _to_put_away(engine: Engine, project_id: int, chosen: Sequence[int] | PromptFilter, back: bool) -> list[int]:
+    """Those of the chosen that are to change."""
+    if isinstance(chosen, PromptFilter):
+        narrowed = [_conditions(project_id, chosen)]
+    else:
+        narrowed = [[Prompt.id.in_(chosen[at : at + ASKED_AT_ONCE])] for at in range(0, len(chosen), ASKED_AT_ONCE)]
+    found: list[int] = []
+    with read_session(engine) as session:
+        for conditions in narrowed:
+            those = select(Prompt.id).where(Prompt.project_id == project_id, *conditions, _to_change(back))
+            found += session.scalars(those.order_by(Prompt.id))
+    return found
 
 
 def _put_away(session: Session, project_id: int, ids: Sequence[int], back: bool) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.database import audit
 from app.database.engine import read_session
 from app.database.failures import is_passing
-from app.database.slices import Slices, giving_way
+from app.database.slices import ASKED_AT_ONCE, Slices, giving_way
 from app.database.taking_turns import hold
 from app.errors import Conflict, NotFound, Unavailable
 from app.language.formats import count, number
@@ -25,7 +25,6 @@ from app.models import Generation, Project, Prompt, Run, utc_now
 from app.texts.composed import composed
 
 HOLDOUT_SHARE = 0.2
-_ASKED_AT_ONCE = 5_000  # values bound to one statement, far under SQLite's limit
 
 Split = Literal["train", "holdout"]
 
@@ -146,9 +145,9 @@ def _new_ones(engine: Engine, project_id: int, rows: Sequence[PromptRow]) -> lis
         found.setdefault(values["digest"], values)
     digests = list(found)
     with read_session(engine) as session:
-        for start in range(0, len(digests), _ASKED_AT_ONCE):
+        for start in range(0, len(digests), ASKED_AT_ONCE):
             there = select(Prompt.digest).where(Prompt.project_id == project_id)
-            for digest in session.scalars(there.where(Prompt.digest.in_(digests[start : start + _ASKED_AT_ONCE]))):
+            for digest in session.scalars(there.where(Prompt.digest.in_(digests[start : start + ASKED_AT_ONCE]))):
                 del found[digest]
     return list(found.values())
 

@@ -29,7 +29,7 @@ AHEAD: Final = 2**40  # from one promotion's places to the next one's; no seat h
 class Plan:
     """What was drawn for a project, and how far it is stored."""
 
-    due: tuple[datetime | None, int, int | None, bool]  # what it answers: once that differs, it is drawn anew
+    wanted: tuple[datetime | None, int, int | None, bool]  # what it answers: once that differs, it is drawn anew
     questions: list[make_tasks.Question]
     reached: int = 0  # questions that were looked at
     made: int = 0  # tasks; fewer where somebody else asked meanwhile
@@ -75,10 +75,10 @@ def ask(
     with read_session(engine) as session:
         project = session.get_one(Project, project_id)
         since, place, policy_id = project.questions_due_at, project.questions_place, project.policy_id
-        due = (since, place, policy_id, make_tasks.previous_is_answering(session, project))
+        wanted = (since, place, policy_id, make_tasks.previous_is_answering(session, project))
         plan = unfinished.pop(project_id, None)
-        if plan is None or plan.due != due:
-            plan = Plan(due, make_tasks.plan(session, project, draw))
+        if plan is None or plan.wanted != wanted:
+            plan = Plan(wanted, make_tasks.plan(session, project, draw))
     end = time.monotonic() + budget_s
     slices = Slices(engine)
     for some in slices.of(plan.questions[plan.reached :]):

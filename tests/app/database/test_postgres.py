@@ -27,7 +27,7 @@ from app.models import ApiKey, Base, Project, Prompt, Seat, Task, User, utc_now
 from app.projects import naming
 from app.projects.service import create_project
 from app.prompts.importers import read_upload
-from app.prompts.search import PromptFilter, find_prompts
+from app.prompts.search import PromptFilter, find_prompts, put_many_away
 from app.prompts.service import count_prompts, import_prompts
 from app.queue import asking
 from app.queue.claim import claim_next
@@ -289,3 +289,14 @@ def test_lists_are_searched_there_too_and_no_import_brings_what_cannot_be_stored
         for key, count in (("left", 1), ("right", 0), ("untrue", 1)):
             assert count_labels(session, project_id, LabelFilter(flag=key)).count == count, key
         assert [len(annotators(session, project_id)), count_prompts(session, project_id).archived] == [1, 0]
+
+
+def test_more_prompts_than_a_statement_takes_are_put_away(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project_id = factories.make_project(session, "many ticks").id
+    import_prompts(engine, project_id, read_upload(b'{"text": "one"}\n{"text": "two"}'), skip_bad_lines=False)
+    with read_session(engine) as session:
+        ids = [prompt.id for prompt in find_prompts(session, project_id, PromptFilter())]
+    ticked = [*ids, *range(10_000_000, 10_070_000)]  # the server takes 65,535 values
+    assert put_many_away(engine, project_id, ticked, None) == 2
+    assert put_many_away(engine, project_id, ticked, None, back=True) == 2

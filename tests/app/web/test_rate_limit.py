@@ -47,6 +47,17 @@ def test_a_minutes_calls_may_come_at_once_and_then_one_a_second(api: Api, clock:
     assert calls(program, 61) == [200] * 60 + [429]
 
 
+@pytest.mark.parametrize("a_minute", [7, 49, 110, 1_203])
+def test_no_call_of_a_minutes_worth_is_lost_to_rounding(settings: Settings, a_minute: int) -> None:
+    clock = Clock()
+    for clock.now in (0.1, 1000.3, 123_456.7):
+        limit = RateLimit(settings.model_copy(update={"api_calls_per_minute": a_minute}), clock)
+        for _ in range(a_minute):
+            limit.count_key("1")
+        with pytest.raises(TooManyCalls):
+            limit.count_key("1")
+
+
 def test_the_refusal_is_a_problem_that_says_when_to_come_back(api: Api, clock: Clock) -> None:
     program = api("annotate")
     calls(program, 60)

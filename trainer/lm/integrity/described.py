@@ -21,7 +21,7 @@ from trainer.contract.messages import Message
 from trainer.lm.backbone import BackboneError
 from trainer.lm.integrity.watchdog import RanAway, watched
 
-LAYOUT_S: Final = 60.0  # of computing; a few seconds for the deepest models there are
+LAYOUT_S: Final = 150.0  # of computing: seconds for a deep model, twenty for the vocabulary of 128,000 of a GGUF file
 LAYOUT_BYTES: Final = 4 * 2**30
 LARGER: Final = 16  # times the numbers its files hold, more than any packing saves
 SMALL: Final = 10_000_000  # numbers that any model may have: what is wrong with it is then said more exactly
