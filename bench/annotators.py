@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -50,6 +50,43 @@ def taste_of(score: Preference, answers: Sequence[tuple[str, Sequence[str]]]) ->
 def last_words(messages: Sequence[dict[str, str]]) -> str:
     """What the person said last: a preference looks at one text, not at a conversation."""
     return messages[-1]["content"]
+
+
+@dataclass
+class Heard:
+    """What people were told who send everything again until it is answered."""
+
+    acknowledged: dict[str, int] = field(default_factory=dict)  # client_id -> task
+    troubles: list[tuple[float, int]] = field(default_factory=list)  # when, by `time.monotonic`, and 503, or 0 for no answer
+    errors: list[str] = field(default_factory=list)
+    longest_s: float = 0.0
+
+
+def until_answered(
+    client: httpx.Client, urls: Sequence[str], path: str, body: Any, draw: random.Random, heard: Heard, patience_s: float
+) -> dict[str, Any] | None:
+    """The reply, of one of the servers; none for a refusal, which is noted. A lost connection and a 503 are tried again."""
+    began = time.monotonic()
+    while time.monotonic() < began + patience_s:
+        try:
+            reply = client.post(f"{draw.choice(urls)}/api/v1{path}", json=body)
+        except httpx.TransportError:
+            heard.troubles.append((time.monotonic(), 0))
+        else:
+            if reply.status_code == 503:
+                heard.troubles.append((time.monotonic(), 503))
+            else:
+                heard.longest_s = max(heard.longest_s, time.monotonic() - began)
+                if reply.status_code == 204:
+                    return {}
+                if reply.is_success:
+                    answer: dict[str, Any] = reply.json()
+                    return answer
+                heard.errors.append(f"{path} {reply.status_code} {reply.text[:200]}")
+                return None
+        time.sleep(0.2)
+    heard.errors.append(f"{path}: no answer")
+    return None
 
 
 def work(url: str, slug: str, keys: Sequence[str], taste: Taste, labels: int, patience_s: float, seed: int = 0) -> int:

@@ -26,9 +26,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +35,8 @@ from sqlalchemy import func, select
 
 from app.database.engine import make_engine, read_session
 from app.models import Checkpoint, Generation, Label, Project, Round, Run, Seat
-from bench.annotators import taste_of, work
-from bench.installation import SLUG, Installation, say, simple_model
+from bench.annotators import Heard, taste_of, until_answered, work
+from bench.installation import SLUG, Installation, patiently, say, simple_model
 from bench.preferences import find
 from tests.postgres import Cluster, cluster
 
@@ -52,56 +50,19 @@ ENDED = frozenset({"decision", "done", "refused", "failed", "cancelled"})
 DECIDED = frozenset({"decision", "done", "refused"})
 
 
-@dataclass
-class Heard:
-    """What the annotators were told."""
-
-    acknowledged: dict[str, int] = field(default_factory=dict)  # client_id -> task
-    repeated: int = 0
-    errors: list[str] = field(default_factory=list)
-    longest_s: float = 0.0
-
-
 def label_until(stop: threading.Event, urls: list[str], key: str, heard: Heard, seed: int) -> None:
     """One person, now at one web process and now at the other."""
     draw = random.Random(seed)
     with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
         while not stop.is_set():
-            task = _until_answered(client, urls, f"/projects/{SLUG}/tasks/next", None, draw, heard)
+            task = until_answered(client, urls, f"/projects/{SLUG}/tasks/next", None, draw, heard, PATIENCE_S)
             if task is None or "id" not in task:
                 time.sleep(0.5)  # the queue is empty for the moment
                 continue
             client_id = str(uuid.uuid4())
             body = {"client_id": client_id, "choice": draw.choice(["left", "right"]), "active_ms": 1500}
-            if _until_answered(client, urls, f"/tasks/{task['id']}/label", body, draw, heard) is not None:
+            if until_answered(client, urls, f"/tasks/{task['id']}/label", body, draw, heard, PATIENCE_S) is not None:
                 heard.acknowledged[client_id] = task["id"]
-
-
-def _until_answered(
-    client: httpx.Client, urls: list[str], path: str, body: Any, draw: random.Random, heard: Heard
-) -> dict[str, Any] | None:
-    """The reply; none for a refusal, which is noted. A lost connection and a 503 are tried again."""
-    began = time.monotonic()
-    while time.monotonic() < began + PATIENCE_S:
-        try:
-            reply = client.post(f"{draw.choice(urls)}/api/v1{path}", json=body)
-        except httpx.TransportError:
-            heard.repeated += 1
-        else:
-            if reply.status_code == 503:
-                heard.repeated += 1
-            else:
-                heard.longest_s = max(heard.longest_s, time.monotonic() - began)
-                if reply.status_code == 204:
-                    return {}
-                if reply.is_success:
-                    answer: dict[str, Any] = reply.json()
-                    return answer
-                heard.errors.append(f"{path} {reply.status_code} {reply.text[:200]}")
-                return None
-        time.sleep(0.2)
-    heard.errors.append(f"{path}: no answer")
-    return None
 
 
 class Blows:
@@ -141,11 +102,11 @@ def run_rounds(house: Installation, rounds: int, blows: Blows, draw: random.Rand
     ends = []
     left = list(BLOWS)
     for number in range(rounds):
-        started = _patiently(lambda: house.send("POST", f"/projects/{SLUG}/rounds", json={"config": CONFIG}))
+        started = patiently(lambda: house.send("POST", f"/projects/{SLUG}/rounds", json={"config": CONFIG}))
         path = f"/rounds/{started['id']}"
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            found = _patiently(lambda path=path: house.send("GET", path))  # type: ignore[misc]
+            found = patiently(lambda path=path: house.send("GET", path))  # type: ignore[misc]
             over = found["state"] in ENDED
             if over and (number + 1 < rounds or not left):
                 break
@@ -159,20 +120,8 @@ def run_rounds(house: Installation, rounds: int, blows: Blows, draw: random.Rand
         ends.append(found["state"])
         say(f"  round {number + 1}: {found['state']} {found['reason'] or ''}")
         if found["state"] == "decision":
-            _patiently(lambda path=path: house.send("POST", f"{path}/reject", json={"reason": "bench"}))  # type: ignore[misc]
+            patiently(lambda path=path: house.send("POST", f"{path}/reject", json={"reason": "bench"}))  # type: ignore[misc]
     return ends
-
-
-def _patiently(ask: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            return ask()
-        except (httpx.TransportError, RuntimeError) as error:
-            busy = isinstance(error, httpx.TransportError) or "was answered 503" in str(error)
-            if not busy or time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
 
 
 def crash(place: Path, server: Cluster, rounds: int, annotators: int, seed: int) -> tuple[dict[str, Any], Heard]:
@@ -218,7 +167,7 @@ def crash(place: Path, server: Cluster, rounds: int, annotators: int, seed: int)
         "rounds": ends,
         "labels_before": given,
         "acknowledged": len(heard.acknowledged),
-        "repeated": heard.repeated,
+        "repeated": len(heard.troubles),
         "longest_s": round(heard.longest_s, 1),
         "seconds": round(time.monotonic() - began),
         "undecided": sum(end not in DECIDED for end in ends) + ("decision" not in ends),
@@ -240,7 +189,10 @@ def inspect(url: str, heard: Heard, before: int) -> dict[str, int]:
         overlap = session.scalars(select(Project.overlap).where(Project.slug == SLUG)).one()
         over = session.scalar(select(func.count()).select_from(current).where(current.c.people > overlap)) or 0
         seated = session.scalar(select(func.count(Seat.id)).where(Seat.state == "done")) or 0
-        judged = session.scalar(select(func.count(Label.id)).where(Label.current, Label.seat_id.is_not(None))) or 0
+        judged = session.scalar(select(func.count(Label.seat_id.distinct()))) or 0  # a withdrawn label keeps its seat
+        shared = (
+            session.scalar(select(func.count(Label.seat_id) - func.count(Label.seat_id.distinct())).where(Label.current)) or 0
+        )
         open_rounds = session.scalar(select(func.count(Round.id)).where(Round.ended_at.is_(None))) or 0
         answers = select(Generation.run_id, Generation.prompt_id, Generation.number)
         answers = answers.group_by(Generation.run_id, Generation.prompt_id, Generation.number).having(func.count() > 1)
@@ -253,7 +205,7 @@ def inspect(url: str, heard: Heard, before: int) -> dict[str, int]:
             "labels_doubled": len(session.execute(twice).all()) + len(session.execute(said_twice).all()),
             "never_acknowledged": abs(len(labels) - before - len(heard.acknowledged)),
             "over_the_overlap": over,
-            "wrong_seats": abs(seated - judged),
+            "wrong_seats": abs(seated - judged) + shared,
             "open_rounds": open_rounds,
             "answers_doubled": len(session.execute(answers).all()),
             "checkpoints_doubled": len(session.execute(made).all()),

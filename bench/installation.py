@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +36,28 @@ def default_model(folder: Path) -> Path:
     return out
 
 
-def simple_model(folder: Path) -> Path:
-    """A SimpleLM trained for a few seconds on the project's own texts: the field in miniature, for smoke tests."""
+def simple_model(folder: Path, code: Path = ROOT) -> Path:
+    """A SimpleLM trained for a few seconds on the project's own texts: the field in miniature, for smoke tests.
+
+    `code`: the clone that trains it, which may be of an earlier version.
+    """
     run = folder / "simple"
     run.mkdir(parents=True)
     texts = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "app/projects/demo_guidelines.md"]
     (run / "text.txt").write_text("\n\n".join(path.read_text("utf-8") for path in texts if path.exists()), "utf-8")
     (run / "run.json").write_text('{"kind": "sft", "config": {"epochs": 8}, "inputs": {"base": null}}')
     say("Training a SimpleLM")
-    subprocess.run([sys.executable, "-m", "trainer", "sft", str(run)], cwd=ROOT, check=True, stdout=sys.stderr)
+    subprocess.run([sys.executable, "-m", "trainer", "sft", str(run)], cwd=code, check=True, stdout=sys.stderr)
     return run / "checkpoint"
 
 
 class Installation:
     """`tastemaker serve` and `tastemaker work` as processes on a data folder, and an admin who talks to them."""
 
-    def __init__(self, data: Path, model: Path, database: str = "") -> None:
-        """`database`: the URL of one that lies elsewhere, shared by several of these."""
+    def __init__(self, data: Path, model: Path, database: str = "", code: Path = ROOT) -> None:
+        """`database`: the URL of one that lies elsewhere, shared by several of these. `code`: the clone whose program it runs."""
         self.data = data
+        self._code = code
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._environment = os.environ | {
             "TASTEMAKER_DATA": str(data),
@@ -83,6 +89,13 @@ class Installation:
     def start_worker(self) -> None:
         self.worker = self._start("work")
 
+    def stop_web(self) -> None:
+        """As whoever looks after it would: SIGTERM, and it ends what it has begun."""
+        _stop(self._web)
+
+    def stop_worker(self) -> None:
+        _stop(self.worker)
+
     def kill_web(self) -> None:
         _kill(self._web)
 
@@ -94,14 +107,30 @@ class Installation:
         processes = {"web": self._web, "worker": self.worker}
         return [name for name, process in processes.items() if process is not None and process.poll() is not None]
 
+    def rss_mib(self) -> dict[str, tuple[int, float]]:
+        """Of each process that runs: its number, and the memory it has now. A run is a process of its own, and not counted."""
+        found = {}
+        for name, process in {"web": self._web, "worker": self.worker}.items():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if process is not None and process.poll() is None:
+                    kib = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+                    if kib is not None:
+                        found[name] = process.pid, int(kib[1]) / 1024
+        return found
+
+    def run(self, *arguments: str) -> bytes:
+        """What another command of the program prints. Raises RuntimeError with what it said when it fails."""
+        done = subprocess.run(self._command(*arguments), cwd=self._code, env=self._environment, capture_output=True)
+        if done.returncode:
+            raise RuntimeError(f"tastemaker {' '.join(arguments)} ended with {done.returncode}: {done.stderr.decode()}")
+        return done.stdout
+
     def sign_in(self) -> None:
         """Become the first admin through the one-time link, and keep a key of every scope for `api`."""
-        made = subprocess.run(
-            self._command("admin-link"), cwd=ROOT, env=self._environment, check=True, capture_output=True, text=True
-        )
-        found = re.search(r"/invitations/[\w-]+", made.stdout)
+        printed = self.run("admin-link").decode()
+        found = re.search(r"/invitations/[\w-]+", printed)
         if found is None:
-            raise RuntimeError(f"no link in: {made.stdout}")
+            raise RuntimeError(f"no link in: {printed}")
         with httpx.Client(base_url=self.url, follow_redirects=True, timeout=60) as browser:
             form = browser.get(found[0]).text
             token = re.search(r'name="csrf_token" value="([^"]+)"', form)
@@ -180,21 +209,39 @@ class Installation:
 
     def stop(self) -> None:
         for process in (self.worker, self._web):
-            if process is not None and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(40)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            _stop(process)
         self.api.close()
         self._log.close()
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command(command), cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log)
+        return subprocess.Popen(self._command(command), cwd=self._code, env=self._environment, stdout=self._log, stderr=self._log)
 
-    def _command(self, name: str) -> list[str]:
-        return [sys.executable, "-m", "app.cli", name]
+    def _command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "app.cli", *arguments]
+
+
+def patiently(ask: Callable[[], Any]) -> Any:
+    """What it answers, once there is somebody to answer: tries again for two minutes while nothing listens, or it is busy."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return ask()
+        except (httpx.TransportError, RuntimeError) as error:
+            busy = isinstance(error, httpx.TransportError) or "was answered 503" in str(error)
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _stop(process: subprocess.Popen[bytes] | None) -> None:
+    """SIGTERM, and after 40 s SIGKILL."""
+    if process is not None and process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _kill(process: subprocess.Popen[bytes] | None) -> None:
