@@ -63,6 +63,13 @@ class Conflict(Refusal):
     title = N_("That clashes with what is already there")
 
 
+class Archived(Conflict):
+    """A project that is put away is read, and comes back as it was."""
+
+    def __init__(self) -> None:
+        super().__init__(N_("This project is archived, so nothing in it changes. An admin can bring it back in its settings."))
+
+
 class Gone(Refusal):
     status = 410
     title = N_("That is no longer available")

@@ -13,7 +13,7 @@ import threading
 import time
 from asyncio import timeout, wrap_future
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -364,7 +364,11 @@ async def _read_db(request: Request) -> AsyncIterator[Session]:
 
 
 async def _write_db(request: Request) -> AsyncIterator[Session]:
+    """What the gate saw may be so no longer: what it demands of the transaction (`state.demand`) is looked at as that begins."""
+    demand: Callable[[Connection], None] | None = getattr(request.state, "demand", None)
     async with write_turn(get_engine(request)) as session:
+        if demand is not None:
+            event.listen(session, "after_begin", lambda _session, _transaction, connection: demand(connection), once=True)
         yield session
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.database import audit
 from app.database.taking_turns import hold
-from app.errors import Conflict, Invalid, NotAllowed, NotFound
+from app.errors import Archived, Conflict, Invalid, NotAllowed, NotFound
 from app.guidelines import service as guidelines
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User, utc_now
@@ -59,6 +59,16 @@ def get_project(session: Session, slug: str) -> Project:
     project = session.scalar(select(Project).where(Project.slug == slug, Project.deleted_at.is_(None)))
     if project is None:
         raise NotFound(_("There is no such project."))
+    return project
+
+
+def hold_open(session: Session, project_id: int) -> Project:
+    """The project, kept until the transaction ends: for who writes into it. Raises Archived, or NotFound once it is deleted."""
+    project = hold(session, session.get_one(Project, project_id))
+    if project.deleted_at is not None:
+        raise NotFound(_("There is no such project."))
+    if project.archived_at is not None:
+        raise Archived
     return project
 
 

@@ -14,6 +14,7 @@ from app.database.engine import read_session
 from app.database.searching import Total, says
 from app.database.slices import ASKED_AT_ONCE, Slices
 from app.models import Checkpoint, Generation, Label, Prompt, Task, utc_now
+from app.projects.service import hold_open
 from app.prompts.service import Split
 from trainer.contract.messages import Message
 
@@ -54,7 +55,8 @@ def count_fitting(session: Session, project_id: int, wanted: PromptFilter) -> To
 
 
 def put_away(session: Session, project_id: int, ids: Sequence[int], by: int | None, *, back: bool = False) -> int:
-    """Archive the prompts of these few ids, or use them again. How many changed."""
+    """Archive the prompts of these few ids, or use them again. How many changed. Raises Archived for the project itself."""
+    hold_open(session, project_id)  # as who asks about them does, see `make_tasks.store`
     changed = _put_away(session, project_id, ids, back)
     if changed:
         _note_put_away(session, project_id, changed, by, back)
@@ -70,6 +72,7 @@ def put_many_away(
     slices, changed = Slices(engine), 0
     for some in slices.of(ids):
         with slices.write() as session:
+            hold_open(session, project_id)
             if not changed:
                 _note_put_away(session, project_id, len(ids), by, back)
             changed += _put_away(session, project_id, some, back)

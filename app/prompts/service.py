@@ -18,10 +18,11 @@ from app.database.engine import read_session
 from app.database.failures import is_passing
 from app.database.slices import ASKED_AT_ONCE, Slices, giving_way
 from app.database.taking_turns import hold
-from app.errors import Conflict, NotFound, Unavailable
+from app.errors import Archived, Conflict, NotFound, Unavailable
 from app.language.formats import count, number
 from app.language.languages import _, ngettext
 from app.models import Generation, Project, Prompt, Run, utc_now
+from app.projects.service import hold_open
 from app.texts.composed import composed
 
 HOLDOUT_SHARE = 0.2
@@ -103,8 +104,9 @@ def import_prompts(
 ) -> ImportReport:
     """Add the prompts the project does not have yet, in slices, so that no verdict waits for it.
 
-    One bad line and nothing is created, unless the person chose to leave bad lines out. Where the database stops answering in
-    between, Unavailable says how many were taken; the same import again takes the others, and none twice.
+    One bad line and nothing is created, unless the person chose to leave bad lines out. Raises Archived.
+    Where the database stops answering in between, or the project is archived, Unavailable or Conflict says how many were taken;
+    the same import again takes the others, and none twice.
     """
     report = ImportReport()
     good: list[PromptRow] = []
@@ -122,9 +124,7 @@ def import_prompts(
     slices = Slices(engine)
     for some in slices.of(new):
         with _telling_what_was_taken(report, len(new)), slices.write() as session:
-            project = hold(session, session.get_one(Project, project_id))  # its owner may have deleted it meanwhile
-            if project.deleted_at is not None:
-                raise NotFound(_("There is no such project."))
+            project = hold_open(session, project_id)  # somebody may have put it away, or deleted it, meanwhile
             if some[0] is new[0]:  # noted with what comes first: no row is without its entry
                 audit.record(session, by, "prompts.imported", project.slug, details, project.id)
             made = _insert(session, some)
@@ -176,6 +176,17 @@ def _insert(session: Session, values: Sequence[dict[str, Any]]) -> int:
 def _telling_what_was_taken(report: ImportReport, all_: int) -> Iterator[None]:
     try:
         yield
+    except Archived as error:
+        if not report.created:
+            raise
+        raise Conflict(
+            _(
+                "%(taken)s of %(prompts)s were imported; then the project was archived. Bring it back and import the same again: "
+                "the others are taken, and none twice.",
+                taken=number(report.created),
+                prompts=count(all_, "prompt"),
+            )
+        ) from error
     except Exception as error:
         if not report.created or not is_passing(error):
             raise

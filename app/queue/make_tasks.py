@@ -61,13 +61,17 @@ def plan(session: Session, project: Project, draw: random.Random | None = None) 
 
 
 def store(session: Session, project: Project, questions: Sequence[Question]) -> int:
-    """Make tasks of what was planned, where nobody has asked about an answer since; how many. The project is held.
+    """Make tasks of what was planned, where nobody has asked about an answer since, or put the prompt away; how many.
+
+    The project is held, by who puts prompts away, too.
 
     Seats are claimed in the order of their places: what the project adds to those puts the tasks before all that waits.
     """
     planned = [answer for question in questions for answer in question.answers]
     asked = set(session.scalars(select(Generation.id).where(Generation.id.in_(planned), _ASKED)))
-    new = [question for question in questions if asked.isdisjoint(question.answers)]
+    used = select(Prompt.id).where(Prompt.id.in_({question.prompt_id for question in questions}), Prompt.archived_at.is_(None))
+    in_use = set(session.scalars(used))
+    new = [question for question in questions if question.prompt_id in in_use and asked.isdisjoint(question.answers)]
     for start in range(0, len(new), BATCH):
         _insert(session, project, new[start : start + BATCH])
     return len(new)

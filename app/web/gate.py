@@ -7,16 +7,17 @@ rules are in `app/web/permissions.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import Engine, Row, Select
+from sqlalchemy import Connection, Engine, Row, Select, select
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.database.engine import get_engine, read_session, reads_are_instant
-from app.errors import Conflict, NeedsSecondFactor, NotAllowed, NotFound, NotSignedIn
+from app.errors import Archived, NeedsSecondFactor, NotAllowed, NotFound, NotSignedIn
 from app.language import languages
 from app.language.languages import _
 from app.models import Project
@@ -106,7 +107,7 @@ async def enforce(request: Request) -> None:
         _check(rule, found)
         _check_bound(route, found)
         _check_second_factor(route, found.principal)
-        _check_archived(route, found.principal)
+        _check_archived(request, route, found)
     elif rule.level > Level.PUBLIC:
         raise NotSignedIn(_how_to_sign_in(request))
     await _check_form_token(request)
@@ -180,11 +181,27 @@ def _check_second_factor(route: tuple[str, str], principal: Principal | None) ->
         raise NeedsSecondFactor(_("Admins need a second factor here. Set yours up to go on."))
 
 
-def _check_archived(route: tuple[str, str], principal: Principal | None) -> None:
-    """A project that is put away is read; only what is on its way, and who belongs to it, may still change."""
-    if principal is None or not principal.archived or route[0] in ("GET", "HEAD") or route in ALSO_ARCHIVED:
+def _check_archived(request: Request, route: tuple[str, str], found: Finding) -> None:
+    """A project that is put away is read; only what is on its way, and who belongs to it, may still change.
+
+    Looked at once more by the transaction that changes something: the project may be put away in between.
+    """
+    if found.principal is None or route[0] in ("GET", "HEAD") or route in ALSO_ARCHIVED:
         return
-    raise Conflict(_("This project is archived, so nothing in it changes. An admin can bring it back in its settings."))
+    if found.principal.archived:
+        raise Archived
+    if found.project_id is not None:
+        request.state.demand = partial(_require_open, project_id=found.project_id)
+
+
+def _require_open(connection: Connection, project_id: int) -> None:
+    """Keeps the project as it is until the transaction ends. Raises Archived, or NotFound once it is deleted."""
+    now = select(Project.archived_at, Project.deleted_at).where(Project.id == project_id)
+    found = connection.execute(now.with_for_update(key_share=True)).one_or_none()
+    if found is None or found.deleted_at is not None:
+        raise NotFound(_("There is no such project."))
+    if found.archived_at is not None:
+        raise Archived
 
 
 def _how_to_sign_in(request: Request) -> str:

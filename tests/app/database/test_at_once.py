@@ -17,13 +17,16 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
+from app.database.taking_turns import hold
 from app.errors import Conflict
 from app.guidelines import service as guidelines
 from app.main import create_app
-from app.models import Guideline, Project, Round, Run, Task, utc_now
+from app.models import Guideline, Project, Prompt, Round, Run, Task, utc_now
 from app.prompts import service as prompts
+from app.prompts.search import put_away
 from app.queue import asking, make_tasks
 from app.queue.claim import claim_next
+from app.removal.archive import archive
 from app.rounds import retry, service
 from app.runs import checkpoints
 from app.runs.refill import plan_refill, queue_refill
@@ -344,6 +347,41 @@ def test_a_prompt_that_many_import_at_once_is_one(engine: Engine, program: TestC
     with read_session(engine) as session:
         counts = prompts.count_prompts(session, project_id)
         assert counts.train + counts.holdout == 300
+
+
+def test_what_waits_for_who_archives_the_project_changes_nothing(
+    engine: Engine, program: TestClient, project_id: int, slug: str
+) -> None:
+    with write_session(engine) as session:
+        prompt_id = factories.make_prompt(session, project_id).id
+    calls: list[Callable[[Session], Any]] = [
+        lambda _: program.patch(f"{V1}/projects/{slug}", json={"overlap": 3}).status_code,
+        lambda _: program.post(f"{V1}/projects/{slug}/prompts", json={"prompts": [{"text": "New?"}]}).status_code,
+        lambda _: program.post(f"{V1}/prompts/{prompt_id}/archive").status_code,
+    ]
+    for call in calls:
+        assert one_by_one(engine, lambda session: archive(session, session.get_one(Project, project_id), None), call) == 409
+        with write_session(engine) as session:
+            project = session.get_one(Project, project_id)
+            project.archived_at = None
+            assert project.overlap == 1
+    with read_session(engine) as session:
+        assert session.scalars(select(Prompt.archived_at).where(Prompt.project_id == project_id)).all() == [None]
+
+
+def test_no_question_is_stored_about_a_prompt_that_is_put_away_meanwhile(engine: Engine, project_id: int) -> None:
+    answers(engine, project_id, 5)
+    with read_session(engine) as session:
+        questions = make_tasks.plan(session, session.get_one(Project, project_id), None)
+    gone = questions[0].prompt_id
+    made = one_by_one(
+        engine,
+        lambda session: put_away(session, project_id, [gone], None),
+        lambda session: make_tasks.store(session, hold(session, session.get_one(Project, project_id)), questions),
+    )
+    assert made == len(questions) - 1
+    with read_session(engine) as session:
+        assert session.scalars(select(Task.id).where(Task.prompt_id == gone)).all() == []
 
 
 def test_two_prompts_that_become_one_text_at_once_stay_two(engine: Engine, program: TestClient, project_id: int) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.database import slices
 from app.database.engine import read_session, write_session
-from app.errors import NotFound, Unavailable
+from app.errors import Archived, Conflict, NotFound, Unavailable
 from app.models import AuditEntry, Project, Prompt, utc_now
 from app.prompts import service
 from app.prompts.conversations import prompt_row
@@ -151,6 +151,24 @@ def test_an_import_into_a_project_that_is_deleted_meanwhile_ends(
     monkeypatch.setattr(slices, "FIRST", 100)
     monkeypatch.setattr(service, "_insert", insert)
     with pytest.raises(NotFound):
+        import_prompts(engine, project.id, many(250))
+    assert in_use(engine, project.id) == 100
+
+
+def test_an_import_into_a_project_that_is_archived_meanwhile_says_how_many_it_took(
+    engine: Engine, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def insert(session: Session, values: Sequence[dict[str, Any]]) -> int:
+        made = really(session, values)
+        session.get_one(Project, project.id).archived_at = utc_now()
+        return made
+
+    really = service._insert
+    monkeypatch.setattr(slices, "FIRST", 100)
+    monkeypatch.setattr(service, "_insert", insert)
+    with pytest.raises(Conflict, match="100 of 250 prompts were imported; then the project was archived"):
+        import_prompts(engine, project.id, many(250))
+    with pytest.raises(Archived):
         import_prompts(engine, project.id, many(250))
     assert in_use(engine, project.id) == 100
 

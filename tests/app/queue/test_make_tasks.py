@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from app.database.engine import write_session
+from app.database import slices
+from app.database.engine import read_session, write_session
 from app.models import Generation, Project, Prompt, Seat, Skip, Task
-from app.queue import make_tasks
+from app.prompts.search import put_many_away
+from app.queue import asking, make_tasks
 from app.queue.claim import GIVEN_BACK
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -121,6 +123,32 @@ def test_prompts_held_out_or_put_away_are_not_asked(engine: Engine, cast: Cast) 
 
         assert ask(session, project) == 1
         assert session.scalars(select(Task.purpose)).all() == ["train"]
+
+
+def test_prompts_put_away_after_the_drawing_are_not_asked(engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that one look did not finish is kept for the next one."""
+    monkeypatch.setattr(slices, "FIRST", slices.LEAST)
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share = 0.0
+        assert project.policy_id is not None
+        answer(session, project, project.policy_id, prompts=60)
+        asking.note_due(session, cast.demo)
+    kept: dict[int, asking.Plan] = {}
+    assert not asking.ask(engine, cast.demo, budget_s=0, unfinished=kept)
+    with read_session(engine) as session:
+        before = set(session.scalars(select(Task.prompt_id)))
+        prompts = session.scalars(select(Prompt.id).where(Prompt.project_id == cast.demo)).all()
+        rest = [prompt_id for prompt_id in prompts if prompt_id not in before]
+    assert kept[cast.demo].reached == len(before) == slices.LEAST
+    assert put_many_away(engine, cast.demo, rest[:-5], None) == len(rest) - 5
+
+    looks = 0
+    while not asking.ask(engine, cast.demo, budget_s=0, unfinished=kept):
+        looks += 1
+        assert looks < 20
+    with read_session(engine) as session:
+        assert set(session.scalars(select(Task.prompt_id))) == before | set(rest[-5:])
 
 
 def test_answers_of_a_candidate_wait_for_its_promotion(engine: Engine, cast: Cast) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
@@ -10,7 +13,7 @@ from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
 from app.errors import Conflict
-from app.models import AuditEntry, Label, Project, Run
+from app.models import AuditEntry, Label, Project, Prompt, Run
 from app.removal import archive
 from app.rounds import service
 from app.web.permissions import ALSO_ARCHIVED, RULES
@@ -102,6 +105,42 @@ def test_it_is_read_and_not_changed(as_user: As, api: Api, engine: Engine, cast:
     assert grace.post("/projects/demo/settings", data={"name": "X"}).status_code == 409
     assert api("admin", who="Ada").patch(f"{V1}/projects/demo", json={"overlap": 2}).status_code == 409, "the owner, too"
     assert grace.post(f"/projects/demo/people/{cast.mary}/removal").status_code == 303, "access is taken away all the same"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/projects/demo", {"overlap": 2}),
+        ("PATCH", "/projects/demo", {"guidelines": "Other ones."}),
+        ("POST", "/projects/demo/prompts", {"prompts": [{"text": "New?"}]}),
+        ("POST", "/projects/demo/prompts/archive", {"ids": [1, 2, 3]}),
+        ("POST", "/prompts/1/archive", {}),
+        ("POST", "/projects/demo/invitations", {"role": "annotator"}),
+    ],
+)
+def test_what_was_on_its_way_when_it_was_put_away_changes_nothing(
+    api: Api, engine: Engine, cast: Cast, method: str, path: str, body: dict[str, Any]
+) -> None:
+    """The gate saw an open project; whoever archives it comes before the write."""
+    with write_session(engine) as session:
+        prompt_id = factories.make_prompt(session, cast.demo).id
+    body = {name: [prompt_id] if name == "ids" else value for name, value in body.items()}
+    admin = api("admin", who="Grace")
+    turns = engine.get_execution_options()["tastemaker_turns"]
+    with ThreadPoolExecutor(1) as thread:
+        with write_session(engine) as session:
+            on_its_way = thread.submit(admin.request, method, V1 + path.replace("/1/", f"/{prompt_id}/"), json=body)
+            deadline = time.monotonic() + 10
+            while not turns._waiting and time.monotonic() < deadline:
+                time.sleep(0.01)
+            archive.archive(session, session.get_one(Project, cast.demo), cast.grace)
+        reply = on_its_way.result(timeout=20)
+    assert reply.status_code == 409, reply.text
+    assert "This project is archived" in reply.json()["detail"]
+    with read_session(engine) as session:
+        assert session.scalars(select(AuditEntry.action).order_by(AuditEntry.id.desc())).first() == "project.archived"
+        assert session.get_one(Prompt, prompt_id).archived_at is None
+        assert session.get_one(Project, cast.demo).overlap == 1
 
 
 def test_it_comes_back_as_it_was(as_user: As, engine: Engine, cast: Cast) -> None:
