@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.database.failures import in_words, said_by
+from app.database.failures import FULL, in_words, said_by, what_a_disk_did
 from app.errors import Refusal
 from app.settings import Settings, get_settings
 from trainer.contract.folder import keep_private
@@ -26,21 +26,24 @@ def main(arguments: list[str] | None = None) -> int:
     keep_private()
     given = _parser().parse_args(arguments)
     command: Command = given.command
+    settings = get_settings()
     try:
-        return command(get_settings(), given)
+        return command(settings, given)
     except Refusal as refusal:
         for field, message in refusal.fields.items():
             print(f"{field}: {message}", file=sys.stderr)
         print(refusal.detail, file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"{error.filename or 'failed'}: {error.strerror or error}", file=sys.stderr)
+        unavailable = in_words(error, settings.data) if error.filename is None else None  # a write that failed names none
+        print(unavailable.detail if unavailable else f"{error.filename or 'failed'}: {error.strerror or error}", file=sys.stderr)
         return 1
     except SQLAlchemyError as error:
-        unavailable = in_words(error)
+        unavailable = in_words(error, settings.data)
         if unavailable is None:
             raise
-        print(f"{unavailable.detail} ({said_by(error)})", file=sys.stderr)
+        full = what_a_disk_did(error, settings.data) == FULL  # which says all
+        print(unavailable.detail if full else f"{unavailable.detail} ({said_by(error)})", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

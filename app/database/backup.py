@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from app.database.engine import is_sqlite, sqlite_module
+from app.database.failures import FULL, what_a_disk_did
 from app.errors import Conflict, Unavailable
 from trainer.contract.folder import whole
 
@@ -29,12 +30,15 @@ def back_up(url: str, target: Path) -> int:
         raise Conflict(f"{target} exists already. Choose another name; nothing was written.")
     try:
         with whole(target, new=True) as unfinished:
-            _copy(source, unfinished)
-            _verify(unfinished)
+            try:
+                _copy(source, unfinished)
+                _verify(unfinished)
+            except sqlite_module().Error as error:  # asked while what was copied so far still takes the room
+                full = what_a_disk_did(error, target.parent) == FULL
+                why = "there is no room left for it" if full else str(error)
+                raise Unavailable(f"{source} could not be copied to {target}: {why}. Nothing of the copy was kept.") from error
     except FileExistsError:
         raise Conflict(f"{target} exists already. Choose another name; nothing was written.") from None
-    except sqlite_module().Error as error:
-        raise Unavailable(f"{source} could not be copied to {target}: {error}. Nothing of the copy was kept.") from error
     return target.stat().st_size
 
 

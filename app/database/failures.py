@@ -7,6 +7,7 @@ what must be unique, or was still there in the eyes of who asked, is so no longe
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy.exc import (
@@ -17,12 +18,14 @@ from sqlalchemy.exc import (
     InternalError,
     OperationalError,
     PendingRollbackError,
+    SQLAlchemyError,
     TimeoutError,
 )
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 
 from app.errors import Busy, Unavailable
 from app.language.languages import N_
+from trainer.contract.folder import write_a_page
 
 PASSING: Final = (OperationalError, InternalError, InterfaceError, TimeoutError, Unavailable)
 CLASHES: Final = (IntegrityError, PendingRollbackError, StaleDataError, ObjectDeletedError)
@@ -54,6 +57,7 @@ _BY_SQLITE: Final = {  # the first word of a result code's name, https://sqlite.
     "CORRUPT": DAMAGED,
     "NOTADB": DAMAGED,
 }
+_NAMELESS: Final = {"disk I/O error": "SQLITE_IOERR", "database or disk is full": "SQLITE_FULL"}  # as a backup raises them
 _BY_SQLSTATE: Final = {  # how a state begins, https://www.postgresql.org/docs/current/errcodes-appendix.html
     "53100": FULL,
     "25006": READ_ONLY,
@@ -83,15 +87,33 @@ def is_worth_another_try(error: BaseException) -> bool:
     return is_clash(error) or (isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _ROLLED_BACK)
 
 
-def in_words(error: BaseException) -> Unavailable | None:
-    """What keeps a database or a disk from storing anything, for a person; None where that is not what happened."""
+def in_words(error: BaseException, folder: Path) -> Unavailable | None:
+    """What keeps a database or a disk from storing anything, for a person; None where that is not what happened.
+
+    `folder`: where it was to be stored.
+    """
     if isinstance(error, Unavailable):
         return error
+    words = what_a_disk_did(error, folder)
+    if isinstance(error, OSError) or words:
+        return Unavailable(words) if words else None
+    return Busy() if is_passing(error) else None
+
+
+def what_a_disk_did(error: BaseException, folder: Path) -> str | None:
+    """One of the sentences above; None where it was no disk and no server.
+
+    A database's library often knows only that its disk fails, and not that it is full: then the folder is written to.
+    """
     if isinstance(error, OSError):
-        return _unavailable(_BY_ERRNO.get(error.errno or 0))
-    if not is_passing(error):
-        return None
-    return _of_driver(getattr(error, "orig", None)) or Busy()
+        return _BY_ERRNO.get(error.errno or 0)
+    words = _of_driver(getattr(error, "orig", error)) if is_passing(error) or not isinstance(error, SQLAlchemyError) else None
+    if words == FAULTY:
+        try:
+            write_a_page(folder)
+        except OSError as refusal:
+            return _BY_ERRNO.get(refusal.errno or 0, words)
+    return words
 
 
 def said_by(error: BaseException) -> str:
@@ -100,14 +122,10 @@ def said_by(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def _of_driver(error: BaseException | None) -> Unavailable | None:
-    if name := getattr(error, "sqlite_errorname", None):  # SQLITE_IOERR_WRITE
-        return _unavailable(_BY_SQLITE.get(name.split("_")[1]))
+def _of_driver(error: BaseException | None) -> str | None:
+    if name := getattr(error, "sqlite_errorname", None) or _NAMELESS.get(str(error)):  # SQLITE_IOERR_WRITE
+        return _BY_SQLITE.get(name.split("_")[1])
     if state := getattr(error, "sqlstate", None):
-        return _unavailable(next((words for start, words in _BY_SQLSTATE.items() if state.startswith(start)), None))
+        return next((words for start, words in _BY_SQLSTATE.items() if state.startswith(start)), None)
     is_unreachable = hasattr(error, "sqlstate") and type(error).__name__ == "OperationalError"  # before there was a connection
-    return Unavailable(UNREACHABLE) if is_unreachable else None
-
-
-def _unavailable(words: str | None) -> Unavailable | None:
-    return Unavailable(words) if words else None
+    return UNREACHABLE if is_unreachable else None

@@ -14,7 +14,7 @@ from typing import Any
 from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
 from app.models.values import storable
-from trainer.contract.folder import Refused, forget_unfinished, whole
+from trainer.contract.folder import Refused, forget_unfinished, to_disk, whole
 from trainer.contract.messages import Message
 from trainer.contract.text_files import text_of
 
@@ -150,6 +150,7 @@ def save_text(data: Path, slug: str, name: str, content: bytes) -> None:
     folder = texts_folder(data, slug)
     for missing in (folder.parent, folder):  # not the data folder: where that is gone, so is everything else
         missing.mkdir(exist_ok=True)
+        to_disk(missing.parent)
     forget_unfinished(folder)
     try:
         with whole(folder / name, new=True) as unfinished:

@@ -159,7 +159,8 @@ def _on_database(request: Request, error: Exception) -> Response:
 
 def _on_disk(request: Request, error: Exception) -> Response:
     """Nothing can be stored, or read, for a reason that whoever looks after the installation may mend."""
-    refusal = in_words(error)
+    settings: Settings = request.app.state.settings
+    refusal = in_words(error, settings.data)
     if refusal is None or not _is_about_our_data(request, error):
         return _on_crash(request, error)
     log.error("database or disk: %s", str(error).partition("\n")[0])  # one line: there is one of each request while it lasts

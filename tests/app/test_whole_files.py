@@ -29,7 +29,7 @@ from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
 from tests.failing_disk import full_disk
-from trainer.contract.folder import forget_unfinished, write_atomic
+from trainer.contract.folder import A_PAGE, forget_unfinished, write_atomic
 from trainer.files import checkpoint
 from trainer.worker import freeze
 
@@ -50,9 +50,9 @@ WRITERS: Final = {
     "app/runs/checkpoint_cli.py": "into a temporary folder",
     "app/runs/run_files.py": WHOLE,
     "app/start.py": WHOLE,
-    "app/web/watch/health.py": "a file without a name",
     "trainer/__main__.py": EMPTY,
-    "trainer/contract/folder.py": f"{WHOLE}; rows of samples: {LINES}",
+    "trainer/contract/environment.py": "a setting of the kernel's",
+    "trainer/contract/folder.py": f"{WHOLE}; rows of samples: {LINES}; a page: a file without a name",
     "trainer/export/run.py": FOLDER,
     "trainer/files/card.py": FOLDER,
     "trainer/files/checkpoint.py": FOLDER,
@@ -139,9 +139,13 @@ def test_what_cannot_be_replaced_stays(write: Callable[[Path], None], tmp_path: 
 
 def test_a_backup_for_which_there_is_no_room_is_not_there(engine: Engine, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
-    with full_disk(ROOM), pytest.raises(Unavailable, match=r"could not be copied.*disk I/O error"):
+    (tmp_path / "copies" / "letter").write_text("Dear Ada")
+    with full_disk(A_PAGE - 1), pytest.raises(Unavailable) as refused:
         back_up(settings.url, tmp_path / "copies" / "tonight.db")
-    assert files(tmp_path / "copies") == {}
+    assert "could not be copied" in refused.value.detail
+    assert "there is no room left for it" in refused.value.detail
+    assert "I/O" not in refused.value.detail
+    assert files(tmp_path / "copies") == {"letter": b"Dear Ada"}
 
 
 def test_an_export_for_which_there_is_no_room_is_not_there(engine: Engine, project: Project, cast: Cast, tmp_path: Path) -> None:

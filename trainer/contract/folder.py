@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -25,9 +27,12 @@ from tqdm import tqdm
 from trainer.contract.config import RunConfig, make_config
 from trainer.contract.english import SpokenError, english
 from trainer.contract.messages import Message, as_json
+from trainer.contract.new_file import put_new
 
 UNDATED = date(2026, 1, 1)  # the day of a run that names none; never the clock's, under which nothing could be repeated
+A_PAGE = 4096  # bytes
 UNFINISHED = ".tmp"  # ends the name of what is being written
+NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 EXIT_DONE, EXIT_REFUSED, EXIT_CANCELLED, EXIT_RETRY = 0, 2, 3, 75
 
 
@@ -62,7 +67,7 @@ def whole(path: Path, *, durable: bool = True, new: bool = False) -> Iterator[Pa
         if durable:
             to_disk(unfinished)
         if new:
-            os.link(unfinished, path)  # unlike a rename, it never replaces a file
+            put_new(unfinished, path)
         else:
             unfinished.replace(path)
         if durable:
@@ -89,12 +94,34 @@ def keep_private() -> None:
 
 
 def to_disk(path: Path) -> None:
-    """Make what was written to a file, or to the names in a folder, survive a power cut."""
+    """Make what was written to a file, or to the names in a folder, survive a power cut.
+
+    Some shares in a network keep no folder for that: the names in one are then where the other machine puts them.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_FOLDERS or not path.is_dir():
+            raise
     finally:
         os.close(handle)
+
+
+def make(folder: Path) -> None:
+    """Make a folder, with those it lies in where they are missing, that a power cut does not take back."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        to_disk(one.parent)
+
+
+def write_a_page(folder: Path) -> None:
+    """Raises OSError where a page cannot be brought to the folder's disk. The file has no name, so that none stays."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(A_PAGE))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
@@ -190,7 +217,9 @@ class RunFolder:
         self._draw(step, total, english(message))
 
     def finish(self, status: str, **figures: Any) -> None:
-        """Write result.json: the run's last word."""
+        """Write result.json: the run's last word, once what it tells of is on the disk."""
+        for rows in self.path.glob("*.jsonl"):
+            to_disk(rows)
         plain = {name: as_json(value) if isinstance(value, Message) else value for name, value in figures.items()}
         write_atomic(self.file("result.json"), json.dumps({"status": status, **plain}, indent=1))
         if self._bar is not None:

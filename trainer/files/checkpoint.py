@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainer.contract.english import SpokenError
-from trainer.contract.folder import UNFINISHED, to_disk
+from trainer.contract.folder import UNFINISHED, make, to_disk
 from trainer.contract.messages import Message
 
 FORMAT = 2
@@ -55,7 +55,8 @@ def save(folder: Path, write: Callable[[Path], None], manifest: Mapping[str, Any
 
 def _fill(temporary: Path, write: Callable[[Path], None], manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Everything on the disk, the manifest last."""
-    temporary.mkdir(parents=True)
+    make(temporary.parent)
+    temporary.mkdir()
     write(temporary)
     hashes = {}
     for path in _files(temporary):

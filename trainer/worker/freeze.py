@@ -21,7 +21,7 @@ from app.runs.run_files import run_folder, text_file
 from app.runs.runs import get_run, prompts_to_answer
 from app.runs.usable_labels import usable_labels, usable_rewrites
 from app.settings import Settings
-from trainer.contract.folder import digest_of, to_disk, write_atomic
+from trainer.contract.folder import digest_of, make, to_disk, write_atomic
 from trainer.worker.results import read_result
 
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
@@ -54,7 +54,8 @@ def prepare(
     written = settings.runs / f".{run_id}-{fence}"
     try:
         shutil.rmtree(written, ignore_errors=True)
-        written.mkdir(parents=True)
+        make(settings.runs)
+        written.mkdir()
         _freeze(engine, settings, run_id, written, still_ours)
     except BaseException:
         shutil.rmtree(written, ignore_errors=True)

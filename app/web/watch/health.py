@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,10 +14,10 @@ from sqlalchemy import Engine, func, select, text
 from app.database.engine import write_session
 from app.database.upgrade import MIGRATIONS, head, revision_in
 from app.models import Worker, utc_now
+from trainer.contract.folder import write_a_page
 
 WORKER_SILENCE_S = 30  # a worker that has not been heard of for this long counts as away
 FRESH_S = 1.0
-A_PAGE = 4096  # bytes
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class HealthWatch:
             return self._found
 
     def _check(self) -> Health:
-        _write_to(self._data)
+        write_a_page(self._data)
         with write_session(self._engine) as session:
             heard = session.scalar(select(func.max(Worker.heartbeat_at)))
             alive = heard is not None and utc_now() - heard < timedelta(seconds=WORKER_SILENCE_S)
@@ -58,11 +56,3 @@ class HealthWatch:
             if at_head:
                 session.execute(text("UPDATE alembic_version SET version_num = version_num"))  # changes nothing, and is written
             return Health(at_head=at_head, worker_alive=alive)
-
-
-def _write_to(folder: Path) -> None:
-    """Raises OSError where a page cannot be brought to the folder's disk. The file has no name, so that none stays."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(bytes(A_PAGE))
-        file.flush()
-        os.fsync(file.fileno())

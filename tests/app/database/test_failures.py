@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -14,12 +16,14 @@ from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from starlette.testclient import TestClient
 
 from app.database.engine import WriteDb, sqlite_module
-from app.database.failures import is_clash, is_passing, is_worth_another_try
+from app.database.failures import FAULTY, FULL, in_words, is_clash, is_passing, is_worth_another_try, what_a_disk_did
 from app.database.second_try import SecondTry
 from app.errors import Unavailable
 from app.models import User
 from app.web.error_replies import add_handlers
 from tests.app import factories
+from tests.failing_disk import full_disk
+from trainer.contract.folder import A_PAGE
 
 sqlite = sqlite_module()
 
@@ -198,3 +202,19 @@ def test_a_bug_of_ours_is_called_one_and_not_repeated(program: TestClient, tried
     tried.raises = [wrapped(errors.UndefinedColumn(), errors.Error)] * 9
     assert program.post("/api/people", json={"name": "Hedy"}).status_code == 500
     assert len(tried) == 1
+
+
+# As whoever looks after the installation is told it
+
+
+def test_a_disk_that_fails_for_lack_of_room_is_a_full_one(tmp_path: Path) -> None:
+    """SQLite knows only that it could not write."""
+    with closing(sqlite.connect(tmp_path / "a.db")) as connection:
+        connection.isolation_level = None
+        connection.execute("CREATE TABLE a (b)")
+        with full_disk(A_PAGE - 1):
+            with pytest.raises(sqlite.OperationalError, match="disk I/O error") as refused:
+                connection.execute("INSERT INTO a VALUES (zeroblob(100000))")
+            assert what_a_disk_did(refused.value, tmp_path) == FULL
+            assert str(in_words(wrapped(refused.value, sqlite.Error), tmp_path)) == FULL
+        assert what_a_disk_did(refused.value, tmp_path) == FAULTY

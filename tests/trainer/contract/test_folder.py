@@ -1,14 +1,17 @@
+import errno
 import json
 import os
 import signal
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainer.contract.config import ConfigError, SampleConfig
-from trainer.contract.folder import Cancelled, RunFolder, read_jsonl, write_atomic
+from trainer.contract.folder import Cancelled, RunFolder, make, read_jsonl, write_atomic
 from trainer.contract.messages import Message
+from trainer.files import checkpoint
 
 
 def folder(path: Path, **spec: Any) -> RunFolder:
@@ -35,6 +38,58 @@ def test_paths_inside_the_folder_become_absolute_and_hub_ids_stay(tmp_path: Path
     assert run.resolve("model") == str(tmp_path / "model")
     assert run.resolve(str(tmp_path)) == str(tmp_path)
     assert run.resolve("owner/name") == "owner/name"
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was brought to the disk, in order."""
+    paths: list[Path] = []
+    fsync = os.fsync
+
+    def noting(handle: int) -> None:
+        paths.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    return paths
+
+
+def test_a_result_is_written_once_the_rows_it_tells_of_are_on_the_disk(tmp_path: Path, synced: list[Path]) -> None:
+    """A power cut would else leave a run that is done and lacks its last answers."""
+    run = folder(tmp_path)
+    run.append("generations.jsonl", [{"prompt_id": 7}])
+    run.finish("done")
+    assert synced[0] == tmp_path / "generations.jsonl"
+    assert [path.name.partition(".")[0] for path in synced[1:]] == ["result", tmp_path.name.partition(".")[0]]
+
+
+def test_folders_that_are_made_survive_a_power_cut(tmp_path: Path, synced: list[Path]) -> None:
+    make(tmp_path / "a" / "b" / "c")
+    assert set(synced) == {tmp_path, tmp_path / "a", tmp_path / "a" / "b"}
+    make(tmp_path / "a" / "b" / "c")
+    assert len(synced) == 3
+
+
+def test_a_state_is_on_the_disk_with_the_folder_of_all_states(tmp_path: Path, synced: list[Path]) -> None:
+    checkpoint.save_state(tmp_path / "state", 1, {"step": 1})
+    assert {tmp_path, tmp_path / "state"} <= set(synced)
+
+
+def test_a_disk_that_keeps_no_folder_durable_takes_files_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some shares in a network do; of a file it would be a failure."""
+    fsync, refused = os.fsync, [stat.S_ISDIR]
+
+    def refusing(handle: int) -> None:
+        if refused[0](os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    write_atomic(tmp_path / "a.json", "{}")
+    assert (tmp_path / "a.json").read_text() == "{}"
+    refused[0] = stat.S_ISREG
+    with pytest.raises(OSError, match="Invalid argument"):
+        write_atomic(tmp_path / "b.json", "{}")
 
 
 def test_progress_estimates_the_time_left_from_what_this_process_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

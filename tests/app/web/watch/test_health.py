@@ -16,6 +16,7 @@ from app.language.languages import known, use
 from app.settings import Settings
 from app.web.watch import health
 from tests.failing_disk import full_disk
+from trainer.contract.folder import A_PAGE
 
 Api = Callable[..., TestClient]
 PERSON = {"name": "Robot", "email": "robot@example.org", "projects": ["demo"]}
@@ -73,7 +74,7 @@ def test_a_full_database_is_told_and_no_verdict_of_it_is_lost(
 
 
 def test_a_full_disk_is_told_though_the_database_still_has_room(visitor: TestClient) -> None:
-    with full_disk(health.A_PAGE - 1):
+    with full_disk(A_PAGE - 1):
         status, detail = told(visitor.get("/api/v1/health"))
     assert (status, detail) == (503, FULL)
     assert visitor.get("/api/v1/health").status_code == 200
