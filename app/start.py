@@ -18,10 +18,11 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.accounts import invitations
 from app.database.engine import init_db, make_engine, read_session, write_session
-from app.database.failures import said_by
+from app.database.failures import FULL, READ_ONLY, said_by, what_a_disk_did
 from app.database.upgrade import UpgradeError, require_head, upgrade_to_head
 from app.demo.demo import ensure_demo
 from app.errors import Conflict, Refusal, Unavailable
+from app.language.formats import listed
 from app.models import Project, Run
 from app.runs.run_files import texts_folder
 from app.settings import Settings
@@ -29,6 +30,7 @@ from trainer.contract.folder import whole
 
 STARTS_WITHIN_S = 60.0
 ABSENT_FOR_S = 2.0  # between the end of the old server and the first word of the new one
+OWN_NAMES = ("tastemaker.db", "runs", "models", "cache", "texts", "workers")  # how what lies in a data folder begins
 _STARTING = (
     "the database system is starting up",
     "the database system is shutting down",
@@ -107,6 +109,8 @@ def in_one_sentence(settings: Settings) -> Iterator[None]:
     except OSError as error:
         raise CannotStart(f"{error.filename or settings.data} cannot be used: {error.strerror or error}.") from error
     except SQLAlchemyError as error:
+        if (words := what_a_disk_did(error, settings.data)) in (FULL, READ_ONLY):
+            raise CannotStart(str(words)) from error
         where = make_url(settings.url).render_as_string(hide_password=True) if settings.database_url else settings.database_file
         raise CannotStart(f"The database {where} cannot be used: {said_by(error)}.") from error
 
@@ -156,10 +160,12 @@ def address(settings: Settings) -> str:
 def refuse_taken_address(settings: Settings) -> None:
     """Raises CannotStart, which says why, unless the web process can listen at its address."""
     try:
-        (family, *_, place), *_more = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port just left is free
-            probe.bind(place)
+        for family, *_, place in socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM):
+            with socket.socket(family) as probe:  # the server listens at every address of a name, or not at all
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port just left is free
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(place)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             why = "is taken, perhaps by another Tastemaker. Stop it or set TASTEMAKER_PORT"
@@ -191,22 +197,48 @@ def _refuse_public_address_without_owner(engine: Engine, settings: Settings) -> 
 
 
 def _take_for_its_own(folder: Path) -> None:
-    """Make the data folder where there is none, and close it to the other accounts of the machine."""
+    """Make the data folder where there is none, and close it to the other accounts of the machine.
+
+    Raises CannotStart for a folder that others use, or that holds what is none of Tastemaker's: `/home`, a folder of programs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     mode = folder.stat().st_mode
     if folder == Path(folder.anchor) or mode & stat.S_ISVTX:
         raise CannotStart(f"TASTEMAKER_DATA={folder} is a folder that all of this machine use. Name one for Tastemaker alone.")
-    if mode & 0o077:
-        try:
-            folder.chmod(0o700)
-        except PermissionError:
-            print(f"{folder} belongs to somebody else, and others on this machine may read it.", file=sys.stderr, flush=True)
+    if foreign := _foreign_to(folder):
+        some = listed(foreign[:3] + ["..."] * (len(foreign) > 3))
+        raise CannotStart(f"TASTEMAKER_DATA={folder} holds what is none of Tastemaker's: {some}. Name an empty folder for it.")
+    _close(folder, 0o700)
+
+
+def _foreign_to(folder: Path) -> list[str]:
+    """What lies in a folder that is not yet Tastemaker's. In one that is, a person may keep what they like.
+
+    Hidden files of an account's home, and `lost+found` of a disk's, make no folder somebody's.
+    """
+    if (folder / "tastemaker.db").exists() or any(folder.glob("runs/*/run.json")):
+        return []
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if not name.startswith((*OWN_NAMES, ".")) and name != "lost+found"]
 
 
 def _protect(settings: Settings) -> None:
     """Only this account of the machine may read a database that lies in the data folder, also one that was copied there."""
     if not settings.database_url and settings.database_file.exists():
-        settings.database_file.chmod(0o600)
+        _close(settings.database_file, 0o600)
+
+
+def _close(path: Path, mode: int) -> None:
+    if path.stat().st_mode & 0o077 == 0:
+        return
+    try:
+        path.chmod(mode)
+        closed = path.stat().st_mode & 0o077 == 0  # some disks take it without a word, and change nothing
+    except PermissionError:
+        closed = False
+    if not closed:
+        why = "it belongs to somebody else, or its disk knows no accounts"
+        print(f"{path} cannot be closed to the other accounts of this machine: {why}.", file=sys.stderr, flush=True)
 
 
 def _share_out_texts(engine: Engine, settings: Settings) -> None:

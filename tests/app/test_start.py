@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import subprocess
@@ -18,15 +19,18 @@ from sqlalchemy import text
 from app import cli, up
 from app.accounts import invitations
 from app.database.engine import make_engine, read_session, write_session
+from app.database.failures import FULL
 from app.database.upgrade import is_at_head
 from app.demo import demo
 from app.errors import Refusal
 from app.models import Project, User
 from app.projects.service import create_project
 from app.settings import Settings
-from app.start import address, announce, is_loopback, new_owner_link, open_database, prepare, welcome
+from app.start import address, announce, is_loopback, new_owner_link, open_database, prepare, refuse_taken_address, welcome
 from tests.app import factories
+from tests.failing_disk import full_disk
 from tests.postgres import cluster, server
+from trainer.contract.folder import A_PAGE
 
 __all__ = ["server"]
 
@@ -298,6 +302,21 @@ def test_a_port_that_is_taken_is_named_and_the_open_link_goes_on(settings: Setti
     engine.dispose()
 
 
+@pytest.mark.parametrize("taken", ["127.0.0.1", "127.0.0.2", "127.0.0.3"])
+def test_of_a_name_with_several_addresses_each_must_be_free(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    with socket.create_server((taken, 0)) as server:
+        port = server.getsockname()[1]
+        places = [(address, port) for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3")]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **more: found)  # as a file of hosts can have it
+        named = settings.model_copy(update={"host": "taste.example.org", "port": port})
+        with pytest.raises(Refusal, match=r"taste\.example\.org is taken"):
+            refuse_taken_address(named)
+    refuse_taken_address(named)
+
+
 @pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
 def test_an_address_of_another_machine_is_named(settings: Settings, host: str) -> None:
     own(settings)
@@ -314,6 +333,20 @@ def test_a_database_of_a_newer_tastemaker_is_left_as_it_is_without_another_copy(
     assert not list(settings.data.glob("*before-upgrade*"))
 
 
+@pytest.mark.parametrize("command", ["import", "export", "up"])
+def test_a_full_disk_is_told_as_such(settings: Settings, tmp_path: Path, command: str) -> None:
+    own(settings)
+    (tmp_path / "prompts.txt").write_text("Why?\n" * 1000)
+    given = {
+        "import": ["import", "demo", str(tmp_path / "prompts.txt")],
+        "export": ["export", "demo", "--out", str(tmp_path / "labels.jsonl")],
+        "up": ["up"],
+    }
+    room = 0 if command == "export" else A_PAGE - 1
+    with full_disk(room):
+        assert refused(run(settings, *given[command])) == f"{FULL}\n"
+
+
 @pytest.mark.parametrize("folder", ["/", "sticky"])
 def test_a_folder_that_all_use_is_not_taken_for_ones_own(settings: Settings, tmp_path: Path, folder: str) -> None:
     shared = tmp_path / "shared"
@@ -322,6 +355,34 @@ def test_a_folder_that_all_use_is_not_taken_for_ones_own(settings: Settings, tmp
     with pytest.raises(Refusal, match="all of this machine use"):
         prepare(settings.model_copy(update={"data": Path("/") if folder == "/" else shared}))
     assert shared.stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_folder_of_somebody_elses_files_is_neither_closed_nor_written_to(settings: Settings, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for name in ("ada", "grace", "models"):
+        (home / name).mkdir(parents=True)
+    home.chmod(0o755)
+    told = refused(run(settings.model_copy(update={"data": home}), "serve"))
+    assert told == f"TASTEMAKER_DATA={home} holds what is none of Tastemaker's: ada, grace. Name an empty folder for it.\n"
+    assert home.stat().st_mode & 0o777 == 0o755
+    assert sorted(path.name for path in home.iterdir()) == ["ada", "grace", "models"]
+
+
+@pytest.mark.parametrize("there", [".bashrc", "lost+found", "models/smollm2-135m-instruct", "workers/a.lock", "runs/7/run.json"])
+def test_a_folder_that_is_empty_or_was_begun_is_taken(settings: Settings, tmp_path: Path, there: str) -> None:
+    folder = tmp_path / "new"
+    (folder / there).parent.mkdir(parents=True)
+    (folder / there).touch()
+    if there.startswith("runs"):  # a Tastemaker's, on PostgreSQL, in which somebody keeps something
+        (folder / "dumps").mkdir()
+    folder.chmod(0o755)
+    prepare(settings.model_copy(update={"data": folder}))
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_a_person_keeps_in_the_data_folder_stops_no_start(settings: Settings) -> None:
+    (settings.data / "backup-of-monday.db").touch()
+    prepare(settings)
 
 
 # Only this account of the machine
@@ -333,6 +394,21 @@ def test_a_folder_that_was_open_to_others_is_closed_to_them(settings: Settings) 
     prepare(settings)
     assert settings.data.stat().st_mode & 0o777 == 0o700
     assert settings.database_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_that_knows_no_accounts_stops_no_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """exFAT: every file is everybody's, and whoever would change that is refused."""
+    settings.data.chmod(0o755)
+    settings.database_file.chmod(0o644)
+
+    def refuse(*_given: object, **_how: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    prepare(settings)
+    assert capsys.readouterr().err.count("cannot be closed to the other accounts of this machine") == 2
 
 
 def test_whatever_a_command_writes_is_closed_to_others(settings: Settings, tmp_path: Path) -> None:
