@@ -55,7 +55,7 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=guarded(most_connections(capacity_of(settings))),
+        http=guarded(most_connections(capacity_of(settings)), settings.trusted_proxies),
         ws="none",  # nothing of ours asks for one, and it would leave the guard's eyes
         log_level="warning",
         access_log=False,

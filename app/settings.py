@@ -120,13 +120,8 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _are_addresses(cls, proxies: list[str]) -> list[str]:
-        for proxy in proxies:
-            try:
-                if proxy != "*":
-                    ipaddress.ip_network(proxy, strict=False)
-            except ValueError:
-                raise ValueError(f"{proxy!r} is neither an address nor a network, such as 10.0.0.7 or 10.0.0.0/8") from None
-        return proxies
+        """Each network by its own address: by another one of it, uvicorn would trust nobody."""
+        return ["*"] if "*" in proxies else [_network(proxy) for proxy in proxies]
 
     @field_validator("public_url")
     @classmethod
@@ -165,6 +160,13 @@ class Settings(BaseSettings):
     @property
     def secure_cookies(self) -> bool:
         return self.public_url.startswith("https://")
+
+
+def _network(proxy: str) -> str:
+    try:
+        return str(ipaddress.ip_network(proxy, strict=False) if "/" in proxy else ipaddress.ip_address(proxy))
+    except ValueError:
+        raise ValueError(f"{proxy!r} is neither an address nor a network, such as 10.0.0.7 or 10.0.0.0/8") from None
 
 
 def _can_be_opened(url: URL, text: str) -> bool:

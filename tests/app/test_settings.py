@@ -120,6 +120,12 @@ def test_proxies_of_every_kind_are_taken(proxies: list[str]) -> None:
     assert Settings(trusted_proxies=proxies).trusted_proxies == proxies
 
 
+def test_proxies_are_written_as_the_server_reads_them() -> None:
+    """uvicorn takes a network that is written by another of its addresses for a name, and trusts nobody by it."""
+    assert Settings(trusted_proxies=["10.0.0.7/8", "fd00::7/8"]).trusted_proxies == ["10.0.0.0/8", "fd00::/8"]
+    assert Settings(trusted_proxies=["10.0.0.7", "*"]).trusted_proxies == ["*"]
+
+
 def test_a_folder_that_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="UTF-8"):
         Settings(data=tmp_path / os.fsdecode(b"a\xffb"))

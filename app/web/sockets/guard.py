@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 LONGEST_HEAD: Final = 32_768  # bytes of a request line and its headers together
@@ -26,8 +27,12 @@ SLOWEST_BODY: Final = 16_000
 UNREAD_S: Final = 30.0  # in which a client takes nothing of what is sent to it
 LINGER_S: Final = 2.0  # for what is still sent to us after the answer
 
-MOST_HALF_OPEN: Final = 64  # connections of one address that have been open for a second without a whole request
+MOST_HALF_OPEN: Final = 64  # connections of one client that have been open for a second without a whole request
+OF_A_PROXY: Final = 0.5  # of all that are kept: so many may be half open at a proxy that has not said yet for whom
 HALF_OPEN_S: Final = 1.0
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None: ...
 
 
 class Refused(Exception):
@@ -38,6 +43,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection. `most_connections` of a process: the one that has been quiet for longest makes room for the next."""
 
     most_connections: ClassVar[int] = 2000
+    proxies: ClassVar[Any] = ProxyHeadersMiddleware(_nothing, []).trusted_hosts  # whose word for who their client is is taken
 
     reading_since: float | None = None  # monotonic: since when the client has owed us the rest of a request
     quiet_since: float = 0.0  # monotonic: since when nothing of a request has been worked on here
@@ -129,6 +135,19 @@ class GuardedProtocol(HttpToolsProtocol):
     def is_half_open(self, now: float) -> bool:
         return self.reading_since is not None and now - self.reading_since > HALF_OPEN_S
 
+    def client_and_share(self) -> tuple[str, int]:
+        """Whose half-open connections this one counts among, and how many of them there may be.
+
+        Behind a proxy that is the client it names, once the headers are there. Until then it is the proxy, who is many.
+        """
+        address = self.client[0] if self.client else ""
+        if address not in self.proxies:
+            return address, MOST_HALF_OPEN
+        told = [value for name, value in self.headers or () if name == b"x-forwarded-for" and self._head_is_whole]
+        said = b", ".join(told).decode("latin1")
+        client: str = self.proxies.get_trusted_client_address(said)[0] if said else ""
+        return (client, MOST_HALF_OPEN) if client else (address, round(OF_A_PROXY * self.most_connections))
+
     @property
     def is_quiet(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
@@ -168,18 +187,19 @@ class GuardedServer(uvicorn.Server):
 
 
 def look_at_all(connections: Iterable[Any]) -> None:
-    """Ends what takes too long, and of each address what is half open beyond its share: the oldest first."""
+    """Ends what takes too long, and of each client what is half open beyond its share: the oldest first."""
     now = time.monotonic()
-    half_open: defaultdict[str, list[GuardedProtocol]] = defaultdict(list)
+    half_open: defaultdict[tuple[str, int], list[GuardedProtocol]] = defaultdict(list)
     for connection in connections:
         connection.look(now)
         if connection.is_half_open(now) and not connection.transport.is_closing():
-            half_open[connection.client[0] if connection.client else ""].append(connection)
-    for those in half_open.values():
-        for connection in sorted(those, key=lambda one: one.reading_since or now)[: max(0, len(those) - MOST_HALF_OPEN)]:
+            half_open[connection.client_and_share()].append(connection)
+    for (_client, share), those in half_open.items():
+        for connection in sorted(those, key=lambda one: one.reading_since or now)[: max(0, len(those) - share)]:
             connection.transport.abort()
 
 
-def guarded(most_connections: int) -> type[GuardedProtocol]:
-    """The protocol for a server that keeps so many connections."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"most_connections": most_connections})
+def guarded(most_connections: int, proxies: Sequence[str] = ()) -> type[GuardedProtocol]:
+    """The protocol for a server that keeps so many connections, some of them of these proxies."""
+    trusted = ProxyHeadersMiddleware(_nothing, list(proxies)).trusted_hosts
+    return type("GuardedProtocol", (GuardedProtocol,), {"most_connections": most_connections, "proxies": trusted})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.web.sockets import guard
 from app.web.sockets.guard import GuardedServer, guarded
@@ -32,11 +32,10 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextmanager
-def serving(most_connections: int = 2000) -> Iterator[tuple[str, int]]:
+def serving(most_connections: int = 2000, proxies: Sequence[str] = (), app: ASGIApp = hello) -> Iterator[tuple[str, int]]:
     """A guarded server's address."""
-    config = uvicorn.Config(
-        hello, port=0, loop="uvloop", http=guarded(most_connections), ws="none", lifespan="off", log_level="critical"
-    )
+    protocol = guarded(most_connections, proxies)
+    config = uvicorn.Config(app, port=0, loop="uvloop", http=protocol, ws="none", lifespan="off", log_level="critical")
     server = GuardedServer(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -205,6 +204,42 @@ def test_connections_of_one_address_that_ask_nothing_are_ended_but_for_a_few(
         time.sleep(3)
         assert sum(not ends(client, within_s=0.01) for client in idle) == 5
         assert ask(address).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("proxies", [["127.0.0.1"], ["127.0.0.0/8"], ["*"]])
+def test_what_is_half_open_at_a_proxy_has_half_of_the_house(monkeypatch: pytest.MonkeyPatch, proxies: list[str]) -> None:
+    monkeypatch.setattr(guard, "MOST_HALF_OPEN", 5)
+    with serving(most_connections=60, proxies=proxies) as address, ExitStack() as open_ones:
+        idle = [open_ones.enter_context(socket.create_connection(address)) for _ in range(50)]
+        time.sleep(3)
+        assert sum(not ends(client, within_s=0.01) for client in idle) == 30
+        assert ask(address).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_clients_of_a_proxy_that_streams_bodies_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MOST_HALF_OPEN", 5)
+    with serving(most_connections=60, proxies=["127.0.0.1"]) as address, ExitStack() as open_ones:
+        said = ["192.0.2.1"] * 12 + ["192.0.2.1, 192.0.2.2"] * 7 + ["192.0.2.3"] * 3 + [""] * 8
+        clients = []
+        for one in said:
+            clients.append(open_ones.enter_context(socket.create_connection(address)))
+            forwarded = f"X-Forwarded-For: {one}\r\n" if one else ""
+            clients[-1].sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\n" + forwarded.encode() + b"Content-Length: 9\r\n\r\na")
+        time.sleep(3)
+        left = [one for one, client in zip(said, clients, strict=True) if not ends(client, within_s=0.01)]
+    assert {one: left.count(one) for one in said} == {"192.0.2.1": 5, "192.0.2.1, 192.0.2.2": 5, "192.0.2.3": 3, "": 8}
+
+
+def test_nobody_but_a_proxy_says_for_whom_they_ask(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MOST_HALF_OPEN", 5)
+    with ExitStack() as open_ones:
+        clients = []
+        for number in range(12):
+            clients.append(open_ones.enter_context(socket.create_connection(address)))
+            head = f"POST / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.{number}\r\nContent-Length: 9\r\n\r\na"
+            clients[-1].sendall(head.encode())
+        time.sleep(3)
+        assert sum(not ends(client, within_s=0.01) for client in clients) == 5
 
 
 def test_a_house_full_of_idle_connections_makes_room_for_who_asks() -> None:
