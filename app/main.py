@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import Depends, FastAPI
@@ -57,6 +58,7 @@ from app.rounds import routes as rounds_routes
 from app.rounds import sft_routes
 from app.runs import api as runs_api
 from app.runs import routes as runs_routes
+from app.runs.limits import limits_of
 from app.settings import Settings, get_settings
 from app.web import styleguide
 from app.web.error_replies import add_handlers
@@ -148,7 +150,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def connect(app: FastAPI, settings: Settings) -> None:
     """Give the application its database and what lives as long as that."""
     app.state.settings = settings
-    app.state.refuse_unusable_model = base_model.refuse_unusable
+    app.state.refuse_unusable_model = partial(base_model.refuse_unusable, limits=limits_of(settings))
     capacity = capacity_of(settings)
     app.state.engine = make_engine(settings.url, capacity)
     app.state.instant_reads = InstantReads(app.state.engine)

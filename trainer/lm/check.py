@@ -10,6 +10,7 @@ import sys
 
 import torch
 
+from trainer.contract.environment import go_first
 from trainer.contract.folder import Refused
 from trainer.contract.messages import Message, as_json
 from trainer.lm.backbone import BackboneError, chat_ids
@@ -34,6 +35,7 @@ def problem_with(spec: str) -> Message | None:
 
 
 def main(arguments: list[str]) -> int:
+    go_first()
     problem = problem_with(arguments[0])
     print(json.dumps({"ok": problem is None, "reason": None if problem is None else as_json(problem)}))
     return 0 if problem is None else 2

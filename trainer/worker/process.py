@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from trainer.contract.environment import go_first
 from trainer.contract.folder import forget_unfinished, write_atomic
 
 PR_SET_PDEATHSIG = 1
@@ -34,9 +35,6 @@ TUNING = {
     "MALLOC_TOP_PAD_": str(2**26),
     "GOMP_SPINCOUNT": "2000",
 }
-FIRST_TO_GO = (
-    b"500"  # of 1000: when memory runs out in spite of all, the kernel takes the run, not the web process or the database
-)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -140,8 +138,7 @@ def _remember(folder: Path, pid: int) -> None:
 def _die_with(parent: int) -> None:
     """In the child: get SIGTERM when the supervisor dies, so that no run goes on without anybody listening (Linux)."""
     if sys.platform == "linux":
-        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
-            file.write(FIRST_TO_GO)
+        go_first()
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it died before the call
             os.kill(os.getpid(), signal.SIGTERM)

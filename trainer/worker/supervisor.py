@@ -28,6 +28,7 @@ from app.errors import Refusal
 from app.models import Run, Worker, utc_now
 from app.queue import asking
 from app.removal.taking_out import take_out
+from app.runs.limits import limits_of, memory_of
 from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import in_one_sentence, open_database
@@ -39,7 +40,6 @@ from trainer.worker.chores import Looks, ask_what_is_due, look_after_projects
 from trainer.worker.claim import MOST_ATTEMPTS, Claimed
 from trainer.worker.failures import living_on, said, why_not_prepared
 from trainer.worker.heartbeat import BEAT_S, LostRun, beating
-from trainer.worker.limits import limits_of, memory_of
 from trainer.worker.process import RunProcess, end_orphan, tidy
 
 LOOK_S = 0.5  # between two looks at the run or for work

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, select
@@ -15,12 +17,15 @@ from app.errors import Invalid
 from app.models import Project
 from app.projects.base_model import refuse_unusable
 from app.projects.service import base_model_is_fixed
+from app.runs.limits import Limits, limits_of
+from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.projects.test_routes import form_of
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 
 AsUser = Callable[[str], TestClient]
+LIMITS = limits_of(Settings())
 
 
 @pytest.fixture
@@ -37,7 +42,7 @@ def broken(tmp_path: Path) -> Path:
 def test_a_model_that_cannot_be_opened_is_refused_with_its_reason_and_no_project_is_made(
     app: FastAPI, as_user: AsUser, engine: Engine, cast: Cast, broken: Path
 ) -> None:
-    app.state.refuse_unusable_model = refuse_unusable
+    app.state.refuse_unusable_model = partial(refuse_unusable, limits=LIMITS)
     refused = as_user("Ada").post("/projects", data={"name": "Typo", "base_model": str(broken)})
     assert refused.status_code == 422
     assert "Git LFS" in refused.text
@@ -58,8 +63,20 @@ def test_a_chat_template_that_only_the_kernel_can_end_is_the_models_problem(tmp_
     train_tokenizer(["a"], 259).save_pretrained(tmp_path / "m")
     (tmp_path / "m" / "chat_template.jinja").write_text(COMPARES)
     with pytest.raises(Invalid) as refused:
-        refuse_unusable(str(tmp_path / "m"))
+        refuse_unusable(str(tmp_path / "m"), LIMITS)
     assert "chat template does not come to an end" in refused.value.fields["base_model"]
+
+
+@pytest.mark.timeout(120)
+def test_a_model_that_takes_more_memory_than_a_run_may_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    """Ended at work: Python with torch alone holds more than this limit."""
+    SimpleLM(SimpleLMConfig(vocab_size=259, embedding_size=8, hidden_size=16)).save_pretrained(tmp_path / "m")
+    train_tokenizer(["a"], 259).save_pretrained(tmp_path / "m")
+    refuse_unusable(str(tmp_path / "m"), LIMITS)
+    with pytest.raises(Invalid) as refused:
+        refuse_unusable(str(tmp_path / "m"), Limits(memory_bytes=2**26, time_s=3600))
+    assert "took more memory than a run may take here (0.0625 GiB)" in refused.value.fields["base_model"]
+    assert [child for child in psutil.Process().children(recursive=True) if "trainer.lm.check" in child.cmdline()] == []
 
 
 def test_both_doors_ask(app: FastAPI, as_user: AsUser, api: Callable[..., TestClient], tmp_path: Path) -> None:

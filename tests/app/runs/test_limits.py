@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+from app.runs.limits import GIB, Limits, limits_of, memory_of
 from app.settings import Settings
 from trainer.contract.environment import memory_bytes
 from trainer.contract.messages import Message
-from trainer.worker.limits import GIB, Limits, limits_of, memory_of
 
 HOLDS = """
 import mmap, sys

@@ -1,4 +1,4 @@
-"""How much memory and time one run may take, and whether it has taken more. Why it is watched: docs/decisions/0019."""
+"""How much memory and time a run, or a look at a base model, may take, and whether it has taken more: docs/decisions/0019."""
 
 from __future__ import annotations
 
