@@ -324,20 +324,36 @@ def _verified(folder: Path) -> dict[str, Any]:
 
 
 def _download(spec: str) -> Path:
-    """The local snapshot of a hub model, downloaded if it is not here yet: configuration, tokenizer and safetensors only."""
+    """The local snapshot of a hub model, downloaded if it is not here yet: configuration, tokenizer and safetensors only.
+
+    Of a model that is here whole the hub is not asked: a run has no token to ask with, and goes on with what it began with.
+    """
     if spec.startswith((".", "/", "~")) or not HUB_ID.fullmatch(spec):
         raise BackboneError(Message("model_no_folder", model=spec))
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(spec, allow_patterns=HUB_FILES))
+        return _in_the_cache(spec) or Path(snapshot_download(spec, allow_patterns=HUB_FILES))
     except GatedRepoError as error:
         raise BackboneError(Message("hub_gated", model=spec)) from error
     except RepositoryNotFoundError as error:
         raise BackboneError(Message("hub_unknown", model=spec)) from error
     except Exception as error:  # the hub's client raises errors of three libraries
         raise BackboneError(Message("hub_unreachable", model=spec, error=type(error).__name__)) from error
+
+
+def _in_the_cache(spec: str) -> Path | None:
+    """The snapshot of a hub model where all files are there that the hub listed when it was fetched."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = Path(snapshot_download(spec, allow_patterns=HUB_FILES, local_files_only=True))
+    except LocalEntryNotFoundError:  # not there, or not all of it
+        return None
+    listed = found.parents[1] / "trees" / f"{found.name}.json"  # earlier versions of the hub's client left none
+    return found if listed.is_file() else None
 
 
 def main(arguments: Sequence[str]) -> int:

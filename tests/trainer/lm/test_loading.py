@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +169,68 @@ def test_a_hub_id_that_leads_nowhere_says_which_way_it_does_not(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(BackboneError, match=f"nobody/no-such-model is .*{said}"):
         load_backbone("nobody/no-such-model")
+
+
+@pytest.fixture
+def cached(llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model as the hub's client leaves it once it has fetched all of it, where the hub may be asked."""
+    cache = tmp_path / "hub" / "models--org--gated"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(llama_folder, cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    (cache / "trees").mkdir()
+    files = {path.name: {"size": path.stat().st_size, "blob_id": "0" * 40} for path in llama_folder.iterdir()}
+    listing = {"format_version": 1, "files": files | {"pytorch_model.bin": {"size": 1, "blob_id": "0" * 40}}}
+    (cache / "trees" / f"{commit}.json").write_text(json.dumps(listing))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return cache / "snapshots" / commit
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What the hub is asked for, which refuses who shows no token."""
+    paths: list[str] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_response(401)
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
+        yield paths
+        hub.shutdown()
+
+
+def test_a_hub_model_that_is_whole_in_the_cache_opens_without_a_request(
+    cached: Path, llama_folder: Path, asked: list[str]
+) -> None:
+    """A run of a gated model has no token."""
+    backbone = load_backbone("org/gated")
+    assert asked == []
+    assert (backbone.source, backbone.sha256) == ("org/gated", checkpoint.sha256_of(llama_folder / "model.safetensors"))
+
+
+def test_of_a_hub_model_that_lacks_a_file_the_hub_is_asked(cached: Path, asked: list[str]) -> None:
+    (cached / "config.json").unlink()
+    with pytest.raises(BackboneError, match="org/gated"):
+        load_backbone("org/gated")
+    assert asked
+
+
+def test_of_a_hub_model_without_a_list_of_its_files_the_hub_is_asked_first(cached: Path, asked: list[str]) -> None:
+    """As earlier versions of the hub's client left it: whole, as far as anybody can tell."""
+    (cached.parents[1] / "trees" / f"{cached.name}.json").unlink()
+    load_backbone("org/gated")
+    assert asked
 
 
 def test_code_that_a_checkpoint_brings_never_runs(llama_folder: Path, tmp_path: Path) -> None:
