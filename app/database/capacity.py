@@ -1,7 +1,8 @@
 """What one process does at once: threads, connections and those who wait, all from one number.
 
-A request that is being answered may hold a connection while it waits for a thread. As long as there are more connections than
-requests in the house, whoever has a thread gets a connection, finishes, and gives both back; nobody waits in a circle.
+A connection may be kept, while its holder waits for a thread or for a row that somebody else has, or be taken for a moment, to
+read. There are more connections than can be kept, so that whoever takes one for a moment gets it, finishes, and gives it back;
+nobody waits in a circle.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from sqlalchemy import Engine, text
 
 from app.errors import Unavailable
 
-BESIDE: Final = 8  # connections for what runs beside requests: health, last uses, failed sign-ins, the gate's instant reads
+AT_THE_GATE: Final = 4  # who ask it at once, where that takes a thread
+BESIDE: Final = 3 + AT_THE_GATE  # connections for what runs beside requests: health, last uses, failed sign-ins; and for a moment
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,11 @@ class Capacity:
 
     @property
     def connections(self) -> int:
-        """One for each request in the house, one for each thread that needs its own for a moment, and a few beside."""
-        return 2 * self.at_once + BESIDE
+        """One for each request in the house, one for each thread that commits verdicts where they do not share, and a few beside.
+
+        What writes in slices for a request takes that request's. Projects and pieces of an export are read for a moment.
+        """
+        return 2 * self.threads + BESIDE
 
     @property
     def judging(self) -> int:
@@ -61,10 +66,10 @@ def require_connections(engine: Engine, capacity: Capacity) -> None:
     with engine.connect() as connection:
         given = connection.scalar(_GIVEN)
     if given is not None and given < capacity.connections:
-        fitting = (given - BESIDE) // 2
+        fitting = max((one for one in range(1, given) if Capacity(one).connections <= given), default=1)
         raise Unavailable(
             f"This web process may need {capacity.connections} connections, and PostgreSQL gives it {given} at most: "
-            f"set TASTEMAKER_AT_ONCE to {max(1, fitting)} or less, or raise max_connections there."
+            f"set TASTEMAKER_AT_ONCE to {fitting} or less, or raise max_connections there."
         )
 
 

@@ -17,6 +17,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.database.engine import write_session
+from app.errors import Unavailable
+from app.language.languages import N_
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -26,7 +28,10 @@ LEAST, FIRST, MOST = 20, 200, 2_000  # rows of a slice
 ASKED_AT_ONCE: Final = 5_000  # values bound to one statement, far under the 32,766 of SQLite and the 65,535 of PostgreSQL
 PAUSE_S: Final = 0.005  # at least, after each: a writer of another process looks every millisecond or two whether it may begin
 
-_threads = ThreadPoolExecutor(2, thread_name_prefix="slices")  # long deeds at once; they wait for turns, not for processors
+AT_ONCE: Final = 2  # long deeds of requests; they wait for turns, not for processors
+PATIENCE_S: Final = 4.0  # for one of these to end
+
+_threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="slices")
 
 
 class Slices:
@@ -68,5 +73,25 @@ def giving_way(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 async def beside_requests(deed: Callable[[], Result]) -> Result:
-    """Do what writes in slices for a request, in none of the threads that serve the others."""
-    return await asyncio.get_running_loop().run_in_executor(_threads, copy_context().run, deed)
+    """Do what writes in slices for a request, in none of the threads that serve the others.
+
+    Two at a time: half of the database's time is for slices, and a third deed would make each of them longer by half. Whoever
+    waits has a place in the house meanwhile, which is another's, so that nobody waits for long: Unavailable says so.
+    """
+    at_work = _threads.submit(copy_context().run, deed)
+    told = asyncio.wrap_future(at_work)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.shield(told)
+    except asyncio.CancelledError:  # whoever asked has left; what has begun goes on
+        at_work.cancel()
+        raise
+    except TimeoutError:
+        if at_work.cancel():
+            raise Unavailable(
+                N_(
+                    "Others are importing prompts or putting many away at the moment. Nothing of what you asked for was done. "
+                    "Please try again in a minute."
+                )
+            ) from None
+    return await told

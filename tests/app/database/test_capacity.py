@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import Engine, text
+import re
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
-from app.database.capacity import COMMAND, Capacity, require_connections
-from app.database.engine import make_engine
+import pytest
+from sqlalchemy import Engine, select, text
+from starlette.testclient import TestClient
+
+from app.database.capacity import AT_THE_GATE, COMMAND, Capacity, require_connections
+from app.database.engine import make_engine, write_session
 from app.errors import Unavailable
+from app.main import create_app
+from app.models import Project, Seat, utc_now
 from app.settings import Settings
+from app.web.security import hash_password
+from tests.app import factories
 from tests.postgres import engine, server
 
 __all__ = ["engine", "server"]
 
 
-@pytest.mark.parametrize("at_once", [2, 16, 200])
-def test_there_are_more_connections_than_can_be_held_by_who_waits_for_a_thread(at_once: int) -> None:
+@pytest.mark.parametrize("at_once", [2, 8, 16, 200])
+def test_there_are_more_connections_than_can_be_kept(at_once: int) -> None:
     capacity = Capacity(at_once)
     in_the_house = capacity.at_once + capacity.letting_in  # who judges holds none while they wait
+    committing, beside = capacity.threads, 3  # health, last uses, failed sign-ins
 
-    assert capacity.connections > in_the_house
-    assert capacity.threads >= in_the_house  # whoever holds a row finds a thread beside all who wait for it
+    assert capacity.connections == in_the_house + committing + beside + AT_THE_GATE
+    assert capacity.threads == in_the_house  # whoever holds a row finds a thread beside all who wait for it
+
+
+def test_the_sizes_of_a_process_by_default() -> None:
+    """As docs/operations.md has them."""
+    capacity = Capacity(Settings().at_once)
+    sizes = (capacity.at_once, capacity.letting_in, capacity.threads, capacity.connections, capacity.judging, capacity.sockets)
+    assert sizes == (8, 4, 12, 31, 64, 2048)
+    assert Capacity(2).letting_in == 1
+    assert Capacity(4) == COMMAND
 
 
 def test_three_web_processes_and_two_workers_fit_into_what_postgresql_gives_by_default() -> None:
     web, worker = Capacity(Settings().at_once), COMMAND
     assert 3 * web.connections + 4 <= 97  # a worker holds one or two
     assert worker.connections < web.connections
+    assert 3 * (web.connections + 1) + 4 > 97  # and no more than that
 
 
 def test_a_server_that_gives_fewer_connections_ends_the_start_with_what_to_set(engine: Engine) -> None:
     require_connections(engine, Capacity(16))  # 100 less 3
 
-    with pytest.raises(Unavailable, match="TASTEMAKER_AT_ONCE to 44 or less"):
+    with pytest.raises(Unavailable, match="TASTEMAKER_AT_ONCE to 30 or less"):
         require_connections(engine, Capacity(50))
 
 
@@ -43,10 +68,102 @@ def test_limits_of_the_role_and_of_the_database_count_too(engine: Engine, limite
         connection.execute(text(limited))
     theirs = make_engine(engine.url.set(username="few").render_as_string(hide_password=False))
     try:
-        with pytest.raises(Unavailable, match="gives it 20 at most: set TASTEMAKER_AT_ONCE to 6 or less"):
+        with pytest.raises(Unavailable, match="gives it 20 at most: set TASTEMAKER_AT_ONCE to 4 or less"):
             require_connections(theirs, Capacity(16))
     finally:
         theirs.dispose()
         with engine.begin() as connection:
             connection.execute(text("ALTER DATABASE postgres CONNECTION LIMIT -1"))
             connection.execute(text("DROP ROLE few"))
+
+
+PASSWORD = "a long enough one"
+
+
+def test_a_process_that_keeps_all_it_can_keep_still_serves_who_judges(engine: Engine, server: str, tmp_path: Path) -> None:
+    """Whatever can keep a connection does: its rows are somebody else's for a while. On the real PostgreSQL."""
+    app = create_app(Settings(data=tmp_path, database_url=server))
+    capacity, pool = Capacity(Settings().at_once), app.state.engine.pool
+    slug, tasks, free, key, guests = _cast(engine, capacity)
+    calls: list[Future[Any]] = []
+    with (
+        TestClient(app, base_url="http://localhost") as client,
+        ThreadPoolExecutor(2 * capacity.connections) as threads,
+        engine.connect() as others,
+    ):
+        bearer = {"authorization": f"Bearer {key}"}
+        token = _token(client)
+
+        def call(method: str, path: str, **more: Any) -> None:
+            calls.append(threads.submit(client.request, method, path, follow_redirects=False, **more))
+
+        def kept(number: int) -> bool:
+            return _within(4.0, lambda: pool.checkedout() >= number)
+
+        try:
+            for rows in (
+                "projects WHERE slug = :slug",
+                "tasks",
+                "users WHERE password_hash <> ''",
+                "api_keys",
+                "alembic_version",
+            ):
+                others.execute(text(f"SELECT 1 FROM {rows} FOR UPDATE"), {"slug": slug} if ":slug" in rows else {})
+            others.execute(text("LOCK TABLE audit IN EXCLUSIVE MODE"))
+            for task in tasks:  # all threads of verdicts but one
+                call("POST", f"/api/v1/tasks/{task}/label", headers=bearer, json=_verdict())
+            assert kept(len(tasks) + 1)  # and the key's last use
+            app.state.failures.note(1, "127.0.0.1")
+            call("GET", "/api/v1/health")
+            assert kept(len(tasks) + 3)
+            for email in guests:
+                call("POST", "/sign-in", data={"email": email, "password": PASSWORD, "csrf_token": token})
+            assert kept(len(tasks) + 3 + capacity.letting_in)
+            for _ in range(capacity.at_once):
+                call("PATCH", f"/api/v1/projects/{slug}", headers=bearer, json={"overlap": 2})
+            assert kept(len(tasks) + 3 + capacity.letting_in + capacity.at_once)
+
+            began = time.monotonic()
+            claimed = threads.submit(client.post, f"/api/v1/projects/{free}/tasks/next", headers=bearer).result(timeout=10)
+            assert claimed.status_code in (200, 204), claimed.text
+            assert time.monotonic() - began < 2
+        finally:
+            others.rollback()
+        statuses = [one.result(timeout=30).status_code for one in calls]
+    app.state.uses.finish()
+    app.state.failures.finish()
+    app.state.engine.dispose()
+    assert statuses == [201] * len(tasks) + [200] + [303] * capacity.letting_in + [200] * capacity.at_once
+
+
+def _cast(engine: Engine, capacity: Capacity) -> tuple[str, list[int], str, str, list[str]]:
+    """A project and tasks of it that are held; another project; a key for both; people with passwords, who sign in."""
+    with write_session(engine) as session:
+        olga = factories.make_user(session, "Olga", owner=True)
+        key = factories.make_key(session, olga.id, "admin", "annotate")
+        guests = [factories.make_user(session, f"Guest{number}") for number in range(capacity.letting_in)]
+        for guest in guests:
+            guest.password_hash = hash_password(PASSWORD)
+        project, free = factories.make_project(session), factories.make_project(session)
+        tasks = [factories.make_task(session, session.get_one(Project, project.id)).id for _ in range(capacity.threads - 1)]
+        for seat in session.scalars(select(Seat).where(Seat.task_id.in_(tasks))):
+            seat.state, seat.annotator_id = "leased", olga.id
+            seat.claimed_at, seat.lease_until = utc_now(), utc_now() + timedelta(minutes=10)
+        return project.slug, tasks, free.slug, key, [guest.email for guest in guests]
+
+
+def _verdict() -> dict[str, str]:
+    return {"client_id": str(uuid.uuid4()), "choice": "left"}
+
+
+def _token(client: TestClient) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/sign-in").text)
+    assert found
+    return found[1]
+
+
+def _within(patience_s: float, is_so: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + patience_s
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return is_so()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from functools import partial
 
 import pytest
 from sqlalchemy import Engine
 
 from app.database import slices
 from app.database.engine import write_session
-from app.database.slices import Slices
+from app.database.slices import Slices, beside_requests
+from app.errors import Unavailable
 from app.models import User
 
 
@@ -54,3 +57,46 @@ def test_a_verdict_waits_for_one_slice_and_not_for_all(engine: Engine) -> None:
     judging.join()
     assert len(waited) > 30
     assert max(waited) < took_s / 4
+
+
+def test_a_third_long_deed_is_told_to_come_back_and_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "PATIENCE_S", 0.2)
+    may_end = threading.Event()
+    done: list[str] = []
+
+    def deed(name: str, lasts: bool = True) -> str:
+        if lasts:
+            assert may_end.wait(10)
+        done.append(name)
+        return name
+
+    async def crowd() -> str:
+        first = [asyncio.create_task(beside_requests(partial(deed, name))) for name in ("one", "two")]
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="Nothing of what you asked for was done"):
+            await beside_requests(partial(deed, "three", lasts=False))
+        assert 0.1 < time.monotonic() - began < 2
+        left = asyncio.create_task(beside_requests(partial(deed, "of one who left", lasts=False)))
+        await asyncio.sleep(0.05)
+        left.cancel()
+        may_end.set()
+        assert await asyncio.gather(*first) == ["one", "two"]
+        return await beside_requests(partial(deed, "four"))
+
+    assert asyncio.run(crowd()) == "four"
+    assert sorted(done) == ["four", "one", "two"]
+
+
+def test_a_long_deed_is_waited_for_as_long_as_it_takes_and_fails_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "PATIENCE_S", 0.05)
+
+    def deed(*, fails: bool) -> str:
+        time.sleep(0.3)
+        if fails:
+            raise TimeoutError("its own")
+        return "done"
+
+    assert asyncio.run(beside_requests(partial(deed, fails=False))) == "done"
+    with pytest.raises(TimeoutError, match="its own"):
+        asyncio.run(beside_requests(partial(deed, fails=True)))
