@@ -217,6 +217,15 @@ def test_a_browser_keeps_the_latest_drafts_and_no_more_than_it_has_room_for(open
     kept = page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('tastemaker.draft.')).sort()")
     assert kept == [f"tastemaker.draft.1.{task}" for task in range(1010, 1030)]
     page.evaluate(
+        """() => { for (const [task, days] of [[1027, 13], [1028, 15], [1029, 100]]) {
+             const key = `tastemaker.draft.1.${task}`;
+             localStorage.setItem(key, JSON.stringify({ at: Date.now() - days * 86400000, fields: [] }));
+           } }"""
+    )
+    go(page)
+    kept = page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('tastemaker.draft.')).sort()")
+    assert kept == [f"tastemaker.draft.1.{task}" for task in range(1010, 1028)]
+    page.evaluate(
         """() => { let filler = "x".repeat(2 ** 20); let at = 0;
              while (filler) try { localStorage.setItem(`tastemaker.draft.1.${at}`, filler); at++; }
              catch { filler = filler.slice(filler.length / 2 + 1); } }"""

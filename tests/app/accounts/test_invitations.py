@@ -244,4 +244,12 @@ def test_so_many_invitations_of_a_project_are_open_and_no_more(
     grace = as_user("Grace")
     assert grace.post("/api/v1/projects/demo/invitations", json={"role": "annotator"}).status_code == 409
     accept(as_user("Eve"), used)
-    assert grace.post("/api/v1/projects/demo/invitations", json={"role": "annotator"}).status_code == 201
+    at = "/api/v1/projects/demo/invitations"
+    made = [grace.post(at, json={"role": "annotator"}) for _ in range(2)]
+    assert [reply.status_code for reply in made] == [201, 409]
+    assert grace.delete(f"{at}/{made[0].json()['id']}").status_code == 204
+    assert grace.post(at, json={"role": "annotator"}).status_code == 201
+    with write_session(engine) as session:
+        session.execute(update(Invitation).values(expires_at=utc_now() - timedelta(days=1)))
+    assert [grace.post(at, json={"role": "annotator"}).status_code for _ in range(3)] == [201, 201, 409]
+    assert as_user("Eve").post("/api/v1/projects/other/invitations", json={"role": "annotator"}).status_code == 201

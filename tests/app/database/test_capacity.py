@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from sqlalchemy import Engine, select, text
 from starlette.testclient import TestClient
 
@@ -134,6 +135,38 @@ def test_a_process_that_keeps_all_it_can_keep_still_serves_who_judges(engine: En
     app.state.failures.finish()
     app.state.engine.dispose()
     assert statuses == [201] * len(tasks) + [200] + [303] * capacity.letting_in + [200] * capacity.at_once
+
+
+def test_who_judges_is_let_in_where_all_threads_wait(engine: Engine, server: str, tmp_path: Path) -> None:
+    app = create_app(Settings(data=tmp_path, database_url=server))
+    with write_session(engine) as session:
+        judge = factories.make_user(session, "Judge", owner=True)
+        key, slug = factories.make_key(session, judge.id, "annotate"), factories.make_project(session).slug
+    with TestClient(app, base_url="http://localhost") as client, ThreadPoolExecutor(1) as thread:
+        assert client.portal is not None
+
+        async def take_all() -> list[object]:
+            limiter = current_default_thread_limiter()
+            borrowers: list[object] = [object() for _ in range(int(limiter.total_tokens))]
+            for borrower in borrowers:
+                await limiter.acquire_on_behalf_of(borrower)
+            return borrowers
+
+        async def give_back(borrowers: list[object]) -> None:
+            for borrower in borrowers:
+                current_default_thread_limiter().release_on_behalf_of(borrower)
+
+        taken = client.portal.call(take_all)
+        assert len(taken) == Capacity(Settings().at_once).threads
+        try:
+            bearer = {"authorization": f"Bearer {key}"}
+            claiming = thread.submit(client.post, f"/api/v1/projects/{slug}/tasks/next", headers=bearer)
+            assert _within(5.0, claiming.done)
+        finally:
+            client.portal.call(give_back, taken)
+        assert claiming.result(timeout=10).status_code == 204
+    app.state.uses.finish()
+    app.state.engine.dispose()
 
 
 def _cast(engine: Engine, capacity: Capacity) -> tuple[str, list[int], str, str, list[str]]:

@@ -255,11 +255,12 @@ def test_a_text_is_put_once_and_then_an_sft_run_takes_it(admin: TestClient, sett
     assert queued.json()["inputs"] == {"text": "tales.txt", "rewrites": False, "base": None}
 
 
-def test_a_project_has_so_many_texts(admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_has_so_many_texts(admin: TestClient, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_files, "MOST_TEXTS", 2)
     put = [admin.put(f"{V1}/projects/demo/texts/{name}.txt", content="Once upon a time.") for name in "abc"]
     assert [reply.status_code for reply in put] == [201, 201, 409]
     assert "This project has 2 texts, and that is the most." in put[-1].json()["detail"]
+    assert api("admin", who="Eve").put(f"{V1}/projects/other/texts/c.txt", content="Once.").status_code == 201
 
 
 def test_a_text_is_of_one_project_and_another_neither_sees_nor_takes_it(

@@ -328,3 +328,13 @@ def test_only_so_many_runs_wait(engine: Engine, cast: Cast) -> None:
         with pytest.raises(Conflict, match="runs of this project are waiting already"):
             queue_run(session, project, "reward", {}, {}, cast.alan)
         assert queue_run(session, project, "reward", {}, {}, None).state == "queued"  # the program itself
+        round_ = Round(project_id=project.id, number=1, trigger="admin", label_count=0, start_policy_id=project.policy_id)
+        session.add(round_)
+        session.flush()
+        assert queue_run(session, project, "reward", {}, {}, cast.alan, round_).state == "queued"
+        other = session.get_one(Project, cast.other)
+        assert queue_run(session, other, "reward", {}, {}, cast.eve).state == "queued"
+        for run in session.scalars(select(Run).where(Run.project_id == project.id, Run.kind == "sft")):
+            run.state = "running"
+        session.flush()
+        assert queue_run(session, project, "reward", {}, {}, cast.alan).state == "queued"

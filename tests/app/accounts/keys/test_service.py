@@ -289,10 +289,13 @@ def test_a_person_has_so_many_keys_and_ends_one_before_the_next(
     assert api("admin", who="Grace").post(f"/api/v1/users/{cast.grace}/keys", json={"scopes": ["annotate"]}).status_code == 201
     with write_session(engine) as session:
         session.execute(update(ApiKey).where(ApiKey.user_id == cast.mary).values(expires_at=utc_now() - timedelta(days=1)))
+    made = [mary.post(mine, json={"scopes": ["annotate"]}) for _ in range(4)]
+    assert [reply.status_code for reply in made] == [201, 201, 201, 409]
+    assert mary.post(f"/account/keys/{made[0].json()['id']}/revocation").status_code == 303
     assert mary.post(mine, json={"scopes": ["annotate"]}).status_code == 201
 
 
-def test_a_project_has_so_many_programs(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_has_so_many_programs(api: Api, engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(people, "MOST_PROGRAMS", 5)  # the three of the cast have no password, either
     admin = api("admin", who="Grace")
 
@@ -301,3 +304,7 @@ def test_a_project_has_so_many_programs(api: Api, monkeypatch: pytest.MonkeyPatc
         return admin.post("/api/v1/users", json=body).status_code
 
     assert [make(number) for number in range(3)] == [201, 201, 409]
+    make_program(api, who="Eve", project="other")  # which has programs of its own
+    with write_session(engine) as session:
+        session.get_one(User, cast.mary).password_hash = "set"  # a person
+    assert [make(number) for number in range(3, 5)] == [201, 409]

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from app.accounts import invitations
 from app.accounts.sign_in import doorman as doorman_module
+from app.accounts.sign_in import failures
 from app.accounts.sign_in.doorman import Visitor
 from app.accounts.sign_in.hashing import Hashing
 from app.database.engine import read_session, write_session
@@ -282,6 +283,23 @@ def test_health_begins_one_write_however_often_it_is_asked(app: FastAPI, engine:
 
 
 # What is noted
+
+
+def test_so_many_failures_wait_to_be_written_and_no_more(
+    app: FastAPI, engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "MOST_KEPT", 2)
+    with write_session(engine):  # the first one waits for its turn to be written, having been taken out
+        app.state.failures.note(cast.ada, "203.0.113.1")
+        while app.state.failures._failures:
+            time.sleep(0.01)
+        for number in range(2, 9):
+            app.state.failures.note(cast.ada, f"203.0.113.{number}")
+        app.state.failures.note(cast.ada, "203.0.113.2")
+    app.state.failures.finish()
+    with read_session(engine) as session:
+        noted = session.scalars(select(AuditEntry.details).where(AuditEntry.action == "sign_in.failed")).all()
+    assert [entry["address"] for entry in noted] == ["203.0.113.1", "203.0.113.2", "203.0.113.3"]
 
 
 def test_a_failed_sign_in_is_in_the_log_and_in_the_audit_trail(

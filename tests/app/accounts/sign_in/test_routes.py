@@ -175,6 +175,24 @@ def test_sessions_that_ended_go_before_those_that_let_somebody_in(
     assert alan.get("/account").status_code == 200
 
 
+def test_of_sessions_those_used_last_are_kept_and_expired_ones_go_first(
+    engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST_SESSIONS", 3)
+    now = utc_now()
+    used_before = {"oldest": 50, "latest of the first": 1, "expired": 0, "second": 20, "third": 10}  # minutes
+    with write_session(engine) as session:
+        for name, minutes in used_before.items():
+            hours = -1 if name == "expired" else 1
+            times = {"last_seen_at": now - timedelta(minutes=minutes), "expires_at": now + timedelta(hours=hours)}
+            session.add(SignInSession(id_hash=name, user_id=cast.mary, user_agent="", **times))
+    with write_session(engine) as session:
+        latest = digest(service.open_session(session, cast.mary, "a browser").secret)
+    with read_session(engine) as session:
+        kept = set(session.scalars(select(SignInSession.id_hash).where(SignInSession.user_id == cast.mary)))
+    assert kept == {latest, "latest of the first", "third"}
+
+
 def test_signing_out_ends_the_session_for_whoever_holds_its_cookie(as_user: Callable[[str], TestClient]) -> None:
     mary = as_user("Mary")
     assert mary.get("/account").status_code == 200

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -19,10 +21,12 @@ from app.database.capacity import Capacity
 from app.database.engine import POOL_PATIENCE_S, make_engine, write_session
 from app.main import create_app, rooms
 from app.settings import Settings
+from app.web.middleware import waiting_room
 from app.web.middleware.waiting_room import Full, Room, WaitingRoom
 from app.web.pages import static_url
 from app.web.security import session_cookie
 from tests.app import factories
+from tests.app.web.sockets.test_guard import ends, serving
 
 HERE = "http://localhost"
 PAGE = "/sign-in"
@@ -85,6 +89,7 @@ def test_whoever_loses_patience_is_turned_away_and_no_longer_in_the_line() -> No
         for _ in range(3):
             with pytest.raises(Full):
                 await room.enter()
+            assert not room._waiting
         room.leave()
         await room.enter()
 
@@ -185,6 +190,47 @@ def test_who_reads_the_reply_slowly_has_left() -> None:
     assert asyncio.run(crowd()) == 1
 
 
+def test_a_request_gives_back_one_place_however_its_reply_comes() -> None:
+    async def crowd() -> None:
+        house = House()
+        house.may_answer.set()
+        for _ in range(3):
+            await ask(house.layer, nothing_more, nowhere)
+        await house.room.enter()
+        with pytest.raises(Full):
+            await house.room.enter()
+
+    asyncio.run(crowd())
+
+
+@pytest.mark.parametrize(
+    ("headers", "read"),
+    [
+        ([(b"content-length", b"250001")], 0),  # it says that it is long
+        ([(b"content-length", b"250000")], 5),
+        ([(b"transfer-encoding", b"chunked")], 3),  # as far as it may be long
+        ([], 0),
+    ],
+    ids=["too long", "just not too long", "of a length it does not say", "none"],
+)
+def test_so_much_of_a_body_is_read_before_there_is_a_place(headers: list[tuple[bytes, bytes]], read: int) -> None:
+    async def crowd() -> int:
+        house, taken = House(), 0
+        await house.room.enter()
+        parts = [b"x" * (50_000 if headers and headers[0][0] == b"content-length" else 100_000)] * 5
+
+        async def receive() -> Message:
+            nonlocal taken
+            taken += 1
+            return {"type": "http.request", "body": parts[taken - 1], "more_body": taken < len(parts)}
+
+        await ask(house.layer, receive, nowhere, headers=headers)
+        assert house.inside == 0
+        return taken
+
+    assert asyncio.run(crowd()) == read
+
+
 def test_a_place_comes_back_from_a_request_that_failed() -> None:
     async def crowd() -> None:
         async def fail(scope: Scope, receive: Receive, send: Send) -> None:
@@ -224,6 +270,40 @@ def test_a_call_is_turned_away_with_a_problem_and_when_to_come_back(full: FastAP
     assert reply.headers["content-type"] == "application/problem+json"
     assert 1 <= int(reply.headers["retry-after"]) <= 5
     assert reply.json()["title"] == "Many people are here right now"
+    assert reply.json()["status"] == 503
+    assert reply.json()["detail"] == "Nothing of what you asked for was done. Please try again in a few seconds."
+
+
+@pytest.mark.parametrize("path", [PAGE, CALL])
+def test_a_crowd_is_not_told_to_come_back_all_together(full: FastAPI, visitor: TestClient, path: str) -> None:
+    assert {visitor.get(path).headers["retry-after"] for _ in range(100)} == {"1", "2", "3", "4", "5"}
+
+
+def test_a_page_for_a_crowd_is_made_once_in_each_language(full: FastAPI, visitor: TestClient) -> None:
+    waiting_room._page.cache_clear()
+    for language in ("en", "zh-Hant") * 5:
+        visitor.get(PAGE, headers={"accept-language": language})
+    assert waiting_room._page.cache_info().misses == 2
+
+
+def test_who_asks_only_for_the_head_of_a_page_may_try_again(full: FastAPI, visitor: TestClient) -> None:
+    assert visitor.head(PAGE).headers["content-length"] == visitor.get(PAGE).headers["content-length"]
+
+
+def test_who_is_turned_away_keeps_the_connection_and_sends_no_long_body_for_nothing() -> None:
+    layer = WaitingRoom(PlainTextResponse("never"), lambda _method, _path: Room(places=0, most_waiting=0))
+    with serving(app=layer) as address, closing(HTTPConnection(*address, timeout=5)) as program:
+        program.connect()
+        client = program.sock
+        for _ in range(3):
+            program.request("GET", CALL)
+            reply = program.getresponse()
+            assert (reply.status, reply.will_close) == (503, False)
+            reply.read()
+        assert program.sock is client
+        client.sendall(b"POST /api/v1/projects HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n" + b"x" * 1000)
+        assert client.recv(65_536).startswith(b"HTTP/1.1 503 ")  # at once, and not at the end of the body
+        assert ends(client, within_s=6)  # nobody reads the rest
 
 
 @pytest.mark.parametrize(
@@ -282,6 +362,23 @@ def test_lists_hold_back_no_verdict_and_the_door_nobody_inside() -> None:
 
     assert [len(kind) for kind in (lists, judging, doors)] == [1, 1, 1]
     assert len(lists | judging | doors) == 3
+
+
+@pytest.mark.parametrize("at_once", [2, 8])
+def test_so_many_may_be_in_and_wait_and_for_so_long(at_once: int) -> None:
+    """As docs/operations.md has it."""
+    capacity = Capacity(at_once)
+    room_for = rooms(capacity)
+
+    def sizes(method: str, path: str) -> tuple[int, int, float]:
+        room = room_for(method, path)
+        assert room is not None
+        return room._free, room._most_waiting, room._patience_s
+
+    assert sizes("GET", "/") == (at_once, 6 * at_once, waiting_room.PATIENCE_S)
+    assert sizes("POST", "/sign-in") == (at_once // 2, 4 * at_once, 4.0)
+    assert sizes("POST", "/api/v1/tasks/7/label") == (8 * at_once, 64 * at_once, waiting_room.PATIENCE_S)
+    assert room_for("GET", "/api/v1/health") is room_for("GET", "/api/v1/health/live") is room_for("GET", "/static/x") is None
 
 
 # With real threads and a real database
