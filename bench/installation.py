@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import secrets
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +51,20 @@ def simple_model(folder: Path, code: Path = ROOT) -> Path:
     say("Training a SimpleLM")
     subprocess.run([sys.executable, "-m", "trainer", "sft", str(run)], cwd=code, check=True, stdout=sys.stderr)
     return run / "checkpoint"
+
+
+def first_version(place: Path) -> tuple[Path, str]:
+    """The program as it was when the first change of the first schema had yet to come, and its commit."""
+    log = ["git", "log", "--first-parent", "--diff-filter=A", "--reverse", "--format=%H", "--", "migrations/versions"]
+    added = subprocess.run(log, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    if len(added) < 2:
+        raise SystemExit("The first version is taken out of git, and this clone does not go back to it: git fetch --unshallow")
+    parse = ["git", "rev-parse", "--short", f"{added[1]}~1"]
+    commit = subprocess.run(parse, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(place, filter="data")
+    return place, commit
 
 
 class Installation:

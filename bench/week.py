@@ -24,24 +24,22 @@ if __name__ == "__main__":
     __import__("bench")  # says what is not installed, before any of it is asked for
 
 import argparse
-import io
 import json
 import random
 import statistics
-import subprocess
-import tarfile
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.annotators import taste_of
+import httpx
+
 from bench.crash_cluster import inspect
-from bench.installation import ROOT, SLUG, Installation, patiently, say, simple_model
-from bench.preferences import find
+from bench.installation import SLUG, Installation, first_version, patiently, say, simple_model
 from bench.week_checks import (
     ROWS,
     Memory,
@@ -57,9 +55,9 @@ from bench.week_checks import (
     unlike,
     unsound,
 )
-from bench.week_people import Judgement, Ledger, at_work
+from bench.week_people import Ledger, at_work, judgement_of
 
-MONDAY = 80  # labels given to the first version
+MONDAY = 60  # labels given to the first version
 LABELS_A_ROUND = 20  # at least, or nothing was tried
 RESTARTS = (("web", "stop"), ("worker", "kill"), ("web", "kill"), ("worker", "stop"))
 PAUSE_S = (2.0, 6.0)  # between two blows
@@ -70,20 +68,6 @@ SLOW_S = 5.0  # a verdict may take so long while nothing is restarted
 GROWN_MIB = 100  # the last web process may have so much more at its end
 SETTINGS = {"rating_share": 0.25, "overlap": 2, "queue_low_mark": 150, "sampling": {"per_prompt": 4, "max_new_tokens": 32}}
 ENDED = frozenset({"decision", "done", "refused", "failed", "cancelled"})
-
-
-def first_version(place: Path) -> tuple[Path, str]:
-    """The program as it was when the first change of the first schema had yet to come, and its commit."""
-    log = ["git", "log", "--first-parent", "--diff-filter=A", "--reverse", "--format=%H", "--", "migrations/versions"]
-    added = subprocess.run(log, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
-    if len(added) < 2:
-        raise SystemExit("The first version is taken out of git, and this clone does not go back to it: git fetch --unshallow")
-    parse = ["git", "rev-parse", "--short", f"{added[1]}~1"]
-    commit = subprocess.run(parse, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(place, filter="data")
-    return place, commit
 
 
 class Week:
@@ -100,6 +84,8 @@ class Week:
         self.copies: list[dict[str, Any]] = []
         self.rows_of_copies: list[dict[str, Any]] = []
         self.ends: list[str] = []
+        self.tried = 0  # backups
+        self.went_back = 0  # to the base model
         self.began = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -120,12 +106,12 @@ class Week:
         try:
             house.start_web()
             house.sign_in()
-            project = house.send("PATCH", f"/projects/{SLUG}", json=SETTINGS)
-            sampled = house.sample(project["policy_id"], "all", seed=1)
+            self.base: int = house.send("PATCH", f"/projects/{SLUG}", json=SETTINGS)["policy_id"]
+            sampled = house.sample(self.base, "all", seed=1)
             house.start_worker()
             run = house.wait(f"/runs/{sampled}", frozenset({"done", "failed", "cancelled"}), PATIENCE_S)
             self.check(run["state"] == "done", f"the first version's sample run: {run['state']} {run['message']}")
-            self.judgement = _judgement(house)
+            self.judgement = judgement_of(house)
             self.keys = house.annotators(self.options.people)
             self.say(f"the first version is up; {self.options.people} people begin")
             with self._people(house, withdraw=False):
@@ -210,11 +196,20 @@ class Week:
         end = found["state"]
         if end == "decision":
             time.sleep(DECIDES_AFTER_S)
-            way = f"/checkpoints/{found['candidate_id']}/promote" if promote else f"{path}/reject"
-            house.send("POST", way, json={"confirm": True} if promote else {"reason": "not better"})
-            end = "promoted" if promote else "rejected"
+            end = self._decide(house, found["candidate_id"] if promote else None, path)
         self.ends.append(end)
         self.check(end in ("promoted", "rejected", "refused"), f"round {started['id']} ended {end}: {found['reason']}")
+
+    def _decide(self, house: Installation, candidate: int | None, path: str) -> str:
+        """Promote it, or reject what the round made. Every other time the base model is made the policy again after that."""
+        if candidate is not None:
+            _promote(house, candidate)
+            return "promoted"
+        patiently(lambda: house.send("POST", f"{path}/reject", json={"reason": "not better"}))
+        if self.ends.count("rejected") % 2 == 0 and house.send("GET", f"/projects/{SLUG}")["policy_id"] != self.base:
+            _promote(house, self.base)
+            self.went_back += 1
+        return "rejected"
 
     def _deal(self, what: str, way: str) -> None:
         if what == "backup":
@@ -229,7 +224,13 @@ class Week:
 
     def _back_up(self) -> None:
         """A copy while people work; put in place elsewhere, served, exported, and compared with what was sent until then."""
-        number = len(self.copies) + 1
+        self.tried += 1
+        try:
+            self._copy_and_serve(self.tried)
+        except (RuntimeError, ValueError, httpx.HTTPError) as error:
+            self.check(False, f"backup {self.tried}: {error}")
+
+    def _copy_and_serve(self, number: int) -> None:
         copy = self.place / f"backup-{number}.db"
         began = time.monotonic()
         self.house.run("backup", str(copy))
@@ -328,6 +329,7 @@ class Week:
         return {
             "people": self.options.people,
             "rounds": dict(Counter(self.ends)),
+            "back_to_the_base": self.went_back,
             "verdicts": len(heard.acknowledged),
             "of_the_first_version": len(self.old_rows),
             "corrections_and_withdrawals": sum(row["version"] > 1 for rows in self.rows_of_copies[-1:] for row in rows.values()),
@@ -346,18 +348,12 @@ class Week:
         return any(start <= back + LATE_S and end >= away for away, back in self.windows)
 
 
+def _promote(house: Installation, checkpoint: int) -> None:
+    patiently(lambda: house.send("POST", f"/checkpoints/{checkpoint}/promote", json={"confirm": True}))
+
+
 def _copies_a_round(rounds: int) -> int:
     return 1 if rounds > 1 else 2
-
-
-def _judgement(house: Installation) -> Judgement:
-    """Shorter answers are liked: that is learned from few verdicts."""
-    score = find("concise")
-    answers: dict[int, list[str]] = {}
-    for item in house.pages(f"/projects/{SLUG}/generations", split="train"):
-        answers.setdefault(item["prompt_id"], []).append(item["text"])
-    usual = statistics.median(score("", text) for texts in answers.values() for text in texts)
-    return Judgement(taste_of(score, [("", texts) for texts in answers.values()]), usual)
 
 
 def live(place: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -401,7 +397,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tastemaker-week-") as folder:
         place = options.data or Path(folder)
         place.mkdir(parents=True, exist_ok=options.data is None)
-        figures, wrong = live(place.resolve(), options)
+        try:
+            figures, wrong = live(place.resolve(), options)
+        except Exception as error:
+            traceback.print_exc()
+            figures, wrong = {"bench": "week"}, [f"{type(error).__name__}: {error}"]
     print(json.dumps(figures | {"wrong": wrong}), flush=True)
     return 1 if wrong else 0
 

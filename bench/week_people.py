@@ -6,6 +6,7 @@ Whatever they send is written down before it is sent, so that what a database ho
 from __future__ import annotations
 
 import random
+import statistics
 import threading
 import time
 import uuid
@@ -17,8 +18,9 @@ from typing import Any
 
 import httpx
 
-from bench.annotators import NEAR_TIE, Heard, Taste, last_words, until_answered
-from bench.installation import SLUG
+from bench.annotators import NEAR_TIE, Heard, Taste, last_words, taste_of, until_answered
+from bench.installation import SLUG, Installation
+from bench.preferences import find
 
 CORRECTED, WITHDRAWN, WRITTEN = 0.05, 0.02, 0.06  # shares of what people do
 EMPTY_S = 1.0  # before somebody for whom there is no task asks again
@@ -67,6 +69,16 @@ class Judgement:
         difference = max(self.taste.tie_within / NEAR_TIE, 1e-9)
         score = self.taste.score(last_words(task["prompt"]["messages"]), task["response"]["text"])
         return {"overall": max(1, min(5, round(3 + 2 * (score - self.usual) / difference))), "active_ms": 1500}
+
+
+def judgement_of(house: Installation) -> Judgement:
+    """Shorter answers are liked: that is learned from few verdicts."""
+    score = find("concise")
+    answers: dict[int, list[str]] = {}
+    for item in house.pages(f"/projects/{SLUG}/generations", split="train"):
+        answers.setdefault(item["prompt_id"], []).append(item["text"])
+    usual = statistics.median(score("", text) for texts in answers.values() for text in texts)
+    return Judgement(taste_of(score, [("", texts) for texts in answers.values()]), usual)
 
 
 @contextmanager

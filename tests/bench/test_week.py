@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.installation import ROOT
-from bench.week import Week, first_version
+from bench.installation import ROOT, first_version
+from bench.week import Week
 from bench.week_checks import changed, differences, misquoted, not_of_its_moment, rows_of, unlike
 from bench.week_people import Ledger, Said
 
@@ -102,7 +102,7 @@ def test_the_first_version_has_the_first_schema_alone(tmp_path: Path) -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_short_week_loses_nothing() -> None:
-    short = "--rounds 1 --people 5 --minutes 0 --pause-s 1.5 --updates 2"
+    short = "--rounds 1 --people 5 --minutes 0 --pause-s 1 --updates 2"
     done = subprocess.run([sys.executable, "bench/week.py", *short.split()], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
