@@ -3,8 +3,9 @@
     python bench/crowd.py [--clients 50,200,500] [--databases sqlite,postgresql] [--seconds 15] [--only-read]
 
 Each of them opens the page of their labels, reads the same list over the API, claims a task and sends its verdict, without a
-pause between. Whoever is refused comes back when Retry-After says. Asked for: no wait over 2 s, whoever is refused told so at
-once and when to come back, nothing lost. The last line on stdout is one JSON object.
+pause between. Whoever is refused comes back when Retry-After says. Two waits are counted: of one attempt, until it is answered,
+be it with a refusal; and until one is served, with every coming back. The last line on stdout is one JSON object; where its
+`broken` names anything, the bench ends with 1.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ from bench.stage import SLUG, Record, fill, inspect, percentiles_ms, say, servin
 from tests.postgres import running
 
 LISTED = 5  # labels that each already has, so that there is something to list
-LONGEST_S = 120.0  # a client gives up; before, whoever waited was told no after 30 s
+PATIENCE_S = 120.0  # a client gives up; before, whoever waited was told no after 30 s
+LONGEST_ATTEMPT_S = 2.0
+LEAST_PER_S = 40.0  # requests served; with fewer, the crowd was none
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,11 @@ class Person:
 class Seen:
     """What the crowd saw."""
 
-    served_s: dict[str, list[float]] = field(default_factory=dict)  # by what was asked for
+    served_s: dict[str, list[float]] = field(default_factory=dict)  # the attempt that was served, by what was asked for
+    until_served_s: dict[str, list[float]] = field(default_factory=dict)  # the same from the first attempt on
     refused_s: list[float] = field(default_factory=list)
     without_retry_after: int = 0
+    unserved: int = 0  # the end came while they were to come back
     failed: Counter[str] = field(default_factory=Counter)
     verdicts: Record = field(default_factory=Record)
 
@@ -71,7 +76,7 @@ async def come(url: str, people: list[Person], seconds: float, *, only_read: boo
 
 
 async def _visit(url: str, number: int, person: Person, stop: asyncio.Event, seen: Seen, only_read: bool) -> None:
-    timeout = aiohttp.ClientTimeout(total=LONGEST_S)
+    timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
     by_key = {"Authorization": f"Bearer {person.key}"}
     cookies = {session_cookie(Settings()): person.cookie}
     async with (
@@ -96,6 +101,7 @@ async def _ask(
     seen: Seen, stop: asyncio.Event, what: str, client: aiohttp.ClientSession, method: str, path: str, body: Any = None
 ) -> Any:
     """The reply's JSON, "" for a page; None when it failed, or when the end came while it was refused."""
+    first = time.perf_counter()
     while True:
         began = time.perf_counter()
         try:
@@ -105,9 +111,11 @@ async def _ask(
             seen.failed[f"{what}: {type(error).__name__}"] += 1
             await asyncio.sleep(0.5)
             return None
-        took_s = time.perf_counter() - began
+        answered = time.perf_counter()
+        took_s = answered - began
         if reply.status in (200, 201):
             seen.served_s.setdefault(what, []).append(took_s)
+            seen.until_served_s.setdefault(what, []).append(answered - first)
             return json.loads(read) if reply.content_type == "application/json" else ""
         if reply.status != 503:
             seen.failed[f"{what}: {reply.status}"] += 1
@@ -117,24 +125,48 @@ async def _ask(
         later = reply.headers.get("Retry-After")
         seen.without_retry_after += later is None
         if stop.is_set():
+            seen.unserved += 1
             return None
         await asyncio.sleep(float(later or 1))
 
 
 def figures(seen: Seen, seconds: float) -> dict[str, Any]:
-    waits = [took for times in seen.served_s.values() for took in times]
+    served = [took for times in seen.served_s.values() for took in times]
+    until_served = [took for times in seen.until_served_s.values() for took in times]
     return {
-        "served_per_s": round(len(waits) / seconds, 1),
-        **percentiles_ms(waits),
-        "longest_s": round(max(waits, default=0.0), 2),
-        "longest_by_kind_s": {what: round(max(times), 2) for what, times in seen.served_s.items()},
+        "served": len(served),
+        "served_per_s": round(len(served) / seconds, 1),
         "verdicts": len(seen.verdicts.acknowledged),
+        "attempt": _waits(served + seen.refused_s),
+        "until_served": _waits(until_served),
+        "refusal": _waits(seen.refused_s),
+        "longest_by_kind_s": {what: round(max(times), 2) for what, times in seen.served_s.items()},
+        "longest_until_served_by_kind_s": {what: round(max(times), 2) for what, times in seen.until_served_s.items()},
         "refused": len(seen.refused_s),
-        **percentiles_ms(seen.refused_s, "refused_"),
-        "longest_refusal_s": round(max(seen.refused_s, default=0.0), 2),
+        "unserved": seen.unserved,
         "refused_without_retry_after": seen.without_retry_after,
         "failed": dict(seen.failed),
     }
+
+
+def _waits(times_s: list[float]) -> dict[str, float]:
+    return percentiles_ms(times_s) | {"longest_s": round(max(times_s, default=0.0), 2)}
+
+
+def broken(found: dict[str, Any], told: dict[str, int], seconds: float) -> list[str]:
+    """Which limits do not hold, of each crowd's figures and of what the database says in the end."""
+    wrong = []
+    for size, one in found.items():
+        if one["attempt"]["longest_s"] > LONGEST_ATTEMPT_S:
+            wrong.append(f"{size}: an attempt waited {one['attempt']['longest_s']} s, more than {LONGEST_ATTEMPT_S:.0f}")
+        if one["refused_without_retry_after"]:
+            wrong.append(f"{size}: {one['refused_without_retry_after']} refusals without Retry-After")
+        if one["failed"]:
+            wrong.append(f"{size}: failed: {one['failed']}")
+        if one["served"] < LEAST_PER_S * seconds:
+            wrong.append(f"{size}: {one['served']} requests served, fewer than {LEAST_PER_S * seconds:.0f}")
+    wrong += [f"{told[name]} {name}" for name in ("lost", "doubled", "over_limit", "wrong_seat_counts") if told[name]]
+    return wrong
 
 
 def fill_house(data: Path, database: str, people: int, tasks: int) -> list[Person]:
@@ -153,6 +185,7 @@ def fill_house(data: Path, database: str, people: int, tasks: int) -> list[Perso
 def measure(kind: str, crowds: list[int], seconds: float, *, only_read: bool) -> dict[str, Any]:
     """Figures by size of the crowd, one after the other at one server."""
     found: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder, _database(kind) as database:
         data = Path(folder)
         people = fill_house(data, database, max(crowds), int(300 * seconds * len(crowds)) + LISTED * max(crowds))
@@ -166,9 +199,9 @@ def measure(kind: str, crowds: list[int], seconds: float, *, only_read: bool) ->
                 found[str(size)] = figures(seen, seconds)
                 say(f"{kind}, {size}: {found[str(size)]}")
                 time.sleep(1)
-            found["peak_rss_mib"] = server.peak_rss_mib()
-        found |= inspect(data, everything, database)
-    return found
+            rest["peak_rss_mib"] = server.peak_rss_mib()
+        told = inspect(data, everything, database)
+    return found | rest | told | {"broken": [f"{kind}, {wrong}" for wrong in broken(found, told, seconds)]}
 
 
 def _step_aside() -> None:
@@ -211,7 +244,11 @@ def main() -> None:
     result: dict[str, Any] = {"bench": "crowd", "seconds": chosen.seconds, "load": round(os.getloadavg()[0], 1)}
     for kind in chosen.databases.split(","):
         result[kind] = measure(kind, crowds, chosen.seconds, only_read=chosen.only_read)
-    print(json.dumps(result))
+    print(json.dumps(result), flush=True)
+    wrong = [line for kind in chosen.databases.split(",") for line in result[kind]["broken"]]
+    for line in wrong:
+        say(line)
+    raise SystemExit(1 if wrong else 0)
 
 
 if __name__ == "__main__":
