@@ -10,7 +10,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app.database.capacity import Capacity, require_connections
+from app.database.capacity import Capacity, open_connections, require_connections
 from app.database.upgrade import require_head
 from app.main import capacity_of, create_app
 from app.settings import Settings
@@ -32,6 +32,7 @@ def serve(settings: Settings) -> int:
     app = application(settings)
     require_head(app.state.engine)
     require_connections(app.state.engine, capacity_of(settings))
+    open_connections(app.state.engine, capacity_of(settings))
     server = GuardedServer(configured(app, settings))
     signal.signal(signal.SIGTERM, _stay)
     try:

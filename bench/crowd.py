@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import uvloop
 from sqlalchemy import select
 
 from app.database.engine import make_engine, write_session
@@ -64,6 +65,7 @@ class Seen:
     unserved: int = 0  # the end came while they were to come back
     failed: Counter[str] = field(default_factory=Counter)
     verdicts: Record = field(default_factory=Record)
+    own_lag_s: float = 0.0  # the longest time this process itself came late to what was there to be read: no wait of the server's
 
 
 async def come(url: str, people: list[Person], seconds: float, *, only_read: bool = False) -> Seen:
@@ -71,8 +73,17 @@ async def come(url: str, people: list[Person], seconds: float, *, only_read: boo
     seen = Seen()
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, stop.set)
+    watch = asyncio.create_task(_watch(seen))
     await asyncio.gather(*(_visit(url, number, person, stop, seen, only_read) for number, person in enumerate(people)))
+    watch.cancel()
     return seen
+
+
+async def _watch(seen: Seen) -> None:
+    while True:
+        began = time.perf_counter()
+        await asyncio.sleep(0.01)
+        seen.own_lag_s = max(seen.own_lag_s, time.perf_counter() - began - 0.01)
 
 
 async def _visit(url: str, number: int, person: Person, stop: asyncio.Event, seen: Seen, only_read: bool) -> None:
@@ -146,6 +157,7 @@ def figures(seen: Seen, seconds: float) -> dict[str, Any]:
         "unserved": seen.unserved,
         "refused_without_retry_after": seen.without_retry_after,
         "failed": dict(seen.failed),
+        "own_lag_s": round(seen.own_lag_s, 2),
     }
 
 
@@ -191,10 +203,10 @@ def measure(kind: str, crowds: list[int], seconds: float, *, only_read: bool) ->
         people = fill_house(data, database, max(crowds), int(300 * seconds * len(crowds)) + LISTED * max(crowds))
         with serving(data, database) as server:
             _step_aside()
-            asyncio.run(_label_first(server.url, people))
+            uvloop.run(_label_first(server.url, people))
             everything = Record()
             for size in crowds:
-                seen = asyncio.run(come(server.url, people[:size], seconds, only_read=only_read))
+                seen = uvloop.run(come(server.url, people[:size], seconds, only_read=only_read))
                 everything.acknowledged.update(seen.verdicts.acknowledged)
                 found[str(size)] = figures(seen, seconds)
                 say(f"{kind}, {size}: {found[str(size)]}")

@@ -7,10 +7,12 @@ nobody waits in a circle.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from app.errors import Unavailable
 
@@ -71,6 +73,18 @@ def require_connections(engine: Engine, capacity: Capacity) -> None:
             f"This web process may need {capacity.connections} connections, and PostgreSQL gives it {given} at most: "
             f"set TASTEMAKER_AT_ONCE to {fitting} or less, or raise max_connections there."
         )
+
+
+def open_connections(engine: Engine, capacity: Capacity) -> None:
+    """Open at the start what the first crowd would have to wait for: PostgreSQL starts a process for each connection.
+
+    Where it gives fewer now (the process before this one is still ending), the rest is opened when somebody needs it.
+    """
+    if engine.dialect.name != "postgresql":
+        return
+    with suppress(OperationalError), ExitStack() as stack:
+        for _ in range(capacity.connections):
+            stack.enter_context(engine.connect())
 
 
 # The server's own limit less what it keeps for administrators, the role's and the database's; -1 is none.

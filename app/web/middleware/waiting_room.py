@@ -26,7 +26,7 @@ from app.language.languages import N_, known
 from app.web.error_replies import is_api, refuse
 from app.web.pages import environment
 
-PATIENCE_S: Final = 1.0  # for a place; then the crowd is slower than was thought when it was let into the waiting room
+PATIENCE_S: Final = 0.5  # for a place; then the crowd is slower than was thought when it was let into the waiting room
 LONGEST_BODY: Final = 250_000  # bytes read ahead, of whoever sends them; a verdict with the longest rewrite is shorter
 COME_BACK_S: Final = (1, 5)  # drawn from these, so that not all come back together
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from anyio.to_thread import current_default_thread_limiter
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, event, select, text
+from sqlalchemy.pool import QueuePool
 from starlette.testclient import TestClient
 
-from app.database.capacity import AT_THE_GATE, COMMAND, Capacity, require_connections
+from app.database.capacity import AT_THE_GATE, COMMAND, Capacity, open_connections, require_connections
 from app.database.engine import make_engine, write_session
 from app.errors import Unavailable
 from app.main import create_app
@@ -200,3 +201,33 @@ def _within(patience_s: float, is_so: Callable[[], bool]) -> bool:
     while not is_so() and time.monotonic() < deadline:
         time.sleep(0.02)
     return is_so()
+
+
+def test_the_first_crowd_waits_for_no_connection_to_be_opened(engine: Engine) -> None:
+    capacity = Capacity(3)
+    own = make_engine(engine.url.render_as_string(hide_password=False), capacity)
+    open_connections(own, capacity)
+    opened: list[object] = []
+    event.listen(own, "connect", lambda *made: opened.append(made))
+    try:
+        held = [own.connect() for _ in range(capacity.connections)]
+        assert opened == []
+        for connection in held:
+            connection.close()
+    finally:
+        own.dispose()
+
+
+def test_a_server_that_gives_fewer_for_the_moment_ends_no_start(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("CREATE ROLE few LOGIN CONNECTION LIMIT 5"))
+    capacity = Capacity(3)
+    theirs = make_engine(engine.url.set(username="few").render_as_string(hide_password=False), capacity)
+    try:
+        open_connections(theirs, capacity)
+        assert isinstance(theirs.pool, QueuePool)
+        assert (theirs.pool.checkedin(), theirs.pool.checkedout()) == (5, 0)
+    finally:
+        theirs.dispose()
+        with engine.begin() as connection:
+            connection.execute(text("DROP ROLE few"))
