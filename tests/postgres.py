@@ -66,7 +66,7 @@ def cluster(*, fsync: bool) -> Iterator[Cluster]:
     bin = Path(found).resolve().parent
     folder = Path(tempfile.mkdtemp(prefix="tastemaker-postgres-"))  # pytest closes its own folders to the server's account
     user = _allow_server_user(folder)
-    port = _free_port()
+    port = free_port()
     data = folder / "data"
     _run(user, bin / "initdb", "-D", data, "-U", "taste", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
     safe = "on" if fsync else "off"
@@ -101,7 +101,8 @@ def _run(user: str | None, *command: object) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens to now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

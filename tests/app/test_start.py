@@ -29,7 +29,7 @@ from app.settings import Settings
 from app.start import address, announce, is_loopback, new_owner_link, open_database, prepare, refuse_taken_address, welcome
 from tests.app import factories
 from tests.failing_disk import full_disk
-from tests.postgres import cluster, server
+from tests.postgres import cluster, free_port, server
 from trainer.contract.folder import A_PAGE
 
 __all__ = ["server"]
@@ -238,6 +238,7 @@ def test_the_web_process_of_up_does_not_say_where_it_is_a_second_time(
     prepare(settings)
     own(settings)
     capsys.readouterr()
+    settings = settings.model_copy(update={"port": free_port()})  # somebody may use Tastemaker while the tests run
     monkeypatch.setattr("app.cli.get_settings", lambda: settings)
     monkeypatch.setattr("app.serve.serve", lambda settings: 0)
     said = []

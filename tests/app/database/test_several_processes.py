@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from sqlalchemy import Engine, func, select
 from app.database.engine import make_engine, read_session, write_session
 from app.models import Generation, Label, Project, Round, Run, Seat, Task
 from tests.app import factories
-from tests.postgres import server
+from tests.postgres import free_port, server
 from tests.sft_model import simple_model
 
 __all__ = ["server", "simple_model"]
@@ -70,7 +69,7 @@ def house(server: str, tmp_path: Path, simple_model: Path) -> Iterator[House]:
         "TASTEMAKER_BASE_MODEL": str(simple_model),
         "TASTEMAKER_THREADS": "1",
     }
-    ports = [_free_port() for _ in range(2)]
+    ports = [free_port() for _ in range(2)]
     webs = [_start(environment | {"TASTEMAKER_PORT": str(port)}, "serve", "--quiet") for port in ports]
     addresses = [f"http://127.0.0.1:{port}" for port in ports]
     house = House(make_engine(server), addresses, webs)
@@ -86,12 +85,6 @@ def house(server: str, tmp_path: Path, simple_model: Path) -> Iterator[House]:
             process.kill()
             process.wait(30)
         house.engine.dispose()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _start(environment: dict[str, str], *command: str) -> subprocess.Popen[bytes]:
