@@ -161,7 +161,11 @@ def refuse_taken_address(settings: Settings) -> None:
     """Raises CannotStart, which says why, unless the web process can listen at its address."""
     try:
         for family, *_, place in socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM):
-            with socket.socket(family) as probe:  # the server listens at every address of a name, or not at all
+            try:
+                probe = socket.socket(family)
+            except OSError:  # a kernel without IPv6: the server passes such an address over as well
+                continue
+            with probe:  # the server listens at every other address of a name, or not at all
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port just left is free
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -199,13 +203,14 @@ def _refuse_public_address_without_owner(engine: Engine, settings: Settings) -> 
 def _take_for_its_own(folder: Path) -> None:
     """Make the data folder where there is none, and close it to the other accounts of the machine.
 
-    Raises CannotStart for a folder that others use, or that holds what is none of Tastemaker's: `/home`, a folder of programs.
+    Raises CannotStart for a folder that others use, or that is open to them and holds what is none of Tastemaker's: `/home`, a
+    folder of programs. One that is closed, by an earlier start above all, shuts nobody out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mode = folder.stat().st_mode
     if folder == Path(folder.anchor) or mode & stat.S_ISVTX:
         raise CannotStart(f"TASTEMAKER_DATA={folder} is a folder that all of this machine use. Name one for Tastemaker alone.")
-    if foreign := _foreign_to(folder):
+    if mode & 0o077 and (foreign := _foreign_to(folder)):
         some = listed(foreign[:3] + ["..."] * (len(foreign) > 3))
         raise CannotStart(f"TASTEMAKER_DATA={folder} holds what is none of Tastemaker's: {some}. Name an empty folder for it.")
     _close(folder, 0o700)

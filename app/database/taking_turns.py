@@ -2,7 +2,7 @@
 
 On PostgreSQL reading and then writing is not one step. Whoever decides by what they read (whether a round is open, which answers
 nobody was asked about, which version comes next) first holds the row that owns it, and reads then. Locks are taken from owner to
-owned: person, project, run, task, seat. What two may make without an owner (an address, a name) is for a constraint to decide,
+owned: project, person, run, task, seat. What two may make without an owner (an address, a name) is for a constraint to decide,
 and the request is done again. SQLite's writers take turns anyhow.
 """
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from app.database.engine import read_session, write_session
-from app.errors import Invalid
+from app.errors import Archived, Invalid
 from app.language.run_messages import told
 from app.projects.service import get_project
 from app.rounds import service
@@ -62,7 +62,10 @@ def run_sft(engine: Engine, settings: Settings, arguments: argparse.Namespace) -
     if file is None and not arguments.rewrites:
         raise Invalid("Give a file to train on, or --rewrites.", {"file": "missing"})
     with read_session(engine) as session:
-        slug = get_project(session, arguments.project).slug
+        project = get_project(session, arguments.project)
+        slug, is_archived = project.slug, project.archived_at is not None
+    if is_archived:
+        raise Archived
     if file is not None and file.resolve().parent != run_files.texts_folder(data, slug):
         run_files.save_text(data, slug, file.name, file.read_bytes())
     inputs = {"text": file.name if file else None, "rewrites": arguments.rewrites, "base": arguments.base}

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse
 
 from app.database.engine import Db, WriteDb
-from app.errors import Invalid, NotFound
+from app.errors import Archived, Invalid, NotFound
 from app.language.languages import _
 from app.models import Project
 from app.runs import checkpoints, run_files, runs
@@ -187,9 +187,16 @@ async def read_text(request: Request) -> AsyncIterator[bytes]:
     openapi_extra={"requestBody": {"required": True, "content": {kind: {"schema": {"type": "string"}} for kind in TEXT_TYPES}}},
 )
 def put_text(
-    data: Data, slug: str, name: Annotated[str, Path(max_length=130)], body: Annotated[bytes, Depends(read_text)]
+    session: Db,
+    project_id: CurrentProjectId,
+    data: Data,
+    slug: str,
+    name: Annotated[str, Path(max_length=130)],
+    body: Annotated[bytes, Depends(read_text)],
 ) -> dict[str, str]:
     """A text for this project's sft runs: plain text as .txt, conversations as .jsonl. A name can be used once."""
+    if session.get_one(Project, project_id).archived_at is not None:  # or deleted, while the text arrived
+        raise Archived
     run_files.save_text(data, slug, name, body)
     return {"text": name}
 

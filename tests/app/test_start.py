@@ -318,6 +318,16 @@ def test_of_a_name_with_several_addresses_each_must_be_free(
     refuse_taken_address(named)
 
 
+def test_an_address_of_a_kind_this_machine_does_not_know_is_passed_over(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the server does: `localhost` where the kernel has no IPv6."""
+    unknown, port = 999, free_port()
+    found = [(family, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for family in (unknown, socket.AF_INET)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **more: found)
+    refuse_taken_address(settings.model_copy(update={"host": "localhost", "port": port}))
+
+
 @pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
 def test_an_address_of_another_machine_is_named(settings: Settings, host: str) -> None:
     own(settings)
@@ -379,6 +389,16 @@ def test_a_folder_that_is_empty_or_was_begun_is_taken(settings: Settings, tmp_pa
     folder.chmod(0o755)
     prepare(settings.model_copy(update={"data": folder}))
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_database_of_another_name_in_the_data_folder_stops_no_second_start(settings: Settings, tmp_path: Path) -> None:
+    """Nor does what a person keeps there: the first start closed the folder, and nobody else is shut out."""
+    folder = tmp_path / "new"
+    folder.mkdir(mode=0o755)
+    named = settings.model_copy(update={"data": folder, "database_url": f"sqlite:///{folder}/house.db"})
+    prepare(named)
+    (folder / "backup-of-monday.db").touch()
+    prepare(named)
 
 
 def test_what_a_person_keeps_in_the_data_folder_stops_no_start(settings: Settings) -> None:

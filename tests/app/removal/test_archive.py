@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
@@ -16,6 +19,7 @@ from app.errors import Conflict
 from app.models import AuditEntry, Label, Project, Prompt, Run
 from app.removal import archive
 from app.rounds import service
+from app.settings import Settings
 from app.web.permissions import ALSO_ARCHIVED, RULES
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -141,6 +145,28 @@ def test_what_was_on_its_way_when_it_was_put_away_changes_nothing(
         assert session.scalars(select(AuditEntry.action).order_by(AuditEntry.id.desc())).first() == "project.archived"
         assert session.get_one(Prompt, prompt_id).archived_at is None
         assert session.get_one(Project, cast.demo).overlap == 1
+
+
+def test_a_text_that_was_on_its_way_when_it_was_put_away_is_not_kept(
+    app: FastAPI, engine: Engine, cast: Cast, settings: Settings
+) -> None:
+    """A long body arrives after the gate was asked, and may take minutes."""
+    with write_session(engine) as session:
+        bearer = {"authorization": f"Bearer {factories.make_key(session, cast.grace, 'admin')}"}
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"Once upon a time. " * 20_000  # more than is read before a place is taken
+        with write_session(engine) as session:
+            archive.archive(session, session.get_one(Project, cast.demo), cast.grace)
+        yield b"The end."
+
+    async def send() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", headers=bearer) as client:
+            return await client.put(f"{V1}/projects/demo/texts/tales.txt", content=slowly())
+
+    reply = asyncio.run(send())
+    assert (reply.status_code, "This project is archived" in reply.text) == (409, True)
+    assert not (settings.data / "texts" / "demo").exists()
 
 
 def test_it_comes_back_as_it_was(as_user: As, engine: Engine, cast: Cast) -> None:

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, select
 
 from app.database.engine import read_session, write_session
-from app.errors import Conflict, Invalid
-from app.models import Project, Round, Run
+from app.errors import Archived, Conflict, Invalid
+from app.models import Project, Round, Run, utc_now
 from app.rounds import cli
 from app.settings import Settings
 from tests.app import factories
@@ -64,6 +64,16 @@ def test_a_text_is_copied_and_its_run_queued(engine: Engine, settings: Settings,
     with read_session(engine) as session:
         run = session.scalars(select(Run)).one()
     assert (run.kind, run.inputs["text"], run.config["epochs"]) == ("sft", "tales.txt", 2)
+
+
+def test_no_text_is_copied_into_an_archived_project(engine: Engine, settings: Settings, cast: Cast, tmp_path: Path) -> None:
+    text = tmp_path / "tales.txt"
+    text.write_text("Once upon a time.")
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).archived_at = utc_now()
+    with pytest.raises(Archived):
+        cli.run_sft(engine, settings, arguments(cli.add_sft_arguments, "demo", str(text)))
+    assert not (settings.data / "texts").exists()
 
 
 def test_rewrites_are_trained_on_without_a_file(engine: Engine, settings: Settings, cast: Cast) -> None:
