@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from itertools import islice
@@ -23,7 +23,7 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from app.texts.formulas import leave_formulas
-from app.texts.highlighting import TooSlow, highlighted
+from app.texts.highlighting import TooSlow, highlighted, lexer_of
 
 LONGEST_MARKDOWN: Final = 20_000  # characters of guidelines; more is shown as written
 LONGEST_ANSWER: Final = 10_000  # characters of an answer rendered as Markdown
@@ -136,6 +136,7 @@ def _markdown(text: str) -> Markup | None:
         if token.type in ("heading_open", "heading_close"):
             token.attrSet("class", f"heading heading--{token.tag[1]}")
             token.tag = "p"
+    _load_lexers(tokens)
     try:
         html = parser.renderer.render(tokens, parser.options, {"deadline": time.thread_time() + CODE_CPU_S})
     except TooSlow:
@@ -148,6 +149,19 @@ def _plain_info(token: Token) -> None:
     """What a fence calls its language becomes part of a tag, where no control may be made visible."""
     if not _LANGUAGE.fullmatch(token.info):
         token.info = ""
+
+
+def _load_lexers(tokens: Iterable[Token]) -> None:
+    """That happens once in the life of a process, and is no page's time: the first answer with code would be shown without
+    colours, and be remembered so.
+    """
+    began = time.thread_time()
+    for token in tokens:
+        if token.type == "fence":
+            lexer_of(token.info)
+    left = _page.get()
+    if left is not None:
+        left[0] += time.thread_time() - began
 
 
 @lru_cache(maxsize=64)
@@ -166,6 +180,7 @@ def render_markdown(text: str) -> Markup:
             _plain_info(token)
             if token.type in ("heading_open", "heading_close"):
                 token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
+        _load_lexers(tokens)
         html = parser.renderer.render(tokens, parser.options, {"deadline": time.thread_time() + PAGE_CPU_S})
     except (TooSlow, RecursionError):
         return plain.format(as_written(text))

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from pygments.lexer import Lexer
+from pygments.lexers import get_lexer_by_name
 
-from app.texts import safe_html
-from app.texts.safe_html import LONGEST_ANSWER, LONGEST_MARKDOWN, as_written, begin_page, render_markdown, shown, shown_alike
+from app.texts import highlighting, safe_html
+from app.texts.safe_html import (
+    LONGEST_ANSWER,
+    LONGEST_MARKDOWN,
+    PAGE_CPU_S,
+    as_written,
+    begin_page,
+    render_markdown,
+    shown,
+    shown_alike,
+)
 
 
 def test_text_is_escaped_and_otherwise_left_alone() -> None:
@@ -125,6 +138,23 @@ def test_code_is_coloured_by_classes_and_unknown_languages_stay_plain() -> None:
     assert '<span class="hl-k">def</span>' in shown("```python\ndef f(): pass\n```", "markdown")
     assert "hl-" not in shown("```nonsense\ndef f(): pass\n```", "markdown")
     assert "hl-" not in shown("```python\n" + "x = 1\n" * 2_000 + "```", "markdown")
+
+
+@pytest.mark.parametrize("read", [lambda text: shown(text, "markdown"), render_markdown], ids=["answer", "guidelines"])
+def test_the_first_code_of_a_process_is_coloured_though_its_language_has_to_be_read(
+    read: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*given: Any, **more: Any) -> Lexer:
+        end = time.thread_time() + 2 * PAGE_CPU_S
+        while time.thread_time() < end:
+            pass
+        return get_lexer_by_name(*given, **more)
+
+    monkeypatch.setattr(highlighting, "get_lexer_by_name", slow)
+    highlighting._lexer.cache_clear()
+    begin_page()
+    assert "hl-" in read("```python\ndef first(): pass\n```")
+    assert "hl-" in read("```python\ndef second(): pass\n```")
 
 
 def test_markup_of_an_answer_stays_text_and_controls_show() -> None:
