@@ -35,7 +35,6 @@ LOADED_BY_OTHERS: Final = {
     "ruff": "`make lint`",
     "types-psutil": "mypy's view of psutil",
     "uv": "`make lock`",
-    "uvloop": "uvicorn's event loop",
 }
 
 

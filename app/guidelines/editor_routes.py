@@ -21,7 +21,7 @@ from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID
 from app.web.pages import redirect, render
 from app.web.security import Caller
-from trainer.contract.trimming import trimmed
+from trainer.contract.texts import trimmed
 
 router = APIRouter()
 

@@ -18,7 +18,7 @@ from app.language.languages import _
 from app.models import Guideline, Membership, Project, User
 from app.models.values import Unusable, plain_text
 from app.texts.diff import Line, changed_lines, unified
-from trainer.contract.trimming import trimmed
+from trainer.contract.texts import trimmed
 
 MOST_VERSIONS: Final = 1_000  # of one project's
 MAX_GUIDELINES: Final = 20_000  # characters; rendering Markdown is superlinear on hostile text

@@ -19,7 +19,7 @@ from app.labels.verdict import Rewrite, Verdict, check
 from app.language.languages import _
 from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, Utc
 from app.queue.claim import second_stands_left
-from trainer.contract.trimming import trimmed
+from trainer.contract.texts import trimmed
 
 LONGEST_MS: Final = 2**31 - 1
 MOST_VERSIONS: Final = 100  # of one verdict; taking it back is always one more

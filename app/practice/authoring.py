@@ -13,7 +13,7 @@ from app.language.languages import _
 from app.models import PracticeTask, Project, utc_now
 from app.models.values import is_storable
 from app.practice import service
-from trainer.contract.trimming import trimmed
+from trainer.contract.texts import trimmed
 
 MAX_TEXT: Final = 50_000
 MAX_EXPLANATION: Final = 5_000

@@ -11,7 +11,7 @@ from app.errors import Invalid
 from app.language.formats import listed, number
 from app.language.languages import _
 from app.prompts.service import BadLine, Message, PromptRow
-from trainer.contract.trimming import trimmed
+from trainer.contract.texts import trimmed
 
 MAX_MESSAGES = 64
 MAX_CHARACTERS = 20_000  # of one conversation: far more than a small model can read

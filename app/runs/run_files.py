@@ -16,7 +16,7 @@ from app.language.languages import _
 from app.models.values import storable
 from trainer.contract.folder import Refused, forget_unfinished, to_disk, whole
 from trainer.contract.messages import Message
-from trainer.contract.text_files import text_of
+from trainer.contract.texts import text_of
 
 LOG_BYTES = 64 * 1024
 TEXT_BYTES = 20 * 2**20

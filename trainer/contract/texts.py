@@ -1,17 +1,21 @@
-"""Files that people wrote, read as text: UTF-8 with a byte-order mark or without. Anything else is refused, naming file and line.
+"""What people wrote, as text: files in UTF-8, with a byte-order mark or without, and what is cut from the ends of a text.
 
-Raises Refused alone, so that a file is told of in the same words at the door and in the run.
+A file that is none is refused, naming file and line. Raises Refused alone, so that it is told of in the same words at the door
+and in the run.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from trainer.contract.folder import Refused
 from trainer.contract.messages import Message
+
+_BLANK_LINES = re.compile(r"\A(?:[^\S\r\n]*(?:\r\n|\r|\n))+")
 
 
 def text_of(name: str, held: bytes) -> str:
@@ -43,3 +47,8 @@ def json_lines(name: str, lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
         except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
             raise Refused(Message("line_not_json", file=name, line=number, error=str(error))) from error
         yield number, value
+
+
+def trimmed(text: str) -> str:
+    """The text less the blank lines before it and the white space after it. The indent of a first line is meaning, and stays."""
+    return _BLANK_LINES.sub("", text).rstrip()

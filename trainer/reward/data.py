@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from trainer.contract.folder import Refused
 from trainer.contract.messages import Message
-from trainer.contract.text_files import json_lines
+from trainer.contract.texts import json_lines
 from trainer.lm.backbone import Backbone, chat_ids, end_id, eos_ids
 from trainer.lm.chat_template import text_ids
 from trainer.lm.left_out import LeftOut, Name

@@ -19,7 +19,7 @@ import torch
 from trainer.contract.config import RewardConfig, SampleConfig
 from trainer.contract.folder import Refused, RunFolder, read_jsonl, write_atomic
 from trainer.contract.messages import Message
-from trainer.contract.trimming import trimmed
+from trainer.contract.texts import trimmed
 from trainer.lm.backbone import Backbone, context_length, eos_ids
 from trainer.lm.forward import llama_like
 from trainer.lm.generate import Generated, generate

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from trainer.contract.folder import Refused, RunFolder
 from trainer.contract.messages import Message
-from trainer.contract.text_files import json_lines, text_of
-from trainer.contract.trimming import trimmed
+from trainer.contract.texts import json_lines, text_of, trimmed
 from trainer.lm.backbone import Backbone, end_id
 from trainer.lm.chat_template import text_ids
 from trainer.lm.left_out import LeftOut

@@ -11,8 +11,7 @@ import pytest
 
 from tests.growth import PIECES, grows_too_fast
 from trainer.contract.folder import RunFolder
-from trainer.contract.text_files import json_lines, text_of
-from trainer.contract.trimming import trimmed
+from trainer.contract.texts import json_lines, text_of, trimmed
 from trainer.lm.chat_template import plain_ids, text_ids
 from trainer.lm.simple_lm import train_tokenizer
 from trainer.sft.documents import read_documents

@@ -1,7 +1,11 @@
+"""What people wrote, as text: encodings, lines, ends."""
+
+from __future__ import annotations
+
 import pytest
 
 from trainer.contract.folder import Refused
-from trainer.contract.text_files import json_lines, text_of
+from trainer.contract.texts import json_lines, text_of, trimmed
 
 
 def test_a_mark_is_dropped_and_lines_end_alike() -> None:
@@ -28,3 +32,18 @@ def test_a_line_that_is_no_json_is_refused_with_its_number(bad: bytes) -> None:
 def test_a_line_that_is_not_utf_8_is_refused_with_its_number() -> None:
     with pytest.raises(Refused, match=r"^a.jsonl is not UTF-8: line 2$"):
         list(json_lines("a.jsonl", [b'"a"\n', b'"\xe9"\n']))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("    return x\n", "    return x"),
+        ("\n\n\tmake", "\tmake"),
+        ("  \r\n \n  one\n\n  two  \n", "  one\n\n  two"),
+        ("one", "one"),
+        (" \n\t ", ""),
+        ("", ""),
+    ],
+)
+def test_blank_lines_go_and_the_indent_stays(text: str, kept: str) -> None:
+    assert trimmed(text) == kept
