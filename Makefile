@@ -10,8 +10,9 @@ run:          ## set up, start web and worker, print the link to open
 	@exec bin/tastemaker up
 
 # One thread of arithmetic, in the tests and in the runs they start: tiny models gain nothing from more, and wait for each other
-# where processors are few. Two processes of tests, each taking whole files. No test may reach for the network.
-PYTEST = OMP_NUM_THREADS=1 TASTEMAKER_THREADS=1 HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# where processors are few. Three processes of tests, each taking whole files: on two processors, because many tests wait for what
+# they started. No test may reach for the network.
+PYTEST = OMP_NUM_THREADS=1 TASTEMAKER_THREADS=1 HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test:         ## set up (browser and database server included), check style and types, run every test
 	@bin/setup test

@@ -254,6 +254,13 @@ def test_the_web_process_of_up_does_not_say_where_it_is_a_second_time(
 DOORS = ("up", "serve", "admin-link", "work alone")
 
 
+def doors(first: str) -> pytest.MarkDecorator:
+    """A fault is met at one door; at the others, which are the same sentence by the same few lines, at night."""
+    return pytest.mark.parametrize(
+        "door", [first, *(pytest.param(one, marks=pytest.mark.nightly) for one in DOORS if one != first)]
+    )
+
+
 def refused(told: subprocess.CompletedProcess[str]) -> str:
     """What it said: one sentence."""
     assert told.returncode in (1, 2)
@@ -262,7 +269,7 @@ def refused(told: subprocess.CompletedProcess[str]) -> str:
     return told.stderr
 
 
-@pytest.mark.parametrize("door", DOORS)
+@doors("serve")
 def test_a_file_that_is_no_database_is_named(settings: Settings, door: str) -> None:
     settings.database_file.write_bytes(b"This is a letter and no database. " * 200)
     for left in ("-wal", "-shm"):
@@ -270,19 +277,19 @@ def test_a_file_that_is_no_database_is_named(settings: Settings, door: str) -> N
     assert refused(run(settings, door)) == f"The database {settings.database_file} cannot be used: file is not a database.\n"
 
 
-@pytest.mark.parametrize("door", DOORS)
+@doors("work alone")
 def test_a_server_that_cannot_be_reached_is_named_without_its_password(settings: Settings, door: str) -> None:
     told = refused(run(settings, door, TASTEMAKER_DATABASE_URL="postgresql+psycopg://ada:secret@127.0.0.1:1/taste"))
     assert told.startswith("The database postgresql+psycopg://ada:***@127.0.0.1:1/taste cannot be used: connection failed")
 
 
-@pytest.mark.parametrize("door", DOORS)
+@doors("up")
 def test_a_variable_that_does_not_exist_is_named_with_the_nearest_one(settings: Settings, door: str) -> None:
     told = refused(run(settings, door, TASTEMAKER_DATABSE_URL="x"))
     assert told == "TASTEMAKER_DATABSE_URL: there is no such variable; did you mean TASTEMAKER_DATABASE_URL?\n"
 
 
-@pytest.mark.parametrize("door", DOORS)
+@doors("admin-link")
 def test_a_data_folder_that_is_a_file_is_named(settings: Settings, tmp_path: Path, door: str) -> None:
     (tmp_path / "letter").write_text("Dear Ada")
     told = refused(run(settings.model_copy(update={"data": tmp_path / "letter" / "data"}), door))

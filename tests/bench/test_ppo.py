@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.installation import ROOT
 from bench.ppo import PROMPT_TOKENS, passages
 from bench.resume import make_base
@@ -22,6 +24,7 @@ def test_the_prompts_are_as_many_and_as_long_as_wanted_all_different_and_share_n
     assert shared_prefix(prompts) == 0
 
 
+@pytest.mark.nightly
 def test_a_planted_run_says_what_every_rollout_earned_and_what_its_values_foretold(tmp_path: Path) -> None:
     make_base(tmp_path / "base")
     size = ("--updates", "2", "--episodes", "4", "--answer-tokens", "4", "--seed", "3", "--dtype", "float32")

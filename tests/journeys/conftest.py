@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -23,14 +22,7 @@ from tests.app.conftest import Cast, api, app, built_app, cast, empty_database, 
 
 __all__ = ["api", "app", "built_app", "cast", "empty_database", "engine", "settings"]
 
-FOLDER = Path(__file__).parent
-
 Open = Callable[..., Page]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The journeys first: they take longest, and one process of tests would wait for the other's in the end."""
-    items.sort(key=lambda item: FOLDER not in item.path.parents)
 
 
 @pytest.fixture(scope="module")  # no longer: its event loop would be in the way of the tests that come after

@@ -102,16 +102,20 @@ def test_a_part_whose_behaviour_does_not_arrive_is_asked_for_again(open_as: Open
     tried: list[str] = []
     page.on("requestfailed", lambda request: tried.append(request.url))
     page.route("**/js/tool.js*", lambda route: route.abort())
+    page.clock.install()
     go(page)
     expect(page.locator("#waiting")).to_be_visible()
     make_tasks(engine, cast.demo, 1)
     deadline = time.monotonic() + 90
     while not any("try=6" in url for url in tried):  # its four tries are over, and the task was asked for once more
         assert time.monotonic() < deadline, tried
-        page.wait_for_timeout(100)
+        page.clock.run_for(1_000)  # it waits longer from try to try
+        page.wait_for_timeout(20)
     expect(page.locator("form.task")).to_have_count(0)
 
     page.unroute("**/js/tool.js*")
+    page.clock.resume()
+    page.clock.fast_forward(60_000)
     expect(page.locator("form.task")).to_be_visible(timeout=15_000)
     press(page, "s")
     expect(page.locator(".skip[open]")).to_be_visible()

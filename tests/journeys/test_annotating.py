@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
@@ -240,9 +242,12 @@ def test_it_works_without_scripts(open_as: Open, engine: Engine, cast: Cast) -> 
     assert [label.choice for label in stored(engine)] == ["right"]
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["comparison", "rating"])
+VIEWS = list(product(("comparison", "rating"), ("light", "dark"), (360, 1280)))
+SUITE = [("comparison", "light", 360), ("comparison", "dark", 1280), ("rating", "dark", 360)]
+NIGHT = [pytest.param(*view, marks=pytest.mark.nightly) for view in VIEWS if view not in SUITE]
+
+
+@pytest.mark.parametrize(("kind", "scheme", "width"), [*SUITE, *NIGHT])
 def test_the_page_fits_and_everybody_can_use_it(
     open_as: Open, engine: Engine, cast: Cast, width: int, scheme: str, kind: str
 ) -> None:

@@ -88,10 +88,11 @@ ELSEWHERE = [
 ]
 
 
-@pytest.mark.parametrize("target", ELSEWHERE)
-def test_signing_in_never_leads_to_another_site(visitor: TestClient, mary: str, target: str) -> None:
-    assert 'name="next" value="/"' in visitor.get("/sign-in", params={"next": target}).text
-    assert sign_in(visitor, mary, next=target).headers["location"] == "/"
+def test_signing_in_never_leads_to_another_site(visitor: TestClient, mary: str) -> None:
+    for target in ELSEWHERE:
+        visitor.cookies.clear()
+        assert 'name="next" value="/"' in visitor.get("/sign-in", params={"next": target}).text, target
+        assert sign_in(visitor, mary, next=target).headers["location"] == "/", target
 
 
 def test_whoever_is_asked_to_sign_in_comes_back_to_where_they_were(visitor: TestClient, mary: str) -> None:
