@@ -84,8 +84,8 @@ def ask(
     for some in slices.of(plan.questions[plan.reached :]):
         with slices.write() as session:
             project = hold(session, session.get_one(Project, project_id))
-            if (project.questions_place, project.policy_id) != (place, policy_id):
-                return False  # another policy was promoted meanwhile: what was drawn is not what is due
+            if (project.questions_place, project.policy_id) != (place, policy_id) or project.archived_at is not None:
+                return False  # another policy was promoted meanwhile, or the project archived: what was drawn is not what is due
             made = make_tasks.store(session, project, some)
         plan.reached += len(some)
         plan.made += made

@@ -80,6 +80,8 @@ def test_a_third_long_deed_is_told_to_come_back_and_is_not_done(monkeypatch: pyt
         left = asyncio.create_task(beside_requests(partial(deed, "of one who left", lasts=False)))
         await asyncio.sleep(0.05)
         left.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await left
         may_end.set()
         assert await asyncio.gather(*first) == ["one", "two"]
         return await beside_requests(partial(deed, "four"))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.database import slices
 from app.database.engine import read_session, write_session
-from app.models import Generation, Project, Prompt, Seat, Skip, Task
+from app.models import Generation, Project, Prompt, Seat, Skip, Task, utc_now
 from app.prompts.search import put_many_away
 from app.queue import asking, make_tasks
 from app.queue.claim import GIVEN_BACK
@@ -149,6 +149,27 @@ def test_prompts_put_away_after_the_drawing_are_not_asked(engine: Engine, cast: 
         assert looks < 20
     with read_session(engine) as session:
         assert set(session.scalars(select(Task.prompt_id))) == before | set(rest[-5:])
+
+
+def test_nothing_more_is_asked_in_a_project_that_was_archived_meanwhile(
+    engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        assert project.policy_id is not None
+        answer(session, project, project.policy_id, prompts=60)
+        asking.note_due(session, cast.demo)
+    drawn = make_tasks.plan
+
+    def archived_while_drawing(session: Session, project: Project, draw: random.Random | None) -> list[make_tasks.Question]:
+        with write_session(engine) as other:
+            other.get_one(Project, cast.demo).archived_at = utc_now()
+        return drawn(session, project, draw)
+
+    monkeypatch.setattr(make_tasks, "plan", archived_while_drawing)
+    assert not asking.ask(engine, cast.demo, budget_s=5)
+    with read_session(engine) as session:
+        assert session.scalars(select(Task.id)).all() == []
 
 
 def test_answers_of_a_candidate_wait_for_its_promotion(engine: Engine, cast: Cast) -> None:
