@@ -297,7 +297,7 @@ def test_a_data_folder_that_is_a_file_is_named(settings: Settings, tmp_path: Pat
     assert "Not a directory" in told or "There is no database" in told
 
 
-@pytest.mark.parametrize("door", ["up", "serve"])
+@pytest.mark.parametrize("door", ["serve", pytest.param("up", marks=pytest.mark.nightly)])
 def test_a_port_that_is_taken_is_named_and_the_open_link_goes_on(settings: Settings, door: str) -> None:
     token = new_owner_link(settings).rpartition("/")[2]
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -351,7 +351,7 @@ def test_a_database_of_a_newer_tastemaker_is_left_as_it_is_without_another_copy(
     assert not list(settings.data.glob("*before-upgrade*"))
 
 
-@pytest.mark.parametrize("command", ["import", "export", "up"])
+@pytest.mark.parametrize("command", ["import", "up", pytest.param("export", marks=pytest.mark.nightly)])
 def test_a_full_disk_is_told_as_such(settings: Settings, tmp_path: Path, command: str) -> None:
     own(settings)
     (tmp_path / "prompts.txt").write_text("Why?\n" * 1000)

@@ -94,7 +94,16 @@ class PPOConfig:
         most=1000,
         group="change",
     )
-    kl_horizon: int = setting(2000, "KL horizon", "Answers over which β reacts.", "answers", least=1, most=10_000_000)
+    kl_controller: str = setting(
+        "ziegler",
+        "How β is adapted",
+        "Ziegler et al. 2019: slowly, over the horizon. Steered: at once and by factors, and a model that moved too far is taken "
+        "back part of the way, so that training ends near how far it may move.",
+        choices={"ziegler": "Ziegler et al. 2019", "steered": "Steered"},
+    )
+    kl_horizon: int = setting(
+        2000, "KL horizon", "Answers over which β reacts, as Ziegler et al. adapt it.", "answers", least=1, most=10_000_000
+    )
     kl_stop_nats: float = setting(
         30.0,
         "Stop when it moved this far",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from trainer.files.checkpoint import capture_rng, load_state, restore_rng, save_
 from trainer.lm.backbone import Backbone, named_trainable
 from trainer.lm.lm_head import lm_head
 from trainer.lm.value_head import ValueHead
+from trainer.ppo.advantages import adapted_beta
 from trainer.ppo.guards import Guards, Judgement, LengthPrice, plain, restored
+from trainer.ppo.rollout import Trajectory
+from trainer.ppo.steering import TRIES, drift, share_to_keep, steered_beta, step_back
 
 
 class Learner:
@@ -29,6 +33,8 @@ class Learner:
         self.backbone = backbone
         self.value_head = ValueHead(lm_head(backbone).weight.shape[1], config.max_new_tokens)
         self.policy = dict(named_trainable(backbone))
+        self.start = {name: parameter.detach().clone() for name, parameter in self.policy.items()}
+        self.starts_at_reference = all(torch.equal(start, is_now) for start, is_now in self._beside_reference())
         self.parameters = [*self.policy.values(), *self.value_head.parameters()]
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=1e-5)
         self.sampling = torch.Generator().manual_seed(config.seed)
@@ -37,10 +43,22 @@ class Learner:
         self.position = 0  # in the order: prompts before it have been answered in this pass
         self.update = 0  # updates finished
         self.beta = config.beta
+        self.drift = 0.0  # of the last rollout that was learned from; steering.drift
+        self.taken_back = 0  # interpolations towards `start`
+        self.tries = 0  # of them in a row
         self.rate_scale = 1.0  # halved by each roll-back
         self.rollbacks = 0
         self.bad_steps = 0  # in a row
         self.guards = Guards(LengthPrice(config.length_band if config.length_control == "penalty" else None))
+
+    def _beside_reference(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The weights that tell the start from the reference: each beside what it is where the two are one policy."""
+        reference = self.backbone.reference_weights
+        for name, start in self.start.items():
+            if reference is not None:
+                yield start, reference[name]
+            elif "lora_B" in name:  # the reference is without adapters, and those whose B is 0 change nothing
+                yield start, torch.zeros_like(start)
 
     def next_prompts(self, count: int) -> list[int]:
         """Indices of the prompts to answer next: every prompt once, in random order, before any comes again."""
@@ -67,6 +85,28 @@ class Learner:
         self.optimiser.zero_grad()
         return norm
 
+    def steer(self, config: PPOConfig, rollout: Trajectory) -> None:
+        """Move beta by how far the policy of this rollout is from where it should be."""
+        now = drift(config, rollout)
+        if config.adaptive_kl and config.kl_controller == "steered":
+            self.beta = steered_beta(self.beta, now, self.drift, self.update, config.updates)
+        elif config.adaptive_kl:
+            self.beta = adapted_beta(self.beta, rollout.kl_nats, config.kl_target_nats, config.episodes, config.kl_horizon)
+        self.drift = now
+
+    def steps_back(self, config: PPOConfig, rollout: Trajectory, last: bool) -> bool:
+        """Whether the policy of this rollout was too far for any weight to turn it back in time, and was interpolated."""
+        share = share_to_keep(config, rollout.kl_nats, last)
+        if share is None or self.tries == TRIES or not self.starts_at_reference:
+            self.tries = 0
+            return False
+        step_back(self.policy, self.start, share)
+        gone = drift(config, rollout)
+        self.beta = steered_beta(self.beta, gone, gone, self.update, config.updates)  # its jump is undone: the lasting part alone
+        self.tries += 1
+        self.taken_back += 1
+        return True
+
     def snapshot(self) -> dict[str, Any]:
         """A copy of everything above, as nested plain values and tensors."""
         return {
@@ -91,7 +131,7 @@ class Learner:
         restore_rng(snapshot["random"], sampling=self.sampling, shuffling=self.shuffling)
         self.order = snapshot["order"].clone()
         for name in COUNTERS:
-            setattr(self, name, snapshot["counters"][name])
+            setattr(self, name, snapshot["counters"].get(name, getattr(self, name)))  # left by an earlier version: as at first
         self.guards = Guards(restored(LengthPrice, snapshot["length"]), restored(Judgement, snapshot["judgement"]))
 
     def take_back(self, update: int, policy: dict[str, Tensor]) -> None:
@@ -110,7 +150,7 @@ class Learner:
         return True
 
 
-COUNTERS = ("update", "position", "beta", "rate_scale", "rollbacks", "bad_steps")
+COUNTERS = ("update", "position", "beta", "drift", "taken_back", "tries", "rate_scale", "rollbacks", "bad_steps")
 
 
 def keep(folder: Path, snapshot: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from trainer.ppo.guards import DEAR, LengthPrice
 from trainer.ppo.learner import Learner
 from trainer.ppo.rollout import Rollout
 
+REPEATED = 4  # tokens of a passage that an answer says again
 STAGES = ("time/generate_s", "time/score_s", "time/train_s")
 
 
@@ -50,6 +51,8 @@ def rollout_metrics(rollout: Rollout, beta: float, length: LengthPrice) -> dict[
         "rollout/truncated": sum(given.finish_reason == "length" for given in answers) / len(answers),
         "rollout/distinct_1": distinct([given.ids for given in answers], 1),
         "rollout/distinct_2": distinct([given.ids for given in answers], 2),
+        "rollout/fluency": float(masked_mean(own.ref_logprobs, own.mask)),
+        "rollout/repetition": sum(repeated(given.ids, REPEATED) for given in answers) / len(answers),
         "rollout/entropy": float(masked_mean(own.entropy, own.mask)),
         "kl/nats_per_answer": float(sampled_kl.sum(1).mean()),
         "kl/nats_per_token": float(masked_mean(sampled_kl, own.mask)),
@@ -62,6 +65,12 @@ def distinct(answers: Sequence[Sequence[int]], n: int) -> float:
     """Different n-grams over all n-grams of all answers (Li et al. 2016, arXiv:1510.03055); 1.0 when there is none."""
     counts = Counter(tuple(ids[at : at + n]) for ids in answers for at in range(len(ids) - n + 1))
     return len(counts) / counts.total() if counts else 1.0
+
+
+def repeated(ids: Sequence[int], n: int) -> float:
+    """The share of an answer's n-grams that stood in it before; 0 where it is shorter."""
+    grams = [tuple(ids[at : at + n]) for at in range(len(ids) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
 def panel_rows(learner: Learner, rollout: Rollout) -> list[Mapping[str, Any]]:
@@ -104,6 +113,7 @@ def result(folder: RunFolder, learner: Learner, reason: Message | None, taken: f
         "score_before": start["rollout/score"],
         "score": kept["rollout/score"],
         "kl_nats_per_answer": kept["kl/exact_nats_per_answer"],
+        "taken_back": learner.taken_back,
         "length_before": learner.guards.length.start,
         "length": kept["rollout/length"],
         "judged_before": start.get("rollout/judged"),

@@ -27,7 +27,7 @@ from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone, load_policy, save_policy
 from trainer.ppo import report
-from trainer.ppo.advantages import ESTIMATORS, adapted_beta, explained_variance, k1, k3, shaped_rewards, whiten
+from trainer.ppo.advantages import ESTIMATORS, explained_variance, k1, k3, shaped_rewards, whiten
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.guards import Ruling
 from trainer.ppo.learner import Learner
@@ -174,6 +174,9 @@ def learn(
             continue
         own = rollout.trajectory
 
+        if learner.steps_back(config, own, last):
+            continue  # what is left of it has to be looked at again
+
         # Guards: bounds on KL and entropy, the judge's word, the price on length
         ruling = learner.guards.look(config, learner.update, own, learner.beta, learner.policy)
         if ruling.keepable:
@@ -190,8 +193,7 @@ def learn(
 
             # Epochs of minibatches
             figures |= optimise(learner, config, rollout, whiten(advantages, own.mask), returns, folder.check)
-            if config.adaptive_kl:
-                learner.beta = adapted_beta(learner.beta, own.kl_nats, config.kl_target_nats, config.episodes, config.kl_horizon)
+            learner.steer(config, own)
         clock.append(time.monotonic())
 
         report.write(folder, metrics, learner, rollout, figures, clock)

@@ -48,6 +48,8 @@ MEANINGS: dict[str, Meaning] = {
     "rollout/entropy": Meaning(N_("Entropy"), N_("nats per token, mean")),
     "rollout/distinct_1": Meaning(N_("Different words"), N_("share of 1-grams"), percent=True),
     "rollout/distinct_2": Meaning(N_("Different pairs of words"), N_("share of 2-grams"), percent=True),
+    "rollout/fluency": Meaning(N_("How natural answers are to the reference"), N_("log-probability, nats per token")),
+    "rollout/repetition": Meaning(N_("Passages said again"), N_("share of 4-grams within an answer"), percent=True),
     "kl/nats_per_answer": Meaning(N_("KL, sampled"), N_("nats per answer")),
     "kl/nats_per_token": Meaning(N_("KL, sampled"), N_("nats per token")),
     "kl/beta": Meaning(N_("Weight of the KL penalty"), N_("beta")),

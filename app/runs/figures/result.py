@@ -141,6 +141,11 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
             N_("Distance from the reference (KL)"),
             N_("Nats per answer: how much more likely its answers are to itself than to the reference. Further is riskier."),
         ),
+        "taken_back": Figure(
+            N_("Steps back"),
+            N_("How often the policy had moved too far, and was mixed with the one that the round began with."),
+            for_experts=True,
+        ),
         "updates": Figure(N_("Updates that the policy kept"), N_("In each it answers prompts and learns from their scores.")),
         "entropy": Figure(
             N_("Entropy"),

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -196,15 +197,23 @@ def test_a_run_that_was_cancelled_while_its_length_is_measured_goes_on_bit_for_b
         assert torch.equal(one, other), name
 
 
-@pytest.mark.parametrize("kind", ["llama", "simple"])
-@pytest.mark.parametrize("ending", ["cancelled", "killed"])
-@pytest.mark.parametrize("at", [3, 8, 16])  # 4 calls a rollout: in the first, the second and the last but one
+# At 4 calls a rollout: in the first, the second and the last but one. Steered, the policy steps back in each of the last two.
+STOPS = list(product(("llama", "simple", "steered"), ("cancelled", "killed"), (3, 8, 16)))
+SUITE = [
+    *(("llama", "killed", 3), ("llama", "cancelled", 8), ("llama", "killed", 16)),
+    *(("simple", "cancelled", 16), ("steered", "killed", 16)),
+]
+NIGHT = [pytest.param(*stop, marks=pytest.mark.nightly) for stop in STOPS if stop not in SUITE]
+STEERED: dict[str, Any] = {"kl_controller": "steered", "kl_target_nats": 0.05, "kl_stop_nats": 1e6}
+
+
+@pytest.mark.parametrize(("kind", "ending", "at"), [*SUITE, *NIGHT])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path, kind: str, ending: str, at: int) -> None:
     prompts = [Prompt(index, [3, 4, 5 + index]) for index in range(9)]
 
     def attempt(path: Path, stop_at: int = 0, cancel: bool = False) -> Backbone:
-        policy = llama_policy() if kind == "llama" else simple_policy(vocab=40, eos=2)
-        folder = ppo_folder(path, **CONFIG)
+        policy = simple_policy(vocab=40, eos=2) if kind == "simple" else llama_policy()
+        folder = ppo_folder(path, **(CONFIG | (STEERED if kind == "steered" else {})))
         how = (lambda: (path / "cancel").touch()) if cancel else crash
         assert isinstance(folder.config, PPOConfig)
         judge = Stop(0, how)
@@ -222,6 +231,8 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path, kind: str, e
     for file in ("metrics.jsonl", "samples.jsonl"):
         assert told(tmp_path / "straight", file) == told(tmp_path / "stopped", file)
     whole, joined = (checkpoint.load_state(tmp_path / name / "state") for name in ("straight", "stopped"))
+    assert whole is not None
+    assert (whole[1]["counters"]["taken_back"] > 0) == (kind == "steered")
     assert same(whole, joined)  # value head, optimiser, random numbers, beta, order, counters and what the guards remember
 
 

@@ -21,7 +21,7 @@ from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.generate import Generated
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner
-from trainer.ppo.report import distinct
+from trainer.ppo.report import distinct, repeated
 from trainer.ppo.reward import Ids, PlainVerdicts, Rule
 from trainer.ppo.rollout import write_answers
 from trainer.ppo.run import optimise, train
@@ -205,7 +205,16 @@ def test_a_policy_outside_the_bounds_from_the_start_is_refused_and_not_handed_on
 
 
 def test_the_entropy_floor_ends_the_run_with_a_reason(tmp_path: Path) -> None:
-    figures = learn(tmp_path, llama_policy(), learning_rate=0.05, updates=60, beta=0.0, entropy_floor_nats=1.5, kl_stop_nats=1e6)
+    figures = learn(
+        tmp_path,
+        llama_policy(),
+        learning_rate=0.05,
+        updates=60,
+        adaptive_kl=False,
+        beta=0.0,
+        entropy_floor_nats=1.5,
+        kl_stop_nats=1e6,
+    )
     assert figures["reason"]["code"] == "entropy_under_floor"
     assert figures["entropy"] >= 1.5 > rows(tmp_path)[-1]["rollout/entropy"]
 
@@ -314,6 +323,24 @@ def test_distinct_n() -> None:
     assert distinct([[1, 2, 1], [1, 2]], 1) == 2 / 5
     assert distinct([[1, 2, 1], [1, 2]], 2) == 2 / 3
     assert distinct([[1]], 2) == 1
+
+
+def test_passages_said_again() -> None:
+    assert repeated([1, 2, 3, 1, 2, 3, 1], 2) == 3 / 6  # 12 23 31, and each again
+    assert repeated([1, 2, 3], 2) == 0
+    assert repeated([1], 2) == 0
+
+
+def test_fluency_is_what_the_reference_thinks_of_the_answers(tmp_path: Path) -> None:
+    """The base's own answers at temperature 1 cost it its entropy; a policy that went to what it finds unlikely costs more."""
+    learn(
+        tmp_path, llama_policy(), learning_rate=0.05, updates=12, temperature=1.0, beta=0.0, adaptive_kl=False, kl_stop_nats=1e6
+    )
+    first, *_, last = rows(tmp_path)
+    assert first["rollout/fluency"] == pytest.approx(-first["rollout/entropy"], abs=0.5)
+    gap = last["rollout/fluency"] + last["rollout/entropy"]  # E[log q] + H(p) = -KL, per token
+    assert gap == pytest.approx(-last["kl/nats_per_token"], abs=0.5)
+    assert gap < -0.3
 
 
 def test_a_cut_answer_is_scored_at_its_last_token_and_packed_without_an_end(tmp_path: Path) -> None:
