@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.database import slices
 from app.database.engine import read_session, write_session
-from app.errors import Archived, Conflict, NotFound, Unavailable
+from app.errors import Archived, Conflict, NotFound, Refusal, Unavailable
 from app.models import AuditEntry, Project, Prompt, utc_now
 from app.prompts import service
 from app.prompts.conversations import prompt_row
@@ -139,36 +139,33 @@ def test_an_import_that_ends_in_between_says_how_many_it_took_and_goes_on_where_
     assert (again.created, again.duplicates, in_use(engine, project.id)) == (150, 100, 250)
 
 
-def test_an_import_into_a_project_that_is_deleted_meanwhile_ends(
-    engine: Engine, project: Project, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ended", "first", "says", "again"),
+    [
+        ("deleted_at", NotFound, "There is no such project", NotFound),
+        ("archived_at", Conflict, "100 of 250 prompts were imported; then the project was archived", Archived),
+    ],
+)
+def test_an_import_into_a_project_that_ends_meanwhile_says_how_far_it_came(
+    engine: Engine,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    ended: str,
+    first: type[Refusal],
+    says: str,
+    again: type[Refusal],
 ) -> None:
     def insert(session: Session, values: Sequence[dict[str, Any]]) -> int:
         made = really(session, values)
-        session.get_one(Project, project.id).deleted_at = utc_now()
+        setattr(session.get_one(Project, project.id), ended, utc_now())
         return made
 
     really = service._insert
     monkeypatch.setattr(slices, "FIRST", 100)
     monkeypatch.setattr(service, "_insert", insert)
-    with pytest.raises(NotFound):
+    with pytest.raises(first, match=says):
         import_prompts(engine, project.id, many(250))
-    assert in_use(engine, project.id) == 100
-
-
-def test_an_import_into_a_project_that_is_archived_meanwhile_says_how_many_it_took(
-    engine: Engine, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def insert(session: Session, values: Sequence[dict[str, Any]]) -> int:
-        made = really(session, values)
-        session.get_one(Project, project.id).archived_at = utc_now()
-        return made
-
-    really = service._insert
-    monkeypatch.setattr(slices, "FIRST", 100)
-    monkeypatch.setattr(service, "_insert", insert)
-    with pytest.raises(Conflict, match="100 of 250 prompts were imported; then the project was archived"):
-        import_prompts(engine, project.id, many(250))
-    with pytest.raises(Archived):
+    with pytest.raises(again):
         import_prompts(engine, project.id, many(250))
     assert in_use(engine, project.id) == 100
 
