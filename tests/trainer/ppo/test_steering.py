@@ -15,10 +15,11 @@ from tests.trainer.tiny import llama_policy, ppo_folder
 from trainer.contract.config import PPOConfig
 from trainer.contract.folder import Refused, read_jsonl
 from trainer.lm.backbone import named_trainable, pin_reference
+from trainer.ppo.advantages import adapted_beta
 from trainer.ppo.reward import Ids, Rule
 from trainer.ppo.rollout import Prompt
 from trainer.ppo.run import train
-from trainer.ppo.steering import course, share_to_keep, steered_beta, step_back
+from trainer.ppo.steering import AIM, course, share_to_keep, steered_beta, step_back
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -73,6 +74,22 @@ def test_a_step_back_lies_on_the_way_from_the_start() -> None:
     step_back(policy, start, 0.25)
     for name, parameter in policy.items():
         torch.testing.assert_close(parameter.detach(), start[name] + 0.25)
+
+
+@pytest.mark.parametrize("controller", ["steered", "ziegler"])
+def test_beta_follows_the_controller_that_the_settings_name(tmp_path: Path, controller: str) -> None:
+    learn(tmp_path, llama_policy(), kl_controller=controller, updates=5, beta=0.1, kl_target_nats=2.0)
+    rows = list(read_jsonl(tmp_path / "metrics.jsonl"))
+    kl = [row["kl/exact_nats_per_answer"] for row in rows]
+    expected = [0.1]
+    for done in range(5):
+        if controller == "ziegler":
+            expected.append(adapted_beta(expected[-1], kl[done], 2.0, answers=8, horizon=2000))
+        else:
+            now, before = kl[done] / (AIM * 2.0), kl[done - 1] / (AIM * 2.0) if done else 0.0
+            expected.append(steered_beta(expected[-1], now, before, done, updates=5))
+    assert [row["kl/beta"] for row in rows] == pytest.approx(expected)
+    assert expected[-1] != pytest.approx(0.1, rel=1e-3)
 
 
 FAR: dict[str, Any] = {"learning_rate": 0.05, "updates": 4, "kl_target_nats": 0.3, "kl_stop_nats": 1e6, "beta": 1e-6}
