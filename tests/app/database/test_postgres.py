@@ -18,12 +18,13 @@ from starlette.testclient import TestClient
 
 from app.accounts.installation import service as owners
 from app.accounts.keys.service import make_key, revoke_key
+from app.accounts.password_links import use_link
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import head, revision_of, upgrade_to_head
-from app.errors import Conflict, NotSignedIn
+from app.errors import Conflict, Gone, NotSignedIn
 from app.labels.search import LabelFilter, annotators, count_labels
 from app.main import create_app
-from app.models import ApiKey, Base, Project, Prompt, Seat, Task, User, utc_now
+from app.models import ApiKey, Base, PasswordLink, Project, Prompt, Seat, Task, User, utc_now
 from app.projects import naming
 from app.projects.service import create_project
 from app.prompts.importers import read_upload
@@ -32,7 +33,7 @@ from app.prompts.service import count_prompts, import_prompts
 from app.queue import asking
 from app.queue.claim import claim_next
 from app.settings import Settings
-from app.web.security import Principal
+from app.web.security import Principal, digest, new_secret
 from tests.app import factories
 from tests.app.exports.judging import judge
 from tests.app.removal.whole import delete, fill, left, take_all_out
@@ -226,6 +227,37 @@ def test_two_owners_cannot_put_each_other_out_at_once(engine: Engine) -> None:
             with pytest.raises(TimeoutError):  # it waits for the owners in hand
                 second.result(0.5)
         assert second.result(10) == "the only one"
+
+
+def test_of_two_who_use_a_password_link_at_once_one_sets_the_password(engine: Engine) -> None:
+    token = new_secret()
+    with write_session(engine) as session:
+        person = factories.make_user(session, "Forgetful").id
+        links = {
+            "token_hash": digest(token),
+            "user_id": person,
+            "created_by": person,
+            "expires_at": utc_now() + timedelta(hours=1),
+        }
+        session.add(PasswordLink(**links))
+
+    def use(password_hash: str) -> str:
+        try:
+            with write_session(engine) as session:
+                use_link(session, token, password_hash)
+            return "set"
+        except Gone:
+            return "too late"
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            use_link(session, token, "the first's")
+            second = pool.submit(use, "the second's")
+            with pytest.raises(TimeoutError):  # the link still opens as the second looks
+                second.result(0.5)
+        assert second.result(10) == "too late"
+    with read_session(engine) as session:
+        assert session.get_one(User, person).password_hash == "the first's"
 
 
 def test_a_key_that_mints_while_it_is_revoked_leaves_no_child(engine: Engine) -> None:
