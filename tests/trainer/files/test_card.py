@@ -117,6 +117,9 @@ def test_a_saved_policy_holds_its_card_and_the_manifest_knows_it(tmp_path: Path)
     assert "| kept step | 4 |" in text
 
 
+SECTIONS = ["Opening it", "What it learned from", "Figures", "Settings", "Base model and licence", "Made by"]
+
+
 def whole_sentences(text: str) -> list[str]:
     """The paragraphs of a card that are prose: no front matter, headings, code, tables or lists."""
     body = re.sub(r"```.*?```", "", text.partition("\n---\n")[2], flags=re.S)
@@ -140,6 +143,12 @@ def test_every_sentence_of_every_card_is_whole(tmp_path: Path, kind: str, form: 
     if how:
         told["exported_from"] = {"how": how, "sha256": "def"}
     text = card(run / "checkpoint", told, run, {})
+    origin, *sections = text.partition("\n---\n")[2].split("\n## ")
+    said = dict(section.split("\n\n", 1) for section in sections)
+    assert list(said) == SECTIONS
+    assert whole_sentences(f"\n---\n{origin}"), "where it comes from"
+    assert OPENING[kind, form] in said["Opening it"]
+    assert all(body.strip() for body in said.values()), said
     for paragraph in whole_sentences(text):
         assert paragraph[-1] in ".:", paragraph
         assert paragraph[0].isupper() or paragraph[0] == "`", paragraph
