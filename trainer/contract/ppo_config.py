@@ -34,7 +34,7 @@ class PPOConfig:
         group="change",
     )
     answers_per_prompt: int = setting(
-        1, "Answers to the same prompt", "Of those of a step; RLOO compares them.", "answers", least=1, most=1024
+        1, "Answers to the same prompt", "Of those of a step; RLOO and GRPO compare them.", "answers", least=1, most=1024
     )
     max_prompt_tokens: int = setting(
         128,
@@ -70,8 +70,8 @@ class PPOConfig:
         "gae",
         "Advantages",
         "GAE: generalised advantage estimation. REINFORCE: the whole return less the value head's guess. RLOO: an answer's "
-        "return less that of the other answers to its prompt.",
-        choices={"gae": "GAE", "rloo": "RLOO", "reinforce": "REINFORCE"},
+        "return less that of the other answers to its prompt. GRPO: less that of all of them, over their deviation.",
+        choices={"gae": "GAE", "rloo": "RLOO", "grpo": "GRPO", "reinforce": "REINFORCE"},
     )
     gamma: float = setting(1.0, "Discount γ", "Of later rewards.", least=0, most=1)
     gae_lambda: float = setting(0.95, "GAE λ", "Bias-variance trade-off of GAE's advantages.", least=0, most=1)
@@ -203,7 +203,7 @@ class PPOConfig:
         for name in ("minibatches", "answers_per_prompt"):
             if getattr(self, name) < 1 or self.episodes % getattr(self, name):
                 yield name, Message("must_divide", setting="ppo.episodes", value=self.episodes)
-        if self.advantage == "rloo" and self.answers_per_prompt < 2:
-            yield "answers_per_prompt", Message("rloo_compares_answers", least=2)
+        if self.advantage in ("rloo", "grpo") and self.answers_per_prompt < 2:
+            yield "answers_per_prompt", Message("answers_are_compared", least=2)
         if self.adaptive_kl and self.kl_target_nats >= self.kl_stop_nats:
             yield "kl_stop_nats", Message("must_be_more_than_setting", setting="ppo.kl_target_nats")

@@ -351,7 +351,7 @@ SETTINGS: Final = {
     "too_long_together": "With “%(setting)s” this must be at most the %(most)s tokens that the base model holds.",
     "longer_than_context": "The base model holds only %(most)s tokens.",
     "new_model_too_large": "A new model of these sizes would have %(parameters)s parameters; at most %(most)s are trained.",
-    "rloo_compares_answers": "This must be at least %(least)s with RLOO, which compares answers to the same prompt.",
+    "answers_are_compared": "This must be at least %(least)s with RLOO and GRPO, which compare answers to the same prompt.",
 }
 
 SENTENCES: Final = (

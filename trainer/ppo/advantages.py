@@ -3,14 +3,16 @@
 Every tensor is (B, T): B answers, T the longest answer's tokens. `mask` is bool and True on the tokens the policy chose, up to
 and including EOS; it comes from lengths, never from `ids != pad`. Symbols and papers: docs/math.md.
 
-`gae`, `rloo` and `reinforce` are interchangeable: the same arguments, the same two results, `ESTIMATORS` names them. Each may
-ignore what it does not need.
+`gae`, `rloo`, `grpo` and `reinforce` are interchangeable: the same arguments, the same two results, `ESTIMATORS` names them. Each
+may ignore what it does not need.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+LEAST_DEVIATION = 1e-4  # of a group's returns, added to it: what differs by less is rounding
 
 
 def k1(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
@@ -88,19 +90,45 @@ def rloo(
     Ahmadian et al. 2024, arXiv:2402.14740, eq. 7. No value is used; the returns, from each token on, still teach the value head.
     Raises ValueError for a prompt with a single answer, which has nothing to compare with.
     """
-    zeros = torch.zeros_like(values)
-    returns, _ = gae(rewards, zeros, mask, prompts, gamma, 1.0)
-    first = mask.int().argmax(1, keepdim=True)
-    whole = returns.gather(1, first)[:, 0]  # (B,)
-    same = (prompts[:, None] == prompts[None, :]).to(whole.dtype)  # (B, B)
-    others = same.sum(1) - 1
-    if (others == 0).any():
-        raise ValueError("rloo needs at least two answers to every prompt")
-    baseline = (same @ whole - whole) / others
+    whole, returns = _returns(rewards, mask, gamma)
+    same, count = _groups(prompts, whole)
+    baseline = (same @ whole - whole) / (count - 1)
     return torch.where(mask, (whole - baseline)[:, None], 0.0), returns
 
 
-ESTIMATORS = {"gae": gae, "rloo": rloo, "reinforce": reinforce}
+def grpo(
+    rewards: Tensor, values: Tensor, mask: Tensor, prompts: Tensor, gamma: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """Group relative: the whole answer's return less the mean of all answers to its prompt, over their deviation, on every token.
+
+    Shao et al. 2024, arXiv:2402.03300, section 4.1.2. Departure: KL is in the return, by k1, before anything is divided; theirs
+    is a k3 term beside scores that alone were normalised, which moves the optimum (docs/decisions/0024). Answers that earned the
+    same, to much less than 1e-4, have advantages near 0. Values and errors as in `rloo`.
+    """
+    whole, returns = _returns(rewards, mask, gamma)
+    same, count = _groups(prompts, whole)
+    above = whole - same @ whole / count
+    deviation = (same @ above.square() / count).sqrt()
+    return torch.where(mask, (above / (deviation + LEAST_DEVIATION))[:, None], 0.0), returns
+
+
+def _returns(rewards: Tensor, mask: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """The whole answers' returns (B,), and those from each token on (B, T)."""
+    returns, _ = gae(rewards, torch.zeros_like(rewards), mask, torch.empty(0), gamma, 1.0)
+    first = mask.int().argmax(1, keepdim=True)
+    return returns.gather(1, first)[:, 0], returns
+
+
+def _groups(prompts: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, B) 1 where two answers are to the same prompt, and (B,) how many there are to it. Raises ValueError where it is one."""
+    same = (prompts[:, None] == prompts[None, :]).to(like.dtype)
+    count = same.sum(1)
+    if (count < 2).any():
+        raise ValueError("comparing answers needs at least two answers to every prompt")
+    return same, count
+
+
+ESTIMATORS = {"gae": gae, "rloo": rloo, "grpo": grpo, "reinforce": reinforce}
 
 
 def whiten(values: Tensor, mask: Tensor) -> Tensor:

@@ -82,6 +82,7 @@ def test_a_config_survives_the_way_through_json(kind: str) -> None:
         ("ppo", {"learning_rate": 1_000}, "learning_rate"),
         ("ppo", {"episodes": 30, "minibatches": 4}, "minibatches"),
         ("ppo", {"advantage": "rloo"}, "answers_per_prompt"),
+        ("ppo", {"advantage": "grpo"}, "answers_per_prompt"),
         ("ppo", {"kl_target_nats": 40.0}, "kl_stop_nats"),
         ("ppo", {"beta": -0.1}, "beta"),
         ("ppo", {"dtype": "int8"}, "dtype"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from trainer.ppo.advantages import (
     adapted_beta,
     explained_variance,
     gae,
+    grpo,
     k1,
     k3,
     masked_mean,
@@ -92,13 +94,45 @@ def test_rloo_over_every_pair_of_samples_follows_the_true_gradient() -> None:
     torch.testing.assert_close(expected, true, rtol=1e-12, atol=1e-12)
 
 
-def test_rloo_without_another_answer_is_refused_when_it_is_set_and_when_it_is_asked() -> None:
-    with pytest.raises(ConfigError, match="answers_per_prompt: rloo_compares_answers"):
-        PPOConfig(advantage="rloo")
+def test_grpo_counts_in_deviations_of_the_answers_to_the_same_prompt() -> None:
+    """Returns 3, 1 and 2 of one prompt: mean 2, deviation sqrt(2/3); 1 and 5 of the other: mean 3, deviation 2."""
+    rewards = torch.tensor([[0.0, 3.0], [1.0, 7.0], [-1.0, 2.0], [5.0, 9.0], [2.0, 0.0]])
+    mask = torch.tensor([[True, True], [True, False], [True, True], [True, False], [True, True]])
+    prompts = torch.tensor([4, 4, 9, 9, 4])
+    advantages, returns = grpo(rewards, torch.full((5, 2), 8.0), mask, prompts, gamma=1.0, gae_lambda=0.95)
+    far = 1.224745  # 1 / sqrt(2/3)
+    expected = torch.tensor([[far, far], [-far, 0.0], [-1.0, -1.0], [1.0, 0.0], [0.0, 0.0]])
+    torch.testing.assert_close(advantages, expected, rtol=2e-4, atol=0)  # a deviation counts as 1e-4 more than it is
+    torch.testing.assert_close(returns, torch.tensor([[3.0, 3.0], [1.0, 0.0], [1.0, 2.0], [5.0, 0.0], [2.0, 0.0]]))
+
+
+def test_grpo_asks_nothing_of_answers_that_earned_the_same() -> None:
+    """So that the policy at which every answer earns beta log Z is where it stays, whatever the size of a group."""
+    mask = torch.ones(4, 3, dtype=torch.bool)
+    nearly = torch.tensor([[0.1, 0.2, 0.4]] * 4) + 1e-7 * torch.tensor([[1.0], [-1.0], [0.0], [0.0]])
+    advantages, _ = grpo(nearly, torch.zeros(4, 3), mask, torch.zeros(4), gamma=1.0, gae_lambda=1.0)
+    assert advantages.abs().max() < 0.01
+
+
+def test_grpo_of_a_score_and_a_kl_weight_that_grow_together_is_the_same() -> None:
+    generator = torch.Generator().manual_seed(4)
+    kl, values = torch.randn(2, 6, 5, generator=generator, dtype=torch.float64)
+    scores, prompts = torch.randn(6, generator=generator, dtype=torch.float64), torch.tensor([0, 0, 0, 1, 1, 1])
+    mask = torch.arange(5) < torch.tensor([[1], [4], [5], [2], [3], [5]])
+    small, large = (
+        grpo(shaped_rewards(kl, scores * scale, mask, 0.5 * scale), values, mask, prompts, 1.0, 1.0)[0] for scale in (1.0, 30.0)
+    )
+    torch.testing.assert_close(small, large, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "compare"), [("rloo", rloo), ("grpo", grpo)])
+def test_answers_that_are_compared_need_another_when_it_is_set_and_when_it_is_asked(name: str, compare: Any) -> None:
+    with pytest.raises(ConfigError, match="answers_per_prompt: answers_are_compared"):
+        PPOConfig(advantage=name)
     with pytest.raises(ConfigError, match="answers_per_prompt: must_divide"):
         PPOConfig(answers_per_prompt=5)
     with pytest.raises(ValueError, match="at least two answers"):
-        rloo(torch.ones(2, 1), torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool), torch.tensor([1, 2]), 1.0, 0.95)
+        compare(torch.ones(2, 1), torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool), torch.tensor([1, 2]), 1.0, 0.95)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -194,3 +228,8 @@ class TestKLEstimatorsByEnumeration:
         for gradient in wrong:
             assert (gradient - self.gradient).abs().max() > 0.01
         assert self.in_loss(k1(self.logprobs, self.reference)).abs().max() < 1e-12
+
+    def test_k3_in_the_loss_follows_the_kl_the_other_way_round(self) -> None:
+        """KL(q || p): so GRPO's own form holds a policy to something else than what the guards count."""
+        other = self.grad((self.reference.exp() * (self.reference - self.logprobs)).sum())
+        torch.testing.assert_close(self.in_loss(k3(self.logprobs, self.reference)), other, rtol=1e-12, atol=1e-12)

@@ -92,12 +92,32 @@ def test_variable_length_with_an_end_token_reaches_the_optimum(tmp_path: Path) -
     torch.testing.assert_close(probabilities(backbone, answers), weights / weights.sum(), atol=0.006, rtol=0)
 
 
-@pytest.mark.parametrize(("advantage", "per_prompt"), [("reinforce", 1), ("rloo", 4)])
+@pytest.mark.parametrize(("advantage", "per_prompt"), [("reinforce", 1), ("rloo", 4), ("grpo", 4), ("grpo", 16)])
 def test_the_other_estimators_reach_the_optimum_too(tmp_path: Path, advantage: str, per_prompt: int) -> None:
     backbone = simple_policy(vocab=2, eos=None, uniform=True)
     sizes = {"advantage": advantage, "answers_per_prompt": per_prompt, "episodes": 64, "microbatch": 64, "updates": 40}
     learn(tmp_path, backbone, beta=0.5, max_new_tokens=1, learning_rate=0.03, **sizes)
     assert probabilities(backbone, [[1]]).item() == pytest.approx(0.880797, abs=0.02)
+
+
+def test_grpo_reaches_the_optimum_of_each_prompt_however_far_apart_its_scores_are(tmp_path: Path) -> None:
+    """Scores of 0 and 1 after one prompt, of 0 and .25 after the other: at beta .5 one p(1) is sigmoid(2), the other sigmoid(.5).
+
+    Where the scores alone were divided by their deviation, as in the paper, both prompts would end at the same.
+    """
+
+    def score(prompts: Ids, answers: Ids) -> Tensor:
+        ones = (float(answer[0] == 1) for answer in answers)
+        return torch.tensor([one / 4 if prompt[0] else one for one, prompt in zip(ones, prompts, strict=True)])
+
+    backbone = simple_policy(vocab=2, eos=None, uniform=True)
+    sizes = {"advantage": "grpo", "answers_per_prompt": 16, "episodes": 256, "microbatch": 256, "updates": 80}
+    folder = ppo_folder(tmp_path, **(EXACT | sizes | {"beta": 0.5, "max_new_tokens": 1, "learning_rate": 0.03}))
+    assert isinstance(folder.config, PPOConfig)
+    train(folder, folder.config, backbone, Rule(score), [Prompt(1, [0]), Prompt(2, [1])], [])
+    with torch.no_grad():
+        ones = response_logprobs(backbone, pack([[0], [1]], [[1], [1]]), 1.0).logprobs[:, 0].exp()
+    torch.testing.assert_close(ones, torch.tensor([2.0, 0.5]).sigmoid(), atol=0.02, rtol=0)
 
 
 def test_without_a_kl_penalty_a_bandit_takes_the_best_arm(tmp_path: Path) -> None:
