@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import os
+import re
 import shutil
 import socket
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +23,7 @@ from app.accounts import invitations
 from app.database.engine import init_db, make_engine, read_session, write_session
 from app.database.failures import FULL, READ_ONLY, said_by, what_a_disk_did
 from app.database.upgrade import UpgradeError, require_head, upgrade_to_head
-from app.demo.demo import ensure_demo
+from app.demo.demo import DEFAULT_MODEL, ensure_demo
 from app.errors import Conflict, Refusal, Unavailable
 from app.language.formats import listed
 from app.models import Project, Run
@@ -30,7 +33,14 @@ from trainer.contract.folder import whole
 
 STARTS_WITHIN_S = 60.0
 ABSENT_FOR_S = 2.0  # between the end of the old server and the first word of the new one
-OWN_NAMES = ("tastemaker.db", "runs", "models", "cache", "texts", "workers")  # how what lies in a data folder begins
+OWN_FOLDERS = ("runs", "models", "cache", "texts", "workers")
+OWN_FILES = re.compile(  # what lies in a data folder before there is a database in it, or a run
+    r"tastemaker\.db(-wal|-shm|-journal|\.upgrade-lock|\.before-upgrade-from-.+)?"
+    rf"|models/{DEFAULT_MODEL}(\.[^/]+)?/.+"
+    r"|cache/features-[0-9a-f]{16}/[^/]+"
+    r"|texts/([^/]+/)?[^/]+\.(txt|jsonl)"
+    r"|workers/[^/]+\.lock"
+)
 _STARTING = (
     "the database system is starting up",
     "the database system is shutting down",
@@ -203,28 +213,59 @@ def _refuse_public_address_without_owner(engine: Engine, settings: Settings) -> 
 def _take_for_its_own(folder: Path) -> None:
     """Make the data folder where there is none, and close it to the other accounts of the machine.
 
-    Raises CannotStart for a folder that others use, or that is open to them and holds what is none of Tastemaker's: `/home`, a
-    folder of programs. One that is closed, by an earlier start above all, shuts nobody out.
+    Raises CannotStart for a folder that others use, that is another account's, or that is open to others and holds what is none
+    of Tastemaker's: `/home`, a folder of programs. One that is closed, by an earlier start above all, shuts nobody out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mode = folder.stat().st_mode
     if folder == Path(folder.anchor) or mode & stat.S_ISVTX:
         raise CannotStart(f"TASTEMAKER_DATA={folder} is a folder that all of this machine use. Name one for Tastemaker alone.")
-    if mode & 0o077 and (foreign := _foreign_to(folder)):
-        some = listed(foreign[:3] + ["..."] * (len(foreign) > 3))
-        raise CannotStart(f"TASTEMAKER_DATA={folder} holds what is none of Tastemaker's: {some}. Name an empty folder for it.")
+    if not _is_in_use(folder):
+        if _is_anothers(folder):
+            raise CannotStart(f"TASTEMAKER_DATA={folder} belongs to another account of this machine. Name one of your own.")
+        if mode & 0o077 and (foreign := _foreign_to(folder)):
+            some = listed(foreign[:3] + ["..."] * (len(foreign) > 3))
+            raise CannotStart(
+                f"TASTEMAKER_DATA={folder} holds what is none of Tastemaker's: {some}. Name an empty folder for it."
+            )
     _close(folder, 0o700)
 
 
-def _foreign_to(folder: Path) -> list[str]:
-    """What lies in a folder that is not yet Tastemaker's. In one that is, a person may keep what they like.
+def _is_in_use(folder: Path) -> bool:
+    """Whether it is Tastemaker's already: then a person may keep in it what they like."""
+    return (folder / "tastemaker.db").exists() or any(folder.glob("runs/*/run.json"))
 
-    Hidden files of an account's home, and `lost+found` of a disk's, make no folder somebody's.
+
+def _is_anothers(folder: Path) -> bool:
+    """Whether another account of the machine owns it. A disk that knows no accounts gives our own files to somebody else, too."""
+    if folder.stat().st_uid == os.geteuid():
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder) as ours:
+            return os.fstat(ours.fileno()).st_uid == os.geteuid()
+    except PermissionError:
+        return True
+
+
+def _foreign_to(folder: Path) -> list[str]:
+    """What lies in a folder that is not Tastemaker's.
+
+    Hidden files of an account's home, and `lost+found` of a disk's, make no folder somebody's. Empty folders named as ours are
+    left over from what came to nothing, but make none Tastemaker's.
     """
-    if (folder / "tastemaker.db").exists() or any(folder.glob("runs/*/run.json")):
-        return []
-    names = sorted(path.name for path in folder.iterdir())
-    return [name for name in names if not name.startswith((*OWN_NAMES, ".")) and name != "lost+found"]
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name != "lost+found")
+    whose = {name: _is_own(folder, folder / name) for name in names}
+    if not any(whose.values()):
+        return names
+    return [name for name, is_own in whose.items() if is_own is False]
+
+
+def _is_own(folder: Path, path: Path) -> bool | None:
+    """Whether all files are what Tastemaker writes there; None of an empty folder that is named as one of its own."""
+    files = (file for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    known = (OWN_FILES.fullmatch(file.relative_to(folder).as_posix()) is not None for file in files)
+    first = next(known, None if path.name in OWN_FOLDERS else False)
+    return first and all(known)
 
 
 def _protect(settings: Settings) -> None:

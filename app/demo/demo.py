@@ -16,7 +16,7 @@ from app.prompts.service import PromptRow, add_prompts
 from app.settings import Settings
 
 _FOLDER = Path(__file__).parent
-_DEFAULT_MODEL = "smollm2-135m-instruct"  # the folder `make run` converts the wheel's GGUF into
+DEFAULT_MODEL = "smollm2-135m-instruct"  # the folder `make run` converts the wheel's GGUF into
 
 
 def default_base_model(settings: Settings) -> str:
@@ -26,7 +26,7 @@ def default_base_model(settings: Settings) -> str:
     """
     if settings.base_model:
         return settings.base_model
-    folder = settings.models / _DEFAULT_MODEL
+    folder = settings.models / DEFAULT_MODEL
     if not folder.is_dir():
         raise Unavailable(
             f"There is no model in {folder} yet. In a clone `make run` puts it there; else name one in TASTEMAKER_BASE_MODEL, or "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from app.database.engine import make_engine, read_session, write_session
 from app.database.failures import FULL
 from app.database.upgrade import is_at_head
 from app.demo import demo
+from app.demo.demo import DEFAULT_MODEL
 from app.errors import Refusal
 from app.models import Project, User
 from app.projects.service import create_project
@@ -377,8 +379,9 @@ def test_a_folder_that_all_use_is_not_taken_for_ones_own(settings: Settings, tmp
 
 def test_a_folder_of_somebody_elses_files_is_neither_closed_nor_written_to(settings: Settings, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    for name in ("ada", "grace", "models"):
+    for name in ("ada", "grace", f"models/{DEFAULT_MODEL}"):
         (home / name).mkdir(parents=True)
+    (home / "models" / DEFAULT_MODEL / "config.json").touch()
     home.chmod(0o755)
     told = refused(run(settings.model_copy(update={"data": home}), "serve"))
     assert told == f"TASTEMAKER_DATA={home} holds what is none of Tastemaker's: ada, grace. Name an empty folder for it.\n"
@@ -386,13 +389,99 @@ def test_a_folder_of_somebody_elses_files_is_neither_closed_nor_written_to(setti
     assert sorted(path.name for path in home.iterdir()) == ["ada", "grace", "models"]
 
 
-@pytest.mark.parametrize("there", [".bashrc", "lost+found", "models/smollm2-135m-instruct", "workers/a.lock", "runs/7/run.json"])
-def test_a_folder_that_is_empty_or_was_begun_is_taken(settings: Settings, tmp_path: Path, there: str) -> None:
+def lies_there(folder: Path, name: str) -> None:
+    """An empty file, or a folder where the name ends in a stroke."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    if name.endswith("/"):
+        (folder / name).mkdir()
+    else:
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "models/",
+        "models/my-model/config.json",
+        "models/smollm2-135m-instruct-of-ada/config.json",
+        "models-of-ada/smollm2-135m-instruct/config.json",
+        "models",
+        "runs/0042/metrics.csv",
+        "cache/pip/a.whl",
+        "texts/novel.docx",
+        "workers/ada.csv",
+        "tastemaker.database",
+        "tastemaker.db-wal/notes.txt",
+    ],
+)
+def test_a_folder_of_which_only_names_are_like_ours_is_not_taken(tmp_path: Path, there: str) -> None:
+    folder = tmp_path / "srv"
+    lies_there(folder, there)
+    folder.chmod(0o755)
+    with pytest.raises(Refusal, match=f"holds what is none of Tastemaker's: {there.partition('/')[0]}\\. Name"):
+        prepare(Settings(data=folder))
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert len(list(folder.iterdir())) == 1
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o777, 0o700])
+def test_a_folder_of_another_account_is_not_taken(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "hers"
+    folder.mkdir()
+    folder.chmod(mode)
+    os.chown(folder, 4711, 4711)
+    with pytest.raises(Refusal, match="belongs to another account of this machine"):
+        prepare(Settings(data=folder))
+    assert folder.stat().st_mode & 0o777 == mode
+    assert list(folder.iterdir()) == []
+
+
+@as_root
+def test_an_installation_whose_folder_was_given_to_another_account_goes_on(settings: Settings) -> None:
+    os.chown(settings.data, 4711, 4711)
+    prepare(settings)
+
+
+def test_a_folder_of_a_disk_that_knows_no_accounts_is_taken_whoever_it_belongs_to(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """exFAT: all belongs to whoever mounted it, our own files too."""
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    prepare(settings.model_copy(update={"data": folder}))
+    assert (folder / "tastemaker.db").exists()
+
+
+BEGUN = (
+    ".bashrc",
+    "lost+found",
+    "models/smollm2-135m-instruct/config.json",
+    "models/smollm2-135m-instruct.tmp/config.json",
+    "runs/",  # of one that came to nothing
+    "workers/a.lock",
+    "cache/features-0123456789abcdef/a.safetensors",
+    "texts/demo/tales.txt",
+    "texts/tales.jsonl",
+    "tastemaker.db-wal",
+    "tastemaker.db.upgrade-lock",
+    "tastemaker.db.before-upgrade-from-0a1b-20261201T000000000000",
+)
+
+
+@pytest.mark.parametrize(
+    "there",
+    [(".bashrc", "lost+found"), BEGUN, ("dumps/monday.sql", "runs/7/run.json")],
+    ids=["empty", "begun", "of a Tastemaker on PostgreSQL"],
+)
+def test_a_folder_that_is_empty_or_was_begun_is_taken(settings: Settings, tmp_path: Path, there: tuple[str, ...]) -> None:
     folder = tmp_path / "new"
-    (folder / there).parent.mkdir(parents=True)
-    (folder / there).touch()
-    if there.startswith("runs"):  # a Tastemaker's, on PostgreSQL, in which somebody keeps something
-        (folder / "dumps").mkdir()
+    for name in there:
+        lies_there(folder, name)
     folder.chmod(0o755)
     prepare(settings.model_copy(update={"data": folder}))
     assert folder.stat().st_mode & 0o777 == 0o700
