@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from app.database import audit
 from app.database.taking_turns import hold
-from app.errors import Archived, Conflict, Invalid, NotAllowed, NotFound
+from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.guidelines import service as guidelines
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User, utc_now
 from app.models.criteria import Criterion, Flag, retire
+from app.models.open_projects import require_open
 from app.practice import service as practice
 from app.projects import checks, naming
 from app.runs import checkpoints
@@ -64,12 +65,8 @@ def get_project(session: Session, slug: str) -> Project:
 
 def hold_open(session: Session, project_id: int) -> Project:
     """The project, kept until the transaction ends: for who writes into it. Raises Archived, or NotFound once it is deleted."""
-    project = hold(session, session.get_one(Project, project_id))
-    if project.deleted_at is not None:
-        raise NotFound(_("There is no such project."))
-    if project.archived_at is not None:
-        raise Archived
-    return project
+    require_open(session.connection(), project_id)
+    return session.get_one(Project, project_id, populate_existing=True)
 
 
 def list_projects(

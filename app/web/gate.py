@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import Connection, Engine, Row, Select, select
+from sqlalchemy import Engine, Row, Select
 from starlette.responses import Response
 
 from app.database.capacity import AT_THE_GATE
@@ -23,6 +23,7 @@ from app.errors import Archived, NeedsSecondFactor, NotAllowed, NotFound, NotSig
 from app.language import languages
 from app.language.languages import _
 from app.models import Project
+from app.models.open_projects import require_open
 from app.settings import Settings
 from app.web.json_types import MAX_ID
 from app.web.last_used import UseLog
@@ -195,17 +196,7 @@ def _check_archived(request: Request, route: tuple[str, str], found: Finding) ->
     if found.principal.archived:
         raise Archived
     if found.project_id is not None:
-        request.state.demand = partial(_require_open, project_id=found.project_id)
-
-
-def _require_open(connection: Connection, project_id: int) -> None:
-    """Keeps the project as it is until the transaction ends. Raises Archived, or NotFound once it is deleted."""
-    now = select(Project.archived_at, Project.deleted_at).where(Project.id == project_id)
-    found = connection.execute(now.with_for_update(key_share=True)).one_or_none()
-    if found is None or found.deleted_at is not None:
-        raise NotFound(_("There is no such project."))
-    if found.archived_at is not None:
-        raise Archived
+        request.state.demand = partial(require_open, project_id=found.project_id)
 
 
 def _how_to_sign_in(request: Request) -> str:
