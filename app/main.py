@@ -54,8 +54,8 @@ from app.queue import api as queue_api
 from app.removal import api as removal_api
 from app.removal import routes as removal_routes
 from app.rounds import api as rounds_api
+from app.rounds import preference_routes, sft_routes
 from app.rounds import routes as rounds_routes
-from app.rounds import sft_routes
 from app.runs import api as runs_api
 from app.runs import routes as runs_routes
 from app.runs.limits import limits_of
@@ -97,7 +97,17 @@ PAGES = (
         language_routes,
     ),
     *(projects_routes, removal_routes, question_routes, editor_routes, settings_routes),
-    *(my_work_routes, overview_routes, prompts_routes, rounds_routes, runs_routes, sft_routes, exports_routes, styleguide),
+    *(
+        my_work_routes,
+        overview_routes,
+        prompts_routes,
+        rounds_routes,
+        runs_routes,
+        preference_routes,
+        sft_routes,
+        exports_routes,
+        styleguide,
+    ),
 )
 
 MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_body_size=`

@@ -1,8 +1,9 @@
 """Whether a killed run goes on bit for bit: `python bench/resume.py [--steps 20] [--kind ppo]`.
 
-For each kind of run that trains (`reward` with adapters, `sft`, `ppo`) one run goes through undisturbed; then, for every step k,
-one of the same inputs is killed by SIGKILL right after optimiser step k and started again. The SHA-256 of the final weights must
-be the undisturbed run's, and so must that of a second undisturbed run. A table on stderr, one JSON line on stdout.
+For each kind of run that trains (`reward` with adapters, `sft`, `ppo`, `preference` by DPO and by KTO) one run goes through
+undisturbed; then, for every step k, one of the same inputs is killed by SIGKILL right after optimiser step k and started again.
+The SHA-256 of the final weights must be the undisturbed run's, and so must that of a second undisturbed run. A table on stderr,
+one JSON line on stdout.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ from bench.installation import say
 from trainer.__main__ import main as trainer_main
 from trainer.files import checkpoint
 from trainer.lm.simple_lm import train_tokenizer
+from trainer.preference import run as preference
 from trainer.reward import adapter
 from trainer.sft import run as sft
 
-KINDS = ("reward", "sft", "ppo")
+KINDS = ("reward", "sft", "ppo", "dpo", "kto")
+RUN_KIND = {"dpo": "preference", "kto": "preference"}  # whose method is the name
 WORDS = ["the", "sea", "bread", "green", "moon", "walks", "slowly", "under", "old", "maps", "while", "rain", "falls"]
 
 
@@ -89,7 +92,9 @@ def _work(kind: str, folder: Path, kill_after: int) -> None:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
     torch.set_num_threads(1)
-    sft.SAVE_EVERY_S = adapter.SAVE_EVERY_S = -1.0  # after every step, so that it is a state that is gone on from
+    sft.SAVE_EVERY_S = adapter.SAVE_EVERY_S = (
+        preference.SAVE_EVERY_S
+    ) = -1.0  # after every step, so that it is a state that is gone on from
     taken = 0
 
     def count(*_given: Any) -> None:
@@ -99,7 +104,7 @@ def _work(kind: str, folder: Path, kill_after: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     register_optimizer_step_post_hook(count)
-    os._exit(trainer_main([kind, str(folder)]))
+    os._exit(trainer_main([RUN_KIND.get(kind, kind), str(folder)]))
 
 
 def weights_digest(folder: Path) -> str:
@@ -135,15 +140,13 @@ def make_run(folder: Path, base: Path, kind: str, steps: int) -> Path:
         talks = [[*asked, {"role": "assistant", "content": answer()["text"]}] for asked in questions * 4]
         _write(folder / "demonstrations.jsonl", [{"messages": talk} for talk in talks])
         config = {"epochs": steps, "batch_size": 48, "block_tokens": 96, "patience": 0}
+    elif kind in RUN_KIND:
+        _write(folder / "preferences.jsonl", _labels(questions, 48, answer))
+        _write(folder / "panel_prompts.jsonl", [{"prompt_id": 1, "messages": questions[0]}])
+        config = {"method": kind, "epochs": steps, "batch_size": 1000, "microbatch": 8, "looks": 5, "look_answers": 4}
+        config |= {"lora_rank": 2, "lora_layers": 1, "learning_rate": 0.01, "max_new_tokens": 8, "kl_stop_nats": 1e6}
     elif kind == "reward":
-        labels: list[dict[str, Any]] = []
-        for number in range(16):
-            pair = {"left": answer(), "right": answer()}
-            moons = [pair[side]["text"].count("moon") for side in ("left", "right")]
-            choice = "tie" if moons[0] == moons[1] else "left" if moons[0] > moons[1] else "right"
-            asked = {"label_id": number, "prompt_id": number % 8, "messages": questions[number % 8]}
-            labels.append({**asked, **pair, "choice": choice, "strength": None, "annotator": "one"})
-        _write(folder / "preferences.jsonl", labels)
+        _write(folder / "preferences.jsonl", _labels(questions[:8], 16, answer))
         config = {"method": "lora", "epochs": steps // 2, "batch_size": 16, "folds": 2, "lora_rank": 2, "lora_layers": 1}
         config |= {"judge_share": 0.0, "min_labels": 8, "learning_rate": 0.01}
     else:
@@ -156,8 +159,22 @@ def make_run(folder: Path, base: Path, kind: str, steps: int) -> Path:
         config = {"updates": steps, "episodes": 6, "epochs": 1, "minibatches": 1, "microbatch": 3, "max_new_tokens": 5}
         config |= {"lora_rank": 2, "lora_layers": 1, "learning_rate": 0.01, "checkpoint_every": 1, "panel_prompts": 1}
         config |= {"kl_stop_nats": 1e6, "entropy_floor_nats": -1.0, "early_stop_kl_nats": 1e6}
-    (folder / "run.json").write_text(json.dumps({"kind": kind, "config": config, "inputs": inputs}), encoding="utf-8")
+    (folder / "run.json").write_text(
+        json.dumps({"kind": RUN_KIND.get(kind, kind), "config": config, "inputs": inputs}), encoding="utf-8"
+    )
     return folder
+
+
+def _labels(questions: list[Any], count: int, answer: Callable[[], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Comparisons, won by the answer that speaks more of the moon."""
+    labels = []
+    for number in range(count):
+        left, right = answer(), answer()
+        moons = [one["text"].count("moon") for one in (left, right)]
+        choice = "tie" if moons[0] == moons[1] else "left" if moons[0] > moons[1] else "right"
+        asked = {"label_id": number, "prompt_id": number % len(questions), "messages": questions[number % len(questions)]}
+        labels.append({**asked, "left": left, "right": right, "choice": choice, "strength": None, "annotator": "one"})
+    return labels
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:

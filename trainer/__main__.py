@@ -1,4 +1,4 @@
-"""`python -m trainer {sample,reward,ppo,sft} RUN_DIR`: do one run; all it needs is in its folder.
+"""`python -m trainer {sample,reward,ppo,preference,sft} RUN_DIR`: do one run; all it needs is in its folder.
 
 Exit status: 0 done, 2 refused (result.json says why), 3 cancelled (its state is saved; starting it again goes on), 75 another
 process is at work in the folder. Anything else is a crash, and starting it again goes on from the last saved state.

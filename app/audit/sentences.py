@@ -140,7 +140,12 @@ VALUES: Final[Mapping[str, Mapping[str, str]]] = {
         "trigger_labels": N_("After this many new labels"),
         "triggers_on": N_("Start rounds without asking"),
     },
-    "kind": {"sample": N_("Sampling"), "reward": N_("Reward model"), "sft": N_("Next-token training")},
+    "kind": {
+        "sample": N_("Sampling"),
+        "reward": N_("Reward model"),
+        "preference": N_("Training on labels"),
+        "sft": N_("Next-token training"),
+    },
     "role": _ROLES,
     "scopes": {"annotate": N_("annotate"), "export": N_("export"), "admin": N_("admin: everything")},
     "trigger": {"admin": N_("a person"), "labels": N_("new labels"), "hours": N_("the clock")},

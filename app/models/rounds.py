@@ -42,7 +42,7 @@ class Checkpoint(Base):
 class Run(Base):
     __tablename__ = "runs"
     __table_args__ = (
-        one_of("kind", "sample", "reward", "ppo", "sft"),
+        one_of("kind", "sample", "reward", "ppo", "preference", "sft"),
         one_of("state", "queued", "running", "done", "failed", "cancelled"),
         UniqueConstraint("retry_of_id"),
         Index("ix_runs_state", "state", "id"),

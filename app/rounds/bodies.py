@@ -13,7 +13,7 @@ from app.rounds import service
 from app.runs.bodies import CheckpointSummary, RunReply, run_replies
 from app.web.json_types import Body, CodedMessage, Id, JsonObject, Line, Reply, Told, coded
 
-Kind = Literal["sample", "reward", "ppo", "sft"]
+Kind = Literal["sample", "reward", "ppo", "preference", "sft"]
 
 
 class RoundReply(Reply):

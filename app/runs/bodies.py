@@ -27,7 +27,7 @@ async def data_folder(request: Request) -> Path:
 
 Data = Annotated[Path, Depends(data_folder)]
 
-Kind = Literal["sample", "reward", "ppo", "sft"]
+Kind = Literal["sample", "reward", "ppo", "preference", "sft"]
 
 
 class RunReply(Reply):
@@ -79,8 +79,8 @@ class NewRun(Body):
     config: JsonObject = Field(
         default_factory=dict,
         description="Settings, and what it works on: sample takes checkpoint, split (train, holdout, all) and prompt_ids; "
-        "reward takes policy; ppo takes reward and start; sft takes text (the name of one), rewrites (true: what annotators "
-        "wrote instead) and base.",
+        "reward takes policy; ppo takes reward and start; preference takes start; sft takes text (the name "
+        "of one), rewrites (true: what annotators wrote instead) and base.",
     )
 
 

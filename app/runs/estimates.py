@@ -27,8 +27,14 @@ from trainer.contract.config import CONFIGS, config_dict
 REMEMBERED = 5  # past runs of a kind that the expectation rests on
 # Seconds to load a model, and seconds per unit of work, of a model of 135M parameters on two processor cores in float32. PPO's is
 # bench/loop.py's; a label's lies between one about answers written here, which need no reading, and an imported one.
-START_S = {"reward": 20.0, "ppo": 20.0, "sample": 10.0, "sft": 20.0}
-PER_UNIT_S = {"reward": 0.15, "ppo": 0.0035, "sample": 0.004, "sft": 600.0}  # a text's length is not known here: ten minutes
+START_S = {"reward": 20.0, "ppo": 20.0, "sample": 10.0, "preference": 30.0, "sft": 20.0}
+PER_UNIT_S = {
+    "reward": 0.15,
+    "ppo": 0.0035,
+    "sample": 0.004,
+    "preference": 0.15,
+    "sft": 600.0,
+}  # a text's length is not known here: ten minutes
 STAGES = ("reward", "ppo", "sample")
 SOON_S = 5.0  # what should be there by now
 NOT_YET: Final = 2**62  # the id of a run that is only thought of: it comes after all that are
@@ -90,6 +96,8 @@ def _units(kind: str, settings: Mapping[str, Any], prompts: int, labels: int) ->
     """Work of a run, in labels or in tokens."""
     if kind == "reward":
         return max(1, labels)
+    if kind == "preference":
+        return float(max(1, labels) * (1 + settings["epochs"]))
     if kind == "ppo":
         return float(settings["updates"] * settings["episodes"] * settings["max_new_tokens"] * (1 + settings["epochs"]))
     return float(max(1, prompts) * settings["per_prompt"] * settings["max_new_tokens"])
@@ -166,8 +174,8 @@ def _units_of(session: Session, run: Run) -> float:
     settings = config_dict(CONFIGS[run.kind]()) | run.config
     if run.kind == "sft":
         return 1.0
-    if run.kind == "reward":
-        return _units("reward", settings, 0, run.label_count or usable_label_count(session, run.project_id))
+    if run.kind in ("reward", "preference"):
+        return _units(run.kind, settings, 0, run.label_count or usable_label_count(session, run.project_id))
     return _units(run.kind, settings, _prompts_of(session, run) if run.kind == "sample" else 0, 0)
 
 

@@ -112,7 +112,7 @@ def _charts(request: Request, run: Run) -> list[charts.Chart]:
 
 
 def _panel(session: Session, run: Run, samples: list[dict[str, Any]], step: int | None) -> dict[str, Any] | None:
-    """The fixed prompts of a PPO run: their answers at the first step and at the step asked for, else the last."""
+    """The fixed prompts of a policy in training: their answers at the first step and at the step asked for, else the last."""
     rows = [row for row in samples if isinstance(row.get("step"), int) and isinstance(row.get("text"), str)]
     if not rows:
         return None

@@ -13,7 +13,7 @@ from app.errors import Invalid
 from app.language.formats import listed
 from app.language.run_messages import told
 from app.models import Project
-from trainer.contract.config import ConfigError, PPOConfig, RewardConfig, RunConfig, SampleConfig, make_config
+from trainer.contract.config import ConfigError, PPOConfig, PreferenceConfig, RewardConfig, RunConfig, SampleConfig, make_config
 from trainer.contract.messages import Message
 
 OVERALL: Final = "overall"
@@ -61,8 +61,8 @@ def settings_of_project(sampling: Mapping[str, Any], training: Mapping[str, Mapp
     own: dict[str, Any] = {}
     if kind == "sample":
         own = dict(sampling) | {"seed": secrets.randbelow(2**31)}  # a repeated seed would write the same answers again
-    elif kind == "ppo":
-        # PPO must sample as the answers that people judge were sampled.
+    elif kind in ("ppo", "preference"):
+        # Both must sample as the answers that people judge were sampled.
         own = {name: sampling[name] for name in ("temperature", "max_new_tokens") if name in sampling}
     return own | dict(training.get(kind) or {})
 
@@ -97,7 +97,7 @@ def ruled_out(config: RunConfig, criteria: Collection[str], context: int | None)
         return {}
     if isinstance(config, SampleConfig) and config.max_new_tokens >= context:
         return {"max_new_tokens": Message("must_leave_room", most=context)}
-    if isinstance(config, PPOConfig) and config.max_prompt_tokens + config.max_new_tokens > context:
+    if isinstance(config, PPOConfig | PreferenceConfig) and config.max_prompt_tokens + config.max_new_tokens > context:
         return {"max_prompt_tokens": Message("too_long_together", setting="ppo.max_new_tokens", most=context)}
     if isinstance(config, RewardConfig) and config.max_tokens > context:
         return {"max_tokens": Message("longer_than_context", most=context)}

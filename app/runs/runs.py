@@ -17,7 +17,7 @@ from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
 from app.runs import checkpoints
 from app.runs.run_files import TEXT_NAME
 from app.runs.run_settings import run_config
-from app.runs.usable_labels import has_usable_rewrite
+from app.runs.usable_labels import has_usable_rewrite, usable_label_count
 from trainer.contract.config import CONFIGS, config_dict
 from trainer.contract.messages import Message
 
@@ -28,6 +28,7 @@ INPUT_NAMES: dict[str, frozenset[str]] = {
     "sample": frozenset({"checkpoint", "split", "prompt_ids"}),
     "reward": frozenset({"policy"}),
     "ppo": frozenset({"reward", "start"}),
+    "preference": frozenset({"start"}),
     "sft": frozenset({"text", "rewrites", "base"}),
 }
 
@@ -182,6 +183,11 @@ def _checked_inputs(session: Session, project: Project, kind: str, given: Mappin
     if kind == "reward":
         policy = own_checkpoint(session, project, given.get("policy"), "policy", "policy")
         return {"policy": (policy or checkpoints.current_policy(session, project)).id}
+    if kind == "preference":
+        if not usable_label_count(session, project.id):
+            raise Invalid(_("Nobody has judged an answer to a training prompt yet."))
+        start = own_checkpoint(session, project, given.get("start"), "start", "policy")
+        return {"start": (start or checkpoints.current_policy(session, project)).id}
     if kind == "sft":
         return _sft_inputs(session, project, given)
     raise AssertionError(kind)

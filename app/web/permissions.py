@@ -241,6 +241,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/projects/{slug}/rounds"): _reviewer("slug"),
     ("POST", "/projects/{slug}/rounds"): _admin("slug"),
     ("GET", "/projects/{slug}/rounds/new"): _admin("slug"),
+    ("GET", "/projects/{slug}/preference"): _admin("slug"),
+    ("POST", "/projects/{slug}/preference"): _admin("slug"),
     ("GET", "/projects/{slug}/sft"): _admin("slug"),
     ("POST", "/projects/{slug}/sft"): _admin("slug"),
     ("GET", "/rounds/{id}"): _reviewer("round"),

@@ -46,6 +46,7 @@ PAGES = (
     "/projects/demo/export",
     "/projects/demo/rounds",
     "/projects/demo/rounds/new",
+    "/projects/demo/preference",
     "/projects/demo/sft",
     "/projects/demo/checkpoints",
     "/rounds/{round}",

@@ -12,20 +12,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.contract.messages import Message
+from trainer.contract.offline_config import PreferenceConfig, SFTConfig
 from trainer.contract.ppo_config import PPOConfig
 from trainer.contract.reward_config import RewardConfig
 from trainer.contract.sample_config import SampleConfig
 from trainer.contract.setting import ConfigError, settings_of, typed
-from trainer.contract.sft_config import SFTConfig
 
-__all__ = ["CONFIGS", "ConfigError", "PPOConfig", "RewardConfig", "RunConfig", "SFTConfig", "SampleConfig", "make_config"]
+__all__ = [
+    "CONFIGS",
+    "ConfigError",
+    "PPOConfig",
+    "PreferenceConfig",
+    "RewardConfig",
+    "RunConfig",
+    "SFTConfig",
+    "SampleConfig",
+    "make_config",
+]
 
-RunConfig = SampleConfig | RewardConfig | PPOConfig | SFTConfig
+RunConfig = SampleConfig | RewardConfig | PPOConfig | PreferenceConfig | SFTConfig
 
-CONFIGS: dict[str, type[SampleConfig] | type[RewardConfig] | type[PPOConfig] | type[SFTConfig]] = {
+CONFIGS: dict[str, type[SampleConfig] | type[RewardConfig] | type[PPOConfig] | type[PreferenceConfig] | type[SFTConfig]] = {
     "sample": SampleConfig,
     "reward": RewardConfig,
     "ppo": PPOConfig,
+    "preference": PreferenceConfig,
     "sft": SFTConfig,
 }
 

@@ -311,6 +311,27 @@ SFT: Final = {
     ),
 }
 
+PREFERENCE: Final = {
+    "preference_training": "Training: loss %(loss)s",
+    "labels_prefer_nothing": (
+        "No label says which answers are the better ones, so there is nothing to learn from. DPO needs comparisons in which one "
+        "answer was preferred; KTO also learns from ratings."
+    ),
+    "preference_never_fell": (
+        "The loss on held-out labels never fell below the %(loss)s it began with, so there is nothing to keep. A lower learning "
+        "rate or more labels may help."
+    ),
+    "preference_done": "All steps are done. The weights of step %(step)s, with a loss of %(loss)s on held-out labels, are kept.",
+    "preference_done_unmeasured": "All steps are done. Too few prompts to hold any out, so the last weights are kept.",
+    "preference_broke": (
+        "By step %(broken)s the numbers were not finite. The weights of step %(step)s are kept. A lower learning rate may help."
+    ),
+    "kl_past_limit_at": "At step %(step)s KL was %(kl)s nats per answer, past the limit of %(limit)s.",
+    "kl_past_limit_kept": (
+        "At step %(step)s KL was %(kl)s nats per answer, past the limit of %(limit)s. The weights of step %(kept)s are kept."
+    ),
+}
+
 EXPORT: Final = {
     "no_classifier": "There is no sequence classifier for the architecture %(kind)s in transformers.",
     "head_elsewhere": "A %(architecture)s keeps its head elsewhere than a classifier of transformers does.",
@@ -366,6 +387,7 @@ SENTENCES: Final = (
     | REWARD
     | PPO
     | SFT
+    | PREFERENCE
     | EXPORT
     | CHECKPOINT_FILES
     | SETTINGS

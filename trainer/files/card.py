@@ -161,6 +161,7 @@ def _origin(manifest: Mapping[str, Any], specification: Mapping[str, Any]) -> st
     made = {
         "reward": "Fitted to people's judgements, to score answers as they would.",
         "ppo": "Trained with PPO against a reward model that learned from people's judgements.",
+        "preference": "Trained on people's judgements themselves, without a reward model.",
         "sft": "Trained to predict the next token of texts that people wrote.",
     }
     exported = manifest.get("exported_from")

@@ -26,7 +26,7 @@ from trainer.worker.results import read_result
 
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
 STATE_OF = "state_of"  # a file: the number of the failed run whose state this one went on from
-SHOWN_PROMPTS = 32  # holdout prompts a PPO run may show; its setting panel_prompts takes the first of them
+SHOWN_PROMPTS = 32  # holdout prompts that a policy in training answers for people to read; settings say how many
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,20 @@ def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> 
     }
 
 
+def _write_preference(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
+    start = get_checkpoint(session, run.inputs["start"])
+    base = root_of(session, start)
+    digest, count = freeze_labels(session, run.project_id, folder)
+    asked = prompts_to_answer(session, run.project_id, {"split": "holdout"})[:SHOWN_PROMPTS]
+    _write_prompts(folder / "panel_prompts.jsonl", asked)
+    return {
+        "base": model_spec(settings.data, base.source),
+        "start": model_spec(settings.data, start.source) if start.id != base.id else None,
+        "label_digest": digest,
+        "label_count": count,
+    }
+
+
 def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
     if run.inputs["text"]:
         slug = session.get_one(Project, run.project_id).slug
@@ -199,7 +213,13 @@ def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> 
     return inputs
 
 
-_WRITERS = {"sample": _write_sample, "reward": _write_reward, "ppo": _write_ppo, "sft": _write_sft}
+_WRITERS = {
+    "sample": _write_sample,
+    "reward": _write_reward,
+    "ppo": _write_ppo,
+    "preference": _write_preference,
+    "sft": _write_sft,
+}
 
 
 def model_spec(data: Path, source: str) -> str:

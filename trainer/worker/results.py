@@ -170,7 +170,7 @@ def go_on(session: Session, run: Run) -> None:
 
 def _checkpoint(session: Session, run: Run, folder: Path) -> Checkpoint:
     kind = "reward" if run.kind == "reward" else "policy"
-    parent = {"reward": "policy", "ppo": "start", "sft": "base"}[run.kind]
+    parent = {"reward": "policy", "ppo": "start", "preference": "start", "sft": "base"}[run.kind]
     parent_id = run.inputs.get(parent)
     if run.kind == "reward":
         parent_id = root_of(session, get_checkpoint(session, run.inputs["policy"])).id

@@ -36,6 +36,7 @@ _LENGTH = N_("Tokens, mean over answers. A token is a piece of a word.")
 _SCORE = N_("Mean over answers: 0 is the base model's, and 1 is one deviation of its answers.")
 _JUDGED = N_("By a second reward model, which learned from labels that the first never saw.")
 _LOSS = N_("Nats per token: how much each piece of the text surprises the model. Less is better.")
+_LABEL_LOSS = N_("Less is better. DPO begins at 0.69, where it is undecided, and KTO at 0.5.")
 _SURPRISE = N_("Nats: how unlikely the model held what people said. Less is better; a coin's guess is 0.69.")
 
 # Of every kind of run; those to read stand after its own.
@@ -156,6 +157,38 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "rollbacks": Figure(
             N_("Returns to an earlier state"),
             N_("After figures that were no finite numbers, at half the rate."),
+            for_experts=True,
+        ),
+    },
+    "preference": {
+        "preferred_accuracy": Figure(
+            N_("Sides with people"),
+            N_("On prompts it had not seen: how often training moved it towards the preferred answer. Guessing reaches 50%%."),
+            "share",
+            interval=True,
+        ),
+        "kl_nats_per_answer": Figure(
+            N_("Distance from the reference (KL)"),
+            N_("Nats per answer: how much more likely its answers are to itself than to the reference. Further is riskier."),
+        ),
+        "length_before": Figure(N_("Length of answers, before"), _LENGTH),
+        "length": Figure(N_("Length of answers, after")),
+        "labels": Figure(N_("Labels used")),
+        "prompts": Figure(N_("Prompts they are about")),
+        "rewrites": Figure(N_("Rewrites"), N_("Each counts as preferred to the answer it improves.")),
+        "heldout_loss_before": Figure(N_("Loss on held-out labels, before"), _LABEL_LOSS, for_experts=True),
+        "heldout_loss": Figure(N_("Loss on held-out labels, after"), for_experts=True),
+        "examples": Figure(
+            N_("Examples it learned from"), N_("Comparisons for DPO, answers judged one by one for KTO."), for_experts=True
+        ),
+        "heldout_examples": Figure(N_("Examples held out"), for_experts=True),
+        "kept_step": Figure(
+            N_("Step that was kept"), N_("Of those looked at, the one with the least loss on held-out labels."), for_experts=True
+        ),
+        "steps": Figure(N_("Steps taken"), for_experts=True),
+        "entropy": Figure(
+            N_("Entropy"),
+            N_("Nats per token: how open each next piece is. A fall means that it repeats itself."),
             for_experts=True,
         ),
     },

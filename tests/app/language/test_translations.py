@@ -183,7 +183,24 @@ NAMES = {*CAST, "Demo", "Other"}
 SAME_EVERYWHERE = {
     *("Tastemaker", "English", "PPO", "KL", "JSON Lines", "CSV", "SHA-256", "Beta", "Gamma", "A", "B", "UTC", "nats"),
     *("base", "float32", "bfloat16"),
-    *("beta", "token", "GAE", "RLOO", "GRPO", "REINFORCE", "LoRA", "SimpleLM", "LSTM", "BPE", "clear", "rare", "px", "MiB"),
+    *(
+        "beta",
+        "token",
+        "GAE",
+        "RLOO",
+        "GRPO",
+        "DPO",
+        "KTO",
+        "REINFORCE",
+        "LoRA",
+        "SimpleLM",
+        "LSTM",
+        "BPE",
+        "clear",
+        "rare",
+        "px",
+        "MiB",
+    ),
 }
 DATA = ("code", "pre", "kbd", "samp", "script", "style", "svg")
 WITHIN = ("strong", "time", "em", "b")  # tags around words of a sentence

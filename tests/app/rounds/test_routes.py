@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import uuid
 from collections.abc import Callable
@@ -331,6 +332,49 @@ def test_a_checkpoint_shows_its_family_its_files_and_its_manifest(
 
 def test_a_checkpoint_of_another_project_does_not_exist(as_user: Browser, story: Told) -> None:
     assert as_user("Eve").get(f"/checkpoints/{story.candidate}").status_code == 404
+
+
+def test_an_admin_trains_on_labels_and_reads_what_came_out(
+    as_user: Browser, engine: Engine, cast: Cast, settings: Settings
+) -> None:
+    grace = as_user("Grace")
+    page = grace.get("/projects/demo/preference").text
+    assert "Nobody has judged an answer to a training prompt yet." in page
+    assert "Start training" not in page
+    early = grace.post("/projects/demo/preference", data={"method": "dpo"})
+    assert (early.status_code, "Nobody has judged an answer" in early.text) == (422, True)
+    add_labels(engine, cast, 3)
+    assert "It would learn from 3 labels." in seen(grace.get("/projects/demo/preference").text)
+    refused = grace.post("/projects/demo/preference", data={"method": "ipo"})
+    assert (refused.status_code, "This must be one of dpo, dpo_normalised, kto." in refused.text) == (422, True)
+    queued = grace.post("/projects/demo/preference", data={"method": "kto"})
+    assert queued.status_code == 303
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        demo.sampling = {"temperature": 0.9, "max_new_tokens": 50}
+        run = session.scalars(select(Run).where(Run.kind == "preference")).one()
+        assert (run.inputs, run.config["method"], run.created_by) == ({"start": demo.policy_id}, "kto", cast.grace)
+        run.state, run.result = "done", {"preferred_accuracy": 0.75, "kl_nats_per_answer": 4.5}
+        made = factories.make_checkpoint(
+            session, demo.id, name=factories.written("Taught"), parent_id=demo.policy_id, run_id=run.id, metrics=run.result
+        ).id
+        number = run.id
+    folder = settings.runs / str(number)
+    folder.mkdir(parents=True)
+    looks = [{"step": step, "prompt_id": 1, "text": f"Answer {step}.", "kl_nats": step / 2} for step in (0, 9)]
+    (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in looks))
+    words = seen(grace.get(f"/runs/{number}").text)
+    assert "Training on labels" in words
+    assert "Sides with people" in words
+    assert "Step 9 KL 4.50 nats Answer 9." in words
+    assert "sides with people on 75%, KL 4.50 nats" in seen(grace.get("/projects/demo/checkpoints").text)
+    assert f"/projects/demo/rounds/new?start={made}" in grace.get(f"/checkpoints/{made}").text
+    grace.post("/projects/demo/preference", data={"start": str(made)})
+    with write_session(engine) as session:
+        later = session.scalars(select(Run).where(Run.kind == "preference").order_by(Run.id.desc())).first()
+        assert later is not None
+        assert later.inputs == {"start": made}
+        assert (later.config["temperature"], later.config["max_new_tokens"]) == (0.9, 50)  # as the answers people judge
 
 
 def test_an_admin_trains_on_rewrites_and_starts_a_round_from_what_came_out(

@@ -41,6 +41,7 @@ TWINS = {
     "/projects/{slug}/settings/practice/{id}": "PUT /projects/{slug}/practice-tasks/{id}",
     "/projects/{slug}/settings/practice/{id}/archive": "POST /projects/{slug}/practice-tasks/{id}/archive",
     "/projects/{slug}/settings/practice/{id}/restore": "POST /projects/{slug}/practice-tasks/{id}/restore",
+    "/projects/{slug}/preference": "POST /projects/{slug}/runs",
     "/projects/{slug}/sft": "POST /projects/{slug}/runs",
     "/prompts/{id}": "PUT /prompts/{id}",
     "/prompts/{id}/archive": "POST /prompts/{id}/archive",

@@ -103,7 +103,7 @@ def test_the_other_estimators_reach_the_optimum_too(tmp_path: Path, advantage: s
 def test_grpo_reaches_the_optimum_of_each_prompt_however_far_apart_its_scores_are(tmp_path: Path) -> None:
     """Scores of 0 and 1 after one prompt, of 0 and .25 after the other: at beta .5 one p(1) is sigmoid(2), the other sigmoid(.5).
 
-    Where the scores alone were divided by their deviation, as in the paper, both prompts would end at the same.
+    Were the scores alone divided by their deviation, as in the paper, both would run to 1: the deviation falls on the way.
     """
 
     def score(prompts: Ids, answers: Ids) -> Tensor:

@@ -80,6 +80,26 @@ def test_a_reward_run_freezes_the_verdicts_with_their_digest(
     assert "mary@" not in everything
 
 
+def test_a_preference_run_learns_from_the_very_file_that_a_reward_run_does(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    label_task(
+        session, factories.make_task(session, demo), cast.mary, choice="right", rewrite={"side": "left", "text": "Better."}
+    )
+    label_task(session, factories.make_task(session, demo, "rating"), cast.alan, kind="rating", choice=None, overall=4)
+    shown = factories.make_prompt(session, demo.id, split="holdout")
+    tuned = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id, source="runs/9/checkpoint")
+    reward = prepare(session, engine, settings, service.queue_run(session, demo, "reward", {}, {}, cast.grace))
+    runs = [service.queue_run(session, demo, "preference", {}, inputs, cast.grace) for inputs in ({}, {"start": tuned.id})]
+    base, start = (prepare(session, engine, settings, run) for run in runs)
+    assert (base.label_digest, base.label_count) == (reward.label_digest, reward.label_count) == (start.label_digest, 2)
+    for name in ("preferences.jsonl", "ratings.jsonl"):
+        assert (base.folder / name).read_bytes() == (reward.folder / name).read_bytes()
+    assert [row["prompt_id"] for row in rows(base.folder, "panel_prompts.jsonl")] == [shown.id]
+    assert [RunFolder(one.folder).inputs["start"] for one in (base, start)] == [None, "runs/9/checkpoint"]
+    assert RunFolder(base.folder).inputs["base"] == "models/tiny"
+
+
 def test_an_answer_that_the_length_limit_cut_says_so_to_training(
     session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
 ) -> None:

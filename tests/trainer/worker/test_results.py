@@ -99,6 +99,18 @@ def test_a_tuned_policy_descends_from_its_start_and_carries_the_labels_it_learne
     assert run.message == factories.written("KL reached 31")
 
 
+def test_a_policy_of_labels_descends_from_its_start_and_carries_them(
+    session: Session, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    make_labels(session, demo, 1, cast.mary)
+    run = service.queue_run(session, demo, "preference", {"method": "kto"}, {}, cast.grace)
+    run.label_digest = "c" * 64
+    results.record_done(session, run, finished(settings, run, '{"status": "done", "preferred_accuracy": 0.7}'))
+    policy = session.scalars(select(Checkpoint).where(Checkpoint.run_id == run.id)).one()
+    assert (policy.kind, policy.parent_id, policy.label_digest) == ("policy", demo.policy_id, "c" * 64)
+    assert policy.metrics["preferred_accuracy"] == 0.7
+
+
 def test_a_refused_run_tells_its_round_why(session: Session, demo: Project, cast: Cast) -> None:
     make_labels(session, demo, 30, cast.mary)
     round_ = service.start_round(session, demo, "admin", cast.grace)

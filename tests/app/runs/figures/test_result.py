@@ -22,6 +22,7 @@ TRAINER = Path(__file__).parents[4] / "trainer"
 WRITERS = {
     "sample": [("sample/run.py", {"run"})],
     "ppo": [("ppo/report.py", {"result"})],
+    "preference": [("preference/run.py", {"run", "figures_of"})],
     "sft": [("sft/run.py", {"run"})],
     "reward": [
         ("reward/run.py", {"run", "choose_reliability", "people_figures", "answer_figures", "try_adapter"}),

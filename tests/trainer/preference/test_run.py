@@ -1,0 +1,243 @@
+"""Whole runs on a tiny Llama: what they leave, what ends them, what is refused; an interrupted one goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from bench.resume import WORDS, make_base
+from trainer.contract.english import english
+from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.contract.messages import reason_of
+from trainer.files import checkpoint
+from trainer.lm.loading import load_policy
+from trainer.preference.run import run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 16,
+    "microbatch": 8,
+    "looks": 3,
+    "look_answers": 6,
+    "lora_rank": 4,
+    "lora_layers": 2,
+    "learning_rate": 0.01,
+    "max_new_tokens": 16,
+    "kl_stop_nats": 1e6,
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("preference") / "base")
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def make(path: Path, base: Path, start: Path | None = None, prompts: int = 20, **config: Any) -> Path:
+    """A run folder whose people like the letter o."""
+    path.mkdir(parents=True)
+    draw = random.Random(0)
+    rows = []
+    for number in range(80):
+        left, right = (" ".join(draw.choice(WORDS) for _ in range(2)) for _ in range(2))
+        often = left.count("o") - right.count("o")
+        asked = {"prompt_id": number % prompts, "messages": [{"role": "user", "content": f"Say {number % prompts}"}]}
+        sides = {"left": {"text": left, "token_ids": None}, "right": {"text": right, "token_ids": None}}
+        choice = "left" if often > 0 else "right" if often < 0 else "tie"
+        rows.append({"label_id": number, **asked, **sides, "choice": choice, "strength": None, "annotator": "a"})
+    write(path / "preferences.jsonl", rows)
+    write(path / "ratings.jsonl", [])
+    write(path / "panel_prompts.jsonl", [{"prompt_id": 900, "messages": [{"role": "user", "content": "Speak"}]}])
+    inputs = {"base": str(base), "start": str(start) if start else None}
+    spec = {"kind": "preference", "config": SMALL | config, "inputs": inputs}
+    (path / "run.json").write_text(json.dumps(spec), encoding="utf-8")
+    return path
+
+
+def result_of(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "result.json").read_text(encoding="utf-8"))
+    return found
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path / "checkpoint" / "adapter_model.safetensors")
+
+
+class StoppedAt(RunFolder):
+    """Cancelled by a person after so many checks."""
+
+    left = 10**9
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.file("cancel").touch()
+        super().check()
+
+
+@pytest.fixture(scope="module", params=["dpo", "dpo_normalised", "kto"])
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    path = make(tmp_path_factory.mktemp(request.param) / "run", base, method=request.param)
+    run(RunFolder(path))
+    return path
+
+
+def test_a_run_learns_what_people_preferred_and_leaves_a_whole_policy(done: Path) -> None:
+    result = result_of(done)
+    assert result["status"] == "done"
+    assert result["heldout_loss"] < result["heldout_loss_before"]
+    assert result["preferred_accuracy"] > 0.6
+    assert result["preferred_accuracy_low"] < result["preferred_accuracy"] < result["preferred_accuracy_high"]
+    assert result["kl_nats_per_answer"] > 0.01
+    assert result["labels"] == 80
+    manifest = checkpoint.verify(done / "checkpoint")
+    assert (manifest["kind"], manifest["form"], manifest["run"]["kind"]) == ("policy", "adapter", "preference")
+    assert "Trained on people's judgements themselves" in (done / "checkpoint" / "README.md").read_text(encoding="utf-8")
+    assert "- comparisons: 80" in (done / "checkpoint" / "README.md").read_text(encoding="utf-8")
+    assert load_policy(str(done / "checkpoint"), trainable=False).adapted
+    assert not (done / "state").exists()
+
+
+def test_each_step_has_its_line_and_a_look_what_it_saw(done: Path) -> None:
+    rows = {row["step"]: row for row in read_jsonl(done / "metrics.jsonl")}
+    steps = result_of(done)["steps"]
+    assert sorted(rows) == list(range(steps + 1))
+    assert rows[0]["kl/exact_nats_per_answer"] == pytest.approx(0, abs=1e-5)
+    looks = [step for step, row in rows.items() if "rollout/length" in row]
+    assert looks[0] == 0
+    assert looks[-1] == steps
+    assert len(looks) == 4
+    kept = rows[result_of(done)["kept_step"]]
+    assert kept["heldout/loss"] == min(rows[step]["heldout/loss"] for step in looks) == result_of(done)["heldout_loss"]
+    assert rows[1]["charts/learning_rate"] == 0.01
+    assert rows[steps]["charts/learning_rate"] == pytest.approx(0.01 / steps)
+    assert rows[steps]["preference/chosen"] > rows[steps]["preference/rejected"]
+    samples = list(read_jsonl(done / "samples.jsonl"))
+    assert {row["step"] for row in samples} == set(looks)
+    assert {row["prompt_id"] for row in samples} == {900}
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+@pytest.mark.parametrize("checks", [9, 60, 130])
+def test_a_cancelled_run_goes_on_to_the_very_same_weights(tmp_path: Path, base: Path, method: str, checks: int) -> None:
+    straight, broken = (make(tmp_path / name, base, method=method) for name in ("straight", "broken"))
+    run(RunFolder(straight))
+    stopped = StoppedAt(broken)
+    stopped.left = checks
+    with pytest.raises(Cancelled):
+        run(stopped)
+    (broken / "cancel").unlink()
+    run(RunFolder(broken))
+    one, other = weights(straight), weights(broken)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    lines = [
+        [{k: v for k, v in row.items() if k != "time"} for row in read_jsonl(p / "metrics.jsonl")] for p in (straight, broken)
+    ]
+    assert lines[0] == lines[1]
+    assert result_of(straight) == result_of(broken)
+    shutil.rmtree(tmp_path)
+
+
+def test_past_the_fence_training_ends_and_what_was_inside_is_kept(tmp_path: Path, base: Path) -> None:
+    open_field = make(tmp_path / "open", base, looks=15, epochs=5)
+    run(RunFolder(open_field))
+    kl = {
+        row["step"]: row["kl/exact_nats_per_answer"]
+        for row in read_jsonl(open_field / "metrics.jsonl")
+        if "rollout/length" in row
+    }
+    fence = (max(kl.values()) + min(kl.values())) / 2
+    fenced = make(tmp_path / "fenced", base, looks=15, epochs=5, kl_stop_nats=fence)
+    run(RunFolder(fenced))
+    result = result_of(fenced)
+    assert result["reason"]["code"] == "kl_past_limit_kept"
+    assert 0 < result["kl_nats_per_answer"] <= fence
+    assert result["steps"] == min(step for step, moved in kl.items() if moved > fence) < result_of(open_field)["steps"]
+
+
+def test_a_run_that_leaves_at_once_keeps_nothing(tmp_path: Path, base: Path) -> None:
+    path = make(tmp_path / "run", base, kl_stop_nats=0.01, learning_rate=0.5)
+    with pytest.raises(Refused, match="nothing was learned that could be kept"):
+        run(RunFolder(path))
+
+
+def test_labels_that_prefer_nothing_are_refused(tmp_path: Path, base: Path) -> None:
+    path = make(tmp_path / "run", base)
+    rows = [row | {"choice": "both_bad"} for row in read_jsonl(path / "preferences.jsonl")]
+    write(path / "preferences.jsonl", rows)
+    with pytest.raises(Refused, match="No label says which answers are the better ones"):
+        run(RunFolder(path))
+    (path / "run.json").write_text((path / "run.json").read_text().replace('"epochs"', '"method": "kto", "epochs"'))
+    run(RunFolder(path))  # which learns from what is bad, too
+    assert result_of(path)["status"] == "done"
+
+
+def test_of_few_prompts_none_is_held_out_and_the_last_weights_are_kept(tmp_path: Path, base: Path) -> None:
+    path = make(tmp_path / "run", base, prompts=5)
+    run(RunFolder(path))
+    result = result_of(path)
+    assert result["reason"]["code"] == "preference_done_unmeasured"
+    assert result["kept_step"] == result["steps"]
+    assert "heldout_loss" not in result
+
+
+@contextmanager
+def spoiled_after(step: int) -> Iterator[None]:
+    """Weights are no numbers any more after an optimiser step."""
+    taken = 0
+
+    def spoil(optimiser: torch.optim.Optimizer, *_given: Any) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == step:
+            optimiser.param_groups[0]["params"][0].data.fill_(float("nan"))
+
+    hook = register_optimizer_step_post_hook(spoil)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("looks", [1, 6])
+def test_numbers_that_are_lost_end_the_run_with_what_was_seen_before(tmp_path: Path, base: Path, looks: int) -> None:
+    path = make(tmp_path / "run", base, looks=looks)
+    with spoiled_after(5):
+        if looks == 1:
+            with pytest.raises(Refused, match="The loss is no longer a number"):
+                run(RunFolder(path))
+            return
+        run(RunFolder(path))
+    reason = reason_of(result_of(path))
+    assert reason is not None
+    assert "the numbers were not finite" in english(reason)
+    assert 0 < result_of(path)["kept_step"] <= 5
+    assert all(torch.isfinite(tensor).all() for tensor in weights(path).values())
+
+
+def test_a_run_goes_on_from_a_policy_and_measures_from_where_it_is_told(tmp_path: Path, base: Path) -> None:
+    first = make(tmp_path / "first", base)
+    run(RunFolder(first))
+    moved = {}
+    for reference in ("base", "start"):
+        path = make(tmp_path / reference, base, first / "checkpoint", reference=reference)
+        run(RunFolder(path))
+        moved[reference] = next(read_jsonl(path / "metrics.jsonl"))["kl/exact_nats_per_answer"]
+    assert moved["start"] == pytest.approx(0, abs=1e-5)
+    assert moved["base"] == pytest.approx(result_of(first)["kl_nats_per_answer"], rel=0.2)

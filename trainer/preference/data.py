@@ -1,0 +1,172 @@
+"""Labels -> what a policy learns from: pairs of answers for DPO, answers judged alone for KTO; some prompts are held out.
+
+Only which answers were preferred, or rated well or ill, is asked; strength, criteria and flags say nothing here. Knows files and
+a tokenizer; no model, no optimiser.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+from trainer.contract.config import PreferenceConfig
+from trainer.lm.backbone import Backbone, context_length, end_id
+from trainer.lm.chat_template import text_ids
+from trainer.lm.left_out import LeftOut
+from trainer.reward.data import Answer, Labels, folds
+
+GOOD_RATING, BAD_RATING = 4, 2  # of 1 to 5: from here a rated answer is desirable, up to there it is not
+PARTS = 10  # that prompts are dealt out into; the first is held out
+
+
+class Text(NamedTuple):
+    """Token ids of a prompt and of an answer to it, the end token included where the answer has one."""
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+
+
+class Pair(NamedTuple):
+    """A comparison that one answer won; indices into `Material.texts`."""
+
+    chosen: int
+    rejected: int
+
+
+class Single(NamedTuple):
+    """An answer that was judged; indices into `Material.texts`."""
+
+    answer: int
+    desirable: bool
+    stranger: int  # its prompt with an answer to another
+
+
+Example = TypeVar("Example", Pair, Single)
+
+
+@dataclass
+class Material(Generic[Example]):
+    """What a run learns from, and what it is asked about."""
+
+    texts: list[Text] = field(default_factory=list)
+    training: list[Example] = field(default_factory=list)
+    held_out: list[Example] = field(default_factory=list)
+    prompts: int = 0  # different ones, in both
+
+
+class _Judged(NamedTuple):
+    """What a label says; answers are indices into `Labels.answers`."""
+
+    prompt_key: str
+    chosen: int | None
+    rejected: int | None
+
+
+def pairs(backbone: Backbone, labels: Labels, config: PreferenceConfig, left_out: LeftOut) -> Material[Pair]:
+    """Comparisons and rewrites that prefer one answer; what does not fit the settings is left out, and noted."""
+    found = [
+        _Judged(label.prompt_key, *((label.left, label.right) if label.choice == "left" else (label.right, label.left)))
+        for label in labels.comparisons
+        if label.choice in ("left", "right")
+    ]
+    return _material(backbone, labels, config, left_out, found, _as_pairs)
+
+
+def singles(backbone: Backbone, labels: Labels, config: PreferenceConfig, left_out: LeftOut) -> Material[Single]:
+    """Every answer that was preferred, rated 4 or 5, beaten, rated 1 or 2, or one of two that were both bad."""
+    found = []
+    for label in labels.comparisons:
+        if label.choice in ("left", "right"):
+            chosen, rejected = (label.left, label.right) if label.choice == "left" else (label.right, label.left)
+            found += [_Judged(label.prompt_key, chosen, None), _Judged(label.prompt_key, None, rejected)]
+        elif label.choice == "both_bad":
+            found += [_Judged(label.prompt_key, None, answer) for answer in (label.left, label.right)]
+    for rating in labels.ratings:
+        if rating.overall >= GOOD_RATING:
+            found.append(_Judged(rating.prompt_key, rating.answer, None))
+        elif rating.overall <= BAD_RATING:
+            found.append(_Judged(rating.prompt_key, None, rating.answer))
+    return _material(backbone, labels, config, left_out, found, _as_singles)
+
+
+def _material(
+    backbone: Backbone,
+    labels: Labels,
+    config: PreferenceConfig,
+    left_out: LeftOut,
+    found: list[_Judged],
+    examples: Callable[[list[_Judged], dict[int, int], list[Text], int], list[Example]],
+) -> Material[Example]:
+    """Examples of both parts, and the texts that they speak of."""
+    asked = sorted({at for one in found for at in (one.chosen, one.rejected) if at is not None})
+    texts: list[Text] = []
+    place: dict[int, int] = {}  # of an answer, in `texts`
+    for answer, text in zip(asked, encode(backbone, [labels.answers[at] for at in asked], config, left_out), strict=True):
+        if text is not None:
+            place[answer] = len(texts)
+            texts.append(text)
+    usable = [one for one in found if all(at is None or at in place for at in (one.chosen, one.rejected))]
+    out = held_out_prompts([one.prompt_key for one in usable], config.seed)
+    training, held_out = (
+        examples([one for one in usable if (one.prompt_key in out) is held], place, texts, config.seed) for held in (False, True)
+    )
+    return Material(texts, training, held_out, len({one.prompt_key for one in usable}))
+
+
+def held_out_prompts(keys: Sequence[str], seed: int) -> set[str]:
+    """A tenth of the prompts (hashes), by their salted hash; none of fewer than ten."""
+    part = folds(keys, PARTS, seed)
+    return {key for key, number in part.items() if number == 0} if len(part) >= PARTS else set()
+
+
+def encode(backbone: Backbone, answers: Sequence[Answer], config: PreferenceConfig, left_out: LeftOut) -> list[Text | None]:
+    """Token ids of answers under their prompts, each different prompt put into the chat template once; None where it is left out.
+
+    An answer that a model of ours wrote keeps the tokens it was drawn by; any other ends where its author ended it.
+    """
+    prompts = {
+        answer.messages: _prompt_ids(backbone, answer, config, left_out) for answer in reversed(answers)
+    }  # named by the first answer to it
+    texts: list[Text | None] = []
+    for answer in answers:
+        ids = prompts[answer.messages]
+        if answer.token_ids:
+            own = list(answer.token_ids)
+        else:
+            own = text_ids(backbone.tokenizer, answer.text, answer.prompt_name) + ([] if answer.cut else [end_id(backbone)])
+        texts.append(Text(ids, own[: config.max_new_tokens]) if ids is not None and own else None)
+    return texts
+
+
+def _prompt_ids(backbone: Backbone, answer: Answer, config: PreferenceConfig, left_out: LeftOut) -> list[int] | None:
+    longest = min(config.max_prompt_tokens, (context_length(backbone) or 2**31) - config.max_new_tokens)
+    ids = left_out.chat_ids(backbone, answer.prompt_name, answer.conversation)
+    if ids is not None and len(ids) > longest:
+        left_out.too_long(answer.prompt_name, longest)
+        return None
+    return ids
+
+
+def _as_pairs(found: list[_Judged], place: dict[int, int], _texts: list[Text], _seed: int) -> list[Pair]:
+    return [Pair(place[one.chosen], place[one.rejected]) for one in found if one.chosen is not None and one.rejected is not None]
+
+
+def _as_singles(found: list[_Judged], place: dict[int, int], texts: list[Text], seed: int) -> list[Single]:
+    """Each with a stranger, which is a text more: the answer of the next in a drawn order whose prompt is another."""
+    own = [(one.prompt_key, place[answer], one.chosen is not None) for one in found if (answer := _answer(one)) is not None]
+    order = list(range(len(own)))
+    random.Random(seed).shuffle(order)
+    singles = []
+    for at, number in enumerate(order):
+        key, answer, desirable = own[number]
+        others = (order[(at + step) % len(order)] for step in range(1, len(order)))
+        other = next((one for one in others if own[one][0] != key), number)  # all are about one prompt: its own answer
+        texts.append(Text(texts[answer].prompt_ids, texts[own[other][1]].response_ids))
+        singles.append((number, Single(answer, desirable, len(texts) - 1)))
+    return [single for _, single in sorted(singles)]
+
+
+def _answer(one: _Judged) -> int | None:
+    return one.chosen if one.chosen is not None else one.rejected
