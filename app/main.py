@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import Depends, FastAPI
@@ -46,8 +45,9 @@ from app.practice import api as practice_api
 from app.practice import authoring_routes, settings_routes
 from app.practice import routes as practice_routes
 from app.projects import api as projects_api
-from app.projects import base_model, question_routes
+from app.projects import question_routes
 from app.projects import routes as projects_routes
+from app.projects.base_model import Looks
 from app.prompts import api as prompts_api
 from app.prompts import routes as prompts_routes
 from app.queue import api as queue_api
@@ -160,7 +160,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def connect(app: FastAPI, settings: Settings) -> None:
     """Give the application its database and what lives as long as that."""
     app.state.settings = settings
-    app.state.refuse_unusable_model = partial(base_model.refuse_unusable, limits=limits_of(settings))
+    app.state.looks = Looks(limits_of(settings))
+    app.state.refuse_unusable_model = app.state.looks.refuse_unusable
     capacity = capacity_of(settings)
     app.state.engine = make_engine(settings.url, capacity)
     app.state.instant_reads = InstantReads(app.state.engine)

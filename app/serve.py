@@ -33,7 +33,7 @@ def serve(settings: Settings) -> int:
     require_head(app.state.engine)
     require_connections(app.state.engine, capacity_of(settings))
     open_connections(app.state.engine, capacity_of(settings))
-    server = GuardedServer(configured(app, settings))
+    server = GuardedServer(configured(app, settings), at_stop=app.state.looks.end)
     signal.signal(signal.SIGTERM, _stay)
     try:
         server.run()

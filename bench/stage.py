@@ -223,6 +223,11 @@ class Server:
         assert self._process is not None
         return self._process.poll()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def cpu_s(self) -> float:
         """Processor seconds it has used so far."""
         assert self._process is not None

@@ -7,9 +7,11 @@ might be made to say or write holds none.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -50,6 +52,9 @@ NO_SECRET: Final = frozenset({"TOKENIZERS_PARALLELISM", "HF_HUB_DISABLE_IMPLICIT
 GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_GROUP: Final = Path("/proc/self/cgroup")
 
+_PR_SET_PDEATHSIG: Final = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
 
 def needed(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables of `environment` that Python, torch, transformers and the hub's client read, but none named like a secret."""
@@ -61,6 +66,14 @@ def go_first() -> None:
     """When memory runs out in spite of all, the kernel takes this process, not the web process or the database (Linux)."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
         file.write(b"500")  # of 1000
+
+
+def die_with(parent: int) -> None:
+    """This process gets SIGTERM when the thread ends that started it, or has ended already: nobody would listen (Linux)."""
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the call
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def template_ran_away() -> Message:

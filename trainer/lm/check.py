@@ -1,6 +1,7 @@
-"""`python -m trainer.lm.check SPEC`: whether a model can serve as a project's base: it opens, and writes two tokens.
+"""`python -m trainer.lm.check SPEC [PARENT]`: whether a model can serve as a project's base: it opens, and writes two tokens.
 
-One line of JSON says so: {"ok": true}, or {"ok": false, "reason": MESSAGE}. The exit status is 0 or 2.
+One line of JSON says so: {"ok": true}, or {"ok": false, "reason": MESSAGE}. The exit status is 0 or 2. PARENT: the process id of
+who asks, with whom this one ends.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 
 import torch
 
-from trainer.contract.environment import go_first
+from trainer.contract.environment import die_with, go_first
 from trainer.contract.folder import Refused
 from trainer.contract.messages import Message, as_json
 from trainer.lm.backbone import BackboneError, chat_ids
@@ -35,8 +36,11 @@ def problem_with(spec: str) -> Message | None:
 
 
 def main(arguments: list[str]) -> int:
+    spec, *parent = arguments
     go_first()
-    problem = problem_with(arguments[0])
+    for one in parent:
+        die_with(int(one))
+    problem = problem_with(spec)
     print(json.dumps({"ok": problem is None, "reason": None if problem is None else as_json(problem)}))
     return 0 if problem is None else 2
 

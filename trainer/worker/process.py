@@ -6,7 +6,6 @@ Knows folders and processes; no database.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -19,10 +18,9 @@ from pathlib import Path
 
 import psutil
 
-from trainer.contract.environment import go_first
+from trainer.contract.environment import die_with, go_first
 from trainer.contract.folder import forget_unfinished, write_atomic
 
-PR_SET_PDEATHSIG = 1
 # A training step frees and takes the same large blocks again; given back to the kernel each time, they cost a page fault per
 # 4 KiB. Huge pages and never giving back made a step 1.4-1.75 times as fast (glibc; elsewhere these are ignored).
 # A thread that waits for another looks again for some microseconds and then gives its core up. To sleep at once
@@ -35,7 +33,6 @@ TUNING = {
     "MALLOC_TOP_PAD_": str(2**26),
     "GOMP_SPINCOUNT": "2000",
 }
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class RunProcess:
@@ -53,7 +50,7 @@ class RunProcess:
                 env={**TUNING, **environment},
                 start_new_session=True,
                 # Safe because this process has one thread.
-                preexec_fn=lambda: _die_with(parent),
+                preexec_fn=lambda: _begin(parent),
             )
         try:
             _remember(folder, self._process.pid)
@@ -135,10 +132,7 @@ def _remember(folder: Path, pid: int) -> None:
     write_atomic(folder / "process.json", json.dumps({"pid": pid, "created": created}), durable=False)
 
 
-def _die_with(parent: int) -> None:
-    """In the child: get SIGTERM when the supervisor dies, so that no run goes on without anybody listening (Linux)."""
-    if sys.platform == "linux":
-        go_first()
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the call
-            os.kill(os.getpid(), signal.SIGTERM)
+def _begin(parent: int) -> None:
+    """In the child: no run goes on without anybody listening."""
+    go_first()
+    die_with(parent)

@@ -7,9 +7,10 @@ takes time is looked for once a second at all connections together, so that a re
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Final
 
 import uvicorn
@@ -178,7 +179,15 @@ def _make_room(connections: Iterable[Any]) -> None:
 
 
 class GuardedServer(uvicorn.Server):
-    """Looks at all connections once a second."""
+    """Looks at all connections once a second. `at_stop` ends what would keep requests longer than a stop waits for them."""
+
+    def __init__(self, config: uvicorn.Config, at_stop: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self._at_stop = at_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._at_stop()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:  # it is called ten times a second

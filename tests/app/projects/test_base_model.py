@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
-from app.database.engine import read_session, write_session
+from app.database.engine import make_engine, read_session, write_session
 from app.errors import Invalid
 from app.models import Project
-from app.projects.base_model import refuse_unusable
+from app.projects.base_model import Looks
 from app.projects.service import base_model_is_fixed
 from app.runs.limits import Limits, limits_of
 from app.settings import Settings
+from bench.stage import Server, fill, serving
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.projects.test_routes import form_of
@@ -42,7 +49,7 @@ def broken(tmp_path: Path) -> Path:
 def test_a_model_that_cannot_be_opened_is_refused_with_its_reason_and_no_project_is_made(
     app: FastAPI, as_user: AsUser, engine: Engine, cast: Cast, broken: Path
 ) -> None:
-    app.state.refuse_unusable_model = partial(refuse_unusable, limits=LIMITS)
+    app.state.refuse_unusable_model = Looks(LIMITS).refuse_unusable
     refused = as_user("Ada").post("/projects", data={"name": "Typo", "base_model": str(broken)})
     assert refused.status_code == 422
     assert "Git LFS" in refused.text
@@ -63,7 +70,7 @@ def test_a_chat_template_that_only_the_kernel_can_end_is_the_models_problem(tmp_
     train_tokenizer(["a"], 259).save_pretrained(tmp_path / "m")
     (tmp_path / "m" / "chat_template.jinja").write_text(COMPARES)
     with pytest.raises(Invalid) as refused:
-        refuse_unusable(str(tmp_path / "m"), LIMITS)
+        Looks(LIMITS).refuse_unusable(str(tmp_path / "m"))
     assert "chat template does not come to an end" in refused.value.fields["base_model"]
 
 
@@ -72,11 +79,83 @@ def test_a_model_that_takes_more_memory_than_a_run_may_is_refused_with_a_sentenc
     """Ended at work: Python with torch alone holds more than this limit."""
     SimpleLM(SimpleLMConfig(vocab_size=259, embedding_size=8, hidden_size=16)).save_pretrained(tmp_path / "m")
     train_tokenizer(["a"], 259).save_pretrained(tmp_path / "m")
-    refuse_unusable(str(tmp_path / "m"), LIMITS)
+    Looks(LIMITS).refuse_unusable(str(tmp_path / "m"))
     with pytest.raises(Invalid) as refused:
-        refuse_unusable(str(tmp_path / "m"), Limits(memory_bytes=2**26, time_s=3600))
+        Looks(Limits(memory_bytes=2**26, time_s=3600)).refuse_unusable(str(tmp_path / "m"))
     assert "took more memory than a run may take here (0.0625 GiB)" in refused.value.fields["base_model"]
-    assert [child for child in psutil.Process().children(recursive=True) if "trainer.lm.check" in child.cmdline()] == []
+    assert looks_of(os.getpid()) == []
+
+
+def looks_of(pid: int) -> list[psutil.Process]:
+    """The processes that open models for this one."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            if "trainer.lm.check" in child.cmdline():
+                found.append(child)
+    return found
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A model of a hub that takes a question and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.getsockname()[1]}")
+        monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "600")
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield "org/endless"
+
+
+@pytest.fixture
+def served(tmp_path: Path, endless: str) -> Iterator[tuple[Server, str]]:
+    """A web process, and its owner's key."""
+    fill(tmp_path, tasks=1, annotators=0)
+    engine = make_engine(f"sqlite:///{tmp_path}/tastemaker.db")
+    with write_session(engine) as session:
+        key = factories.make_key(session, factories.make_user(session, "Ada", owner=True).id, "admin")
+    engine.dispose()
+    with serving(tmp_path) as server:
+        yield server, key
+
+
+def asked(server: Server, key: str, model: str) -> httpx.Response:
+    body = {"name": "Endless", "base_model": model}
+    return httpx.post(f"{server.url}/api/v1/projects", json=body, headers={"Authorization": f"Bearer {key}"}, timeout=60)
+
+
+def within(seconds: float, condition: Callable[[], object]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(condition())
+
+
+def test_a_stop_waits_for_no_look_at_a_model_nor_for_who_waits_for_one(endless: str, served: tuple[Server, str]) -> None:
+    server, key = served
+    with ThreadPoolExecutor(2) as people:
+        replies = [people.submit(asked, server, key, endless) for _ in range(2)]
+        assert within(20, lambda: looks_of(server.pid))
+        look = looks_of(server.pid)
+        assert len(look) == 1
+        time.sleep(0.5)  # the second has come as well
+        server.stop()
+    assert server.status() == 0
+    assert [reply.result().status_code for reply in replies] == [503, 503]
+    assert "is being stopped" in replies[0].result().json()["detail"], "told, and not cut off when the patience of a stop ends"
+    assert not look[0].is_running()
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(sys.platform != "linux", reason="nowhere else does a process learn that its parent died")
+def test_a_look_at_a_model_ends_with_a_web_process_that_was_killed(endless: str, served: tuple[Server, str]) -> None:
+    server, key = served
+    with ThreadPoolExecutor(1) as people:
+        lost = people.submit(asked, server, key, endless)
+        assert within(20, lambda: looks_of(server.pid))
+        (look,) = looks_of(server.pid)
+        server.kill()
+        assert isinstance(lost.exception(), httpx.TransportError)
+    assert within(40, lambda: not look.is_running())  # once it has read torch
 
 
 def test_both_doors_ask(app: FastAPI, as_user: AsUser, api: Callable[..., TestClient], tmp_path: Path) -> None:

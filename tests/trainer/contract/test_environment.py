@@ -1,5 +1,9 @@
 """A process that opens a model is told where things lie, and no secret."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -65,3 +69,29 @@ def test_the_memory_is_the_machines_or_what_a_group_around_may_take(
     assert memory_bytes() == psutil.virtual_memory().total
     limit.write_text("1073741824\n")
     assert memory_bytes() == 2**30
+
+
+DIES_WITH = "import sys, time; from trainer.contract.environment import die_with; die_with(int(sys.argv[1])); print(flush=True); "
+PARENT = (
+    "import os, subprocess, sys, time; "
+    "child = subprocess.Popen([sys.executable, '-c', sys.argv[1] + 'time.sleep(60)', str(os.getpid())], stdout=subprocess.PIPE); "
+    "child.stdout.readline(); print(child.pid, flush=True); time.sleep(60)"
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nowhere else does a process learn that its parent died")
+def test_a_process_ends_with_the_one_that_started_it() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, DIES_WITH], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    assert child.is_running()
+    parent.kill()
+    parent.communicate()
+    assert child.wait(10) is None  # no child of ours, so nobody says with what it ended
+    assert not child.is_running()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nowhere else does a process learn that its parent died")
+def test_a_process_whose_parent_died_first_ends_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", DIES_WITH, str(os.getpid() + 1)], capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, b"")
