@@ -20,7 +20,7 @@ from torch import Tensor
 from tests.trainer.tiny import simple_policy
 from trainer.contract.config import PreferenceConfig
 from trainer.contract.folder import RunFolder
-from trainer.lm.backbone import Backbone
+from trainer.lm.backbone import Backbone, pin_reference
 from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.left_out import LeftOut
 from trainer.preference.data import Material, Pair, Single, Text
@@ -90,8 +90,11 @@ def test_dpo_reaches_the_policy_that_the_odds_imply(tmp_path: Path, beta: float,
 
 def test_dpo_departs_from_a_reference_that_is_not_even(tmp_path: Path) -> None:
     backbone = simple_policy(vocab=2, eos=None, seed=3)
+    backbone.plain.head.bias.data += torch.tensor([1.5, 0.0])
+    pin_reference(backbone)
     answers = [list(answer) for answer in product((0, 1), repeat=2)]
     before = probabilities(backbone, answers)
+    assert before[0] > 0.5
     learn(tmp_path, backbone, answers, compared(answers), beta=1.0, epochs=300)
     expected = before * torch.tensor([3.0 ** ones(answer) for answer in answers])
     torch.testing.assert_close(probabilities(backbone, answers), expected / expected.sum(), atol=0.004, rtol=0)
