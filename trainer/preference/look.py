@@ -18,7 +18,7 @@ from trainer.preference.data import Example
 from trainer.preference.objectives import Objective, Said
 
 DECODED_TOGETHER = 64
-SHOWN = 5  # answers that are kept for a person to read
+SHOWN = 5  # prompts whose answers are kept for a person to read
 
 
 class Asked(NamedTuple):
@@ -97,13 +97,16 @@ def look(
 
 
 def shown(step: int, seen: Look, asked: Sequence[Asked], backbone: Backbone) -> list[Mapping[str, Any]]:
-    """The rows of samples.jsonl: some answers at this step."""
+    """The rows of samples.jsonl: an answer to each of some prompts at this step."""
+    first: dict[int, tuple[Generated, float]] = {}  # a prompt may be asked again
+    for prompt, given, kl in zip(asked, seen.answers, seen.kl_of_answers, strict=True):
+        first.setdefault(prompt.prompt_id, (given, kl))
     return [
         {
             "step": step,
-            "prompt_id": prompt.prompt_id,
+            "prompt_id": prompt_id,
             "text": backbone.tokenizer.decode(given.ids, skip_special_tokens=True),
             "kl_nats": kl,
         }
-        for prompt, given, kl in list(zip(asked, seen.answers, seen.kl_of_answers, strict=True))[:SHOWN]
+        for prompt_id, (given, kl) in list(first.items())[:SHOWN]
     ]

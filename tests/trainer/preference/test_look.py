@@ -65,6 +65,14 @@ def test_the_first_answers_are_shown() -> None:
     assert [(row["step"], row["prompt_id"]) for row in rows] == [(12, number) for number in range(5)]
 
 
+def test_a_prompt_that_is_asked_again_is_shown_once_with_its_first_answer() -> None:
+    backbone = llama_policy()
+    found, again = seen(backbone), [asked._replace(prompt_id=number % 3) for number, asked in enumerate(ASKED)]
+    rows = shown(1, found, again, backbone)
+    assert [row["prompt_id"] for row in rows] == [0, 1, 2]
+    assert [row["kl_nats"] for row in rows] == found.kl_of_answers[:3]
+
+
 def test_a_policy_whose_numbers_are_not_finite_is_told() -> None:
     backbone = llama_policy()
     backbone.plain.model.norm.weight.data[0] = float("nan")
