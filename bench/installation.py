@@ -83,7 +83,8 @@ class Installation:
         if database:
             self._environment["TASTEMAKER_DATABASE_URL"] = database
         data.mkdir(parents=True, exist_ok=True)
-        self._log = (data / "bench.log").open("ab")
+        self.log = data.with_name(f"{data.name}.log")  # not in it: a start refuses a folder that holds what is none of its own
+        self._log = self.log.open("ab")
         self._web: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
         self.api = httpx.Client(base_url=f"{self.url}/api/v1", timeout=60)
@@ -99,7 +100,7 @@ class Installation:
             except httpx.TransportError:
                 pass  # not listening yet
             if self._web.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the web process did not start; see {self._log.name}")
+                raise RuntimeError(f"the web process did not start; see {self.log}")
             time.sleep(0.2)
 
     def start_worker(self) -> None:

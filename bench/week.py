@@ -191,7 +191,7 @@ class Week:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"round {started['id']} is still at {found['state']}")
             for name in house.ended_by_themselves():
-                raise RuntimeError(f"the {name} process ended by itself; see {house.data / 'bench.log'}")
+                raise RuntimeError(f"the {name} process ended by itself; see {house.log}")
             time.sleep(0.5)
         end = found["state"]
         if end == "decision":
