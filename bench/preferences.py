@@ -31,6 +31,13 @@ OTHERS = _listed(
 )
 LIST_ITEM = re.compile(r"^\s*(?:[-*•+]|\d+[.)]|[A-Za-z][.)])\s+\S")
 LABEL = re.compile(r"\*\*|#|:")
+HEDGES = _listed(
+    """
+    may might could can would perhaps maybe possibly probably likely usually often sometimes generally seem seems tend tends
+    suggest suggests almost rather some many most depends
+    """
+)
+CERTAIN = _listed("always never must certainly definitely absolutely every all only exactly clearly is are will")
 COMMON = _listed(
     """
     the be is are was were am been to of and a in that have has had i it for not on with he as you do does did at this but
@@ -74,11 +81,20 @@ def plain_words(prompt: str, text: str) -> float:
     return sum(word in COMMON for word in words) / len(words) - sum(map(len, words)) / len(words) / 10
 
 
+def hedging(prompt: str, text: str) -> float:
+    """Careful: the share of words that hedge, less a third of the share of those that leave no doubt."""
+    words = _words(text)
+    if not words:
+        return -1.0
+    return (sum(word in HEDGES for word in words) - sum(word in CERTAIN for word in words) / 3) / len(words)
+
+
 PREFERENCES: dict[str, Preference] = {
     "concise": concise,
     "second_person": second_person,
     "structured": structured,
     "plain_words": plain_words,
+    "hedging": hedging,
 }
 
 

@@ -176,7 +176,7 @@ def _fitted_head(labels: Labels, backbone: Backbone, cache: Path, config: Reward
     features = features_of(backbone, labels, cache, config)
     head = fitted_head(features, labels, config)
     seconds = time.monotonic() - started
-    folds = cross_validate(
+    folds, _ = cross_validate(
         labels, split_prompts(labels, config), lambda rest: fitted_head(features, rest, config), lambda one: one.reward(features)
     )
     own = join(folds)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.preferences import PREFERENCES, concise, find, plain_words, second_person, structured, tie_share
+from bench.preferences import PREFERENCES, concise, find, hedging, plain_words, second_person, structured, tie_share
 
 ANSWERS: dict[str, list[str]] = json.loads((Path(__file__).parent / "answers.json").read_text(encoding="utf-8"))
 
@@ -34,6 +34,7 @@ def test_each_prefers_what_its_name_says() -> None:
     assert (
         structured("", "Buy:\n- milk\n- bread") > structured("", "Buy milk.\nBuy bread.") > structured("", "Buy milk and bread")
     )
+    assert hedging("", "It may rain.") > hedging("", "Rain falls.") > hedging("", "It always rains.")
     assert plain_words("", "We go home now.") > plain_words("", "Considerable deliberation necessitates patience.")
 
 
@@ -44,5 +45,5 @@ def test_an_empty_answer_has_a_score() -> None:
 def test_anybodys_preference_plugs_in_by_name() -> None:
     assert find("concise") is concise
     assert find("bench.preferences:structured") is structured
-    with pytest.raises(ValueError, match="one of concise, second_person, structured, plain_words, or module:function"):
+    with pytest.raises(ValueError, match="one of concise, second_person, structured, plain_words, hedging, or module:function"):
         find("polite")

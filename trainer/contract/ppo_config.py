@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from trainer.contract.messages import Message
 from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, seed
 from trainer.contract.setting import SHARE, check, setting
+
+STOPS_AT: Final = 2.0  # targets, where no other limit is set
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class PPOConfig:
     beta: float = setting(0.03, "KL weight β", "Weight of the KL penalty in the reward, at the start.", least=0, most=100)
     adaptive_kl: bool = setting(True, "Adapt the KL weight", "Move β so that KL approaches what the model may move.")
     kl_target_nats: float = setting(
-        8.0,
+        6.0,
         "How far the model may move",
         "Training pulls the model back when its answers drift further than this from what the model it is measured from would "
         "write. Small: careful, close to what it was. Large: bold, and more likely to please the reward model by tricks. The "
@@ -95,19 +98,29 @@ class PPOConfig:
         group="change",
     )
     kl_controller: str = setting(
-        "ziegler",
+        "steered",
         "How β is adapted",
-        "Ziegler et al. 2019: slowly, over the horizon. Steered: at once and by factors, and a model that moved too far is taken "
-        "back part of the way, so that training ends near how far it may move.",
-        choices={"ziegler": "Ziegler et al. 2019", "steered": "Steered"},
+        "Steered: at once and by factors, and a model that moved too far is taken back part of the way, so that training ends "
+        "near how far it may move. Ziegler et al. 2019: slowly, over the horizon.",
+        choices={"steered": "Steered", "ziegler": "Ziegler et al. 2019"},
     )
     kl_horizon: int = setting(
         2000, "KL horizon", "Answers over which β reacts, as Ziegler et al. adapt it.", "answers", least=1, most=10_000_000
     )
     kl_stop_nats: float = setting(
-        30.0,
+        0.0,
         "Stop when it moved this far",
-        "A last fence: training ends there, and the step before is kept. Should be well beyond how far the model may move.",
+        "A last fence: training ends there, and the step before is kept. With 0, at twice how far the model may move.",
+        "nats per answer",
+        least=0,
+        most=1e6,
+        group="change",
+    )
+    base_budget_nats: float = setting(
+        30.0,
+        "How far it may be from the base",
+        "After several rounds, each measured from where it began. Beyond this, training is drawn back towards the base, the more "
+        "the further, and goes on.",
         "nats per answer",
         least=0.01,
         most=1e6,
@@ -138,6 +151,46 @@ class PPOConfig:
         least=0,
         most=1000,
         group="change",
+    )
+    heldout_every: int = setting(
+        4,
+        "Ask held-out prompts every",
+        "The model answers prompts that it is not trained on. The step that does best on them at the least is kept, and training "
+        "ends where they can no longer be read as before. With 0 the last step is kept.",
+        "updates",
+        least=0,
+        most=100_000,
+    )
+    fluency_fall_nats: float = setting(
+        0.5,
+        "How much less fluent answers may become",
+        "The run ends when the base model finds answers to held-out prompts less likely than the first ones by more than this.",
+        "nats per token",
+        least=0,
+        most=1000,
+    )
+    relevance_fall: float = setting(
+        0.25,
+        "How much relevance may fall",
+        "How much of what the first answers said of their prompts may be lost: how much better the base model guesses a prompt "
+        "from its answer than from another's.",
+        SHARE,
+        least=0,
+        most=1000,
+    )
+    repetition_rise: float = setting(
+        0.1, "How much repetition may rise", "Of passages of four tokens that an answer says again.", SHARE, least=0, most=1
+    )
+    truncation_rise: float = setting(
+        0.15, "How many more answers may be cut", "Of answers to held-out prompts, at the longest length.", SHARE, least=0, most=1
+    )
+    word_rise: float = setting(
+        0.04,
+        "How much more often one word may come",
+        "Of all tokens of answers, beside the first answers.",
+        SHARE,
+        least=0,
+        most=1,
     )
     length_control: str = setting(
         "penalty",
@@ -174,10 +227,10 @@ class PPOConfig:
         group="length",
     )
     reference: str = setting(
-        "base",
+        "start",
         "Measured from",
         "The model from which it is measured how far training moved.",
-        choices={"base": "The base model", "start": "The model that the round starts from"},
+        choices={"start": "The model that the round starts from", "base": "The base model"},
         group="change",
     )
     lora_rank: int = setting(16, "Rank of the adapters", "Of the low-rank matrices (LoRA).", least=1, most=1024)
@@ -199,11 +252,16 @@ class PPOConfig:
     def __post_init__(self) -> None:
         check(self, self._contradictions())
 
+    @property
+    def stop_nats(self) -> float:
+        """KL from the reference, in nats per answer, at which a run ends."""
+        return self.kl_stop_nats or STOPS_AT * self.kl_target_nats
+
     def _contradictions(self) -> Iterator[tuple[str, Message]]:
         for name in ("minibatches", "answers_per_prompt"):
             if getattr(self, name) < 1 or self.episodes % getattr(self, name):
                 yield name, Message("must_divide", setting="ppo.episodes", value=self.episodes)
         if self.advantage in ("rloo", "grpo") and self.answers_per_prompt < 2:
             yield "answers_per_prompt", Message("answers_are_compared", least=2)
-        if self.adaptive_kl and self.kl_target_nats >= self.kl_stop_nats:
+        if self.adaptive_kl and self.kl_target_nats >= self.stop_nats:
             yield "kl_stop_nats", Message("must_be_more_than_setting", setting="ppo.kl_target_nats")

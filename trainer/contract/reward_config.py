@@ -92,10 +92,11 @@ class RewardConfig:
         "Offer the head the log length and counts of words, which averages hide; the labels decide how much they weigh.",
     )
     judge_share: float = setting(
-        0.25,
+        0.0,
         "Labels kept for an independent check",
         "The labels of so many prompts are kept from the reward model. A second one, the judge, learns from them alone and tells "
-        "whether the gains of training are real. With 0 there is no judge.",
+        "whether the gains of training are real. With 0 that is told from what estimates made without some of the prompts "
+        "disagree by, which costs no labels.",
         SHARE,
         least=0,
         most=0.5,
@@ -110,9 +111,10 @@ class RewardConfig:
         most=1_000_000,
     )
     pessimism: float = setting(
-        0.0,
+        1.0,
         "Pessimism",
-        "Posterior deviations taken off a score, so that what the labels never covered earns less.",
+        "Deviations taken off a score: what estimates disagree by that were each made without some of the prompts. What rests on "
+        "few labels earns less.",
         "deviations",
         least=0,
         most=10,

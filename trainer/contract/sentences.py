@@ -267,6 +267,10 @@ PPO: Final = {
         "All updates are done, under a price that kept answers near the length they had. Where your labels are about length, "
         "choose “%(choice)s” for “%(setting)s”."
     ),
+    "kept_by_held_out": (
+        "All updates are done. Kept is update %(update)s: on prompts that nothing was trained on, no other gained more at the "
+        "least, %(gain)s."
+    ),
     "kl_past_limit": "KL reached %(kl)s nats per answer, past the limit of %(limit)s. The policy before that is kept.",
     "entropy_under_floor": (
         "Entropy fell to %(entropy)s nats per token, under the floor of %(floor)s. The policy before that is kept."
@@ -278,6 +282,26 @@ PPO: Final = {
     "length_got_away": (
         "Answers came to %(ratio)s of the mean length they had, and a price on length did not bring them back. The last policy "
         "that kept its length is kept. Where your labels are about length, choose “%(choice)s” for “%(setting)s”."
+    ),
+    "fluency_fell": (
+        "Answers to held-out prompts came to read less naturally: the base model gives their tokens %(now)s nats each, %(was)s "
+        "at first, a fall of more than %(limit)s. The best update before that is kept."
+    ),
+    "relevance_fell": (
+        "Answers to held-out prompts came to say less of what they were asked: %(now)s nats for each token of a prompt, %(was)s "
+        "at first, a fall by more than a share of %(limit)s. The best update before that is kept."
+    ),
+    "repetition_rose": (
+        "Answers to held-out prompts came to repeat themselves: a share of %(now)s of their passages, %(was)s at first. The best "
+        "update before that is kept."
+    ),
+    "truncation_rose": (
+        "More answers to held-out prompts were cut at the longest length: a share of %(now)s, %(was)s at first. The best update "
+        "before that is kept."
+    ),
+    "one_word_rose": (
+        "One word took the place of what people asked for: “%(word)s” came %(now)s times in 1,000 words, %(was)s times at first. "
+        "The best update before that is kept."
     ),
     "nothing_kept": "%(reason)s That is the policy the run began with: nothing was learned that could be kept.",
     "left_the_numbers": (

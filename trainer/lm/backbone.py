@@ -57,7 +57,8 @@ class Backbone:
     """A causal LM in eval mode, without dropout, and its tokenizer.
 
     `model` is a PreTrainedModel, or a PeftModel once adapters are on it. `sha256` is of the base's weight files, adapters
-    not included. `reference_weights` is a frozen copy of the trainable weights where the reference is not simply "adapters off".
+    not included. `reference_weights` is a frozen copy of the trainable weights where the reference is not simply "adapters off",
+    `base_weights` likewise of the base's: the same copy unless the reference is another policy.
     """
 
     model: Any
@@ -67,6 +68,7 @@ class Backbone:
     dtype: torch.dtype
     day: date = UNDATED  # that a chat template writes: the run's, so that answers are read under the day they were written on
     reference_weights: dict[str, Tensor] | None = None
+    base_weights: dict[str, Tensor] | None = None
     frozen_head: Any = None  # a vocabulary head that no training moves, laid out by trainer.lm.lm_head
     packed_layers: Any = None  # frozen layers laid out for decoding, made by trainer.lm.decoders.fused
     way: Any = None  # how answers are written with a forward that is not ours, found by trainer.lm.decoders.ways
@@ -80,6 +82,10 @@ class Backbone:
     def adapted(self) -> bool:
         return isinstance(self.model, PeftModel)
 
+    @property
+    def reference_is_base(self) -> bool:
+        return self.reference_weights is self.base_weights
+
 
 def attach_lora(backbone: Backbone, rank: int, layers: int, seed: int) -> None:
     """Make the policy trainable: adapters on the top `layers` layers (0 = all), which change nothing yet because B is zero.
@@ -92,7 +98,7 @@ def attach_lora(backbone: Backbone, rank: int, layers: int, seed: int) -> None:
         return
     if not takes_adapters(backbone.model):
         train_everything(backbone)
-        pin_reference(backbone)
+        pin_base(backbone)
         return
     path, stack = decoder_layers(backbone.model)
     first = 0 if layers == 0 else max(0, len(stack) - layers)
@@ -137,15 +143,30 @@ def pin_reference(backbone: Backbone, weights: dict[str, Tensor] | None = None) 
     backbone.reference_weights = {name: source[name].detach().clone() for name, _ in named_trainable(backbone)}
 
 
-@contextlib.contextmanager
-def reference(backbone: Backbone) -> Iterator[None]:
+def pin_base(backbone: Backbone, weights: dict[str, Tensor] | None = None) -> None:
+    """Make the policy as it is now (or as `weights` say) the base, and the reference."""
+    pin_reference(backbone, weights)
+    backbone.base_weights = backbone.reference_weights
+
+
+def reference(backbone: Backbone) -> contextlib.AbstractContextManager[None]:
     """Inside, the forward pass is the reference's; afterwards, also after an exception, it is the policy's again."""
-    if backbone.reference_weights is not None:
+    return _with_weights(backbone, backbone.reference_weights)
+
+
+def bare_base(backbone: Backbone) -> contextlib.AbstractContextManager[None]:
+    """Likewise the base's, whatever the reference is."""
+    return _with_weights(backbone, backbone.base_weights)
+
+
+@contextlib.contextmanager
+def _with_weights(backbone: Backbone, weights: dict[str, Tensor] | None) -> Iterator[None]:
+    if weights is not None:
         parameters = dict(named_trainable(backbone))
         live = {name: parameter.data for name, parameter in parameters.items()}
         try:
             for name, parameter in parameters.items():
-                parameter.data = backbone.reference_weights[name]
+                parameter.data = weights[name]
             yield
         finally:
             for name, parameter in parameters.items():

@@ -38,7 +38,7 @@ from trainer.lm.backbone import (
     compute_in_trunks_type,
     layer_by_layer,
     neutralise,
-    pin_reference,
+    pin_base,
     takes_adapters,
     text_config,
     train_everything,
@@ -110,9 +110,9 @@ def _open_policy(spec: str, dtype: str, trainable: bool) -> Backbone:
             train_everything(backbone)
             base = _base_of_full(folder, dtype)
             if base is None:
-                pin_reference(backbone)
+                pin_base(backbone)
             else:  # what is saved later descends from that base, not from this stage of it
-                pin_reference(backbone, dict(base.model.named_parameters()))
+                pin_base(backbone, dict(base.model.named_parameters()))
                 backbone.source, backbone.sha256 = base.source, base.sha256
         return backbone
     if not (folder / checkpoint.MANIFEST).exists():

@@ -32,16 +32,16 @@ def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     return torch.expm1(log_ratio) - log_ratio
 
 
-def shaped_rewards(kl: Tensor, scores: Tensor, mask: Tensor, beta: float) -> Tensor:
-    """`-beta * kl_t` at every token, plus the answer's score at its last chosen token. (B, T).
+def shaped_rewards(penalty: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+    """`-penalty_t` at every token, plus the answer's score at its last chosen token. (B, T).
 
-    kl: (B, T) nats, the k1 estimate per token. scores: (B,). Ziegler et al. 2019, arXiv:1909.08593, eq. 2.
+    penalty: (B, T), beta times the k1 estimate of KL per token. scores: (B,). Ziegler et al. 2019, arXiv:1909.08593, eq. 2.
     Raises ValueError on an answer without tokens, which has no place for its score.
     """
     lengths = mask.sum(dim=1)
     if (lengths == 0).any():
         raise ValueError("every answer needs at least one token")
-    rewards = torch.where(mask, -beta * kl, torch.zeros_like(kl))
+    rewards = torch.where(mask, -penalty, torch.zeros_like(penalty))
     last = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
     rewards[torch.arange(len(last)), last] += scores
     return rewards

@@ -1,7 +1,7 @@
 """What one rollout says: the answers' scores, and everything PPO needs to know of them under policy, value head and reference.
 
-One pass over the layers that no training changes, then one each over the policy's and the reference's; a reward that reads the
-base's states looks on at the same passes. Knows no loss and no optimiser.
+One pass over the layers that no training changes, then one each over the policy's and the reference's, and the base's where it is
+another; a reward that reads the base's states looks on at the same passes. Knows no loss and no optimiser.
 """
 
 from __future__ import annotations
@@ -12,10 +12,19 @@ import torch
 from torch import Tensor
 
 from trainer.contract.config import PPOConfig
-from trainer.lm.forward import LayerVisit, Packed, compared_logprobs, pack, spread, with_recording, with_trunk
+from trainer.lm.backbone import bare_base
+from trainer.lm.forward import (
+    LayerVisit,
+    Packed,
+    compared_logprobs,
+    pack,
+    response_logprobs,
+    spread,
+    with_recording,
+    with_trunk,
+)
 from trainer.lm.generate import Generated
 from trainer.lm.recorded_states import RecordedStates
-from trainer.ppo.advantages import k1
 from trainer.ppo.learner import Learner
 from trainer.ppo.reward import Onlooker, Reward, Verdicts, joined
 from trainer.ppo.rollout import Plan, Prompt, Rollout, Trajectory, draw_plan, micro_batches
@@ -31,7 +40,7 @@ def evaluate(
     recording: RecordedStates | None,  # what `to_record` asked for, kept while these answers were written
     check: Callable[[], None],
 ) -> Rollout:
-    """The answers under policy, value head, reference and reward; packed, with the plan of the epochs to come.
+    """The answers under policy, value head, reference, base and reward; packed, with the plan of the epochs to come.
 
     Old log-probabilities come from the same code, dtype and padding as training, and from the very micro-batches of the first
     epoch, whose ratios are therefore exactly 1. Raises FloatingPointError when anything is not finite.
@@ -47,7 +56,7 @@ def evaluate(
     measured = _under_policy_and_reference(learner, config, packed, plan, onlooker, check)
     said = onlooker.verdicts() if onlooker is not None else _in_parts(reward, asked, answers, config.microbatch, check)
     scores = _rewarded(config, reward, said.scores, answers)
-    measured = measured._replace(scores=scores, judged=said.judged, overall=said.overall)
+    measured = measured._replace(scores=scores, judged=said.judged, overall=said.overall, members=said.members)
     if learner.update == 0:
         measured = _begin_values(learner, config, measured)
     if not measured.finite:
@@ -61,16 +70,23 @@ def _under_policy_and_reference(
     """All that needs no score; scores are still blank."""
     mask = packed.mask
     blank = torch.zeros(mask.shape)
-    logprobs, ref_logprobs, exact_kl, entropy, values = (blank.clone() for _ in range(5))
+    logprobs, ref_logprobs, exact_kl, entropy, values, base_logprobs = (blank.clone() for _ in range(6))
+    backbone, to_base = learner.backbone, learner.backbone.reference_is_base
     panel = micro_batches(torch.arange(config.episodes, len(mask)), packed.lengths, config.microbatch)
     for piece in [*(piece for step in plan[0] for piece in step), *panel]:
         rows = packed.rows(piece)
-        watches = _watch(check), _watch(check, onlooker, piece)
-        found, states = compared_logprobs(learner.backbone, rows, config.temperature, *watches)
+        watches = _watch(check), _watch(check, onlooker if to_base else None, piece)
+        found, states = compared_logprobs(backbone, rows, config.temperature, *watches)
         for place, flat in zip((logprobs, entropy, ref_logprobs, exact_kl), found, strict=True):
             place[piece] = spread(flat, rows.mask)
         values[piece] = torch.where(rows.mask, learner.value_head(spread(states, rows.mask)), 0.0)
-    return Trajectory(logprobs, ref_logprobs, exact_kl, entropy, values, torch.zeros(len(mask)), mask)
+        if not to_base:
+            with bare_base(backbone):
+                said = response_logprobs(backbone, rows, config.temperature, _watch(check, onlooker, piece))
+            base_logprobs[piece] = said.logprobs
+    scores = torch.zeros(len(mask))
+    measured = Trajectory(logprobs, ref_logprobs, exact_kl, entropy, values, scores, mask)
+    return measured if to_base else measured._replace(base_logprobs=base_logprobs)
 
 
 def _in_parts(
@@ -97,8 +113,7 @@ def _rewarded(config: PPOConfig, reward: Reward, scores: Tensor, answers: Sequen
 
 def _begin_values(learner: Learner, config: PPOConfig, measured: Trajectory) -> Trajectory:
     """Let the value head begin at the mean return of the first rollout."""
-    kl = k1(measured.logprobs, measured.ref_logprobs).sum(1)
-    returns = (measured.scores - learner.beta * kl)[: config.episodes]
+    returns = (measured.scores - learner.penalty(measured).sum(1))[: config.episodes]
     if not bool(torch.isfinite(returns).all()):
         return measured
     rise = learner.value_head.begin_at(float(returns.mean()))

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from trainer.contract.config import PPOConfig
 from trainer.contract.messages import Message
-from trainer.ppo.advantages import k1, masked_mean
+from trainer.ppo.advantages import masked_mean
+from trainer.ppo.held_out import HeldOut
 from trainer.ppo.rollout import Trajectory
 
 # What drifts beyond the free part of the band is priced at once (proportional), and for as long as it lasts (integral); in score
@@ -34,8 +35,8 @@ DEAR = 0.5  # deviations of a score; a last price that takes so much of answers 
 def out_of_bounds(config: PPOConfig, rollout: Trajectory) -> Message | None:
     """Why the run must end now; None while the policy is inside its bounds."""
     kl, entropy = rollout.kl_nats, float(masked_mean(rollout.entropy, rollout.mask))
-    if kl > config.kl_stop_nats:
-        return Message("kl_past_limit", kl=kl, limit=config.kl_stop_nats)
+    if kl > config.stop_nats:
+        return Message("kl_past_limit", kl=kl, limit=config.stop_nats)
     if entropy < config.entropy_floor_nats:
         return Message("entropy_under_floor", entropy=entropy, floor=config.entropy_floor_nats)
     return None
@@ -180,10 +181,11 @@ class Guards:
 
     length: LengthPrice
     judgement: Judgement = field(default_factory=Judgement)
+    held_out: HeldOut = field(default_factory=HeldOut)
 
-    def look(self, config: PPOConfig, update: int, rollout: Trajectory, beta: float, policy: Mapping[str, Tensor]) -> Ruling:
-        """Take in the rollout of `policy`, which `update` updates made."""
-        earned = rollout.scores - beta * k1(rollout.logprobs, rollout.ref_logprobs).sum(1)
+    def look(self, config: PPOConfig, update: int, rollout: Trajectory, penalty: Tensor, policy: Mapping[str, Tensor]) -> Ruling:
+        """Take in the rollout of `policy`, which `update` updates made; `penalty` (B, T) is what KL cost its tokens."""
+        earned = rollout.scores - penalty.sum(1)
         self.length.look(rollout.lengths, earned - rollout.values[:, 0])
         reason = out_of_bounds(config, rollout)
         keepable = reason is None and not self.length.outside
@@ -194,10 +196,10 @@ class Guards:
         return Ruling(reason, keepable and reason is None)
 
 
-Guard = TypeVar("Guard", LengthPrice, Judgement)
+Guard = TypeVar("Guard", LengthPrice, Judgement, HeldOut)
 
 
-def plain(state: LengthPrice | Judgement) -> dict[str, Any]:
+def plain(state: LengthPrice | Judgement | HeldOut) -> dict[str, Any]:
     """A guard's memory as nested plain values and tensors; `restored(type(state), plain(state))` is the same."""
     return {name: getattr(state, name) for name in state.__dataclass_fields__}
 

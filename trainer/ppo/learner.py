@@ -20,10 +20,11 @@ from trainer.files.checkpoint import capture_rng, load_state, restore_rng, save_
 from trainer.lm.backbone import Backbone, named_trainable
 from trainer.lm.lm_head import lm_head
 from trainer.lm.value_head import ValueHead
-from trainer.ppo.advantages import adapted_beta
+from trainer.ppo.advantages import adapted_beta, k1
 from trainer.ppo.guards import Guards, Judgement, LengthPrice, plain, restored
+from trainer.ppo.held_out import HeldOut
 from trainer.ppo.rollout import Trajectory
-from trainer.ppo.steering import TRIES, drift, share_to_keep, steered_beta, step_back
+from trainer.ppo.steering import TRIES, anchor, anchor_kept, drift, share_to_keep, steered_beta, step_back
 
 
 class Learner:
@@ -44,6 +45,8 @@ class Learner:
         self.update = 0  # updates finished
         self.beta = config.beta
         self.drift = 0.0  # of the last rollout that was learned from; steering.drift
+        self.anchor = 0.0  # the weight of KL from the base, where that is not the reference
+        self.anchor_kept = 0.0  # its lasting part
         self.taken_back = 0  # interpolations towards `start`
         self.tries = 0  # of them in a row
         self.rate_scale = 1.0  # halved by each roll-back
@@ -94,6 +97,19 @@ class Learner:
             self.beta = adapted_beta(self.beta, rollout.kl_nats, config.kl_target_nats, config.episodes, config.kl_horizon)
         self.drift = now
 
+    def penalty(self, rollout: Trajectory) -> Tensor:
+        """(B, T) what KL costs each token of the answers: from the reference, and from a base that is another."""
+        cost = self.beta * k1(rollout.logprobs, rollout.ref_logprobs)
+        if rollout.base_logprobs is not None:
+            cost = cost + self.anchor * k1(rollout.logprobs, rollout.base_logprobs)
+        return cost
+
+    def hold_to_base(self, config: PPOConfig, rollout: Trajectory) -> None:
+        """Weigh how far the policy of this rollout is from a base that is not its reference."""
+        if rollout.base_logprobs is not None:
+            self.anchor_kept = anchor_kept(self.anchor_kept, rollout.from_base_nats, config.base_budget_nats)
+            self.anchor = anchor(self.anchor_kept, rollout.from_base_nats, config.base_budget_nats)
+
     def steps_back(self, config: PPOConfig, rollout: Trajectory, last: bool) -> bool:
         """Whether the policy of this rollout was too far for any weight to turn it back in time, and was interpolated."""
         share = share_to_keep(config, rollout.kl_nats, last)
@@ -118,6 +134,7 @@ class Learner:
             "counters": {name: getattr(self, name) for name in COUNTERS},
             "length": plain(self.guards.length),
             "judgement": plain(self.guards.judgement),
+            "held_out": plain(self.guards.held_out),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -132,7 +149,11 @@ class Learner:
         self.order = snapshot["order"].clone()
         for name in COUNTERS:
             setattr(self, name, snapshot["counters"].get(name, getattr(self, name)))  # left by an earlier version: as at first
-        self.guards = Guards(restored(LengthPrice, snapshot["length"]), restored(Judgement, snapshot["judgement"]))
+        self.guards = Guards(
+            restored(LengthPrice, snapshot["length"]),
+            restored(Judgement, snapshot["judgement"]),
+            restored(HeldOut, snapshot.get("held_out", {})),
+        )
 
     def take_back(self, update: int, policy: dict[str, Tensor]) -> None:
         """Hand on an earlier policy. Nothing else goes back with it, so that this is for a run that ends here."""
@@ -150,7 +171,10 @@ class Learner:
         return True
 
 
-COUNTERS = ("update", "position", "beta", "drift", "taken_back", "tries", "rate_scale", "rollbacks", "bad_steps")
+COUNTERS = (
+    *("update", "position", "beta", "drift", "anchor", "anchor_kept", "taken_back", "tries"),
+    *("rate_scale", "rollbacks", "bad_steps"),
+)
 
 
 def keep(folder: Path, snapshot: dict[str, Any]) -> None:

@@ -11,11 +11,11 @@ from trainer.contract.folder import RunFolder, read_jsonl
 from trainer.contract.messages import Message, as_json
 from trainer.files.metrics import Metrics
 from trainer.ppo.advantages import k1, masked_mean
-from trainer.ppo.guards import DEAR, LengthPrice
+from trainer.ppo.guards import DEAR
 from trainer.ppo.learner import Learner
+from trainer.ppo.readability import REPEATED, repeated
 from trainer.ppo.rollout import Rollout
 
-REPEATED = 4  # tokens of a passage that an answer says again
 STAGES = ("time/generate_s", "time/score_s", "time/train_s")
 
 
@@ -34,9 +34,9 @@ def write(
     folder.append("samples.jsonl", panel_rows(learner, rollout))
 
 
-def rollout_metrics(rollout: Rollout, beta: float, length: LengthPrice) -> dict[str, float]:
+def rollout_metrics(rollout: Rollout, learner: Learner) -> dict[str, float]:
     """What a rollout says of the policy that wrote it; every mean is over answers' own tokens only."""
-    own, answers = rollout.trajectory, rollout.answers[: rollout.episodes]
+    own, answers, length = rollout.trajectory, rollout.answers[: rollout.episodes], learner.guards.length
     sampled_kl = k1(own.logprobs, own.ref_logprobs)
     judged = {}
     if own.judged is not None and own.overall is not None:
@@ -44,20 +44,22 @@ def rollout_metrics(rollout: Rollout, beta: float, length: LengthPrice) -> dict[
     return judged | {
         "rollout/score": float(own.scores.mean()),
         "rollout/score_deviation": float(own.scores.std(correction=0)),
-        "rollout/reward": float((own.scores - beta * sampled_kl.sum(1)).mean()),
+        "rollout/reward": float((own.scores - learner.penalty(own).sum(1)).mean()),
         "rollout/length": float(own.lengths.float().mean()),
         "rollout/length_ratio": length.ratio,
         "rollout/length_price": length.price,
         "rollout/truncated": sum(given.finish_reason == "length" for given in answers) / len(answers),
         "rollout/distinct_1": distinct([given.ids for given in answers], 1),
         "rollout/distinct_2": distinct([given.ids for given in answers], 2),
-        "rollout/fluency": float(masked_mean(own.ref_logprobs, own.mask)),
+        "rollout/fluency": float(masked_mean(own.under_base, own.mask)),
         "rollout/repetition": sum(repeated(given.ids, REPEATED) for given in answers) / len(answers),
         "rollout/entropy": float(masked_mean(own.entropy, own.mask)),
         "kl/nats_per_answer": float(sampled_kl.sum(1).mean()),
         "kl/nats_per_token": float(masked_mean(sampled_kl, own.mask)),
         "kl/exact_nats_per_answer": own.kl_nats,
-        "kl/beta": beta,
+        "kl/beta": learner.beta,
+        "kl/from_base_nats_per_answer": own.from_base_nats,
+        "kl/base_weight": learner.anchor,
     }
 
 
@@ -65,12 +67,6 @@ def distinct(answers: Sequence[Sequence[int]], n: int) -> float:
     """Different n-grams over all n-grams of all answers (Li et al. 2016, arXiv:1510.03055); 1.0 when there is none."""
     counts = Counter(tuple(ids[at : at + n]) for ids in answers for at in range(len(ids) - n + 1))
     return len(counts) / counts.total() if counts else 1.0
-
-
-def repeated(ids: Sequence[int], n: int) -> float:
-    """The share of an answer's n-grams that stood in it before; 0 where it is shorter."""
-    grams = [tuple(ids[at : at + n]) for at in range(len(ids) - n + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
 def panel_rows(learner: Learner, rollout: Rollout) -> list[Mapping[str, Any]]:
@@ -84,7 +80,7 @@ def panel_rows(learner: Learner, rollout: Rollout) -> list[Mapping[str, Any]]:
             "score": float(rollout.measured.scores[row]),
             "kl_nats": float(kl[row]),
         }
-        for row in range(rollout.episodes, len(rollout.asked))
+        for row in range(rollout.episodes, rollout.episodes + rollout.panel)
     ]
 
 

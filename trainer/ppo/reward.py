@@ -32,7 +32,11 @@ class Verdicts(Protocol):
 
     @property
     def judged(self) -> Tensor | None:
-        """(B,) float32: the word of an independent judge, which no policy is rewarded for; None without one."""
+        """(B,) float32: the word of an independent judge, or what the reward is at the least; None where nobody knows."""
+
+    @property
+    def members(self) -> Tensor | None:
+        """(B, K) float32: `overall` by each of K estimates that were made without one of K parts of the labels' prompts."""
 
 
 class Onlooker(Protocol):
@@ -53,7 +57,7 @@ class Reward(Protocol):
         """Indices into the base's `hidden_states` that an onlooker of it wants to see."""
 
     def onlooker(self, backbone: Backbone, packed: Packed) -> Onlooker | None:
-        """Looks on at the passes of this backbone's reference over these answers; None where they are not those it would make."""
+        """Looks on at the passes of this backbone's base over these answers; None where they are not those it would make."""
 
     def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> Verdicts:
         """Of answers as they were drawn, by a pass of its own; `cut` where the limit on tokens ended one."""
@@ -71,6 +75,7 @@ class PlainVerdicts(NamedTuple):
     scores: Tensor
     overall: Tensor
     judged: Tensor | None
+    members: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Rule:
 
     score: Callable[[Ids, Ids], Tensor]  # prompt ids, response ids of B answers -> (B,)
     judge: Callable[[Ids, Ids], Tensor] | None = None
+    members: Callable[[Ids, Ids], Tensor] | None = None  # -> (B, K)
     layers: tuple[int, ...] = ()
 
     def onlooker(self, backbone: Backbone, packed: Packed) -> None:
@@ -86,7 +92,9 @@ class Rule:
 
     def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> PlainVerdicts:
         scores = self.score(prompt_ids, response_ids).float()
-        return PlainVerdicts(scores, scores, self.judge(prompt_ids, response_ids).float() if self.judge else None)
+        judged = self.judge(prompt_ids, response_ids).float() if self.judge else None
+        members = self.members(prompt_ids, response_ids).float() if self.members else None
+        return PlainVerdicts(scores, scores, judged, members)
 
     def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
         raise ValueError("a rule does not know what length foretells of its scores: only a reward model's labels do")
@@ -95,8 +103,10 @@ class Rule:
 def joined(parts: Sequence[Verdicts]) -> PlainVerdicts:
     """Verdicts on parts of the answers as verdicts on all."""
     judged = [part.judged for part in parts if part.judged is not None]
+    members = [part.members for part in parts if part.members is not None]
     return PlainVerdicts(
         torch.cat([part.scores for part in parts]),
         torch.cat([part.overall for part in parts]),
         torch.cat(judged) if judged else None,
+        torch.cat(members) if members else None,
     )

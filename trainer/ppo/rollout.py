@@ -17,6 +17,7 @@ from trainer.lm.backbone import Backbone
 from trainer.lm.forward import Packed, first_trained_layer, has_trunk
 from trainer.lm.generate import Generated, generate
 from trainer.lm.recorded_states import RecordedStates
+from trainer.ppo.advantages import k1
 from trainer.ppo.reward import Reward
 
 DECODED_TOGETHER = 64
@@ -47,6 +48,8 @@ class Trajectory(NamedTuple):
     mask: Tensor  # (B, T) bool, True on tokens of the answer, its EOS included; made from lengths
     judged: Tensor | None = None  # (B,) the word of an independent judge, which no policy is rewarded for; None without one
     overall: Tensor | None = None  # (B,) what the judge is set against: scores before criteria, flags and length enter them
+    members: Tensor | None = None  # (B, K) `overall` by each estimate that was made without one of K parts of the labels' prompts
+    base_logprobs: Tensor | None = None  # (B, T) nats, as `logprobs` under the base; None where the base is the reference
 
     def rows(self, index: Tensor | slice) -> Trajectory:
         """Some of the answers."""
@@ -66,10 +69,22 @@ class Trajectory(NamedTuple):
         """KL per answer. The sum of exact KLs before each token has the same mean as that of log-ratios, and less noise."""
         return float(self.exact_kl.sum(1).mean())
 
+    @property
+    def under_base(self) -> Tensor:
+        """(B, T) nats, of the chosen tokens under the base."""
+        return self.ref_logprobs if self.base_logprobs is None else self.base_logprobs
+
+    @property
+    def from_base_nats(self) -> float:
+        """KL per answer from the base; where that is not the reference, sampled, and so noisier."""
+        return self.kl_nats if self.base_logprobs is None else float(k1(self.logprobs, self.base_logprobs).sum(1).mean())
+
 
 @dataclass(frozen=True)
 class Rollout:
-    """Answers, measured and packed with the activations that no training changes. The panel's stand last: nothing learns them."""
+    """Answers, measured and packed with the activations that no training changes. Behind those to learn from stand those that
+    are only looked at: the panel's, and those to the other held-out prompts where it is their turn.
+    """
 
     asked: Sequence[Prompt]
     answers: Sequence[Generated]
@@ -77,11 +92,17 @@ class Rollout:
     plan: Plan  # of the epochs to come, over the episodes alone
     measured: Trajectory
     episodes: int  # answers to learn from
+    panel: int = 0  # answers for a person to read
+    held_out: int = 0  # answers to held-out prompts, of which the panel's are the first; 0 where it is not their turn
 
     @property
     def trajectory(self) -> Trajectory:
         """The episodes."""
         return self.measured.rows(slice(self.episodes))
+
+    @property
+    def held_out_rows(self) -> slice:
+        return slice(self.episodes, self.episodes + self.held_out)
 
     @property
     def prompts(self) -> Tensor:

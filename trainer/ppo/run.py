@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,11 +28,12 @@ from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone, load_policy, save_policy
 from trainer.ppo import report
-from trainer.ppo.advantages import ESTIMATORS, explained_variance, k1, k3, shaped_rewards, whiten
+from trainer.ppo.advantages import ESTIMATORS, explained_variance, k3, shaped_rewards, whiten
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.guards import Ruling
 from trainer.ppo.learner import Learner
 from trainer.ppo.losses import clipped_share, policy_loss, value_loss
+from trainer.ppo.readability import readability
 from trainer.ppo.reward import Reward
 from trainer.ppo.rollout import Prompt, Rollout, to_record, write_answers
 from trainer.ppo.safe_state import SafeState
@@ -58,8 +60,9 @@ def run(folder: RunFolder, open_reward: OpenReward) -> None:
     prompts = read_prompts(folder, "prompts.jsonl", backbone, config, left_out)
     if not prompts:
         raise Refused(left_out.why(Message("no_short_prompt", tokens=config.max_prompt_tokens)), left_out.figures)
-    panel = (read_prompts(folder, "panel_prompts.jsonl", backbone, config, left_out) or prompts)[: config.panel_prompts]
-    figures = train(folder, config, backbone, reward, prompts, panel) | left_out.figures
+    held_out = read_prompts(folder, "panel_prompts.jsonl", backbone, config, left_out)
+    panel = (held_out or prompts)[: config.panel_prompts]
+    figures = train(folder, config, backbone, reward, prompts, panel, held_out) | left_out.figures
     figures["reason"] = as_json(left_out.after(from_json(figures["reason"])))
     save_policy(backbone, folder.file("checkpoint"), run={"kind": "ppo", "config": config_dict(config)}, figures=figures)
     folder.finish("done", **figures)
@@ -84,8 +87,9 @@ def _opened(folder: RunFolder, config: PPOConfig) -> Backbone:
     else:
         backbone = load_policy(folder.resolve(start), dtype, trainable=True)
     backbone.day = folder.day
+    trained = backbone.adapted or backbone.reference_weights is not None
     attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
-    if config.reference == "start":
+    if config.reference == "start" and trained:
         pin_reference(backbone)
     return backbone
 
@@ -110,6 +114,7 @@ def train(
     reward: Reward,  # whose judge, where it has one, ends a run that the reward alone would go on with
     prompts: Sequence[Prompt],
     panel: Sequence[Prompt],  # whose answers are only read
+    held_out: Sequence[Prompt] = (),  # by which the best update is found; the panel's are the first of them, if there are any
 ) -> dict[str, Any]:
     """Run PPO until it is done, a guard ends it, or it is cancelled; leaves the trained policy in `backbone`.
 
@@ -124,7 +129,7 @@ def train(
             folder.progress(0, config.updates, Message("measuring_length"))
             learner.guards.length.begin(length_before(learner, config, prompts, folder.check))
             states.take()
-        return learn(folder, config, learner, states, reward, prompts, panel)
+        return learn(folder, config, learner, states, reward, prompts, panel, held_out)
     except Cancelled:
         states.keep()
         raise
@@ -150,6 +155,7 @@ def learn(
     reward: Reward,
     prompts: Sequence[Prompt],
     panel: Sequence[Prompt],
+    held_out: Sequence[Prompt],
 ) -> dict[str, Any]:
     """The loop. After the last update one more rollout measures what came out, and nothing is trained on it."""
     metrics = Metrics(folder.file("metrics.jsonl"))
@@ -160,12 +166,15 @@ def learn(
 
         # Rollout: the policy answers prompts, and everything is measured
         drawn = learner.next_prompts(config.episodes // config.answers_per_prompt)
-        asked = [prompts[index] for index in drawn for _ in range(config.answers_per_prompt)] + list(panel)
+        turn = bool(config.heldout_every) and (last or learner.update % config.heldout_every == 0)
+        watched = [*panel, *held_out[len(panel) :]] if turn else list(panel)
+        asked = [prompts[index] for index in drawn for _ in range(config.answers_per_prompt)] + watched
         try:
             recording = to_record(learner.backbone, reward)
             answers = write_answers(learner.backbone, config, asked, learner.sampling, recording, folder.check)
             clock.append(time.monotonic())
             rollout = evaluate(learner, config, reward, asked, answers, recording, folder.check)
+            rollout = replace(rollout, panel=len(panel), held_out=len(held_out) if turn else 0)
             clock.append(time.monotonic())
         except FloatingPointError:  # not finite: try other prompts, and at the third time go back
             learner.bad_steps += 1
@@ -177,16 +186,21 @@ def learn(
         if learner.steps_back(config, own, last):
             continue  # what is left of it has to be looked at again
 
+        learner.hold_to_base(config, own)
+
         # Guards: bounds on KL and entropy, the judge's word, the price on length
-        ruling = learner.guards.look(config, learner.update, own, learner.beta, learner.policy)
+        ruling = learner.guards.look(config, learner.update, own, learner.penalty(own), learner.policy)
+        figures = report.rollout_metrics(rollout, learner)
+        if ruling.keepable and rollout.held_out:
+            ruling, found = look_at_held_out(learner, config, rollout, folder.check)
+            figures |= found
         if ruling.keepable:
             states.passed()
-        figures = report.rollout_metrics(rollout, learner.beta, learner.guards.length)
 
         if ruling.reason is None and not last:
             # Advantages: the KL-shaped reward, then GAE or one of its alternatives; returns from unwhitened advantages
             scores = own.scores - learner.guards.length.cost(own.lengths)
-            rewards = shaped_rewards(k1(own.logprobs, own.ref_logprobs), scores, own.mask, learner.beta)
+            rewards = shaped_rewards(learner.penalty(own), scores, own.mask)
             estimate = ESTIMATORS[config.advantage]
             advantages, returns = estimate(rewards, own.values, own.mask, rollout.prompts, config.gamma, config.gae_lambda)
             figures |= {"losses/explained_variance": explained_variance(own.values, returns, own.mask)}
@@ -204,6 +218,17 @@ def learn(
             roll_back(folder, config, learner, states)
         else:
             folder.progress(learner.update, config.updates, report.summary(figures))
+
+
+def look_at_held_out(
+    learner: Learner, config: PPOConfig, rollout: Rollout, check: Callable[[], None]
+) -> tuple[Ruling, dict[str, float]]:
+    """What the answers to held-out prompts say of a policy that the other guards would keep, and their metrics."""
+    read = readability(learner.backbone, rollout, config.microbatch, check)
+    members = rollout.measured.rows(rollout.held_out_rows).members
+    tokenizer = learner.backbone.tokenizer
+    figures, reason = learner.guards.held_out.look(config, learner.update, members, read, learner.policy, tokenizer.decode)
+    return Ruling(reason, reason is None), figures
 
 
 def optimise(
@@ -274,14 +299,20 @@ def roll_back(folder: RunFolder, config: PPOConfig, learner: Learner, states: Sa
 
 
 def finish(folder: RunFolder, learner: Learner, states: SafeState, ruling: Ruling) -> dict[str, Any]:
-    """Leave the last safe policy, or the one that the judge liked best, in the learner; the figures for result.json."""
-    taken = learner.guards.length.taken
+    """Leave the policy that held-out prompts like best in the learner, or that the judge liked best, or the last safe one; the
+    figures for result.json.
+    """
+    taken, best = learner.guards.length.taken, ruling.instead or learner.guards.held_out.best
+    updates = learner.update
     states.restore()
-    if ruling.instead is not None:
-        learner.take_back(ruling.instead["update"], ruling.instead["policy"])
+    if best is not None:
+        learner.take_back(best["update"], best["policy"])
     if ruling.reason is not None and learner.update == 0:
         raise Refused(Message("nothing_kept", reason=ruling.reason))
-    return report.result(folder, learner, ruling.reason, taken)
+    reason = ruling.reason
+    if reason is None and best is not None and best["update"] < updates:
+        reason = Message("kept_by_held_out", update=best["update"], gain=best["bound"])
+    return report.result(folder, learner, reason, taken)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,4 +1,5 @@
-"""How KL is held near its target: a weight that reacts on the scale of a run, and a step back where that came too late.
+"""How KL is held near its target: a weight that reacts on the scale of a run, a step back where that came too late, and a second
+weight that draws a policy of many rounds towards the base.
 
 Ziegler et al.'s controller (`advantages.adapted_beta`) moves beta by a few per cent in a run of a few hundred answers. Here log
 beta moves: weights that matter differ by factors, and advantages are whitened, so that beta only turns the direction of a step
@@ -25,6 +26,9 @@ NOTHING: Final = 1e-4  # targets
 TOO_FAR: Final = 1.5  # targets, from which a policy is taken back at once
 TOO_FAR_LAST: Final = 1.25  # likewise, for the policy that would be kept
 TRIES: Final = 3  # steps back in a row
+LEAST_BETA: Final = 1e-4  # that moves: no factor moves 0
+# What is past the budget for the way from the base costs at once, and for as long as it lasts; in score per nat and log-ratio.
+ANCHOR_NOW, ANCHOR_KEPT, ANCHOR_LIMIT = 0.3, 0.1, 2.0
 
 
 def drift(config: PPOConfig, rollout: Trajectory) -> float:
@@ -41,7 +45,7 @@ def steered_beta(beta: float, now: float, before: float, done: int, updates: int
     now, before = min(now, FARTHEST), min(before, FARTHEST)
     behind = max(math.log(max(now, NOTHING) / course(done, updates)), -FARTHEST) if done else 0.0
     lasting = now - 1 if now > 1 else min(behind, 0.0)
-    return beta * math.exp(AT_ONCE * (now - before) + lasting / max(1.0, MEMORY * updates))
+    return max(beta, LEAST_BETA) * math.exp(AT_ONCE * (now - before) + lasting / max(1.0, MEMORY * updates))
 
 
 def course(done: int, updates: int) -> float:
@@ -55,10 +59,26 @@ def share_to_keep(config: PPOConfig, kl_nats: float, last: bool) -> float | None
     KL grows with the square of a short way, and with higher powers where a policy sharpens. The fourth root of the ratio is less
     than the first asks and about what the second does, and the next rollout says whether it was enough.
     """
-    most = min((TOO_FAR_LAST if last else TOO_FAR) * config.kl_target_nats, config.kl_stop_nats)
+    most = min((TOO_FAR_LAST if last else TOO_FAR) * config.kl_target_nats, config.stop_nats)
     if not config.adaptive_kl or config.kl_controller != "steered" or kl_nats <= most:
         return None
     return float((config.kl_target_nats / kl_nats) ** 0.25)
+
+
+def anchor_kept(kept: float, from_base_nats: float, budget_nats: float) -> float:
+    """The lasting part of the weight of KL from the base, after a rollout."""
+    return min(max(0.0, kept + ANCHOR_KEPT * _past(from_base_nats, budget_nats)), ANCHOR_LIMIT)
+
+
+def anchor(kept: float, from_base_nats: float, budget_nats: float) -> float:
+    """The weight of KL from the base, in score per nat: 0 inside its budget. It ends no run: where a round begins past the
+    budget, it learns all the same, and comes back while it does.
+    """
+    return min(max(0.0, ANCHOR_NOW * _past(from_base_nats, budget_nats) + kept), ANCHOR_LIMIT)
+
+
+def _past(from_base_nats: float, budget_nats: float) -> float:
+    return math.log(max(from_base_nats, NOTHING) / budget_nats)
 
 
 def step_back(policy: Mapping[str, Tensor], start: Mapping[str, Tensor], share: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ PARTS = ("centre", "spread", "weights")
 POSTERIOR = ("groups", "shrink", "precision")  # of a Head, kept as tensors
 JUDGE = "judge"  # the files of the second head, `judge.safetensors` and `judge.json`
 CRITERION = "criterion-"  # and of each criterion's
+MEMBER = "member-"  # and of the heads that each learned the overall verdict without one fold of the prompts
 RESERVED = frozenset({OVERALL, JUDGE, FLAGS})  # heads of their own, so no criterion's key
 
 
@@ -31,7 +33,7 @@ class ScaledHead:
 
     def score(self, features: dict[str, Tensor]) -> Tensor:
         """(B,) float32 scores."""
-        return normalised(pessimistic(self.head, features, float(self.settings["pessimism"])), self.settings)
+        return normalised(pessimistic(self.head, features, float(self.settings.get("pessimism", 0.0))), self.settings)
 
 
 def read_heads(folder: Path) -> dict[str, ScaledHead]:
@@ -41,6 +43,21 @@ def read_heads(folder: Path) -> dict[str, ScaledHead]:
     there = {key: name for key, name in names.items() if (folder / f"{name}.json").exists()}
     settings = {key: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for key, name in there.items()}
     return {key: _read_head(folder, name, settings[key]) for key, name in there.items() if "groups" in settings[key]}
+
+
+def read_members(folder: Path) -> list[ScaledHead]:
+    """The heads that each learned the overall verdict without one fold of the prompts; none in a checkpoint before them."""
+    names = sorted((path.stem for path in folder.glob(f"{MEMBER}*.json")), key=lambda name: int(name.removeprefix(MEMBER)))
+    return [_read_head(folder, name, json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))) for name in names]
+
+
+def jackknife_deviation(members: Tensor) -> Tensor:
+    """(N,) the standard error of an estimate, from those (N, K) that were made without one of K groups of the data each.
+
+    The delete-a-group jackknife: Kott 2001, J. Official Statistics 17(4), eq. 2.
+    """
+    spread: Tensor = members.std(1, correction=0)
+    return spread * math.sqrt(max(members.shape[1] - 1, 0))
 
 
 def earlier_heads(checkpoint_folder: str) -> dict[str, Head]:
@@ -69,7 +86,10 @@ def write_adapter(folder: Path, tuned: FineTuned, settings: dict[str, Any]) -> N
 
 
 def pessimistic(head: Head, features: dict[str, Tensor], pessimism: float) -> Tensor:
-    """(N,) float64 rewards less `pessimism` posterior deviations of their difference to an average labelled answer."""
+    """(N,) float64 rewards less `pessimism` posterior deviations of their difference to an average labelled answer.
+
+    Of a checkpoint from before heads were fitted without folds; today's has members, and what they disagree by is taken off.
+    """
     rewards = head.reward(features)
     return rewards if pessimism == 0 else rewards - pessimism * head.deviation(features)
 

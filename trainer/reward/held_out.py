@@ -21,7 +21,6 @@ from trainer.reward.head.label_rows import HeadSettings, Rows
 from trainer.reward.head.model import Head
 from trainer.reward.validation import HeldOut
 
-MAX_FOLDS = 1000
 FEWEST_PROMPTS = 5  # accuracy is measured on prompts that were held out
 
 
@@ -84,15 +83,15 @@ def cross_validate(
     fit: Callable[[Labels], Head],
     rewards: Callable[[Head], Tensor],  # of every answer
     tick: Callable[[int, HeldOut], None] = lambda _fold, _part: None,  # after each fold, with its part; may raise to cancel
-    most: int = MAX_FOLDS,  # folds to hold out; fewer leave the other folds' labels unpredicted
-) -> list[HeldOut]:
-    """Every label of the reward's prompts predicted once, by a head fitted to the other folds; one part for each."""
-    parts = []
-    for fold in range(min(split.count, most)):
+) -> tuple[list[HeldOut], list[Head]]:
+    """Every label of the reward's prompts predicted once, by a head fitted to the other folds: a part and a head for each."""
+    parts, heads = [], []
+    for fold in range(split.count):
         head = fit(labels.on(split.outside(fold)))
         parts.append(predict(labels.on(split.inside(fold)), fold, rewards(head), head))
+        heads.append(head)
         tick(fold, parts[-1])
-    return parts
+    return parts, heads
 
 
 def join(parts: Iterable[HeldOut]) -> HeldOut:

@@ -2,8 +2,9 @@
 
 Read the labels; read every answer once with the frozen base; fit the head on all folds but one and predict that one; fit it on
 everything that is not the judge's; where there are enough labels, train adapters too and keep what is better on a held-out fold;
-fit a head for every criterion and for the flags; put the scores on the panel's scale; say whether PPO may use it. Nothing is
-chosen on a prompt that is then reported as held out, but for two choices that figures name (reliability, adapters).
+fit a head for every criterion and for the flags; take off the scores what the folds' heads disagree by; put them on the panel's
+scale; say whether PPO may use it. Nothing is chosen on a prompt that is then reported as held out, but for two choices that
+figures name (reliability, adapters).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from trainer.reward.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
 from trainer.reward.head.fitting import fit
 from trainer.reward.head.label_rows import settings_of
 from trainer.reward.head.model import Head
-from trainer.reward.head_files import RESERVED, earlier_heads, pessimistic
+from trainer.reward.head_files import RESERVED, earlier_heads
 from trainer.reward.held_out import (
     FEWEST_PROMPTS,
     Split,
@@ -44,7 +45,7 @@ from trainer.reward.held_out import (
     predict,
     split_prompts,
 )
-from trainer.reward.save import RewardHeads, save, scale
+from trainer.reward.save import RewardHeads, disagreement, save, scale
 from trainer.reward.score_weights import OVERALL
 from trainer.reward.validation import HeldOut
 
@@ -76,7 +77,7 @@ def run(folder: RunFolder) -> None:
     own, judged = labels.on(split.folds), labels.on(split.judge)  # what the reward learns from, and the judge
     read_at = time.monotonic()
 
-    parts, fitted, figures = choose_reliability(folder, own, features, split, config, earlier.get(OVERALL))
+    parts, members, fitted, figures = choose_reliability(folder, own, features, split, config, earlier.get(OVERALL))
     head = fitted(own)
     judge = fitted_head(features, judged, config, bool(head.reliability), earlier.get("judge")) if split.judge else None
     held = join([*parts, predict(judged, split.count, head.reward(features), head)])
@@ -92,10 +93,11 @@ def run(folder: RunFolder) -> None:
     if wants_adapter(labels, config):
         tuned, compared = try_adapter(folder, own, sequences, features, split, fitted, head, config)
         figures |= compared
-    kept = RewardHeads(head, tuned, judge, criteria, flags, typical_cost(own, costs) if flags else 0.0)
-    rewards = pessimistic(head, features, config.pessimism) if tuned is None else tuned.rewards(sequences, folder.check)
+    kept = RewardHeads(head, members, tuned, judge, criteria, flags, typical_cost(own, costs) if flags else 0.0)
+    rewards = head.reward(features) if tuned is None else tuned.rewards(sequences, folder.check)
+    rewards = rewards - config.pessimism * disagreement(kept, features)
     lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float64)
-    scales = scale(kept, labels, features, rewards, lengths, config)
+    scales = scale(kept, labels, features, rewards, lengths, config, split.folds)
     figures |= people_figures(labels, held, head) | answer_figures(kept, own, features, rewards, scales.scores, lengths)
     figures |= {"mix": scales.mix.weights, "panel": scales.panel, **scales.heads[OVERALL]}
     passed, reason = validation.gate(figures)
@@ -177,12 +179,12 @@ def choose_reliability(
     split: Split,
     config: RewardConfig,
     earlier: Head | None,
-) -> tuple[list[HeldOut], Fit, dict[str, Any]]:
+) -> tuple[list[HeldOut], list[Head], Fit, dict[str, Any]]:
     """Every label predicted by a head fitted to the other folds, with and without annotators' reliability where the settings
-    leave it open; the better one's predictions, how to fit it, and both figures.
+    leave it open; the better one's predictions and heads, how to fit it, and both figures.
 
-    A warm refit keeps what the earlier head chose where the settings leave it open, and holds out the first fold only. Of that
-    fold's older labels the head knows the prior variances, which were chosen with them in sight.
+    A warm refit keeps what the earlier head chose where the settings leave it open. Of the held-out older labels its heads know
+    the prior variances, which were chosen with them in sight.
     """
     metrics = Metrics(folder.file("metrics.jsonl"))
     metrics.rewind(0)
@@ -192,7 +194,7 @@ def choose_reliability(
         ways = [bool(earlier.reliability)]
     total = len(ways) * split.count + 1
 
-    def attempt(number: int, reliability: bool) -> tuple[list[HeldOut], Fit]:
+    def attempt(number: int, reliability: bool) -> tuple[list[HeldOut], list[Head], Fit]:
         def fitted(some: Labels) -> Head:
             return fitted_head(features, some, config, reliability, earlier)
 
@@ -203,17 +205,14 @@ def choose_reliability(
             done = number * split.count + fold + 1
             folder.progress(done, total, Message("fitted_without_fold", fold=fold + 1, folds=split.count))
 
-        folds = 1 if earlier is not None else split.count
-        return cross_validate(labels, split, fitted, lambda head: head.reward(features), tick, folds), fitted
+        return *cross_validate(labels, split, fitted, lambda head: head.reward(features), tick), fitted
 
     tried = [attempt(number, way) for number, way in enumerate(ways)]
-    losses = [validation.mean(-join(parts).verdicts.loglik) or 0.0 for parts, _ in tried]
+    losses = [validation.mean(-join(parts).verdicts.loglik) or 0.0 for parts, *_ in tried]
     best = losses.index(min(losses))
     figures: dict[str, Any] = {"reliability": ways[best]}
-    if earlier is not None:
-        figures["figures_on"] = "first fold"
     if len(ways) > 1:
-        for way, loss, (parts, _) in zip(ways, losses, tried, strict=True):
+        for way, loss, (parts, *_) in zip(ways, losses, tried, strict=True):
             said = "with" if way else "without"
             figures |= {f"nll_{said}_reliability": loss, f"accuracy_{said}_reliability": validation.accuracy(join(parts))}
     return *tried[best], figures
@@ -239,7 +238,7 @@ def fit_criteria(
         def fitted(part: Labels) -> Head:
             return fitted_head(features, part, config)
 
-        parts = cross_validate(some, split, fitted, lambda head: head.reward(features))
+        parts, _ = cross_validate(some, split, fitted, lambda head: head.reward(features))
         figures[key] |= validation.headline_figures(join(parts))
         heads[key] = fitted(some)
     return heads, figures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,7 @@ from trainer.reward.adapter import FineTuned
 from trainer.reward.data import Labels
 from trainer.reward.flags import flag_cost
 from trainer.reward.head.model import Head
-from trainer.reward.head_files import CRITERION, JUDGE, write_adapter, write_head
+from trainer.reward.head_files import CRITERION, JUDGE, MEMBER, jackknife_deviation, write_adapter, write_head
 from trainer.reward.score_weights import FLAGS, OVERALL, ScoreWeights
 
 INPUTS = ("preferences.jsonl", "ratings.jsonl", "panel.jsonl")
@@ -31,6 +32,7 @@ class RewardHeads:
     """The heads of a reward checkpoint; adapters stand in the overall head's place where there are any."""
 
     head: Head
+    members: list[Head]  # of the same verdicts, each fitted without one fold of the prompts
     tuned: FineTuned | None
     judge: Head | None
     criteria: dict[str, Head]
@@ -43,6 +45,7 @@ class Scales:
     """How each head is read: its mean and deviation on the panel; and how the scores are mixed."""
 
     heads: dict[str, dict[str, Any]]  # overall, judge, criteria
+    members: list[float]  # each one's mean on the panel
     mix: ScoreWeights
     length_slope: float  # of the mixed score on log length, over all labelled answers
     length_mean: float
@@ -50,38 +53,70 @@ class Scales:
     scores: Tensor  # (answers,) the mixed score of every answer
 
 
+def disagreement(kept: RewardHeads, features: dict[str, Tensor]) -> Tensor:
+    """(answers,) how far off the overall reward may be, beside what it is on an average answer, as the members disagree."""
+    rewards = torch.stack([member.reward(features) for member in kept.members], 1)
+    return jackknife_deviation(rewards - rewards.mean(0))
+
+
+def unseen(kept: RewardHeads, labels: Labels, features: dict[str, Tensor], rewards: Tensor, folds: Mapping[str, int]) -> Tensor:
+    """(answers,) rewards as they are of new answers: where labels spoke of a prompt, by the member that was fitted without it.
+
+    A head knows the answers that it learned from, and sets them further apart than others. Adapters, which are fitted once, are
+    as they are.
+    """
+    if kept.tuned is not None:
+        return rewards
+    found = rewards.clone()
+    for fold, member in enumerate(kept.members):
+        rows = [index for index, answer in enumerate(labels.answers) if folds.get(answer.prompt_key) == fold]
+        found[rows] += (member.reward(features) - kept.head.reward(features))[rows]
+    return found
+
+
 def scale(
-    kept: RewardHeads, labels: Labels, features: dict[str, Tensor], rewards: Tensor, lengths: Tensor, config: RewardConfig
+    kept: RewardHeads,
+    labels: Labels,
+    features: dict[str, Tensor],
+    rewards: Tensor,  # (answers,) of the overall verdict, what is taken off included
+    lengths: Tensor,
+    config: RewardConfig,
+    folds: Mapping[str, int],  # of the prompts (hashes) that the members were fitted without in turn
 ) -> Scales:
-    """Put every head on the panel's scale (on all answers', where no panel was given), and their mix again."""
+    """Put every head on the panel's scale (on all answers', where no panel was given), and their mix again.
+
+    The scale of overall verdicts is that of new answers: `unseen`.
+    """
     on_panel = len(labels.panel) > 1
     rows = torch.tensor(labels.panel if on_panel else range(len(rewards)))
     own = {OVERALL: rewards} | {key: head.reward(features) for key, head in kept.criteria.items()}
     if kept.judge is not None:
         own[JUDGE] = kept.judge.reward(features)
-    heads = {name: _moments(values[rows]) for name, values in own.items()}
+    new = own | {OVERALL: unseen(kept, labels, features, rewards, folds)}
+    heads = {name: _moments(values[rows]) for name, values in new.items()}
     weights = {key: weight for key, weight in config.weights().items() if weight and key in own}
-    parts = {name: (own[name] - heads[name]["panel_mean"]) / heads[name]["panel_deviation"] for name in own}
+    parts, new = ({name: _scaled(values, heads[name]) for name, values in some.items()} for some in (own, new))
     if kept.flags is not None:
-        parts[FLAGS] = flag_cost(kept.flags, features, kept.typical_cost)
+        parts[FLAGS] = new[FLAGS] = flag_cost(kept.flags, features, kept.typical_cost)
     # A flag costs units of the latent reward; the mix adds scores.
     mix = ScoreWeights(weights or {OVERALL: 1.0}, 1 / heads[OVERALL]["panel_deviation"] if kept.flags else 0.0)
-    found = _moments(mix.raw(parts)[rows])
+    found = _moments(mix.raw(new)[rows])
     mix = ScoreWeights(mix.weights, mix.flags, found["panel_mean"], found["panel_deviation"])
     scores = mix.score(parts)
     log_length = lengths.double().log()
     apart = log_length - log_length.mean()
     slope = float((apart * scores).sum() / apart.square().sum().clamp(min=1e-9))
     panel = "panel" if on_panel else "labelled answers"
-    return Scales(heads, mix, slope, float(log_length.mean()), panel, scores)
+    members = [float(member.reward(features)[rows].mean()) for member in kept.members]
+    return Scales(heads, members, mix, slope, float(log_length.mean()), panel, scores)
 
 
 def save(folder: RunFolder, backbone: Backbone, kept: RewardHeads, scales: Scales, figures: dict[str, Any]) -> None:
     """Write checkpoint/."""
     config = cast(RewardConfig, folder.config)
-    settings = {"max_tokens": config.max_tokens, "pessimism": config.pessimism, "panel": scales.panel}
+    settings = {"max_tokens": config.max_tokens, "panel": scales.panel}
     mix = {"weights": scales.mix.weights, "flags": scales.mix.flags, "mean": scales.mix.mean, "deviation": scales.mix.deviation}
-    overall = settings | scales.heads[OVERALL]
+    overall = settings | scales.heads[OVERALL] | {"disagreement": config.pessimism}
     overall |= {"mix": mix, "length_slope": scales.length_slope, "length_mean": scales.length_mean}
     place = folder.file("checkpoint")
     base = {"source": backbone.source, "sha256": backbone.sha256}
@@ -96,20 +131,21 @@ def save(folder: RunFolder, backbone: Backbone, kept: RewardHeads, scales: Scale
         "inputs": {name: _digest(folder.file(name)) for name in INPUTS if folder.file(name).exists()},
         "figures": {name: figures[name] for name in ("labels", "accuracy", "accuracy_low", "accuracy_high", "gate_passed")},
     }
-    plain = settings | {"pessimism": 0.0}
 
     def write(inner: Path) -> None:
         if kept.tuned is None:
             write_head(inner, kept.head, overall)
         else:
             write_adapter(inner, kept.tuned, overall)
+        for number, (member, mean) in enumerate(zip(kept.members, scales.members, strict=True)):
+            write_head(inner, _bare(member), settings | scales.heads[OVERALL] | {"panel_mean": mean}, f"{MEMBER}{number}")
         if kept.judge is not None:
-            write_head(inner, _bare(kept.judge), plain | scales.heads[JUDGE], JUDGE)
+            write_head(inner, _bare(kept.judge), settings | scales.heads[JUDGE], JUDGE)
         for key, head in kept.criteria.items():
-            write_head(inner, _bare(head), plain | scales.heads[key], CRITERION + key)
+            write_head(inner, _bare(head), settings | scales.heads[key], CRITERION + key)
         if kept.flags is not None:
             scale = {"panel_mean": 0.0, "panel_deviation": 1.0, "typical_cost": kept.typical_cost}
-            write_head(inner, _bare(kept.flags), plain | scale, FLAGS)
+            write_head(inner, _bare(kept.flags), settings | scale, FLAGS)
         write_card(inner, manifest, folder.path, figures)
 
     checkpoint.save(place, write, manifest)
@@ -117,6 +153,11 @@ def save(folder: RunFolder, backbone: Backbone, kept: RewardHeads, scales: Scale
 
 def _moments(values: Tensor) -> dict[str, Any]:
     return {"panel_mean": float(values.mean()), "panel_deviation": max(float(values.std()), 1e-6)}
+
+
+def _scaled(values: Tensor, moments: Mapping[str, Any]) -> Tensor:
+    scores: Tensor = (values - moments["panel_mean"]) / moments["panel_deviation"]
+    return scores
 
 
 def _bare(head: Head) -> Head:

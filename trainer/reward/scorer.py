@@ -10,7 +10,8 @@ their number (`log_length`), is
     r = sum(((x[g] - t[g + ".centre"]) / t[g + ".spread"]) @ t[g + ".weights"] for g in j["groups"])
     score = (r - j["panel_mean"]) / j["panel_deviation"]
 
-less `pessimism` times the posterior deviation where that is set. Criteria (`criterion-KEY`) are read alike; `mix` in head.json
+less `disagreement` times the spread of the members' scores (`member-K`, read alike, each fitted without one fold of the prompts)
+times the root of their number less one. Criteria (`criterion-KEY`) are read alike; `mix` in head.json
 says what each counts (see `score_weights.py`). Form `lora` is a peft adapter, and a linear head on the final hidden state of the
 end token, or of the last where the answer was cut.
 """
@@ -20,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from trainer.contract.messages import Message
 from trainer.files import checkpoint
-from trainer.lm.backbone import Backbone, BackboneError, chat_ids, eos_ids, reference, takes_adapters
+from trainer.lm.backbone import Backbone, BackboneError, bare_base, chat_ids, eos_ids, takes_adapters
 from trainer.lm.batched_reading import batches
 from trainer.lm.forward import Packed, has_trunk
 from trainer.lm.integrity.loaded_whole import explained
@@ -40,18 +40,20 @@ from trainer.reward.data import TokenSequence, ids_of_text, token_sequence
 from trainer.reward.features import Pooler, answer_means, groups, layers_of
 from trainer.reward.flags import flag_cost
 from trainer.reward.head.model import Head
-from trainer.reward.head_files import JUDGE, ScaledHead, normalised, read_heads
+from trainer.reward.head_files import JUDGE, ScaledHead, jackknife_deviation, normalised, read_heads, read_members
 from trainer.reward.score_weights import FLAGS, OVERALL, ScoreWeights
 
+ALARM = 2.0  # deviations under an estimate where it is taken to be at the least
 Ids = Sequence[Sequence[int]]  # token ids of B texts
 
 
 class Verdicts(NamedTuple):
     """What a reward says of B answers, (B,) float32 each."""
 
-    scores: Tensor  # what PPO is rewarded for: overall verdicts and criteria mixed, less what flags cost
-    overall: Tensor  # by overall verdicts alone, which is what the judge learned, too
-    judged: Tensor | None  # by the judge, on its own panel scale; None where labels were too few for one
+    scores: Tensor  # what PPO is rewarded for: a lower estimate of the overall verdict, criteria mixed in, less what flags cost
+    overall: Tensor  # by overall verdicts alone, nothing taken off: what the judge is set against
+    judged: Tensor | None  # by the judge, on its own panel scale; without one a still lower estimate; None without members
+    members: Tensor | None  # (B, K) by each head that learned without one fold of the prompts
 
 
 class Scorer:
@@ -68,12 +70,15 @@ class Scorer:
         adapter: Adapter | None,
         judge_head: ScaledHead | None = None,
         others: Mapping[str, ScaledHead] | None = None,
+        members: Sequence[ScaledHead] = (),
     ) -> None:
         self.backbone = backbone
         self.settings = settings
         self.head = head
         self.adapter = adapter
-        self.judge_head = judge_head  # learned from prompts that the reward never saw; None where labels were too few
+        self.judge_head = judge_head  # learned from prompts that the reward never saw; None where none were kept from it
+        self.members = list(members)  # each learned the overall verdict without one fold of the prompts
+        self.disagreement = float(settings.get("disagreement", 0.0))  # deviations of the members' taken off a score
         self.mix = ScoreWeights(**settings["mix"]) if "mix" in settings else ScoreWeights({OVERALL: 1.0})
         wanted = {key for key in (*self.mix.weights, FLAGS) if key in (others or {})}
         self.others = {key: head for key, head in (others or {}).items() if key in wanted}  # criteria and flags that count
@@ -81,37 +86,32 @@ class Scorer:
 
     @property
     def layers(self) -> list[int]:
-        """Layers of the base that are read for scores and judge; an adapter's score needs a pass of its own besides."""
-        heads = [self.judge_head, *self.others.values()]
+        """Layers of the base that are read for scores, members and judge; an adapter's score needs a pass of its own besides."""
+        heads = [self.judge_head, *self.members, *self.others.values()]
         used = [scaled.head for scaled in heads if scaled] + ([self.head] if self.head else [])
         return layers_of(name for head in used for name in head.groups)
 
     def score(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool] = ()) -> Tensor:
         """(B,) float32 scores of answers (token ids, with their end token or without) to prompts; without `cut` all ended."""
-        scores = torch.empty(len(prompt_ids))
-        for rows, sequences in self._batches(prompt_ids, response_ids, cut):
-            features = self._read(sequences) if self.adapter is None or self.others else {}
-            scores[rows] = self._mixed(self._own(sequences, features), features)
-        return scores
+        return self.verdicts(prompt_ids, response_ids, cut).scores
 
     def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool] = ()) -> Verdicts:
         """Everything that is said of answers, given as to `score`."""
-        scores, overall, judged = (torch.empty(len(prompt_ids)) for _ in range(3))
+        order: list[int] = []
+        said: list[Verdicts] = []
         for rows, sequences in self._batches(prompt_ids, response_ids, cut):
             features = self._read(sequences) if self.layers else {}
-            said = self._say(self._own(sequences, features), features)
-            scores[rows], overall[rows] = said.scores, said.overall
-            if said.judged is not None:
-                judged[rows] = said.judged
-        return Verdicts(scores, overall, judged if self.judge_head else None)
+            order += rows
+            said.append(self._say(self._own(sequences, features), features))
+        back = torch.tensor(order).argsort()
+        return Verdicts._make(torch.cat(parts)[back] if parts[0] is not None else None for parts in zip(*said, strict=True))
 
     def onlooker(self, backbone: Backbone, packed: Packed) -> Onlooker | None:
-        """One that needs no pass of its own; None where the backbone's reference is not the bare base or answers are too long."""
+        """One that needs no pass of its own; None where the backbone has no such pass, or answers are too long."""
         same_pass = (
             self.backbone is backbone
             and self.head is not None
             and has_trunk(backbone)
-            and backbone.reference_weights is None
             and len(packed.prefix) + int(packed.lengths.max()) <= self.max_tokens
         )
         return Onlooker(self, packed) if same_pass else None
@@ -145,9 +145,12 @@ class Scorer:
 
     def _say(self, own: Tensor, features: dict[str, Tensor]) -> Verdicts:
         """All verdicts, from those by the overall head or adapter and the features that the other heads read."""
-        scores = self._mixed(own, features)
-        mixes = bool(self.others) or self.mix.weights.keys() != {OVERALL}
-        return Verdicts(scores, own if mixes else scores, self.judge_head.score(features) if self.judge_head else None)
+        members = torch.stack([member.score(features) for member in self.members], 1) if self.members else None
+        doubt = jackknife_deviation(members) if members is not None else torch.zeros_like(own)
+        judged = own - ALARM * doubt if members is not None else None
+        if self.judge_head is not None:
+            judged = self.judge_head.score(features)
+        return Verdicts(self._mixed(own - self.disagreement * doubt, features), own, judged, members)
 
     def _own(self, sequences: Sequence[TokenSequence], features: dict[str, Tensor]) -> Tensor:
         """(B,) float32 by overall verdicts alone; `features` are the sequences' and may be empty where an adapter scores."""
@@ -178,9 +181,8 @@ class Scorer:
     @contextlib.contextmanager
     def _bare(self) -> Iterator[Backbone]:
         """Inside, the base as rewards were learned on it, whatever the policy's KL reference is."""
-        bare = replace(self.backbone, reference_weights=None)
-        with reference(bare):
-            yield bare
+        with bare_base(self.backbone):
+            yield self.backbone
 
 
 class Onlooker:
@@ -238,11 +240,11 @@ def load_scorer(reward_checkpoint: str | Path, backbone: Backbone | None = None,
         settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
         base = _base(folder, manifest["base"], backbone) if backbone else _own_base(folder, manifest["base"], dtype)
         heads = read_heads(folder)
-        judge = heads.pop(JUDGE, None)
+        judge, members = heads.pop(JUDGE, None), read_members(folder)
         if manifest["form"] == "head":
-            return Scorer(base, settings, heads[OVERALL].head, None, judge, heads)
+            return Scorer(base, settings, heads[OVERALL].head, None, judge, heads, members)
         linear = load_file(folder / "head.safetensors")["head"]
-        return Scorer(base, settings, None, Adapter(_merged(folder, base), linear), judge, heads)
+        return Scorer(base, settings, None, Adapter(_merged(folder, base), linear), judge, heads, members)
 
 
 def read_groups(means: Mapping[int, Tensor], lengths: Tensor) -> dict[str, Tensor]:

@@ -41,6 +41,7 @@ class Meaning:
 MEANINGS: dict[str, Meaning] = {
     "rollout/score": Meaning(N_("Score of the reward model"), N_("mean over answers, deviations from the base model")),
     "kl/exact_nats_per_answer": Meaning(N_("KL from the reference"), N_("nats per answer, exact")),
+    "heldout/gain_at_least": Meaning(N_("Gain on held-out prompts, at the least"), N_("the update where it is largest is kept")),
     "rollout/length": Meaning(N_("Length of answers"), N_("tokens, mean")),
     "rollout/truncated": Meaning(N_("Answers cut off at the limit"), N_("share of answers"), percent=True),
     "rollout/reward": Meaning(N_("Reward"), N_("score less the KL penalty, mean over answers")),
@@ -48,11 +49,18 @@ MEANINGS: dict[str, Meaning] = {
     "rollout/entropy": Meaning(N_("Entropy"), N_("nats per token, mean")),
     "rollout/distinct_1": Meaning(N_("Different words"), N_("share of 1-grams"), percent=True),
     "rollout/distinct_2": Meaning(N_("Different pairs of words"), N_("share of 2-grams"), percent=True),
-    "rollout/fluency": Meaning(N_("How natural answers are to the reference"), N_("log-probability, nats per token")),
+    "rollout/fluency": Meaning(N_("How natural answers are to the base"), N_("log-probability, nats per token")),
     "rollout/repetition": Meaning(N_("Passages said again"), N_("share of 4-grams within an answer"), percent=True),
     "kl/nats_per_answer": Meaning(N_("KL, sampled"), N_("nats per answer")),
     "kl/nats_per_token": Meaning(N_("KL, sampled"), N_("nats per token")),
     "kl/beta": Meaning(N_("Weight of the KL penalty"), N_("beta")),
+    "kl/from_base_nats_per_answer": Meaning(N_("KL from the base"), N_("nats per answer")),
+    "kl/base_weight": Meaning(N_("Weight of KL from the base"), N_("score per nat")),
+    "heldout/gain": Meaning(N_("Gain on held-out prompts"), N_("deviations from the first answers")),
+    "heldout/fluency": Meaning(N_("How natural held-out answers are to the base"), N_("log-probability, nats per token")),
+    "heldout/relevance": Meaning(N_("What held-out answers say of their prompts"), N_("nats per token of a prompt")),
+    "heldout/repetition": Meaning(N_("Passages said again, held out"), N_("share of 4-grams within an answer"), percent=True),
+    "heldout/truncated": Meaning(N_("Held-out answers cut off at the limit"), N_("share of answers"), percent=True),
     "losses/policy_loss": Meaning(N_("Policy loss")),
     "losses/value_loss": Meaning(N_("Value loss")),
     "losses/approx_kl": Meaning(N_("Step size of the policy"), N_("approx-KL, nats per token")),
@@ -78,7 +86,7 @@ MEANINGS: dict[str, Meaning] = {
     "reward/fold_nll": Meaning(N_("Surprise at a comparison by fold"), N_("nats")),
     "reward/fold_rating_nll": Meaning(N_("Surprise at a rating by fold"), N_("nats")),
 }
-MAIN = tuple(MEANINGS)[:4]
+MAIN = tuple(MEANINGS)[:5]
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ class Chart:
 
 
 def charts_of(rows: list[dict[str, Any]], config: Mapping[str, Any]) -> list[Chart]:
-    """A chart per metric in these rows: the four that say most first, then by name.
+    """A chart per metric in these rows: the five that say most first, then by name.
 
     Where others have become curves, a figure written once is no chart: the result has it.
     """

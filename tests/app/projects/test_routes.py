@@ -151,7 +151,7 @@ def test_a_setting_put_back_to_its_default_follows_the_default_again(as_user: Br
     browser = as_user("Grace")
     with write_session(engine) as session:
         get_project(session, "demo").training = {"ppo": {"clip": 0.3, "epochs": 2}, "reward": {"judge_share": 0.1}}
-    back = {"training.ppo.clip": "0.2", "training.ppo.epochs": "", "training.reward.judge_share": "25"}
+    back = {"training.ppo.clip": "0.2", "training.ppo.epochs": "", "training.reward.judge_share": "0"}
     assert browser.post(SETTINGS, data=form_of(browser.get(SETTINGS).text) | back).status_code == 303
     with read_session(engine) as session:
         assert get_project(session, "demo").training == {"ppo": {}, "reward": {}}

@@ -83,7 +83,7 @@ def test_a_config_survives_the_way_through_json(kind: str) -> None:
         ("ppo", {"episodes": 30, "minibatches": 4}, "minibatches"),
         ("ppo", {"advantage": "rloo"}, "answers_per_prompt"),
         ("ppo", {"advantage": "grpo"}, "answers_per_prompt"),
-        ("ppo", {"kl_target_nats": 40.0}, "kl_stop_nats"),
+        ("ppo", {"kl_target_nats": 40.0, "kl_stop_nats": 20.0}, "kl_stop_nats"),
         ("ppo", {"beta": -0.1}, "beta"),
         ("ppo", {"dtype": "int8"}, "dtype"),
         ("sft", {"vocab_size": 100}, "vocab_size"),
@@ -98,7 +98,15 @@ def test_what_cannot_be_used_is_refused_by_its_name(kind: str, values: dict[str,
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
-    given = {"temperature": 50, "updates": "many", "clip": -1, "episodes": 30, "kl_target_nats": 99, "dance": 3}
+    given = {
+        "temperature": 50,
+        "updates": "many",
+        "clip": -1,
+        "episodes": 30,
+        "kl_target_nats": 99,
+        "kl_stop_nats": 50,
+        "dance": 3,
+    }
     with pytest.raises(ConfigError) as caught:
         make_config("ppo", given)
     told = {name: english(message) for name, message in caught.value.problems.items()}

@@ -120,7 +120,7 @@ def test_grpo_of_a_score_and_a_kl_weight_that_grow_together_is_the_same() -> Non
     scores, prompts = torch.randn(6, generator=generator, dtype=torch.float64), torch.tensor([0, 0, 0, 1, 1, 1])
     mask = torch.arange(5) < torch.tensor([[1], [4], [5], [2], [3], [5]])
     small, large = (
-        grpo(shaped_rewards(kl, scores * scale, mask, 0.5 * scale), values, mask, prompts, 1.0, 1.0)[0] for scale in (1.0, 30.0)
+        grpo(shaped_rewards(0.5 * scale * kl, scores * scale, mask), values, mask, prompts, 1.0, 1.0)[0] for scale in (1.0, 30.0)
     )
     torch.testing.assert_close(small, large, rtol=1e-3, atol=1e-6)
 
@@ -144,7 +144,7 @@ def test_what_stands_after_eos_changes_no_advantage(name: str) -> None:
     scores = torch.randn(4, generator=generator)
 
     def all_of_it(kl: Tensor, values: Tensor) -> list[Tensor]:
-        rewards = shaped_rewards(kl, scores, mask, beta=0.3)
+        rewards = shaped_rewards(0.3 * kl, scores, mask)
         advantages, returns = ESTIMATORS[name](rewards, values, mask, torch.tensor([0, 1, 0, 1]), 1.0, 0.95)
         return [rewards, advantages, returns, whiten(advantages, mask)]
 
@@ -156,13 +156,13 @@ def test_what_stands_after_eos_changes_no_advantage(name: str) -> None:
 
 def test_the_score_falls_on_the_last_chosen_token() -> None:
     mask = torch.tensor([[True, True, False], [True, True, True], [True, False, False]])
-    rewards = shaped_rewards(torch.full((3, 3), 0.5), torch.tensor([1.0, 2.0, 3.0]), mask, beta=0.2)
+    rewards = shaped_rewards(0.2 * torch.full((3, 3), 0.5), torch.tensor([1.0, 2.0, 3.0]), mask)
     torch.testing.assert_close(rewards, torch.tensor([[-0.1, 0.9, 0.0], [-0.1, -0.1, 1.9], [2.9, 0.0, 0.0]]))
 
 
 def test_an_answer_without_tokens_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one token"):
-        shaped_rewards(torch.zeros(1, 2), torch.ones(1), torch.zeros(1, 2, dtype=torch.bool), beta=0.1)
+        shaped_rewards(torch.zeros(1, 2), torch.ones(1), torch.zeros(1, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="empty"):
         masked_mean(torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bool))
 

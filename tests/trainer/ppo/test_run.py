@@ -24,7 +24,7 @@ from trainer.contract.english import english
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, Cancelled, read_jsonl
 from trainer.contract.messages import from_json
 from trainer.files import checkpoint
-from trainer.lm.backbone import Backbone, named_trainable, pin_reference, reference
+from trainer.lm.backbone import Backbone, bare_base, named_trainable, pin_reference, reference
 from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.generate import Generated
 from trainer.lm.loading import load_backbone, load_policy
@@ -129,9 +129,11 @@ def test_a_simple_lm_trains_all_its_weights_against_its_base(tmp_path: Path, sim
     first = make_run(tmp_path / "first", simple_lm_folder, reward, beta=0.0, kl_stop_nats=1e6)
     assert main(["ppo", str(first)]) == EXIT_DONE
     assert checkpoint.verify(first / "checkpoint")["form"] == "full"
-    second = make_run(tmp_path / "second", simple_lm_folder, reward, first / "checkpoint", updates=1, kl_stop_nats=1e6)
+    second = make_run(tmp_path / "second", simple_lm_folder, reward, first / "checkpoint", updates=1, entropy_floor_nats=-1.0)
     assert main(["ppo", str(second)]) == EXIT_DONE
-    drifts = [row["kl/exact_nats_per_answer"] for row in (told(first, "metrics.jsonl")[-1], told(second, "metrics.jsonl")[0])]
+    ends = told(first, "metrics.jsonl")[-1], told(second, "metrics.jsonl")[0]
+    assert ends[1]["kl/exact_nats_per_answer"] == pytest.approx(0, abs=1e-5)  # it is measured from where it starts
+    drifts = [row["kl/from_base_nats_per_answer"] for row in ends]
     assert drifts[1] == pytest.approx(drifts[0], rel=0.5)
     assert drifts[1] > 0.01
 
@@ -145,7 +147,9 @@ def test_the_next_round_starts_from_the_last_policy_against_the_same_reference(
     for name in ("base", "start"):
         second = make_run(tmp_path / name, llama_folder, reward, first / "checkpoint", reference=name, updates=1)
         assert main(["ppo", str(second)]) == EXIT_DONE
-        drift[name] = told(second, "metrics.jsonl")[0]["kl/exact_nats_per_answer"]
+        row = told(second, "metrics.jsonl")[0]
+        drift[name] = row["kl/exact_nats_per_answer"]
+        assert row["kl/from_base_nats_per_answer"] > 0.01
     assert drift["base"] == pytest.approx(told(first, "metrics.jsonl")[-1]["kl/exact_nats_per_answer"], rel=0.5)
     assert drift["start"] == pytest.approx(0, abs=1e-5) != drift["base"]
 
@@ -258,10 +262,11 @@ def test_a_terminated_process_saves_its_state_and_ends_within_five_seconds(
     assert not (folder / "checkpoint").exists()
 
 
-def test_scores_from_the_reference_pass_are_the_scorers_own(
-    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("pinned", [False, True], ids=["base", "start"])
+def test_scores_from_the_passes_of_the_base_are_the_scorers_own(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pinned: bool
 ) -> None:
-    """Layers 0 and 2 are read in the frozen trunk, 3 in the reference's pass, 4 is the final state."""
+    """Layers 0 and 2 are read in the frozen trunk, 3 in the base's pass, 4 is the final state."""
     folder = make_reward(tmp_path / "reward", llama_folder, layers=(0, 2, 3, 4))
     config = PPOConfig(**CONFIG)
     run_folder = ppo_folder(tmp_path / "run", **CONFIG)
@@ -269,9 +274,12 @@ def test_scores_from_the_reference_pass_are_the_scorers_own(
     backbone = open_policy(run_folder, config)
     scorer = load_scorer(str(folder), backbone)
     learner = Learner(backbone, config, 6)
-    with torch.no_grad():
-        for parameter in learner.policy.values():
-            parameter.add_(0.05)
+    for _ in range(1 + pinned):
+        if pinned:
+            pin_reference(backbone)  # the policy of an earlier round
+        with torch.no_grad():
+            for parameter in learner.policy.values():
+                parameter.add_(0.05)
     asked = [Prompt(index, [65, 66, *range(70, 71 + index % 3)]) for index in range(6)]
     recording = to_record(backbone, scorer)
     answers = write_answers(backbone, config, asked, learner.sampling, recording, lambda: None)
@@ -281,6 +289,11 @@ def test_scores_from_the_reference_pass_are_the_scorers_own(
         found = evaluate(learner, config, scorer, asked, answers, kept, lambda: None).measured
         torch.testing.assert_close(found.scores, expected, atol=1e-5, rtol=1e-5)
         assert found.scores.std() > 0.1
+        packed = pack([prompt.ids for prompt in asked], [given.ids for given in answers])
+        with torch.no_grad(), bare_base(backbone):
+            under_base = response_logprobs(backbone, packed, config.temperature).logprobs
+        torch.testing.assert_close(found.under_base, under_base, atol=1e-5, rtol=1e-5)
+        assert (found.base_logprobs is None) == (not pinned)
 
 
 def scores_in_training(path: Path, base: Path, reward: Path, **config: Any) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.generate import Generated
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner
-from trainer.ppo.report import distinct, repeated
+from trainer.ppo.report import distinct
 from trainer.ppo.reward import Ids, PlainVerdicts, Rule
 from trainer.ppo.rollout import write_answers
 from trainer.ppo.run import optimise, train
@@ -323,12 +323,6 @@ def test_distinct_n() -> None:
     assert distinct([[1, 2, 1], [1, 2]], 1) == 2 / 5
     assert distinct([[1, 2, 1], [1, 2]], 2) == 2 / 3
     assert distinct([[1]], 2) == 1
-
-
-def test_passages_said_again() -> None:
-    assert repeated([1, 2, 3, 1, 2, 3, 1], 2) == 3 / 6  # 12 23 31, and each again
-    assert repeated([1, 2, 3], 2) == 0
-    assert repeated([1], 2) == 0
 
 
 def test_fluency_is_what_the_reference_thinks_of_the_answers(tmp_path: Path) -> None:

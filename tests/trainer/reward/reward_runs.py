@@ -46,10 +46,11 @@ def make_folder(path: Path, base: Path, judge: Judge, labels: int = 120, prompts
             }
             | {"choice": choice, "strength": None, "annotator": f"person {number % 3}"}
         )
-    panel = [{"prompt_id": number, "messages": messages(number), "response": response()} for number in range(prompts)]
+    others = range(1000, 1000 + prompts)  # about which there are no labels
+    panel = [{"prompt_id": number, "messages": messages(number), "response": response()} for number in others]
     for name, content in (("preferences.jsonl", rows), ("panel.jsonl", panel)):
         (path / name).write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
-    settings = {"folds": 3, "reliability": "off", "judge_min_labels": 30} | config
+    settings = {"folds": 3, "reliability": "off", "judge_share": 0.25, "judge_min_labels": 30, "pessimism": 0.0} | config
     spec = {"kind": "reward", "config": settings, "inputs": {"base": str(base), "cache": "../cache"}}
     (path / "run.json").write_text(json.dumps(spec), encoding="utf-8")
     return RunFolder(path)

@@ -11,7 +11,7 @@ from trainer.reward.head.label_rows import HeadSettings
 from trainer.reward.head.model import Head
 from trainer.reward.held_out import cross_validate, split_prompts
 
-CONFIG = RewardConfig(judge_min_labels=30)
+CONFIG = RewardConfig(judge_share=0.25, judge_min_labels=30)
 
 
 def labels(count: int = 200, prompts: int = 40) -> Labels:
@@ -56,8 +56,9 @@ def test_nothing_of_a_held_out_prompt_is_fitted() -> None:
         seen.append(set(rest.prompt_keys))
         return fit(features, rest.comparisons, rest.ratings, HeadSettings())
 
-    parts = cross_validate(given, split, spy, lambda head: head.reward(features), lambda _fold, _part: None)
+    parts, heads = cross_validate(given, split, spy, lambda head: head.reward(features), lambda _fold, _part: None)
 
+    assert len(heads) == split.count
     for learned, part in zip(seen, parts, strict=True):
         predicted = {label.prompt_key for label in part.comparisons} | {label.prompt_key for label in part.ratings}
         assert predicted

@@ -18,7 +18,8 @@ from trainer.lm.forward import final_states, pack, with_trunk
 from trainer.lm.loading import load_backbone
 from trainer.reward import run as reward
 from trainer.reward.data import read_labels
-from trainer.reward.scorer import Scorer, load_scorer
+from trainer.reward.head_files import jackknife_deviation
+from trainer.reward.scorer import load_scorer
 
 
 @pytest.mark.parametrize("finished", ["done", "llama_done", "tuned"])
@@ -138,18 +139,47 @@ def test_a_reward_of_another_base_is_refused(llama_done: RunFolder, tmp_path: Pa
         load_scorer(llama_done.file("checkpoint"), other)
 
 
-def test_pessimism_takes_posterior_deviations_off(tmp_path: Path, done: RunFolder, simple_lm_folder: Path) -> None:
-    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, pessimism=1.0)
+@pytest.mark.parametrize("finished", ["done", "llama_done", "tuned"])
+def test_what_the_members_disagree_by_is_taken_off_and_judges(finished: str, request: pytest.FixtureRequest) -> None:
+    folder: RunFolder = request.getfixturevalue(finished)
+    scorer = load_scorer(folder.file("checkpoint"))
+    given = panel_ids(folder, scorer.backbone)
+    plain = scorer.verdicts(*given)
+    assert plain.members is not None
+    assert plain.members.shape == (30, 3)
+    torch.testing.assert_close(plain.scores, plain.overall)
+    doubt = plain.members.std(1, correction=0) * 2**0.5
+    assert float(doubt.std()) > 1e-3
+
+    scorer.disagreement, scorer.judge_head = 1.5, None
+    wary = scorer.verdicts(*given)
+
+    torch.testing.assert_close(wary.overall, plain.overall)
+    torch.testing.assert_close(wary.scores, plain.overall - 1.5 * doubt)
+    torch.testing.assert_close(wary.judged, plain.overall - 2 * doubt)
+
+
+def test_a_run_is_pessimistic_and_has_its_members_whoever_judges(tmp_path: Path, simple_lm_folder: Path) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, pessimism=1.0, judge_share=0.0)
     reward.run(folder)
+    scorer = load_scorer(folder.file("checkpoint"))
+    assert (scorer.disagreement, len(scorer.members), scorer.judge_head) == (1.0, 3, None)
+    scores = scorer.score(*panel_ids(folder, scorer.backbone))
+    assert (float(scores.mean()), float(scores.std())) == pytest.approx((0, 1), abs=1e-3)  # the scale is that of what is paid
 
-    plain, wary = load_scorer(done.file("checkpoint")), load_scorer(folder.file("checkpoint"))
 
-    def drop_for_strangeness(scorer: Scorer) -> float:
-        strange = [[scorer.backbone.tokenizer.bos_token_id] * 40]
-        usual = panel_ids(done, scorer.backbone)
-        return float(scorer.score(*usual).mean() - scorer.score(usual[0][:1], strange)[0])
+def test_a_jackknife_by_hand() -> None:
+    members = torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
+    assert jackknife_deviation(members).tolist() == pytest.approx([((2 / 3) * 2) ** 0.5, 0.0])
+    assert jackknife_deviation(members[:, :1]).tolist() == [0, 0]  # one estimate disagrees with nobody
 
-    assert drop_for_strangeness(wary) > drop_for_strangeness(plain)
+
+def test_a_jackknife_is_the_standard_error_of_a_mean() -> None:
+    """Estimates of a mean that each leave out a tenth of the data: Kott 2001."""
+    data = torch.randn(4000, 100, generator=torch.Generator().manual_seed(0))
+    parts = data.view(4000, 10, 10).sum(2)
+    without = (parts.sum(1, keepdim=True) - parts) / 90
+    assert float(jackknife_deviation(without).square().mean()) ** 0.5 == pytest.approx(0.1, rel=0.05)
 
 
 def test_the_documented_loader_of_a_head_gives_the_same_scores(llama_done: RunFolder) -> None:
@@ -175,7 +205,7 @@ def test_the_judge_scores_on_its_own_scale_by_the_pass_that_scores_too(finished:
     folder: RunFolder = request.getfixturevalue(finished)
     scorer = load_scorer(folder.file("checkpoint"))
     if finished == "tuned":  # 40 labels are too few for a judge
-        assert scorer.verdicts([[5]], [[6]]).judged is None
+        assert scorer.judge_head is None
         return
 
     prompts, responses = panel_ids(folder, scorer.backbone)

@@ -1,0 +1,143 @@
+"""Which update is kept, and what ends a run that can no longer be read: by hand, and in runs of a tiny Llama."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.trainer.ppo.ppo_runs import PROMPTS, SMALL, even_share
+from tests.trainer.tiny import llama_policy, ppo_folder
+from trainer.contract.config import PPOConfig
+from trainer.contract.folder import read_jsonl
+from trainer.ppo.held_out import HeldOut, gained, past_bounds
+from trainer.ppo.readability import Readability
+from trainer.ppo.reward import Ids, Rule
+from trainer.ppo.rollout import Prompt
+from trainer.ppo.run import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CONFIG = PPOConfig()
+HELD_OUT = [Prompt(100 + index, [9, 8 - index % 3, 20 + index]) for index in range(8)]
+
+
+def read(**change: Any) -> Readability:
+    """Eight answers of 100 words, of which each figure is the same but for what is changed."""
+    usual = {"fluency": -2.0, "relevance": 0.4, "repetition": 0.0, "cut": 0.0} | change
+    words = usual.pop("words", dict.fromkeys(range(100), 8))
+    return Readability(**{name: torch.full((8,), value) for name, value in usual.items()}, words=Counter(words))
+
+
+def decode(token: int) -> str:
+    return f" word{token}"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"fluency": -2.49}, None),
+        ({"fluency": -2.51}, "fluency_fell"),
+        ({"fluency": -1.0}, None),  # more natural than before
+        ({"relevance": 0.31}, None),
+        ({"relevance": 0.29}, "relevance_fell"),
+        ({"repetition": 0.09}, None),
+        ({"repetition": 0.11}, "repetition_rose"),
+        ({"cut": 0.14}, None),
+        ({"cut": 0.16}, "truncation_rose"),
+        ({"words": dict.fromkeys(range(99), 8) | {99: 40}}, None),  # by .038
+        ({"words": dict.fromkeys(range(99), 8) | {99: 80}}, "one_word_rose"),
+    ],
+)
+def test_each_bound_by_hand(change: dict[str, Any], code: str | None) -> None:
+    first = read()._asdict()
+    found = past_bounds(CONFIG, first, read(**change), decode)
+    assert (found.code if found else None) == code
+    if code == "one_word_rose":
+        assert found is not None
+        assert found.arguments["word"] == "word99"
+        assert found.arguments["now"] == pytest.approx(1000 * 80 / 872)
+        assert found.arguments["was"] == pytest.approx(10)
+
+
+def test_what_may_be_chance_ends_nothing() -> None:
+    first = read()._asdict()
+    uneven = torch.tensor([-2.0] * 6 + [-5.0] * 2)  # a mean fall of .75, of a standard error of .49
+    assert past_bounds(CONFIG, first, read()._replace(fluency=uneven), decode) is None
+    few = Counter(dict.fromkeys(range(20), 1) | {99: 2})  # one in eleven, of 22 words
+    assert past_bounds(CONFIG, first, read(words=few), decode) is None
+
+
+def test_a_gain_at_the_least_by_hand() -> None:
+    assert gained(torch.tensor([1.0, 1.0, 1.0])) == pytest.approx((1, 1))
+    # a deviation of .5 of five estimates is one of .5 * 2 of their mean
+    assert gained(torch.tensor([0.5, 1.5, 0.5, 1.5, 1.0])) == pytest.approx((1.0, 1.0 - 2 * 2 * (0.2**0.5)), abs=1e-6)
+    assert gained(torch.tensor([0.3])) == pytest.approx((0.3, 0.3))
+
+
+def test_the_best_update_is_the_one_that_gains_most_at_the_least() -> None:
+    found, weights = HeldOut(), {"w": torch.zeros(1)}
+    ends = [(0.0, 0.0), (1.0, 0.1), (2.0, 0.9), (1.2, 0.1), (3.0, 0.1)]
+    for update, (gain, apart) in enumerate(ends):
+        weights["w"].fill_(update)
+        members = torch.tensor([[gain - apart, gain + apart, gain]]).expand(8, 3) + 5
+        change = {"fluency": -9.0} if update == 4 else {}  # gains most, and cannot be read
+        figures, reason = found.look(CONFIG, update, members, read(**change), weights, decode)
+        assert figures["heldout/gain"] == pytest.approx(gain, abs=1e-6)
+        assert (reason is None) == (update < 4)
+    assert found.best is not None
+    assert (found.best["update"], found.best["policy"]["w"].tolist()) == (3, [3.0])
+    assert found.best["bound"] == pytest.approx(1.2 - 2 * 0.1 * (2 / 3) ** 0.5 * 2**0.5, abs=1e-6)
+
+
+def test_three_prompts_say_nothing() -> None:
+    few = read()._replace(fluency=torch.zeros(3))
+    assert HeldOut().look(CONFIG, 0, None, few, {}, decode) == ({}, None)
+
+
+def run(path: Path, reward: Rule, **config: Any) -> dict[str, Any]:
+    folder = ppo_folder(path, **(SMALL | {"updates": 8, "heldout_every": 2, "kl_stop_nats": 1e6, "adaptive_kl": False} | config))
+    assert isinstance(folder.config, PPOConfig)
+    return train(folder, folder.config, llama_policy(), reward, PROMPTS, HELD_OUT[:2], HELD_OUT)
+
+
+def nothing_of(update: int) -> Any:
+    """Estimates that agree until so many updates are done, and fall apart afterwards, whatever the answers."""
+    looks = iter(range(100))
+
+    def members(prompts: Ids, answers: Ids) -> Tensor:
+        done = next(looks)
+        apart = 0.0 if done <= update else 3.0
+        return done + apart * torch.tensor([[-1.0, 0.0, 1.0]]).expand(len(answers), 3)
+
+    return members
+
+
+def test_the_update_that_held_out_prompts_like_is_kept_and_the_curve_is_there(tmp_path: Path) -> None:
+    figures = run(tmp_path, Rule(even_share, members=nothing_of(4)), microbatch=100)
+    rows = {row["step"]: row for row in read_jsonl(tmp_path / "metrics.jsonl")}
+    assert [step for step, row in rows.items() if "heldout/gain" in row] == [0, 2, 4, 6, 8]
+    assert [rows[step]["heldout/gain"] for step in (2, 4, 6, 8)] == [2, 4, 6, 8]
+    assert figures["updates"] == 4
+    assert figures["score"] == rows[4]["rollout/score"]
+    assert figures["reason"]["code"] == "kept_by_held_out"
+    assert {row["prompt_id"] for row in read_jsonl(tmp_path / "samples.jsonl")} == {100, 101}  # the panel alone
+
+
+def test_without_such_estimates_or_turns_the_last_update_is_kept(tmp_path: Path) -> None:
+    assert run(tmp_path / "1", Rule(even_share))["updates"] == 8
+    assert run(tmp_path / "2", Rule(even_share, members=nothing_of(4)), microbatch=100, heldout_every=0)["updates"] == 8
+
+
+def test_one_word_that_takes_over_ends_the_run(tmp_path: Path) -> None:
+    def sevens(_prompts: Ids, answers: Ids) -> Tensor:
+        return 5 * torch.tensor([sum(token == 7 for token in given) / len(given) for given in answers])
+
+    settings = {"updates": 30, "learning_rate": 0.03, "beta": 0.0, "episodes": 16, "fluency_fall_nats": 1e3}
+    figures = run(tmp_path, Rule(sevens), relevance_fall=1e3, repetition_rise=1.0, truncation_rise=1.0, **settings)
+    assert figures["reason"]["code"] == "one_word_rose"
+    assert 0 < figures["updates"] < 30

@@ -1,0 +1,108 @@
+"""What answers to held-out prompts say of a run: which update's policy is the best at the least, and whether it can be read.
+
+No policy is trained on these prompts, and no label of theirs taught the reward. The first answers, before anything is learned,
+are what later ones to the same prompts are set against. Part of a run's resumable state; knows no model and no file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from torch import Tensor
+
+from trainer.contract.config import PPOConfig
+from trainer.contract.messages import Message
+from trainer.ppo.readability import Readability
+
+DOUBT: Final = 2.0  # jackknife deviations of the mean gain that its lower bound lies under it
+SURE: Final = 2.0  # standard errors by which a bound must be passed: few answers may be past it by chance
+FEWEST: Final = 4  # held-out prompts, under which nothing is said
+
+Decode = Callable[[int], str]  # a token's text
+
+
+@dataclass
+class HeldOut:
+    """The first answers' figures, and the best policy so far."""
+
+    first: dict[str, Any] | None = None  # members (K,) means, each figure (n,), words
+    best: dict[str, Any] | None = None  # update, bound, policy
+
+    def look(
+        self,
+        config: PPOConfig,
+        update: int,
+        members: Tensor | None,  # (n, K) by estimates that were made without one of K parts of the labels' prompts
+        read: Readability,
+        policy: Mapping[str, Tensor],
+        decode: Decode,
+    ) -> tuple[dict[str, float], Message | None]:
+        """Take in the answers of the policy after so many updates: metrics, and why the run must end now.
+
+        A policy that is in bounds and gains more at the least than those before it is the best.
+        """
+        if len(read.fluency) < FEWEST:
+            return {}, None
+        if self.first is None:
+            self.first = _first(members, read)
+        found = {f"heldout/{name}": float(getattr(read, name).mean()) for name in ("fluency", "relevance", "repetition")}
+        found["heldout/truncated"] = float(read.cut.mean())
+        reason = past_bounds(config, self.first, read, decode)
+        if members is not None and self.first["members"] is not None:
+            gain, bound = gained(members.mean(0) - self.first["members"])
+            found |= {"heldout/gain": gain, "heldout/gain_at_least": bound}
+            if reason is None and update and (self.best is None or bound > self.best["bound"]):
+                kept = {name: parameter.detach().clone() for name, parameter in policy.items()}
+                self.best = {"update": update, "bound": bound, "policy": kept}
+        return found, reason
+
+
+def gained(members: Tensor) -> tuple[float, float]:
+    """The mean gain by K estimates (K,), and its lower bound: less `DOUBT` deviations of the delete-a-group jackknife.
+
+    An estimate made without one part of the prompts differs from another by what that part alone says; where that is much, the
+    gain may be an error of the reward's. Kott 2001, J. Official Statistics 17(4), eq. 2.
+    """
+    gain = float(members.mean())
+    return gain, gain - DOUBT * float(members.std(correction=0)) * math.sqrt(max(len(members) - 1, 0))
+
+
+def past_bounds(config: PPOConfig, first: Mapping[str, Any], read: Readability, decode: Decode) -> Message | None:
+    """Why answers cannot be read any more as the first ones could, if that is beyond doubt."""
+    was = {name: float(first[name].mean()) for name in ("fluency", "relevance", "repetition", "cut")}
+    fell = {name: _beyond_doubt(first[name] - getattr(read, name)) for name in was}
+    rose = {name: _beyond_doubt(getattr(read, name) - first[name]) for name in was}
+    now = {name: float(getattr(read, name).mean()) for name in was}
+    if fell["fluency"] > config.fluency_fall_nats:
+        return Message("fluency_fell", now=now["fluency"], was=was["fluency"], limit=config.fluency_fall_nats)
+    if was["relevance"] > 0 and fell["relevance"] > config.relevance_fall * was["relevance"]:
+        return Message("relevance_fell", now=now["relevance"], was=was["relevance"], limit=config.relevance_fall)
+    if rose["repetition"] > config.repetition_rise:
+        return Message("repetition_rose", now=now["repetition"], was=was["repetition"])
+    if rose["cut"] > config.truncation_rise:
+        return Message("truncation_rose", now=now["cut"], was=was["cut"])
+    return _one_word(config, first["words"], read.words, decode)
+
+
+def _one_word(config: PPOConfig, before: Counter[int], words: Counter[int], decode: Decode) -> Message | None:
+    """Why one token takes too much of what is written: the reward may have learned it in place of what people meant."""
+    total, first = words.total(), max(before.total(), 1)
+    token, count = max(words.items(), key=lambda item: item[1] / total - before[item[0]] / first)
+    share, was = count / total, before[token] / first
+    error = math.sqrt(share * (1 - share) / total + was * (1 - was) / first)
+    if share - was - SURE * error <= config.word_rise:
+        return None
+    return Message("one_word_rose", word=decode(token).strip() or decode(token), now=1000 * share, was=1000 * was)
+
+
+def _first(members: Tensor | None, read: Readability) -> dict[str, Any]:
+    return {**read._asdict(), "members": None if members is None else members.mean(0)}
+
+
+def _beyond_doubt(differences: Tensor) -> float:
+    """The mean of paired differences (n,), less what it may be by chance."""
+    return float(differences.mean()) - SURE * float(differences.std()) / math.sqrt(len(differences))

@@ -1,0 +1,90 @@
+"""Whether answers can still be read, measured without labels: fluency, relevance, repetition, an end, the spread of words.
+
+None of it is optimised; each only bounds (`held_out.py`). A reward that is wrong about an answer is usually wrong in a way that
+one of these sees. Knows no reward.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainer.lm.backbone import Backbone, bare_base
+from trainer.lm.forward import pack, response_logprobs
+from trainer.ppo.rollout import Rollout
+
+REPEATED = 4  # tokens of a passage that an answer says again
+
+
+class Readability(NamedTuple):
+    """n answers, in the order of their prompts."""
+
+    fluency: Tensor  # (n,) nats per token: the answer's mean log-probability under the base
+    relevance: Tensor  # (n,) nats per token of the prompt: how much likelier the base finds it after the answer than without
+    repetition: Tensor  # (n,) share of 4-grams that stood in the answer before
+    cut: Tensor  # (n,) 1 where the limit on tokens ended it
+    words: Counter[int]  # how often each token was written, over all answers
+
+
+@torch.no_grad()
+def readability(backbone: Backbone, rollout: Rollout, size: int, check: Callable[[], None]) -> Readability:
+    """Of the answers to held-out prompts in a rollout; `size` at a time where passes have to be made."""
+    rows = rollout.held_out_rows
+    answers, asked = rollout.answers[rows], rollout.asked[rows]
+    own = rollout.measured.rows(rows)
+    prompts, replies = [prompt.ids for prompt in asked], [given.ids for given in answers]
+    return Readability(
+        fluency=own.under_base.sum(1) / own.lengths,
+        relevance=relevance(backbone, prompts, replies, size, check),
+        repetition=torch.tensor([repeated(ids, REPEATED) for ids in replies]),
+        cut=torch.tensor([float(given.finish_reason == "length") for given in answers]),
+        words=Counter(token for ids in replies for token in ids),
+    )
+
+
+def relevance(
+    backbone: Backbone,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    size: int,
+    check: Callable[[], None],
+) -> Tensor:
+    """(n,) pointwise mutual information of prompt and answer under the base, per token of the prompt that is its own.
+
+    log p(prompt | answer) - log p(prompt), the prompt's tokens read after the answer's and after another prompt's answer: so that
+    what any text before them does to them cancels. After Li et al. 2016, arXiv:1510.03055, section 3.
+    """
+    own = own_tokens(prompts)
+    others = [*answers[1:], answers[0]]
+    parts = []
+    for start in range(0, len(own), size):
+        check()
+        some = own[start : start + size]
+        after = [read_after(backbone, given[start : start + size], some) for given in (answers, others)]
+        parts.append((after[0] - after[1]) / torch.tensor([len(ids) for ids in some]))
+    return torch.cat(parts)
+
+
+def read_after(backbone: Backbone, before: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> Tensor:
+    """(n,) nats, log-probability of each text (ids) after what stands before it, under the base."""
+    with bare_base(backbone):
+        return response_logprobs(backbone, pack(before, texts), temperature=1.0).logprobs.sum(1)
+
+
+def own_tokens(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The ids of each prompt without those that all begin and end with: the turns of a chat template. At least one of each."""
+    shortest = min(map(len, prompts))
+    first, last = prompts[0], prompts[0][::-1]
+    begin = next((at for at in range(shortest) if any(ids[at] != first[at] for ids in prompts)), 0)
+    end = next((at for at in range(shortest) if any(ids[len(ids) - 1 - at] != last[at] for ids in prompts)), 0)
+    return [list(ids[begin : max(begin + 1, len(ids) - end)]) for ids in prompts]
+
+
+def repeated(ids: Sequence[int], n: int) -> float:
+    """The share of an answer's n-grams that stood in it before; 0 where it is shorter."""
+    grams = [tuple(ids[at : at + n]) for at in range(len(ids) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
