@@ -1,7 +1,7 @@
 """What a process that opens a model finds around it: the variables that it needs and no other, so much memory and time.
 
 A model is a stranger's file. The process that reads it is told no database address, no key and no password, so that whatever it
-might be made to say or write holds none.
+might be made to say or write holds none. What computes for long gives way to the web process.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,8 @@ MOST_SECONDS: Final = 5.0  # of computing, for one conversation; an honest chat 
 MOST_MEGABYTES: Final = 512
 MOST_CHARACTERS: Final = 2_000_000  # a hundred times the longest conversation there can be
 RAN_AWAY: Final = signal.SIGPROF  # ends a process whose chat template nothing else could end
+
+GIVES_WAY: Final = 10  # of 19: a tenth of a processor that others want, all of one that nobody wants
 
 TOKEN: Final = "HF_TOKEN"  # for who fetches a model; a run finds what was fetched
 
@@ -74,6 +77,30 @@ def die_with(parent: int) -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it died before the call
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def give_way() -> None:
+    """The web process, and whoever else is of usual niceness, has the processor before this one and all that it starts."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, max(GIVES_WAY, os.getpriority(os.PRIO_PROCESS, 0)))
+    if os.getsid(0) == os.getpid():  # else the session is others', too: a terminal's
+        session_gives_way()
+
+
+def session_gives_way() -> None:
+    """Of a process that leads a session, and gives way: the session does so to others.
+
+    Where Linux shares processors between sessions (autogroup), a process's own niceness counts for nothing outside of its own.
+    """
+    if os.getpriority(os.PRIO_PROCESS, 0) < GIVES_WAY:
+        return
+    with contextlib.suppress(OSError):
+        for _ in range(3):
+            try:
+                Path("/proc/self/autogroup").write_text(str(GIVES_WAY), encoding="ascii")
+                return
+            except BlockingIOError:  # some session's was set within the last tenth of a second
+                time.sleep(0.1)
 
 
 def template_ran_away() -> Message:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from trainer.contract.environment import die_with, go_first
+from trainer.contract.environment import die_with, go_first, session_gives_way
 from trainer.contract.folder import forget_unfinished, write_atomic
 
 # A training step frees and takes the same large blocks again; given back to the kernel each time, they cost a page fault per
@@ -133,6 +133,7 @@ def _remember(folder: Path, pid: int) -> None:
 
 
 def _begin(parent: int) -> None:
-    """In the child: no run goes on without anybody listening."""
+    """In the child: its session gives way as the supervisor's does, and no run goes on without anybody listening."""
+    session_gives_way()
     go_first()
     die_with(parent)

@@ -32,7 +32,7 @@ from app.runs.limits import limits_of, memory_of
 from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import in_one_sentence, open_database
-from trainer.contract.environment import RAN_AWAY, needed, template_ran_away
+from trainer.contract.environment import RAN_AWAY, give_way, needed, template_ran_away
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, keep_private
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import claim, freeze, results
@@ -381,6 +381,7 @@ def _crashed(code: int, last_line: str) -> Message:
 def main() -> int:
     """Work until SIGTERM or Ctrl-C."""
     keep_private()
+    give_way()
     told_to_stop = False
 
     def stop(number: int, frame: object) -> None:
