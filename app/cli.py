@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.database.failures import FULL, in_words, said_by, what_a_disk_did
+from app.database.failures import SAYS_ALL, in_words, said_by, what_a_disk_did
 from app.errors import Refusal
 from app.settings import Settings, get_settings
 from trainer.contract.folder import keep_private
@@ -42,8 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         unavailable = in_words(error, settings.data)
         if unavailable is None:
             raise
-        full = what_a_disk_did(error, settings.data) == FULL  # which says all
-        print(unavailable.detail if full else f"{unavailable.detail} ({said_by(error)})", file=sys.stderr)
+        says_all = what_a_disk_did(error, settings.data) in SAYS_ALL
+        print(unavailable.detail if says_all else f"{unavailable.detail} ({said_by(error)})", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.accounts import invitations
 from app.database.engine import init_db, make_engine, read_session, write_session
-from app.database.failures import FULL, READ_ONLY, said_by, what_a_disk_did
+from app.database.failures import SAYS_ALL, said_by, what_a_disk_did
 from app.database.upgrade import UpgradeError, require_head, upgrade_to_head
 from app.demo.demo import DEFAULT_MODEL, ensure_demo
 from app.errors import Conflict, Refusal, Unavailable
@@ -119,7 +119,7 @@ def in_one_sentence(settings: Settings) -> Iterator[None]:
     except OSError as error:
         raise CannotStart(f"{error.filename or settings.data} cannot be used: {error.strerror or error}.") from error
     except SQLAlchemyError as error:
-        if (words := what_a_disk_did(error, settings.data)) in (FULL, READ_ONLY):
+        if (words := what_a_disk_did(error, settings.data)) in SAYS_ALL:
             raise CannotStart(str(words)) from error
         where = make_url(settings.url).render_as_string(hide_password=True) if settings.database_url else settings.database_file
         raise CannotStart(f"The database {where} cannot be used: {said_by(error)}.") from error

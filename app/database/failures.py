@@ -39,7 +39,14 @@ GONE: Final = N_(
 )
 FAULTY: Final = N_("The disk of this installation fails. Nothing was stored; please tell whoever looks after it.")
 DAMAGED: Final = N_("The database of this installation is damaged. Nothing was stored; please tell whoever looks after it.")
+SERVER_FULL: Final = N_("The disk of the database server is full. Nothing was stored; please tell whoever looks after it.")
+SERVER_READ_ONLY: Final = N_(
+    "The database server takes no changes: it can only be read. Nothing was stored; please tell whoever looks after it."
+)
+SERVER_FAULTY: Final = N_("The disk of the database server fails. Nothing was stored; please tell whoever looks after it.")
 UNREACHABLE: Final = N_("The database cannot be reached at the moment. Nothing was stored; please try again.")
+
+SAYS_ALL: Final = (FULL, READ_ONLY, SERVER_FULL, SERVER_READ_ONLY)  # the library's own words would add nothing
 
 _BY_ERRNO: Final = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL),
@@ -59,9 +66,9 @@ _BY_SQLITE: Final = {  # the first word of a result code's name, https://sqlite.
 }
 _NAMELESS: Final = {"disk I/O error": "SQLITE_IOERR", "database or disk is full": "SQLITE_FULL"}  # as a backup raises them
 _BY_SQLSTATE: Final = {  # how a state begins, https://www.postgresql.org/docs/current/errcodes-appendix.html
-    "53100": FULL,
-    "25006": READ_ONLY,
-    "58": FAULTY,
+    "53100": SERVER_FULL,
+    "25006": SERVER_READ_ONLY,
+    "58": SERVER_FAULTY,
     "XX001": DAMAGED,
     "XX002": DAMAGED,
     "08": UNREACHABLE,
@@ -103,7 +110,8 @@ def in_words(error: BaseException, folder: Path) -> Unavailable | None:
 def what_a_disk_did(error: BaseException, folder: Path) -> str | None:
     """One of the sentences above; None where it was no disk and no server.
 
-    A database's library often knows only that its disk fails, and not that it is full: then the folder is written to.
+    SQLite often knows only that its disk fails, and not that it is full: then the folder is written to. PostgreSQL's disk is
+    another one, of which that folder says nothing.
     """
     if isinstance(error, OSError):
         return _BY_ERRNO.get(error.errno or 0)

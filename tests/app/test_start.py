@@ -20,7 +20,7 @@ from sqlalchemy import text
 from app import cli, up
 from app.accounts import invitations
 from app.database.engine import make_engine, read_session, write_session
-from app.database.failures import FULL
+from app.database.failures import FULL, SERVER_READ_ONLY
 from app.database.upgrade import is_at_head
 from app.demo import demo
 from app.demo.demo import DEFAULT_MODEL
@@ -283,6 +283,18 @@ def test_a_file_that_is_no_database_is_named(settings: Settings, door: str) -> N
 def test_a_server_that_cannot_be_reached_is_named_without_its_password(settings: Settings, door: str) -> None:
     told = refused(run(settings, door, TASTEMAKER_DATABASE_URL="postgresql+psycopg://ada:secret@127.0.0.1:1/taste"))
     assert told.startswith("The database postgresql+psycopg://ada:***@127.0.0.1:1/taste cannot be used: connection failed")
+
+
+def test_a_server_that_can_only_be_read_is_told_as_such(server: str, settings: Settings) -> None:
+    engine = make_engine(server)
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text("CREATE DATABASE read_only"))
+        connection.execute(text("ALTER DATABASE read_only SET default_transaction_read_only = on"))
+    theirs = engine.url.set(database="read_only").render_as_string(hide_password=False)
+    engine.dispose()
+    with pytest.raises(Refusal) as refused:
+        prepare(settings.model_copy(update={"database_url": theirs}))
+    assert str(refused.value) == SERVER_READ_ONLY
 
 
 @doors("up")

@@ -15,15 +15,27 @@ from sqlalchemy import Engine, exc, inspect, text
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from starlette.testclient import TestClient
 
-from app.database.engine import WriteDb, sqlite_module
-from app.database.failures import FAULTY, FULL, in_words, is_clash, is_passing, is_worth_another_try, what_a_disk_did
+from app.database.engine import WriteDb, make_engine, sqlite_module
+from app.database.failures import (
+    FAULTY,
+    FULL,
+    SERVER_READ_ONLY,
+    in_words,
+    is_clash,
+    is_passing,
+    is_worth_another_try,
+    what_a_disk_did,
+)
 from app.database.second_try import SecondTry
 from app.errors import Unavailable
 from app.models import User
 from app.web.error_replies import add_handlers
 from tests.app import factories
 from tests.failing_disk import full_disk
+from tests.postgres import server
 from trainer.contract.folder import A_PAGE
+
+__all__ = ["server"]
 
 sqlite = sqlite_module()
 
@@ -218,3 +230,31 @@ def test_a_disk_that_fails_for_lack_of_room_is_a_full_one(tmp_path: Path) -> Non
             assert what_a_disk_did(refused.value, tmp_path) == FULL
             assert str(in_words(wrapped(refused.value, sqlite.Error), tmp_path)) == FULL
         assert what_a_disk_did(refused.value, tmp_path) == FAULTY
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (errors.DiskFull(), "The disk of the database server is full."),
+        (errors.IoError(), "The disk of the database server fails."),
+        (errors.UndefinedFile(), "The disk of the database server fails."),
+        (errors.ReadOnlySqlTransaction(), "The database server takes no changes"),
+        (errors.AdminShutdown(), "The database cannot be reached at the moment."),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_what_the_disk_of_a_database_server_did_is_said_of_that_server(tmp_path: Path, error: Exception, words: str) -> None:
+    """Whatever the disk under the data folder does meanwhile."""
+    with full_disk(A_PAGE - 1):
+        told = in_words(wrapped(error, errors.Error), tmp_path)
+    assert str(told).startswith(words)
+
+
+def test_a_database_server_that_can_only_be_read_is_told_as_such(server: str, tmp_path: Path) -> None:
+    engine = make_engine(server)
+    with engine.connect() as connection:
+        connection.execute(text("SET TRANSACTION READ ONLY"))
+        with pytest.raises(exc.InternalError) as refused:
+            connection.execute(text("CREATE TABLE a (b int)"))
+    engine.dispose()
+    assert what_a_disk_did(refused.value, tmp_path) == SERVER_READ_ONLY
