@@ -31,7 +31,8 @@ PAUSE_S: Final = 0.005  # at least, after each: a writer of another process look
 AT_ONCE: Final = 2  # long deeds of requests; they wait for turns, not for processors
 PATIENCE_S: Final = 4.0  # for one of these to end
 
-_threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="slices")
+_of_long_deeds = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="slices")
+_of_short_ones = ThreadPoolExecutor(1, thread_name_prefix="one slice")
 
 
 class Slices:
@@ -72,13 +73,16 @@ def giving_way(rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
-async def beside_requests(deed: Callable[[], Result]) -> Result:
+async def beside_requests(deed: Callable[[], Result], rows: int | None = None) -> Result:
     """Do what writes in slices for a request, in none of the threads that serve the others.
+
+    `rows`: how many there are, where that is known. What fits into one slice has a thread of its own, and waits for no long deed.
 
     Two at a time: half of the database's time is for slices, and a third deed would make each of them longer by half. Whoever
     waits has a place in the house meanwhile, which is another's, so that nobody waits for long: Unavailable says so.
     """
-    at_work = _threads.submit(copy_context().run, deed)
+    threads = _of_short_ones if rows is not None and rows <= FIRST else _of_long_deeds
+    at_work = threads.submit(copy_context().run, deed)
     told = asyncio.wrap_future(at_work)
     try:
         async with asyncio.timeout(PATIENCE_S):

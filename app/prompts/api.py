@@ -157,7 +157,7 @@ async def import_prompts(
 ) -> Response | ImportReply:
     """Adds the prompts the project does not have yet. With one bad line nothing is imported, unless you skip bad lines."""
     take = partial(service.import_prompts, get_engine(request), project.id, rows)
-    report = await beside_requests(partial(take, by=caller.user_id, skip_bad_lines=skip_bad_lines))
+    report = await beside_requests(partial(take, by=caller.user_id, skip_bad_lines=skip_bad_lines), len(rows))
     reply = ImportReply.model_validate(report)
     if report.rejected and not skip_bad_lines:
         problem = {"type": "about:blank", "title": known(Invalid.title), "status": 422, "detail": report.refusal()}
@@ -186,7 +186,8 @@ def list_prompts(
 @router.post("/projects/{slug}/prompts/archive", summary="Put several prompts away, or use them again")
 async def archive_prompts(request: Request, project: CurrentProject, caller: Caller, body: ArchiveIn) -> ArchivedReply:
     chosen = (project.id, list(body.ids), caller.user_id)
-    changed = await beside_requests(partial(search.put_many_away, get_engine(request), *chosen, back=body.restore))
+    deed = partial(search.put_many_away, get_engine(request), *chosen, back=body.restore)
+    changed = await beside_requests(deed, len(body.ids))
     return ArchivedReply(changed=changed)
 
 

@@ -109,7 +109,8 @@ async def archive_prompts(
     chosen = searched.filter if form.get("all") == "on" else ticked
     back = searched.view == "archived"
     engine = get_engine(request)
-    changed = await beside_requests(partial(search.put_many_away, engine, project.id, chosen, caller.user_id, back=back))
+    deed = partial(search.put_many_away, engine, project.id, chosen, caller.user_id, back=back)
+    changed = await beside_requests(deed, None if chosen is searched.filter else len(ticked))
     prompts = count(changed, "prompt")
     message = _("In use again: %(prompts)s.", prompts=prompts) if back else _("Put away: %(prompts)s.", prompts=prompts)
     return redirect(request, searched.address(project.slug), message)
@@ -219,7 +220,7 @@ async def import_prompts(
     if form.refusal is not None:
         return _import_page(request, project, form, form.refusal.detail, form.refusal.status)
     take = partial(service.import_prompts, get_engine(request), project.id, form.rows)
-    report = await beside_requests(partial(take, by=caller.user_id, skip_bad_lines=form.skip_bad_lines))
+    report = await beside_requests(partial(take, by=caller.user_id, skip_bad_lines=form.skip_bad_lines), len(form.rows))
     if report.rejected and not form.skip_bad_lines:
         return _import_page(request, project, form, report.refusal(), Invalid.status, report.rejected)
     return redirect(request, f"/projects/{project.slug}/prompts", _summary(report))

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
+import pytest
 from starlette.testclient import TestClient
+
+from app.database import slices
+from app.database.slices import beside_requests
 
 Api = Callable[..., TestClient]
 URL = "/api/v1/projects/demo/prompts"
@@ -94,3 +103,46 @@ def test_a_large_import_is_taken_and_a_larger_one_is_not(api: Api) -> None:
 def test_annotators_import_nothing(api: Api) -> None:
     assert api("admin", who="Mary").post(URL, json={"items": [{"text": "One?"}]}).status_code == 403
     assert api("annotate", who="Grace").post(URL, json={"items": [{"text": "One?"}]}).status_code == 403
+
+
+@contextmanager
+def two_long_deeds() -> Iterator[None]:
+    """As many imports of others are under way as there can be."""
+    may_end = threading.Event()
+
+    async def both() -> None:
+        await asyncio.gather(*(beside_requests(lambda: may_end.wait(60)) for _ in range(slices.AT_ONCE)))
+
+    with ThreadPoolExecutor(1) as beside:
+        deeds = beside.submit(asyncio.run, both())
+        time.sleep(0.2)
+        try:
+            yield
+        finally:
+            may_end.set()
+            deeds.result(timeout=10)
+
+
+def test_few_prompts_wait_for_no_long_import(
+    api: Api, as_user: Callable[[str], TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "PATIENCE_S", 0.2)
+    program, page = api("admin", who="Grace"), as_user("Grace")
+    some = {"items": [{"text": f"Why {number}?"} for number in range(slices.FIRST)]}
+    with two_long_deeds():
+        assert program.post(URL, json=some).json()["created"] == slices.FIRST
+        ids = [item["id"] for item in program.get(URL).json()["items"]]
+        assert program.post(f"{URL}/archive", json={"ids": ids[:3]}).json() == {"changed": 3}
+        assert page.post("/projects/demo/prompts/archive", data={"id": ids[3:6]}).status_code == 303
+        assert page.post("/projects/demo/prompts/import", data={"pasted": "How?", "format": "auto"}).status_code == 303
+        assert len(program.get(URL, params={"archived": True}).json()["items"]) == 6
+
+        more = {"items": [*some["items"], {"text": "And this?"}]}
+        lines = "\n".join(item["text"] for item in more["items"])
+        for reply in (
+            program.post(URL, json=more),
+            program.post(f"{URL}/archive", json={"ids": [*ids, *range(10**6, 10**6 + slices.FIRST)]}),
+            page.post("/projects/demo/prompts/archive", data={"all": "on"}),
+            page.post("/projects/demo/prompts/import", data={"pasted": lines, "format": "auto"}),
+        ):
+            assert reply.status_code == 503, reply.text
