@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
@@ -130,14 +130,19 @@ def test_what_was_on_its_way_when_it_was_put_away_changes_nothing(
         prompt_id = factories.make_prompt(session, cast.demo).id
     body = {name: [prompt_id] if name == "ids" else value for name, value in body.items()}
     admin = api("admin", who="Grace")
-    turns = engine.get_execution_options()["tastemaker_turns"]
+    let_in = threading.Event()
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if statement.startswith("SELECT") and "api_keys" in statement:  # who is it, and is their project open?
+            let_in.set()
+
+    event.listen(engine, "after_cursor_execute", note)
     with ThreadPoolExecutor(1) as thread:
         with write_session(engine) as session:
             on_its_way = thread.submit(admin.request, method, V1 + path.replace("/1/", f"/{prompt_id}/"), json=body)
-            deadline = time.monotonic() + 10
-            while not turns._waiting and time.monotonic() < deadline:
-                time.sleep(0.01)
+            assert let_in.wait(10)
             archive.archive(session, session.get_one(Project, cast.demo), cast.grace)
+            assert not on_its_way.done(), "it waits for its turn"
         reply = on_its_way.result(timeout=20)
     assert reply.status_code == 409, reply.text
     assert "This project is archived" in reply.json()["detail"]
