@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, func, literal_column, or_, select
+from sqlalchemy import Boolean, ColumnElement, Select, Text, and_, cast, exists, func, literal_column, or_, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -44,19 +44,28 @@ def total_of(found: int, page_rows: int, cursor: str | None, count: Callable[[],
 def says(messages: InstrumentedAttribute[list[Any]], words: str) -> ColumnElement[bool]:
     """Whether the content of one of a conversation's messages has these words in it.
 
-    The whole JSON is looked at first, which is cheap, without what our own JSON has around a content where the words may be in
-    that. Whatever is left is taken apart: the words may be in one of JSON's escapes.
+    The whole JSON is looked at first, which is cheap: however it is written, they stand behind the name of that field. Words that
+    our own JSON has around a content, too, are looked for without that. Whatever is left is taken apart: the words may be in one
+    of JSON's escapes.
     """
     escaped = json.dumps(words)[1:-1]
-    written: ColumnElement[str] = cast(messages, Text)
-    for around in (around for around in _AROUND if escaped.lower() in around):  # each of them costs as much as the search
-        written = func.replace(written, around, "")
+    written = cast(messages, Text)
+    found = [_holds(written, 'content"', escaped)]
+    around = [around for around in _AROUND if escaped.lower() in around]
+    if around:
+        bare: ColumnElement[str] = written
+        for one in around:  # each of them costs as much as the search
+            bare = func.replace(bare, one, "")
+        found.append(_holds(bare, escaped))
     message = _JsonElements(messages).table_valued("value")
     content = message.c.value.op("->>", return_type=Text())("content")
-    return and_(
-        written.icontains(escaped, autoescape=True),
-        exists().select_from(message).where(content.icontains(words, autoescape=True)),
-    )
+    return and_(*found, exists().select_from(message).where(_holds(content, words)))
+
+
+def _holds(text: ColumnElement[str], *parts: str) -> ColumnElement[bool]:
+    """Whether the text has these parts in it, one behind the other, whatever their case (SQLite knows that of Latin letters)."""
+    escaped = (part.replace("/", "//").replace("%", "/%").replace("_", "/_") for part in parts)
+    return _InAnyCase(text, "%".join(("", *escaped, "")))
 
 
 def lists_word(column: InstrumentedAttribute[Any], word: str) -> ColumnElement[bool]:
@@ -66,6 +75,25 @@ def lists_word(column: InstrumentedAttribute[Any], word: str) -> ColumnElement[b
     """
     written = cast(column, Text)
     return or_(*(written.contains(f'"{word}"{end}', autoescape=True) for end in ",]"))
+
+
+class _InAnyCase(FunctionElement[bool]):
+    """A text and a pattern. SQLite's LIKE asks for no case; to lower a million texts first would take as long as the search."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_InAnyCase, "sqlite")
+def _like(element: _InAnyCase, compiler: SQLCompiler, **how: Any) -> str:
+    text, pattern = element.clauses
+    return f"(({compiler.process(text, **how)}) LIKE {compiler.process(pattern, **how)} ESCAPE '/')"
+
+
+@compiles(_InAnyCase, "postgresql")
+def _ilike(element: _InAnyCase, compiler: SQLCompiler, **how: Any) -> str:
+    text, pattern = element.clauses
+    return f"(({compiler.process(text, **how)}) ILIKE {compiler.process(pattern, **how)} ESCAPE '/')"
 
 
 class _JsonElements(FunctionElement[Any]):

@@ -74,7 +74,7 @@ class Work:
 
 def work_of(session: Session, project: Project, user_id: int, runs: Path) -> Work:
     midnight = last_midnight()
-    mine = (Label.project_id == project.id, Label.annotator_id == user_id, still_stands(Label))
+    mine = (Label.project_id + 0 == project.id, Label.annotator_id == user_id, still_stands(Label))
     spent = func.coalesce(Label.active_ms, Label.wall_ms)
     first = select(Label.created_at, spent).where(*mine, Label.version == 1)
     since = midnight - timedelta(days=DAYS - 1)
@@ -113,7 +113,7 @@ def agreements(session: Session, project_id: int, user_id: int) -> list[Agreemen
         )
         .join(other, other.task_id == mine.task_id)
         .join(Task, Task.id == mine.task_id)
-        .where(mine.project_id == project_id, mine.annotator_id == user_id, other.annotator_id != user_id)
+        .where(mine.project_id + 0 == project_id, mine.annotator_id == user_id, other.annotator_id != user_id)
         # The first verdict of mine: by correcting it, step by step, one could otherwise find out what the other said.
         .where(mine.version == 1, still_stands(mine), other.current, ~mine.surplus, ~other.surplus)
         .where(Task.purpose != "gold")
@@ -148,7 +148,7 @@ def _speed(session: Session, project_id: int, user_id: int, kind: str) -> Speed:
     spent = func.coalesce(Label.active_ms, Label.wall_ms)
     times = session.scalars(
         select(spent)
-        .where(Label.project_id == project_id, Label.annotator_id == user_id)
+        .where(Label.project_id + 0 == project_id, Label.annotator_id == user_id)  # by person: a project has far more labels
         .where(Label.current, Label.kind == kind, spent.is_not(None))
         .order_by(Label.id.desc())
         .limit(MOST_TIMES)
@@ -168,6 +168,6 @@ def _learned(session: Session, project_id: int, user_id: int, runs: Path) -> lis
     frozen: Mapping[int, frozenset[int]] = {run_id: frozen_label_ids(run_folder(runs, run_id)) for _round, run_id in rows}
     if not any(frozen.values()):
         return []
-    ids = set(session.scalars(select(Label.id).where(Label.project_id == project_id, Label.annotator_id == user_id)))
+    ids = set(session.scalars(select(Label.id).where(Label.project_id + 0 == project_id, Label.annotator_id == user_id)))
     found = [Learned(round_, len(frozen[run_id] & ids), len(frozen[run_id])) for round_, run_id in rows]
     return [one for one in found if one.mine]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, insert, literal_column, select
 
 from app.database import searching
 from app.database.engine import read_session, write_session
 from app.database.searching import Total, total_of
 from app.labels.search import LabelFilter, annotators, count_labels, search_labels
-from app.models import Project, Prompt
+from app.models import Project, Prompt, utc_now
 from app.prompts.search import PromptFilter, count_fitting, find_prompts
 from app.prompts.service import count_prompts
 from tests.app import factories
@@ -47,14 +47,48 @@ def test_words_that_the_database_writes_around_a_text_are_not_found(engine: Engi
         assert search_labels(session, cast.demo, LabelFilter(text=words)) == []
 
 
-@pytest.mark.parametrize("words", ["Why a", 'a user\'s "role"', "50 %", "a\\b", "天空", "line\nbreak", "ÉTÉ"])
+@pytest.mark.parametrize(
+    "words", ["Why a", "WHY", "USER", 'a user\'s "role"', "50 %", "a\\b", "a/_b", "天空", "line\nbreak", "ÉTÉ"]
+)
 def test_words_are_found_as_they_were_written(engine: Engine, cast: Cast, words: str) -> None:
     with write_session(engine) as session:
-        factories.make_prompt(session, cast.demo, 'Why a user\'s "role" is 50 % a\\b, in 天空 and a line\nbreak of an ÉTÉ?')
+        factories.make_prompt(session, cast.demo, 'Why a user\'s "role" is 50 % a\\b a/_b, in 天空 and a line\nbreak of an ÉTÉ?')
         factories.make_prompt(session, cast.demo, "Nothing of that.")
         assert len(session.scalars(select(Prompt)).all()) == 2
     with read_session(engine) as session:
         assert len(find_prompts(session, cast.demo, PromptFilter(text=words))) == 1
+
+
+@pytest.mark.parametrize("words", ["50%", "5_ %", "a/b", "a\\\\b", "why  a", "break of line"])
+def test_no_sign_in_the_words_stands_for_others(engine: Engine, cast: Cast, words: str) -> None:
+    with write_session(engine) as session:
+        factories.make_prompt(session, cast.demo, "Why a user is 50 % a\\b, a-b and a line\nbreak?")
+    with read_session(engine) as session:
+        assert find_prompts(session, cast.demo, PromptFilter(text=words)) == []
+
+
+def test_words_are_found_in_any_message_and_however_the_database_writes_it(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        session.execute(
+            insert(Prompt).values(
+                project_id=cast.demo,
+                messages=literal_column("""'[{"content":"Be brief.","role":"system"},{"content":"A user?","role":"user"}]'"""),
+                digest="0" * 64,
+                split="train",
+                created_at=utc_now(),
+            )
+        )
+    with read_session(engine) as session:
+        for words, found in (("be BRIEF", 1), ("a user", 1), ("user", 1), ("system", 0), ("role", 0)):
+            assert len(find_prompts(session, cast.demo, PromptFilter(text=words))) == found, words
+
+
+def test_a_search_lowers_no_text(engine: Engine, cast: Cast) -> None:
+    """SQLite would do that a million times before it looks: it takes as long as all of the search."""
+    with read_session(engine) as session:
+        statement = str(select(Prompt.id).where(searching.says(Prompt.messages, "why")).compile(session.get_bind()))
+    assert " LIKE " in statement
+    assert "lower(" not in statement
 
 
 def test_a_total_costs_no_more_where_far_more_fit(engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
