@@ -37,10 +37,11 @@ import httpx
 from sqlalchemy import Engine, Select, func, select, text
 
 from app.database.engine import make_engine, read_session, write_session
+from app.database.upgrade import upgrade_to_head
 from app.models import ApiKey, Checkpoint, Label, Project, Prompt, Run, SignInSession, Task, User, utc_now
 from app.settings import Settings
 from app.web.security import digest, format_key, new_secret, session_cookie
-from bench.stage import SLUG, Record, Server, annotate, fill, percentiles_ms, say, serving, working
+from bench.stage import SLUG, Record, Server, annotate, fill, percentiles_ms, say, serving, sqlite_in, working
 from trainer.contract.folder import to_disk
 from trainer.contract.messages import Message
 
@@ -141,6 +142,11 @@ _PAIRS: Final = text(
       1, 'bench', 9000, 6000, 'random',
       strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || ((:last - n) / 2000.0) || ' hours') FROM numbers"""
 )
+# Label 9 of so many says something else than label 10.
+_DISPUTED: Final = text(
+    _NUMBERS.replace(":first", "0").replace(":last", ":last / :rare - 1")
+    + "UPDATE tasks SET disputed = true WHERE id IN (SELECT (n * :rare + 9 + 1) / 2 FROM numbers)"
+)
 _SEATS_OF_PAIRS: Final = text(
     _NUMBERS
     + """INSERT INTO seats (id, project_id, task_id, number, place, state, annotator_id, swapped, claimed_at)
@@ -187,6 +193,7 @@ def fill_lists(data: Path, *, labels: int, prompts: int, open_tasks: int, annota
         pairs = {"first": 1, "last": labels, "annotators": annotators}
         session.execute(_SEATS_OF_PAIRS, pairs | {"now": now})
         session.execute(_PAIRS, pairs | {"rare": RARE, "prompts": prompts // 2})
+        session.execute(_DISPUTED, {"last": labels, "rare": RARE})
         candidate = Checkpoint(project_id=1, kind="policy", name=Message("base_model"), source="none", parent_id=1)
         session.add_all([candidate, *(Run(project_id=1, kind="sample", state="done", config={}) for _ in range(3))])
         session.flush()
@@ -435,6 +442,7 @@ def main() -> None:
         kept = chosen.data or Path(folder) / "kept"
         if _there_are(kept) != chosen.labels:
             fill_lists(kept, labels=chosen.labels, prompts=chosen.prompts, open_tasks=chosen.open_tasks)
+        upgrade_to_head(sqlite_in(kept))
         if chosen.only != "deeds":
             cookie = sign_in(kept)
             with serving(kept) as server:

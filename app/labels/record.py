@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
 from app.errors import Conflict, Invalid, NotFound
+from app.labels import disputed
 from app.labels.verdict import Rewrite, Verdict, check
 from app.language.languages import _
 from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, Utc
@@ -74,6 +75,8 @@ def record_label(
         return _stored_before(connection, label)
     if task.label_id is not None:
         connection.execute(SUPERSEDE, {"label": task.label_id})
+    if task.others:
+        disputed.note(connection, task_id)
     if task.withdrawn and task.seat_id is not None:  # only who still has their seat opened another by withdrawing
         connection.execute(_FILL_GAP, {"task": task_id})
     if seat_id is not None and task.seat_state != "done":
@@ -201,6 +204,7 @@ def is_latest(label: type[Label]) -> ColumnElement[bool]:
     return ~exists().where(later.supersedes_id == label.id)
 
 
+_theirs = aliased(Label)
 _ONE_AT_A_TIME: Final = select(Task.id).where(Task.id == _task).with_for_update()
 _CONTEXT: Final = (
     select(
@@ -224,6 +228,7 @@ _CONTEXT: Final = (
         Label.version,
         Label.withdrawn,
         Skip.id.label("skip_id"),
+        exists().where(_theirs.task_id == Task.id, _theirs.annotator_id != _me).label("others"),
     )
     .join_from(Task, Project, Project.id == Task.project_id)
     .join(Prompt, Prompt.id == Task.prompt_id)

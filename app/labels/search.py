@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, case, exists, or_, select
+from sqlalchemy import Select, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.database.searching import Total, count_fitting, lists_word, says
+from app.labels.disputed import said
 from app.labels.record import is_latest
 from app.models import Label, Membership, Prompt, Task, User
 
@@ -33,7 +34,7 @@ class LabelFilter:
     choice: str | None = None
     overall: int | None = None
     text: str = ""  # in the prompt
-    tasks: tuple[int, ...] | None = None  # those about the text, see `with_tasks`
+    tasks: tuple[int, ...] | None = None  # those it means, see `with_tasks`
     history: bool = False  # versions that were corrected later, too
     prompt_id: int | None = None
     flag: str = ""  # the key of a flag on one of the answers
@@ -45,13 +46,14 @@ class LabelFilter:
 
 
 def with_tasks(session: Session, project_id: int, wanted: LabelFilter) -> LabelFilter:
-    """The same filter, with the tasks about its text where those are few: their labels are found by an index.
+    """The same filter, with the tasks that it means where those are few: their labels are found by an index.
 
     Words are looked for in every prompt, so whoever shows a page and counts what fits does it once.
     """
-    if not wanted.text:
+    meant = _tasks_meant(project_id, wanted)
+    if meant is None:
         return wanted
-    found = session.scalars(_tasks_about(project_id, wanted.text).limit(FEW + 1)).all()
+    found = session.scalars(meant.limit(FEW + 1)).all()
     return wanted if len(found) > FEW else replace(wanted, tasks=tuple(found))
 
 
@@ -96,9 +98,8 @@ def _conditions(project_id: int, wanted: LabelFilter) -> list[Any]:
         found.append(Label.current)
     if wanted.tasks is not None:
         found.append(Label.task_id.in_(wanted.tasks))
-    elif wanted.text:
-        about = _tasks_about(project_id, wanted.text).where(Task.id == Label.task_id)
-        found.append(about.correlate(Label).exists())  # label by label: where many fit, a page is full soon
+    elif (meant := _tasks_meant(project_id, wanted)) is not None:
+        found.append(meant.where(Task.id == Label.task_id).correlate(Label).exists())  # where many fit, a page is full soon
     if wanted.prompt_id is not None:
         found.append(Label.task_id.in_(select(Task.id).where(Task.prompt_id == wanted.prompt_id)))
     if wanted.flag:
@@ -109,24 +110,11 @@ def _conditions(project_id: int, wanted: LabelFilter) -> list[Any]:
         found.append(Label.created_at >= wanted.since)
     if wanted.until is not None:
         found.append(Label.created_at < wanted.until)
-    if wanted.disputed:
+    if wanted.disputed and (wanted.history or wanted.withdrawn):  # of versions out of force the task does not say it
         other = aliased(Label)
-        found.append(
-            exists()
-            .where(other.task_id == Label.task_id, other.current, other.annotator_id != Label.annotator_id)
-            .where(or_(_chosen(other) != _chosen(Label), other.overall != Label.overall))
-        )
+        theirs = exists().where(other.task_id == Label.task_id, other.current, other.annotator_id != Label.annotator_id)
+        found.append(theirs.where(said(other) != said(Label)))
     return found
-
-
-def _chosen(label: type[Label]) -> ColumnElement[Any]:
-    """What a verdict chose, comparable between people: the answer, for they see it on other sides; less than 0 for neither."""
-    return case(
-        (label.choice == "left", label.left_generation_id),
-        (label.choice == "right", label.right_generation_id),
-        (label.choice == "tie", -1),
-        (label.choice == "both_bad", -2),
-    )
 
 
 def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:
@@ -138,9 +126,15 @@ def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:
     return [(user_id, name) for user_id, name in session.execute(select(User.id, User.name).where(people).order_by(User.name))]
 
 
-def _tasks_about(project_id: int, text: str) -> Select[int]:
-    return (
-        select(Task.id)
-        .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(Prompt.project_id == project_id, says(Prompt.messages, text))
-    )
+def _tasks_meant(project_id: int, wanted: LabelFilter) -> Select[int] | None:
+    """Those about the text and, where verdicts in force are looked for, those that are disputed; none where any task does."""
+    by_task = wanted.disputed and not wanted.history and not wanted.withdrawn
+    if not (wanted.text or by_task):
+        return None
+    query = select(Task.id).where(Task.project_id == project_id)
+    if by_task:
+        query = query.where(Task.disputed)
+    if wanted.text:
+        query = query.join(Prompt, Prompt.id == Task.prompt_id)
+        query = query.where(Prompt.project_id == project_id, says(Prompt.messages, wanted.text))
+    return query

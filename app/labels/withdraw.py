@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, or_
 from sqlalchemy.orm import aliased
 
 from app.errors import NotFound
+from app.labels import disputed
 from app.labels.record import INSERT, SUPERSEDE, Stored, is_latest, one_at_a_time, stored_before
 from app.language.languages import _
 from app.models import Label, Project, Seat
@@ -37,6 +38,7 @@ def withdraw(connection: Connection, task_id: int, annotator_id: int, client_id:
     row = _withdrawal(label) | {"client_id": client_id, "payload_hash": payload_hash, "created_at": now}
     made = connection.execute(INSERT[connection.dialect.name], row | {"interface_version": interface}).one()
     connection.execute(SUPERSEDE, {"label": label.id})
+    disputed.note(connection, task_id)
     if not label.surplus:
         _open_seat_if_short(connection, label.project_id, task_id)
     return Stored(made.id, task_id, row["version"], label.surplus, now, created=True)

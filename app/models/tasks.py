@@ -28,6 +28,7 @@ class Task(Base):
         CheckConstraint("(kind = 'comparison') = (second_generation_id IS NOT NULL)", name="comparison_has_two"),
         CheckConstraint("second_generation_id <> first_generation_id", name="generations_differ"),
         Index("ix_tasks_project_id_purpose", "project_id", "purpose", "id"),
+        Index("ix_tasks_disputed", "project_id", "id", postgresql_where=text("disputed"), sqlite_where=text("disputed = 1")),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -39,6 +40,7 @@ class Task(Base):
     second_generation_id: Mapped[int | None] = key("generations.id")
     served_reason: Mapped[str] = mapped_column(String(10), default="random")
     reward_checkpoint_id: Mapped[int | None] = key("checkpoints.id")
+    disputed: Mapped[bool] = mapped_column(default=False)  # verdicts in force say different things; the one field that changes
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

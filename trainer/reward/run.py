@@ -27,7 +27,7 @@ from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone
 from trainer.reward import validation
 from trainer.reward.adapter import FineTuned, train
-from trainer.reward.data import Labels, TokenSequence, encode_labels, most_tokens, read_labels
+from trainer.reward.data import Labels, TokenSequence, encode_labels, read_labels
 from trainer.reward.features import FeatureCache, choose_layers, groups, pooled_states
 from trainer.reward.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
 from trainer.reward.head.fitting import fit
@@ -45,7 +45,7 @@ from trainer.reward.held_out import (
     predict,
     split_prompts,
 )
-from trainer.reward.save import RewardHeads, disagreement, member_unit, save, scale
+from trainer.reward.save import RewardHeads, disagreement, save, scale
 from trainer.reward.score_weights import OVERALL
 from trainer.reward.validation import HeldOut
 
@@ -65,7 +65,7 @@ def run(folder: RunFolder) -> None:
     backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype)
     backbone.day = folder.day
     left_out = LeftOut()
-    labels, sequences = encode_labels(backbone, labels, most_tokens(backbone, config.max_tokens), left_out)
+    labels, sequences = encode_labels(backbone, labels, config.max_tokens, left_out)
     if not labels.answers:
         raise Refused(left_out.why(Message("base_not_finite")), left_out.figures)
     labels, sequences, features = read_answers(folder, backbone, labels, sequences, config, left_out)
@@ -84,7 +84,6 @@ def run(folder: RunFolder) -> None:
     figures |= held_out_figures(labels, held, sequences)
     figures |= left_out.figures | {"form": "head", "groups": head.shares(), "judge_labels": judged.usable}
     figures |= {"judged_answers": len(labels.judged), "cut_answers": sum(answer.cut for answer in labels.judged)}
-    figures["shortened_answers"] = sum(item.shortened for item in sequences)
     criteria, figures["criteria"] = fit_criteria(folder, own, features, split, config)
     costs = folder.inputs.get("flag_costs", {})
     flags = fit_flags(features, own, costs)
@@ -96,10 +95,9 @@ def run(folder: RunFolder) -> None:
         figures |= compared
     kept = RewardHeads(head, members, tuned, judge, criteria, flags, typical_cost(own, costs) if flags else 0.0)
     rewards = head.reward(features) if tuned is None else tuned.rewards(sequences, folder.check)
-    unit = member_unit(kept, labels, features, rewards)
-    rewards = rewards - config.pessimism * unit * disagreement(kept, labels, features)
+    rewards = rewards - config.pessimism * disagreement(kept, features)
     lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float64)
-    scales = scale(kept, labels, features, rewards, lengths, config, split.folds, unit)
+    scales = scale(kept, labels, features, rewards, lengths, config, split.folds)
     figures |= people_figures(labels, held, head) | answer_figures(kept, own, features, rewards, scales.scores, lengths)
     figures |= {"mix": scales.mix.weights, "panel": scales.panel, **scales.heads[OVERALL]}
     passed, reason = validation.gate(figures)

@@ -34,7 +34,7 @@ class Line:
 
 _LENGTH = N_("Tokens, mean over answers. A token is a piece of a word.")
 _SCORE = N_("Mean over answers: 0 is the base model's, and 1 is one deviation of its answers.")
-_JUDGED = N_("By a more cautious estimate than training sought: a second reward model's, where labels are kept for one.")
+_JUDGED = N_("By a second reward model, which learned from labels that the first never saw.")
 _LOSS = N_("Nats per token: how much each piece of the text surprises the model. Less is better.")
 _LABEL_LOSS = N_("Less is better. DPO begins at 0.69, where it is undecided, and KTO at 0.5.")
 _SURPRISE = N_("Nats: how unlikely the model held what people said. Less is better; a coin's guess is 0.69.")
@@ -83,7 +83,6 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "skipped": Figure(N_("Labels that could not be used")),
         "judged_answers": Figure(N_("Answers that were judged")),
         "cut_answers": Figure(N_("Judged answers that the length limit cut")),
-        "shortened_answers": Figure(N_("Answers of which only a part was read")),
         "flagged": Figure(N_("Answers with a flag that costs")),
         "judge_labels": Figure(N_("Labels kept for the judge"), N_("A second reward model learns from these alone.")),
         "judge_accuracy": Figure(N_("The judge, on labels it never saw"), form="share"),

@@ -22,7 +22,7 @@ from app.accounts.password_links import use_link
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import head, revision_of, upgrade_to_head
 from app.errors import Conflict, Gone, NotSignedIn
-from app.labels.search import LabelFilter, annotators, count_labels
+from app.labels.search import LabelFilter, annotators, count_labels, search_labels, with_tasks
 from app.main import create_app
 from app.models import ApiKey, Base, PasswordLink, Project, Prompt, Seat, Task, User, utc_now
 from app.projects import naming
@@ -321,6 +321,23 @@ def test_lists_are_searched_there_too_and_no_import_brings_what_cannot_be_stored
         for key, count in (("left", 1), ("right", 0), ("untrue", 1)):
             assert count_labels(session, project_id, LabelFilter(flag=key)).count == count, key
         assert [len(annotators(session, project_id)), count_prompts(session, project_id).archived] == [1, 0]
+
+
+def test_disputed_labels_are_found_there_too(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = factories.make_project(session, "disputes")
+        task = factories.make_task(session, project)
+        made = [judge(session, project, factories.make_user(session, name).id, task, choice="left").id for name in ("Lea", "Kim")]
+        project_id, task_id, third = project.id, task.id, factories.make_user(session, "Noa").id
+    with write_session(engine) as session:
+        assert search_labels(session, project_id, LabelFilter(disputed=True)) == []
+        project, task = session.get_one(Project, project_id), session.get_one(Task, task_id)
+        made.append(judge(session, project, third, task, choice="right").id)
+    with read_session(engine) as session:
+        wanted = with_tasks(session, project_id, LabelFilter(disputed=True))
+        assert wanted.tasks == (task_id,)
+        for one in (wanted, LabelFilter(disputed=True)):
+            assert {row.label.id for row in search_labels(session, project_id, one)} == set(made)
 
 
 def test_more_prompts_than_a_statement_takes_are_put_away(engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -17,11 +18,12 @@ from app.database import upgrade
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import UpgradeError, head, is_at_head, require_head, revision_of, upgrade_to_head
 from app.errors import Unavailable
-from app.models import Base, Generation, Label, Membership, Project, Prompt, Round, Run, Seat, User
+from app.models import Base, Generation, Label, Membership, Project, Prompt, Round, Run, Seat, Task, User
 from app.models.criteria import default_flags
 from app.models.values import name_digest
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.exports.judging import judge
 from tests.app.rounds.test_service import label_task
 from trainer.contract.messages import Message
 
@@ -176,9 +178,16 @@ def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_p
     engine.dispose()
 
 
+def take_disputes_back(session: Session) -> None:
+    """The tables as they were before tasks said whether people disagree."""
+    session.flush()
+    session.execute(text("DROP INDEX ix_tasks_disputed"))
+    session.execute(text("ALTER TABLE tasks DROP COLUMN disputed"))
+
+
 def take_places_back(session: Session) -> None:
     """The tables as they were before seats had places."""
-    session.flush()
+    take_disputes_back(session)
     for statement in (
         "DROP INDEX ix_seats_queue",
         "DROP INDEX ix_seats_annotator_id",
@@ -222,6 +231,33 @@ def test_labels_from_before_say_whether_they_train(engine: Engine, cast: Cast) -
 
     with read_session(engine) as session:
         assert session.scalars(select(Label.trains).order_by(Label.id)).all() == [True, False, False]
+
+
+def test_tasks_from_before_say_whether_people_disagree(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        tasks = []
+        given: list[tuple[str, list[dict[str, Any]]]] = [
+            ("comparison", [{"choice": "left"}, {"choice": "right"}]),
+            ("comparison", [{"choice": "left"}, {"choice": "right", "swapped": True}]),
+            ("comparison", [{"choice": "tie"}, {"choice": "both_bad"}]),
+            ("comparison", [{"choice": "left"}, {"choice": "tie", "current": False}]),
+            ("rating", [{"overall": 3}, {"overall": 4}]),
+            ("rating", [{"overall": 3}, {"overall": 3}]),
+        ]
+        for kind, verdicts in given:
+            task = factories.make_task(session, demo, kind)
+            for person, said in zip((cast.mary, cast.alan), verdicts, strict=True):
+                judge(session, demo, person, task, **said)
+            tasks.append(task.id)
+        take_disputes_back(session)
+        session.execute(text("UPDATE alembic_version SET version_num = 'c81f5a20d7e3'"))
+
+    upgrade_to_head(engine.url.render_as_string(hide_password=False))
+
+    with read_session(engine) as session:
+        found = session.scalars(select(Task.disputed).where(Task.id.in_(tasks)).order_by(Task.id)).all()
+        assert found == [True, False, True, False, True, False]
 
 
 def test_of_open_rounds_from_one_moment_the_first_stays_and_no_answer_keeps_a_nul(engine: Engine, cast: Cast) -> None:

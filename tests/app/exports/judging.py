@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
+from app.labels import disputed
 from app.models import Label, Project, Task, utc_now
 from tests.app import factories
 
@@ -50,4 +51,5 @@ def judge(session: Session, project: Project, annotator_id: int, task: Task | No
         supersedes.current = False
     session.add(label)
     session.flush()
+    disputed.note(session.connection(), task.id)
     return label

@@ -1,0 +1,115 @@
+"""A task says whether people say different things about it, whatever they say, correct and take back."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from app.database.engine import read_session, write_session
+from app.labels.record import record_label
+from app.labels.search import LabelFilter, count_labels, search_labels, with_tasks
+from app.labels.verdict import Verdict
+from app.labels.withdraw import withdraw
+from app.models import Label, Prompt, Seat, Task
+from tests.app.conftest import Cast
+from tests.app.labels.test_grown import plans
+from tests.app.labels.test_record import say
+from tests.app.queue.test_claim import NOON, make_tasks
+
+SAID: dict[str, list[dict[str, Any]]] = {
+    "comparison": [{"choice": choice} for choice in ("left", "right", "tie", "both_bad")],
+    "rating": [{"choice": None, "overall": overall} for overall in (1, 2, 5)],
+}
+
+
+@pytest.fixture
+def people(engine: Engine, cast: Cast) -> list[int]:
+    return [cast.mary, cast.alan, cast.grace]
+
+
+def give_seats(engine: Engine, task_id: int, people: list[int]) -> None:
+    """Two of them see the second answer on the left."""
+    seats = select(Seat).where(Seat.task_id == task_id).order_by(Seat.number)
+    with write_session(engine) as session:
+        for number, (seat, person) in enumerate(zip(session.scalars(seats), people, strict=True)):
+            seat.state, seat.annotator_id, seat.claimed_at, seat.swapped = "leased", person, NOON, number > 0
+
+
+def different(labels: list[Label]) -> bool:
+    """By hand: whether verdicts in force chose different answers, or gave different numbers."""
+    found = set()
+    for label in labels:
+        answer = {"left": label.left_generation_id, "right": label.right_generation_id}.get(label.choice or "")
+        found.add(answer or label.choice or label.overall)
+    return len(found) > 1
+
+
+@pytest.mark.parametrize("kind", ["comparison", "rating"])
+def test_the_task_says_what_its_verdicts_in_force_say(engine: Engine, cast: Cast, people: list[int], kind: str) -> None:
+    (task_id,) = make_tasks(engine, cast.demo, 1, seats=3, kind=kind)
+    give_seats(engine, task_id, people)
+    draw, seen = random.Random(7), set()
+    for step in range(60):
+        with write_session(engine) as session:
+            person, now = draw.choice(people), NOON + timedelta(minutes=step)
+            mine = select(Label.id).where(Label.annotator_id == person, Label.current)
+            if draw.random() < 0.3 and session.scalar(mine) is not None:
+                withdraw(session.connection(), task_id, person, say().client_id, interface="test", now=now)
+            else:
+                verdict = say(**draw.choice(SAID[kind]))
+                record_label(session.connection(), task_id, person, verdict, interface="test", now=now)
+        with read_session(engine) as session:
+            current = list(session.scalars(select(Label).where(Label.current)))
+            expected = different(current)
+            assert session.get_one(Task, task_id).disputed == expected, step
+            for wanted in (LabelFilter(disputed=True), with_tasks(session, cast.demo, LabelFilter(disputed=True))):
+                found = {row.label.id for row in search_labels(session, cast.demo, wanted)}
+                assert found == ({label.id for label in current} if expected else set()), step
+                assert count_labels(session, cast.demo, wanted).count == len(found)
+            seen.add((expected, len(current)))
+    assert len(seen) >= 5, "all the ways to agree and not to were gone through"
+
+
+def test_versions_out_of_force_are_compared_with_what_others_say_now(engine: Engine, cast: Cast, people: list[int]) -> None:
+    (task_id,) = make_tasks(engine, cast.demo, 1, seats=2, kind="rating")
+    give_seats(engine, task_id, people[:2])
+    with write_session(engine) as session:
+        for person, overall in ((cast.mary, 1), (cast.alan, 4), (cast.mary, 4)):
+            verdict = Verdict(str(uuid.uuid4()), overall=overall)
+            record_label(session.connection(), task_id, person, verdict, interface="test", now=NOON)
+    with read_session(engine) as session:
+        ever = search_labels(session, cast.demo, LabelFilter(disputed=True, history=True))
+        assert [row.label.overall for row in ever] == [1]
+        assert search_labels(session, cast.demo, LabelFilter(disputed=True)) == []
+
+
+def test_disputed_labels_are_found_by_an_index_and_no_other_label_is_looked_at(engine: Engine, cast: Cast) -> None:
+    with plans(engine) as found, read_session(engine) as session:
+        wanted = with_tasks(session, cast.demo, LabelFilter(disputed=True))
+        search_labels(session, cast.demo, wanted)
+        count_labels(session, cast.demo, wanted)
+    assert any("ix_tasks_disputed" in step for step in found)
+    steps = [step for step in found if step.startswith("SEARCH labels")]
+    assert steps
+    assert all("task_id=?" in step for step in steps)
+
+
+def test_a_text_and_a_dispute_are_looked_for_together(engine: Engine, cast: Cast, people: list[int]) -> None:
+    tasks = make_tasks(engine, cast.demo, 3, seats=2)
+    for task_id, choices in zip(tasks, ("lr", "ll", "lr"), strict=True):
+        give_seats(engine, task_id, people[:2])
+        for person, choice in zip(people[:2], choices, strict=True):
+            verdict = say({"l": "left", "r": "right"}[choice])
+            with write_session(engine) as session:  # the second sees the answers the other way round
+                record_label(session.connection(), task_id, person, verdict, interface="test", now=NOON)
+    with read_session(engine) as session:
+        for task_id, found in zip(tasks, (set(), {tasks[1]}, set()), strict=True):
+            prompt = session.get_one(Prompt, session.get_one(Task, task_id).prompt_id)
+            wanted = LabelFilter(disputed=True, text=prompt.messages[0]["content"])
+            for one in (wanted, with_tasks(session, cast.demo, wanted)):
+                assert {row.label.task_id for row in search_labels(session, cast.demo, one)} == found
