@@ -6,6 +6,7 @@ a tokenizer; no model, no optimiser.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,11 @@ from typing import Generic, NamedTuple, TypeVar
 from trainer.contract.config import PreferenceConfig
 from trainer.lm.backbone import Backbone, context_length, end_id
 from trainer.lm.chat_template import text_ids
-from trainer.lm.left_out import LeftOut
-from trainer.reward.data import Answer, Labels, folds
+from trainer.lm.left_out import LeftOut, Name
+from trainer.reward.data import Answer, Labels, first_of_each_prompt
 
 GOOD_RATING, BAD_RATING = 4, 2  # of 1 to 5: from here a rated answer is desirable, up to there it is not
-PARTS = 10  # that prompts are dealt out into; the first is held out
+PARTS = 10  # one of them is held out; fewer prompts than parts are all learned from
 
 
 class Text(NamedTuple):
@@ -54,6 +55,7 @@ class Material(Generic[Example]):
     training: list[Example] = field(default_factory=list)
     held_out: list[Example] = field(default_factory=list)
     prompts: int = 0  # different ones, in both
+    asked: dict[Name, list[int]] = field(default_factory=dict)  # the same, by what people know them by: their token ids
 
 
 class _Judged(NamedTuple):
@@ -108,17 +110,25 @@ def _material(
             place[answer] = len(texts)
             texts.append(text)
     usable = [one for one in found if all(at is None or at in place for at in (one.chosen, one.rejected))]
-    out = held_out_prompts([one.prompt_key for one in usable], config.seed)
+    out = held_out_prompts({one.prompt_key for one in usable})
     training, held_out = (
         examples([one for one in usable if (one.prompt_key in out) is held], place, texts, config.seed) for held in (False, True)
     )
-    return Material(texts, training, held_out, len({one.prompt_key for one in usable}))
+    names = {labels.answers[answer].prompt_name: texts[at].prompt_ids for answer, at in place.items()}
+    return Material(texts, training, held_out, len({one.prompt_key for one in usable}), names)
 
 
-def held_out_prompts(keys: Sequence[str], seed: int) -> set[str]:
-    """A tenth of the prompts (hashes), by their salted hash; none of fewer than ten."""
-    part = folds(keys, PARTS, seed)
-    return {key for key, number in part.items() if number == 0} if len(part) >= PARTS else set()
+def held_out_prompts(keys: set[str]) -> set[str]:
+    """About a tenth of the prompts (hashes), each by its own salted hash; none of fewer than ten.
+
+    It depends on no other prompt, on no method and on no seed: what one run learned from chooses the step of no later one.
+    """
+    return {key for key in keys if _held_out(key)} if len(keys) >= PARTS else set()
+
+
+def _held_out(key: str) -> bool:
+    digest = hashlib.sha256(f"held out of preferences:{key}".encode()).digest()
+    return int.from_bytes(digest[:8]) % PARTS == 0
 
 
 def encode(backbone: Backbone, answers: Sequence[Answer], config: PreferenceConfig, left_out: LeftOut) -> list[Text | None]:
@@ -127,8 +137,8 @@ def encode(backbone: Backbone, answers: Sequence[Answer], config: PreferenceConf
     An answer that a model of ours wrote keeps the tokens it was drawn by; any other ends where its author ended it.
     """
     prompts = {
-        answer.messages: _prompt_ids(backbone, answer, config, left_out) for answer in reversed(answers)
-    }  # named by the first answer to it
+        messages: _prompt_ids(backbone, answer, config, left_out) for messages, answer in first_of_each_prompt(answers).items()
+    }
     texts: list[Text | None] = []
     for answer in answers:
         ids = prompts[answer.messages]

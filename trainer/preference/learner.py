@@ -61,11 +61,14 @@ class Learner:
         return self.config.learning_rate * (1 - self.step / self.total)
 
     def batch(self) -> list[int]:
-        """The examples of the next step: every one once in an epoch, in an order of its own."""
+        """The examples of the next step: every one once in an epoch, in an order of its own.
+
+        Steps of an epoch differ by one example at most: of a last one that is short, KTO's reference point would be one answer's.
+        """
         epoch, at = divmod(self.step, self.per_epoch)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
         order = torch.randperm(self.examples, generator=generator)
-        found: list[int] = order[at * self.config.batch_size : (at + 1) * self.config.batch_size].tolist()
+        found: list[int] = order.tensor_split(self.per_epoch)[at].tolist()
         return found
 
     def take_step(self, loss: float, metrics: dict[str, float]) -> None:

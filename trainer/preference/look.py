@@ -14,6 +14,7 @@ from trainer.contract.config import PreferenceConfig
 from trainer.lm.backbone import Backbone
 from trainer.lm.forward import compared_logprobs, pack
 from trainer.lm.generate import Generated, generate
+from trainer.lm.left_out import Name
 from trainer.preference.data import Example
 from trainer.preference.objectives import Objective, Said
 
@@ -24,7 +25,7 @@ SHOWN = 5  # prompts whose answers are kept for a person to read
 class Asked(NamedTuple):
     """A prompt that is answered at each look."""
 
-    prompt_id: int
+    prompt_id: Name
     ids: list[int]
 
 
@@ -98,7 +99,7 @@ def look(
 
 def shown(step: int, seen: Look, asked: Sequence[Asked], backbone: Backbone) -> list[Mapping[str, Any]]:
     """The rows of samples.jsonl: an answer to each of some prompts at this step."""
-    first: dict[int, tuple[Generated, float]] = {}  # a prompt may be asked again
+    first: dict[Name, tuple[Generated, float]] = {}  # a prompt may be asked again
     for prompt, given, kl in zip(asked, seen.answers, seen.kl_of_answers, strict=True):
         first.setdefault(prompt.prompt_id, (given, kl))
     return [

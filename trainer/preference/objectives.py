@@ -15,13 +15,14 @@ from trainer.contract.config import PreferenceConfig
 from trainer.preference.data import Pair, Single
 from trainer.preference.log_ratios import LogRatios
 from trainer.preference.losses import dpo_loss, kto_loss, kto_reference, kto_weights, per_token
+from trainer.reward.validation import correct
 
 
 class Said(NamedTuple):
     """What a batch says. An implicit reward is beta times a log-ratio; the mean of none is NaN."""
 
     loss: float  # mean over the examples
-    accuracy: float  # share of the examples on the right side: of the other answer, or of KTO's reference point
+    accuracy: float  # share of the examples on the right side, on neither by halves: of the other answer, or KTO's reference
     chosen: float  # mean implicit reward of preferred or desirable answers
     rejected: float  # the same of the others
     kl_reference: float | None = None  # KTO's, nats
@@ -57,7 +58,7 @@ class DPO:
             total += float(loss.detach())
             sides.append(torch.stack([chosen, rejected]).detach())
         chosen, rejected = torch.cat(sides, 1) * self._config.beta
-        return Said(total, float((chosen > rejected).float().mean()), float(chosen.mean()), float(rejected.mean()))
+        return Said(total, float(correct(chosen - rejected).mean()), float(chosen.mean()), float(rejected.mean()))
 
     def _found(self, rows: Tensor) -> Tensor:
         found = self._ratios.of(rows)
@@ -91,7 +92,7 @@ class KTO:
             gains.append(found.detach())
             sides.append(desirable)
         gain, good = torch.cat(gains), torch.cat(sides)
-        right = ((gain > kl) == good).float().mean()
+        right = correct(torch.where(good, gain - kl, kl - gain)).mean()
         rewards = self._config.beta * gain
         return Said(total, float(right), float(rewards[good].mean()), float(rewards[~good].mean()), float(kl))
 

@@ -70,14 +70,21 @@ def open_policy(folder: RunFolder, config: PreferenceConfig) -> Backbone:
 
 
 def read_prompts(folder: RunFolder, backbone: Backbone, config: PreferenceConfig, left_out: LeftOut) -> list[Asked]:
-    """The prompts that are answered at each look, as many as are wanted: each again once all were, where there are few."""
+    """The prompts of the run's panel, as many as are answered at each look; those that cannot be asked are noted."""
     found = []
     longest = min(config.max_prompt_tokens, (context_length(backbone) or 2**31) - config.max_new_tokens)
     for row in read_jsonl(folder.file("panel_prompts.jsonl")):
         ids = left_out.chat_ids(backbone, row["prompt_id"], row["messages"])
-        if ids is not None and len(ids) <= longest:
+        if ids is not None and len(ids) > longest:
+            left_out.too_long(row["prompt_id"], longest)
+        elif ids is not None:
             found.append(Asked(row["prompt_id"], ids))
-    return [found[number % len(found)] for number in range(config.look_answers)] if found else []
+    return around(found, config.look_answers)
+
+
+def around(found: Sequence[Asked], count: int) -> list[Asked]:
+    """As many as are wanted: each again once all were asked."""
+    return [found[number % len(found)] for number in range(count)] if found else []
 
 
 def train(
@@ -96,7 +103,7 @@ def train(
     if not material.training:
         raise Refused(left_out.why(Message("labels_prefer_nothing")), left_out.figures)
     texts = material.texts
-    asked = asked or [Asked(number, text.prompt_ids) for number, text in enumerate(texts[: config.look_answers])]
+    asked = asked or around([Asked(name, ids) for name, ids in material.asked.items()], config.look_answers)
     try:
         ratios = LogRatios(
             backbone,
@@ -110,7 +117,7 @@ def train(
         raise Refused(Message("policy_not_finite")) from error
     learner = Learner(backbone, config, len(material.training))
     ended = learn(folder, learner, backbone, material, method(ratios, config, material.training), asked)
-    if learner.best is None or (material.held_out and learner.best.step == 0):
+    if learner.best is None or learner.best.step == 0:
         raise Refused(nothing_kept(learner, ended), left_out.figures)
     learner.take(learner.best)
     return figures_of(learner, learner.best, material) | left_out.figures | {"reason": ended or done(learner.best, material)}

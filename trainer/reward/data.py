@@ -223,7 +223,8 @@ def encode(backbone: Backbone, answer: Answer, max_tokens: int) -> TokenSequence
 def encode_all(backbone: Backbone, answers: Sequence[Answer], max_tokens: int) -> list[TokenSequence]:
     """Token ids of answers under their prompts, each different prompt put into the chat template once."""
     prompts = {
-        messages: chat_ids(backbone.tokenizer, answer.conversation, backbone.day) for messages, answer in _first(answers).items()
+        messages: chat_ids(backbone.tokenizer, answer.conversation, backbone.day)
+        for messages, answer in first_of_each_prompt(answers).items()
     }
     return [_sequence(backbone, answer, prompts[answer.messages], max_tokens) for answer in answers]
 
@@ -232,14 +233,14 @@ def encode_labels(backbone: Backbone, labels: Labels, max_tokens: int, left_out:
     """The labels on prompts that the model's chat template takes, and `encode_all` of their answers; other prompts are noted."""
     prompts = {
         messages: left_out.chat_ids(backbone, answer.prompt_name, answer.conversation)
-        for messages, answer in _first(labels.answers).items()
+        for messages, answer in first_of_each_prompt(labels.answers).items()
     }
     kept = [index for index, answer in enumerate(labels.answers) if prompts[answer.messages] is not None]
     readable = labels.about(kept)
     return readable, [_sequence(backbone, answer, prompts[answer.messages] or [], max_tokens) for answer in readable.answers]
 
 
-def _first(answers: Sequence[Answer]) -> dict[tuple[tuple[str, str], ...], Answer]:
+def first_of_each_prompt(answers: Sequence[Answer]) -> dict[tuple[tuple[str, str], ...], Answer]:
     """By prompt, the first answer to it."""
     found: dict[tuple[tuple[str, str], ...], Answer] = {}
     for answer in answers:

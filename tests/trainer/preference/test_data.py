@@ -123,8 +123,36 @@ def test_a_tenth_of_the_prompts_is_held_out_with_all_that_was_said_of_them(base:
     trained, asked = (
         {tuple(material.texts[pair.chosen].prompt_ids) for pair in part} for part in (material.training, material.held_out)
     )
-    assert len(asked) == 2
+    assert len(asked) == 3  # each by its own hash, so it is a tenth of many only
     assert trained.isdisjoint(asked)
     again = singles(base, given, PreferenceConfig(method="kto"), LeftOut())
     held_out = {tuple(again.texts[single.answer].prompt_ids) for single in again.held_out}
     assert held_out == asked
+
+
+def test_a_held_out_prompt_stays_held_out_as_others_come_and_whatever_the_seed(base: Backbone, tmp_path: Path) -> None:
+    def held_out(prompts: int, seed: int) -> set[tuple[int, ...]]:
+        given = labels(tmp_path, [comparison(number, "left") for number in range(prompts)])
+        material = pairs(base, given, PreferenceConfig(seed=seed), LeftOut())
+        return {tuple(material.texts[pair.chosen].prompt_ids) for pair in material.held_out}
+
+    def prompts(numbers: range) -> set[tuple[int, ...]]:
+        given = labels(tmp_path, [comparison(number, "left") for number in numbers])
+        return {tuple(text.prompt_ids) for text in pairs(base, given, PreferenceConfig(), LeftOut()).texts}
+
+    few, many = held_out(20, 0), held_out(45, 1)
+    assert few
+    assert few < many
+    assert many & prompts(range(20)) == few
+
+
+def test_a_prompt_with_which_the_template_does_not_end_is_asked_once_whatever_was_said_of_it(tmp_path: Path) -> None:
+    backbone = load_backbone(str(make_base(tmp_path / "model")), "float32")
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    ordinary = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    backbone.tokenizer.chat_template = "{% if messages[0].content == 'Say 1' %}" + endless + "{% endif %}" + ordinary
+    given = labels(tmp_path, [comparison(1, "left", "a", "b"), comparison(1, "left", "c", "d"), comparison(2, "left")])
+    left_out = LeftOut()
+    material = pairs(backbone, given, PreferenceConfig(), left_out)
+    assert len(material.training) == 1
+    assert left_out.figures["refused_prompt_ids"] == [1]

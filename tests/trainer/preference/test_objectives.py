@@ -69,3 +69,14 @@ def test_kto_says_by_which_point_it_counted_and_has_no_mean_of_nothing() -> None
     assert said.kl_reference >= 0
     assert math.isnan(said.rejected)
     assert math.isfinite(said.chosen)
+
+
+@pytest.mark.parametrize("method", ["dpo", "dpo_normalised", "kto"])
+def test_a_policy_that_has_not_moved_is_right_by_halves(method: str) -> None:
+    backbone = llama_policy()
+    config = PreferenceConfig(method=method, beta=0.5)
+    ratios = LogRatios(backbone, texts(), 0.7, 4, lambda: None, lambda _: None)
+    examples: Any = SINGLES if method == "kto" else PAIRS
+    objective: Any = (KTO if method == "kto" else DPO)(ratios, config, examples)
+    ratios.of = lambda rows: torch.zeros(len(rows))  # type: ignore[method-assign]
+    assert objective.ask(examples, False, lambda: None).accuracy == 0.5

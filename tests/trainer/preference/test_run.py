@@ -171,8 +171,9 @@ def test_past_the_fence_training_ends_and_what_was_inside_is_kept(tmp_path: Path
     assert result["steps"] == min(step for step, moved in kl.items() if moved > fence) < result_of(open_field)["steps"]
 
 
-def test_a_run_that_leaves_at_once_keeps_nothing(tmp_path: Path, base: Path) -> None:
-    path = make(tmp_path / "run", base, kl_stop_nats=0.01, learning_rate=0.5)
+@pytest.mark.parametrize("prompts", [20, 5])  # of five none is held out
+def test_a_run_that_leaves_at_once_keeps_nothing(tmp_path: Path, base: Path, prompts: int) -> None:
+    path = make(tmp_path / "run", base, prompts=prompts, kl_stop_nats=0.01, learning_rate=0.5)
     with pytest.raises(Refused, match="nothing was learned that could be kept"):
         run(RunFolder(path))
 
@@ -186,6 +187,17 @@ def test_labels_that_prefer_nothing_are_refused(tmp_path: Path, base: Path) -> N
     (path / "run.json").write_text((path / "run.json").read_text().replace('"epochs"', '"method": "kto", "epochs"'))
     run(RunFolder(path))  # which learns from what is bad, too
     assert result_of(path)["status"] == "done"
+
+
+def test_without_prompts_of_its_own_a_look_asks_those_of_the_labels_by_their_names(tmp_path: Path, base: Path) -> None:
+    path = make(tmp_path / "run", base, prompts=4, epochs=1, look_answers=6)
+    rows = [row | {"prompt_id": row["prompt_id"] + 70} for row in read_jsonl(path / "preferences.jsonl")]
+    write(path / "preferences.jsonl", rows)
+    write(path / "panel_prompts.jsonl", [{"prompt_id": 900, "messages": [{"role": "user", "content": "Speak " * 50}]}])
+    run(RunFolder(path))
+    first = [row["prompt_id"] for row in read_jsonl(path / "samples.jsonl") if row["step"] == 0]
+    assert sorted(first) == [70, 71, 72, 73]
+    assert result_of(path)["too_long_prompt_ids"] == [900]
 
 
 def test_of_few_prompts_none_is_held_out_and_the_last_weights_are_kept(tmp_path: Path, base: Path) -> None:
@@ -215,9 +227,11 @@ def spoiled_after(step: int) -> Iterator[None]:
         hook.remove()
 
 
-@pytest.mark.parametrize("looks", [1, 6])
-def test_numbers_that_are_lost_end_the_run_with_what_was_seen_before(tmp_path: Path, base: Path, looks: int) -> None:
-    path = make(tmp_path / "run", base, looks=looks)
+@pytest.mark.parametrize(("looks", "prompts"), [(1, 20), (6, 20), (1, 5)])
+def test_numbers_that_are_lost_end_the_run_with_what_was_seen_before(
+    tmp_path: Path, base: Path, looks: int, prompts: int
+) -> None:
+    path = make(tmp_path / "run", base, prompts=prompts, looks=looks)
     with spoiled_after(5):
         if looks == 1:
             with pytest.raises(Refused, match="The loss is no longer a number"):
