@@ -141,6 +141,14 @@ def whiten(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, scaled, 0.0)
 
 
+def scaled(estimator: str, values: Tensor, mask: Tensor) -> Tensor:
+    """Advantages as the policy's loss takes them: whitened, but GRPO's as they are, in deviations of their groups already.
+
+    Where every group of a rollout earned the same, whitening would blow up the rounding that `LEAST_DEVIATION` holds down.
+    """
+    return values if estimator == "grpo" else whiten(values, mask)
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """The mean over the masked entries; a scalar. Raises ValueError on an empty mask, whose mean would be NaN."""
     if not mask.any():

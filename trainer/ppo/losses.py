@@ -13,7 +13,7 @@ from torch import Tensor
 def policy_loss(
     logprobs: Tensor,  # (B, T) nats, under the policy being trained
     old_logprobs: Tensor,  # (B, T) nats, under the policy that sampled; constant
-    advantages: Tensor,  # (B, T) whitened over the whole rollout; constant
+    advantages: Tensor,  # (B, T) scaled over the whole rollout; constant
     mask: Tensor,  # (B, T) bool
     clip: float,  # 0.2 lets the ratio count from 0.8 to 1.2
     tokens: int,  # tokens of the optimiser step

@@ -28,7 +28,7 @@ from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone, load_policy, save_policy
 from trainer.ppo import report
-from trainer.ppo.advantages import ESTIMATORS, explained_variance, k3, shaped_rewards, whiten
+from trainer.ppo.advantages import ESTIMATORS, explained_variance, k3, scaled, shaped_rewards
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.guards import Ruling
 from trainer.ppo.learner import Learner
@@ -198,7 +198,7 @@ def learn(
             states.passed()
 
         if ruling.reason is None and not last:
-            # Advantages: the KL-shaped reward, then GAE or one of its alternatives; returns from unwhitened advantages
+            # Advantages: the KL-shaped reward, then GAE or one of its alternatives; returns from advantages not scaled yet
             scores = own.scores - learner.guards.length.cost(own.lengths)
             rewards = shaped_rewards(learner.penalty(own), scores, own.mask)
             estimate = ESTIMATORS[config.advantage]
@@ -206,7 +206,8 @@ def learn(
             figures |= {"losses/explained_variance": explained_variance(own.values, returns, own.mask)}
 
             # Epochs of minibatches
-            figures |= optimise(learner, config, rollout, whiten(advantages, own.mask), returns, folder.check)
+            advantages = scaled(config.advantage, advantages, own.mask)
+            figures |= optimise(learner, config, rollout, advantages, returns, folder.check)
             learner.steer(config, own)
         clock.append(time.monotonic())
 
@@ -235,7 +236,7 @@ def optimise(
     learner: Learner,
     config: PPOConfig,
     rollout: Rollout,
-    advantages: Tensor,  # (B, T) whitened
+    advantages: Tensor,  # (B, T) scaled
     returns: Tensor,  # (B, T)
     check: Callable[[], None],
 ) -> dict[str, float]:

@@ -21,6 +21,7 @@ from trainer.ppo.advantages import (
     masked_mean,
     reinforce,
     rloo,
+    scaled,
     shaped_rewards,
     whiten,
 )
@@ -112,6 +113,7 @@ def test_grpo_asks_nothing_of_answers_that_earned_the_same() -> None:
     nearly = torch.tensor([[0.1, 0.2, 0.4]] * 4) + 1e-7 * torch.tensor([[1.0], [-1.0], [0.0], [0.0]])
     advantages, _ = grpo(nearly, torch.zeros(4, 3), mask, torch.zeros(4), gamma=1.0, gae_lambda=1.0)
     assert advantages.abs().max() < 0.01
+    assert scaled("grpo", advantages, mask).abs().max() < 0.01  # nor once the loss takes them
 
 
 def test_grpo_of_a_score_and_a_kl_weight_that_grow_together_is_the_same() -> None:
