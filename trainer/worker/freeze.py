@@ -142,7 +142,7 @@ def _write_sample(session: Session, settings: Settings, run: Run, folder: Path) 
 
 def _write_reward(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
     base = root_of(session, get_checkpoint(session, run.inputs["policy"]))
-    digest, count = freeze_labels(session, run.project_id, folder)
+    digest, count = freeze_labels(session, base, run.project_id, folder)
     _write(folder / "panel.jsonl", _panel(session, base.id))
     inputs = {
         "base": model_spec(settings.data, base.source),
@@ -189,7 +189,7 @@ def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> 
 def _write_preference(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
     start = get_checkpoint(session, run.inputs["start"])
     base = root_of(session, start)
-    digest, count = freeze_labels(session, run.project_id, folder)
+    digest, count = freeze_labels(session, base, run.project_id, folder)
     asked = prompts_to_answer(session, run.project_id, {"split": "holdout"})[:SHOWN_PROMPTS]
     _write_prompts(folder / "panel_prompts.jsonl", asked)
     return {
@@ -228,15 +228,30 @@ def model_spec(data: Path, source: str) -> str:
     return str(local) if local.exists() else source
 
 
-def freeze_labels(session: Session, project_id: int, folder: Path) -> tuple[str, int]:
-    """Write preferences.jsonl and ratings.jsonl; returns their common SHA-256 and the number of labels."""
-    count = _write(folder / "preferences.jsonl", _judgements(session, project_id, "comparison"))
-    _write(folder / "preferences.jsonl", _improvements(session, project_id), "a")
-    count += _write(folder / "ratings.jsonl", _judgements(session, project_id, "rating"))
+def freeze_labels(session: Session, base: Checkpoint, project_id: int, folder: Path) -> tuple[str, int]:
+    """Write preferences.jsonl and ratings.jsonl; returns their common SHA-256 and the number of labels.
+
+    Token ids of answers say the same to models that come from `base` alone; other answers are known by their text.
+    """
+    kin = _descendants(session, base, project_id)
+    count = _write(folder / "preferences.jsonl", _judgements(session, project_id, "comparison", kin))
+    _write(folder / "preferences.jsonl", _improvements(session, project_id, kin), "a")
+    count += _write(folder / "ratings.jsonl", _judgements(session, project_id, "rating", kin))
     return digest_of(folder, "preferences.jsonl", "ratings.jsonl"), count
 
 
-def _judgements(session: Session, project_id: int, kind: str) -> Iterator[dict[str, Any]]:
+def _descendants(session: Session, base: Checkpoint, project_id: int) -> set[int]:
+    """The base and the project's checkpoints that come from it."""
+    kin = {base.id}
+    for own, parent in session.execute(
+        select(Checkpoint.id, Checkpoint.parent_id).where(Checkpoint.project_id == project_id).order_by(Checkpoint.id)
+    ):  # a child is younger than its parent
+        if parent in kin:
+            kin.add(own)
+    return kin
+
+
+def _judgements(session: Session, project_id: int, kind: str, kin: set[int]) -> Iterator[dict[str, Any]]:
     """One row per label, in the order in which they came."""
     people = pseudonyms(session, project_id)
     left, right = aliased(Generation), aliased(Generation)
@@ -258,8 +273,8 @@ def _judgements(session: Session, project_id: int, kind: str) -> Iterator[dict[s
         }
         if kind == "comparison":
             yield shared | {
-                "left": _answer(first),
-                "right": _answer(second),
+                "left": _answer(first, kin),
+                "right": _answer(second, kin),
                 "choice": label.choice,
                 "strength": label.strength,
                 "criteria": label.criteria,
@@ -267,10 +282,10 @@ def _judgements(session: Session, project_id: int, kind: str) -> Iterator[dict[s
             }
         else:
             flags = label.flags.get("response", [])
-            yield shared | {"response": _answer(first), "overall": label.overall, "criteria": label.criteria, "flags": flags}
+            yield shared | {"response": _answer(first, kin), "overall": label.overall, "criteria": label.criteria, "flags": flags}
 
 
-def _improvements(session: Session, project_id: int) -> Iterator[dict[str, Any]]:
+def _improvements(session: Session, project_id: int, kin: set[int]) -> Iterator[dict[str, Any]]:
     """Each rewrite as what it also says: that its text beats the answer that it was made from."""
     people = pseudonyms(session, project_id)
     rows = session.execute(
@@ -292,7 +307,7 @@ def _improvements(session: Session, project_id: int) -> Iterator[dict[str, Any]]
             "messages": prompt.messages,
             "annotator": people[label.annotator_id],
             "left": {"text": rewrite["text"], "token_ids": None},
-            "right": _answer(original),
+            "right": _answer(original, kin),
             "choice": "left",
             "strength": None,
             "source": "rewrite",
@@ -329,12 +344,15 @@ def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:
         .limit(PANEL_ANSWERS)
     )
     for generation, prompt in rows:
-        yield {"prompt_id": prompt.id, "messages": prompt.messages, "response": _answer(generation)}
+        yield {"prompt_id": prompt.id, "messages": prompt.messages, "response": _answer(generation, {base_id})}
 
 
-def _answer(generation: Generation) -> dict[str, Any]:
-    """What was said; `cut` only where the length limit ended it, so that other rows read as they always have."""
-    answer = {"text": generation.text, "token_ids": generation.token_ids or None}
+def _answer(generation: Generation, kin: set[int]) -> dict[str, Any]:
+    """What was said, with its tokens where one of `kin` wrote it; `cut` only where the length limit ended it, so that other
+    rows read as they always have.
+    """
+    ids = generation.token_ids if generation.checkpoint_id in kin else None
+    answer = {"text": generation.text, "token_ids": ids or None}
     return answer | {"cut": True} if generation.finish_reason == "length" else answer
 
 

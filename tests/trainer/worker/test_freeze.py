@@ -100,6 +100,24 @@ def test_a_preference_run_learns_from_the_very_file_that_a_reward_run_does(
     assert RunFolder(base.folder).inputs["base"] == "models/tiny"
 
 
+@pytest.mark.parametrize("kind", ["reward", "preference"])
+def test_tokens_of_a_model_from_another_base_are_not_taken_for_ones_own(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast, kind: str
+) -> None:
+    own = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id, source="runs/9/checkpoint")
+    stranger = factories.make_checkpoint(session, demo.id, source="models/other")
+    comparison, rating = factories.make_task(session, demo), factories.make_task(session, demo, "rating")
+    session.get_one(Generation, comparison.first_generation_id).checkpoint_id = own.id
+    for number in (comparison.second_generation_id, rating.first_generation_id):
+        session.get_one(Generation, number).checkpoint_id = stranger.id
+    label_task(session, comparison, cast.mary, rewrite={"side": "right", "text": "Whole."})
+    label_task(session, rating, cast.alan, kind="rating", choice=None, overall=4)
+    folder = prepare(session, engine, settings, service.queue_run(session, demo, kind, {}, {}, cast.grace)).folder
+    verdict, rewrite = rows(folder, "preferences.jsonl")
+    written = [verdict["left"], verdict["right"], rewrite["right"], rows(folder, "ratings.jsonl")[0]["response"]]
+    assert [answer["token_ids"] for answer in written] == [[1, 2], None, None, None]
+
+
 def test_an_answer_that_the_length_limit_cut_says_so_to_training(
     session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
 ) -> None:
