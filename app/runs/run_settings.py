@@ -64,6 +64,8 @@ def settings_of_project(sampling: Mapping[str, Any], training: Mapping[str, Mapp
     elif kind in ("ppo", "preference"):
         # Both must sample as the answers that people judge were sampled.
         own = {name: sampling[name] for name in ("temperature", "max_new_tokens") if name in sampling}
+    if kind == "preference" and "max_prompt_tokens" in (training.get("ppo") or {}):
+        own["max_prompt_tokens"] = training["ppo"]["max_prompt_tokens"]  # prompts that are practised on are no shorter here
     return own | dict(training.get(kind) or {})
 
 
@@ -98,7 +100,8 @@ def ruled_out(config: RunConfig, criteria: Collection[str], context: int | None)
     if isinstance(config, SampleConfig) and config.max_new_tokens >= context:
         return {"max_new_tokens": Message("must_leave_room", most=context)}
     if isinstance(config, PPOConfig | PreferenceConfig) and config.max_prompt_tokens + config.max_new_tokens > context:
-        return {"max_prompt_tokens": Message("too_long_together", setting="ppo.max_new_tokens", most=context)}
+        kind = "ppo" if isinstance(config, PPOConfig) else "preference"
+        return {"max_prompt_tokens": Message("too_long_together", setting=f"{kind}.max_new_tokens", most=context)}
     if isinstance(config, RewardConfig) and config.max_tokens > context:
         return {"max_tokens": Message("longer_than_context", most=context)}
     return {}

@@ -8,8 +8,8 @@ import pytest
 
 from app.errors import Invalid
 from app.models import Project
-from app.runs.run_settings import context_tokens, expected_config, run_config, run_configs
-from trainer.contract.config import config_dict
+from app.runs.run_settings import context_tokens, expected_config, ruled_out, run_config, run_configs
+from trainer.contract.config import PPOConfig, PreferenceConfig, config_dict
 
 
 def test_what_a_run_is_given_is_held_to_the_criteria_of_its_project(project: Project) -> None:
@@ -35,6 +35,19 @@ def test_pages_that_only_foretell_take_defaults_for_what_cannot_be_used(project:
     assert (foretold["learning_rate"], foretold["updates"], foretold["minibatches"]) == (1e-3, 3, 4)
     with pytest.raises(Invalid):
         run_config(project, "ppo", {})
+
+
+def test_the_longest_prompt_of_a_project_holds_for_every_way_of_training(project: Project) -> None:
+    project.training = {"ppo": {"max_prompt_tokens": 300}}
+    assert config_dict(run_config(project, "preference", {}))["max_prompt_tokens"] == 300
+    project.training = {"ppo": {"max_prompt_tokens": 300}, "preference": {"max_prompt_tokens": 40}}
+    assert config_dict(run_config(project, "preference", {}))["max_prompt_tokens"] == 40
+
+
+@pytest.mark.parametrize(("config", "kind"), [(PPOConfig(), "ppo"), (PreferenceConfig(), "preference")])
+def test_what_is_too_long_together_names_the_setting_of_its_own_kind(config: PPOConfig | PreferenceConfig, kind: str) -> None:
+    problem = ruled_out(config, set(), 100)["max_prompt_tokens"]
+    assert problem.arguments["setting"] == f"{kind}.max_new_tokens"
 
 
 @pytest.mark.parametrize(
