@@ -112,7 +112,7 @@ def tuned_rewards(
 
 def main() -> int:
     options = _options()
-    config = RewardConfig(epochs=options.epochs)
+    config = RewardConfig(epochs=options.epochs, max_tokens=256)
     with tempfile.TemporaryDirectory(prefix="tastemaker-curve-") as place:
         base = options.model or default_model(Path(place))
         backbone: Backbone = load_backbone(str(base), config.dtype)

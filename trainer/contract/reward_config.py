@@ -11,6 +11,7 @@ from trainer.contract.sample_config import arithmetic, seed
 from trainer.contract.setting import SHARE, ConfigError, check, setting
 
 MOST_WEIGHT: Final = 100.0
+FEWEST_TOKENS: Final = 16  # of an answer and some of its prompt
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,12 @@ class RewardConfig:
     epochs: int = setting(1, "Epochs", "Passes over the labels when adapters are trained.", least=1, most=1000)
     batch_size: int = setting(8, "Batch size", "Comparisons per optimiser step.", "comparisons", least=1, most=4096)
     max_tokens: int = setting(
-        256,
+        0,
         "Tokens read",
-        "Prompt and answer together are cut to this many: at least an answer and some of its prompt.",
+        "Prompt and answer together are cut to this many: at least an answer and some of its prompt. With 0 nothing is cut that "
+        "the base model can hold.",
         "tokens",
-        least=16,
+        least=0,
         most=131_072,
     )
     dtype: str = arithmetic()
@@ -139,6 +141,8 @@ class RewardConfig:
         check(self, self._contradictions())
 
     def _contradictions(self) -> Iterator[tuple[str, Message]]:
+        if 0 < self.max_tokens < FEWEST_TOKENS:
+            yield "max_tokens", Message("nought_or_at_least", least=FEWEST_TOKENS)
         try:
             self.weights()
         except ConfigError as error:

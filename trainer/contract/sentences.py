@@ -387,6 +387,7 @@ SETTINGS: Final = {
     "must_lie_between": "This must lie between %(least)s and %(most)s.",
     "share_must_lie_between": "This must lie between %(low)s and %(high)s.",
     "must_be_more_than_setting": "This must be more than the setting “%(setting)s”.",
+    "nought_or_at_least": "This must be 0, or at least %(least)s.",
     "must_divide": "The setting “%(setting)s” is %(value)s, and must be a multiple of this.",
     "weight_unreadable": "Write each as key=number; “%(part)s” is not.",
     "weight_unusable": "“%(part)s” needs a key and a weight from 0 to %(most)s.",

@@ -11,17 +11,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from trainer.contract.folder import Refused
 from trainer.contract.messages import Message
 from trainer.contract.texts import json_lines
-from trainer.lm.backbone import Backbone, chat_ids, end_id, eos_ids
+from trainer.lm.backbone import Backbone, chat_ids, context_length, end_id, eos_ids
 from trainer.lm.chat_template import text_ids
 from trainer.lm.left_out import LeftOut, Name
 
 CHOICES = ("left", "right", "tie", "both_bad")
 SOURCES = ("verdict", "rewrite")
+UNBOUNDED: Final = 2**31  # tokens, of a model that sets no bound
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -203,6 +204,7 @@ class TokenSequence(NamedTuple):
     prompt_ids: list[int]
     response_ids: list[int]  # at least one; without the end token, unless the answer is nothing else
     cut: bool = False  # so that no end is to be read after it
+    shortened: bool = False  # to `max_tokens`
 
     @property
     def ids(self) -> list[int]:
@@ -213,6 +215,11 @@ class TokenSequence(NamedTuple):
     def digest(self) -> str:
         """Names what the features depend on: these ids, and where the answer starts; not its end, which they leave out."""
         return hashlib.sha256(json.dumps([self.prompt_ids, self.response_ids]).encode()).hexdigest()
+
+
+def most_tokens(backbone: Backbone, max_tokens: int) -> int:
+    """How many tokens of a prompt and an answer are read where the setting says `max_tokens`: with 0, what the model holds."""
+    return max_tokens or context_length(backbone) or UNBOUNDED
 
 
 def encode(backbone: Backbone, answer: Answer, max_tokens: int) -> TokenSequence:
@@ -265,9 +272,10 @@ def token_sequence(
     prompt_ids: list[int], response_ids: list[int], ends: set[int], max_tokens: int, cut: bool = False
 ) -> TokenSequence:
     """Strip the end token, keep within `max_tokens`: an answer takes at most three quarters where its prompt needs the rest."""
-    response = response_ids[: content_length(response_ids, ends)]
-    response = response[: max_tokens - min(len(prompt_ids), max_tokens // 4)]
-    return TokenSequence(prompt_ids[-(max_tokens - len(response)) :], response, cut)
+    whole = response_ids[: content_length(response_ids, ends)]
+    response = whole[: max_tokens - min(len(prompt_ids), max_tokens // 4)]
+    prompt = prompt_ids[-(max_tokens - len(response)) :]
+    return TokenSequence(prompt, response, cut, len(prompt) + len(response) < len(prompt_ids) + len(whole))
 
 
 def content_length(response_ids: Sequence[int], ends: set[int]) -> int:

@@ -27,7 +27,7 @@ from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone
 from trainer.reward import validation
 from trainer.reward.adapter import FineTuned, train
-from trainer.reward.data import Labels, TokenSequence, encode_labels, read_labels
+from trainer.reward.data import Labels, TokenSequence, encode_labels, most_tokens, read_labels
 from trainer.reward.features import FeatureCache, choose_layers, groups, pooled_states
 from trainer.reward.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
 from trainer.reward.head.fitting import fit
@@ -65,7 +65,7 @@ def run(folder: RunFolder) -> None:
     backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype)
     backbone.day = folder.day
     left_out = LeftOut()
-    labels, sequences = encode_labels(backbone, labels, config.max_tokens, left_out)
+    labels, sequences = encode_labels(backbone, labels, most_tokens(backbone, config.max_tokens), left_out)
     if not labels.answers:
         raise Refused(left_out.why(Message("base_not_finite")), left_out.figures)
     labels, sequences, features = read_answers(folder, backbone, labels, sequences, config, left_out)
@@ -84,6 +84,7 @@ def run(folder: RunFolder) -> None:
     figures |= held_out_figures(labels, held, sequences)
     figures |= left_out.figures | {"form": "head", "groups": head.shares(), "judge_labels": judged.usable}
     figures |= {"judged_answers": len(labels.judged), "cut_answers": sum(answer.cut for answer in labels.judged)}
+    figures["shortened_answers"] = sum(item.shortened for item in sequences)
     criteria, figures["criteria"] = fit_criteria(folder, own, features, split, config)
     costs = folder.inputs.get("flag_costs", {})
     flags = fit_flags(features, own, costs)

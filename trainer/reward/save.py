@@ -18,7 +18,7 @@ from trainer.files import checkpoint
 from trainer.files.card import write_card
 from trainer.lm.backbone import Backbone
 from trainer.reward.adapter import FineTuned
-from trainer.reward.data import Labels
+from trainer.reward.data import Labels, most_tokens
 from trainer.reward.flags import flag_cost
 from trainer.reward.head.model import Head
 from trainer.reward.head_files import CRITERION, JUDGE, MEMBER, jackknife_deviation, write_adapter, write_head
@@ -114,7 +114,7 @@ def scale(
 def save(folder: RunFolder, backbone: Backbone, kept: RewardHeads, scales: Scales, figures: dict[str, Any]) -> None:
     """Write checkpoint/."""
     config = cast(RewardConfig, folder.config)
-    settings = {"max_tokens": config.max_tokens, "panel": scales.panel}
+    settings = {"max_tokens": most_tokens(backbone, config.max_tokens), "panel": scales.panel}
     mix = {"weights": scales.mix.weights, "flags": scales.mix.flags, "mean": scales.mix.mean, "deviation": scales.mix.deviation}
     overall = settings | scales.heads[OVERALL] | {"disagreement": config.pessimism}
     overall |= {"mix": mix, "length_slope": scales.length_slope, "length_mean": scales.length_mean}

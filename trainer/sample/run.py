@@ -26,7 +26,7 @@ from trainer.lm.generate import Generated, generate
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_policy
 from trainer.lm.recorded_states import RecordedStates
-from trainer.reward.data import token_sequence
+from trainer.reward.data import most_tokens, token_sequence
 from trainer.reward.features import FeatureCache, choose_layers, recorded_means
 
 GENERATIONS = "generations.jsonl"
@@ -155,7 +155,7 @@ def keep_features(
     answers: Sequence[Generated],
 ) -> None:
     """Put the answers' features into the cache, except of those that a reward run would cut."""
-    longest = RewardConfig().max_tokens
+    longest = most_tokens(policy, RewardConfig().max_tokens)
     rows = {}
     for index, (ids, answer) in enumerate(zip(prompt_ids, answers, strict=True)):
         if len(ids) + len(answer.ids) <= longest:

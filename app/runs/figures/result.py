@@ -83,6 +83,7 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "skipped": Figure(N_("Labels that could not be used")),
         "judged_answers": Figure(N_("Answers that were judged")),
         "cut_answers": Figure(N_("Judged answers that the length limit cut")),
+        "shortened_answers": Figure(N_("Answers of which only a part was read")),
         "flagged": Figure(N_("Answers with a flag that costs")),
         "judge_labels": Figure(N_("Labels kept for the judge"), N_("A second reward model learns from these alone.")),
         "judge_accuracy": Figure(N_("The judge, on labels it never saw"), form="share"),

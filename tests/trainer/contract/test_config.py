@@ -78,6 +78,7 @@ def test_a_config_survives_the_way_through_json(kind: str) -> None:
         ("reward", {"criteria_weights": "overall=1000"}, "criteria_weights"),
         ("reward", {"criteria_weights": "overall=nan"}, "criteria_weights"),
         ("reward", {"criteria_weights": "overall=0"}, "criteria_weights"),
+        ("reward", {"max_tokens": 15}, "max_tokens"),
         ("ppo", {"gamma": 1.01}, "gamma"),
         ("ppo", {"learning_rate": 1_000}, "learning_rate"),
         ("ppo", {"episodes": 30, "minibatches": 4}, "minibatches"),

@@ -10,7 +10,7 @@ import pytest
 
 from trainer.contract.folder import Refused
 from trainer.lm.loading import load_backbone
-from trainer.reward.data import encode_all, folds, read_labels, token_sequence
+from trainer.reward.data import encode_all, folds, most_tokens, read_labels, token_sequence
 
 END = {2}
 
@@ -138,15 +138,23 @@ def test_folds_follow_the_hash_not_the_order_of_the_rows() -> None:
 
 
 def test_the_end_token_is_stripped_unless_it_is_all_there_is() -> None:
-    assert token_sequence([5, 6], [7, 8, 2], END, 100) == ([5, 6], [7, 8], False)
-    assert token_sequence([5, 6], [7, 8], END, 100) == ([5, 6], [7, 8], False)
-    assert token_sequence([5, 6], [2], END, 100) == ([5, 6], [2], False)
-    assert token_sequence([5, 6], [7, 2, 8], END, 100, cut=True) == ([5, 6], [7, 2, 8], True)
+    assert token_sequence([5, 6], [7, 8, 2], END, 100) == ([5, 6], [7, 8], False, False)
+    assert token_sequence([5, 6], [7, 8], END, 100) == ([5, 6], [7, 8], False, False)
+    assert token_sequence([5, 6], [2], END, 100) == ([5, 6], [2], False, False)
+    assert token_sequence([5, 6], [7, 2, 8], END, 100, cut=True) == ([5, 6], [7, 2, 8], True, False)
 
 
 def test_a_long_prompt_loses_its_beginning_and_a_long_answer_its_end() -> None:
     prompt, answer = list(range(100, 200)), list(range(200, 300))
 
-    assert token_sequence(prompt, answer[:10], END, 40) == (prompt[-30:], answer[:10], False)
-    assert token_sequence(prompt, answer, END, 40) == (prompt[-10:], answer[:30], False)
-    assert token_sequence(prompt[:3], answer, END, 40) == (prompt[:3], answer[:37], False)
+    assert token_sequence(prompt, answer[:10], END, 40) == (prompt[-30:], answer[:10], False, True)
+    assert token_sequence(prompt, answer, END, 40) == (prompt[-10:], answer[:30], False, True)
+    assert token_sequence(prompt[:3], answer, END, 40) == (prompt[:3], answer[:37], False, True)
+    assert token_sequence(prompt, answer, END, 200) == (prompt, answer, False, False)
+
+
+def test_nothing_is_cut_unless_a_person_says_so(llama_folder: Path, simple_lm_folder: Path) -> None:
+    base = load_backbone(str(llama_folder))
+    assert most_tokens(base, 0) == base.plain.config.max_position_embeddings
+    assert most_tokens(base, 40) == 40
+    assert most_tokens(load_backbone(str(simple_lm_folder)), 0) >= 131_072  # a recurrent model sets no bound

@@ -19,6 +19,7 @@ from trainer.contract.messages import from_json
 from trainer.files import checkpoint
 from trainer.lm.loading import load_backbone
 from trainer.reward import run as reward
+from trainer.reward.data import read_labels
 from trainer.reward.scorer import load_scorer
 
 
@@ -303,3 +304,11 @@ def test_an_empty_answer_is_one_that_ended_at_once(tmp_path: Path, llama_folder:
         [([{"role": "user", "content": "Hi"}], text) for text in ("", "a")]
     )
     assert torch.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("most", [0, 16])
+def test_answers_of_which_a_part_is_read_are_counted(tmp_path: Path, simple_lm_folder: Path, most: int) -> None:
+    """Each prompt alone is longer than 16 tokens."""
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, 60, max_tokens=most, judge_share=0.0)
+    reward.run(folder)
+    assert result_of(folder)["shortened_answers"] == (len(read_labels(folder.path).answers) if most else 0)
