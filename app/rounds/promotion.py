@@ -75,8 +75,8 @@ def _not_risen(fell: Fell) -> str:
     before, after = number(fell.before), number(fell.after)
     if fell.judged:
         return _(
-            "The judge, which learned from labels that the reward model never saw, scores this policy's answers no higher than "
-            "before its training: %(before)s before, %(after)s after. Confirm that you want to promote it all the same.",
+            "The judge, a more cautious estimate than what training sought, scores this policy's answers no higher than before "
+            "its training: %(before)s before, %(after)s after. Confirm that you want to promote it all the same.",
             before=before,
             after=after,
         )

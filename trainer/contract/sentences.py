@@ -271,37 +271,37 @@ PPO: Final = {
         "All updates are done. Kept is update %(update)s: on prompts that nothing was trained on, no other gained more at the "
         "least, %(gain)s."
     ),
-    "kl_past_limit": "KL reached %(kl)s nats per answer, past the limit of %(limit)s. The policy before that is kept.",
+    "kl_past_limit": "KL reached %(kl)s nats per answer, past the limit of %(limit)s. An earlier policy is kept.",
     "entropy_under_floor": (
-        "Entropy fell to %(entropy)s nats per token, under the floor of %(floor)s. The policy before that is kept."
+        "Entropy fell to %(entropy)s nats per token, under the floor of %(floor)s. An earlier policy is kept."
     ),
     "judge_parted": (
-        "Since update %(update)s the overall score rose from %(score)s to %(risen)s while the judge, which learned from other "
-        "labels, fell from %(judged)s to %(fallen)s. The policy of update %(update)s is kept."
+        "Since update %(update)s the overall score rose from %(score)s to %(risen)s while the judge, a more cautious "
+        "estimate, fell from %(judged)s to %(fallen)s. The policy of update %(update)s is kept."
     ),
     "length_got_away": (
-        "Answers came to %(ratio)s of the mean length they had, and a price on length did not bring them back. The last policy "
-        "that kept its length is kept. Where your labels are about length, choose “%(choice)s” for “%(setting)s”."
+        "Answers came to %(ratio)s of the mean length they had, and a price on length did not bring them back. An earlier "
+        "policy is kept. Where your labels are about length, choose “%(choice)s” for “%(setting)s”."
     ),
     "fluency_fell": (
         "Answers to held-out prompts came to read less naturally: the base model gives their tokens %(now)s nats each, %(was)s "
-        "at first, a fall of more than %(limit)s. The best update before that is kept."
+        "at first, a fall of more than %(limit)s. An earlier policy is kept."
     ),
     "relevance_fell": (
         "Answers to held-out prompts came to say less of what they were asked: %(now)s nats for each token of a prompt, %(was)s "
-        "at first, a fall by more than a share of %(limit)s. The best update before that is kept."
+        "at first, a fall by more than a share of %(limit)s. An earlier policy is kept."
     ),
     "repetition_rose": (
-        "Answers to held-out prompts came to repeat themselves: a share of %(now)s of their passages, %(was)s at first. The best "
-        "update before that is kept."
+        "Answers to held-out prompts came to repeat themselves: a share of %(now)s of their passages, %(was)s at first. An "
+        "earlier policy is kept."
     ),
     "truncation_rose": (
-        "More answers to held-out prompts were cut at the longest length: a share of %(now)s, %(was)s at first. The best update "
-        "before that is kept."
+        "More answers to held-out prompts were cut at the longest length: a share of %(now)s, %(was)s at first. An earlier "
+        "policy is kept."
     ),
     "one_word_rose": (
         "One word took the place of what people asked for: “%(word)s” came %(now)s times in 1,000 words, %(was)s times at first. "
-        "The best update before that is kept."
+        "An earlier policy is kept."
     ),
     "nothing_kept": "%(reason)s That is the policy the run began with: nothing was learned that could be kept.",
     "left_the_numbers": (

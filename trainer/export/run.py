@@ -67,7 +67,8 @@ def export_classifier(source: Path, out: Path, answers: Path | None = None) -> b
     """
     scorer = load_scorer(source, dtype="float32")
     scorer.backbone.day = day_beside(source)
-    merged = scorer.adapter is not None and not scorer.others  # else the score also reads the frozen base
+    wary = bool(scorer.disagreement and scorer.members)
+    merged = scorer.adapter is not None and not scorer.others and not wary  # else the score also reads the frozen base
     origin = _origin(source, "Merged" if merged else "Distilled")
     if _is_there(out, origin):
         return False

@@ -31,6 +31,7 @@ class HeldOut:
 
     first: dict[str, Any] | None = None  # members (K,) means, each figure (n,), words
     best: dict[str, Any] | None = None  # update, bound, policy
+    readable: dict[str, Any] | None = None  # update and policy of the last look that was in bounds
 
     def look(
         self,
@@ -40,24 +41,28 @@ class HeldOut:
         read: Readability,
         policy: Mapping[str, Tensor],
         decode: Decode,
+        keepable: bool = True,  # whether the other guards would keep that policy
     ) -> tuple[dict[str, float], Message | None]:
         """Take in the answers of the policy after so many updates: metrics, and why the run must end now.
 
-        A policy that is in bounds and gains more at the least than those before it is the best.
+        A policy that is in bounds and surely gains, and more than those before it, is the best. Where nothing was looked at
+        before the first update, nothing can be said later.
         """
-        if len(read.fluency) < FEWEST:
+        if len(read.fluency) < FEWEST or (self.first is None and update):
             return {}, None
         if self.first is None:
             self.first = _first(members, read)
         found = {f"heldout/{name}": float(getattr(read, name).mean()) for name in ("fluency", "relevance", "repetition")}
         found["heldout/truncated"] = float(read.cut.mean())
         reason = past_bounds(config, self.first, read, decode)
+        if reason is None and keepable:
+            kept = {"update": update, "policy": {name: parameter.detach().clone() for name, parameter in policy.items()}}
+            self.readable = kept
         if members is not None and self.first["members"] is not None:
             gain, bound = gained(members.mean(0) - self.first["members"])
             found |= {"heldout/gain": gain, "heldout/gain_at_least": bound}
-            if reason is None and update and (self.best is None or bound > self.best["bound"]):
-                kept = {name: parameter.detach().clone() for name, parameter in policy.items()}
-                self.best = {"update": update, "bound": bound, "policy": kept}
+            if reason is None and keepable and bound > (self.best["bound"] if self.best else 0):
+                self.best = kept | {"bound": bound}
         return found, reason
 
 
@@ -85,11 +90,13 @@ def past_bounds(config: PPOConfig, first: Mapping[str, Any], read: Readability, 
         return Message("repetition_rose", now=now["repetition"], was=was["repetition"])
     if rose["cut"] > config.truncation_rise:
         return Message("truncation_rose", now=now["cut"], was=was["cut"])
-    return _one_word(config, first["words"], read.words, decode)
+    return _one_word(config, Counter(first["words"]), read.words, decode)
 
 
 def _one_word(config: PPOConfig, before: Counter[int], words: Counter[int], decode: Decode) -> Message | None:
     """Why one token takes too much of what is written: the reward may have learned it in place of what people meant."""
+    if not words:
+        return None
     total, first = words.total(), max(before.total(), 1)
     token, count = max(words.items(), key=lambda item: item[1] / total - before[item[0]] / first)
     share, was = count / total, before[token] / first

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.lm.backbone import Backbone, bare_base
+from trainer.lm.backbone import Backbone, bare_base, eos_ids
 from trainer.lm.forward import pack, response_logprobs
 from trainer.ppo.rollout import Rollout
 
@@ -24,10 +24,10 @@ class Readability(NamedTuple):
     """n answers, in the order of their prompts."""
 
     fluency: Tensor  # (n,) nats per token: the answer's mean log-probability under the base
-    relevance: Tensor  # (n,) nats per token of the prompt: how much likelier the base finds it after the answer than without
+    relevance: Tensor  # (n,) nats per token of the prompt: how much likelier the base finds it after this answer than another
     repetition: Tensor  # (n,) share of 4-grams that stood in the answer before
     cut: Tensor  # (n,) 1 where the limit on tokens ended it
-    words: Counter[int]  # how often each token was written, over all answers
+    words: Counter[int]  # how often each token that has a letter or a digit was written, over all answers
 
 
 @torch.no_grad()
@@ -42,8 +42,15 @@ def readability(backbone: Backbone, rollout: Rollout, size: int, check: Callable
         relevance=relevance(backbone, prompts, replies, size, check),
         repetition=torch.tensor([repeated(ids, REPEATED) for ids in replies]),
         cut=torch.tensor([float(given.finish_reason == "length") for given in answers]),
-        words=Counter(token for ids in replies for token in ids),
+        words=words_of(backbone, replies),
     )
+
+
+def words_of(backbone: Backbone, answers: Sequence[Sequence[int]]) -> Counter[int]:
+    """How often each token that has a letter or a digit comes: ends, lines and commas only say how long answers are."""
+    counts, special = Counter(token for ids in answers for token in ids), set(backbone.tokenizer.all_special_ids)
+    texts = {token: backbone.tokenizer.decode([token]) for token in counts.keys() - special - eos_ids(backbone)}
+    return Counter({token: counts[token] for token, text in texts.items() if any(map(str.isalnum, text))})
 
 
 def relevance(

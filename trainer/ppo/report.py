@@ -90,19 +90,23 @@ def summary(figures: Mapping[str, float]) -> Message:
     return Message("ppo_update", score=score, kl=kl, length=round(length))
 
 
-def whole(taken: float) -> Message:
-    """How a run ends that no guard ended; `taken` is what the last price on length took from answers."""
-    if taken < DEAR:
-        return Message("all_updates_done")
-    return Message("all_updates_done_at_a_price", setting="ppo.length_control", choice="ppo.length_control.off")
+def whole(taken: float, best: Mapping[str, Any] | None, updates: int) -> Message:
+    """How a run of so many updates ends that no guard ended; `taken` is what the last price on length took from answers, `best`
+    what held-out prompts like.
+    """
+    if taken >= DEAR:
+        return Message("all_updates_done_at_a_price", setting="ppo.length_control", choice="ppo.length_control.off")
+    if best is not None and best["update"] < updates:
+        return Message("kept_by_held_out", update=best["update"], gain=best["bound"])
+    return Message("all_updates_done")
 
 
-def result(folder: RunFolder, learner: Learner, reason: Message | None, taken: float) -> dict[str, Any]:
+def result(folder: RunFolder, learner: Learner, reason: Message) -> dict[str, Any]:
     """The figures of result.json: the policy kept, as its own rollout measured it, beside the one the run started from."""
     rows = {row["step"]: row for row in read_jsonl(folder.file("metrics.jsonl"))}
     start, kept = rows[min(rows)], rows[learner.update]
     return {
-        "reason": as_json(reason or whole(taken)),
+        "reason": as_json(reason),
         "updates": learner.update,
         "rollbacks": learner.rollbacks,
         "beta": kept["kl/beta"],

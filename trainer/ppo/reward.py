@@ -36,7 +36,7 @@ class Verdicts(Protocol):
 
     @property
     def members(self) -> Tensor | None:
-        """(B, K) float32: `overall` by each of K estimates that were made without one of K parts of the labels' prompts."""
+        """(B, K) float32: scores by each of K estimates that were made without one of K parts of the labels' prompts."""
 
 
 class Onlooker(Protocol):

@@ -48,7 +48,7 @@ class Trajectory(NamedTuple):
     mask: Tensor  # (B, T) bool, True on tokens of the answer, its EOS included; made from lengths
     judged: Tensor | None = None  # (B,) the word of an independent judge, which no policy is rewarded for; None without one
     overall: Tensor | None = None  # (B,) what the judge is set against: scores before criteria, flags and length enter them
-    members: Tensor | None = None  # (B, K) `overall` by each estimate that was made without one of K parts of the labels' prompts
+    members: Tensor | None = None  # (B, K) scores by each estimate that was made without one of K parts of the labels' prompts
     base_logprobs: Tensor | None = None  # (B, T) nats, as `logprobs` under the base; None where the base is the reference
 
     def rows(self, index: Tensor | slice) -> Trajectory:

@@ -191,8 +191,8 @@ def learn(
         # Guards: bounds on KL and entropy, the judge's word, the price on length
         ruling = learner.guards.look(config, learner.update, own, learner.penalty(own), learner.policy)
         figures = report.rollout_metrics(rollout, learner)
-        if ruling.keepable and rollout.held_out:
-            ruling, found = look_at_held_out(learner, config, rollout, folder.check)
+        if rollout.held_out:
+            ruling, found = look_at_held_out(learner, config, rollout, ruling, folder.check)
             figures |= found
         if ruling.keepable:
             states.passed()
@@ -222,14 +222,16 @@ def learn(
 
 
 def look_at_held_out(
-    learner: Learner, config: PPOConfig, rollout: Rollout, check: Callable[[], None]
+    learner: Learner, config: PPOConfig, rollout: Rollout, ruling: Ruling, check: Callable[[], None]
 ) -> tuple[Ruling, dict[str, float]]:
-    """What the answers to held-out prompts say of a policy that the other guards would keep, and their metrics."""
+    """What the guards say once answers to held-out prompts are looked at, too, and their metrics."""
     read = readability(learner.backbone, rollout, config.microbatch, check)
     members = rollout.measured.rows(rollout.held_out_rows).members
-    tokenizer = learner.backbone.tokenizer
-    figures, reason = learner.guards.held_out.look(config, learner.update, members, read, learner.policy, tokenizer.decode)
-    return Ruling(reason, reason is None), figures
+    guard, decode = learner.guards.held_out, learner.backbone.tokenizer.decode
+    figures, reason = guard.look(config, learner.update, members, read, learner.policy, decode, ruling.keepable)
+    if ruling.keepable and reason is not None:
+        ruling = Ruling(reason, False, guard.readable)
+    return ruling, figures
 
 
 def optimise(
@@ -300,20 +302,18 @@ def roll_back(folder: RunFolder, config: PPOConfig, learner: Learner, states: Sa
 
 
 def finish(folder: RunFolder, learner: Learner, states: SafeState, ruling: Ruling) -> dict[str, Any]:
-    """Leave the policy that held-out prompts like best in the learner, or that the judge liked best, or the last safe one; the
-    figures for result.json.
+    """Leave in the learner the policy that held-out prompts like best, or that the judge liked best, or the last that could be
+    read, or the last safe one; the figures for result.json.
     """
-    taken, best = learner.guards.length.taken, ruling.instead or learner.guards.held_out.best
-    updates = learner.update
+    taken, best, updates = learner.guards.length.taken, learner.guards.held_out.best, learner.update
+    parted = ruling.reason is not None and ruling.reason.code == "judge_parted"
+    kept = ruling.instead if parted else best or ruling.instead
     states.restore()
-    if best is not None:
-        learner.take_back(best["update"], best["policy"])
+    if kept is not None:
+        learner.take_back(kept["update"], kept["policy"])
     if ruling.reason is not None and learner.update == 0:
         raise Refused(Message("nothing_kept", reason=ruling.reason))
-    reason = ruling.reason
-    if reason is None and best is not None and best["update"] < updates:
-        reason = Message("kept_by_held_out", update=best["update"], gain=best["bound"])
-    return report.result(folder, learner, reason, taken)
+    return report.result(folder, learner, ruling.reason or report.whole(taken, best, updates))
 
 
 def _mean(values: Sequence[float]) -> float:

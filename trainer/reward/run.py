@@ -45,7 +45,7 @@ from trainer.reward.held_out import (
     predict,
     split_prompts,
 )
-from trainer.reward.save import RewardHeads, disagreement, save, scale
+from trainer.reward.save import RewardHeads, disagreement, member_unit, save, scale
 from trainer.reward.score_weights import OVERALL
 from trainer.reward.validation import HeldOut
 
@@ -96,9 +96,10 @@ def run(folder: RunFolder) -> None:
         figures |= compared
     kept = RewardHeads(head, members, tuned, judge, criteria, flags, typical_cost(own, costs) if flags else 0.0)
     rewards = head.reward(features) if tuned is None else tuned.rewards(sequences, folder.check)
-    rewards = rewards - config.pessimism * disagreement(kept, features)
+    unit = member_unit(kept, labels, features, rewards)
+    rewards = rewards - config.pessimism * unit * disagreement(kept, labels, features)
     lengths = torch.tensor([len(item.response_ids) for item in sequences], dtype=torch.float64)
-    scales = scale(kept, labels, features, rewards, lengths, config, split.folds)
+    scales = scale(kept, labels, features, rewards, lengths, config, split.folds, unit)
     figures |= people_figures(labels, held, head) | answer_figures(kept, own, features, rewards, scales.scores, lengths)
     figures |= {"mix": scales.mix.weights, "panel": scales.panel, **scales.heads[OVERALL]}
     passed, reason = validation.gate(figures)

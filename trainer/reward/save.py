@@ -46,6 +46,7 @@ class Scales:
 
     heads: dict[str, dict[str, Any]]  # overall, judge, criteria
     members: list[float]  # each one's mean on the panel
+    unit: float  # of the overall reward, one of a member's
     mix: ScoreWeights
     length_slope: float  # of the mixed score on log length, over all labelled answers
     length_mean: float
@@ -53,10 +54,23 @@ class Scales:
     scores: Tensor  # (answers,) the mixed score of every answer
 
 
-def disagreement(kept: RewardHeads, features: dict[str, Tensor]) -> Tensor:
-    """(answers,) how far off the overall reward may be, beside what it is on an average answer, as the members disagree."""
-    rewards = torch.stack([member.reward(features) for member in kept.members], 1)
-    return jackknife_deviation(rewards - rewards.mean(0))
+def panel_rows(labels: Labels) -> Tensor:
+    """Indices of the answers that scores are put on the scale of: the panel's; all, where no panel was given."""
+    return torch.tensor(labels.panel if len(labels.panel) > 1 else range(len(labels.answers)))
+
+
+def member_unit(kept: RewardHeads, labels: Labels, features: dict[str, Tensor], rewards: Tensor) -> float:
+    """How many units of the overall reward one of a head's is: 1, but where adapters stand in the head's place."""
+    if kept.tuned is None:
+        return 1.0
+    rows = panel_rows(labels)
+    return float(_moments(rewards[rows])["panel_deviation"] / _moments(kept.head.reward(features)[rows])["panel_deviation"])
+
+
+def disagreement(kept: RewardHeads, labels: Labels, features: dict[str, Tensor]) -> Tensor:
+    """(answers,) how far off the overall reward may be, beside what it is on the panel, as the members disagree."""
+    rewards, rows = torch.stack([member.reward(features) for member in kept.members], 1), panel_rows(labels)
+    return jackknife_deviation(rewards - rewards[rows].mean(0))
 
 
 def unseen(kept: RewardHeads, labels: Labels, features: dict[str, Tensor], rewards: Tensor, folds: Mapping[str, int]) -> Tensor:
@@ -82,13 +96,13 @@ def scale(
     lengths: Tensor,
     config: RewardConfig,
     folds: Mapping[str, int],  # of the prompts (hashes) that the members were fitted without in turn
+    unit: float = 1.0,  # as `member_unit` says
 ) -> Scales:
     """Put every head on the panel's scale (on all answers', where no panel was given), and their mix again.
 
     The scale of overall verdicts is that of new answers: `unseen`.
     """
-    on_panel = len(labels.panel) > 1
-    rows = torch.tensor(labels.panel if on_panel else range(len(rewards)))
+    rows = panel_rows(labels)
     own = {OVERALL: rewards} | {key: head.reward(features) for key, head in kept.criteria.items()}
     if kept.judge is not None:
         own[JUDGE] = kept.judge.reward(features)
@@ -106,9 +120,9 @@ def scale(
     log_length = lengths.double().log()
     apart = log_length - log_length.mean()
     slope = float((apart * scores).sum() / apart.square().sum().clamp(min=1e-9))
-    panel = "panel" if on_panel else "labelled answers"
+    panel = "panel" if len(labels.panel) > 1 else "labelled answers"
     members = [float(member.reward(features)[rows].mean()) for member in kept.members]
-    return Scales(heads, members, mix, slope, float(log_length.mean()), panel, scores)
+    return Scales(heads, members, unit, mix, slope, float(log_length.mean()), panel, scores)
 
 
 def save(folder: RunFolder, backbone: Backbone, kept: RewardHeads, scales: Scales, figures: dict[str, Any]) -> None:
@@ -137,8 +151,10 @@ def save(folder: RunFolder, backbone: Backbone, kept: RewardHeads, scales: Scale
             write_head(inner, kept.head, overall)
         else:
             write_adapter(inner, kept.tuned, overall)
+        deviation = scales.heads[OVERALL]["panel_deviation"] / scales.unit
         for number, (member, mean) in enumerate(zip(kept.members, scales.members, strict=True)):
-            write_head(inner, _bare(member), settings | scales.heads[OVERALL] | {"panel_mean": mean}, f"{MEMBER}{number}")
+            scale = {"panel_mean": mean, "panel_deviation": deviation}
+            write_head(inner, _bare(member), settings | scale, f"{MEMBER}{number}")
         if kept.judge is not None:
             write_head(inner, _bare(kept.judge), settings | scales.heads[JUDGE], JUDGE)
         for key, head in kept.criteria.items():

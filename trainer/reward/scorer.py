@@ -53,7 +53,9 @@ class Verdicts(NamedTuple):
     scores: Tensor  # what PPO is rewarded for: a lower estimate of the overall verdict, criteria mixed in, less what flags cost
     overall: Tensor  # by overall verdicts alone, nothing taken off: what the judge is set against
     judged: Tensor | None  # by the judge, on its own panel scale; without one a still lower estimate; None without members
-    members: Tensor | None  # (B, K) by each head that learned without one fold of the prompts
+    members: (
+        Tensor | None
+    )  # (B, K) scores where each head that learned without one fold of the prompts stands for the overall one
 
 
 class Scorer:
@@ -97,6 +99,8 @@ class Scorer:
 
     def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool] = ()) -> Verdicts:
         """Everything that is said of answers, given as to `score`."""
+        if not prompt_ids:
+            return Verdicts(torch.empty(0), torch.empty(0), None, None)
         order: list[int] = []
         said: list[Verdicts] = []
         for rows, sequences in self._batches(prompt_ids, response_ids, cut):
@@ -150,7 +154,10 @@ class Scorer:
         judged = own - ALARM * doubt if members is not None else None
         if self.judge_head is not None:
             judged = self.judge_head.score(features)
-        return Verdicts(self._mixed(own - self.disagreement * doubt, features), own, judged, members)
+        paid = self._mixed(own - self.disagreement * doubt, features)
+        if members is not None:
+            members = torch.stack([self._mixed(member, features) for member in members.unbind(1)], 1)
+        return Verdicts(paid, own, judged, members)
 
     def _own(self, sequences: Sequence[TokenSequence], features: dict[str, Tensor]) -> Tensor:
         """(B,) float32 by overall verdicts alone; `features` are the sequences' and may be empty where an adapter scores."""

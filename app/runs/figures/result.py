@@ -34,7 +34,7 @@ class Line:
 
 _LENGTH = N_("Tokens, mean over answers. A token is a piece of a word.")
 _SCORE = N_("Mean over answers: 0 is the base model's, and 1 is one deviation of its answers.")
-_JUDGED = N_("By a second reward model, which learned from labels that the first never saw.")
+_JUDGED = N_("By a more cautious estimate than training sought: a second reward model's, where labels are kept for one.")
 _LOSS = N_("Nats per token: how much each piece of the text surprises the model. Less is better.")
 _LABEL_LOSS = N_("Less is better. DPO begins at 0.69, where it is undecided, and KTO at 0.5.")
 _SURPRISE = N_("Nats: how unlikely the model held what people said. Less is better; a coin's guess is 0.69.")

@@ -14,6 +14,8 @@ from tests.trainer.ppo.ppo_runs import PROMPTS, SMALL, even_share
 from tests.trainer.tiny import llama_policy, ppo_folder
 from trainer.contract.config import PPOConfig
 from trainer.contract.folder import read_jsonl
+from trainer.files.checkpoint import read_nested, write_nested
+from trainer.ppo.guards import plain, restored
 from trainer.ppo.held_out import HeldOut, gained, past_bounds
 from trainer.ppo.readability import Readability
 from trainer.ppo.reward import Ids, Rule
@@ -91,7 +93,40 @@ def test_the_best_update_is_the_one_that_gains_most_at_the_least() -> None:
         assert (reason is None) == (update < 4)
     assert found.best is not None
     assert (found.best["update"], found.best["policy"]["w"].tolist()) == (3, [3.0])
+    assert found.readable is not None
+    assert found.readable["update"] == 3
     assert found.best["bound"] == pytest.approx(1.2 - 2 * 0.1 * (2 / 3) ** 0.5 * 2**0.5, abs=1e-6)
+
+
+def test_where_no_gain_is_sure_none_is_the_best() -> None:
+    found = HeldOut()
+    for update, (gain, apart) in enumerate([(0.0, 0.0), (1.0, 2.0)]):
+        members = torch.tensor([[gain - apart, gain + apart, gain]]).expand(8, 3)
+        found.look(CONFIG, update, members, read(), {}, decode)
+    assert found.best is None
+    assert found.readable is not None
+    assert found.readable["update"] == 1
+
+
+def test_only_what_the_other_guards_would_keep_is_kept_and_nothing_is_said_without_a_beginning() -> None:
+    members, found = torch.ones(8, 3), HeldOut()
+    assert found.look(CONFIG, 4, members, read(), {}, decode) == ({}, None)  # a run of before, that went on
+    found.look(CONFIG, 0, 0 * members, read(), {}, decode, False)
+    figures, _ = found.look(CONFIG, 4, members, read(), {}, decode, False)
+    assert figures["heldout/gain"] == 1
+    assert found.best is found.readable is None
+
+
+def test_what_is_remembered_survives_the_disk(tmp_path: Path) -> None:
+    """A run that went on from its state fell over its next look, because a counter came back as a plain mapping."""
+    found = HeldOut()
+    found.look(CONFIG, 0, torch.zeros(8, 3), read(), {"w": torch.zeros(1)}, decode)
+    write_nested(tmp_path, plain(found))
+    again = restored(HeldOut, read_nested(tmp_path))
+    change = {"words": dict.fromkeys(range(99), 8) | {99: 80, 500: 1}}
+    assert again.look(CONFIG, 4, torch.ones(8, 3), read(**change), {"w": torch.ones(1)}, decode) == found.look(
+        CONFIG, 4, torch.ones(8, 3), read(**change), {"w": torch.ones(1)}, decode
+    )
 
 
 def test_three_prompts_say_nothing() -> None:
@@ -141,3 +176,4 @@ def test_one_word_that_takes_over_ends_the_run(tmp_path: Path) -> None:
     figures = run(tmp_path, Rule(sevens), relevance_fall=1e3, repetition_rise=1.0, truncation_rise=1.0, **settings)
     assert figures["reason"]["code"] == "one_word_rose"
     assert 0 < figures["updates"] < 30
+    assert figures["updates"] % 2 == 0  # the last that was looked at, and could be read

@@ -41,7 +41,7 @@ def test_only_answers_to_held_out_prompts_are_looked_at() -> None:
     read = readability(learner.backbone, rollout, 2, lambda: None)
     assert read.repetition.tolist() == pytest.approx([0, 2 / 3, 0])
     assert read.cut.tolist() == [0, 1, 0]
-    assert read.words == {12: 1, 13: 1, 14: 1, 2: 2, 15: 6, 16: 1}
+    assert read.words == {12: 1, 13: 1, 14: 1, 15: 6, 16: 1}  # an end is no word
     with torch.no_grad(), bare_base(learner.backbone):
         alone = response_logprobs(learner.backbone, pack([[5, 25, 6]], [ANSWERS[5]]), CONFIG.temperature).logprobs
     assert float(read.fluency[1]) == pytest.approx(float(alone.mean()), abs=1e-5)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainer.ppo.ppo_runs import even_share
 from tests.trainer.templates import no_system_role
 from tests.trainer.tiny import llama_policy, ppo_folder, simple_policy
 from trainer.__main__ import main
@@ -52,6 +53,14 @@ CONFIG: dict[str, Any] = {
     "panel_prompts": 2,
     "early_stop_kl_nats": 10.0,
     "dtype": "float32",
+}
+LOOKED_AT: dict[str, Any] = {  # every second update, and no bound ends the run
+    "heldout_every": 2,
+    "fluency_fall_nats": 1e3,
+    "relevance_fall": 1e3,
+    "repetition_rise": 1.0,
+    "truncation_rise": 1.0,
+    "word_rise": 1.0,
 }
 TEXTS = [
     "Tell me about the sea.",
@@ -217,11 +226,12 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path, kind: str, e
 
     def attempt(path: Path, stop_at: int = 0, cancel: bool = False) -> Backbone:
         policy = simple_policy(vocab=40, eos=2) if kind == "simple" else llama_policy()
-        folder = ppo_folder(path, **(CONFIG | (STEERED if kind == "steered" else {})))
+        folder = ppo_folder(path, **(CONFIG | LOOKED_AT | (STEERED if kind == "steered" else {})))
         how = (lambda: (path / "cancel").touch()) if cancel else crash
         assert isinstance(folder.config, PPOConfig)
         judge = Stop(0, how)
-        train(folder, folder.config, policy, Rule(Stop(stop_at, how), judge), prompts, prompts[:2])
+        rule = Rule(Stop(stop_at, how), judge, lambda asked, given: even_share(asked, given)[:, None] + torch.arange(3))
+        train(folder, folder.config, policy, rule, prompts, prompts[:2], prompts[:5])
         return policy
 
     straight = attempt(tmp_path / "straight")

@@ -41,7 +41,9 @@ def test_the_scale_is_that_of_answers_that_no_head_knows() -> None:
 
 
 def test_what_is_taken_off_grows_with_what_the_members_disagree_by() -> None:
-    doubt = disagreement(kept(1.0, 2.0), FEATURES)
+    doubt = disagreement(kept(1.0, 2.0), Labels(answers=[answer(key) for key in "abcd"]), FEATURES)
     # 1 and 2 times the answer less its mean of 1.75: .5 apart from their mean, times the root of one
     assert doubt.tolist() == pytest.approx([0.875, 0.375, 0.125, 1.125])
-    assert disagreement(kept(2.0, 2.0), FEATURES).tolist() == [0, 0, 0, 0]
+    assert disagreement(kept(2.0, 2.0), Labels(answers=[answer(key) for key in "abcd"]), FEATURES).tolist() == [0, 0, 0, 0]
+    on_two = Labels(answers=[answer(key) for key in "abcd"], panel=[0, 1])  # whose mean is .5
+    assert disagreement(kept(1.0, 2.0), on_two, FEATURES).tolist() == pytest.approx([0.25, 0.25, 0.75, 1.75])
