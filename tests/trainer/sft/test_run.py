@@ -16,7 +16,7 @@ from trainer.contract.english import english
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.contract.messages import Message, reason_of
 from trainer.files import checkpoint
-from trainer.lm.backbone import Backbone, named_trainable, reference
+from trainer.lm.backbone import Backbone, bare_base, named_trainable, reference
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone
 from trainer.ppo import run as ppo
@@ -135,7 +135,9 @@ def test_its_checkpoint_can_be_trained_on_as_a_policy(tuned_llama: RunFolder, ll
     learned = loss_on(policy, talks)
     assert learned < 1
     assert all("lora_" in name for name, _ in named_trainable(policy))
-    with reference(policy):
+    with reference(policy):  # KL counts from where the round starts
+        assert loss_on(policy, talks) == learned
+    with bare_base(policy):
         assert loss_on(policy, talks) > 2 * learned
     again = folder(tmp_path / "again", source, epochs=2, learning_rate=0.01, batch_size=2, block_tokens=128)
     demonstrations(again, "Red kites.", 12)
