@@ -28,6 +28,8 @@ LEAST, FIRST, MOST = 20, 200, 2_000  # rows of a slice
 ASKED_AT_ONCE: Final = 5_000  # values bound to one statement, far under the 32,766 of SQLite and the 65,535 of PostgreSQL
 PAUSE_S: Final = 0.005  # at least, after each: a writer of another process looks every millisecond or two whether it may begin
 
+WORK_S, REST_S = 0.001, 0.0001  # how long a thread computes for a deed at a stretch, and leaves Python to the others
+
 AT_ONCE: Final = 2  # long deeds of requests; they wait for turns, not for processors
 PATIENCE_S: Final = 4.0  # for one of these to end
 
@@ -63,13 +65,16 @@ class Slices:
 
 
 def giving_way(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows; every few of them the other threads have Python.
+    """The rows; after every millisecond of work the other threads have Python.
 
-    Whoever computes without a pause is asked for it only every 5 ms, and a verdict asks a dozen times.
+    Whoever computes without a pause is asked for it only every 5 ms, and a verdict asks a dozen times. A sleep of no length is
+    often over before another thread is awake; this one is about as long as waking one takes.
     """
-    for number, row in enumerate(rows):
-        if number % 10 == 0:
-            time.sleep(0)
+    began = time.monotonic()
+    for row in rows:
+        if time.monotonic() - began > WORK_S:
+            time.sleep(REST_S)
+            began = time.monotonic()
         yield row
 
 

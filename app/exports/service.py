@@ -22,6 +22,7 @@ from sqlalchemy import ColumnElement, Engine, Row, Select, Text, and_, cast, fun
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.database.engine import read_session
+from app.database.slices import giving_way
 from app.errors import Invalid
 from app.exports.csv_text import csv_lines
 from app.exports.rows import TOP_RATING, Answer, Format, Judged, agreement, columns_of, flat, rows_of
@@ -160,13 +161,13 @@ def stream_export(engine: Engine, export: Export) -> Iterator[bytes]:
         if not found:
             return
         after = found[-1][0]
-        rows = [row for judged in kept for row in rows_of(judged, export.query.format, export.criteria)]
+        rows = [row for judged in giving_way(kept) for row in rows_of(judged, export.query.format, export.criteria)]
         if not rows:
             continue
         if export.query.as_ == "csv":
-            yield csv_lines(map(itemgetter(*header), map(flat, rows))).encode()
+            yield csv_lines(map(itemgetter(*header), map(flat, giving_way(rows)))).encode()
         else:
-            yield b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+            yield b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in giving_way(rows))
 
 
 def has_rows(engine: Engine, export: Export) -> bool:
@@ -238,7 +239,7 @@ def _json(column: InstrumentedAttribute[Any]) -> ColumnElement[str]:
 
 def _agreed(session: Session, export: Export, found: Sequence[Row[Any]]) -> list[Judged]:
     """The labels of tasks that people agree on enough."""
-    judged = [_judged(row, export) for row in found]
+    judged = [_judged(row, export) for row in giving_way(found)]
     if not judged or export.query.min_agreement <= 0:
         return judged
     task_ids = {item.task_id for item in judged}

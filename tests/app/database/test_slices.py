@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from functools import partial
@@ -12,7 +13,7 @@ from sqlalchemy import Engine
 
 from app.database import slices
 from app.database.engine import write_session
-from app.database.slices import Slices, beside_requests
+from app.database.slices import Slices, beside_requests, giving_way
 from app.errors import Unavailable
 from app.models import User
 
@@ -57,6 +58,23 @@ def test_a_verdict_waits_for_one_slice_and_not_for_all(engine: Engine) -> None:
     judging.join()
     assert len(waited) > 30
     assert max(waited) < took_s / 4
+
+
+def test_whoever_computes_leaves_python_to_others_after_each_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[float] = [time.thread_time()]
+
+    def leave(seconds: float) -> None:
+        assert seconds > 0, "one of no length is often over before another thread is awake"
+        left.append(time.thread_time())
+
+    monkeypatch.setattr(time, "sleep", leave)
+    assert list(giving_way(range(2000))) == list(range(2000))
+    for _ in giving_way(range(2000)):
+        sum(range(2000))
+    left.append(time.thread_time())
+    computed = [later - earlier for earlier, later in itertools.pairwise(left)]
+    assert sum(computed) > 0.02
+    assert max(computed) < 0.004, "Python takes itself from a thread after 5 ms, and a verdict asks for it a dozen times"
 
 
 def test_a_third_long_deed_is_told_to_come_back_and_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
