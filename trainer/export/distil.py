@@ -58,7 +58,9 @@ def distil(scorer: Scorer, labels: Labels, say: Callable[[str], None]) -> Studen
         raise Refused(Message("too_few_answers", answers=len(answers), needed=FEWEST_ANSWERS))
     if (told := left_out.said()) is not None:
         say(english(told))
-    wanted = scorer.score(*(list(column) for column in zip(*sequences, strict=True)))
+    wanted = scorer.score(
+        [one.prompt_ids for one in sequences], [one.response_ids for one in sequences], [one.cut for one in sequences]
+    )
     fold = folds([answer.prompt_key for answer in answers], FOLDS, SEED)
     learned = [index for index, answer in enumerate(answers) if fold[answer.prompt_key] != 0]
     held = [index for index, answer in enumerate(answers) if fold[answer.prompt_key] == 0]
