@@ -158,6 +158,11 @@ class Settings(BaseSettings):
         return self.data.resolve() / "cache"
 
     @property
+    def trusts_everybody(self) -> bool:
+        """Whether every address is that of a proxy whose word is taken."""
+        return any(proxy == "*" or proxy.endswith("/0") for proxy in self.trusted_proxies)
+
+    @property
     def secure_cookies(self) -> bool:
         return self.public_url.startswith("https://")
 

@@ -60,6 +60,11 @@ def prepare(settings: Settings) -> None:
 
 def _prepare(settings: Settings) -> None:
     _take_for_its_own(settings.data.resolve())
+    if settings.trusts_everybody:
+        _warn(
+            "TASTEMAKER_TRUSTED_PROXIES names everybody: the first address in X-Forwarded-For is believed whoever sends it, so "
+            "anybody can claim to be any client, and no limit by address holds. Name your proxy's own address."
+        )
     wait_for_server(settings)
     try:
         backup = upgrade_to_head(settings.url)
@@ -228,7 +233,9 @@ def _take_for_its_own(folder: Path) -> None:
             raise CannotStart(
                 f"TASTEMAKER_DATA={folder} holds what is none of Tastemaker's: {some}. Name an empty folder for it."
             )
-    _close(folder, 0o700)
+    if not _close(folder, 0o700):
+        why = "it belongs to somebody else, or its disk knows no accounts"
+        _warn(f"{folder} cannot be closed to the other accounts of this machine, who may read what is in it: {why}.")
 
 
 def _is_in_use(folder: Path) -> bool:
@@ -274,17 +281,16 @@ def _protect(settings: Settings) -> None:
         _close(settings.database_file, 0o600)
 
 
-def _close(path: Path, mode: int) -> None:
-    if path.stat().st_mode & 0o077 == 0:
-        return
-    try:
-        path.chmod(mode)
-        closed = path.stat().st_mode & 0o077 == 0  # some disks take it without a word, and change nothing
-    except PermissionError:
-        closed = False
-    if not closed:
-        why = "it belongs to somebody else, or its disk knows no accounts"
-        print(f"{path} cannot be closed to the other accounts of this machine: {why}.", file=sys.stderr, flush=True)
+def _close(path: Path, mode: int) -> bool:
+    """Whether it is closed to others now."""
+    if path.stat().st_mode & 0o077:
+        with contextlib.suppress(OSError):  # refused, as by a disk that knows no accounts; some take it, and change nothing
+            path.chmod(mode)
+    return path.stat().st_mode & 0o077 == 0
+
+
+def _warn(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def _share_out_texts(engine: Engine, settings: Settings) -> None:

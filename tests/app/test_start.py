@@ -525,19 +525,30 @@ def test_a_folder_that_was_open_to_others_is_closed_to_them(settings: Settings) 
     assert settings.database_file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_disk_that_knows_no_accounts_stops_no_start(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, None])
+def test_a_disk_that_knows_no_accounts_stops_no_start_and_is_told_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int | None
 ) -> None:
-    """exFAT: every file is everybody's, and whoever would change that is refused."""
+    """exFAT: every file is everybody's, and whoever would change that is refused; or nobody says that it changed nothing."""
     settings.data.chmod(0o755)
     settings.database_file.chmod(0o644)
 
     def refuse(*_given: object, **_how: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
+        if code is not None:
+            raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(Path, "chmod", refuse)
     prepare(settings)
-    assert capsys.readouterr().err.count("cannot be closed to the other accounts of this machine") == 2
+    assert capsys.readouterr().err == (
+        f"{settings.data} cannot be closed to the other accounts of this machine, who may read what is in it: it belongs to "
+        "somebody else, or its disk knows no accounts.\n"
+    )
+
+
+def test_a_folder_that_is_closed_needs_no_word(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    settings.data.chmod(0o755)
+    prepare(settings)
+    assert capsys.readouterr().err == ""
 
 
 def test_whatever_a_command_writes_is_closed_to_others(settings: Settings, tmp_path: Path) -> None:
@@ -548,3 +559,26 @@ def test_whatever_a_command_writes_is_closed_to_others(settings: Settings, tmp_p
     written = [tmp_path / "labels.jsonl", *(settings.data / "texts").rglob("*")]
     assert len(written) == 3
     assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+
+# Who is believed
+
+
+@pytest.mark.parametrize("trusted", [["*"], ["127.0.0.1", "0.0.0.0/0"], ["::/0"]])
+def test_a_start_says_when_anybody_can_claim_any_address(
+    settings: Settings, capsys: pytest.CaptureFixture[str], trusted: list[str]
+) -> None:
+    everybody = settings.model_copy(update={"trusted_proxies": trusted})
+    prepare(everybody)
+    assert capsys.readouterr().err == (
+        "TASTEMAKER_TRUSTED_PROXIES names everybody: the first address in X-Forwarded-For is believed whoever sends it, so "
+        "anybody can claim to be any client, and no limit by address holds. Name your proxy's own address.\n"
+    )
+
+
+@pytest.mark.parametrize("trusted", [["127.0.0.1", "::1"], ["10.0.0.0/8"], []])
+def test_a_start_with_proxies_of_ones_own_says_nothing_of_them(
+    settings: Settings, capsys: pytest.CaptureFixture[str], trusted: list[str]
+) -> None:
+    prepare(settings.model_copy(update={"trusted_proxies": trusted}))
+    assert capsys.readouterr().err == ""

@@ -167,6 +167,8 @@ def test_many_tries_at_once_are_counted_each(app: FastAPI, ada: str) -> None:
         (["127.0.0.1"], "198.51.100.7", "198.51.100.7"),
         (["10.0.0.0/8"], "10.1.2.3", "203.0.113.9"),
         ([], "127.0.0.1", "127.0.0.1"),
+        (["*"], "198.51.100.7", "203.0.113.9"),  # whoever it is: a start warns of that
+        (["0.0.0.0/0"], "198.51.100.7", "203.0.113.9"),
     ],
 )
 def test_a_forwarded_address_is_believed_only_from_a_named_proxy(
