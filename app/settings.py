@@ -19,6 +19,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.database.capacity import LEAST_AT_ONCE
+
 PREFIX: Final = "TASTEMAKER_"
 OF_OTHERS: Final = {"KEY", "TEST_POSTGRES"}  # an API key as README.md names it, and the tests' own server
 DRIVERS: Final = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}
@@ -44,7 +46,10 @@ class Settings(BaseSettings):
         description="Addresses or networks of reverse proxies, as a JSON list: who may say X-Forwarded-For and -Proto.",
     )
     at_once: int = Field(
-        8, ge=2, le=200, description="Requests a web process works on at once; its threads and connections follow from that."
+        8,
+        ge=LEAST_AT_ONCE,
+        le=200,
+        description="Requests a web process works on at once; its threads and connections follow from that.",
     )
     api_calls_per_minute: int = Field(
         6_000,

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.errors import Unavailable
 
+LEAST_AT_ONCE: Final = 2
 AT_THE_GATE: Final = 4  # who ask it at once, where that takes a thread
 BESIDE: Final = 3 + AT_THE_GATE  # connections for what runs beside requests: health, last uses, failed sign-ins; and for a moment
 
@@ -66,13 +67,17 @@ def require_connections(engine: Engine, capacity: Capacity) -> None:
     if engine.dialect.name != "postgresql":
         return
     with engine.connect() as connection:
-        given = connection.scalar(_GIVEN)
-    if given is not None and given < capacity.connections:
-        fitting = max((one for one in range(1, given) if Capacity(one).connections <= given), default=1)
-        raise Unavailable(
-            f"This web process may need {capacity.connections} connections, and PostgreSQL gives it {given} at most: "
-            f"set TASTEMAKER_AT_ONCE to {fitting} or less, or raise max_connections there."
-        )
+        limits = connection.execute(_LIMITS).one()._asdict()
+    given, which = min((limit, which) for which, limit in limits.items() if limit is not None)
+    if given >= capacity.connections:
+        return
+    fitting = [one for one in range(LEAST_AT_ONCE, capacity.at_once) if Capacity(one).connections <= given]
+    advice = f"set TASTEMAKER_AT_ONCE to {fitting[-1]} or less, or raise" if fitting else "raise"
+    least = "" if fitting else f", {Capacity(LEAST_AT_ONCE).connections} at least"
+    raise Unavailable(
+        f"This web process may need {capacity.connections} connections{least}, and PostgreSQL gives it {given} at most: "
+        f"{advice} {_CALLED[which]} there."
+    )
 
 
 def open_connections(engine: Engine, capacity: Capacity) -> None:
@@ -87,11 +92,17 @@ def open_connections(engine: Engine, capacity: Capacity) -> None:
             stack.enter_context(engine.connect())
 
 
-# The server's own limit less what it keeps for administrators, the role's and the database's; -1 is none.
-_GIVEN: Final = text(
-    """SELECT least(
+# The server's own limit less what it keeps for administrators (of the second kind since PostgreSQL 16), that of the role that
+# signed in, and the database's; -1 is none.
+_LIMITS: Final = text(
+    """SELECT
       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-        - coalesce(current_setting('reserved_connections', true), '0')::int,
-      (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
-      (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()))"""
+        - coalesce(current_setting('reserved_connections', true), '0')::int AS server,
+      (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = session_user) AS role,
+      (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()) AS database"""
 )
+_CALLED: Final = {
+    "server": "max_connections",
+    "role": "the CONNECTION LIMIT of its role",
+    "database": "the CONNECTION LIMIT of its database",
+}
