@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,15 @@ def test_what_is_allowed_is_not_called_a_breach(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert {wall.__name__: wall(tmp_path) for wall in WALLS if wall(tmp_path)} == {}
+
+
+# Types are looked at everywhere
+
+
+def test_mypy_reads_every_folder_that_has_python() -> None:
+    made = {"build", "data", "dist"}  # by who works here
+    folders = {path.relative_to(ROOT).parts[0] for path in ROOT.glob("[!.]*/**/*.py")} - made
+    assert folders == set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]["files"])
 
 
 # The web process starts light

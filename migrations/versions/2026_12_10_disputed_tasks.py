@@ -17,5 +17,10 @@ def upgrade() -> None:
     )
     different = f"SELECT task_id FROM labels WHERE labels.current GROUP BY task_id HAVING count(DISTINCT {said}) > 1"
     op.execute(f"UPDATE tasks SET disputed = true WHERE id IN ({different})")
-    where = {"postgresql_where": sa.text("disputed"), "sqlite_where": sa.text("disputed = 1")}
-    op.create_index("ix_tasks_disputed", "tasks", ["project_id", "id"], **where)
+    op.create_index(
+        "ix_tasks_disputed",
+        "tasks",
+        ["project_id", "id"],
+        postgresql_where=sa.text("disputed"),
+        sqlite_where=sa.text("disputed = 1"),
+    )
