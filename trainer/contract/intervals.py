@@ -8,10 +8,10 @@ from typing import Final
 NORMAL_95: Final = 1.959964  # the 97.5 % quantile of the standard normal distribution
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
+def wilson(share: float, count: float) -> tuple[float, float]:
     """The 95 % interval of a share seen in `count` trials, within 0 and 1. Wilson 1927, JASA 22(158), eq. 3.
 
-    Raises ValueError for no trial at all.
+    A part of a trial counts, as of trials that go together. Raises ValueError for no trial at all.
     """
     if count < 1:
         raise ValueError("an interval needs at least one trial")

@@ -246,6 +246,47 @@ REWARD: Final = {
         "The reward model is not used: it agrees with people on %(accuracy)s of %(judged)s (95%% interval %(low)s to "
         "%(high)s), which chance could also reach. More labels, or more consistent ones, are needed."
     ),
+    "reward_beats_chance": (
+        "The reward model may be used: it agrees with people on %(accuracy)s of %(judged)s (95%% interval %(low)s to "
+        "%(high)s), more than guessing does (p = %(p)s; at most %(allowed)s was allowed; tests before this one: %(earlier)s)."
+    ),
+    "reward_within_chance": (
+        "The reward model is not used: it agrees with people on %(accuracy)s of %(judged)s (95%% interval %(low)s to "
+        "%(high)s), which guessing might reach as well (p = %(p)s; at most %(allowed)s is allowed; tests before this one: "
+        "%(earlier)s). More labels, or more consistent ones, are needed."
+    ),
+    "judged_comparisons": "%(count)s held-out comparisons (prompts: %(prompts)s)",
+    "judged_rating_pairs": "%(count)s pairs of held-out ratings of the same prompt (prompts: %(prompts)s)",
+    "too_few_judged": (
+        "There are too few judgements to tell. Comparisons with a preferred side: %(comparisons)s. Pairs of differing ratings by "
+        "one person of two answers to the same prompt: %(ratings)s. At least %(needed)s of either are needed."
+    ),
+    "lone_ratings": (
+        "Ratings do not tell here whether the reward model may be used: nobody rated two answers to the same prompt differently, "
+        "and what sets prompts apart says nothing about answers (ratings: %(ratings)s). Let the same person rate several answers "
+        "to a prompt, or ask for comparisons: so far %(comparisons)s have a preferred side, and %(needed)s are needed."
+    ),
+    "too_few_prompts_to_tell": (
+        "There are too few prompts to tell: even if it were right on all of %(judged)s, guessing might be as well. At most p = "
+        "%(allowed)s is allowed (tests before this one: %(earlier)s). Labels on more prompts are needed."
+    ),
+    "criteria_left_out": (
+        "Criteria that were to count but that too few labels speak of are left out: %(names)s. Each needs at least %(labels)s "
+        "labels on %(prompts)s prompts."
+    ),
+    "criteria_without_labels": (
+        "The reward model is not used: only these criteria were to count, and too few labels speak of them: %(names)s. Each "
+        "needs at least %(labels)s labels on %(prompts)s prompts. The overall verdict is not put in their place; give it a "
+        "weight if you want that."
+    ),
+    "criteria_beat_chance": (
+        "The reward model may be used: it agrees with people more than guessing does on each criterion that counts: %(names)s."
+    ),
+    "criteria_within_chance": (
+        "The reward model is not used: on these criteria, which count, it agrees with people no more than guessing might: "
+        "%(names)s. More labels, or a weight of 0, are needed."
+    ),
+    # Of earlier versions.
     "heldout_comparisons": "%(count)s held-out comparisons",
     "heldout_rating_pairs": "%(count)s pairs of held-out ratings",
     "too_few_judgements": (

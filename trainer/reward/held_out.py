@@ -73,7 +73,6 @@ def predict(labels: Labels, fold: int, rewards: Tensor, people: Head) -> HeldOut
         labels.ratings,
         own,
         rated.loglik(own, rated.known(people)) if scored else torch.zeros(len(labels.ratings), dtype=torch.float64),
-        torch.full((len(labels.ratings),), fold),
     )
 
 
@@ -100,8 +99,10 @@ def join(parts: Iterable[HeldOut]) -> HeldOut:
     return HeldOut(*(_join(column) for column in columns))
 
 
-def held_out_figures(labels: Labels, held: HeldOut, sequences: Sequence[TokenSequence]) -> dict[str, Any]:
-    """Figures of the held-out predictions, with the counts that they rest on."""
+def held_out_figures(
+    labels: Labels, held: HeldOut, sequences: Sequence[TokenSequence], within_person: bool = True
+) -> dict[str, Any]:
+    """Figures of the held-out predictions, with the counts that they rest on; `within_person` as for `rating_figures`."""
     lengths = torch.tensor([len(item.response_ids) for item in sequences])
     rewritten = torch.tensor([not label.is_verdict for label in held.comparisons], dtype=torch.bool)
     improved = held.delta * validation.signs(held.comparisons)
@@ -113,7 +114,7 @@ def held_out_figures(labels: Labels, held: HeldOut, sequences: Sequence[TokenSeq
         "rewrites": int(rewritten.sum()),
         "rewrite_accuracy": validation.mean(validation.correct(improved)[rewritten]),
         **validation.comparison_figures(said.comparisons, said.delta, said.loglik, said.comparison_fold, lengths),
-        **validation.rating_figures(held.ratings, held.reward, held.rating_loglik, held.rating_fold),
+        **validation.rating_figures(held.ratings, held.reward, held.rating_loglik, within_person),
     }
 
 

@@ -30,6 +30,7 @@ from trainer.reward.adapter import FineTuned, train
 from trainer.reward.data import Labels, TokenSequence, encode_labels, most_tokens, read_labels
 from trainer.reward.features import FeatureCache, choose_layers, groups, pooled_states
 from trainer.reward.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
+from trainer.reward.gate import gate
 from trainer.reward.head.fitting import fit
 from trainer.reward.head.label_rows import settings_of
 from trainer.reward.head.model import Head
@@ -81,11 +82,12 @@ def run(folder: RunFolder) -> None:
     head = fitted(own)
     judge = fitted_head(features, judged, config, bool(head.reliability), earlier.get("judge")) if split.judge else None
     held = join([*parts, predict(judged, split.count, head.reward(features), head)])
-    figures |= held_out_figures(labels, held, sequences)
+    figures |= held_out_figures(labels, held, sequences, config.leniency)
     figures |= left_out.figures | {"form": "head", "groups": head.shares(), "judge_labels": judged.usable}
     figures |= {"judged_answers": len(labels.judged), "cut_answers": sum(answer.cut for answer in labels.judged)}
     figures["shortened_answers"] = sum(item.shortened for item in sequences)
-    criteria, figures["criteria"] = fit_criteria(folder, own, features, split, config)
+    earlier_tests = int(folder.inputs.get("earlier_tests", 0))
+    criteria, figures["criteria"] = fit_criteria(folder, own, features, split, config, earlier_tests)
     costs = folder.inputs.get("flag_costs", {})
     flags = fit_flags(features, own, costs)
     figures["flagged"] = sum(rating.overall == FLAGGED for rating in flag_ratings(labels.flag_judgements, costs))
@@ -102,8 +104,8 @@ def run(folder: RunFolder) -> None:
     scales = scale(kept, labels, features, rewards, lengths, config, split.folds, unit)
     figures |= people_figures(labels, held, head) | answer_figures(kept, own, features, rewards, scales.scores, lengths)
     figures |= {"mix": scales.mix.weights, "panel": scales.panel, **scales.heads[OVERALL]}
-    passed, reason = validation.gate(figures)
-    figures |= {"gate_passed": passed, "gate_reason": as_json(reason)}
+    passed, reason = gate_of_what_is_paid(figures, config, earlier_tests)
+    figures |= {"gate_passed": passed, "gate_reason": as_json(reason), "earlier_tests": earlier_tests}
     save(folder, backbone, kept, scales, figures)  # before anything that differs from run to run
     figures |= {"fit_s": round(time.monotonic() - read_at, 3), "seconds": round(time.monotonic() - started, 3)}
     numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
@@ -221,12 +223,12 @@ def choose_reliability(
 
 
 def fit_criteria(
-    folder: RunFolder, labels: Labels, features: dict[str, Tensor], split: Split, config: RewardConfig
+    folder: RunFolder, labels: Labels, features: dict[str, Tensor], split: Split, config: RewardConfig, earlier_tests: int
 ) -> tuple[dict[str, Head], dict[str, dict[str, Any]]]:
     """A head for every criterion that enough labels speak of, and how well each foretells labels of held-out prompts."""
-    heads, figures = {}, {}
+    heads, figures = {}, dict[str, dict[str, Any]]()
     weights = config.weights()
-    for key in labels.criteria:
+    for key in sorted({*labels.criteria, *(key for key, weight in weights.items() if weight)} - {OVERALL}):
         if key in RESERVED:  # a project older than their refusal; the checkpoint keeps other heads under these names
             continue
         some = labels.by(key)
@@ -241,18 +243,38 @@ def fit_criteria(
             return fitted_head(features, part, config)
 
         parts, _ = cross_validate(some, split, fitted, lambda head: head.reward(features))
-        figures[key] |= validation.headline_figures(join(parts))
+        figures[key] |= validation.headline_figures(join(parts), config.leniency)
+        figures[key]["gate_passed"] = gate(figures[key], earlier_tests)[0]
         heads[key] = fitted(some)
     return heads, figures
 
 
+def gate_of_what_is_paid(figures: dict[str, Any], config: RewardConfig, earlier_tests: int) -> tuple[bool, Message]:
+    """Whether PPO may learn from what the settings pay for, and why: the overall verdict's gate, and where it counts nothing,
+    that of every criterion which does. Criteria without a head are named.
+    """
+    paid = {key for key, weight in config.weights().items() if weight}
+    by_criterion = {key: figures["criteria"].get(key, {}).get("gate_passed") for key in sorted(paid - {OVERALL})}
+    learned = {key: own for key, own in by_criterion.items() if own is not None}
+    lacking: dict[str, Any] = {"names": ", ".join(key for key in by_criterion if key not in learned)}
+    lacking |= {"labels": FEWEST_LABELS, "prompts": FEWEST_PROMPTS}
+    if OVERALL in paid:
+        passed, reason = gate(figures, earlier_tests)
+    elif learned:
+        failing = [key for key, own in learned.items() if not own]
+        passed = not failing
+        reason = Message("criteria_within_chance" if failing else "criteria_beat_chance", names=", ".join(failing or learned))
+    else:
+        return False, Message("criteria_without_labels", **lacking)
+    if len(learned) < len(by_criterion):
+        reason = Message("both", first=reason, second=Message("criteria_left_out", **lacking))
+    return passed, reason
+
+
 def people_figures(labels: Labels, held: HeldOut, head: Head) -> dict[str, Any]:
-    """How far people agree with each other, and the reward with each of them."""
-    ceiling, pairs = validation.agreement(labels)
+    """How far people agree with each other, so that a reward could agree with them, and how far it does with each."""
     said = held.verdicts
-    return {
-        "agreement_ceiling": ceiling,
-        "agreement_pairs": pairs,
+    return validation.agreement_figures(labels) | {
         "annotators": validation.annotators(said.comparisons, said.delta, head.log_nu),
     }
 
@@ -301,8 +323,8 @@ def try_adapter(
     rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
     people = fitted(rest)
     rewards = trained(rest, people, say_apart, "adapters-held-out").rewards(sequences, folder.check)
-    mine = held_out_figures(labels, predict(held, 0, rewards, people), sequences)
-    theirs = held_out_figures(labels, predict(held, 0, people.reward(features), people), sequences)
+    mine = held_out_figures(labels, predict(held, 0, rewards, people), sequences, config.leniency)
+    theirs = held_out_figures(labels, predict(held, 0, people.reward(features), people), sequences, config.leniency)
     compared = {
         "adapter_accuracy": headline(mine),
         "head_accuracy": headline(theirs),

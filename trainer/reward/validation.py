@@ -1,13 +1,15 @@
 """How good a reward is on judgements it has not seen: figures and intervals from held-out predictions. Pure functions.
 
-Accuracy counts verdicts for one side; ties and "both bad" have no right side and enter the log-loss only. Intervals resample
-prompts, because judgements of one prompt are not independent.
+Accuracy counts verdicts for one side; ties and "both bad" have no right side and enter the log-loss only. Ratings count in pairs
+of one prompt: what sets prompts apart says nothing about answers. Intervals and tests go by prompts, because judgements of one
+prompt are not independent.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -15,13 +17,13 @@ import torch
 from torch import Tensor
 
 from trainer.contract.intervals import wilson
-from trainer.contract.messages import Message
 from trainer.reward import likelihoods
 from trainer.reward.data import Comparison, Labels, Rating
+from trainer.reward.gate import least_p_value, p_value
 
 RESAMPLES = 2000
 CALIBRATION_BINS = 8
-FEWEST_DECIDED = 20  # with fewer decided comparisons, accuracy is read from ratings
+FEWEST_CALIBRATED = 20  # decided comparisons
 
 
 class HeldOut(NamedTuple):
@@ -34,7 +36,6 @@ class HeldOut(NamedTuple):
     ratings: list[Rating]
     reward: Tensor  # (M,)
     rating_loglik: Tensor  # (M,) nats
-    rating_fold: Tensor  # (M,) int64
 
     @property
     def verdicts(self) -> HeldOut:
@@ -59,18 +60,13 @@ def comparison_figures(
     sign = signs(comparisons)
     decided = sign != 0
     hit = correct(delta * sign)
-    keys = [label.prompt_key for label in comparisons]
     longer = torch.tensor([float(lengths[label.left] - lengths[label.right]) for label in comparisons]) * sign
-    low, high = interval(hit[decided], [key for key, kept in zip(keys, decided.tolist(), strict=True) if kept])
     heat, ece, bins = calibration(delta[decided].double(), sign[decided].double(), fold[decided])
     return {
         "comparisons": len(comparisons),
-        "decided": int(decided.sum()),
         "ties": sum(label.choice == "tie" for label in comparisons),
         "both_bad": sum(label.choice == "both_bad" for label in comparisons),
-        "accuracy": mean(hit[decided]),
-        "accuracy_low": low,
-        "accuracy_high": high,
+        **decided_figures(comparisons, hit, decided),
         "nll": mean(-loglik),
         "ece": ece,
         "temperature": heat,
@@ -83,47 +79,68 @@ def comparison_figures(
     }
 
 
-def rating_figures(ratings: Sequence[Rating], reward: Tensor, loglik: Tensor, fold: Tensor) -> dict[str, Any]:
-    """Figures of ratings. Accuracy: of two answers that one person rated differently, the better rated scores higher.
+def decided_figures(comparisons: Sequence[Comparison], hit: Tensor, decided: Tensor) -> dict[str, Any]:
+    """Accuracy where one answer was preferred, with its interval and what the gate asks for."""
+    keys = [label.prompt_key for label, kept in zip(comparisons, decided.tolist(), strict=True) if kept]
+    low, high = interval(hit[decided], keys)
+    return {
+        "decided": len(keys),
+        "decided_prompts": len(set(keys)),
+        "accuracy": mean(hit[decided]),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "p_value": p_value(hit[decided], keys),
+        "least_p_value": least_p_value(keys),
+    }
 
-    Each rating is paired with the next of the same person, in the same held-out fold, that differs: as many pairs as ratings
-    at most.
+
+def rating_figures(ratings: Sequence[Rating], reward: Tensor, loglik: Tensor, within_person: bool = True) -> dict[str, Any]:
+    """Figures of ratings. Accuracy: of two answers to one prompt that one person rated differently, the better rated scores
+    higher. Without `within_person`, of two that anybody rated: where nobody's leniency is thought of.
     """
-    hits, keys = [], []
-    order = sorted(range(len(ratings)), key=lambda row: (ratings[row].annotator, int(fold[row])))
-    for position, row in enumerate(order):
-        for other in order[position + 1 :]:
-            if (ratings[other].annotator, int(fold[other])) != (ratings[row].annotator, int(fold[row])):
-                break
-            if ratings[other].overall != ratings[row].overall:
-                sign = 1.0 if ratings[row].overall > ratings[other].overall else -1.0
-                hits.append(float(correct((reward[row] - reward[other])[None] * sign)))
-                keys.append(ratings[row].prompt_key)
-                break
-    low, high = interval(torch.tensor(hits), keys)
+    hits, keys = rating_hits(ratings, reward, within_person)
+    low, high = interval(hits, keys)
     return {
         "ratings": len(ratings),
         "rating_pairs": len(hits),
-        "rating_accuracy": mean(torch.tensor(hits)),
+        "rating_prompts": len(set(keys)),
+        "rating_accuracy": mean(hits),
         "rating_accuracy_low": low,
         "rating_accuracy_high": high,
+        "rating_p_value": p_value(hits, keys),
+        "rating_least_p_value": least_p_value(keys),
         "rating_nll": mean(-loglik),
     }
 
 
-def headline_figures(held: HeldOut) -> dict[str, Any]:
-    """Accuracy and its interval of held-out verdicts, or of ratings where they are the more."""
+def rating_hits(ratings: Sequence[Rating], reward: Tensor, within_person: bool = True) -> tuple[Tensor, list[str]]:
+    """Of each pair of ratings of one prompt that differ, whether the reward does alike, and the prompt."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row, label in enumerate(ratings):
+        groups[label.prompt_key, label.annotator if within_person else ""].append(row)
+    hits, keys = [torch.zeros(0)], list[str]()
+    for (prompt, _annotator), rows in groups.items():
+        given = torch.tensor([ratings[row].overall for row in rows])
+        scored = reward[rows]
+        for position in range(len(rows) - 1):
+            better = (given[position] - given[position + 1 :]).sign()
+            margin = (scored[position] - scored[position + 1 :]) * better
+            hits.append(correct(margin[better != 0]))
+            keys += [prompt] * len(hits[-1])
+    return torch.cat(hits), keys
+
+
+def headline_figures(held: HeldOut, within_person: bool = True) -> dict[str, Any]:
+    """Accuracy, its interval and what the gate asks for, of held-out verdicts and of ratings; `accuracy` is of the former, where
+    there are as many as ratings."""
     held = held.verdicts
     sign = signs(held.comparisons)
-    decided = sign != 0
-    hits = correct(held.delta * sign)[decided]
-    if len(hits) < len(held.ratings):
-        rated = rating_figures(held.ratings, held.reward, held.rating_loglik, held.rating_fold)
-        names = {"accuracy": "rating_accuracy", "accuracy_low": "rating_accuracy_low", "accuracy_high": "rating_accuracy_high"}
-        return {"judged": rated["rating_pairs"], "of": "ratings"} | {own: rated[name] for own, name in names.items()}
-    keys = [label.prompt_key for label, kept in zip(held.comparisons, decided.tolist(), strict=True) if kept]
-    low, high = interval(hits, keys)
-    return {"judged": len(hits), "of": "comparisons", "accuracy": mean(hits), "accuracy_low": low, "accuracy_high": high}
+    rated = rating_figures(held.ratings, held.reward, held.rating_loglik, within_person)
+    found = decided_figures(held.comparisons, correct(held.delta * sign), sign != 0)
+    if found["decided"] < len(held.ratings):
+        names = ("accuracy", "accuracy_low", "accuracy_high")
+        return found | rated | {name: rated[f"rating_{name}"] for name in names} | {"of": "ratings"}
+    return found | rated | {"of": "comparisons"}
 
 
 def accuracy(held: HeldOut) -> float | None:
@@ -138,30 +155,60 @@ def signs(comparisons: Sequence[Comparison]) -> Tensor:
     return torch.tensor([{"left": 1.0, "right": -1.0}.get(label.choice, 0.0) for label in comparisons])
 
 
-def gate(figures: dict[str, Any]) -> tuple[bool, Message]:
-    """Whether PPO may learn from this reward, and why: its held-out accuracy must beat a coin by its interval."""
-    decided, pairs = figures["decided"], figures["rating_pairs"]
-    if decided >= FEWEST_DECIDED:
-        judged, prefix = Message("heldout_comparisons", count=decided), ""
-    elif pairs >= FEWEST_DECIDED:
-        judged, prefix = Message("heldout_rating_pairs", count=pairs), "rating_"
-    else:
-        return False, Message("too_few_judgements", comparisons=decided, ratings=pairs, needed=FEWEST_DECIDED)
-    accuracy, low, high = (figures[f"{prefix}accuracy{end}"] for end in ("", "_low", "_high"))
-    if low > 0.5:
-        return True, Message("reward_usable", accuracy=accuracy, judged=judged, low=low, high=high)
-    return False, Message("reward_unusable", accuracy=accuracy, judged=judged, low=low, high=high)
+def agreement_figures(labels: Labels) -> dict[str, Any]:
+    """How often two people prefer the same one of two answers, and how often a perfect model would agree with a person, with
+    95 % intervals; of pairs of ratings where nobody compared. None where nobody judged what somebody else had.
+    """
+    same, keys = agreement(labels)
+    share, (low, high) = mean(same), interval(same, keys)
+    best, least, most = (None if value is None else ceiling(value) for value in (share, low, high))
+    return {
+        "ceiling": best,
+        "ceiling_low": least,
+        "ceiling_high": most,
+        "agreement": share,
+        "agreement_low": low,
+        "agreement_high": high,
+        "agreement_pairs": len(same),
+    }
 
 
-def agreement(labels: Labels) -> tuple[float | None, int]:
-    """How often two people prefer the same one of two answers, the ceiling of any accuracy, and how often two judged."""
-    verdicts: dict[frozenset[int], dict[str, int]] = defaultdict(dict)
+def ceiling(agreement: float) -> float:
+    """How often a perfect model would agree with one person, at the most, where two people agree with each other so often.
+
+    Of two answers let people prefer one with probability q, and u = |2q - 1|. Two of them agree with probability (1 + u^2) / 2,
+    and a model that names the likelier one is right with probability (1 + u) / 2. Where u is the same for all pairs of answers,
+    agreement c means an accuracy of (1 + sqrt(2c - 1)) / 2; where it is not, of less (Jensen). Ties count in neither. Where they
+    are the likelier the closer two answers are, agreement is of clearer pairs than accuracy, and again a model reaches less.
+    """
+    return (1 + math.sqrt(max(0.0, 2 * agreement - 1))) / 2
+
+
+def agreement(labels: Labels) -> tuple[Tensor, list[str]]:
+    """1 or 0 for each two people who preferred one of the same two answers: whether it was the same one; and the prompts."""
+    verdicts: dict[tuple[str, frozenset[int]], dict[str, int]] = defaultdict(dict)
     for label in labels.comparisons:
         if label.is_verdict and label.choice in ("left", "right"):
             chosen = label.left if label.choice == "left" else label.right
-            verdicts[frozenset((label.left, label.right))][label.annotator] = chosen
-    same = [float(one == other) for votes in verdicts.values() for one, other in combinations(votes.values(), 2)]
-    return mean(torch.tensor(same)), len(same)
+            verdicts[label.prompt_key, frozenset((label.left, label.right))][label.annotator] = chosen
+    if not verdicts:
+        for one, other in _pairs_of_ratings(labels.ratings):
+            chosen = one.answer if one.overall > other.overall else other.answer
+            verdicts[one.prompt_key, frozenset((one.answer, other.answer))][one.annotator] = chosen
+    same, keys = list[float](), list[str]()
+    for (prompt, _pair), votes in verdicts.items():
+        same += [float(one == other) for one, other in combinations(votes.values(), 2)]
+        keys += [prompt] * (len(same) - len(keys))
+    return torch.tensor(same), keys
+
+
+def _pairs_of_ratings(ratings: Sequence[Rating]) -> Iterator[tuple[Rating, Rating]]:
+    """Two answers to one prompt that one person rated differently."""
+    groups: dict[tuple[str, str], list[Rating]] = defaultdict(list)
+    for label in ratings:
+        groups[label.prompt_key, label.annotator].append(label)
+    for rated in groups.values():
+        yield from ((one, other) for one, other in combinations(rated, 2) if one.overall != other.overall)
 
 
 def annotators(comparisons: Sequence[Comparison], delta: Tensor, log_nu: float) -> dict[str, dict[str, Any]]:
@@ -196,8 +243,22 @@ def interval(hits: Tensor, clusters: Sequence[str]) -> tuple[float | None, float
     if not len(hits):
         return None, None
     low, high = bootstrap(hits, clusters)
-    least, most = wilson(float(hits.float().mean()), len(hits))
+    least, most = wilson(float(hits.float().mean()), effective_count(hits, clusters))
     return min(low, least), max(high, most)
+
+
+def effective_count(hits: Tensor, clusters: Sequence[str]) -> float:
+    """How many independent judgements would tell as much: their number over the design effect of the clusters (Kish 1965, "Survey
+    sampling", 8.2), never more; the number of clusters, where all judgements are alike and nothing tells how they go together.
+    """
+    share, count = float(hits.double().mean()), len(hits)
+    at = {name: position for position, name in enumerate(dict.fromkeys(clusters))}
+    index = torch.tensor([at[cluster] for cluster in clusters])
+    if share in (0.0, 1.0) or len(at) < 2:
+        return len(at)
+    apart = torch.zeros(len(at), dtype=torch.float64).index_add_(0, index, hits.double() - share)
+    variance = float(apart.square().sum()) / count**2 * len(at) / (len(at) - 1)
+    return max(1.0, share * (1 - share) / max(variance, share * (1 - share) / count))
 
 
 def bootstrap(values: Tensor, clusters: Sequence[str]) -> tuple[float, float]:
@@ -219,7 +280,7 @@ def calibration(delta: Tensor, sign: Tensor, fold: Tensor) -> tuple[float | None
 
     Guo et al. 2017, arXiv:1706.04599; confidence is the probability of the likelier side, in bins of equal count.
     """
-    if len(delta) < FEWEST_DECIDED:
+    if len(delta) < FEWEST_CALIBRATED:
         return None, None, []
     confidence = torch.empty(len(delta), dtype=torch.float64)
     for held in sorted(set(fold.tolist())):

@@ -151,11 +151,24 @@ def _write_reward(session: Session, settings: Settings, run: Run, folder: Path) 
         "flag_costs": {flag["key"]: flag["weight"] for flag in session.get_one(Project, run.project_id).flags},
         "label_digest": digest,
         "label_count": count,
+        "earlier_tests": _earlier_tests(session, run),
     }
     earlier = _last_reward(session, run.project_id, base.id) if run.config["method"] == "warm" else None
     if earlier is not None:
         inputs["earlier"] = model_spec(settings.data, earlier.source)
     return inputs
+
+
+def _earlier_tests(session: Session, run: Run) -> int:
+    """How often the project's reward models were held against chance since one last passed, tests under way included.
+
+    Who has passed is no noise and has spent no error, so that the next test begins anew. docs/decisions/0027.
+    """
+    others = (Run.project_id == run.project_id, Run.kind == "reward", Run.id != run.id)
+    passed = select(func.max(Run.id)).where(*others, Run.state == "done", Run.result["gate_passed"].as_boolean().is_(True))
+    since = session.scalar(passed) or 0
+    tests = select(func.count()).select_from(Run).where(*others, Run.id > since, Run.state.in_(("running", "done")))
+    return session.scalar(tests) or 0
 
 
 def _last_reward(session: Session, project_id: int, base_id: int) -> Checkpoint | None:

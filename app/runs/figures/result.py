@@ -38,6 +38,7 @@ _JUDGED = N_("By a more cautious estimate than training sought: a second reward 
 _LOSS = N_("Nats per token: how much each piece of the text surprises the model. Less is better.")
 _LABEL_LOSS = N_("Less is better. DPO begins at 0.69, where it is undecided, and KTO at 0.5.")
 _SURPRISE = N_("Nats: how unlikely the model held what people said. Less is better; a coin's guess is 0.69.")
+_P_VALUE = N_("How often guesses would agree with people as often, with judgements of one prompt taken together.")
 
 # Of every kind of run; those to read stand after its own.
 EVERY_RUN: Final[dict[str, Figure]] = {
@@ -67,18 +68,32 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
             "share",
             interval=True,
         ),
-        "agreement_ceiling": Figure(
-            N_("People agree with each other"), N_("No model can be expected to agree more often."), "share"
+        "ceiling": Figure(
+            N_("A perfect model would agree with them at most"),
+            N_("With one person's verdict, on average, as people differ among themselves. No model can agree more often."),
+            "share",
+            interval=True,
         ),
+        "agreement": Figure(N_("People agree with each other"), form="share", interval=True),
         "agreement_pairs": Figure(N_("Pairs of verdicts that rests on")),
         "labels": Figure(N_("Labels used")),
         "prompts": Figure(N_("Prompts they are about")),
         "comparisons": Figure(N_("Comparisons among them")),
         "decided": Figure(N_("Comparisons in which one answer was preferred")),
+        "decided_prompts": Figure(N_("Prompts they are about"), for_experts=True),
         "ties": Figure(N_("Ties")),
         "both_bad": Figure(N_("Both bad")),
         "ratings": Figure(N_("Ratings among them")),
-        "rating_pairs": Figure(N_("Pairs of ratings that differ")),
+        "rating_pairs": Figure(N_("Pairs of ratings that differ"), N_("By one person, of two answers to the same prompt.")),
+        "rating_prompts": Figure(N_("Prompts they are about"), for_experts=True),
+        "earlier_tests": Figure(
+            N_("Tests against guessing before this one"),
+            N_("Since a reward model of the project last passed. Each makes the next one stricter."),
+        ),
+        "p_value": Figure(N_("p value against guessing, comparisons"), _P_VALUE, for_experts=True),
+        "rating_p_value": Figure(N_("p value against guessing, ratings"), _P_VALUE, for_experts=True),
+        "least_p_value": Figure(N_("Least p value that so many comparisons could give"), for_experts=True),
+        "rating_least_p_value": Figure(N_("Least p value that so many ratings could give"), for_experts=True),
         "rewrites": Figure(N_("Rewrites"), N_("Each counts as preferred to the answer it improves.")),
         "skipped": Figure(N_("Labels that could not be used")),
         "judged_answers": Figure(N_("Answers that were judged")),

@@ -9,7 +9,7 @@ from typing import Any
 from app.language import formats
 from app.language.languages import _
 
-FEWEST_PAIRS = 10  # of verdicts by two people on the same answers, before it is told how often people agree
+FEWEST_PAIRS = 10  # of verdicts by two people on the same answers, before it is told what a perfect model would reach
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Bin:
 
 @dataclass(frozen=True)
 class Quality:
-    """`accuracy` of judgements it had not seen, with its 95 % interval; `what` they were; `ceiling`: how often people agree, none
-    where too few judged the same."""
+    """`accuracy` of judgements it had not seen, with its 95 % interval; `what` they were; `ceiling`: how often a perfect model
+    would agree with one person at the most, as people agree with each other; none where too few judged the same, which
+    `ceiling_pairs` tells, unless the run is of a version that did not count them."""
 
     accuracy: float
     low: float | None
@@ -44,7 +45,10 @@ class Quality:
     judgements: int
     what: str
     ceiling: float | None
-    ceiling_pairs: int
+    ceiling_low: float | None
+    ceiling_high: float | None
+    agreement: float | None
+    ceiling_pairs: int | None
     beside: list[tuple[str, str]]
     groups: list[Share]  # by what the judgement was like
     criteria: list[Share]  # `more`: the weight in PPO's reward
@@ -59,14 +63,18 @@ def quality_of(figures: Mapping[str, Any], names: Mapping[str, str] | None = Non
         accuracy = _number(figures, f"{prefix}accuracy")
         if accuracy is not None:
             pairs = int(_number(figures, "agreement_pairs") or 0)
+            told = figures if pairs >= FEWEST_PAIRS else {}
             return Quality(
                 accuracy=accuracy,
                 low=_number(figures, f"{prefix}accuracy_low"),
                 high=_number(figures, f"{prefix}accuracy_high"),
                 judgements=int(_number(figures, count) or 0),
                 what=what,
-                ceiling=_number(figures, "agreement_ceiling") if pairs >= FEWEST_PAIRS else None,
-                ceiling_pairs=pairs,
+                ceiling=_number(told, "ceiling"),
+                ceiling_low=_number(told, "ceiling_low"),
+                ceiling_high=_number(told, "ceiling_high"),
+                agreement=_number(told, "agreement"),
+                ceiling_pairs=pairs if "ceiling" in figures else None,
                 beside=_beside(figures),
                 groups=_groups(figures),
                 criteria=_parts(figures, "criteria", "labels", "weight", names or {}),

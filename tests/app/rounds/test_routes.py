@@ -132,7 +132,7 @@ def test_a_round_is_told_from_labels_to_decision(client: TestClient, story: Told
     words = seen(client.get(f"/rounds/{story.round}").text)
     assert "120 labels , all that were given by then. In detail: 165 comparisons (15 ties, 0 both bad)." in words
     assert "on 71% of the comparisons it had not seen (95% interval 64% to 78%, n = 150)" in words
-    assert "People agree with each other on 82% of 40 pairs of verdicts" in words
+    assert "A perfect model would reach 90% at most (95% interval 78% to 97%): people agree with each other on 82%" in words
     assert "score went from −0.120 to 0.810" in words
     assert "Held out 1.1 Before It was dark and stormy. After You will like this: <b>sun</b>." in words
     assert "Promote the candidate" in words

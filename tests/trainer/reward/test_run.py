@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,18 +107,12 @@ def test_labels_by_chance_do_not_open_the_gate(tmp_path: Path, simple_lm_folder:
 
     result = result_of(folder)
     assert result["gate_passed"] is False
-    assert result["gate_reason"]["code"] == "reward_unusable"
+    assert result["gate_reason"]["code"] == "reward_within_chance"
 
 
 def test_ratings_alone_are_enough(tmp_path: Path, simple_lm_folder: Path) -> None:
     folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons)
-    rows = [
-        {"label_id": number, "prompt_id": row["prompt_id"], "messages": row["messages"], "response": row["left"], "criteria": {}}
-        | {"overall": min(5, 1 + 2 * row["left"]["text"].count("moon")), "annotator": row["annotator"]}
-        for number, row in enumerate(read_jsonl(folder.file("preferences.jsonl")))
-    ]
-    folder.file("preferences.jsonl").unlink()
-    folder.file("ratings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    of_each_prompt(folder, lambda _prompt, text: min(5, 1 + 2 * text.count("moon")))
 
     reward.run(folder)
 
@@ -125,6 +120,75 @@ def test_ratings_alone_are_enough(tmp_path: Path, simple_lm_folder: Path) -> Non
     assert result["gate_passed"] is True
     assert result["accuracy"] is None
     assert result["rating_accuracy"] > 0.7
+
+
+def of_each_prompt(folder: RunFolder, stars: Callable[[int, str], int]) -> None:
+    """Make ratings of the folder's left answers, by prompt and text, in place of its comparisons."""
+    rows = [
+        {"label_id": number, "prompt_id": row["prompt_id"], "messages": row["messages"], "response": row["left"], "criteria": {}}
+        | {"overall": stars(row["prompt_id"], row["left"]["text"]), "annotator": row["annotator"]}
+        for number, row in enumerate(read_jsonl(folder.file("preferences.jsonl")))
+    ]
+    folder.file("preferences.jsonl").unlink()
+    folder.file("ratings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def test_ratings_by_the_prompt_alone_do_not_open_the_gate(tmp_path: Path, simple_lm_folder: Path) -> None:
+    """They can be foretold: every answer to an even prompt says so itself. Nobody gains by writing one to an odd prompt."""
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons)
+    told = {"text": "bees bees bees bees", "token_ids": None}
+    rewritten(folder, lambda row: [row | {"left": told} if row["prompt_id"] % 2 else row])
+    of_each_prompt(folder, lambda prompt, _text: 4 if prompt % 2 else 2)
+
+    reward.run(folder)
+
+    result = result_of(folder)
+    assert result["rating_nll"] < 0.5  # nats: it knows them well
+    assert (result["gate_passed"], result["gate_reason"]["code"]) == (False, "lone_ratings")
+
+
+def test_a_gate_that_was_asked_often_wants_more(done: RunFolder, tmp_path: Path, simple_lm_folder: Path) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons)
+    spec = json.loads(folder.file("run.json").read_text())
+    spec["inputs"]["earlier_tests"] = 100_000
+    folder.file("run.json").write_text(json.dumps(spec))
+
+    reward.run(RunFolder(folder.path))
+
+    result = result_of(folder)
+    assert result["p_value"] == result_of(done)["p_value"] < 1e-4
+    assert (result["gate_passed"], result["earlier_tests"]) == (False, 100_000)
+
+
+def by_criterion(row: dict[str, Any], coin: random.Random) -> list[dict[str, Any]]:
+    """Everybody says which answer is the clearer one, as they say which is better, and throws a coin for the other two."""
+    seldom = {"seldom": "left"} if row["label_id"] < 10 else {}
+    return [row | {"criteria": {"clear": row["choice"], "coin": coin.choice(("left", "right"))} | seldom}]
+
+
+@pytest.mark.parametrize(
+    ("weights", "passed", "said"),
+    [
+        ("overall=1, seldom=1, never=2", True, "are left out: never, seldom."),
+        ("seldom=1, never=2", False, "too few labels speak of them: never, seldom."),
+        ("clear=1", True, "on each criterion that counts: clear."),
+        ("clear=1, coin=1", False, "no more than guessing might: coin."),
+    ],
+)
+def test_criteria_that_count_are_tested_and_named_where_nobody_speaks_of_them(
+    tmp_path: Path, simple_lm_folder: Path, weights: str, passed: bool, said: str
+) -> None:
+    folder = make_folder(tmp_path / "1", simple_lm_folder, prefers_moons, criteria_weights=weights)
+    coin = random.Random(0)
+    rewritten(folder, lambda row: by_criterion(row, coin))
+
+    reward.run(folder)
+
+    result = result_of(folder)
+    assert result["gate_passed"] is passed
+    assert said in english(from_json(result["reason"]))
+    if "never" in weights:
+        assert result["criteria"]["never"] == {"labels": 0, "weight": 2.0}
 
 
 def test_too_few_labels_are_refused_with_both_numbers(tmp_path: Path, simple_lm_folder: Path) -> None:

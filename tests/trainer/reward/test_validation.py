@@ -7,19 +7,19 @@ import math
 import pytest
 import torch
 
-from trainer.contract.english import english
-from trainer.contract.messages import Message
 from trainer.reward.data import Comparison, Labels, Rating
 from trainer.reward.held_out import fold_metrics
 from trainer.reward.validation import (
     HeldOut,
     accuracy,
     agreement,
+    agreement_figures,
     annotators,
     calibration,
+    ceiling,
     comparison_figures,
     correlation,
-    gate,
+    effective_count,
     headline_figures,
     interval,
     rating_figures,
@@ -96,9 +96,9 @@ def test_agreement_counts_pairs_of_people_who_judged_the_same_two_answers() -> N
         ]
     )
 
-    share, count = agreement(labels)
-    assert share == pytest.approx(1 / 3)
-    assert count == 3
+    found = agreement_figures(labels)
+    assert (found["agreement"], found["agreement_pairs"], found["ceiling"]) == (pytest.approx(1 / 3), 3, 0.5)
+    assert found["ceiling_low"] == 0.5 < found["ceiling_high"] <= 1
 
 
 def test_the_annotator_who_exchanges_sides_stands_out() -> None:
@@ -117,7 +117,7 @@ def held_out(rows: list[Comparison], delta: list[float]) -> HeldOut:
     nothing = torch.zeros(0, dtype=F64)
     folds = torch.zeros(len(rows), dtype=torch.long)
     loglik = torch.arange(-1, -len(rows) - 1, -1, dtype=F64)
-    return HeldOut(rows, torch.tensor(delta, dtype=F64), loglik, folds, [], nothing, nothing, folds[:0])
+    return HeldOut(rows, torch.tensor(delta, dtype=F64), loglik, folds, [], nothing, nothing)
 
 
 def test_a_rewrite_beside_its_answer_is_no_judgement_and_enters_no_accuracy() -> None:
@@ -127,7 +127,7 @@ def test_a_rewrite_beside_its_answer_is_no_judgement_and_enters_no_accuracy() ->
 
     assert accuracy(held) == pytest.approx(2 / 3)
     figures = headline_figures(held)
-    assert (figures["judged"], figures["accuracy"]) == (3, pytest.approx(2 / 3))
+    assert (figures["decided"], figures["of"], figures["accuracy"]) == (3, "comparisons", pytest.approx(2 / 3))
     people = annotators(held.verdicts.comparisons, held.verdicts.delta, log_nu=0.0)
     assert (people["anna"]["decided"], people["anna"]["accuracy"]) == (3, pytest.approx(2 / 3))
     fold = fold_metrics(held)
@@ -139,47 +139,76 @@ def test_a_rewrite_beside_its_answer_is_no_judgement_and_enters_no_accuracy() ->
 def test_people_who_rewrote_an_answer_alike_agreed_on_no_verdict() -> None:
     rewrites = [comparison("left", 5, 0, name)._replace(source="rewrite") for name in ("anna", "ben")]
 
-    assert agreement(Labels(comparisons=[*rewrites, comparison("left"), comparison("right", annotator="ben")])) == (0.0, 1)
+    same, _prompts = agreement(Labels(comparisons=[*rewrites, comparison("left"), comparison("right", annotator="ben")]))
+    assert same.tolist() == [0.0]
 
 
-def test_ratings_are_compared_within_one_person_and_fold() -> None:
-    rows = [Rating(0, 5, "anna", "p0"), Rating(1, 2, "anna", "p1"), Rating(2, 1, "ben", "p2"), Rating(3, 4, "anna", "p3")]
+def test_ratings_are_compared_within_one_prompt_and_person() -> None:
+    rows = [
+        *(Rating(0, 5, "anna", "p"), Rating(1, 2, "anna", "p"), Rating(2, 2, "anna", "p")),  # two pairs that differ
+        *(Rating(3, 1, "anna", "q"), Rating(4, 4, "ben", "q"), Rating(5, 3, "ben", "q")),  # one by ben, two by nobody alone
+    ]
+    reward = torch.tensor([2.0, 1.0, 3.0, 9.0, 5.0, 4.0], dtype=F64)
 
+    found = rating_figures(rows, reward, torch.zeros(6, dtype=F64))
+    assert (found["rating_pairs"], found["rating_prompts"]) == (3, 2)
+    assert found["rating_accuracy"] == pytest.approx(2 / 3)  # 5 over 2 once, 4 over 3; 5 over 2 the other time is not
+    found = rating_figures(rows, reward, torch.zeros(6, dtype=F64), within_person=False)
+    assert (found["rating_pairs"], found["rating_accuracy"]) == (5, pytest.approx(2 / 5))
+
+
+def test_ratings_of_one_answer_a_prompt_are_no_pairs() -> None:
     found = rating_figures(
-        rows, torch.tensor([2.0, 1.0, 9.0, 3.0], dtype=F64), torch.zeros(4, dtype=F64), torch.tensor([0, 0, 0, 0])
+        [Rating(row, 1 + row % 5, "anna", f"p{row}") for row in range(40)], torch.randn(40), torch.zeros(40, dtype=F64)
     )
-
-    # anna: 5 against 2 (right), 2 against 4 (right); nobody else has two
-    assert (found["rating_pairs"], found["rating_accuracy"]) == (2, 1.0)
+    assert (found["ratings"], found["rating_pairs"], found["rating_accuracy"], found["rating_p_value"]) == (40, 0, None, None)
 
 
-FIGURES = {"decided": 100, "accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "rating_pairs": 0}
+def test_an_interval_of_prompts_whose_judgements_are_all_alike_is_that_of_the_prompts() -> None:
+    prompts = [f"p{row % 25}" for row in range(100)]
+    hits = torch.tensor([1.0] * 20 + [0.0] * 5).repeat(4)
+    assert effective_count(hits, prompts) == pytest.approx(24)  # 25 prompts, less the one that the variance takes
+    assert effective_count(torch.ones(100), prompts) == 25
+    assert effective_count(torch.tensor([0.5, 0.5]), ["p", "q"]) == 2
+    apart = [f"p{row}" for row in range(100)]
+    assert effective_count(hits, apart) == pytest.approx(99)
+    assert interval(torch.ones(20), ["p0"] * 20)[0] == pytest.approx(0.2065, abs=1e-3)  # Wilson's of one of one
 
 
-def test_the_gate_opens_only_when_the_interval_beats_chance() -> None:
-    passed, reason = gate(FIGURES)
-    assert passed
-    assert "70% of 100 held-out comparisons (95% interval 60% to 80%)" in english(reason)
-
-    passed, reason = gate(FIGURES | {"accuracy": 0.55, "accuracy_low": 0.46})
-    assert not passed
-    assert reason.code == "reward_unusable"
+def test_a_perfect_model_agrees_more_often_than_people_do() -> None:
+    assert ceiling(0.745) == pytest.approx(0.85)  # 15 % of verdicts the other way: .85^2 + .15^2 agree
+    assert (ceiling(1.0), ceiling(0.5), ceiling(0.3)) == (1.0, 0.5, 0.5)
 
 
-def test_the_gate_reads_ratings_where_there_are_no_comparisons_and_refuses_to_guess() -> None:
-    rated = FIGURES | {
-        "decided": 3,
-        "rating_pairs": 60,
-        "rating_accuracy": 0.8,
-        "rating_accuracy_low": 0.7,
-        "rating_accuracy_high": 0.9,
-    }
-    assert gate(rated)[0]
-    assert gate(rated)[1].arguments["judged"] == Message("heldout_rating_pairs", count=60)
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("spread", [0.0, 1.5])
+def test_the_ceiling_is_what_a_perfect_model_reaches_where_people_err_alike_and_above_it_where_not(
+    ties: bool, spread: float
+) -> None:
+    """200,000 pairs of answers, two people each, by Davidson's model: all pairs as far apart, or some further than others."""
+    draw = torch.Generator().manual_seed(0)
+    delta = 1.2 + spread * torch.randn(200_000, generator=draw, dtype=F64)
+    nu = 1.0 if ties else 0.0
+    weights = torch.stack([(delta / 2).exp(), (-delta / 2).exp(), torch.full_like(delta, nu)], 1)
+    said = torch.multinomial(weights, 2, replacement=True, generator=draw)  # 0 left, 1 right, 2 tie
+    both = (said < 2).all(1)
+    agreed = float((said[both, 0] == said[both, 1]).double().mean())
+    decided = said[said < 2]
+    right = (torch.where(delta > 0, 0, 1)[:, None].expand(-1, 2)[said < 2] == decided).double().mean()
 
-    passed, reason = gate(FIGURES | {"decided": 3})
-    assert not passed
-    assert reason == Message("too_few_judgements", comparisons=3, ratings=0, needed=20)
+    if spread:
+        assert ceiling(agreed) > float(right) + 0.005
+        assert float(right) > agreed
+    else:
+        assert ceiling(agreed) == pytest.approx(float(right), abs=0.004)
+
+
+def test_ratings_tell_how_far_people_agree_where_nobody_compared() -> None:
+    given = {"anna": (5, 1), "ben": (4, 2), "cleo": (1, 3), "dora": (3, 3)}
+    ratings = [Rating(answer, stars[answer], name, "p") for name, stars in given.items() for answer in (0, 1)]
+    found = agreement_figures(Labels(ratings=ratings))
+    assert (found["agreement"], found["agreement_pairs"]) == (pytest.approx(1 / 3), 3)
+    assert agreement_figures(Labels(ratings=ratings[:2]))["ceiling"] is None
 
 
 def test_correlation_of_what_never_varies_is_not_a_number_but_nothing() -> None:

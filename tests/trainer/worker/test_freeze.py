@@ -177,6 +177,31 @@ def test_a_warm_refit_begins_at_the_newest_reward_model_of_the_base(
     assert "earlier" not in RunFolder(prepare(session, engine, settings, cold).folder).inputs
 
 
+def test_a_reward_run_knows_how_often_the_project_asked_since_it_last_passed(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    def frozen() -> int:
+        run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+        earlier: int = RunFolder(prepare(session, engine, settings, run).folder).inputs["earlier_tests"]
+        run.state = "cancelled"  # asked nothing
+        return earlier
+
+    other = factories.make_project(session, "elsewhere")
+    factories.make_run(session, other.id, "reward", result={"gate_passed": False})
+    assert frozen() == 0
+    for state, passed in (("done", False), ("failed", None), ("running", None), ("queued", None), ("done", False)):
+        factories.make_run(session, demo.id, "reward", state=state, result={} if passed is None else {"gate_passed": passed})
+    assert frozen() == 3
+    factories.make_run(session, demo.id, "reward", result={"gate_passed": True})
+    assert frozen() == 0
+    factories.make_run(session, demo.id, "reward", result={"gate_passed": False})
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    folder = prepare(session, engine, settings, run).folder
+    factories.make_run(session, demo.id, "reward", result={"gate_passed": False})
+    assert prepare(session, engine, settings, run).folder == folder
+    assert RunFolder(folder).inputs["earlier_tests"] == 1  # as frozen, however often it is prepared
+
+
 def test_sides_are_kept_as_they_were_shown(
     session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
 ) -> None:

@@ -27,7 +27,7 @@ WRITERS = {
     "reward": [
         ("reward/run.py", {"run", "choose_reliability", "people_figures", "answer_figures", "try_adapter"}),
         ("reward/held_out.py", {"held_out_figures"}),
-        ("reward/validation.py", {"comparison_figures", "rating_figures"}),
+        ("reward/validation.py", {"comparison_figures", "decided_figures", "rating_figures", "agreement_figures"}),
         ("reward/save.py", {"_moments"}),
     ],
 }

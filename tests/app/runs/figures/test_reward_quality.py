@@ -48,11 +48,17 @@ def test_what_stands_beside_the_headline_is_what_was_measured() -> None:
     ]
 
 
-@pytest.mark.parametrize(("pairs", "told"), [(1, None), (9, None), (10, 1.0)])
-def test_how_often_people_agree_is_told_only_where_enough_judged_the_same(pairs: int, told: float | None) -> None:
-    quality = quality_of({**FIGURES, "agreement_ceiling": 1.0, "agreement_pairs": pairs})
+@pytest.mark.parametrize(("pairs", "told"), [(0, None), (9, None), (10, 0.9)])
+def test_what_a_perfect_model_would_reach_is_told_only_where_enough_was_judged_twice(pairs: int, told: float | None) -> None:
+    quality = quality_of({**FIGURES, "ceiling": 0.9, "agreement": 0.82, "agreement_pairs": pairs})
     assert quality is not None
-    assert quality.ceiling == told
+    assert (quality.ceiling, quality.ceiling_pairs) == (told, pairs)
+
+
+def test_of_a_run_that_told_agreement_alone_no_ceiling_is_told() -> None:
+    quality = quality_of({**FIGURES, "agreement_ceiling": 0.82, "agreement_pairs": 40})
+    assert quality is not None
+    assert (quality.ceiling, quality.ceiling_pairs) == (None, None)
 
 
 def test_answers_that_the_length_limit_cut_are_told_as_a_share() -> None:
