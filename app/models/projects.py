@@ -11,6 +11,7 @@ from sqlalchemy import (
     Index,
     String,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, validates
 
@@ -78,14 +79,18 @@ class Guideline(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+_UNCOUNTED = text("tokens IS NULL")
+
+
 class Prompt(Base):
     __tablename__ = "prompts"
     __table_args__ = (
         UniqueConstraint("project_id", "digest"),
         one_of("split", "train", "holdout"),
-        Index("ix_prompts_project_id_split", "project_id", "split", "archived_at", "id"),
+        Index("ix_prompts_project_id_split", "project_id", "split", "archived_at", "id", "tokens"),
         Index("ix_prompts_project_id_archived_at", "project_id", "archived_at", "id"),
         Index("ix_prompts_project_id_external_id", "project_id", "external_id", "archived_at", "id"),
+        Index("ix_prompts_uncounted", "project_id", "id", postgresql_where=_UNCOUNTED, sqlite_where=_UNCOUNTED),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -95,5 +100,6 @@ class Prompt(Base):
     split: Mapped[str] = mapped_column(String(10))
     external_id: Mapped[str | None] = mapped_column(String(200))
     extra: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what else its owner said of it; given back in exports
+    tokens: Mapped[int | None]  # that the base model reads of it; 0: its chat template refuses it; none: not counted yet
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     archived_at: Mapped[datetime | None]

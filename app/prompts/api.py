@@ -19,6 +19,7 @@ from app.language.languages import _, known
 from app.models import Prompt
 from app.prompts import importers, search, service
 from app.prompts.conversations import MAX_EXTERNAL_ID, ROLES, checked_conversation
+from app.prompts.lengths import all_too_long
 from app.prompts.search import Answered, PromptFilter
 from app.prompts.service import BadLine, PromptRow
 from app.web.gate import CurrentProject, CurrentProjectId
@@ -77,6 +78,7 @@ class ImportReply(Reply):
     duplicates: int
     rejected: list[RejectedLine]
     left_out: list[str] = Field(description="Names of keys whose values were too long to keep beside the prompt.")
+    warning: str | None = Field(None, description="Why no round could train on any prompt that the project has now.")
 
 
 class ImportProblem(Reply):
@@ -161,8 +163,9 @@ async def import_prompts(
     reply = ImportReply.model_validate(report)
     if report.rejected and not skip_bad_lines:
         problem = {"type": "about:blank", "title": known(Invalid.title), "status": 422, "detail": report.refusal()}
-        return JSONResponse(problem | reply.model_dump(), 422, media_type="application/problem+json")
-    return reply
+        return JSONResponse(problem | reply.model_dump(exclude={"warning"}), 422, media_type="application/problem+json")
+    too_long = await run_in_threadpool(all_too_long, get_engine(request), project.id, rows)
+    return reply.model_copy(update={"warning": too_long or None})
 
 
 @router.get("/projects/{slug}/prompts")

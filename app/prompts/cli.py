@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from app.database.engine import read_session
 from app.projects.service import get_project
 from app.prompts import importers
+from app.prompts.lengths import all_too_long
 from app.prompts.service import import_prompts
 
 
@@ -35,5 +36,7 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
         return 1
     if report.left_out:
         print(f"too long to keep: {', '.join(report.left_out)}", file=sys.stderr)
+    if too_long := all_too_long(engine, project_id, rows):
+        print(too_long, file=sys.stderr)
     print(f"{report.created} created, {report.duplicates} there already, {len(report.rejected)} left out")
     return 0

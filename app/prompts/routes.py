@@ -22,6 +22,7 @@ from app.language.languages import _, ngettext
 from app.prompts import importers, search, service
 from app.prompts.api import PromptId
 from app.prompts.conversations import checked_conversation
+from app.prompts.lengths import all_too_long, room_of
 from app.prompts.search import Answered, PromptFilter
 from app.prompts.service import BadLine, ImportReport, PromptRow
 from app.runs.left_out import left_out
@@ -84,6 +85,7 @@ def show_prompts(
         counts=service.count_prompts(session, project.id),
         total=total_of(len(found), PAGE_ROWS, cursor, partial(search.count_fitting, session, project.id, searched.filter)),
         left_out=left_out(session, project, project.policy_id),
+        practised=room_of(project).practised,
         chosen=searched.chosen,
         view=searched.view,
         here=here,
@@ -157,6 +159,7 @@ def _prompt_page(
         place=f"/projects/{project.slug}/prompts",
         prompt=prompt,
         left_out=left_out(session, project, project.policy_id).get(prompt.digest),
+        practised=room_of(project).practised,
         messages=messages or prompt.messages,
         answers=search.answers_to(session, prompt_id),
         labels=search.count_labels_about(session, prompt_id),
@@ -223,7 +226,8 @@ async def import_prompts(
     report = await beside_requests(partial(take, by=caller.user_id, skip_bad_lines=form.skip_bad_lines), len(form.rows))
     if report.rejected and not form.skip_bad_lines:
         return _import_page(request, project, form, report.refusal(), Invalid.status, report.rejected)
-    return redirect(request, f"/projects/{project.slug}/prompts", _summary(report))
+    too_long = await run_in_threadpool(all_too_long, get_engine(request), project.id, form.rows)
+    return redirect(request, f"/projects/{project.slug}/prompts", paragraph(filter(None, (_summary(report), too_long))))
 
 
 def _import_page(

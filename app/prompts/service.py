@@ -249,6 +249,7 @@ def edit_prompt(session: Session, prompt_id: int, messages: Sequence[Message], b
     if twin is not None and twin != prompt_id:
         raise Conflict(_("The project has this prompt already."), {"content": _("This prompt is there already.")})
     prompt.messages, prompt.digest, prompt.split = list(messages), digest, prompt_split(digest)
+    prompt.tokens = None
     audit.record(session, by, "prompts.changed", f"prompt {prompt_id}", project_id=prompt.project_id)
     session.flush()
     return prompt

@@ -14,6 +14,7 @@ from app.errors import Refusal
 from app.language.languages import _
 from app.language.run_messages import told
 from app.models import Project, Run
+from app.prompts.lengths import lengths_of, read_in_part
 from app.rounds import retry, round_story, service, triggers
 from app.rounds.api import Usable
 from app.runs import checkpoints, estimates, run_files
@@ -30,6 +31,7 @@ from app.web.json_types import MAX_ID
 from app.web.pages import redirect, render
 from app.web.security import Caller
 from trainer.contract.config import config_dict
+from trainer.contract.ppo_config import FEWEST_WATCHED
 
 router = APIRouter()
 
@@ -105,7 +107,10 @@ def _new_round_page(
         following=triggers.next_trigger(session, project),
         expected=estimates.expected_times(session, project),
         open_round=service.open_round(session, project_id),
-        settings={stage: config_dict(expected_config(project, stage, {})) for stage in ("ppo", "sample")},
+        lengths=lengths_of(session, project),
+        read_in_part=read_in_part(session, project),
+        fewest_watched=FEWEST_WATCHED,
+        settings={stage: config_dict(expected_config(project, stage, {})) for stage in ("reward", "ppo", "sample")},
         worker=worker_standing(session),
     )
 

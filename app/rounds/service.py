@@ -15,6 +15,7 @@ from app.language import formats
 from app.language.formats import listed
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
+from app.prompts.lengths import lengths_of
 from app.queue import asking
 from app.rounds.promotion import promote, reject, settle_promoted
 from app.runs import checkpoints
@@ -108,7 +109,8 @@ def start_round(
 
     `usable` is how many labels it would learn from, where that was counted before the transaction: a million take a while.
     `config` may override settings per stage: {"reward": {...}, "ppo": {...}, "sample": {...}}. Raises Conflict while another
-    round is open or when there are too few labels, Invalid for a setting that cannot be used.
+    round is open, when there are too few labels or, where a person starts it, no prompt is short enough; Invalid for a setting
+    that cannot be used.
     """
     hold(session, project)
     if (other := open_round(session, project.id)) is not None:
@@ -124,6 +126,8 @@ def start_round(
     if count < needed:
         least, so_far = formats.count(needed, "label"), formats.count(count, "label")
         raise Conflict(_("A round needs at least %(least)s; so far: %(so_far)s.", least=least, so_far=so_far))
+    if trigger == "admin" and (why := lengths_of(session, project, settings["ppo"]["max_prompt_tokens"]).all_too_long):
+        raise Conflict(why)  # a trigger would try again and again; its round ends with that reason once
     last = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id)) or 0
     round_ = Round(
         project_id=project.id,

@@ -10,6 +10,7 @@ from trainer.contract.messages import Message
 from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, seed
 from trainer.contract.setting import SHARE, check, setting
 
+FEWEST_WATCHED: Final = 4  # held-out prompts, under which their answers say nothing
 STOPS_AT: Final = 2.0  # targets, where no other limit is set
 
 
@@ -156,7 +157,8 @@ class PPOConfig:
         4,
         "Ask held-out prompts every",
         "The model answers prompts that it is not trained on. The step that does best on them at the least is kept, and training "
-        "ends where they can no longer be read as before. With 0 the last step is kept.",
+        "ends where they can no longer be read as before. With 0, or with fewer than four such prompts, the last step is "
+        "kept and nobody watches.",
         "updates",
         least=0,
         most=100_000,

@@ -128,6 +128,22 @@ def _open_policy(spec: str, dtype: str, trainable: bool) -> Backbone:
     return base
 
 
+def load_tokenizer(spec: str) -> Any:
+    """The tokenizer of a model spec, without its weights. Of a hub model only what was fetched: nothing is downloaded.
+
+    Raises BackboneError, and nothing else, when it is not here or cannot be read.
+    """
+    path = Path(spec).expanduser()
+    with explained(spec):
+        if path.suffix.lower() == ".gguf":
+            return AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, **SAFELY)
+        folder = path if path.is_dir() else _in_the_cache(spec)
+        if folder is None:
+            raise BackboneError(Message("model_no_folder", model=spec))
+        refuse_foreign_code(spec, folder)
+        return AutoTokenizer.from_pretrained(str(folder), **SAFELY)
+
+
 def save_policy(backbone: Backbone, folder: Path, **manifest_extra: Any) -> dict[str, Any]:
     """Save the policy as a checkpoint (a standard peft folder, or a full model with its tokenizer); returns the manifest."""
     base = {"source": backbone.source, "sha256": backbone.sha256} if backbone.source else None  # None: trained from nothing

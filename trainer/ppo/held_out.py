@@ -16,11 +16,11 @@ from torch import Tensor
 
 from trainer.contract.config import PPOConfig
 from trainer.contract.messages import Message
+from trainer.contract.ppo_config import FEWEST_WATCHED
 from trainer.ppo.readability import Readability
 
 DOUBT: Final = 2.0  # jackknife deviations of the mean gain that its lower bound lies under it
 SURE: Final = 2.0  # standard errors by which a bound must be passed: few answers may be past it by chance
-FEWEST: Final = 4  # held-out prompts, under which nothing is said
 
 Decode = Callable[[int], str]  # a token's text
 
@@ -48,7 +48,7 @@ class HeldOut:
         A policy that is in bounds and surely gains, and more than those before it, is the best. Where nothing was looked at
         before the first update, nothing can be said later.
         """
-        if len(read.fluency) < FEWEST or (self.first is None and update):
+        if len(read.fluency) < FEWEST_WATCHED or (self.first is None and update):
             return {}, None
         if self.first is None:
             self.first = _first(members, read)

@@ -22,6 +22,7 @@ from app.rounds.service import advance_round, start_round, undone_rounds
 from app.rounds.triggers import NextTrigger, next_trigger
 from app.runs.refill import Refill, plan_refill, queue_refill, refill_prompts
 from trainer.worker.failures import living_on
+from trainer.worker.prompt_lengths import Count
 
 ASKING_S = 5.0  # of a look at all projects together; the run that is held is watched again afterwards
 
@@ -33,10 +34,14 @@ class Looks:
     asked: int = 0  # the project that was asked about last
     looked_after: int = 0  # the project that was looked after last
     unfinished: dict[int, asking.Plan] = field(default_factory=dict)
+    count: Count = field(default_factory=Count)  # of prompts' tokens
 
 
 def look_after_projects(engine: Engine, looks: Looks) -> None:
-    """Look after every project, or after as many as there is time for: the next look goes on with the one behind."""
+    """Look after every project, or after as many as there is time for: the next look goes on with the one behind.
+
+    Beside it the tokens of prompts are counted that came or changed since.
+    """
     with read_session(engine) as session:
         project_ids = session.scalars(select(Project.id).where(Project.archived_at.is_(None))).all()
     end = time.monotonic() + ASKING_S
@@ -46,6 +51,8 @@ def look_after_projects(engine: Engine, looks: Looks) -> None:
             _look_after(engine, project_id, end, looks)
         if time.monotonic() > end:
             break
+    with living_on("counting tokens"):
+        looks.count.go_on(engine, project_ids)
 
 
 def ask_what_is_due(engine: Engine, looks: Looks) -> None:

@@ -115,6 +115,7 @@ class Supervisor:
         """Give the run back, saved as far as it got, and leave."""
         if self._held is not None:
             self._hand_back(self._held)
+        self._looks.count.end()
         with write_session(self._engine) as session:
             session.execute(delete(Worker).where(Worker.name == self.name))
         self._lock.end()

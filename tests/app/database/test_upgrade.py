@@ -178,9 +178,21 @@ def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_p
     engine.dispose()
 
 
+def take_counts_back(session: Session) -> None:
+    """The tables as they were before prompts said how many tokens they have."""
+    for statement in (
+        "DROP INDEX ix_prompts_uncounted",
+        "DROP INDEX ix_prompts_project_id_split",
+        "ALTER TABLE prompts DROP COLUMN tokens",
+        "CREATE INDEX ix_prompts_project_id_split ON prompts (project_id, split, archived_at, id)",
+    ):
+        session.execute(text(statement))
+
+
 def take_disputes_back(session: Session) -> None:
     """The tables as they were before tasks said whether people disagree."""
     session.flush()
+    take_counts_back(session)
     session.execute(text("DROP INDEX ix_tasks_disputed"))
     session.execute(text("ALTER TABLE tasks DROP COLUMN disputed"))
 

@@ -21,10 +21,11 @@ URL = "/api/v1/projects/demo/prompts"
 def test_prompts_come_in_as_json_or_as_lines(api: Api) -> None:
     program = api("admin", who="Grace")
     reply = program.post(URL, json={"items": [{"text": "One?"}, {"text": "Two?", "external_id": "b"}]})
-    assert (reply.status_code, reply.json()) == (200, {"created": 2, "duplicates": 0, "rejected": [], "left_out": []})
+    taken = {"created": 2, "duplicates": 0, "rejected": [], "left_out": [], "warning": None}
+    assert (reply.status_code, reply.json()) == (200, taken)
     lines = '{"text": "Two?"}\n{"text": "Three?"}\n'
     reply = program.post(URL, content=lines, headers={"content-type": "application/x-ndjson"})
-    assert reply.json() == {"created": 1, "duplicates": 1, "rejected": [], "left_out": []}
+    assert reply.json() == {"created": 1, "duplicates": 1, "rejected": [], "left_out": [], "warning": None}
     listed = program.get(URL).json()
     assert [item["messages"][0]["content"] for item in listed["items"]] == ["Three?", "Two?", "One?"]
     assert listed["items"][1]["external_id"] == "b"

@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
-from app.models import Checkpoint, Label, Project, Round, Run, utc_now
+from app.models import Checkpoint, Label, Project, Prompt, Round, Run, utc_now
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -113,6 +113,56 @@ def test_an_admin_starts_a_round_and_sees_how_long_it_should_take(as_user: Brows
     assert "Round 1 has started." in page
     assert "by Grace" in page
     assert "No worker is running" in page
+
+
+def with_lengths(engine: Engine, cast: Cast, tokens: list[int | None], split: str = "train") -> None:
+    with write_session(engine) as session:
+        for each in tokens:
+            factories.make_prompt(session, cast.demo, tokens=each, split=split)
+
+
+def test_before_a_round_starts_the_page_counts_what_settings_leave_out(as_user: Browser, cast: Cast, engine: Engine) -> None:
+    with_lengths(engine, cast, [128, 129, 5, None, 0])
+    with_lengths(engine, cast, [10, 11, 400], "holdout")
+    words = seen(as_user("Grace").get("/projects/demo/rounds/new").text)
+    assert "1 prompt of 5 to train on: longer than “Longest prompt” (128 tokens)." in words
+    assert "1 prompt: refused by the model's chat template." in words
+    assert "1 prompt: not counted yet." in words
+    assert "Held-out prompts are not watched: so far 2 prompts, of 4 at least." in words
+    assert "Nothing: all" not in words
+
+
+def test_where_nothing_is_left_out_it_says_so(as_user: Browser, cast: Cast, engine: Engine) -> None:
+    with_lengths(engine, cast, [128, 9])
+    with_lengths(engine, cast, [10, 11, 12, 128], "holdout")
+    words = seen(as_user("Grace").get("/projects/demo/rounds/new").text)
+    assert "Nothing: all 2 prompts to train on are short enough, and every judged answer is read whole." in words
+    assert "not watched" not in words
+
+
+def test_answers_that_the_reward_model_would_cut_are_counted_before_a_round(as_user: Browser, cast: Cast, engine: Engine) -> None:
+    add_labels(engine, cast, 30)
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).training = {"reward": {"max_tokens": 16}}
+        session.execute(update(Prompt).where(Prompt.project_id == cast.demo).values(tokens=15))
+    words = seen(as_user("Grace").get("/projects/demo/rounds/new").text)
+    assert "Of judged answers the reward model would read only a part: of 60 answers (“Tokens read”: 16 tokens)." in words
+
+
+def test_no_round_is_started_by_hand_where_every_prompt_is_too_long(as_user: Browser, cast: Cast, engine: Engine) -> None:
+    add_labels(engine, cast, 30)
+    with write_session(engine) as session:
+        session.execute(update(Prompt).where(Prompt.project_id == cast.demo).values(tokens=300))
+    browser = as_user("Grace")
+    page = browser.get("/projects/demo/rounds/new").text
+    assert "All prompts of this project are too long to train on: “Longest prompt” is 128 tokens" in seen(page)
+    assert re.search(r"<button[^>]* disabled>Start the round", page)
+    refused = browser.post("/projects/demo/rounds")
+    assert refused.status_code == 409
+    assert "the shortest of them has 300 tokens" in seen(refused.text)
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).training = {"ppo": {"max_prompt_tokens": 300}}
+    assert browser.post("/projects/demo/rounds").status_code == 303
 
 
 def test_a_reward_models_page_says_on_what_it_agrees_and_how_sure_it_may_be(client: TestClient, story: Told) -> None:

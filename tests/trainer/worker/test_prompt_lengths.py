@@ -1,0 +1,81 @@
+"""Counting beside the runs: a real process, real tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+
+from app.database.engine import read_session, write_session
+from app.models import Prompt
+from tests.app import factories
+from tests.byte_tokens import byte_tokens
+from trainer.lm.backbone import chat_ids
+from trainer.lm.loading import load_tokenizer
+from trainer.worker.prompt_lengths import AGAIN_S, Count
+
+__all__ = ["byte_tokens"]
+
+
+@pytest.fixture
+def count() -> Iterator[Count]:
+    made = Count()
+    yield made
+    made.end()
+
+
+def tokens(engine: Engine) -> list[int | None]:
+    with read_session(engine) as session:
+        return list(session.scalars(select(Prompt.tokens).order_by(Prompt.id)))
+
+
+def go_on_until(engine: Engine, count: Count, project_ids: list[int], wanted: list[int | None]) -> None:
+    end = time.monotonic() + 60
+    while tokens(engine) != wanted and time.monotonic() < end:
+        count.go_on(engine, project_ids)
+        time.sleep(0.1)
+    assert tokens(engine) == wanted
+
+
+def test_what_came_is_counted_and_what_comes_later_too(engine: Engine, byte_tokens: Path, count: Count) -> None:
+    tokenizer = load_tokenizer(str(byte_tokens))
+    with write_session(engine) as session:
+        project = factories.make_project(session, base_model=str(byte_tokens))
+        made = [factories.make_prompt(session, project.id, text) for text in ("Why?", "Where is it?")]
+        wanted: list[int | None] = [len(chat_ids(tokenizer, prompt.messages)) for prompt in made]
+        project_id = project.id
+    go_on_until(engine, count, [project_id], wanted)
+    with write_session(engine) as session:
+        wanted.append(len(chat_ids(tokenizer, factories.make_prompt(session, project_id, "When?").messages)))
+    go_on_until(engine, count, [project_id], wanted)
+
+
+def test_while_answers_are_to_be_written_nothing_is_counted(engine: Engine, byte_tokens: Path, count: Count) -> None:
+    with write_session(engine) as session:
+        project = factories.make_project(session, base_model=str(byte_tokens))
+        factories.make_prompt(session, project.id, "Why?")
+        factories.make_run(session, project.id, state="queued")
+        project_id = project.id
+    count.go_on(engine, [project_id])
+    assert count._process is None
+
+
+def test_a_model_that_is_not_here_is_asked_again_after_a_while_and_others_meanwhile(
+    engine: Engine, byte_tokens: Path, count: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with write_session(engine) as session:
+        nowhere = factories.make_project(session, base_model="/nowhere/at/all")
+        factories.make_prompt(session, nowhere.id, "Why?")
+        here = factories.make_project(session, base_model=str(byte_tokens))
+        wanted = len(chat_ids(load_tokenizer(str(byte_tokens)), factories.make_prompt(session, here.id, "Why?").messages))
+        ids = [nowhere.id, here.id]
+    go_on_until(engine, count, ids, [None, wanted])
+    count.go_on(engine, ids)
+    assert count._process is None  # the first is not asked every few seconds
+    later = time.monotonic() + AGAIN_S
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    count.go_on(engine, ids)
+    assert count._process is not None
