@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,6 +17,8 @@ from app.prompts.service import PromptRow, add_prompts
 from app.settings import Settings
 
 _FOLDER = Path(__file__).parent
+# Most prompts ask for a sentence or two, to which the small model mostly keeps; in so many tokens other answers end as well.
+SAMPLING: Final = {"max_new_tokens": 128}
 DEFAULT_MODEL = "smollm2-135m-instruct"  # the folder `make run` converts the wheel's GGUF into
 
 
@@ -50,6 +53,7 @@ def ensure_demo(session: Session, settings: Settings) -> Project | None:
             "guidelines": starting_point.guidelines(),
             "criteria": starting_point.CRITERIA,
             "trigger_labels": 100,
+            "sampling": SAMPLING,
         },
         by=None,
     )

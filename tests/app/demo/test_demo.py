@@ -11,7 +11,9 @@ from app.demo.demo import ensure_demo
 from app.errors import Unavailable
 from app.models import Checkpoint, Project, Prompt
 from app.projects.service import update_project
+from app.runs.run_settings import expected_config
 from app.settings import Settings
+from trainer.contract.config import SampleConfig
 
 
 def with_model(settings: Settings) -> Settings:
@@ -43,6 +45,18 @@ def test_every_line_of_the_demo_file_became_a_prompt(engine: Engine, settings: S
         assert session.scalar(select(func.count(Prompt.id))) == len(lines)
         longest = max(session.scalars(select(Prompt)), key=lambda prompt: len(str(prompt.messages)))
         assert len(str(longest.messages).split()) < 80
+
+
+def test_most_prompts_ask_for_little_and_answers_have_room_to_end(engine: Engine, settings: Settings) -> None:
+    with write_session(engine) as session:
+        project = ensure_demo(session, with_model(settings))
+        assert project is not None
+        config = expected_config(project, "sample", {})
+        assert isinstance(config, SampleConfig)
+        assert config.max_new_tokens == 128
+        assert (config.per_prompt, config.temperature) == (2, 0.7)  # what is not set is as everywhere
+        texts = [prompt.messages[-1]["content"] for prompt in session.scalars(select(Prompt))]
+        assert sum("one or two sentences" in text for text in texts) > len(texts) / 2
 
 
 def test_it_is_made_once_and_never_again_after_it_was_renamed(engine: Engine, settings: Settings) -> None:
