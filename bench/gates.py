@@ -32,7 +32,7 @@ from trainer.reward.data import Answer, Comparison, Labels, Rating
 from trainer.reward.gate import gate, level, p_value
 from trainer.reward.head.model import Group, Head
 from trainer.reward.held_out import cross_validate, join, split_prompts
-from trainer.reward.validation import HeldOut, correct, headline_figures, rating_hits, signs
+from trainer.reward.validation import HeldOut, correct, headline_figures, interval, rating_hits, signs
 
 WIDTH = 32  # features of an answer; half of them are its prompt's
 PEOPLE = ("anna", "ben", "cleo", "dora")
@@ -161,6 +161,13 @@ def unadjusted(world: World) -> bool:
     return (p_value(hits, keys, inflation=1.0) or 0.0) <= level(0)
 
 
+def covered(seed: int, prompts: int, alike: int, accuracy: float) -> bool:
+    """Whether the interval of an accuracy has it, with one judgement on each prompt, said so many times."""
+    hits = (torch.rand(prompts, generator=torch.Generator().manual_seed(seed)) < accuracy).float().repeat(alike)
+    low, high = interval(hits, [str(number) for number in range(prompts)] * alike)
+    return low is not None and high is not None and low <= accuracy <= high
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=int, default=2000, help="of each kind")
@@ -186,6 +193,10 @@ def main() -> None:
         for labels in (100, 200, 400):
             name = f"foretold {accuracy}, {labels} labels"
             found[name] = share(name, (passes(World("foretold", seed, labels, accuracy))[0] for seed in range(given.worlds // 2)))
+    for prompts, alike in ((20, 1), (5, 4), (25, 4)):
+        for accuracy in (0.6, 0.75, 0.9):
+            name = f"interval has {accuracy}, {prompts} prompts, each said {alike} times"
+            found[name] = share(name, (covered(seed, prompts, alike, accuracy) for seed in range(given.worlds // 2)))
     found["seconds"] = round(time.monotonic() - started)
     print(json.dumps(found))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.gates import NOISE, World, passes
+from bench.gates import NOISE, World, covered, passes
 
 
 @pytest.mark.parametrize("kind", NOISE)
@@ -20,3 +20,8 @@ def test_noise_seldom_passes_however_often_it_asks() -> None:
 
 def test_two_hundred_labels_that_are_foretold_three_times_of_four_pass() -> None:
     assert all(passes(World("foretold", seed, labels=200, accuracy=0.75))[0] for seed in range(50))
+
+
+@pytest.mark.parametrize(("prompts", "alike"), [(20, 1), (5, 4), (25, 4)])
+def test_an_interval_has_the_accuracy_as_often_as_it_says(prompts: int, alike: int) -> None:
+    assert sum(covered(seed, prompts, alike, 0.75) for seed in range(200)) >= 0.92 * 200
