@@ -96,6 +96,7 @@ DETAILS: Final[Mapping[str, str]] = {
     "fields": N_("Settings"),
     "from": N_("Before"),
     "judged": N_("Score by the judge, after"),
+    "heldout_gain": N_("Gain on held-out prompts"),
     "judged_before": N_("Score by the judge, before"),
     "keys": N_("API keys"),
     "kind": N_("Kind"),

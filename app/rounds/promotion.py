@@ -73,6 +73,12 @@ def ask_first(engine: Engine, project_id: int) -> None:
 
 def _not_risen(fell: Fell) -> str:
     before, after = number(fell.before), number(fell.after)
+    if fell.held_out:
+        return _(
+            "On held-out prompts the answers of this policy score no higher than those that the policy before its training gave "
+            "to the same prompts: a gain of %(after)s. Confirm that you want to promote it all the same.",
+            after=after,
+        )
     if fell.judged:
         return _(
             "The judge, a more cautious estimate than what training sought, scores this policy's answers no higher than before "
@@ -91,6 +97,8 @@ def _not_risen(fell: Fell) -> str:
 def _details(replaced: int | None, fell: Fell | None) -> dict[str, Any]:
     if fell is None:
         return {"replaced": replaced}
+    if fell.held_out:
+        return {"replaced": replaced, "heldout_gain": fell.after}
     name = "judged" if fell.judged else "score"
     return {"replaced": replaced, f"{name}_before": fell.before, name: fell.after}
 

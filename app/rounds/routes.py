@@ -20,6 +20,7 @@ from app.rounds.api import Usable
 from app.runs import checkpoints, estimates, run_files
 from app.runs.bodies import PathId
 from app.runs.figures import charts
+from app.runs.figures.result import notices_of
 from app.runs.figures.reward_quality import learned_from, quality_of
 from app.runs.run_order import names_seen, worker_standing
 from app.runs.run_settings import expected_config
@@ -137,6 +138,7 @@ def show_round(request: Request, session: Db, caller: Caller, id: PathId) -> Res
         learned_from=learned_from(told.reward.metrics) if told.reward else "",
         ppo=ppo,
         failed=retry.retryable(session, round_),
+        notices=notices_of(ppo.result) if ppo else [],
         fell=checkpoints.did_not_rise(session, told.candidate) if told.candidate else None,
         doubt=checkpoints.doubt(session, told.candidate) if told.candidate else None,
         ppo_charts=[chart for chart in _charts(request, ppo) if chart.name in charts.MAIN] if ppo else [],

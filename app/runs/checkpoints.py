@@ -18,12 +18,14 @@ from trainer.contract.messages import Message
 class Fell(NamedTuple):
     """Mean scores of a policy's answers before and after its training, no higher after.
 
-    `judged`: by the judge, a second reward model that learned from labels the first never saw; else by the first.
+    `held_out`: of answers to the same held-out prompts, `before` being 0; else of those it was trained on, each time others.
+    `judged`: of the latter, by the judge, a more cautious estimate than what training sought; else by what it sought.
     """
 
     before: float
     after: float
     judged: bool
+    held_out: bool = False
 
 
 def get_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
@@ -165,11 +167,15 @@ def list_generations(
 def did_not_rise(session: Session, checkpoint: Checkpoint) -> Fell | None:
     """What its PPO run says against a policy; none where its answers scored higher in the end, or nobody measured them.
 
-    The judge has the word where there is one: training sought what the reward model likes, so that one's score rises first.
+    The gain on held-out prompts has the word where it was measured: it alone compares answers to the same prompts. Then the
+    judge: training sought what the reward model likes, so that one's score rises first.
     """
     run = session.get(Run, checkpoint.run_id) if checkpoint.run_id else None
     if run is None or run.kind != "ppo":
         return None
+    gain = run.result.get("heldout_gain")
+    if isinstance(gain, int | float):
+        return Fell(0.0, float(gain), judged=False, held_out=True) if gain <= 0 else None
     for name in ("judged", "score"):
         before, after = run.result.get(f"{name}_before"), run.result.get(name)
         if isinstance(before, int | float) and isinstance(after, int | float):

@@ -20,7 +20,7 @@ from app.models.criteria import names
 from app.runs import checkpoints, estimates, run_files
 from app.runs.bodies import PathId
 from app.runs.figures import charts
-from app.runs.figures.result import figures_of
+from app.runs.figures.result import figures_of, notices_of
 from app.runs.figures.reward_quality import quality_of
 from app.runs.run_order import names_seen, worker_standing
 from app.runs.runs import LIVE, get_run, prompts_by_id, retries_of
@@ -67,6 +67,7 @@ def show_run(
         charts=_charts(request, run),
         main_charts=charts.MAIN,
         figures=figures_of(run.kind, run.result),
+        notices=notices_of(run.result),
         panel=_panel(session, run, samples, step),
         answers=checkpoints.list_generations(session, project.id, split="holdout", run_id=run.id, limit=SHOWN_ANSWERS)
         if run.kind == "sample"

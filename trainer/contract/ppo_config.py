@@ -225,7 +225,8 @@ class PPOConfig:
     penalise_truncation: bool = setting(
         False,
         "Mark down answers without an end",
-        "An answer that reaches the longest length and is cut gets a low score in place of its own.",
+        "An answer that reaches the longest length and is cut gets a low score in place of its own, unless that is lower. What "
+        "the length of answers costs comes on top.",
         group="length",
     )
     reference: str = setting(

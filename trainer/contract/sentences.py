@@ -340,6 +340,14 @@ PPO: Final = {
         "More answers to held-out prompts were cut at the longest length: a share of %(now)s, %(was)s at first. An earlier "
         "policy is kept."
     ),
+    "more_cut": (
+        "More answers reach the longest length and are cut than before: a share of %(now)s, %(was)s at first. “%(setting)s” "
+        "gives them room, “%(choice)s” makes it pay to end."
+    ),
+    "not_watched": (
+        "Held-out prompts were not watched: it takes %(least)s at least that are short enough, and this many are there: "
+        "%(held_out)s. The last step that the other guards let pass is kept; nobody looked whether its answers read as before."
+    ),
     "one_word_rose": (
         "One word took the place of what people asked for: “%(word)s” came %(now)s times in 1,000 words, %(was)s times at first. "
         "An earlier policy is kept."

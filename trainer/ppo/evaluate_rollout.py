@@ -57,6 +57,7 @@ def evaluate(
     said = onlooker.verdicts() if onlooker is not None else _in_parts(reward, asked, answers, config.microbatch, check)
     scores = _rewarded(config, reward, said.scores, answers)
     measured = measured._replace(scores=scores, judged=said.judged, overall=said.overall, members=said.members)
+    measured = measured._replace(cut_cost=_cut_cost(config, scores, answers))
     if learner.update == 0:
         measured = _begin_values(learner, config, measured)
     if not measured.finite:
@@ -103,17 +104,27 @@ def _in_parts(
 
 
 def _rewarded(config: PPOConfig, reward: Reward, scores: Tensor, answers: Sequence[Generated]) -> Tensor:
-    """(B,) what the policy is rewarded for: scores, less what length foretells of them, and a fixed one where no end came."""
+    """(B,) what the policy is rewarded for: scores, less what length foretells of them."""
+    if config.length_control != "residual":
+        return scores
+    ended = torch.tensor([given.finish_reason != "length" for given in answers])
+    tokens = torch.tensor([len(given.ids) for given in answers])
+    return reward.without_length(scores, tokens - ended.long())
+
+
+def _cut_cost(config: PPOConfig, scores: Tensor, answers: Sequence[Generated]) -> Tensor | None:
+    """(B,) what brings the score of an answer without an end down to the fixed one; nothing where it is lower already, so that no
+    answer gains by having none.
+    """
+    if not config.penalise_truncation:
+        return None
     cut = torch.tensor([given.finish_reason == "length" for given in answers])
-    if config.length_control == "residual":
-        tokens = torch.tensor([len(given.ids) for given in answers])
-        scores = reward.without_length(scores, tokens - (~cut).long())
-    return torch.where(cut, config.truncated_score, scores) if config.penalise_truncation else scores
+    return torch.where(cut, (scores - config.truncated_score).clamp(min=0), 0.0)
 
 
 def _begin_values(learner: Learner, config: PPOConfig, measured: Trajectory) -> Trajectory:
     """Let the value head begin at the mean return of the first rollout."""
-    returns = (measured.scores - learner.penalty(measured).sum(1))[: config.episodes]
+    returns = (measured.paid_scores - learner.penalty(measured).sum(1))[: config.episodes]
     if not bool(torch.isfinite(returns).all()):
         return measured
     rise = learner.value_head.begin_at(float(returns.mean()))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 from trainer.contract.folder import RunFolder, read_jsonl
 from trainer.contract.messages import Message, as_json
+from trainer.contract.ppo_config import FEWEST_WATCHED
 from trainer.files.metrics import Metrics
 from trainer.ppo.advantages import k1, masked_mean
 from trainer.ppo.guards import DEAR
@@ -16,6 +17,7 @@ from trainer.ppo.learner import Learner
 from trainer.ppo.readability import REPEATED, repeated
 from trainer.ppo.rollout import Rollout
 
+NOTICED: Final = 0.05  # rise of the share of answers that are cut, beyond which it is said in words
 STAGES = ("time/generate_s", "time/score_s", "time/train_s")
 
 
@@ -44,7 +46,7 @@ def rollout_metrics(rollout: Rollout, learner: Learner) -> dict[str, float]:
     return judged | {
         "rollout/score": float(own.scores.mean()),
         "rollout/score_deviation": float(own.scores.std(correction=0)),
-        "rollout/reward": float((own.scores - learner.penalty(own).sum(1)).mean()),
+        "rollout/reward": float((own.paid_scores - learner.penalty(own).sum(1)).mean()),
         "rollout/length": float(own.lengths.float().mean()),
         "rollout/length_ratio": length.ratio,
         "rollout/length_price": length.price,
@@ -102,7 +104,10 @@ def whole(taken: float, best: Mapping[str, Any] | None, updates: int) -> Message
 
 
 def result(folder: RunFolder, learner: Learner, reason: Message) -> dict[str, Any]:
-    """The figures of result.json: the policy kept, as its own rollout measured it, beside the one the run started from."""
+    """The figures of result.json: the policy kept, as its own rollout measured it, beside the one the run started from.
+
+    `heldout_gain` compares like with like: answers to the same held-out prompts, before and after, by the same estimates.
+    """
     rows = {row["step"]: row for row in read_jsonl(folder.file("metrics.jsonl"))}
     start, kept = rows[min(rows)], rows[learner.update]
     return {
@@ -116,10 +121,31 @@ def result(folder: RunFolder, learner: Learner, reason: Message) -> dict[str, An
         "taken_back": learner.taken_back,
         "length_before": learner.guards.length.start,
         "length": kept["rollout/length"],
+        "truncated_before": start["rollout/truncated"],
+        "truncated": kept["rollout/truncated"],
+        "heldout_gain": kept.get("heldout/gain"),
+        "heldout_gain_at_least": kept.get("heldout/gain_at_least"),
         "judged_before": start.get("rollout/judged"),
         "judged": kept.get("rollout/judged"),
         "entropy": kept["rollout/entropy"],
-    }
+    } | _more_cut(start, kept)
+
+
+def _more_cut(start: Mapping[str, float], kept: Mapping[str, float]) -> dict[str, Any]:
+    """`more_cut`, in words, where the share of cut answers rose by more than `NOTICED`, to held-out prompts or others."""
+    for name in ("heldout/truncated", "rollout/truncated"):
+        was, now = start.get(name), kept.get(name)
+        if was is not None and now is not None and now - was > NOTICED:
+            room, cost = "ppo.max_new_tokens", "ppo.penalise_truncation"
+            return {"more_cut": as_json(Message("more_cut", now=now, was=was, setting=room, choice=cost))}
+    return {}
+
+
+def not_watched(prompts: int) -> dict[str, Any]:
+    """`not_watched`, in words, for a run whose held-out prompts are too few to say which update is kept."""
+    if prompts >= FEWEST_WATCHED:
+        return {}
+    return {"not_watched": as_json(Message("not_watched", least=FEWEST_WATCHED, held_out=prompts))}
 
 
 def rewind(folder: RunFolder, update: int) -> None:

@@ -50,6 +50,7 @@ class Trajectory(NamedTuple):
     overall: Tensor | None = None  # (B,) what the judge is set against: scores before criteria, flags and length enter them
     members: Tensor | None = None  # (B, K) scores by each estimate that was made without one of K parts of the labels' prompts
     base_logprobs: Tensor | None = None  # (B, T) nats, as `logprobs` under the base; None where the base is the reference
+    cut_cost: Tensor | None = None  # (B,) >= 0, what answers pay of their scores for having no end; None where they pay nothing
 
     def rows(self, index: Tensor | slice) -> Trajectory:
         """Some of the answers."""
@@ -63,6 +64,13 @@ class Trajectory(NamedTuple):
     def lengths(self) -> Tensor:
         """(B,) tokens of each answer, its EOS included."""
         return self.mask.sum(1)
+
+    @property
+    def paid_scores(self) -> Tensor:
+        """(B,) scores less what an answer pays for having no end. A price on length is found on the scores alone, and comes on
+        top: that cut answers are the longest is then not taken for a lean to the short, and bought back.
+        """
+        return self.scores if self.cut_cost is None else self.scores - self.cut_cost
 
     @property
     def kl_nats(self) -> float:

@@ -63,6 +63,8 @@ def run(folder: RunFolder, open_reward: OpenReward) -> None:
     held_out = read_prompts(folder, "panel_prompts.jsonl", backbone, config, left_out)
     panel = (held_out or prompts)[: config.panel_prompts]
     figures = train(folder, config, backbone, reward, prompts, panel, held_out) | left_out.figures
+    if config.heldout_every:
+        figures |= report.not_watched(len(held_out))
     figures["reason"] = as_json(left_out.after(from_json(figures["reason"])))
     save_policy(backbone, folder.file("checkpoint"), run={"kind": "ppo", "config": config_dict(config)}, figures=figures)
     folder.finish("done", **figures)
@@ -199,7 +201,7 @@ def learn(
 
         if ruling.reason is None and not last:
             # Advantages: the KL-shaped reward, then GAE or one of its alternatives; returns from advantages not scaled yet
-            scores = own.scores - learner.guards.length.cost(own.lengths)
+            scores = own.paid_scores - learner.guards.length.cost(own.lengths)
             rewards = shaped_rewards(learner.penalty(own), scores, own.mask)
             estimate = ESTIMATORS[config.advantage]
             advantages, returns = estimate(rewards, own.values, own.mask, rollout.prompts, config.gamma, config.gae_lambda)

@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 
 from app.language import formats
 from app.language.languages import N_, _, known
+from app.language.run_messages import told
+from trainer.contract.messages import from_json
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ EVERY_RUN: Final[dict[str, Figure]] = {
     "not_finite_prompts": Figure(N_("Prompts left out: the model's numbers break down")),
     "furthest_step": Figure(N_("Furthest step"), N_("Of all attempts at this run."), for_experts=True),
 }
+
+NOTICES: Final = ("more_cut", "not_watched")
 
 # By kind of run; in each, what answers the reader's first question stands first.
 FIGURES: Final[dict[str, dict[str, Figure]]] = {
@@ -148,12 +152,21 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "seconds": Figure(N_("Time in all"), form="seconds", for_experts=True),
     },
     "ppo": {
+        "heldout_gain": Figure(
+            N_("Gain on held-out prompts"),
+            N_("Mean score of the answers to them, less that of the first answers to the same prompts."),
+        ),
+        "heldout_gain_at_least": Figure(
+            N_("Gain on held-out prompts, at least"), N_("What the labels are sure of, where some of their prompts are left out.")
+        ),
         "judged_before": Figure(N_("Score by the judge, before"), _JUDGED),
         "judged": Figure(N_("Score by the judge, after")),
         "score_before": Figure(N_("Score of the reward model, before"), _SCORE),
         "score": Figure(N_("Score of the reward model, after"), N_("The policy was trained for this, so it says least.")),
         "length_before": Figure(N_("Length of answers, before"), _LENGTH),
         "length": Figure(N_("Length of answers, after")),
+        "truncated_before": Figure(N_("Answers cut at the longest length, before"), form="share"),
+        "truncated": Figure(N_("Answers cut at the longest length, after"), form="share"),
         "kl_nats_per_answer": Figure(
             N_("Distance from the reference (KL)"),
             N_("Nats per answer: how much more likely its answers are to itself than to the reference. Further is riskier."),
@@ -222,6 +235,11 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "rows": Figure(N_("Rows the pieces were packed into"), for_experts=True),
     },
 }
+
+
+def notices_of(result: Mapping[str, Any]) -> list[str]:
+    """What a run says of itself, in words, beside how it ended."""
+    return [told(from_json(result[name])) for name in NOTICES if result.get(name)]
 
 
 def figures_of(kind: str, result: Mapping[str, Any]) -> tuple[list[Line], list[Line]]:

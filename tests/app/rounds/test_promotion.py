@@ -74,6 +74,30 @@ def test_where_there_is_a_judge_its_word_counts_and_not_the_reward_that_was_trai
     assert ("The judge" in reply.text) == asked
 
 
+@pytest.mark.parametrize(("gain", "asked"), [(0.2, False), (0.0, True), (-0.1, True)])
+def test_the_gain_on_the_same_held_out_prompts_counts_before_scores_of_other_prompts(
+    as_user: Callable[[str], TestClient], engine: Engine, cast: Cast, gain: float, asked: bool
+) -> None:
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        after = -0.9 if not asked else 0.9
+        others = {"judged_before": 0.1, "judged": after, "score_before": 0.1, "score": after}
+        run = factories.make_run(session, demo.id, "ppo", result=others | {"heldout_gain": gain})
+        made = factories.make_checkpoint(session, demo.id, run_id=run.id, parent_id=demo.policy_id).id
+    grace = as_user("Grace")
+    page = grace.get(f"/checkpoints/{made}").text
+    assert ('name="confirm" value="yes"' in page) == asked
+    assert ("On held-out prompts its answers score no higher" in page) == asked
+    reply = grace.post(f"/checkpoints/{made}/promotion")
+    assert reply.status_code == (409 if asked else 303)
+    if asked:
+        grace.post(f"/checkpoints/{made}/promotion", data={"confirm": "yes"})
+        with read_session(engine) as session:
+            entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "policy.promoted")).one()
+        assert entry.details["heldout_gain"] == gain
+        assert "Gain on held-out prompts" in grace.get("/projects/demo/audit").text
+
+
 def test_going_back_to_a_policy_promoted_before_asks_nothing(
     as_user: Callable[[str], TestClient], engine: Engine, candidate: int
 ) -> None:

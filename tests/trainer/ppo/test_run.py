@@ -436,6 +436,22 @@ def test_prompts_that_the_template_refuses_or_that_are_too_long_are_left_out_cou
         0,
         1,
     }  # a panel of which none is left: the first prompts
+    card = (folder / "checkpoint" / "README.md").read_text()
+    assert "| too long prompts | 1 |" in card
+    assert "| refused prompts | 2 |" in card
+    assert "| not watched | Held-out prompts were not watched: it takes 4 at least that are short enough" in card
+
+
+def test_with_enough_held_out_prompts_or_none_to_be_asked_nobody_says_that_they_are_not_watched(
+    tmp_path: Path, llama_folder: Path
+) -> None:
+    reward = make_reward(tmp_path / "reward", llama_folder)
+    for name, count, every in (("four", 4, 1), ("off", 0, 0), ("three", 3, 1)):
+        folder = make_run(tmp_path / name, llama_folder, reward, updates=1, heldout_every=every)
+        _append(folder / "panel_prompts.jsonl", *({"prompt_id": 30 + n, "messages": ask(f"Number {n}?")} for n in range(count)))
+        assert main(["ppo", str(folder)]) == EXIT_DONE
+        result = json.loads((folder / "result.json").read_text())
+        assert ("not_watched" in result) == (name == "three")
 
 
 def test_where_the_template_refuses_every_prompt_the_run_is_refused(tmp_path: Path, llama_folder: Path) -> None:

@@ -16,12 +16,13 @@ from tests.trainer.ppo.ppo_runs import PANEL, POLICIES, PROMPTS, SMALL, even_sha
 from tests.trainer.tiny import llama_policy, ppo_folder, simple_policy
 from trainer.contract.config import PPOConfig
 from trainer.contract.folder import Cancelled, Refused, read_jsonl
+from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, named_trainable, reference
 from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.generate import Generated
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner
-from trainer.ppo.report import distinct
+from trainer.ppo.report import distinct, result
 from trainer.ppo.reward import Ids, PlainVerdicts, Rule
 from trainer.ppo.rollout import write_answers
 from trainer.ppo.run import optimise, train
@@ -121,13 +122,42 @@ def test_what_stands_after_the_end_of_an_answer_changes_no_step(policy: Callable
         assert all(torch.equal(before, after) for before, after in zip(clean, parameters, strict=True))
 
 
-def test_an_answer_without_end_gets_the_fixed_score_only_when_truncation_is_penalised() -> None:
+def test_an_answer_without_end_pays_down_to_the_fixed_score_only_when_truncation_is_penalised() -> None:
     answers = [Generated([4, 2], "eos"), Generated([4, 4], "length")]
     for penalise, expected in ((True, [1.0, -1.5]), (False, [1.0, 1.0])):
         config = PPOConfig(penalise_truncation=penalise, truncated_score=-1.5, episodes=2, minibatches=1)
         learner = Learner(llama_policy(), config, len(PROMPTS))
         rollout = evaluate(learner, config, Rule(even_share), PROMPTS[:2], answers, None, lambda: None)
-        assert rollout.measured.scores.tolist() == expected
+        assert rollout.measured.paid_scores.tolist() == expected
+        assert rollout.measured.scores.tolist() == [1.0, 1.0]
+
+
+def test_no_answer_gains_by_having_no_end() -> None:
+    answers = [Generated([4, 2], "eos"), Generated([4, 4], "length"), Generated([4, 4], "length"), Generated([2], "eos")]
+    scores = torch.tensor([-3.0, -3.0, 2.0, 2.0])
+    config = PPOConfig(penalise_truncation=True, truncated_score=-1.0, episodes=4, minibatches=1)
+    learner = Learner(llama_policy(), config, len(PROMPTS))
+    rollout = evaluate(learner, config, Rule(lambda _prompts, _answers: scores), PROMPTS[:4], answers, None, lambda: None)
+    assert rollout.measured.paid_scores.tolist() == [-3.0, -3.0, -1.0, 2.0]
+
+
+def test_what_cut_answers_pay_adds_up_with_the_price_on_length_and_is_not_bought_back() -> None:
+    """Scores say nothing of length, and every long answer is cut: without the separation the price would favour the long."""
+    answers = [Generated([4] * 8, "length"), Generated([4, 2], "eos")] * 4
+    even = Rule(lambda _prompts, given: torch.tensor([0.5, 1.5, 1.5, 0.5] * 2)[: len(given)])
+    prices, paid = [], []
+    for penalise in (False, True):
+        config = PPOConfig(penalise_truncation=penalise, truncated_score=-3.0, episodes=8, minibatches=1, beta=0.0)
+        learner = Learner(llama_policy(), config, len(PROMPTS))
+        rollout = evaluate(learner, config, even, [PROMPTS[0]] * 8, answers, None, lambda: None)
+        own = rollout.trajectory
+        own = own._replace(values=torch.zeros_like(own.values))
+        learner.guards.length.begin(torch.tensor([5, 5]))
+        learner.guards.look(config, 0, own, learner.penalty(own), learner.policy)
+        prices.append(learner.guards.length.price)
+        paid.append(own.paid_scores - learner.guards.length.cost(own.lengths))
+    assert prices[0] == prices[1] == pytest.approx(0.0, abs=1e-6)
+    assert (paid[0] - paid[1]).tolist() == pytest.approx([3.5, 0, 4.5, 0] * 2)
 
 
 def test_a_reward_is_told_which_answers_were_cut() -> None:
@@ -143,6 +173,38 @@ def test_a_reward_is_told_which_answers_were_cut() -> None:
     learner = Learner(llama_policy(), config, len(PROMPTS))
     evaluate(learner, config, Listening(even_share), PROMPTS[:4], answers, None, lambda: None)
     assert told == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ({"rollout/truncated": 0.10}, {"rollout/truncated": 0.14}, None),
+        ({"rollout/truncated": 0.10}, {"rollout/truncated": 0.16}, (0.16, 0.10)),
+        ({"rollout/truncated": 0.30}, {"rollout/truncated": 0.10}, None),
+        (
+            {"rollout/truncated": 0.10, "heldout/truncated": 0.2},
+            {"rollout/truncated": 0.10, "heldout/truncated": 0.26},
+            (0.26, 0.2),
+        ),
+        ({"rollout/truncated": 0.10, "heldout/truncated": 0.2}, {"rollout/truncated": 0.9}, (0.9, 0.10)),
+    ],
+)
+def test_a_share_of_cut_answers_that_rose_is_said_in_words(
+    tmp_path: Path, first: dict[str, float], last: dict[str, float], said: tuple[float, float] | None
+) -> None:
+    folder = ppo_folder(tmp_path, **SMALL)
+    names = ("rollout/score", "kl/beta", "kl/exact_nats_per_answer", "rollout/length", "rollout/entropy")
+    for step, figures in ((0, first), (2, last)):
+        folder.append("metrics.jsonl", [dict.fromkeys(names, 0.0) | figures | {"step": step}])
+    learner = Learner(llama_policy(), PPOConfig(**SMALL), len(PROMPTS))
+    learner.update = 2
+    found = result(folder, learner, Message("done"))
+    assert (found["truncated_before"], found["truncated"]) == (first["rollout/truncated"], last["rollout/truncated"])
+    assert found.get("more_cut", {}).get("arguments") == (
+        None
+        if said is None
+        else {"now": said[0], "was": said[1], "setting": "ppo.max_new_tokens", "choice": "ppo.penalise_truncation"}
+    )
 
 
 def test_every_prompt_is_answered_once_before_any_comes_again() -> None:

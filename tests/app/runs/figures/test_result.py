@@ -11,10 +11,14 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from app.database.engine import write_session
+from app.models import Project, Run
 from app.runs.figures.result import EVERY_RUN, FIGURES, figures_of
+from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.rounds.told import tell
 from trainer.contract.config import CONFIGS
+from trainer.contract.messages import Message, as_json
 from trainer.lm.left_out import LeftOut
 
 TRAINER = Path(__file__).parents[4] / "trainer"
@@ -102,6 +106,22 @@ def test_a_share_stands_with_its_interval() -> None:
     assert [(line.name, line.value) for line in plain] == [("accuracy", "71% (95% interval 64% to 78%)")]
     assert experts == []
     assert plain[0].help.endswith("reaches 50%.")
+
+
+def test_what_a_run_says_beside_its_end_stands_on_its_page_and_its_rounds(
+    as_user: Callable[[str], TestClient], engine: Engine, cast: Cast, settings: Settings
+) -> None:
+    cut = Message("more_cut", now=0.4, was=0.1, setting="ppo.max_new_tokens", choice="ppo.penalise_truncation")
+    said = {"more_cut": as_json(cut), "not_watched": as_json(Message("not_watched", least=4, held_out=2))}
+    with write_session(engine) as session:
+        story = tell(session, session.get_one(Project, cast.demo), settings.runs)
+        run = session.get_one(Run, story.ppo)
+        run.result = run.result | said
+        places = (f"/runs/{run.id}", f"/rounds/{story.round}")
+    for place in places:
+        page = as_user("Grace").get(place).text
+        assert "a share of 0.400, 0.100 at first. “Longest answer while it trains” gives them room, “Mark down answers" in page
+        assert "Held-out prompts were not watched: it takes 4 at least" in page
 
 
 def test_a_run_page_says_its_figures_in_words(as_user: Callable[[str], TestClient], engine: Engine, cast: Cast) -> None:
