@@ -23,12 +23,13 @@ from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
-from sqlalchemy import Connection, Engine, ExceptionContext, Row, Select, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from app.database.capacity import COMMAND, Capacity
+from app.database.prepared import Prepared
 from app.database.same_file import SameFile
 from app.errors import Busy
 
@@ -122,12 +123,12 @@ class InstantReads:
         self._one_at_a_time = threading.Lock()  # a server asks from one thread, its event loop's, and never waits here
         self._kept: Connection | None = None
 
-    def row(self, statement: Select[Any], values: Mapping[str, Any]) -> Row[Any] | None:
+    def row(self, statement: Prepared, values: Mapping[str, Any]) -> Any:
         with self._one_at_a_time:
             if self._kept is None:
                 self._kept = self._engine.connect().execution_options(**_SINGLE_READS)
             try:
-                return self._kept.execute(statement, values).one_or_none()
+                return statement.first(self._kept, values)
             except BaseException:  # whatever state it is in now, the next read begins with another
                 self._drop()
                 raise

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
+from app.database.prepared import Prepared
 from app.errors import Conflict, Invalid, NotFound
 from app.labels import disputed
 from app.labels.verdict import Rewrite, Verdict, check
@@ -47,7 +48,7 @@ def record_label(
     `client_id` was used for another verdict, or this one was changed too often.
     """
     one_at_a_time(connection, task_id)
-    task = connection.execute(_CONTEXT, {"task": task_id, "me": annotator_id}).first()
+    task = _CONTEXT.first(connection, {"task": task_id, "me": annotator_id})
     if task is None or not (task.seat_id or task.label_id or task.skip_id):
         raise NotFound(_("This task was never given to you."))
     try:
@@ -70,7 +71,7 @@ def record_label(
         )
     seat_id = task.seat_id or connection.execute(_FREE_SEAT, {"task": task_id}).scalar()
     label = _label(connection, task, seat_id, annotator_id, verdict, interface, now)
-    made = connection.execute(INSERT[connection.dialect.name], label).first()
+    made = _INSERT[connection.dialect.name].first(connection, label)
     if made is None:
         return _stored_before(connection, label)
     if task.label_id is not None:
@@ -81,7 +82,7 @@ def record_label(
         connection.execute(_FILL_GAP, {"task": task_id})
     if seat_id is not None and task.seat_state != "done":
         swapped = label["left_generation_id"] != task.first_generation_id
-        connection.execute(_FINISH, {"seat": seat_id, "me": annotator_id, "swapped_then": swapped, "now": now})
+        _FINISH.first(connection, {"seat": seat_id, "me": annotator_id, "swapped_then": swapped, "now": now})
     return Stored(made.id, task_id, label["version"], label["surplus"], now, created=True)
 
 
@@ -206,7 +207,7 @@ def is_latest(label: type[Label]) -> ColumnElement[bool]:
 
 _theirs = aliased(Label)
 _ONE_AT_A_TIME: Final = select(Task.id).where(Task.id == _task).with_for_update()
-_CONTEXT: Final = (
+_CONTEXT: Final = Prepared(
     select(
         Task.id,
         Task.project_id,
@@ -252,6 +253,7 @@ INSERT: Final = {
     .returning(Label.id)
     for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
 }
+_INSERT: Final = {name: Prepared(statement) for name, statement in INSERT.items()}
 _KNOWN: Final = select(Label.id, Label.task_id, Label.version, Label.surplus, Label.created_at, Label.payload_hash).where(
     Label.client_id == bindparam("client")
 )
@@ -265,7 +267,7 @@ _FILL_GAP: Final = (
     .where(Seat.id == select(func.max(Seat.id)).where(Seat.task_id == _task, Seat.state == "free").scalar_subquery())
     .execution_options(synchronize_session=False)
 )
-_FINISH: Final = (
+_FINISH: Final = Prepared(
     update(Seat)
     .where(Seat.id == bindparam("seat"), or_(Seat.state == "free", Seat.annotator_id == _me))
     .values(

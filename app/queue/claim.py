@@ -35,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from app.database.prepared import Prepared
 from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc
 
 LEASE_EXPIRED: Final = "lease expired"  # the reasons on skips that say only that somebody had the task: the clock took it,
@@ -82,12 +83,12 @@ def claim_next(
     while (seat := _open_seat(connection, project_id, annotator_id, now, besides)) is not None:
         coin = second_stands_left(seat.task_id, annotator_id)
         values = {"seat": seat.id, "me": annotator_id, "swapped_now": coin, "now": now, "until": until}
-        taken = connection.execute(_TAKE, values).first()
+        taken = _TAKE.first(connection, values)
         if taken is None:
             continue  # PostgreSQL: somebody else was quicker
         if seat.annotator_id not in (None, annotator_id):
             _remember_lost_lease(connection, seat.task_id, seat.annotator_id, now)
-        return _served(connection.execute(_SHOWN, {"task": seat.task_id}).one(), taken.swapped, until)
+        return _served(_SHOWN.first(connection, {"task": seat.task_id}), taken.swapped, until)
     return None
 
 
@@ -108,7 +109,7 @@ def second_stands_left(task_id: int, annotator_id: int) -> bool:
 
 def _open_seat(
     connection: Connection, project_id: int, annotator_id: int, now: datetime, besides: Collection[int]
-) -> Row[Any] | None:
+) -> Any:  # a row of `_SEAT`, or none
     """The seat this person holds, or the oldest they may take.
 
     Where tasks have several seats, a busy person has had most of the oldest ones. The search therefore looks at the oldest
@@ -124,13 +125,13 @@ def _open_seat(
         if len(held) >= MOST_HELD:
             return None
         candidate = _UNHELD
-    seat = connection.execute(candidate, values | {"after": FRONT, "upto": BACK, "near": NEAR}).first()
+    seat = candidate.first(connection, values | {"after": FRONT, "upto": BACK, "near": NEAR})
     if seat is None:
         last = connection.execute(_LAST_PLACE, {"project": project_id, "me": annotator_id}).scalar()
         after = FRONT if last is None else last
-        seat = connection.execute(candidate, values | {"after": after, "upto": BACK, "near": BACK}).first()
+        seat = candidate.first(connection, values | {"after": after, "upto": BACK, "near": BACK})
         if seat is None and last is not None:
-            seat = connection.execute(candidate, values | {"after": FRONT, "upto": last, "near": BACK}).first()
+            seat = candidate.first(connection, values | {"after": FRONT, "upto": last, "near": BACK})
     return seat
 
 
@@ -267,14 +268,14 @@ def _take() -> ReturningUpdate[int, bool]:
 
 
 _ONE_AT_A_TIME: Final = select(User.id).where(User.id == bindparam("me")).with_for_update()
-_SHOWN: Final = _shown().where(Task.id == bindparam("task"))
+_SHOWN: Final = Prepared(_shown().where(Task.id == bindparam("task")))
 _REOPENED: Final = _shown().where(
     Task.id == bindparam("task"),
     Task.project_id == bindparam("project"),
     or_(*(_had(table, Task.id) for table in (Seat, Skip, Label))),
 )
 _HELD: Final = _held(MOST_HELD)
-_CANDIDATE: Final = _candidate(_held(1))
-_UNHELD: Final = _candidate()
-_TAKE: Final = _take()
+_CANDIDATE: Final = Prepared(_candidate(_held(1)))
+_UNHELD: Final = Prepared(_candidate())
+_TAKE: Final = Prepared(_take())
 _LAST_PLACE: Final = last_place(_me, bindparam("project"))

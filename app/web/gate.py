@@ -14,11 +14,12 @@ from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import Engine, Row, Select
+from sqlalchemy import Engine
 from starlette.responses import Response
 
 from app.database.capacity import AT_THE_GATE
 from app.database.engine import get_engine, read_session, reads_are_instant
+from app.database.prepared import Prepared
 from app.errors import Archived, NeedsSecondFactor, NotAllowed, NotFound, NotSignedIn
 from app.language import languages
 from app.language.languages import _
@@ -255,9 +256,9 @@ def _own_threads() -> CapacityLimiter:
         return threads
 
 
-def _row(engine: Engine, statement: Select[Any], values: Mapping[str, Any]) -> Row[Any] | None:
+def _row(engine: Engine, statement: Prepared, values: Mapping[str, Any]) -> Any:
     with engine.connect() as connection:
-        return connection.execute(statement, values).one_or_none()
+        return statement.first(connection, values)
 
 
 # The project of the path

@@ -11,6 +11,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from app.errors import TooManyCalls
@@ -42,11 +43,13 @@ class RateLimit:
         self._proxies = [network for proxy in settings.trusted_proxies for network in _networks(proxy)]
         self._clock = clock
         self._paid_off: OrderedDict[str, float] = OrderedDict()
+        self._name_of = lru_cache(maxsize=REMEMBERED)(self._read)
 
     def count_address(self, address: str) -> None:
         """Before anybody asks who calls. Raises TooManyCalls."""
-        if not self._is_proxy(address):
-            self._count(f"address {network_of(address)}", self._a_minute * ADDRESSES_SHARE)
+        name = self._name_of(address)
+        if name is not None:
+            self._count(name, self._a_minute * ADDRESSES_SHARE)
 
     def count_key(self, key: str) -> None:
         """Once the key is known to be right: a stranger who knows its number uses up nothing of it. Raises TooManyCalls."""
@@ -71,12 +74,14 @@ class RateLimit:
         if len(self._paid_off) > REMEMBERED:
             self._paid_off.popitem(last=False)
 
-    def _is_proxy(self, address: str) -> bool:
+    def _read(self, address: str) -> str | None:
+        """The name it is counted under, none of a proxy. To read an address takes as long as all the counting."""
+        name = f"address {network_of(address)}"
         try:
             found = ipaddress.ip_address(address)
         except ValueError:
-            return False
-        return any(found in network for network in self._proxies)
+            return name
+        return None if any(found in network for network in self._proxies) else name
 
 
 def _networks(proxy: str) -> list[_Network]:

@@ -9,8 +9,9 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-from sqlalchemy import BindParameter, ColumnElement, Row, Select, and_, bindparam, exists, null, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, exists, null, or_, select
 
+from app.database.prepared import Prepared
 from app.models import (
     ApiKey,
     Checkpoint,
@@ -50,7 +51,7 @@ class Finding:
     stale: bool  # the credential's last use was noted more than a minute ago
 
 
-def finding_of(row: Row[Any] | None, credential: Credential) -> Finding:
+def finding_of(row: Any, credential: Credential) -> Finding:
     now = utc_now()
     if row is None or row.revoked_at is not None or row.disabled_at is not None or row.expires_at <= now or row.waits_for_code:
         return Finding(None, None, False, False)
@@ -76,7 +77,7 @@ def finding_of(row: Row[Any] | None, credential: Credential) -> Finding:
 
 
 @lru_cache(maxsize=32)
-def statement_for(via: Literal["session", "key"], source: Source | None) -> Select[Any]:
+def statement_for(via: Literal["session", "key"], source: Source | None) -> Prepared:
     """Credential -> person -> project of the path -> role there, as one statement with parameters `credential`, `subject`."""
     credential: Any = SignInSession if via == "session" else ApiKey
     shown = credential.id_hash if via == "session" else credential.id
@@ -103,16 +104,20 @@ def statement_for(via: Literal["session", "key"], source: Source | None) -> Sele
     )
     if source is None:
         is_admin_somewhere = exists().where(Membership.user_id == User.id, Membership.role == "admin")
-        return statement.add_columns(
-            is_admin_somewhere.label("is_admin_somewhere"),
-            *(null().label(name) for name in ("project_id", "archived_at", "role", "practice_due")),
+        return Prepared(
+            statement.add_columns(
+                is_admin_somewhere.label("is_admin_somewhere"),
+                *(null().label(name) for name in ("project_id", "archived_at", "role", "practice_due")),
+            )
         )
-    return _to_project(statement, source).add_columns(
-        null().label("is_admin_somewhere"),  # asked of addresses outside of any project alone
-        Project.id.label("project_id"),
-        Project.archived_at,
-        Membership.role,
-        _practice_due().label("practice_due"),
+    return Prepared(
+        _to_project(statement, source).add_columns(
+            null().label("is_admin_somewhere"),  # asked of addresses outside of any project alone
+            Project.id.label("project_id"),
+            Project.archived_at,
+            Membership.role,
+            _practice_due().label("practice_due"),
+        )
     )
 
 

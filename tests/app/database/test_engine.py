@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import Db, InstantReads, WriteDb, WriterTurns, make_engine, read_session, wal_is_safe, write_session
+from app.database.prepared import Prepared
 from app.errors import Busy
 from app.models import Base, Prompt, User
 from app.settings import Settings
@@ -179,7 +180,7 @@ def test_an_exception_undoes_the_whole_transaction(engine: Engine) -> None:
 
 
 def test_a_single_read_sees_every_commit_and_survives_failures(engine: Engine) -> None:
-    by_email = select(User.name).where(User.email == bindparam("email"))
+    by_email = Prepared(select(User.name).where(User.email == bindparam("email")))
     reads = InstantReads(engine)
     assert reads.row(by_email, {"email": "a@example.org"}) is None
 
@@ -190,7 +191,7 @@ def test_a_single_read_sees_every_commit_and_survives_failures(engine: Engine) -
         assert reads.row(by_email, {"email": "a@example.org"}) == (name,)
 
     with pytest.raises(OperationalError, match="no such table"):
-        reads.row(select(table("nowhere", column("name"))), {})
+        reads.row(Prepared(select(table("nowhere", column("name")))), {})
     assert reads.row(by_email, {"email": "a@example.org"}) == ("Grace",)
     assert reads._kept is not None
     reads._kept.connection.dbapi_connection.close()  # type: ignore[union-attr]

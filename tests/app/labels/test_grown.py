@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from app.database.engine import make_engine, read_session, write_session
 from app.labels import history
@@ -35,18 +36,20 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @contextmanager
-def plans(engine: Engine) -> Iterator[list[str]]:
-    """How SQLite finds the rows of every statement that is run meanwhile."""
+def plans(session: Session) -> Iterator[list[str]]:
+    """How SQLite finds the rows of every statement that is run meanwhile, whoever asks the driver for it; known at the end."""
+    driver: Any = session.connection().connection.driver_connection
+    asked: list[str] = []
     found: list[str] = []
-
-    def explain(connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+    driver.set_trace_callback(asked.append)
+    try:
+        yield found
+    finally:
+        driver.set_trace_callback(None)
+    for statement in asked:
         if statement.split()[0] in ("SELECT", "UPDATE"):
-            rows = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            rows = driver.execute(f"EXPLAIN QUERY PLAN {statement}", [None] * statement.count("?"))
             found.extend(row[3] for row in rows)
-
-    event.listen(engine, "before_cursor_execute", explain)
-    yield found
-    event.remove(engine, "before_cursor_execute", explain)
 
 
 def read_through(found: list[str]) -> list[str]:
@@ -56,7 +59,7 @@ def read_through(found: list[str]) -> list[str]:
 
 
 def test_the_way_to_the_next_task_reads_through_nothing(grown: Engine) -> None:
-    with plans(grown) as found, write_session(grown) as session:
+    with write_session(grown) as session, plans(session) as found:
         connection = session.connection()
         task = claim_next(connection, 1, ME, now=utc_now(), lease=timedelta(minutes=10))
         assert task is not None
@@ -73,7 +76,7 @@ def test_what_stands_around_it_reads_through_nothing(grown: Engine) -> None:
     with write_session(grown) as session:
         done = session.scalars(select(Seat.id).where(Seat.annotator_id == ME, Seat.state == "done")).all()
         labels = session.scalars(select(Label.id)).all()
-    with plans(grown) as found, write_session(grown) as session:
+    with write_session(grown) as session, plans(session) as found:
         progress = history.progress(session, 1, ME)
         history.last_verdicts(session, 1, ME)
 
@@ -85,7 +88,7 @@ def test_what_stands_around_it_reads_through_nothing(grown: Engine) -> None:
 
 
 def test_labels_that_a_run_would_learn_from_are_counted_without_a_look_at_them(grown: Engine) -> None:
-    with plans(grown) as found, read_session(grown) as session:
+    with read_session(grown) as session, plans(session) as found:
         assert usable_label_count(session, 1) >= LABELS
     assert [step for step in found if "labels" in step] == [
         "SEARCH labels USING COVERING INDEX ix_labels_usable (project_id=? AND current=? AND surplus=? AND trains=?)"
