@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from app.database.engine import read_session, write_session
 from app.models import Membership, PasswordLink, User, utc_now
 from app.web.security import hash_password, password_matches
 from tests.app import factories
-from tests.app.conftest import Cast
+from tests.app.conftest import Cast, another_process_writes
 
 AsUser = Callable[[str], TestClient]
 Api = Callable[..., TestClient]
@@ -73,6 +74,20 @@ def test_a_used_link_is_gone(as_user: AsUser, engine: Engine, forgetful: int) ->
     link = ask(as_user("Grace"), forgetful)
     assert as_user("Alan").post(link, data={"password": NEW}).status_code == 303  # any browser: its form token is what counts
     assert as_user("Alan").post(link, data={"password": "another long sentence"}).status_code == 410
+
+
+def test_of_two_who_use_a_link_at_once_one_sets_the_password(as_user: AsUser, engine: Engine, forgetful: int) -> None:
+    """On SQLite; tests/app/database/test_postgres.py tries it there."""
+    link, passwords = ask(as_user("Grace"), forgetful), [NEW, "another long sentence"]
+    browsers = [as_user("Alan"), as_user("Eve")]
+    with ThreadPoolExecutor(2) as pool:
+        with another_process_writes(engine):
+            uses = [pool.submit(one.post, link, data={"password": new}) for one, new in zip(browsers, passwords, strict=True)]
+            assert wait(uses, timeout=1.0).done == set()  # the link still opens as both look
+        statuses = [use.result(10).status_code for use in uses]
+    assert sorted(statuses) == [303, 410]
+    with read_session(engine) as session:
+        assert password_matches(passwords[statuses.index(303)], session.get_one(User, forgetful).password_hash)
 
 
 def test_a_weak_password_is_refused_and_the_link_stays(as_user: AsUser, forgetful: int) -> None:
