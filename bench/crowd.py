@@ -165,7 +165,7 @@ def _waits(times_s: list[float]) -> dict[str, float]:
     return percentiles_ms(times_s) | {"longest_s": round(max(times_s, default=0.0), 2)}
 
 
-def broken(found: dict[str, Any], told: dict[str, int], seconds: float) -> list[str]:
+def broken(found: dict[str, Any], told: dict[str, int], seconds: float, *, only_read: bool = False) -> list[str]:
     """Which limits do not hold, of each crowd's figures and of what the database says in the end."""
     wrong = []
     for size, one in found.items():
@@ -177,6 +177,8 @@ def broken(found: dict[str, Any], told: dict[str, int], seconds: float) -> list[
             wrong.append(f"{size}: failed: {one['failed']}")
         if one["served"] < LEAST_PER_S * seconds:
             wrong.append(f"{size}: {one['served']} requests served, fewer than {LEAST_PER_S * seconds:.0f}")
+        if not (one["verdicts"] or only_read):
+            wrong.append(f"{size}: nobody got a verdict in")
     wrong += [f"{told[name]} {name}" for name in ("lost", "doubled", "over_limit", "wrong_seat_counts") if told[name]]
     return wrong
 
@@ -213,7 +215,7 @@ def measure(kind: str, crowds: list[int], seconds: float, *, only_read: bool) ->
                 time.sleep(1)
             rest["peak_rss_mib"] = server.peak_rss_mib()
         told = inspect(data, everything, database)
-    return found | rest | told | {"broken": [f"{kind}, {wrong}" for wrong in broken(found, told, seconds)]}
+    return found | rest | told | {"broken": [f"{kind}, {wrong}" for wrong in broken(found, told, seconds, only_read=only_read)]}
 
 
 def _step_aside() -> None:

@@ -340,12 +340,14 @@ def inspect(data: Path, record: Record, database: str = "") -> dict[str, int]:
         )
         tasks = session.scalar(select(func.count()).select_from(Task)) or 0
         twice = session.execute(select(Label.client_id).group_by(Label.client_id).having(func.count() > 1)).all()
+        same = select(Label.task_id).group_by(Label.task_id, Label.annotator_id, Label.version).having(func.count() > 1)
+        said_twice = session.execute(same).all()
     engine.dispose()
     return {
         "labels_in_db": len(labels),
         "lost": sum(labels.get(client_id) != task_id for client_id, task_id in record.acknowledged.items()),
-        "doubled": len(twice),
-        "over_limit": sum(count > seats[task_id] for task_id, count in per_task.items()),
+        "doubled": len(twice) + len(said_twice),
+        "over_limit": sum(count > seats.get(task_id, 0) for task_id, count in per_task.items()),
         "wrong_seat_counts": sum(done.get(task_id, 0) != seated.get(task_id, 0) for task_id in seats) + int(tasks != len(seats)),
     }
 

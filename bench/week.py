@@ -38,34 +38,17 @@ from typing import Any
 
 import httpx
 
+from bench import week_limits as limits
 from bench.crash_cluster import inspect
 from bench.installation import SLUG, Installation, first_version, patiently, say, simple_model
-from bench.week_checks import (
-    ROWS,
-    Memory,
-    changed,
-    differences,
-    exports,
-    lists,
-    misquoted,
-    not_of_its_moment,
-    restore,
-    rows_of,
-    sizes_mb,
-    unlike,
-    unsound,
-)
+from bench.week_checks import ROWS, Memory, exports, lists, restore, rows_of, sizes_mb, unsound
+from bench.week_limits import MONDAY
 from bench.week_people import Ledger, at_work, judgement_of
 
-MONDAY = 60  # labels given to the first version
-LABELS_A_ROUND = 20  # at least, or nothing was tried
 RESTARTS = (("web", "stop"), ("worker", "kill"), ("web", "kill"), ("worker", "stop"))
 PAUSE_S = (2.0, 6.0)  # between two blows
 DECIDES_AFTER_S = 5.0  # a candidate waits for its decision
 PATIENCE_S = 900.0
-LATE_S = 1.0  # a failure may be noted so long after the server was back
-SLOW_S = 5.0  # a verdict may take so long while nothing is restarted
-GROWN_MIB = 100  # the last web process may have so much more at its end
 SETTINGS = {"rating_share": 0.25, "overlap": 2, "queue_low_mark": 150, "sampling": {"per_prompt": 4, "max_new_tokens": 32}}
 ENDED = frozenset({"decision", "done", "refused", "failed", "cancelled"})
 
@@ -91,10 +74,11 @@ class Week:
     def say(self, text: str) -> None:
         say(f"{time.monotonic() - self.began:6.0f} s  {text}")
 
-    def check(self, right: bool, sentence: str) -> None:
-        if not right:
-            self.wrong.append(sentence)
-            self.say(f"WRONG: {sentence}")
+    def note(self, wrong: list[str], of: str = "") -> None:
+        """What does not hold."""
+        for sentence in wrong:
+            self.wrong.append(f"{of}{sentence}")
+            self.say(f"WRONG: {self.wrong[-1]}")
 
     # Monday: the first version
 
@@ -110,7 +94,7 @@ class Week:
             sampled = house.sample(self.base, "all", seed=1)
             house.start_worker()
             run = house.wait(f"/runs/{sampled}", frozenset({"done", "failed", "cancelled"}), PATIENCE_S)
-            self.check(run["state"] == "done", f"the first version's sample run: {run['state']} {run['message']}")
+            self.note(limits.of_run(run, "the first version's sample run"))
             self.judgement = judgement_of(house)
             self.keys = house.annotators(self.options.people)
             self.say(f"the first version is up; {self.options.people} people begin")
@@ -144,19 +128,11 @@ class Week:
         self.house = house
         house.start_web()
         new = exports(house)
-        self._compare_with_old(rows_of(new[ROWS]), "the upgrade")
-        kept = list(house.data.glob("tastemaker.db.before-upgrade-from-*"))
-        self.check(len(kept) == 1, f"{len(kept)} copies from before the upgrade")
-        for copy in kept:
-            self.check(not (found := unsound(copy)), f"the copy from before the upgrade: {found[:3]}")
+        self.note(limits.of_old(self.old_rows, rows_of(new[ROWS]), "the upgrade"))
+        self.note(limits.of_upgrade(list(house.data.glob("tastemaker.db.before-upgrade-from-*"))))
         house.start_worker()
         self.say(f"upgraded from {self.commit}, {len(self.old_rows)} verdicts")
         return house
-
-    def _compare_with_old(self, rows: dict[str, Any], what: str) -> None:
-        lost = unlike(self.old_rows, rows)
-        self.check(len(self.old_rows) >= MONDAY, f"{len(self.old_rows)} verdicts of the first version")
-        self.check(not lost, f"{what} lost or changed {len(lost)} verdicts of the first version: {lost[:3]}")
 
     def rounds(self) -> None:
         house, options = self.house, self.options
@@ -198,7 +174,7 @@ class Week:
             time.sleep(DECIDES_AFTER_S)
             end = self._decide(house, found["candidate_id"] if promote else None, path)
         self.ends.append(end)
-        self.check(end in ("promoted", "rejected", "refused"), f"round {started['id']} ended {end}: {found['reason']}")
+        self.note(limits.of_round(found, end))
 
     def _decide(self, house: Installation, candidate: int | None, path: str) -> str:
         """Promote it, or reject what the round made. Every other time the base model is made the policy again after that."""
@@ -228,25 +204,21 @@ class Week:
         try:
             self._copy_and_serve(self.tried)
         except (RuntimeError, ValueError, httpx.HTTPError) as error:
-            self.check(False, f"backup {self.tried}: {error}")
+            self.note([str(error)], f"backup {self.tried}: ")
 
     def _copy_and_serve(self, number: int) -> None:
         copy = self.place / f"backup-{number}.db"
         began = time.monotonic()
         self.house.run("backup", str(copy))
         ended = time.monotonic()
-        wrong = unsound(copy)
+        self.note(unsound(copy), f"backup {number}: ")
         restored = restore(copy, self.place / f"restored-{number}", self.house, self.model)
         try:
             told = exports(restored)
         finally:
             restored.stop()
         rows = rows_of(told[ROWS])
-        wrong += not_of_its_moment(rows, self.ledger, began, ended)
-        wrong += [f"{name} is empty" for name, found in told.items() if not found]
-        wrong += [f"{len(found)} verdicts say something else"] if (found := misquoted(rows, self.ledger.said)) else []
-        for sentence in wrong:
-            self.check(False, f"backup {number}: {sentence}")
+        self.note(limits.of_copy(told, self.ledger, began, ended), f"backup {number}: ")
         self.rows_of_copies.append(rows)
         figures = {"mb": round(copy.stat().st_size / 1e6, 1), "s": round(ended - began, 2), "verdicts": len(rows)}
         self.copies.append(figures)
@@ -262,32 +234,23 @@ class Week:
         before = exports(house) | lists(house)
         sizes = sizes_mb(house.data)
         printed = house.run("export", SLUG, "--format", "labels")
-        self.check(printed == before[ROWS], "`tastemaker export` writes something else than the page")
         copy = self.place / "last.db"
         house.run("backup", str(copy))
         told = inspect(f"sqlite:///{house.data / 'tastemaker.db'}", self.ledger.heard, 0)
-        self.check(not unsound(house.data / "tastemaker.db"), "the database is not whole")
+        self.note(unsound(house.data / "tastemaker.db"), "the database is not whole: ")
         house.stop()
-        self.check(not (house.data / "tastemaker.db-wal").exists(), "a write-ahead log is left where nothing runs")
+        self.note(limits.of_stop(house.data))
         gone = house.data.rename(house.data.with_name("gone"))
         restored = restore(copy, self.place / "elsewhere", house, self.model, gone / "runs")
         try:
             after = exports(restored) | lists(restored)
-            for sentence in differences(before, after, "restored"):
-                self.check(False, sentence)
+            self.note(limits.of_end(before, after, printed, told))
             self._goes_on(restored)
         finally:
             restored.stop()
         rows = rows_of(before[ROWS])
-        self._compare_with_old(rows, "the week")
-        for number, of_copy in enumerate(self.rows_of_copies, 1):
-            self.check(
-                not (found := changed(of_copy, rows)), f"{len(found)} verdicts of backup {number} are no more what they were"
-            )
-        self.check(not (found := misquoted(rows, self.ledger.said)), f"{len(found)} verdicts say something else: {found[:3]}")
-        self.check(rows.keys() == self.ledger.heard.acknowledged.keys(), "the export has other verdicts than were acknowledged")
-        for name, count in told.items():
-            self.check(count == 0, f"{name}: {count}")
+        self.note(limits.of_old(self.old_rows, rows, "the week"))
+        self.note(limits.of_verdicts(rows, self.rows_of_copies, self.ledger))
         exported = {name: len(found) for name, found in before.items()}
         return {"database": told, "exported": exported, "sizes_mb": sizes}
 
@@ -298,34 +261,28 @@ class Week:
         house.start_worker()
         policy = house.send("GET", f"/projects/{SLUG}")["policy_id"]
         run = house.wait(f"/runs/{house.sample(policy, 'holdout', per_prompt=1)}", ENDED, PATIENCE_S)
-        self.check(run["state"] == "done", f"in the new place a sample run ended {run['state']}: {run['message']}")
+        self.note(limits.of_run(run, "in the new place a sample run"))
         with self._people(house, withdraw=True):
             self._wait_for_labels(given + 3)
         self.ledger.heard.acknowledged = acknowledged  # the week's own
 
     def figures(self) -> dict[str, Any]:
-        heard, said = self.ledger.heard, self.ledger.said.values()
-        waits = [(one.sent_at, one.answered_at) for one in said if one.answered_at is not None]
-        quiet = [end - start for start, end in waits if not self._disturbed(start, end)]
-        beyond = [status for at, status in heard.troubles if not self._disturbed(at, at)]
-        judges = Counter(row["annotator"] for rows in self.rows_of_copies[-1:] for row in rows.values())
-        rounds = self.options.rounds
-        self.check(not heard.errors, f"{len(heard.errors)} refusals: {heard.errors[:5]}")
-        self.check(not beyond, f"{len(beyond)} failures outside of restarts: {Counter(beyond)}")
-        self.check(
-            max(quiet, default=0.0) <= SLOW_S, f"a verdict took {max(quiet, default=0.0):.1f} s while nothing was restarted"
+        heard, rounds = self.ledger.heard, self.options.rounds
+        waits = [one.answered_at - one.sent_at for one in self.ledger.said.values() if one.answered_at is not None]
+        quiet = limits.undisturbed_s(self.ledger, self.windows)
+        done = limits.Done(
+            rounds=rounds,
+            people=self.options.people,
+            copies=rounds * _copies_a_round(rounds),
+            kinds_of_restarts=min(len(RESTARTS), 2 * max(1, rounds * 2 // 3) if rounds > 1 else 4),
+            ends=self.ends,
+            copied=len(self.copies),
+            judges={row["annotator"] for rows in self.rows_of_copies[-1:] for row in rows.values()},
+            restarts=self.restarts,
+            verdicts=len(heard.acknowledged),
         )
-        self.check(len(heard.acknowledged) >= MONDAY + LABELS_A_ROUND * rounds, f"only {len(heard.acknowledged)} verdicts")
-        self.check(len(self.ends) == rounds + 1, f"{len(self.ends)} rounds of {rounds + 1}")
-        decided = sum(end in ("promoted", "rejected") for end in self.ends)
-        self.check(decided * 2 >= len(self.ends), f"only {decided} of {len(self.ends)} rounds came to a decision")
-        copies = rounds * _copies_a_round(rounds)
-        self.check(len(self.copies) == copies, f"{len(self.copies)} backups of {copies}")
-        self.check(len(judges) == self.options.people, f"{len(judges)} of {self.options.people} people judged")
-        self.check(
-            len(self.restarts) == min(len(RESTARTS), 2 * max(1, rounds * 2 // 3) if rounds > 1 else 4),
-            f"restarts: {self.restarts}",
-        )
+        self.note(limits.of_waits(self.ledger, self.windows))
+        self.note(limits.of_work(done))
         return {
             "people": self.options.people,
             "rounds": dict(Counter(self.ends)),
@@ -337,15 +294,11 @@ class Week:
             "restarts": dict(self.restarts),
             "away_s": [round(end - start, 1) for start, end in self.windows],
             "sent_again": len(heard.troubles),
-            "longest_wait_s": round(max(end - start for start, end in waits), 2),
+            "longest_wait_s": round(max(waits), 2),
             "longest_wait_undisturbed_s": round(max(quiet), 2),
             "median_wait_ms": round(statistics.median(quiet) * 1000, 1),
             "backups": self.copies,
         }
-
-    def _disturbed(self, start: float, end: float) -> bool:
-        """Whether no web process answered at some moment between the two."""
-        return any(start <= back + LATE_S and end >= away for away, back in self.windows)
 
 
 def _promote(house: Installation, checkpoint: int) -> None:
@@ -369,12 +322,7 @@ def live(place: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list
         told = week.sunday()
     finally:
         week.house.stop()
-    for name, life in memory.items():
-        grown = life["mib"][1] - life["mib"][0]
-        week.check(grown <= GROWN_MIB, f"{name} grew by {grown} MiB")
-    week.check(
-        any(name.startswith("last") for name in memory) or options.minutes < 5, "no process lived long enough to be weighed"
-    )
+    week.note(limits.of_memory(memory, options.minutes))
     return {
         "bench": "week",
         **week.figures(),

@@ -120,9 +120,13 @@ def restore(copy: Path, data: Path, house: Installation, model: Path, runs: Path
 
 def unsound(copy: Path) -> list[str]:
     """What SQLite itself has against a file."""
-    with closing(sqlite_module().connect(f"file:{copy}?mode=ro", uri=True)) as database:
-        found = [row[0] for row in database.execute("PRAGMA integrity_check") if row[0] != "ok"]
-        return found + [f"a row of {row[0]} points at nothing" for row in database.execute("PRAGMA foreign_key_check")]
+    library = sqlite_module()
+    try:
+        with closing(library.connect(f"file:{copy}?mode=ro", uri=True)) as database:
+            found = [row[0] for row in database.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            return found + [f"a row of {row[0]} points at nothing" for row in database.execute("PRAGMA foreign_key_check")]
+    except library.DatabaseError as error:
+        return [str(error)]
 
 
 def not_of_its_moment(rows: Mapping[str, Any], ledger: Ledger, began: float, ended: float) -> list[str]:
