@@ -11,7 +11,7 @@ import pytest
 from tests.trainer.tiny import llama_policy
 from trainer.contract.folder import digest_of
 from trainer.files import checkpoint
-from trainer.files.card import HUB_IDS, OPENING, card, code_version, licence_of
+from trainer.files.card import CODE, HUB_IDS, OPENING, card, code_version, licence_of
 from trainer.lm.loading import default_gguf, save_policy
 
 FIGURES = {
@@ -120,6 +120,15 @@ def test_a_saved_policy_holds_its_card_and_the_manifest_knows_it(tmp_path: Path)
 SECTIONS = ["Opening it", "What it learned from", "Figures", "Settings", "Base model and licence", "Made by"]
 
 
+MADE = {
+    "reward": "Fitted to people's judgements",
+    "ppo": "Trained with PPO against a reward model",
+    "preference": "Trained on people's judgements themselves",
+    "sft": "Trained to predict the next token of texts",
+    "": "",
+}
+
+
 def whole_sentences(text: str) -> list[str]:
     """The paragraphs of a card that are prose: no front matter, headings, code, tables or lists."""
     body = re.sub(r"```.*?```", "", text.partition("\n---\n")[2], flags=re.S)
@@ -128,7 +137,7 @@ def whole_sentences(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("kind", "form"), OPENING, ids=["-".join(pair) for pair in OPENING])
-@pytest.mark.parametrize("stage", ["reward", "ppo", "sft", ""])
+@pytest.mark.parametrize("stage", ["reward", "ppo", "preference", "sft", ""])
 @pytest.mark.parametrize("how", ["", "Merged", "Distilled"])
 @pytest.mark.parametrize("base", ["here", "hub", "none"])
 def test_every_sentence_of_every_card_is_whole(tmp_path: Path, kind: str, form: str, stage: str, how: str, base: str) -> None:
@@ -146,9 +155,16 @@ def test_every_sentence_of_every_card_is_whole(tmp_path: Path, kind: str, form: 
     origin, *sections = text.partition("\n---\n")[2].split("\n## ")
     said = dict(section.split("\n\n", 1) for section in sections)
     assert list(said) == SECTIONS
-    assert whole_sentences(f"\n---\n{origin}"), "where it comes from"
-    assert OPENING[kind, form] in said["Opening it"]
+    assert origin.strip().startswith(f"# A {'reward model' if kind == 'reward' else 'policy'} by Tastemaker\n\n")
+    assert MADE[stage] in origin
+    assert ("from the checkpoint whose manifest has the SHA-256 `def`." in origin) == bool(how)
+    opens = "AutoModelForCausalLM" if kind == "policy" else "load_scorer"
+    assert f"import {'AutoModelForSequenceClassification' if form == 'classifier' else opens}" in said["Opening it"]
+    assert said["Opening it"].strip() == f"{OPENING[kind, form]}\n\n{CODE.get(form, CODE[kind])}"
     assert all(body.strip() for body in said.values()), said
+    assert ("Of the checkpoint it was distilled from:\n\n| | |\n|---|---|\n| accuracy | 0.5 |" in text) == (how == "Distilled")
+    assert ("On answers to prompts it did not learn from:\n\nNone are recorded." in text) == (how == "Distilled")
+    assert ("the SHA-256 of its weights is unknown" in text) == (base == "here")
     for paragraph in whole_sentences(text):
         assert paragraph[-1] in ".:", paragraph
         assert paragraph[0].isupper() or paragraph[0] == "`", paragraph
@@ -156,6 +172,34 @@ def test_every_sentence_of_every_card_is_whole(tmp_path: Path, kind: str, form: 
         assert broken not in re.sub(r"```.*?```", "", text, flags=re.S).replace("None: it was trained", "").replace(
             "\n  ", "\n"
         ), broken
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "library", "task"),
+    [
+        ("policy", "adapter", "peft", "text-generation"),
+        ("policy", "full", "transformers", "text-generation"),
+        ("reward", "head", "transformers", "text-classification"),
+        ("reward", "lora", "peft", "text-classification"),
+        ("reward", "classifier", "transformers", "text-classification"),
+    ],
+)
+def test_the_hub_reads_what_a_card_is_of(tmp_path: Path, kind: str, form: str, library: str, task: str) -> None:
+    front = card(tmp_path, manifest("org/model", kind=kind, form=form), tmp_path, {}).split("---\n")[1]
+    assert front == (f'library_name: {library}\nbase_model: "org/model"\npipeline_tag: {task}\ntags:\n- tastemaker\n- {kind}\n')
+
+
+def test_a_model_of_our_own_architecture_says_how_it_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "simple_lm"}')
+    assert OPENING["policy", "simple_lm"] in card(tmp_path, manifest("", kind="policy", form="full"), tmp_path, {})
+
+
+def test_a_run_that_recorded_nothing_says_so(tmp_path: Path) -> None:
+    text = card(tmp_path, manifest(""), tmp_path, {})
+    assert "## What it learned from\n\nNothing is recorded.\n" in text
+    assert "## Figures\n\nNone are recorded.\n" in text
+    assert "None: it was trained from nothing, so its licence is for whoever trained it to choose." in text
+    assert "Trained by hand." in text
 
 
 def test_a_base_of_the_hub_is_named_as_there(tmp_path: Path) -> None:
