@@ -111,7 +111,7 @@ def test_a_total_costs_no_more_where_far_more_fit(engine: Engine, cast: Cast, mo
 
 def test_lists_are_read_in_the_order_they_are_shown_in(engine: Engine, cast: Cast) -> None:
     """Nothing is sorted: at a million rows that takes seconds for a page of fifty."""
-    with plans(engine) as found, read_session(engine) as session:
+    with read_session(engine) as session, plans(session) as found:
         narrowed = (PromptFilter(external_id="q-1"), PromptFilter(split="holdout"), PromptFilter(text="why"))
         for wanted in (PromptFilter(), *narrowed):
             find_prompts(session, cast.demo, wanted)

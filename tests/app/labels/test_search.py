@@ -97,7 +97,7 @@ def test_a_day_that_is_none_or_at_the_end_of_time_is_no_error(as_user: AsUser, l
 
 
 def test_the_list_reads_through_no_table(engine: Engine, cast: Cast, labels: dict[str, int]) -> None:
-    with plans(engine) as found, read_session(engine) as session:
+    with read_session(engine) as session, plans(session) as found:
         search_labels(session, cast.demo, LabelFilter())
         count_labels(session, cast.demo, LabelFilter())
         count_labels(session, cast.demo, LabelFilter(annotator_id=cast.mary, disputed=True))
