@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, exists, or_, select
+from sqlalchemy import CompoundSelect, Select, exists, or_, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from app.database.searching import Total, count_fitting, lists_word, says
@@ -110,11 +110,19 @@ def _conditions(project_id: int, wanted: LabelFilter) -> list[Any]:
         found.append(Label.created_at >= wanted.since)
     if wanted.until is not None:
         found.append(Label.created_at < wanted.until)
-    if wanted.disputed and (wanted.history or wanted.withdrawn):  # of versions out of force the task does not say it
+    if wanted.disputed and (wanted.history or wanted.withdrawn):
         other = aliased(Label)
         theirs = exists().where(other.task_id == Label.task_id, other.current, other.annotator_id != Label.annotator_id)
-        found.append(theirs.where(said(other) != said(Label)))
+        found += [Label.id.in_(_may_be_disputed(project_id)), theirs.where(said(other) != said(Label))]
     return found
+
+
+def _may_be_disputed(project_id: int) -> CompoundSelect[int]:
+    """Versions out of force, of which the task does not say it, and all labels of disputed tasks: only these are compared."""
+    label = aliased(Label)
+    out_of_force = select(label.id).where(label.project_id == project_id, label.current.is_(False))
+    of_tasks = select(label.id).join(Task, Task.id == label.task_id).where(Task.project_id == project_id, Task.disputed)
+    return union_all(out_of_force, of_tasks)
 
 
 def annotators(session: Session, project_id: int) -> Sequence[tuple[int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -71,6 +72,15 @@ def test_the_task_says_what_its_verdicts_in_force_say(engine: Engine, cast: Cast
                 found = {row.label.id for row in search_labels(session, cast.demo, wanted)}
                 assert found == ({label.id for label in current} if expected else set()), step
                 assert count_labels(session, cast.demo, wanted).count == len(found)
+            everything = list(session.scalars(select(Label)))
+            for wanted in (LabelFilter(disputed=True, history=True), LabelFilter(disputed=True, withdrawn=True)):
+                shown = {row.label.id for row in search_labels(session, cast.demo, replace(wanted, disputed=False), limit=99)}
+                contested = {
+                    one.id
+                    for one in everything
+                    if any(different([one, other]) for other in current if other.annotator_id != one.annotator_id)
+                }
+                assert {row.label.id for row in search_labels(session, cast.demo, wanted, limit=99)} == shown & contested, step
             seen.add((expected, len(current)))
     assert len(seen) >= 5, "all the ways to agree and not to were gone through"
 
@@ -89,7 +99,7 @@ def test_versions_out_of_force_are_compared_with_what_others_say_now(engine: Eng
 
 
 def test_disputed_labels_are_found_by_an_index_and_no_other_label_is_looked_at(engine: Engine, cast: Cast) -> None:
-    with plans(engine) as found, read_session(engine) as session:
+    with read_session(engine) as session, plans(session) as found:
         wanted = with_tasks(session, cast.demo, LabelFilter(disputed=True))
         search_labels(session, cast.demo, wanted)
         count_labels(session, cast.demo, wanted)
@@ -97,6 +107,15 @@ def test_disputed_labels_are_found_by_an_index_and_no_other_label_is_looked_at(e
     steps = [step for step in found if step.startswith("SEARCH labels")]
     assert steps
     assert all("task_id=?" in step for step in steps)
+
+
+@pytest.mark.parametrize("wanted", [LabelFilter(disputed=True, history=True), LabelFilter(disputed=True, withdrawn=True)])
+def test_of_versions_only_those_that_may_be_disputed_are_compared(engine: Engine, cast: Cast, wanted: LabelFilter) -> None:
+    with read_session(engine) as session, plans(session) as found:
+        search_labels(session, cast.demo, wanted)
+        count_labels(session, cast.demo, wanted)
+    assert any("ix_tasks_disputed" in step for step in found)
+    assert not [step for step in found if step.startswith("SCAN labels")]
 
 
 def test_a_text_and_a_dispute_are_looked_for_together(engine: Engine, cast: Cast, people: list[int]) -> None:
