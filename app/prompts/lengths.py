@@ -21,6 +21,7 @@ from sqlalchemy import Engine, bindparam, func, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from app.database.engine import read_session
+from app.database.slices import giving_way
 from app.language.formats import count, number
 from app.language.languages import _, known
 from app.models import Generation, Label, Project, Prompt
@@ -131,8 +132,10 @@ def all_too_long(engine: Engine, project_id: int, rows: Sequence[PromptRow | Bad
     with read_session(engine) as session:
         project = session.get_one(Project, project_id)
         room, base_model = room_of(project), project.base_model
-        if any(_surely_short(row, room.practised) for row in rows if isinstance(row, PromptRow)) or not _is_here(base_model):
-            return ""
+    came = (row for row in giving_way(rows) if isinstance(row, PromptRow))
+    if any(_surely_short(row, room.practised) for row in came) or not _is_here(base_model):
+        return ""
+    with read_session(engine) as session:
         mine = (Prompt.project_id == project_id, Prompt.split == "train", Prompt.archived_at.is_(None))
         known = select(func.min(Prompt.tokens)).where(*mine, Prompt.tokens != REFUSED)
         shortest = session.scalar(known)
@@ -141,10 +144,11 @@ def all_too_long(engine: Engine, project_id: int, rows: Sequence[PromptRow | Bad
         uncounted = select(Prompt.messages).where(*mine, Prompt.tokens.is_(None))
         if (session.scalar(select(func.count()).select_from(uncounted.subquery())) or 0) > COUNTED_FOR_ONE:
             return ""
-        conversations = list(session.scalars(uncounted))
-    conversations.sort(key=_bytes_of)
-    if conversations and _bytes_of(conversations[0]) <= SURELY_SHORT * room.practised:
+        sized = [(_bytes_of(messages), messages) for messages in giving_way(session.scalars(uncounted))]
+    sized.sort(key=lambda one: one[0])
+    if sized and sized[0][0] <= SURELY_SHORT * room.practised:
         return ""
+    conversations = [messages for _bytes, messages in sized]
     found = count_tokens(base_model, conversations, room.practised) if conversations else []
     counted = [tokens for tokens in found or () if tokens]
     if found is None or any(tokens <= room.practised for tokens in counted):
@@ -174,7 +178,7 @@ def told_too_long(room: Room, shortest: int) -> str:
 
 
 def _surely_short(row: PromptRow, most: int) -> bool:
-    return prompt_split(prompt_digest(row.messages)) == "train" and _bytes_of(row.messages) <= SURELY_SHORT * most
+    return _bytes_of(row.messages) <= SURELY_SHORT * most and prompt_split(prompt_digest(row.messages)) == "train"
 
 
 def _bytes_of(messages: Sequence[Any]) -> int:
@@ -220,7 +224,7 @@ def store_counts(session: Session, counts: Sequence[tuple[int, str, int | None]]
 
 
 def write_conversations(file: IO[bytes], conversations: Iterable[Sequence[Mapping[str, str]]]) -> None:
-    for messages in conversations:
+    for messages in giving_way(conversations):
         file.write(json.dumps(messages).encode() + b"\n")
     file.seek(0)
 
