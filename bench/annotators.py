@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import threading
@@ -24,14 +25,17 @@ WAIT_S = 0.5  # when the queue is empty for the moment
 
 @dataclass(frozen=True)
 class Taste:
-    """What these people like, and how small a difference they do not see."""
+    """What these people like, and how small a difference they do not see. Answers that score -inf are bad to them."""
 
     score: Preference
     tie_within: float
 
     def verdict(self, task: dict[str, Any], draw: random.Random) -> str:
         prompt = last_words(task["prompt"]["messages"])
-        difference = self.score(prompt, task["right"]["text"]) - self.score(prompt, task["left"]["text"])
+        left, right = (self.score(prompt, task[side]["text"]) for side in ("left", "right"))
+        if left == right == -math.inf:
+            return "both_bad"
+        difference = right - left
         if abs(difference) <= self.tie_within:
             return "tie"
         side = "right" if difference > 0 else "left"
@@ -41,9 +45,8 @@ class Taste:
 
 def taste_of(score: Preference, answers: Sequence[tuple[str, Sequence[str]]]) -> Taste:
     """`answers`: prompts and their answers, from which the usual difference between two answers is taken."""
-    differences = [
-        abs(score(prompt, left) - score(prompt, right)) for prompt, texts in answers for left, right in combinations(texts, 2)
-    ]
+    liked = [[found for text in texts if math.isfinite(found := score(prompt, text))] for prompt, texts in answers]
+    differences = [abs(left - right) for some in liked for left, right in combinations(some, 2)]
     return Taste(score, NEAR_TIE * statistics.fmean(differences))
 
 

@@ -29,7 +29,9 @@ from typing import Any
 import torch
 
 from bench.installation import say
-from bench.preferences import Preference, find
+from bench.preferences import Preference
+from bench.reading import Reader
+from bench.tastes import Sensible, opened
 from trainer.contract.config import PPOConfig
 from trainer.contract.english import english
 from trainer.contract.folder import EXIT_DONE, EXIT_REFUSED, RunFolder, read_jsonl
@@ -51,16 +53,24 @@ Answers = dict[int, list[str]]  # of each held-out prompt
 
 def main() -> None:
     options = _options()
-    score = find(options.preference) if options.preference else None
     base = RunFolder(options.run)
-    lines = []
+    model = base.resolve(base.inputs["base"])
+    lines, score = [], None
     with tempfile.TemporaryDirectory(prefix="tastemaker-control-") as place:
-        old = answers_of(base, base.resolve(base.inputs["base"]), seed=1) if score else {}
+        old = answers_of(base, model, seed=1) if options.preference else {}
+        if options.preference:
+            reader, pairs = Reader(Path(model)), list(asked_and_said(base, old))
+            asked = list(dict.fromkeys(prompt for prompt, _ in pairs))
+            score = Sensible(
+                opened(options.preference, reader, options.judgements, Path(place) / "cache", asked)[0], reader, pairs
+            )
+            score.prepare(pairs)
         for seed in options.seeds:
             folder = again(options.run, Path(place) / str(seed), {"seed": seed} | dict(options.set or []))
             lines.append({"seed": seed} | told(folder))
             if score and folder.file("checkpoint").exists():
                 new = answers_of(base, str(folder.file("checkpoint")), seed=2)
+                score.prepare(list(asked_and_said(base, new)))
                 lines[-1]["win_rate"] = round(statistics.fmean(wins(base, new, old, score)), 3)
                 if options.read:
                     keep(options.read, seed, base, new, old)
@@ -128,6 +138,12 @@ def prompts_of(run: RunFolder) -> Iterator[dict[str, Any]]:
     return read_jsonl(run.file("panel_prompts.jsonl"))
 
 
+def asked_and_said(run: RunFolder, answers: Answers) -> Iterator[tuple[str, str]]:
+    """Each answer with what its prompt asked last."""
+    for row in prompts_of(run):
+        yield from ((row["messages"][-1]["content"], text) for text in answers[row["prompt_id"]])
+
+
 def wins(run: RunFolder, new: Answers, old: Answers, score: Preference) -> list[float]:
     """For each held-out prompt, how often a new answer is liked better than an old one; ties count half."""
     found = []
@@ -176,7 +192,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("run", type=Path, help="the folder of a finished PPO run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--set", type=_setting, action="append", help="a setting of PPO, name=value; repeat it for several")
-    parser.add_argument("--preference", help="who wins by it: one of bench/preferences.py, or module:function")
+    parser.add_argument("--preference", help="who wins by it: one of bench/tastes.py, or module:function")
+    parser.add_argument("--judgements", type=Path, default=Path("data/judgements"), help="human judgements, for `people`")
     parser.add_argument("--read", type=Path, help="write answers of base and policy here")
     return parser.parse_args()
 

@@ -130,8 +130,8 @@ def compared(
 
     config = RewardConfig(max_tokens=max_tokens, judge_share=0.0, dtype=dtype)
     fit = {"head": _fitted_head, "lora": _fitted_adapters}[method]
-    fitted = fit(_labels(train), load_backbone(str(base), dtype), cache, config)
-    asked = _labels(test)
+    fitted = fit(labels_of(train), load_backbone(str(base), dtype), cache, config)
+    asked = labels_of(test)
     rewards = fitted.rewards(asked)
     left, right = ([getattr(label, side) for label in asked.comparisons] for side in ("left", "right"))
     margins = (rewards[left] - rewards[right]) * validation.signs(asked.comparisons)
@@ -255,7 +255,7 @@ def ratings(data: Path, base: Path, cache: Path, dtype: str) -> dict[str, Any]:
     }
 
 
-def _labels(rows: list[dict[str, Any]]) -> Labels:
+def labels_of(rows: list[dict[str, Any]]) -> Labels:
     """Pairs as labels, by way of the file that a run would read."""
     from trainer.reward.data import read_labels
 
