@@ -94,7 +94,6 @@ TESTED_ELSEWHERE = {
     "trainer/reward/head/fitting.py": "trainer/reward/head/test_model.py",
     "trainer/reward/head/label_rows.py": "trainer/reward/head/test_model.py",
     "trainer/reward/head/posterior.py": "trainer/reward/head/test_model.py",
-    "trainer/reward/head/prior_scales.py": "trainer/reward/head/test_model.py",
     "trainer/reward/head_files.py": "trainer/reward/test_scorer.py",
     "trainer/export/distil.py": "trainer/export/test_run.py",
     "trainer/files/tensorboard.py": "trainer/files/test_metrics.py",

@@ -169,7 +169,9 @@ def test_a_bfloat16_trunk_keeps_float32_logits_close_to_the_full_ones(llama_fold
         wide = response_logprobs(load_backbone(str(llama_folder)), packed, TEMPERATURE)
         narrow = response_logprobs(load_backbone(str(llama_folder), "bfloat16"), packed, TEMPERATURE)
     assert narrow.logprobs.dtype == torch.float32
-    torch.testing.assert_close(narrow.logprobs, wide.logprobs, atol=0.25, rtol=0)
+    apart = (narrow.logprobs - wide.logprobs)[packed.mask]
+    assert float(apart.abs().max()) < 0.1  # nats; .041 here, .097 at most of eight random models
+    assert float(apart.square().mean().sqrt()) < 0.04  # .022 here, .040 at most
 
 
 def test_a_bfloat16_head_that_is_trained_is_read_as_it_is_now(simple_lm_folder: Path) -> None:

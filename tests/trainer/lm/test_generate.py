@@ -130,7 +130,10 @@ def test_what_adapters_add_to_a_bfloat16_trunk_is_not_rounded_away_and_the_rest_
         written = decoder.step(tokens)
         rows = [[*prompt, int(token)] for prompt, token in zip(PROMPTS, tokens, strict=True)]
         passed = torch.stack([next_logits(narrow, row) for row in rows])
-    torch.testing.assert_close(written, passed.float(), atol=0.1, rtol=0)
+    # Both round in bfloat16, in another order: of eight random models .019 apart at most (rms), of 1,500 logits one by .082.
+    apart = written - passed.float()
+    assert float(apart.square().mean().sqrt()) < 0.025
+    assert float(apart.abs().max()) < 0.1
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS, [[7, 8, 9, *prompt] for prompt in PROMPTS]], ids=["own beginnings", "a shared one"])

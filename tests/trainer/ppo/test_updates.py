@@ -362,6 +362,21 @@ def test_a_planted_reward_is_learned(tmp_path: Path) -> None:
     assert figures["score"] > 0.9
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_adapters_on_a_llama_learn_a_planted_reward(tmp_path: Path, seed: int) -> None:
+    """The path of every real model, over a recorded trunk. Seen: from .43-.61 to .93-1.00; the base alone stays where it is."""
+    backbone = llama_policy(seed=seed)
+    adapters = {name for name, _ in named_trainable(backbone)}
+    before = {name: value.clone() for name, value in backbone.model.state_dict().items()}
+    config: dict[str, Any] = {"beta": 0.01, "adaptive_kl": False, "kl_stop_nats": 1e6, "seed": seed}
+    figures = learn(tmp_path, backbone, updates=25, episodes=64, minibatches=2, microbatch=64, **config)
+    assert figures["score_before"] < 0.65
+    assert figures["score"] > 0.88
+    moved = {name for name, value in backbone.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == adapters
+    assert all("lora_" in name for name in adapters)
+
+
 def test_the_guard_fires_before_a_hacked_proxy_ruins_the_gold_reward(tmp_path: Path) -> None:
     """Gold likes even tokens but not repetition, to which the proxy is blind (Gao et al. 2022, arXiv:2210.10760)."""
 

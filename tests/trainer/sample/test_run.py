@@ -111,7 +111,7 @@ def test_a_run_without_prompts_is_refused(simple_lm_folder: Path, tmp_path: Path
         sample.run(folder(tmp_path / "r", simple_lm_folder, ()))
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("auto", 1e-4), ("bfloat16", 0.1)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("auto", 1e-5), ("bfloat16", 0.06)])  # .036 seen
 def test_the_base_leaves_the_features_that_a_reward_run_reads(
     llama_folder: Path, tmp_path: Path, dtype: str, tolerance: float
 ) -> None:
@@ -131,7 +131,7 @@ def test_the_base_leaves_the_features_that_a_reward_run_reads(
     assert all(sequence.digest in cache for sequence in sequences)
     kept, fresh = pooled_states(base, sequences, layers, cache), pooled_states(base, sequences, layers)
     for layer in layers:
-        torch.testing.assert_close(kept[layer], fresh[layer], atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(kept[layer], fresh[layer], atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize(

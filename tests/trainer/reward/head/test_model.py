@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -59,6 +62,15 @@ class Planted:
         return float(torch.corrcoef(torch.stack([self.reward, found]))[0, 1])
 
 
+CUTS = (-2.5, -1.0, 0.5, 2.0)
+LENIENT = {"kind": 1.2, "fair": 0.0, "stern": -1.2}
+
+
+def leniencies(head: Head) -> list[float]:
+    """Of the kind one and the stern one, beside the fair one's."""
+    return [head.leniency[name] - head.leniency["fair"] for name in ("kind", "stern")]
+
+
 def test_a_planted_reward_is_recovered_and_the_group_that_says_nothing_is_left_out() -> None:
     planted = Planted()
 
@@ -82,24 +94,28 @@ def test_more_labels_bring_more_of_it_back() -> None:
     assert doubt(many) < 0.7 * doubt(few)
 
 
-def test_the_readiness_to_tie_is_recovered() -> None:
-    planted = Planted()
+@pytest.mark.parametrize("seed", range(3))
+def test_the_readiness_to_tie_is_recovered(seed: int) -> None:
+    planted = Planted(seed=seed)
 
     head = fit(planted.features, planted.comparisons(1500, nu=1.5), [], SETTINGS)
 
-    assert head.log_nu == pytest.approx(torch.tensor(1.5).log().item(), abs=0.25)
+    assert head.log_nu == pytest.approx(math.log(1.5), abs=0.12)  # .08 at most in ten seeds
 
 
 def test_cutpoints_and_leniencies_are_recovered_from_ratings_alone() -> None:
-    planted, cuts = Planted(), (-2.5, -1.0, 0.5, 2.0)
-
-    head = fit(planted.features, [], planted.ratings(400, cuts, {"kind": 1.2, "fair": 0.0, "stern": -1.2}), SETTINGS)
-
-    assert planted.agreement(head.reward(planted.features)) > 0.95
-    assert head.leniency["kind"] - head.leniency["fair"] == pytest.approx(1.2, abs=0.35)
-    assert head.leniency["stern"] - head.leniency["fair"] == pytest.approx(-1.2, abs=0.35)
-    gaps = [high - low for low, high in zip(head.cutpoints, head.cutpoints[1:], strict=False)]
-    assert gaps == pytest.approx([1.5, 1.5, 1.5], abs=0.45)
+    """Of five seeds each within what chance leaves (a leniency's standard error is .13), and right on average."""
+    leanings, gaps = [], []
+    for seed in range(5):
+        planted = Planted(seed=seed)
+        head = fit(planted.features, [], planted.ratings(400, CUTS, LENIENT), SETTINGS)
+        assert planted.agreement(head.reward(planted.features)) > 0.985
+        leanings.append(leniencies(head))
+        gaps.append([high - low for low, high in pairwise(head.cutpoints)])
+        assert leanings[-1] == pytest.approx([1.2, -1.2], abs=0.35)
+        assert gaps[-1] == pytest.approx([1.5, 1.5, 1.5], abs=0.25)
+    assert torch.tensor(leanings).mean(0).tolist() == pytest.approx([1.2, -1.2], abs=0.12)
+    assert torch.tensor(gaps).mean(0).tolist() == pytest.approx([1.5, 1.5, 1.5], abs=0.08)
 
 
 def test_comparisons_and_ratings_feed_one_reward() -> None:
@@ -195,20 +211,28 @@ def test_the_annotator_who_exchanges_sides_is_found_and_then_does_no_harm() -> N
 
 
 def test_rewards_cutpoints_and_leniencies_are_recovered_together() -> None:
-    planted, cuts = Planted(seed=7), (-2.5, -1.0, 0.5, 2.0)
-    lenient = {"kind": 1.2, "fair": 0.0, "stern": -1.2}
+    """Comparisons and ratings both carry twice the planted reward: the scale that ties them together is 1.
 
-    head = fit(planted.features, planted.comparisons(400, nu=0.7), planted.ratings(250, cuts, lenient), SETTINGS)
-
-    # Comparisons and ratings both carry twice the planted reward: the scale that ties them together is 1.
-    assert head.scale == pytest.approx(1.0, abs=0.2)
-    found = head.reward(planted.features)
-    assert planted.agreement(found) > 0.97
-    assert float(found.std() / planted.reward.std()) == pytest.approx(2.0, rel=0.2)
-    assert [head.leniency[name] - head.leniency["fair"] for name in ("kind", "stern")] == pytest.approx([1.2, -1.2], abs=0.35)
-    gaps = [high - low for low, high in zip(head.cutpoints, head.cutpoints[1:], strict=False)]
-    assert gaps == pytest.approx([1.5, 1.5, 1.5], abs=0.45)
-    assert head.log_nu == pytest.approx(torch.tensor(0.7).log().item(), abs=0.35)
+    What ratings say of the reward, scale times deviation, is known well; how it parts between the two, comparisons alone tell,
+    whose prior draws them a little to 0.
+    """
+    leanings, gaps = [], []
+    for seed in range(3):
+        planted = Planted(seed=seed)
+        head = fit(planted.features, planted.comparisons(400, nu=0.7), planted.ratings(250, CUTS, LENIENT), SETTINGS)
+        found = head.reward(planted.features)
+        assert planted.agreement(found) > 0.98
+        deviation = float(found.std() / planted.reward.std())
+        assert head.scale * deviation == pytest.approx(2.0, rel=0.12)
+        assert head.scale == pytest.approx(1.0, abs=0.35)
+        assert deviation == pytest.approx(2.0, rel=0.25)
+        assert head.log_nu == pytest.approx(math.log(0.7), abs=0.3)
+        leanings.append(leniencies(head))
+        gaps.append([high - low for low, high in pairwise(head.cutpoints)])
+        assert leanings[-1] == pytest.approx([1.2, -1.2], abs=0.4)
+        assert gaps[-1] == pytest.approx([1.5, 1.5, 1.5], abs=0.35)
+    assert torch.tensor(leanings).mean(0).tolist() == pytest.approx([1.2, -1.2], abs=0.15)
+    assert torch.tensor(gaps).mean(0).tolist() == pytest.approx([1.5, 1.5, 1.5], abs=0.15)
 
 
 def test_a_warm_refit_ends_where_the_earlier_fit_did_and_goes_on_from_there() -> None:
@@ -259,6 +283,7 @@ def test_more_labels_than_answers_differ_in_have_a_kernel_that_can_be_factorised
 
     factor = kernel_root(kernel)
 
-    torch.testing.assert_close(factor @ factor.T, kernel, atol=0.2, rtol=1e-5)
+    # What is added to the diagonal, of about 400 each: never more than the largest jitter.
+    torch.testing.assert_close(factor @ factor.T, kernel, atol=JITTERS[-1] + 1e-6, rtol=1e-12)
     with pytest.raises(ValueError, match="not finite"):
         kernel_root(torch.full((3, 3), float("nan"), dtype=torch.float64))
