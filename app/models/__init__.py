@@ -18,15 +18,17 @@ from app.models.people import (
 )
 from app.models.practice import PracticeTask, PracticeVerdict
 from app.models.projects import Guideline, Project, Prompt
-from app.models.rounds import Checkpoint, Generation, Round, Run, Worker
+from app.models.rounds import ALONE, Checkpoint, Drawn, Generation, Round, Run, Worker, drawn, drawn_alone
 from app.models.tasks import NEXT_PLACE, Label, Seat, Skip, Task
 
 __all__ = [
+    "ALONE",
     "NEXT_PLACE",
     "ApiKey",
     "AuditEntry",
     "Base",
     "Checkpoint",
+    "Drawn",
     "Generation",
     "Guideline",
     "Installation",
@@ -49,5 +51,7 @@ __all__ = [
     "User",
     "Utc",
     "Worker",
+    "drawn",
+    "drawn_alone",
     "utc_now",
 ]

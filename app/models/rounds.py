@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     ForeignKey,
     Index,
     String,
     UniqueConstraint,
+    func,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -129,9 +132,33 @@ class Generation(Base):
     checkpoint_id: Mapped[int] = key("checkpoints.id")
     run_id: Mapped[int] = key("runs.id", index=False)
     number: Mapped[int]  # 0, 1, ... among the run's answers to this prompt
-    settings: Mapped[dict[str, Any]]
+    settings: Mapped[dict[str, Any]]  # the sampling; of a best of n also best_of, reward (a checkpoint), score, mean_score
     seed: Mapped[int]
     text: Mapped[str]
     token_ids: Mapped[list[Any]]
     finish_reason: Mapped[str] = mapped_column(String(10))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Drawn(NamedTuple):
+    """How answers were come by: each as it was drawn, or as the one of n that a reward model scored highest.
+
+    Two policies are compared by answers that were come by alike, or what was compared is how.
+    """
+
+    best_of: int = 1
+    reward_id: int | None = None
+
+
+ALONE: Final = Drawn()
+
+
+def drawn(settings: Mapping[str, Any]) -> Drawn:
+    """How an answer with these settings was come by."""
+    best_of = int(settings.get("best_of", 1))
+    return Drawn(best_of, settings.get("reward")) if best_of > 1 else ALONE
+
+
+def drawn_alone(generation: type[Generation] = Generation) -> ColumnElement[bool]:
+    """Whether a generation is what its policy said when it was asked once: a sample of that policy."""
+    return func.coalesce(generation.settings["best_of"].as_integer(), 1) == 1

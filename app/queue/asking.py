@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, aliased
 from app.database.engine import read_session, write_session
 from app.database.slices import Slices
 from app.database.taking_turns import hold
-from app.models import Generation, Label, Project, Seat, Skip, Task, utc_now
+from app.models import Generation, Label, Project, Seat, Skip, Task, drawn, utc_now
 from app.queue import make_tasks
 
 AHEAD: Final = 2**40  # from one promotion's places to the next one's; no seat has an id so large
@@ -104,15 +104,17 @@ def ask(
 
 
 def take_apart(engine: Engine, project_id: int) -> None:
-    """Free the answers of the policy before from tasks nobody has met, where the new one has answered: they meet its answers."""
+    """Free the answers of the policy before from tasks nobody has met, where the new one has answered in the same way: they meet
+    its answers.
+    """
     with read_session(engine) as session:
         project = session.get_one(Project, project_id)
         if project.previous_policy_id is None or project.policy_id is None:
             return
-        answered = make_tasks.prompts_with_unasked_answers(session, project.policy_id)
+        answered = make_tasks.unasked_answers(session, project.policy_id)
         second = aliased(Generation)
         waiting = (
-            select(Task.id, Task.prompt_id)
+            select(Task.id, Task.prompt_id, Generation.settings)
             .join(Generation, Generation.id == Task.first_generation_id)
             .outerjoin(second, second.id == Task.second_generation_id)
             .join(Seat, Seat.task_id == Task.id)
@@ -122,7 +124,7 @@ def take_apart(engine: Engine, project_id: int) -> None:
             .where(*_unmet())
             .order_by(Task.id)
         )
-        ids = [task_id for task_id, prompt_id in session.execute(waiting) if prompt_id in answered]
+        ids = [task_id for task_id, prompt_id, settings in session.execute(waiting) if (prompt_id, drawn(settings)) in answered]
     slices = Slices(engine)
     for some in slices.of(ids):
         with slices.write() as session:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Select, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
-from app.models import NEXT_PLACE, Checkpoint, Generation, Project, Prompt, Run, Seat, Skip, Task, utc_now
+from app.models import NEXT_PLACE, Checkpoint, Drawn, Generation, Project, Prompt, Run, Seat, Skip, Task, drawn, utc_now
 from app.queue.claim import GIVEN_BACK
 
 BATCH: Final = 200  # tasks stored at once; reading their numbers back costs the square of this
@@ -23,7 +23,7 @@ _ASKED: Final = exists().where(or_(Task.first_generation_id == Generation.id, Ta
 
 @dataclass(slots=True, eq=False)
 class Pool:
-    """What one prompt has to offer."""
+    """What one prompt has to offer, of answers that were come by alike."""
 
     prompt_id: int
     fresh: list[tuple[int, str]] = field(default_factory=list)  # (id, text) of the policy in force, asked about nowhere
@@ -92,6 +92,12 @@ def prompts_with_unasked_answers(session: Session, checkpoint_id: int) -> set[in
     return set(session.scalars(query.distinct()))
 
 
+def unasked_answers(session: Session, checkpoint_id: int) -> set[tuple[int, Drawn]]:
+    """The same prompts, and how those answers were come by."""
+    query = select(Generation.prompt_id, Generation.settings).where(Generation.checkpoint_id == checkpoint_id, ~_ASKED)
+    return {(prompt_id, drawn(settings)) for prompt_id, settings in session.execute(query)}
+
+
 def open_task_count(session: Session, project_id: int) -> int:
     """Tasks with at least one free seat."""
     waiting = select(Seat.task_id).where(Seat.project_id == project_id, Seat.state == "free")
@@ -122,20 +128,22 @@ def _pools(session: Session, project: Project, *, new_alone: bool) -> list[Pool]
     policy_id = project.policy_id or session.scalar(
         select(func.min(Checkpoint.id)).where(Checkpoint.project_id == project.id, Checkpoint.kind == "policy")
     )
-    pools: dict[int, Pool] = {}
-    for generation_id, prompt_id, text in session.execute(_answers(project.id, policy_id).where(~_ASKED)):
-        pools.setdefault(prompt_id, Pool(prompt_id, new_alone=new_alone)).fresh.append((generation_id, text))
+    pools: dict[tuple[int, Drawn], Pool] = {}  # answers that were chosen meet no others: the choice would be compared as well
+    for generation_id, prompt_id, text, settings in session.execute(_answers(project.id, policy_id).where(~_ASKED)):
+        pool = pools.setdefault((prompt_id, drawn(settings)), Pool(prompt_id, new_alone=new_alone))
+        pool.fresh.append((generation_id, text))
     if pools and project.previous_policy_id is not None:
         # A text a person has seen before would tell which model wrote it, so an old answer is asked about once as well.
-        for generation_id, prompt_id, text in session.execute(_answers(project.id, project.previous_policy_id).where(~_ASKED)):
-            if prompt_id in pools:
-                pools[prompt_id].previous.append((generation_id, text))
+        unasked = session.execute(_answers(project.id, project.previous_policy_id).where(~_ASKED))
+        for generation_id, prompt_id, text, settings in unasked:
+            if (met := pools.get((prompt_id, drawn(settings)))) is not None:
+                met.previous.append((generation_id, text))
     return list(pools.values())
 
 
-def _answers(project_id: int, policy_id: int | None) -> Select[int, int, str]:
+def _answers(project_id: int, policy_id: int | None) -> Select[int, int, str, dict[str, Any]]:
     return (
-        select(Generation.id, Generation.prompt_id, Generation.text)
+        select(Generation.id, Generation.prompt_id, Generation.text, Generation.settings)
         .join(Prompt, Prompt.id == Generation.prompt_id)
         .where(Prompt.project_id == project_id, Prompt.split == "train", Prompt.archived_at.is_(None))
         .where(Generation.checkpoint_id == policy_id)

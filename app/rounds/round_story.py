@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.accounts import service
-from app.models import Checkpoint, Generation, Prompt, Round, Run
+from app.models import Checkpoint, Generation, Prompt, Round, Run, drawn_alone
 from app.runs.runs import runs_of_round
 
 SHOWN_PAIRS = 5
@@ -68,7 +68,8 @@ def tell_round(session: Session, round_: Round) -> Story:
 def answers_beside(session: Session, before_id: int, after_id: int, limit: int = SHOWN_PAIRS) -> list[Beside]:
     """Held-out prompts that both policies have answered, with the first answer of each.
 
-    Held-out, so that nobody reads here which model wrote what they will be asked about.
+    Held-out, so that nobody reads here which model wrote what they will be asked about; as they were drawn, none chosen among
+    several.
     """
     before, after = aliased(Generation), aliased(Generation)
     rows = session.execute(
@@ -87,7 +88,7 @@ def _first_answer(checkpoint_id: int) -> Any:
     written = aliased(Generation)
     return (
         select(func.min(written.id))
-        .where(written.prompt_id == Prompt.id, written.checkpoint_id == checkpoint_id)
+        .where(written.prompt_id == Prompt.id, written.checkpoint_id == checkpoint_id, drawn_alone(written))
         .correlate(Prompt)
         .scalar_subquery()
     )

@@ -14,7 +14,7 @@ from app.errors import Conflict, Invalid, NotFound, Refusal
 from app.language import formats
 from app.language.formats import listed
 from app.language.languages import _
-from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, utc_now
+from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, drawn_alone, utc_now
 from app.prompts.lengths import lengths_of
 from app.queue import asking
 from app.rounds.promotion import promote, reject, settle_promoted
@@ -120,7 +120,10 @@ def start_round(
     given = dict(config or {})
     if unknown := given.keys() - set(STAGES):
         raise Invalid(_("A round has the stages %(stages)s.", stages=listed(STAGES)), {min(unknown): _("unknown stage")})
+    given["sample"] = {"best_of": 1} | dict(given.get("sample") or {})  # candidate and policy are seen as they are
     settings = {stage: config_dict(config) for stage, config in run_configs(project, STAGES, given).items()}
+    if settings["sample"]["best_of"] != 1:
+        raise Invalid(_("A round shows what its candidate writes, none of it chosen."), {"sample.best_of": _("must be 1")})
     count = usable_label_count(session, project.id) if usable is None else usable
     needed = RewardConfig(**settings["reward"]).min_labels
     if count < needed:
@@ -263,7 +266,7 @@ def _answers_wanted(session: Session, round_: Round, candidate: Checkpoint) -> l
     answered = session.scalar(
         select(Generation.id)
         .where(Generation.checkpoint_id == round_.start_policy_id)
-        .where(Generation.prompt_id.in_(holdout))
+        .where(Generation.prompt_id.in_(holdout), drawn_alone())
         .limit(1)
     )
     wanted = [(candidate.id, "all")]

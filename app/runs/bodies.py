@@ -78,7 +78,8 @@ class NewRun(Body):
     kind: Kind
     config: JsonObject = Field(
         default_factory=dict,
-        description="Settings, and what it works on: sample takes checkpoint, split (train, holdout, all) and prompt_ids; "
+        description="Settings, and what it works on: sample takes checkpoint, split (train, holdout, all), prompt_ids and, where "
+        "best_of is more than 1, reward (by default the newest that passed its test); "
         "reward takes policy; ppo takes reward and start; preference takes start; sft takes text (the name "
         "of one), rewrites (true: what annotators wrote instead) and base.",
     )

@@ -115,15 +115,14 @@ def made_by_runs(session: Session, run_ids: list[int]) -> dict[int, int]:
     return {run_id: checkpoint_id for run_id, checkpoint_id in rows if run_id is not None}
 
 
-def newest_reward(session: Session, project_id: int) -> Checkpoint | None:
-    """The reward model fitted last."""
-    return session.scalar(
-        select(Checkpoint)
-        .where(Checkpoint.project_id == project_id)
-        .where(Checkpoint.kind == "reward")
-        .order_by(Checkpoint.id.desc())
-        .limit(1)
-    )
+def newest_reward(session: Session, project_id: int, base_id: int | None = None, *, passed: bool = False) -> Checkpoint | None:
+    """The reward model fitted last; with `base_id` the last on that base, with `passed` the last that beat guessing."""
+    rewards = select(Checkpoint).where(Checkpoint.project_id == project_id, Checkpoint.kind == "reward")
+    if base_id is not None:
+        rewards = rewards.where(Checkpoint.parent_id == base_id)
+    if passed:
+        rewards = rewards.where(Checkpoint.metrics["gate_passed"].as_boolean().is_(True))
+    return session.scalar(rewards.order_by(Checkpoint.id.desc()).limit(1))
 
 
 def children_of(session: Session, checkpoint: Checkpoint, limit: int = 50) -> list[Checkpoint]:

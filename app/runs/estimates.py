@@ -84,7 +84,8 @@ def expected_times(
     labels = usable_label_count(session, project.id)
     expected = {}
     for stage in STAGES:
-        settings = config_dict(expected_config(project, stage, given.get(stage) or {}))
+        own = {"best_of": 1} if stage == "sample" else {}  # as `start_round` has it
+        settings = config_dict(expected_config(project, stage, own | dict(given.get(stage) or {})))
         units = _units(stage, settings, prompts or 0, labels)
         past = _past_rates(session, project.id, stage)
         guess = START_S[stage] + PER_UNIT_S[stage] * units
@@ -100,7 +101,7 @@ def _units(kind: str, settings: Mapping[str, Any], prompts: int, labels: int) ->
         return float(max(1, labels) * (1 + settings["epochs"]))
     if kind == "ppo":
         return float(settings["updates"] * settings["episodes"] * settings["max_new_tokens"] * (1 + settings["epochs"]))
-    return float(max(1, prompts) * settings["per_prompt"] * settings["max_new_tokens"])
+    return float(max(1, prompts) * settings["per_prompt"] * settings.get("best_of", 1) * settings["max_new_tokens"])
 
 
 def _past_rates(session: Session, project_id: int, kind: str) -> list[float]:

@@ -9,9 +9,11 @@ from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
 from app.database.taking_turns import hold
-from app.models import Checkpoint, Generation, Label, Project, Prompt, Run, utc_now
+from app.models import ALONE, Checkpoint, Generation, Label, Project, Prompt, Run, utc_now
 from app.queue import make_tasks
+from app.runs.checkpoints import get_checkpoint
 from app.runs.left_out import ids_left_out
+from app.runs.run_settings import drawn_next
 from app.runs.runs import LIVE, queue_run
 
 PROMPTS = 64  # answered by one refill, so that the first tasks are there soon
@@ -65,7 +67,9 @@ def plan_refill(session: Session, project: Project) -> Refill | None:
         return None
     if project.previous_policy_id is not None and stopped_by(session, project, project.previous_policy_id) is None:
         prompt_ids = prompt_ids[: PROMPTS // 2]  # two policies write in the time of one
-        done = make_tasks.prompts_with_unasked_answers(session, project.previous_policy_id)
+        come_by = drawn_next(session, project, get_checkpoint(session, project.previous_policy_id))
+        unasked = make_tasks.unasked_answers(session, project.previous_policy_id)
+        done = {prompt_id for prompt_id, how in unasked if how == come_by}
         done = done | ids_left_out(session, project, project.previous_policy_id)
         beside = [prompt_id for prompt_id in prompt_ids if prompt_id not in done]
     return Refill(project.policy_id, prompt_ids, beside)
@@ -93,13 +97,15 @@ def prompts_beside(session: Session, project: Project) -> list[int]:
     """What the policy before is to answer because the new one has, where people have seen all that it had written.
 
     For a promotion: the first comparisons are to be of new against previous, and a text is asked about once. Nothing where
-    enough of its answers are left, or where it can write none.
+    enough of its answers are left, or where it can write none. Of answers as they were drawn, as a round's candidate wrote them.
     """
     previous = project.previous_policy_id
     if project.policy_id is None or previous is None or not _may_write_beside(session, project):
         return []
-    left = make_tasks.prompts_with_unasked_answers(session, previous)
-    new = make_tasks.prompts_with_unasked_answers(session, project.policy_id)
+    left, new = (
+        {prompt_id for prompt_id, how in make_tasks.unasked_answers(session, policy_id) if how == ALONE}
+        for policy_id in (previous, project.policy_id)
+    )
     written = _answers_by_prompt(previous)
     alone = (
         select(Prompt.id)
@@ -120,7 +126,7 @@ def queue_beside(session: Session, project: Project, prompt_ids: list[int]) -> R
         return None
     by = session.get_one(Checkpoint, project.policy_id).promoted_by
     inputs = {"checkpoint": project.previous_policy_id, "prompt_ids": prompt_ids}
-    return queue_run(session, project, "sample", {}, inputs, by)
+    return queue_run(session, project, "sample", {"best_of": 1}, inputs, by)
 
 
 def _may_write_beside(session: Session, project: Project) -> bool:

@@ -9,11 +9,24 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy.orm import Session
+
 from app.errors import Invalid
 from app.language.formats import listed
+from app.language.languages import _
 from app.language.run_messages import told
-from app.models import Project
-from trainer.contract.config import ConfigError, PPOConfig, PreferenceConfig, RewardConfig, RunConfig, SampleConfig, make_config
+from app.models import ALONE, Checkpoint, Drawn, Project
+from app.runs.checkpoints import get_checkpoint, newest_reward, root_of
+from trainer.contract.config import (
+    ConfigError,
+    PPOConfig,
+    PreferenceConfig,
+    RewardConfig,
+    RunConfig,
+    SampleConfig,
+    config_dict,
+    make_config,
+)
 from trainer.contract.messages import Message
 
 OVERALL: Final = "overall"
@@ -119,3 +132,47 @@ def context_tokens(base_model: str) -> int | None:
     layers = [found, found.get("text_config")] if isinstance(found, dict) else []
     sizes = [layer.get(name) for layer in layers if isinstance(layer, dict) for name in _CONTEXT_NAMES]
     return next((size for size in sizes if type(size) is int and size > 0), None)
+
+
+# Which reward model chooses among the answers of a sample run
+
+
+def with_chooser(
+    session: Session, project: Project, inputs: Mapping[str, Any], settings: Mapping[str, Any], *, asked_for: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs and settings of a sample run, with the reward that chooses: the one given, or the newest that passed its test.
+
+    It is of the policy's base. Where none has passed, every answer is kept as it is drawn, unless choosing was `asked_for` of
+    this very run. Raises Invalid.
+    """
+    inputs, settings = dict(inputs), dict(settings)
+    given = inputs.pop("reward", None)
+    if settings["best_of"] == 1:
+        if given is not None:
+            raise Invalid(
+                _("A reward model chooses nothing among one answer."), {"best_of": _("must be 2 or more with a reward")}
+            )
+        return inputs, settings
+    base = root_of(session, get_checkpoint(session, inputs["checkpoint"]))
+    reward = get_checkpoint(session, given) if given is not None else _chooser(session, project, base)
+    if reward is not None and reward.parent_id != base.id:
+        raise Invalid(_("That reward model was learned on another base than this policy's."), {"reward": _("another base")})
+    if reward is None and asked_for:
+        raise Invalid(
+            _("Choosing among answers needs a reward model that passed its test; start a reward run first, or name one."),
+            {"reward": _("there is none yet")},
+        )
+    if reward is None:
+        return inputs, settings | {"best_of": 1}
+    return inputs | {"reward": reward.id}, settings
+
+
+def drawn_next(session: Session, project: Project, policy: Checkpoint) -> Drawn:
+    """How the answers of a policy that the queue is filled with next will be come by."""
+    n = int(config_dict(expected_config(project, "sample", {}))["best_of"])
+    reward = _chooser(session, project, root_of(session, policy)) if n > 1 else None
+    return Drawn(n, reward.id) if reward is not None else ALONE
+
+
+def _chooser(session: Session, project: Project, base: Checkpoint) -> Checkpoint | None:
+    return newest_reward(session, project.id, base.id, passed=True)

@@ -16,7 +16,7 @@ from app.language.languages import _
 from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
 from app.runs import checkpoints
 from app.runs.run_files import TEXT_NAME
-from app.runs.run_settings import run_config
+from app.runs.run_settings import run_config, with_chooser
 from app.runs.usable_labels import has_usable_rewrite, usable_label_count
 from trainer.contract.config import CONFIGS, config_dict
 from trainer.contract.messages import Message
@@ -25,7 +25,7 @@ LIVE = ("queued", "running")
 MOST_WAITING = 20  # runs of a project that people queued by hand or by key; a round queues one after the other
 MOST_ANSWERS = 20_000  # of one sample run: about a day of a small model on a small machine
 INPUT_NAMES: dict[str, frozenset[str]] = {
-    "sample": frozenset({"checkpoint", "split", "prompt_ids"}),
+    "sample": frozenset({"checkpoint", "split", "prompt_ids", "reward"}),
     "reward": frozenset({"policy"}),
     "ppo": frozenset({"reward", "start"}),
     "preference": frozenset({"start"}),
@@ -106,7 +106,8 @@ def queue_run(
         _check_waiting(session, project.id)
     checked = _checked_inputs(session, project, kind, inputs)
     if kind == "sample":
-        _check_answers(session, project, checked, settings["per_prompt"])
+        checked, settings = with_chooser(session, project, checked, settings, asked_for="best_of" in config)
+        _check_answers(session, project, checked, settings["per_prompt"] * settings["best_of"])
     run = Run(
         project_id=project.id,
         round_id=round_.id if round_ else None,
@@ -170,6 +171,8 @@ def _checked_inputs(session: Session, project: Project, kind: str, given: Mappin
         if split not in ("train", "holdout", "all"):
             raise Invalid(_("split is train, holdout or all."), {"split": _("must be train, holdout or all")})
         inputs = {"checkpoint": (checkpoint or checkpoints.current_policy(session, project)).id, "split": split}
+        if (reward := own_checkpoint(session, project, given.get("reward"), "reward", "reward")) is not None:
+            inputs["reward"] = reward.id
         if (ids := given.get("prompt_ids")) is not None:
             inputs["prompt_ids"] = _prompt_ids(ids)
         return inputs
@@ -239,6 +242,7 @@ def _text_name(value: Any) -> str:
 
 
 def _check_answers(session: Session, project: Project, inputs: Mapping[str, Any], per_prompt: int) -> None:
+    """`per_prompt`: answers that are drawn to each, those that are not kept included."""
     query = select(func.count(Prompt.id)).where(Prompt.project_id == project.id).where(Prompt.archived_at.is_(None))
     if inputs["split"] != "all":
         query = query.where(Prompt.split == inputs["split"])

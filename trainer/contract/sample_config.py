@@ -8,6 +8,7 @@ from typing import Any, Final
 from trainer.contract.setting import MOST_WHOLE, check, setting
 
 MOST_NEW_TOKENS: Final = 32_768
+MOST_DRAWN: Final = 16  # answers for one that is kept; the more, the more it is errors of the reward that are found
 HOTTEST: Final = 2.0  # above it, what a model writes is noise
 
 
@@ -59,6 +60,16 @@ class SampleConfig:
     )
     batch_size: int = setting(
         16, "Batch size", "Answers decoded together: more are faster and take more memory.", "answers", least=1, most=4096
+    )
+    best_of: int = setting(
+        1,
+        "Best of",
+        "So many answers are drawn for each that is kept, the one that the reward model scores highest. Writing takes as many "
+        "times as long. With 1, or while no reward model beats guessing, every answer is kept as it is drawn. A round's own "
+        "answers always are.",
+        "answers",
+        least=1,
+        most=MOST_DRAWN,
     )
     dtype: str = arithmetic()
     seed: int = seed("The same seed draws the same answers.")

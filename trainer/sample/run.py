@@ -2,7 +2,8 @@
 
 Every answer has a seed of its own, made from the run's seed, the prompt and its number, so a resumed run writes the
 answers it would have written anyway. Where the writer is the project's base, the features that a reward run will read come free
-with the writing and go into the cache.
+with the writing and go into the cache. With `best_of` n answers are drawn for each, and saved is the one that the reward likes
+best, with the seed by which it alone would be drawn again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -28,6 +29,7 @@ from trainer.lm.loading import load_policy
 from trainer.lm.recorded_states import RecordedStates
 from trainer.reward.data import most_tokens, token_sequence
 from trainer.reward.features import FeatureCache, choose_layers, recorded_means
+from trainer.sample import best_of
 
 GENERATIONS = "generations.jsonl"
 
@@ -54,7 +56,7 @@ def run(folder: RunFolder) -> None:
     if not prompts:
         raise Refused(Message("no_prompt_to_answer"))
     folder.progress(0, len(prompts) * config.per_prompt, Message("opening_model"))
-    policy = load_policy(folder.resolve(folder.inputs["policy"]), config.dtype)
+    policy = load_policy(folder.resolve(folder.inputs["policy"]), best_of.arithmetic(folder))
     policy.day = folder.day
     left_out = LeftOut()
     jobs = _jobs(prompts, policy, config, left_out)
@@ -64,13 +66,14 @@ def run(folder: RunFolder) -> None:
     writer = _Writer(folder, policy, len(jobs))
     missing = [job for job in jobs if job.key not in writer.there]
     started = time.monotonic()
-    for start in range(0, len(missing), config.batch_size):
-        for job in writer.write(missing[start : start + config.batch_size]):
+    at_once = max(1, config.batch_size // config.best_of)
+    for start in range(0, len(missing), at_once):
+        for job in writer.write(missing[start : start + at_once]):
             left_out.not_finite(job.prompt_id)
     if not writer.there:
         raise Refused(Message("cannot_be_sampled", model=folder.inputs["policy"]), left_out.figures)
     seconds, told = time.monotonic() - started, left_out.said()
-    figures = left_out.figures | ({"reason": told} if told else {})
+    figures = left_out.figures | ({"reason": told} if told else {}) | _best_of_figures(folder, config)
     folder.finish("done", generations=len(writer.there), tokens=writer.tokens, seconds=seconds, **figures)
 
 
@@ -87,13 +90,23 @@ def _jobs(prompts: Sequence[dict[str, Any]], policy: Backbone, config: SampleCon
     return jobs
 
 
+def _best_of_figures(folder: RunFolder, config: SampleConfig) -> dict[str, float]:
+    """What choosing among n answers gained by the reward's own scores, and the most it can have cost in KL."""
+    if config.best_of == 1:
+        return {}
+    rows = list(read_jsonl(folder.file(GENERATIONS)))
+    mean = {name: sum(row[name] for row in rows) / len(rows) for name in ("score", "mean_score")}
+    return mean | {"kl_nats_at_most": best_of.kl_nats_at_most(config.best_of)}
+
+
 class _Writer:
-    """Writes answers into generations.jsonl, each as soon as it ends, and says how many are there."""
+    """Writes answers into generations.jsonl, each as soon as it ends or is chosen, and says how many are there."""
 
     def __init__(self, folder: RunFolder, policy: Backbone, total: int) -> None:
         self.folder, self.policy, self.total = folder, policy, total
         self.config = cast(SampleConfig, folder.config)
         self.cache = open_cache(folder, policy)
+        self.scorer = best_of.open_scorer(folder, policy) if self.config.best_of > 1 else None
         self.there = {(row["prompt_id"], row["index"]) for row in read_jsonl(folder.file(GENERATIONS))}
         self.tokens = 0  # of the answers written here
         folder.progress(len(self.there), total, Message("writing_answers"))
@@ -114,26 +127,35 @@ class _Writer:
         return []
 
     def _answer(self, batch: Sequence[Job]) -> None:
-        seeds = [derived_seed(self.config.seed, *job.key) for job in batch]
+        n = self.config.best_of
+        drawn = [job for job in batch for _ in range(n)]
+        seeds = [derived_seed(self.config.seed, *job.key, draw) for job in batch for draw in range(n)]
         recording = RecordedStates(self.cache.layers) if self.cache else None
+        prompt_ids = [job.ids for job in drawn]
         answers = generate(
             self.policy,
-            [job.ids for job in batch],
+            prompt_ids,
             max_new_tokens=self.config.max_new_tokens,
             temperature=self.config.temperature,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             batch_size=self.config.batch_size,
             check=self.folder.check,
-            on_done=lambda row, answer: self._save(batch[row], seeds[row], answer),
+            on_done=(lambda row, answer: self._save(drawn[row], seeds[row], answer)) if self.scorer is None else None,
             recording=recording,
         )
+        kept = list(range(len(drawn)))
+        if self.scorer is not None:
+            chosen = best_of.choose(self.scorer, prompt_ids, answers, n, self.config.batch_size, self.folder.check)
+            kept = [start * n + choice.place for start, choice in enumerate(chosen)]
+            for row, choice in zip(kept, chosen, strict=True):
+                self._save(drawn[row], seeds[row], answers[row], score=choice.score, mean_score=choice.mean_score)
         if self.cache is not None and recording is not None:
-            keep_features(self.cache, recording, self.policy, [job.ids for job in batch], answers)
+            keep_features(self.cache, recording, self.policy, {row: prompt_ids[row] for row in kept}, answers)
 
-    def _save(self, job: Job, seed: int, answer: Generated) -> None:
+    def _save(self, job: Job, seed: int, answer: Generated, **scores: float) -> None:
         text = said(self.policy.tokenizer.decode(answer.ids, skip_special_tokens=True))
         row = {"prompt_id": job.prompt_id, "index": job.number, "seed": seed, "text": text}
-        self.folder.append(GENERATIONS, [row | {"token_ids": answer.ids, "finish_reason": answer.finish_reason}])
+        self.folder.append(GENERATIONS, [row | {"token_ids": answer.ids, "finish_reason": answer.finish_reason} | scores])
         self.there.add(job.key)
         self.tokens += len(answer.ids)
         self.folder.progress(len(self.there), self.total, Message("writing_answers"))
@@ -151,13 +173,14 @@ def keep_features(
     cache: FeatureCache,
     recording: RecordedStates,
     policy: Backbone,
-    prompt_ids: Sequence[list[int]],
+    prompt_ids: Mapping[int, list[int]],  # by the places of the answers that may be judged
     answers: Sequence[Generated],
 ) -> None:
-    """Put the answers' features into the cache, except of those that a reward run would cut."""
+    """Put those answers' features into the cache, except of those that a reward run would cut."""
     longest = most_tokens(policy, RewardConfig().max_tokens)
     rows = {}
-    for index, (ids, answer) in enumerate(zip(prompt_ids, answers, strict=True)):
+    for index, ids in prompt_ids.items():
+        answer = answers[index]
         if len(ids) + len(answer.ids) <= longest:
             sequence = token_sequence(ids, answer.ids, eos_ids(policy), longest)
             rows[sequence.digest] = recorded_means(recording, index, sequence, cache.layers)
@@ -170,9 +193,10 @@ def said(text: str) -> str:
     return kept[1:] if re.match(r" \S", kept) else kept
 
 
-def derived_seed(run_seed: int, prompt_id: int, index: int) -> int:
-    """A 31-bit seed for one answer: the same whenever and beside whatever it is written."""
-    digest = hashlib.sha256(f"{run_seed}/{prompt_id}/{index}".encode()).digest()
+def derived_seed(run_seed: int, prompt_id: int, index: int, draw: int = 0) -> int:
+    """A 31-bit seed for one answer: the same whenever and beside whatever it is written. The first draw's is a lone answer's."""
+    name = f"{run_seed}/{prompt_id}/{index}" + (f"/{draw}" if draw else "")
+    digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 

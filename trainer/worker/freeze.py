@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session, aliased
 
 from app.database.engine import read_session
 from app.exports.service import pseudonyms
-from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Run
-from app.runs.checkpoints import get_checkpoint, root_of
+from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Run, drawn_alone
+from app.runs.checkpoints import get_checkpoint, newest_reward, root_of
 from app.runs.run_files import run_folder, text_file
 from app.runs.runs import get_run, prompts_to_answer
 from app.runs.usable_labels import usable_labels, usable_rewrites
@@ -137,6 +137,8 @@ def _write_sample(session: Session, settings: Settings, run: Run, folder: Path) 
     inputs = {"policy": model_spec(settings.data, policy.source)}
     if policy.parent_id is None and policy.run_id is None:  # the base itself, whose states a reward model will read
         inputs["cache"] = str(settings.cache)
+    if run.inputs.get("reward") is not None:
+        inputs["reward"] = model_spec(settings.data, get_checkpoint(session, run.inputs["reward"]).source)
     return inputs
 
 
@@ -153,7 +155,7 @@ def _write_reward(session: Session, settings: Settings, run: Run, folder: Path) 
         "label_count": count,
         "earlier_tests": _earlier_tests(session, run),
     }
-    earlier = _last_reward(session, run.project_id, base.id) if run.config["method"] == "warm" else None
+    earlier = newest_reward(session, run.project_id, base.id) if run.config["method"] == "warm" else None  # where it begins
     if earlier is not None:
         inputs["earlier"] = model_spec(settings.data, earlier.source)
     return inputs
@@ -169,19 +171,6 @@ def _earlier_tests(session: Session, run: Run) -> int:
     since = session.scalar(passed) or 0
     tests = select(func.count()).select_from(Run).where(*others, Run.id > since, Run.state.in_(("running", "done")))
     return session.scalar(tests) or 0
-
-
-def _last_reward(session: Session, project_id: int, base_id: int) -> Checkpoint | None:
-    """The project's newest reward model on this base, where a warm refit begins."""
-    found: Checkpoint | None = session.scalar(
-        select(Checkpoint)
-        .where(Checkpoint.project_id == project_id)
-        .where(Checkpoint.kind == "reward")
-        .where(Checkpoint.parent_id == base_id)
-        .order_by(Checkpoint.id.desc())
-        .limit(1)
-    )
-    return found
 
 
 def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
@@ -341,11 +330,11 @@ def _rewrites(session: Session, project_id: int) -> Iterator[dict[str, Any]]:
 
 
 def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:
-    """The base model's first answer to each of the first prompts: the same answers at every refit."""
+    """The base model's first answer to each of the first prompts: the same answers at every refit, none of them chosen."""
     first = (
         select(func.min(Generation.id))
         .join(Prompt, Prompt.id == Generation.prompt_id)
-        .where(Generation.checkpoint_id == base_id)
+        .where(Generation.checkpoint_id == base_id, drawn_alone())
         .where(Prompt.split == "train")
         .group_by(Generation.prompt_id)
     )

@@ -82,6 +82,8 @@ def store_generations(session: Session, run: Run, rows: list[dict[str, Any]]) ->
 
 def _stored(session: Session, run: Run, rows: list[dict[str, Any]]) -> bool:
     settings = {name: run.config[name] for name in ("temperature", "max_new_tokens")}
+    if run.config.get("best_of", 1) > 1:
+        settings |= {"best_of": run.config["best_of"], "reward": run.inputs["reward"]}
     try:
         with session.begin_nested():
             session.add_all(
@@ -90,7 +92,7 @@ def _stored(session: Session, run: Run, rows: list[dict[str, Any]]) -> bool:
                     checkpoint_id=run.inputs["checkpoint"],
                     run_id=run.id,
                     number=row["index"],
-                    settings=settings,
+                    settings=settings | {name: row[name] for name in ("score", "mean_score") if name in row},
                     seed=row["seed"],
                     text=storable(row["text"]),
                     token_ids=row["token_ids"],

@@ -56,6 +56,12 @@ NOTICES: Final = ("more_cut", "not_watched")
 FIGURES: Final[dict[str, dict[str, Figure]]] = {
     "sample": {
         "generations": Figure(N_("Answers written")),
+        "score": Figure(N_("Score of the reward model, the answers that were kept"), _SCORE),
+        "mean_score": Figure(N_("Score of the reward model, all that were drawn"), N_("What single answers would have scored.")),
+        "kl_nats_at_most": Figure(
+            N_("Distance from single answers (KL), at most"),
+            N_("Nats per answer, of choosing the best of n: log n - (n - 1) / n. Training that goes further should score more."),
+        ),
         "tokens": Figure(N_("Tokens written"), N_("A token is a piece of a word."), for_experts=True),
         "seconds": Figure(N_("Time spent writing"), form="seconds", for_experts=True),
     },

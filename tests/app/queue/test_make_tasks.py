@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.database import slices
 from app.database.engine import read_session, write_session
-from app.models import Generation, Project, Prompt, Seat, Skip, Task, utc_now
+from app.models import Generation, Project, Prompt, Seat, Skip, Task, drawn, utc_now
 from app.prompts.search import put_many_away
 from app.queue import asking, make_tasks
 from app.queue.claim import GIVEN_BACK
@@ -243,6 +243,34 @@ def test_an_old_answer_stands_in_one_task_at_most(engine: Engine, cast: Cast) ->
         assert len(answers) == len(set(answers))
         assert (old, new) in authors(session)
         assert make_tasks.prompts_with_unasked_answers(session, new) == set(), "an answer left over meets the old one"
+
+
+def test_answers_that_were_chosen_meet_no_others(engine: Engine, cast: Cast) -> None:
+    """Else people would compare the choosing of one with the other, and the policies not at all."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share = 0.0
+        old, new = project.policy_id, factories.make_checkpoint(session, project.id).id
+        assert old is not None
+        best = {"best_of": 4, "reward": factories.make_checkpoint(session, project.id, kind="reward").id}
+        other = best | {"reward": factories.make_checkpoint(session, project.id, kind="reward").id}
+        prompts = [factories.make_prompt(session, project.id) for _ in range(6)]
+        for prompt in prompts:
+            for settings in ({}, {"best_of": 1}, best):
+                factories.make_generation(session, prompt, new, settings=settings)
+            for settings in ({}, best, other):
+                factories.make_generation(session, prompt, old, settings=settings)
+        project.policy_id, project.previous_policy_id = new, old
+        session.flush()
+
+        ask(session, project)
+
+        by = {row.id: row for row in session.scalars(select(Generation))}
+        pairs = [(by[task.first_generation_id], by[task.second_generation_id or 0]) for task in session.scalars(select(Task))]
+        assert {drawn(first.settings) for first, _ in pairs} == {drawn({}), drawn(best)}
+        for first, second in pairs:
+            assert drawn(first.settings) == drawn(second.settings)
+            assert {first.checkpoint_id, second.checkpoint_id} == {old, new}
 
 
 def test_the_queue_runs_low_when_little_is_open_to_everybody(engine: Engine, cast: Cast) -> None:

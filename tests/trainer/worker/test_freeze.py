@@ -49,6 +49,18 @@ def test_a_sample_run_gets_its_prompts_and_model(
     ]
 
 
+def test_a_sample_run_that_chooses_gets_the_reward_that_does(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    factories.make_prompt(session, demo.id)
+    passed = {"parent_id": demo.policy_id, "metrics": {"gate_passed": True}}
+    reward = factories.make_checkpoint(session, demo.id, kind="reward", source="runs/1/checkpoint", **passed)
+    run = service.queue_run(session, demo, "sample", {"best_of": 4}, {}, cast.grace)
+    assert run.inputs["reward"] == reward.id
+    folder = RunFolder(prepare(session, engine, settings, run).folder)
+    assert folder.inputs == {"policy": "models/tiny", "cache": str(settings.cache), "reward": "runs/1/checkpoint"}
+
+
 def test_a_model_in_the_data_folder_is_found_wherever_that_folder_is(settings: Settings) -> None:
     (settings.data / "runs" / "3" / "checkpoint").mkdir(parents=True)
     assert freeze.model_spec(settings.data, "runs/3/checkpoint") == str(settings.data.resolve() / "runs/3/checkpoint")
@@ -299,6 +311,8 @@ def test_the_panel_is_the_base_models_first_answers(
     assert demo.policy_id is not None
     tuned = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id)
     prompts = [factories.make_prompt(session, demo.id) for _ in range(2)]
+    for prompt in prompts:  # chosen among several by a reward: no sample of the base
+        factories.make_generation(session, prompt, demo.policy_id, settings={"best_of": 4, "reward": 9})
     first = [factories.make_generation(session, prompt, demo.policy_id).text for prompt in prompts]
     for prompt in prompts:
         factories.make_generation(session, prompt, demo.policy_id)

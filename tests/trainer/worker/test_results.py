@@ -51,6 +51,16 @@ def test_answers_become_rows_and_rows_become_tasks(session: Session, demo: Proje
     assert {task.first_generation_id, task.second_generation_id} == {answer.id for answer in stored}
 
 
+def test_answers_that_were_chosen_say_so(session: Session, demo: Project, cast: Cast) -> None:
+    prompt = factories.make_prompt(session, demo.id)
+    passed = {"parent_id": demo.policy_id, "metrics": {"gate_passed": True}}
+    reward = factories.make_checkpoint(session, demo.id, kind="reward", **passed)
+    run = service.queue_run(session, demo, "sample", {"best_of": 4}, {}, cast.grace)
+    results.store_generations(session, run, [json.loads(generation(prompt, 0)) | {"score": 1.5, "mean_score": 0.25}])
+    chosen = {"best_of": 4, "reward": reward.id, "score": 1.5, "mean_score": 0.25}
+    assert session.scalars(select(Generation)).one().settings == {"temperature": 0.7, "max_new_tokens": 64} | chosen
+
+
 def test_what_a_sampling_left_out_is_kept_by_the_text_that_was_asked(session: Session, demo: Project, tmp_path: Path) -> None:
     refused, answered = factories.make_prompt(session, demo.id), factories.make_prompt(session, demo.id)
     rows = [{"prompt_id": prompt.id, "messages": prompt.messages} for prompt in (refused, answered)]
