@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import CompoundSelect, Connection, Dialect, Select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import UpdateBase
 
 Statement = Select[Any] | CompoundSelect[Any] | UpdateBase
@@ -25,19 +27,16 @@ class Prepared:
         self._for_sqlite: _Compiled | None = None
 
     def first(self, connection: Connection, values: Mapping[str, Any]) -> Any:
-        """The first row, or none. Raises what SQLAlchemy raises; the caller has begun what the statement belongs to."""
+        """The first row, or none. Raises what SQLAlchemy raises where the database refuses, KeyError for a value that is missing.
+
+        The caller has begun what the statement belongs to.
+        """
         if connection.dialect.name != "sqlite":
-            return self._by_library(connection, values)
+            result = connection.execute(self._statement, values)
+            return result.first() if result.returns_rows else None
         if self._for_sqlite is None:
             self._for_sqlite = _Compiled(self._statement, connection.dialect)
-        try:
-            return self._for_sqlite.first(connection, values)
-        except connection.dialect.loaded_dbapi.Error:  # asked again, it fails again, and says so as the library does
-            return self._by_library(connection, values)
-
-    def _by_library(self, connection: Connection, values: Mapping[str, Any]) -> Any:
-        result = connection.execute(self._statement, values)
-        return result.first() if result.returns_rows else None
+        return self._for_sqlite.first(connection, values)
 
 
 class _Compiled:
@@ -66,12 +65,13 @@ class _Compiled:
         bound = self._constants.copy()
         for index, name, processor in self._given:
             bound[index] = processor(values[name])
-        cursor = connection.connection.cursor()
+        failures = connection.dialect.loaded_dbapi.Error
         try:
-            cursor.execute(self._sql, bound)
-            found = cursor.fetchone()
-        finally:
-            cursor.close()
+            with closing(connection.connection.cursor()) as cursor:
+                cursor.execute(self._sql, bound)
+                found = cursor.fetchone()
+        except failures as error:  # never asked again: SQLite may have undone all of the transaction by itself
+            raise DBAPIError.instance(self._sql, None, error, failures, dialect=connection.dialect) from error
         if found is None:
             return None
         row = list(found)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import Connection, Engine, event, func, insert, select
+from sqlalchemy import Connection, Engine, bindparam, event, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from app.database import engine as db
 from app.database import group_commit
-from app.database.engine import make_engine, read_session
+from app.database.engine import make_engine, read_session, write_session
 from app.database.group_commit import WriteGroup
+from app.database.prepared import Prepared
 from app.errors import Busy, Conflict
 from app.models import Base, User
 from tests.app.conftest import another_process_writes
@@ -139,6 +140,29 @@ def test_a_full_disk_is_named_as_the_cause_and_stores_nothing_of_the_group(engin
     results = run(go())
     assert all(isinstance(result, OperationalError) and "full" in str(result) for result in results), results
     assert names(engine) == set()
+
+
+@pytest.mark.usefixtures("one_group")
+def test_a_disk_that_is_full_for_a_prepared_statement_stores_nothing_either(engine: Engine) -> None:
+    """SQLite undoes all of the transaction by itself there, so that the statement asked again would be kept, alone."""
+    with write_session(engine) as session:
+        session.add(User(email="seat", name="free"))
+    rename = Prepared(update(User).where(User.email == "seat").values(name=bindparam("to")))
+    writes = WriteGroup(engine)
+
+    def too_much(connection: Connection) -> None:
+        cursor = connection.connection.cursor()
+        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
+        cursor.execute(f"PRAGMA max_page_count={pages + 1}")
+        connection.execute(insert(User).values(email="label", name="x" * 3000, is_owner=False))
+        rename.first(connection, {"to": "done" * 2000})
+
+    async def go() -> list[object]:
+        return list(await asyncio.gather(writes.run(add("a")), writes.run(too_much), return_exceptions=True))
+
+    results = run(go())
+    assert all(isinstance(result, OperationalError) and "full" in str(result) for result in results), results
+    assert names(engine) == {"free"}
 
 
 def test_when_the_transaction_never_begins_everyone_is_told_and_the_next_write_goes_through(

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
@@ -22,6 +22,7 @@ from app.rounds import service
 from app.settings import Settings
 from app.web.permissions import ALSO_ARCHIVED, RULES
 from tests.app import factories
+from tests.app.asked import noting
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import make_labels
 
@@ -132,12 +133,11 @@ def test_what_was_on_its_way_when_it_was_put_away_changes_nothing(
     admin = api("admin", who="Grace")
     let_in = threading.Event()
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+    def note(statement: str) -> None:
         if statement.startswith("SELECT") and "api_keys" in statement:  # who is it, and is their project open?
             let_in.set()
 
-    event.listen(engine, "after_cursor_execute", note)
-    with ThreadPoolExecutor(1) as thread:
+    with noting(engine, note), ThreadPoolExecutor(1) as thread:
         with write_session(engine) as session:
             on_its_way = thread.submit(admin.request, method, V1 + path.replace("/1/", f"/{prompt_id}/"), json=body)
             assert let_in.wait(10)
