@@ -135,7 +135,7 @@ def crash(place: Path, server: Cluster, rounds: int, annotators: int, seed: int)
         second.start_web()
         first.sign_in()
         second.key = first.key
-        project = first.send("PATCH", f"/projects/{SLUG}", json={"rating_share": 0.0, "queue_low_mark": 40})
+        project = first.send("PATCH", f"/projects/{SLUG}", json={"rating_share": 0.0, "queue_low_mark": 200})
         run = first.sample(project["policy_id"], "all", seed=1)
         for house in houses:
             house.start_worker()

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.database.capacity import Capacity
 from app.database.engine import POOL_PATIENCE_S, make_engine, write_session
+from app.language import spacing
 from app.main import create_app, rooms
 from app.settings import Settings
 from app.web.middleware import waiting_room
@@ -329,6 +330,10 @@ def test_a_form_is_turned_away_without_a_link_that_would_lose_it(full: FastAPI, 
     assert reply.status_code == 503
     assert "send it again" in reply.text
     assert "Try again" not in reply.text
+
+    reply = visitor.post(PAGE, data={"email": "a@example.org"}, headers={"accept-language": "zh-Hant"})
+    assert "。</p>" in reply.text
+    assert spacing.SAID not in reply.text, "the mark of a sentence's end, after which no space stands"
 
 
 def test_a_full_house_still_says_how_it_is_and_gives_its_stylesheets(
