@@ -44,6 +44,8 @@ def simple_model(folder: Path, code: Path = ROOT) -> Path:
     `code`: the clone that trains it, which may be of an earlier version.
     """
     run = folder / "simple"
+    if (run / "checkpoint" / "manifest.json").exists():  # of an earlier call
+        return run / "checkpoint"
     run.mkdir(parents=True)
     texts = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "app/projects/demo_guidelines.md"]
     (run / "text.txt").write_text("\n\n".join(path.read_text("utf-8") for path in texts if path.exists()), "utf-8")
