@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import argparse
 import json
 import math
+import os
 import shutil
 import statistics
 import tempfile
@@ -59,7 +60,7 @@ def main() -> int:
         if base is None:
             say("== the base model's answers, which every preference judges")
             base = write_base_answers(place, model, options)
-        torch.set_num_threads(2)
+        torch.set_num_threads(int(os.environ.get("TASTEMAKER_THREADS", 2)))
         reader, lines = Reader(model), []
         for name in options.preference or list(TASTES):
             say(f"== {name}")

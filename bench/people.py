@@ -1,19 +1,18 @@
 """People as real ones judged elsewhere: a reward fitted to human judgements of other prompts, which then judges answers here.
 
 The folder of judgements holds `pairs_tulu1.jsonl.gz` (ordinary instructions, people who compared two answers; bench/reward.py
-reads it, too). The reward is the trainer's Bayesian head on the base's pooled states and on the log length. It is told the length
-so that what that does is known, and then it is taken out: the longer answer won two thirds of those pairs, and people here are to
-like answers for what they say (Dubois et al. 2024, arXiv:2404.04475).
+reads it, too). The longer answer won two thirds of those pairs, and people here are to like answers for what they say: so as many
+pairs are taken that it won as that it lost, and length is no feature (cf. Dubois et al. 2024, arXiv:2404.04475). The reward is
+the trainer's Bayesian head on the base's pooled states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+import random
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bench.reading import Measured, Pair
@@ -21,10 +20,10 @@ from bench.reward import features_of, labels_of, pairs
 from trainer.contract.config import RewardConfig
 from trainer.lm.backbone import Backbone
 from trainer.reward import validation
-from trainer.reward.data import Answer, Labels
+from trainer.reward.data import Answer, Labels, ids_of_text
 from trainer.reward.features import LENGTH, SUM
 from trainer.reward.head.model import Head
-from trainer.reward.held_out import cross_validate, join, predict, split_prompts
+from trainer.reward.held_out import cross_validate, join, split_prompts
 from trainer.reward.run import fitted_head
 
 JUDGED = "pairs_tulu1.jsonl.gz"
@@ -37,23 +36,21 @@ class People:
     def __init__(self, backbone: Backbone, judged: Sequence[dict[str, Any]], cache: Path) -> None:
         """`judged`: rows of `prompt`, `chosen`, `rejected`. `cache`: a folder for what the base makes of their answers."""
         self._backbone, self._cache = backbone, cache
-        labels = labels_of([row for row in judged if row["chosen"] != row["rejected"]])
+        labels = labels_of(balanced(judged, lambda text: len(ids_of_text(backbone, text))))
         features = self._features(labels.answers)
 
         def fitted(some: Labels) -> Head:
             return fitted_head(features, some, CONFIG)
 
-        split = split_prompts(labels, CONFIG)
-        parts, heads = cross_validate(labels, split, fitted, lambda head: head.reward(features))
-        without = [
-            predict(labels.on(split.inside(fold)), fold, content(head).reward(features), head) for fold, head in enumerate(heads)
-        ]
-        self.figures: dict[str, Any] = {"pairs": len(labels.comparisons), "prompts": len(labels.prompt_keys)}
-        for name, held in {"accuracy": parts, "accuracy_without_length": without}.items():
-            found = validation.headline_figures(join(held))
-            interval = [round(found["accuracy_low"], 3), round(found["accuracy_high"], 3)]
-            self.figures |= {name: round(found["accuracy"], 3), f"{name}_interval": interval}
-        self._head = content(fitted(labels))
+        parts, _ = cross_validate(labels, split_prompts(labels, CONFIG), fitted, lambda head: head.reward(features))
+        found = validation.headline_figures(join(parts))
+        self.figures = {
+            "pairs": len(labels.comparisons),
+            "prompts": len(labels.prompt_keys),
+            "accuracy": round(found["accuracy"], 3),
+            "accuracy_interval": [round(found["accuracy_low"], 3), round(found["accuracy_high"], 3)],
+        }
+        self._head = fitted(labels)
         self.liking = Measured(self._liking)
 
     def _liking(self, asked: Sequence[Pair]) -> list[float]:
@@ -64,16 +61,16 @@ class People:
     def _features(self, answers: Sequence[Answer]) -> dict[str, Tensor]:
         """Group -> (answers, D)."""
         found = features_of(self._backbone, Labels(answers=list(answers)), self._cache, CONFIG)
-        return {name: values for name, values in found.items() if name != SUM}
+        return {name: values for name, values in found.items() if name not in (LENGTH, SUM)}
 
 
-def content(head: Head) -> Head:
-    """The head without what it learned of length."""
-    groups = {
-        name: replace(group, weights=torch.zeros_like(group.weights)) if name == LENGTH else group
-        for name, group in head.groups.items()
-    }
-    return replace(head, groups=groups)
+def balanced(rows: Sequence[dict[str, Any]], length: Callable[[str], int]) -> list[dict[str, Any]]:
+    """As many pairs whose longer answer was chosen as pairs whose shorter one was, in their order; none of equal length."""
+    by = [length(row["chosen"]) - length(row["rejected"]) for row in rows]
+    sides = [[at for at, apart in enumerate(by) if side * apart > 0] for side in (1, -1)]
+    fewer = min(map(len, sides))
+    draw = random.Random(0)
+    return [rows[at] for at in sorted(at for side in sides for at in draw.sample(side, fewer))]
 
 
 def judged_by_people(folder: Path, but_not: Collection[str]) -> list[dict[str, Any]]:

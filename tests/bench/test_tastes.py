@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench.annotators import Taste, taste_of
-from bench.people import JUDGED, People, judged_by_people
+from bench.people import JUDGED, People, balanced, judged_by_people
 from bench.preferences import concise
 from bench.reading import ANYTHING, ELSEWHERE, Measured, Reader, words_of
 from bench.resume import make_base
@@ -136,23 +136,40 @@ def test_people_are_learned_from_judgements_of_other_prompts(reader: Reader, tmp
     def said(letters: str) -> str:
         return "".join(draw.choices(letters, k=draw.randint(20, 30)))
 
-    rows = [{"prompt": f"Question {at}", "chosen": said("abc "), "rejected": said("xyz ")} for at in range(40)]
+    rows = [{"prompt": f"Question {at}", "chosen": said("abc "), "rejected": said("xyz ")} for at in range(60)]
     people = People(reader.backbone, rows, tmp_path)
 
-    assert people.figures["pairs"] == people.figures["prompts"] == 40
-    assert people.figures["accuracy_without_length"] > 0.9
+    assert 40 <= people.figures["pairs"] == people.figures["prompts"] <= 60
+    assert people.figures["accuracy"] > 0.9
     assert people.liking(QUESTION, "cab abc bca cab abc a") > people.liking(QUESTION, "zyx xyz yxz zyx xyz z")
+
+
+def test_the_longer_answer_won_as_many_of_the_judgements_as_it_lost() -> None:
+    won = [{"chosen": "long", "rejected": "no", "at": at} for at in range(9)]
+    lost = [{"chosen": "yes", "rejected": "longer", "at": at} for at in range(9, 13)]
+    found = balanced([*won, *lost, {"chosen": "same", "rejected": "long", "at": 13}], len)
+
+    assert [row["at"] for row in found if row["chosen"] == "yes"] == [9, 10, 11, 12]
+    assert len(found) == 8
+    assert len({row["at"] for row in found}) == 8
 
 
 def test_people_are_not_to_like_an_answer_for_its_length(reader: Reader, tmp_path: Path) -> None:
     draw = random.Random(1)
-    lengths = [draw.sample(range(10, 80), 2) for _ in range(60)]
-    texts = [["".join(draw.choices("abcdefgh ", k=length)) for length in sorted(two)] for two in lengths]
-    rows = [{"prompt": f"Question {at}", "chosen": long, "rejected": short} for at, (short, long) in enumerate(texts)]
-    figures = People(reader.backbone, rows, tmp_path).figures
+    texts = ["".join(draw.choices("abcdefgh ", k=length)) for length in range(20, 80) for _ in range(2)]
+    draw.shuffle(texts)
+    rows = [
+        {"prompt": f"Question {at}", "chosen": one, "rejected": other}
+        for at, (one, other) in enumerate(zip(texts[::2], texts[1::2], strict=True))
+    ]
+    chosen_longer = [
+        row if len(row["chosen"]) > len(row["rejected"]) else row | {"chosen": row["rejected"], "rejected": row["chosen"]}
+        for row in rows[:45]
+    ]
+    people = People(reader.backbone, chosen_longer + rows[45:], tmp_path)
 
-    assert figures["accuracy"] > 0.9
-    assert figures["accuracy_without_length"] < figures["accuracy"] - 0.1
+    assert people.figures["pairs"] < 40
+    assert people.figures["accuracy"] < 0.75
 
 
 def test_judgements_of_the_projects_own_prompts_are_left_out(tmp_path: Path) -> None:
