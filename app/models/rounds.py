@@ -100,7 +100,7 @@ class Round(Base):
     label_count: Mapped[int]
     start_policy_id: Mapped[int] = key("checkpoints.id")
     reward_id: Mapped[int | None] = key("checkpoints.id")
-    candidate_id: Mapped[int | None] = key("checkpoints.id")
+    candidate_id: Mapped[int | None] = key("checkpoints.id")  # of several the first, until one is promoted
     reason: Mapped[Message | None] = mapped_column(nullable=False)  # why it was refused, failed or decided so
     decision: Mapped[str | None] = mapped_column(String(10))
     decided_by: Mapped[int | None] = key("users.id")
@@ -108,6 +108,11 @@ class Round(Base):
     created_by: Mapped[int | None] = key("users.id")
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What trains the policy, kinds of runs: each in its turn, each for a candidate of its own."""
+        return tuple(self.config.get("methods") or ("ppo",))
 
 
 class Worker(Base):

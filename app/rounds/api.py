@@ -40,7 +40,7 @@ def start_round(
     project = session.get_one(Project, project_id)
     wanted = body or NewRound()
     config = {str(stage): values for stage, values in wanted.config.items()}
-    round_ = service.start_round(session, project, "admin", caller.user_id, config, wanted.start, usable)
+    round_ = service.start_round(session, project, "admin", caller.user_id, config, wanted.start, usable, wanted.methods)
     return round_reply(session, round_)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.models import Checkpoint, Round
 from app.rounds import service
 from app.runs.bodies import CheckpointSummary, RunReply, run_replies
+from app.runs.checkpoints import policies_of_round
 from app.web.json_types import Body, CodedMessage, Id, JsonObject, Line, Reply, Told, coded
 
 Kind = Literal["sample", "reward", "ppo", "preference", "sft"]
@@ -34,12 +35,17 @@ class RoundReply(Reply):
     ended_at: datetime | None
     runs: list[RunReply] = []
     candidate: CheckpointSummary | None = None
+    candidates: list[CheckpointSummary] = Field([], description="Of several methods all; the candidate is one of them.")
 
 
 class NewRound(Body):
     start: Id | None = Field(None, description="The policy checkpoint that PPO goes on from; by default the promoted one.")
-    config: dict[Literal["reward", "ppo", "sample"], JsonObject] = Field(
+    config: dict[Literal["reward", "ppo", "preference", "sample"], JsonObject] = Field(
         default_factory=dict, description="Settings that differ from the project's, per stage."
+    )
+    methods: list[Literal["ppo", "preference"]] = Field(
+        default=["ppo"],
+        description="What trains the policy, each in turn from the same labels, for a candidate of its own; one is promoted.",
     )
 
 
@@ -71,5 +77,6 @@ def round_reply(session: Session, round_: Round) -> RoundReply:
         update={
             "runs": run_replies(session, service.runs_of_round(session, round_.id)),
             "candidate": CheckpointSummary.model_validate(candidate) if candidate else None,
+            "candidates": [CheckpointSummary.model_validate(one) for one in policies_of_round(session, round_.id)],
         }
     )

@@ -27,16 +27,22 @@ def add_round_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start", type=int, metavar="ID", help="the policy checkpoint to go on from; by default the promoted one"
     )
+    parser.add_argument(
+        "--methods",
+        default="ppo",
+        metavar="NAMES",
+        help="what trains the policy, with commas: ppo, preference (on labels alone), or both, each for a candidate",
+    )
     parser.add_argument("--wait", action="store_true", help="stay until the round waits for a decision, or has ended")
 
 
 def run_round(engine: Engine, arguments: argparse.Namespace) -> int:
     """0 when the round has started, or with --wait has a candidate. Raises Refusal."""
-    config = _object(arguments.config)
+    config, methods = _object(arguments.config), arguments.methods.split(",")
     with write_session(engine) as session:
         project = get_project(session, arguments.project)
-        expected = estimates.expected_times(session, project, config)
-        round_ = service.start_round(session, project, "admin", None, config, arguments.start)
+        round_ = service.start_round(session, project, "admin", None, config, arguments.start, methods=methods)
+        expected = estimates.expected_times(session, project, round_.config)
         round_id, number, labels = round_.id, round_.number, round_.label_count
     minutes = sum(stage.seconds for stage in expected.values()) / 60
     print(f"Round {number} started on {labels} labels; it takes about {minutes:.0f} min.", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, or_, select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
@@ -13,10 +13,10 @@ from app.database.taking_turns import hold
 from app.errors import Conflict
 from app.language.formats import number
 from app.language.languages import _
-from app.models import Checkpoint, Project, Round, utc_now
+from app.models import Checkpoint, Project, Round, Run, utc_now
 from app.queue import asking
 from app.runs import refill
-from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, root_of
+from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, policies_of_round, root_of
 from trainer.contract.messages import Message
 
 
@@ -43,13 +43,15 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
     replaced = project.policy_id
     project.previous_policy_id, project.policy_id = replaced, checkpoint.id
     checkpoint.promoted_at, checkpoint.promoted_by = utc_now(), by
+    made_in = select(Run.round_id).where(Run.id == checkpoint.run_id)
     waiting = session.scalars(
         select(Round)
         .where(Round.project_id == project.id)
-        .where(Round.candidate_id == checkpoint.id)
+        .where(or_(Round.candidate_id == checkpoint.id, Round.id.in_(made_in)))
         .where(Round.state == "decision")
     )
     for round_ in waiting:
+        round_.candidate_id = checkpoint.id  # of several
         _decide(round_, "promoted", by)
     details = _details(replaced, did_not_rise(session, checkpoint))
     record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", details, project.id)
@@ -104,21 +106,26 @@ def _details(replaced: int | None, fell: Fell | None) -> dict[str, Any]:
 
 
 def settle_promoted(session: Session, round_: Round) -> None:
-    """Close a round that comes to its decision when its candidate was promoted before: nothing is left to decide."""
+    """Close a round that comes to its decision when a candidate was promoted before: nothing is left to decide."""
     project = session.get_one(Project, round_.project_id)
-    if round_.state == "decision" and round_.candidate_id is not None and project.policy_id == round_.candidate_id:
-        _decide(round_, "promoted", session.get_one(Checkpoint, round_.candidate_id).promoted_by)
+    for candidate in policies_of_round(session, round_.id) if round_.state == "decision" else ():
+        if project.policy_id == candidate.id:
+            round_.candidate_id = candidate.id
+            _decide(round_, "promoted", candidate.promoted_by)
 
 
 def reject(session: Session, round_: Round, by: int | None, reason: str = "") -> None:
-    """Turn a round's candidate down: the policy stays as it is. Raises Conflict when nothing waits for a decision."""
+    """Turn a round's candidates down: the policy stays as it is. Raises Conflict when nothing waits for a decision."""
     hold(session, session.get_one(Project, round_.project_id))
     hold(session, round_)
     if round_.state != "decision":
         raise Conflict(_("This round does not wait for a decision."))
     _decide(round_, "rejected", by)
     round_.reason = Message("written", text=reason) if reason else None
-    details = {"candidate": round_.candidate_id, "reason": reason}
+    candidates = [candidate.id for candidate in policies_of_round(session, round_.id)]
+    details: dict[str, Any] = {"candidate": round_.candidate_id, "reason": reason}
+    if len(candidates) > 1:
+        details["candidates"] = candidates
     record(session, by, "policy.rejected", f"round {round_.number}", details, round_.project_id)
     session.flush()
 

@@ -30,7 +30,9 @@ def retry_run(session: Session, run: Run, by: int | None) -> Run:
     if run.round_id is None:
         return _again(session, run, None, by)
     round_ = service.get_round(session, run.round_id)
-    _reopen(session, round_, run.kind)
+    if run.kind in service.METHODS and round_.candidate_id is not None:  # which went on with another method's candidate
+        return _again(session, run, None, by)
+    _reopen(session, round_, "ppo" if run.kind in service.METHODS else run.kind)
     failed = [one for one in service.runs_in_force(session, round_) if one.state == "failed"]
     return {one.id: _again(session, one, round_, by) for one in failed}[run.id]
 

@@ -10,14 +10,16 @@ from sqlalchemy.orm import Session, aliased
 
 from app.accounts import service
 from app.models import Checkpoint, Generation, Prompt, Round, Run, drawn_alone
+from app.runs.checkpoints import policies_of_round
 from app.runs.runs import runs_of_round
+from trainer.contract.messages import Message
 
 SHOWN_PAIRS = 5
 
 
 @dataclass(frozen=True)
 class Beside:
-    """One prompt, answered by the policy the round began with and by its candidate."""
+    """One prompt, answered by the policy the round began with and by a candidate."""
 
     prompt: Prompt
     before: Generation
@@ -25,18 +27,50 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """One prompt, answered by the policy the round began with and by each of its candidates, by name."""
+
+    prompt: Prompt
+    before: Generation
+    after: list[tuple[Message, Generation]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one method of training left, and the same prompts before and after it."""
+
+    checkpoint: Checkpoint
+    run: Run
+    beside: list[Beside]
+
+
+@dataclass(frozen=True)
 class Story:
-    """`runs` by stage: reward, ppo, sample; a stage that has not begun has none."""
+    """`runs` by stage: reward, ppo, preference, sample; a stage that has not begun has none."""
 
     round: Round
     new_labels: int  # since the round before
     start_policy: Checkpoint
     reward: Checkpoint | None
-    candidate: Checkpoint | None
+    candidate: Checkpoint | None  # the promoted one, once there is one
+    candidates: list[Candidate]
     runs: dict[str, list[Run]]
     started_by: str  # a name; empty when a trigger did
     decided_by: str
-    beside: list[Beside]
+
+    @property
+    def beside(self) -> list[Compared]:
+        """The same prompts, answered by all."""
+        found: dict[int, Compared] = {}
+        for one in self.candidates:
+            for pair in one.beside:
+                shown = found.setdefault(pair.prompt.id, Compared(pair.prompt, pair.before, []))
+                shown.after.append((one.checkpoint.name, pair.after))
+        return list(found.values())
+
+    @property
+    def of_ppo(self) -> Checkpoint | None:
+        return next((one.checkpoint for one in self.candidates if one.run.kind == "ppo"), None)
 
 
 def tell_round(session: Session, round_: Round) -> Story:
@@ -58,10 +92,17 @@ def tell_round(session: Session, round_: Round) -> Story:
         start_policy=session.get_one(Checkpoint, round_.start_policy_id),
         reward=session.get(Checkpoint, round_.reward_id) if round_.reward_id else None,
         candidate=session.get(Checkpoint, round_.candidate_id) if round_.candidate_id else None,
+        candidates=[
+            Candidate(
+                made,
+                session.get_one(Run, made.run_id),
+                answers_beside(session, round_.start_policy_id, made.id) if round_.candidate_id else [],
+            )
+            for made in policies_of_round(session, round_.id)
+        ],
         runs=runs,
         started_by=names.get(round_.created_by or 0, ""),
         decided_by=names.get(round_.decided_by or 0, ""),
-        beside=answers_beside(session, round_.start_policy_id, round_.candidate_id) if round_.candidate_id else [],
     )
 
 

@@ -20,7 +20,7 @@ from app.rounds.api import Usable
 from app.runs import checkpoints, estimates, run_files
 from app.runs.bodies import PathId
 from app.runs.figures import charts
-from app.runs.figures.result import notices_of
+from app.runs.figures.result import figures_of, notices_of
 from app.runs.figures.reward_quality import learned_from, quality_of
 from app.runs.run_order import names_seen, worker_standing
 from app.runs.run_settings import expected_config
@@ -39,6 +39,7 @@ router = APIRouter()
 Before = Annotated[int | None, Query(ge=1, le=MAX_ID)]
 PAGE = 25
 SHOWN_RUNS = 10
+CANDIDATE_FIGURES = ("heldout_gain", "preferred_accuracy", "score", "kl_nats_per_answer", "length_before", "length", "truncated")
 
 
 # Rounds
@@ -82,17 +83,24 @@ def start_round(
     caller: Caller,
     project_id: CurrentProjectId,
     start: Annotated[int | None, Form(ge=1, le=MAX_ID)] = None,
+    labels_too: Annotated[str, Form(max_length=10)] = "",
 ) -> Response:
     project = session.get_one(Project, project_id)
+    methods = service.METHODS if labels_too else ("ppo",)
     try:
-        round_ = service.start_round(session, project, "admin", caller.user_id, start=start, usable=usable)
+        round_ = service.start_round(session, project, "admin", caller.user_id, start=start, usable=usable, methods=methods)
     except Refusal as refusal:
-        return _new_round_page(request, session, project_id, start, refusal)
+        return _new_round_page(request, session, project_id, start, refusal, labels_too != "")
     return redirect(request, f"/rounds/{round_.id}", _("Round %(number)s has started.", number=round_.number))
 
 
 def _new_round_page(
-    request: Request, session: Session, project_id: int, start: int | None, refusal: Refusal | None = None
+    request: Request,
+    session: Session,
+    project_id: int,
+    start: int | None,
+    refusal: Refusal | None = None,
+    labels_too: bool = False,
 ) -> Response:
     project = session.get_one(Project, project_id)
     return render(
@@ -103,6 +111,7 @@ def _new_round_page(
         refusal=refusal,
         starts=checkpoints.starting_policies(session, project),
         start=start,
+        labels_too=labels_too,
         usable=usable_label_count(session, project_id),
         needed=service.fewest_labels(project),
         following=triggers.next_trigger(session, project),
@@ -139,8 +148,9 @@ def show_round(request: Request, session: Db, caller: Caller, id: PathId) -> Res
         ppo=ppo,
         failed=retry.retryable(session, round_),
         notices=notices_of(ppo.result) if ppo else [],
-        fell=checkpoints.did_not_rise(session, told.candidate) if told.candidate else None,
-        doubt=checkpoints.doubt(session, told.candidate) if told.candidate else None,
+        fell=checkpoints.did_not_rise(session, told.of_ppo) if told.of_ppo else None,
+        doubts={one.checkpoint.id: checkpoints.doubt(session, one.checkpoint) for one in told.candidates},
+        candidate_figures={one.checkpoint.id: _main_figures(one.run) for one in told.candidates},
         ppo_charts=[chart for chart in _charts(request, ppo) if chart.name in charts.MAIN] if ppo else [],
         place=f"/projects/{project.slug}/rounds",
     )
@@ -183,6 +193,11 @@ def promote_checkpoint(
         f"/checkpoints/{id}",
         _("%(name)s is the policy now. New tasks mix its answers with those of the one before.", name=told(checkpoint.name)),
     )
+
+
+def _main_figures(run: Run) -> list[tuple[str, str]]:
+    """What candidates are told apart by, each with its label."""
+    return [(line.label, line.value) for line in figures_of(run.kind, run.result)[0] if line.name in CANDIDATE_FIGURES]
 
 
 def _folder(request: Request, run: Run) -> FilePath:

@@ -1,8 +1,12 @@
-"""Rounds: reward run, gate, PPO run, sample run, decision. `advance_round` takes each step once the one before has ended."""
+"""Rounds: reward run, gate, training, sample run, decision. `advance_round` takes each step once the one before has ended.
+
+The stage `ppo` is that of training: by what the round names in `methods`, each from the same frozen labels, each for a candidate
+of its own. One that fails takes no other with it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -54,9 +58,11 @@ __all__ = [
 ]
 
 STAGES = ("reward", "ppo", "sample")
+METHODS = ("ppo", "preference")
 CANCELLED_RUN = {
     "reward": Message("its_reward_run_cancelled"),
     "ppo": Message("its_ppo_run_cancelled"),
+    "preference": Message("its_preference_run_cancelled"),
     "sample": Message("its_sample_run_cancelled"),
 }
 OPEN = (*STAGES, "decision")
@@ -104,10 +110,12 @@ def start_round(
     config: Mapping[str, Mapping[str, Any]] | None = None,
     start: int | None = None,
     usable: int | None = None,
+    methods: Sequence[str] = ("ppo",),
 ) -> Round:
     """Start a round on all labels so far: its reward run is queued. PPO goes on from `start`, by default the promoted policy.
 
     `usable` is how many labels it would learn from, where that was counted before the transaction: a million take a while.
+    `methods` train in turn, each for a candidate.
     `config` may override settings per stage: {"reward": {...}, "ppo": {...}, "sample": {...}}. Raises Conflict while another
     round is open, when there are too few labels or, where a person starts it, no prompt is short enough; Invalid for a setting
     that cannot be used.
@@ -118,10 +126,13 @@ def start_round(
             raise Conflict(_("Round %(number)s waits for your decision; decide on it first.", number=other.number))
         raise Conflict(_("Round %(number)s is still running; finish or cancel it first.", number=other.number))
     given = dict(config or {})
-    if unknown := given.keys() - set(STAGES):
-        raise Invalid(_("A round has the stages %(stages)s.", stages=listed(STAGES)), {min(unknown): _("unknown stage")})
+    if not methods or len(set(methods)) < len(methods) or not set(methods) <= set(METHODS):
+        raise Invalid(_("A round trains by one or more of %(methods)s.", methods=listed(METHODS)), {"methods": _("unknown")})
+    stages = ("reward", *methods, "sample")
+    if unknown := given.keys() - set(stages):
+        raise Invalid(_("A round has the stages %(stages)s.", stages=listed(stages)), {min(unknown): _("unknown stage")})
     given["sample"] = {"best_of": 1} | dict(given.get("sample") or {})  # candidate and policy are seen as they are
-    settings = {stage: config_dict(config) for stage, config in run_configs(project, STAGES, given).items()}
+    settings = {stage: config_dict(config) for stage, config in run_configs(project, stages, given).items()}
     if settings["sample"]["best_of"] != 1:
         raise Invalid(_("A round shows what its candidate writes, none of it chosen."), {"sample.best_of": _("must be 1")})
     count = usable_label_count(session, project.id) if usable is None else usable
@@ -129,14 +140,14 @@ def start_round(
     if count < needed:
         least, so_far = formats.count(needed, "label"), formats.count(count, "label")
         raise Conflict(_("A round needs at least %(least)s; so far: %(so_far)s.", least=least, so_far=so_far))
-    if trigger == "admin" and (why := lengths_of(session, project, settings["ppo"]["max_prompt_tokens"]).all_too_long):
+    if trigger == "admin" and (why := lengths_of(session, project, settings[methods[0]]["max_prompt_tokens"]).all_too_long):
         raise Conflict(why)  # a trigger would try again and again; its round ends with that reason once
     last = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id)) or 0
     round_ = Round(
         project_id=project.id,
         number=last + 1,
         trigger=trigger,
-        config=settings,
+        config=settings if tuple(methods) == ("ppo",) else settings | {"methods": list(methods)},
         label_count=count,
         start_policy_id=_start_policy(session, project, start).id,
         created_by=by,
@@ -160,13 +171,13 @@ def advance_round(session: Session, round_: Round) -> None:
     if any(run.state in LIVE for run in runs):
         return
     bad = next((run for run in runs if run.state != "done"), None)
-    if bad is not None:
+    if bad is not None and not _goes_on(session, round_, runs):
         refused = bad.result.get("status") == "refused"
         _close(round_, "cancelled" if bad.state == "cancelled" else "refused" if refused else "failed", bad.message)
     else:
         try:
             with session.begin_nested():
-                _next_stage(session, round_, runs[-1])
+                _next_stage(session, round_, runs)
         except Refusal as refusal:  # the run itself ended well: what it made stays
             _close(round_, "failed", _stuck(round_.state, refusal.message))
     session.flush()
@@ -180,7 +191,8 @@ def undone_rounds(session: Session, project_id: int) -> list[Round]:
 
 def runs_in_force(session: Session, round_: Round) -> list[Run]:
     """The runs of the stage the round is in, less those that another one does again."""
-    runs = [run for run in runs_of_round(session, round_.id) if run.kind == round_.state]
+    kinds = round_.methods if round_.state == "ppo" else (round_.state,)
+    runs = [run for run in runs_of_round(session, round_.id) if run.kind in kinds]
     again = retries_of(session, [run.id for run in runs])
     return [run for run in runs if run.id not in again]
 
@@ -222,12 +234,23 @@ def _start_policy(session: Session, project: Project, wanted: int | None) -> Che
     return start
 
 
-def _next_stage(session: Session, round_: Round, run: Run) -> None:
+def _goes_on(session: Session, round_: Round, runs: Sequence[Run]) -> bool:
+    """Whether a round goes on though a run of its stage failed: with what another method's candidate has come to."""
+    if any(run.state == "cancelled" for run in runs):
+        return False
+    if round_.state == "ppo":
+        return any(run.state == "done" and checkpoints.made_by(session, run.id) is not None for run in runs)
+    candidates = {candidate.id for candidate in checkpoints.policies_of_round(session, round_.id)}
+    answered = {run.inputs["checkpoint"] for run in runs if run.state == "done"} if round_.state == "sample" else set()
+    return len(candidates) > 1 and not candidates.isdisjoint(answered)
+
+
+def _next_stage(session: Session, round_: Round, runs: Sequence[Run]) -> None:
     """Raises Refusal when the next stage cannot be queued, for instance because all prompts were archived meanwhile."""
-    if run.kind == "reward":
-        _after_reward(session, round_, run)
-    elif run.kind == "ppo":
-        _after_ppo(session, round_, run)
+    if round_.state == "reward":
+        _after_reward(session, round_, runs[-1])
+    elif round_.state == "ppo":
+        _after_training(session, round_)
     else:
         round_.state = "decision"
         settle_promoted(session, round_)
@@ -242,25 +265,26 @@ def _after_reward(session: Session, round_: Round, run: Run) -> None:
         return
     project = session.get_one(Project, round_.project_id)
     round_.state = "ppo"
-    inputs = {"reward": reward.id, "start": round_.start_policy_id}
-    queue_run(session, project, "ppo", round_.config["ppo"], inputs, round_.created_by, round_)
+    for method in round_.methods:
+        inputs = {"start": round_.start_policy_id} | ({"reward": reward.id} if method == "ppo" else {})
+        queue_run(session, project, method, round_.config[method], inputs, round_.created_by, round_)
 
 
-def _after_ppo(session: Session, round_: Round, run: Run) -> None:
-    candidate = checkpoints.made_by(session, run.id)
-    if candidate is None:
-        _close(round_, "failed", Message("ppo_left_nothing"))
+def _after_training(session: Session, round_: Round) -> None:
+    candidates = checkpoints.policies_of_round(session, round_.id)
+    if not candidates:
+        _close(round_, "failed", Message("ppo_left_nothing" if round_.methods == ("ppo",) else "training_left_nothing"))
         return
     project = session.get_one(Project, round_.project_id)
-    round_.candidate_id = candidate.id
+    round_.candidate_id = candidates[0].id
     round_.state = "sample"
-    for checkpoint_id, split in _answers_wanted(session, round_, candidate):
+    for checkpoint_id, split in _answers_wanted(session, round_, candidates):
         inputs = {"checkpoint": checkpoint_id, "split": split}
         queue_run(session, project, "sample", round_.config["sample"], inputs, round_.created_by, round_)
 
 
-def _answers_wanted(session: Session, round_: Round, candidate: Checkpoint) -> list[tuple[int, str]]:
-    """The candidate answers every prompt; the policy it came from answers the holdout prompts, unless it has, to be compared."""
+def _answers_wanted(session: Session, round_: Round, candidates: Sequence[Checkpoint]) -> list[tuple[int, str]]:
+    """Each candidate answers every prompt; the policy it came from answers the holdout prompts, unless it has, to be compared."""
     holdout = select(Prompt.id).where(Prompt.project_id == round_.project_id).where(Prompt.split == "holdout")
     has_holdout = session.scalar(holdout.where(Prompt.archived_at.is_(None)).limit(1)) is not None
     answered = session.scalar(
@@ -269,7 +293,7 @@ def _answers_wanted(session: Session, round_: Round, candidate: Checkpoint) -> l
         .where(Generation.prompt_id.in_(holdout), drawn_alone())
         .limit(1)
     )
-    wanted = [(candidate.id, "all")]
+    wanted = [(candidate.id, "all") for candidate in candidates]
     if has_holdout and answered is None:
         wanted.append((round_.start_policy_id, "holdout"))
     return wanted

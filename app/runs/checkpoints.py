@@ -115,6 +115,12 @@ def made_by_runs(session: Session, run_ids: list[int]) -> dict[int, int]:
     return {run_id: checkpoint_id for run_id, checkpoint_id in rows if run_id is not None}
 
 
+def policies_of_round(session: Session, round_id: int) -> list[Checkpoint]:
+    """Its candidates, one for each method that left something, in the order in which they were to be trained."""
+    made = select(Checkpoint).join(Run, Run.id == Checkpoint.run_id).where(Run.round_id == round_id, Checkpoint.kind == "policy")
+    return list(session.scalars(made.order_by(Run.id)))
+
+
 def newest_reward(session: Session, project_id: int, base_id: int | None = None, *, passed: bool = False) -> Checkpoint | None:
     """The reward model fitted last; with `base_id` the last on that base, with `passed` the last that beat guessing."""
     rewards = select(Checkpoint).where(Checkpoint.project_id == project_id, Checkpoint.kind == "reward")

@@ -73,23 +73,26 @@ class NextTasks:
 # How long a round takes
 
 
-def expected_times(
-    session: Session, project: Project, config: Mapping[str, Mapping[str, Any]] | None = None
-) -> dict[str, Expected]:
-    """Seconds per stage of a round started now, keys reward, ppo and sample."""
+def expected_times(session: Session, project: Project, config: Mapping[str, Any] | None = None) -> dict[str, Expected]:
+    """Seconds per stage of a round started now, keys reward, ppo (all that trains) and sample (of all candidates)."""
     given = dict(config or {})
     prompts = session.scalar(
         select(func.count(Prompt.id)).where(Prompt.project_id == project.id).where(Prompt.archived_at.is_(None))
     )
     labels = usable_label_count(session, project.id)
+    methods = given.get("methods") or ("ppo",)
     expected = {}
     for stage in STAGES:
-        own = {"best_of": 1} if stage == "sample" else {}  # as `start_round` has it
-        settings = config_dict(expected_config(project, stage, own | dict(given.get(stage) or {})))
-        units = _units(stage, settings, prompts or 0, labels)
-        past = _past_rates(session, project.id, stage)
-        guess = START_S[stage] + PER_UNIT_S[stage] * units
-        expected[stage] = Expected(statistics.median(past) * units if past else guess, bool(past))
+        parts = []
+        for kind in methods if stage == "ppo" else (stage,):
+            own = {"best_of": 1} if stage == "sample" else {}  # as `start_round` has it
+            settings = config_dict(expected_config(project, kind, own | dict(given.get(kind) or {})))
+            units = _units(kind, settings, prompts or 0, labels)
+            past = _past_rates(session, project.id, kind)
+            guess = START_S[kind] + PER_UNIT_S[kind] * units
+            parts.append(Expected(statistics.median(past) * units if past else guess, bool(past)))
+        times = len(methods) if stage == "sample" else 1
+        expected[stage] = Expected(times * sum(part.seconds for part in parts), all(part.measured for part in parts))
     return expected
 
 
@@ -261,6 +264,6 @@ def _rest_of_round(session: Session, project: Project, run: Run) -> float:
     begun = _left(session, run) if run.state == "running" else (waits(session, [run])[run.id].seconds or 0.0)
     if run.state == "queued":
         begun += run_seconds(session, run)
-    later = STAGES[STAGES.index(run.kind) + 1 :]
     round_ = session.get_one(Round, run.round_id)
+    later = STAGES[STAGES.index("ppo" if run.kind in round_.methods else run.kind) + 1 :]
     return begun + sum(one.seconds for stage, one in expected_times(session, project, round_.config).items() if stage in later)

@@ -11,6 +11,7 @@ from typing import Final
 CHECKPOINTS: Final = {
     "base_model": "Base model",
     "policy_of_round": "Policy of round %(number)s",
+    "policy_of_round_by": "Policy of round %(number)s by %(method)s",
     "reward_of_round": "Reward model of round %(number)s",
     "policy_of_run": "Policy of run %(number)s",
     "reward_of_run": "Reward model of run %(number)s",
@@ -57,7 +58,13 @@ ROUNDS: Final = {
     "its_ppo_run_cancelled": "Its PPO run was cancelled.",
     "no_training": "No training against this reward model. %(reason)s",
     "not_better_than_chance": "It does not predict held-out verdicts better than chance.",
+    "its_preference_run_cancelled": "Its training on labels was cancelled.",
     "ppo_left_nothing": "The PPO run left no checkpoint.",
+    "training_left_nothing": "No method of training left a checkpoint.",
+    "labels_of_round_gone": (
+        "The labels that run %(number)s of this round learned from are not in its folder any more, or are not what they were; "
+        "another method must not learn from others. Start a new round."
+    ),
     "stuck_after_reward": "The reward model is fitted, but the round could not go on. %(reason)s",
     "stuck_after_ppo": "The policy is trained, but the round could not go on. %(reason)s",
     "stuck_after_sample": "The answers are written, but the round could not go on. %(reason)s",

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.database.engine import read_session
+from app.errors import Conflict
 from app.exports.service import pseudonyms
 from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Run, drawn_alone
 from app.runs.checkpoints import get_checkpoint, newest_reward, root_of
@@ -22,9 +23,11 @@ from app.runs.runs import get_run, prompts_to_answer
 from app.runs.usable_labels import usable_labels, usable_rewrites
 from app.settings import Settings
 from trainer.contract.folder import digest_of, make, to_disk, write_atomic
+from trainer.contract.messages import Message
 from trainer.worker.results import read_result
 
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
+LABEL_FILES = ("preferences.jsonl", "ratings.jsonl")
 STATE_OF = "state_of"  # a file: the number of the failed run whose state this one went on from
 SHOWN_PROMPTS = 32  # holdout prompts that a policy in training answers for people to read; settings say how many
 
@@ -191,7 +194,7 @@ def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> 
 def _write_preference(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
     start = get_checkpoint(session, run.inputs["start"])
     base = root_of(session, start)
-    digest, count = freeze_labels(session, base, run.project_id, folder)
+    digest, count = _rounds_labels(session, settings, run, folder) or freeze_labels(session, base, run.project_id, folder)
     asked = prompts_to_answer(session, run.project_id, {"split": "holdout"})[:SHOWN_PROMPTS]
     _write_prompts(folder / "panel_prompts.jsonl", asked)
     return {
@@ -200,6 +203,22 @@ def _write_preference(session: Session, settings: Settings, run: Run, folder: Pa
         "label_digest": digest,
         "label_count": count,
     }
+
+
+def _rounds_labels(session: Session, settings: Settings, run: Run, folder: Path) -> tuple[str, int] | None:
+    """The very labels that the reward of the run's round learned from: digest and count; None outside of a round.
+
+    Raises Conflict where they are gone, or are not what they were.
+    """
+    round_ = session.get_one(Round, run.round_id) if run.round_id is not None else None
+    reward = get_checkpoint(session, round_.reward_id) if round_ is not None and round_.reward_id is not None else None
+    if reward is None or reward.run_id is None:
+        return None
+    learned = run_folder(settings.runs, reward.run_id)
+    there = [shutil.copyfile(learned / name, folder / name) for name in LABEL_FILES if (learned / name).is_file()]
+    if len(there) < len(LABEL_FILES) or digest_of(folder, *LABEL_FILES) != reward.label_digest:
+        raise Conflict(Message("labels_of_round_gone", number=reward.run_id))
+    return reward.label_digest, get_run(session, reward.run_id).label_count or 0
 
 
 def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
@@ -239,7 +258,7 @@ def freeze_labels(session: Session, base: Checkpoint, project_id: int, folder: P
     count = _write(folder / "preferences.jsonl", _judgements(session, project_id, "comparison", kin))
     _write(folder / "preferences.jsonl", _improvements(session, project_id, kin), "a")
     count += _write(folder / "ratings.jsonl", _judgements(session, project_id, "rating", kin))
-    return digest_of(folder, "preferences.jsonl", "ratings.jsonl"), count
+    return digest_of(folder, *LABEL_FILES), count
 
 
 def _descendants(session: Session, base: Checkpoint, project_id: int) -> set[int]:

@@ -196,7 +196,12 @@ def _checkpoint(session: Session, run: Run, folder: Path) -> Checkpoint:
 def _name(kind: str, run: Run, round_: Round | None) -> Message:
     if kind == "reward":
         return Message("reward_of_round", number=round_.number) if round_ else Message("reward_of_run", number=run.id)
-    return Message("policy_of_round", number=round_.number) if round_ else Message("policy_of_run", number=run.id)
+    if round_ is None:
+        return Message("policy_of_run", number=run.id)
+    if round_.methods == ("ppo",):
+        return Message("policy_of_round", number=round_.number)
+    method = "PPO" if run.kind == "ppo" else run.config["method"].partition("_")[0].upper()  # of several: DPO, KTO
+    return Message("policy_of_round_by", number=round_.number, method=method)
 
 
 def _json(path: Path) -> dict[str, Any]:
