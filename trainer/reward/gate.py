@@ -19,6 +19,7 @@ from trainer.contract.messages import Message
 ERROR: Final = 0.05  # in all, however often a project asks until it passes
 FEWEST_JUDGED: Final = 20  # decided comparisons, or pairs of ratings where there are fewer of those
 ROUNDING: Final = 1e-15  # of a p value; none is told to be less
+TESTS: Final = ("reward_beats_chance", "reward_within_chance")  # reasons for which a p value was looked at
 CROSS_VALIDATION: Final = 2.0  # how many times the variance of hits may be what it were, had each a model of its own
 
 
@@ -97,3 +98,8 @@ def gate(figures: Mapping[str, Any], earlier: int = 0) -> tuple[bool, Message]:
     passed = figures[f"{prefix}p_value"] <= allowed
     said |= {"judged": judged, "p": figures[f"{prefix}p_value"], "allowed": allowed, "earlier": earlier}
     return passed, Message("reward_beats_chance" if passed else "reward_within_chance", **said)
+
+
+def looked(reason: Message) -> bool:
+    """Whether `gate` looked at a p value, and so spent some of the error; where there was too little to tell it did not."""
+    return reason.code in TESTS

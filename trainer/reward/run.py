@@ -30,7 +30,7 @@ from trainer.reward.adapter import FineTuned, train
 from trainer.reward.data import Labels, TokenSequence, encode_labels, most_tokens, read_labels
 from trainer.reward.features import FeatureCache, choose_layers, groups, pooled_states
 from trainer.reward.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
-from trainer.reward.gate import gate
+from trainer.reward.gate import gate, looked
 from trainer.reward.head.fitting import fit
 from trainer.reward.head.label_rows import settings_of
 from trainer.reward.head.model import Head
@@ -104,8 +104,8 @@ def run(folder: RunFolder) -> None:
     scales = scale(kept, labels, features, rewards, lengths, config, split.folds, unit)
     figures |= people_figures(labels, held, head) | answer_figures(kept, own, features, rewards, scales.scores, lengths)
     figures |= {"mix": scales.mix.weights, "panel": scales.panel, **scales.heads[OVERALL]}
-    passed, reason = gate_of_what_is_paid(figures, config, earlier_tests)
-    figures |= {"gate_passed": passed, "gate_reason": as_json(reason), "earlier_tests": earlier_tests}
+    passed, reason, asked = gate_of_what_is_paid(figures, config, earlier_tests)
+    figures |= {"gate_passed": passed, "gate_reason": as_json(reason), "tested": asked, "earlier_tests": earlier_tests}
     save(folder, backbone, kept, scales, figures)  # before anything that differs from run to run
     figures |= {"fit_s": round(time.monotonic() - read_at, 3), "seconds": round(time.monotonic() - started, 3)}
     numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
@@ -244,14 +244,15 @@ def fit_criteria(
 
         parts, _ = cross_validate(some, split, fitted, lambda head: head.reward(features))
         figures[key] |= validation.headline_figures(join(parts), config.leniency)
-        figures[key]["gate_passed"] = gate(figures[key], earlier_tests)[0]
+        passed, reason = gate(figures[key], earlier_tests)
+        figures[key] |= {"gate_passed": passed, "tested": looked(reason)}
         heads[key] = fitted(some)
     return heads, figures
 
 
-def gate_of_what_is_paid(figures: dict[str, Any], config: RewardConfig, earlier_tests: int) -> tuple[bool, Message]:
+def gate_of_what_is_paid(figures: dict[str, Any], config: RewardConfig, earlier_tests: int) -> tuple[bool, Message, bool]:
     """Whether PPO may learn from what the settings pay for, and why: the overall verdict's gate, and where it counts nothing,
-    that of every criterion which does. Criteria without a head are named.
+    that of every criterion which does. Criteria without a head are named. The last says whether any of them looked at a p value.
     """
     paid = {key for key, weight in config.weights().items() if weight}
     by_criterion = {key: figures["criteria"].get(key, {}).get("gate_passed") for key in sorted(paid - {OVERALL})}
@@ -260,15 +261,16 @@ def gate_of_what_is_paid(figures: dict[str, Any], config: RewardConfig, earlier_
     lacking |= {"labels": FEWEST_LABELS, "prompts": FEWEST_PROMPTS}
     if OVERALL in paid:
         passed, reason = gate(figures, earlier_tests)
+        asked = looked(reason)
     elif learned:
         failing = [key for key, own in learned.items() if not own]
-        passed = not failing
+        passed, asked = not failing, any(figures["criteria"][key]["tested"] for key in learned)
         reason = Message("criteria_within_chance" if failing else "criteria_beat_chance", names=", ".join(failing or learned))
     else:
-        return False, Message("criteria_without_labels", **lacking)
+        return False, Message("criteria_without_labels", **lacking), False
     if len(learned) < len(by_criterion):
         reason = Message("both", first=reason, second=Message("criteria_left_out", **lacking))
-    return passed, reason
+    return passed, reason, asked
 
 
 def people_figures(labels: Labels, held: HeldOut, head: Head) -> dict[str, Any]:

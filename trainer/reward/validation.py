@@ -114,18 +114,23 @@ def rating_figures(ratings: Sequence[Rating], reward: Tensor, loglik: Tensor, wi
 
 
 def rating_hits(ratings: Sequence[Rating], reward: Tensor, within_person: bool = True) -> tuple[Tensor, list[str]]:
-    """Of each pair of ratings of one prompt that differ, whether the reward does alike, and the prompt."""
+    """Of each pair of ratings of two answers to one prompt that differ, whether the reward does alike, and the prompt.
+
+    Where people differ over one answer the reward has no side to take: that is no pair.
+    """
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row, label in enumerate(ratings):
         groups[label.prompt_key, label.annotator if within_person else ""].append(row)
     hits, keys = [torch.zeros(0)], list[str]()
     for (prompt, _annotator), rows in groups.items():
         given = torch.tensor([ratings[row].overall for row in rows])
+        answers = torch.tensor([ratings[row].answer for row in rows])
         scored = reward[rows]
         for position in range(len(rows) - 1):
             better = (given[position] - given[position + 1 :]).sign()
             margin = (scored[position] - scored[position + 1 :]) * better
-            hits.append(correct(margin[better != 0]))
+            other = answers[position] != answers[position + 1 :]
+            hits.append(correct(margin[other & (better != 0)]))
             keys += [prompt] * len(hits[-1])
     return torch.cat(hits), keys
 
@@ -208,7 +213,9 @@ def _pairs_of_ratings(ratings: Sequence[Rating]) -> Iterator[tuple[Rating, Ratin
     for label in ratings:
         groups[label.prompt_key, label.annotator].append(label)
     for rated in groups.values():
-        yield from ((one, other) for one, other in combinations(rated, 2) if one.overall != other.overall)
+        for one, other in combinations(rated, 2):
+            if one.answer != other.answer and one.overall != other.overall:
+                yield one, other
 
 
 def annotators(comparisons: Sequence[Comparison], delta: Tensor, log_nu: float) -> dict[str, dict[str, Any]]:

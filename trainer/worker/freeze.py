@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, case, func, select
+from sqlalchemy import Engine, and_, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.database.engine import read_session
@@ -109,12 +109,14 @@ def _freeze(engine: Engine, settings: Settings, run_id: int, folder: Path, still
 def _take_state(failed: Path, folder: Path, specification: Mapping[str, Any]) -> None:
     """Let a run that does a failed one again go on from its state, where both are to do the very same.
 
-    New labels or another setting make another run, for which the state says nothing. One that went on from a state and failed as
+    New labels or another setting make another run, for which the state says nothing; how often others were tested meanwhile
+    makes none (only the gate asks, at the end). One that went on from a state and failed as
     well may have been given the fault with it, so whoever does that one again begins anew.
     """
     if not (failed / "state").is_dir() or (failed / STATE_OF).exists():
         return
-    if json.loads((failed / "run.json").read_text(encoding="utf-8")) != specification:
+    theirs = json.loads((failed / "run.json").read_text(encoding="utf-8"))
+    if _less_tests(theirs) != _less_tests(specification):
         return
     frozen = [path.name for path in folder.iterdir()]
     _same, other, missing = filecmp.cmpfiles(failed, folder, frozen, shallow=False)
@@ -125,6 +127,11 @@ def _take_state(failed: Path, folder: Path, specification: Mapping[str, Any]) ->
         if (failed / name).is_file():
             shutil.copyfile(failed / name, folder / name)
     (folder / STATE_OF).write_text(failed.name, encoding="utf-8")
+
+
+def _less_tests(specification: Mapping[str, Any]) -> dict[str, Any]:
+    inputs = {name: value for name, value in specification["inputs"].items() if name != "earlier_tests"}
+    return {**specification, "inputs": inputs}
 
 
 def record_frozen(session: Session, run: Run, prepared: Prepared) -> None:
@@ -165,14 +172,16 @@ def _write_reward(session: Session, settings: Settings, run: Run, folder: Path) 
 
 
 def _earlier_tests(session: Session, run: Run) -> int:
-    """How often the project's reward models were held against chance since one last passed, tests under way included.
+    """How often the project's reward models were held against chance since one last passed, tests under way included; a run
+    that had too little to tell held none. Runs from before they said so (`tested`) count.
 
     Who has passed is no noise and has spent no error, so that the next test begins anew. docs/decisions/0027.
     """
     others = (Run.project_id == run.project_id, Run.kind == "reward", Run.id != run.id)
     passed = select(func.max(Run.id)).where(*others, Run.state == "done", Run.result["gate_passed"].as_boolean().is_(True))
     since = session.scalar(passed) or 0
-    tests = select(func.count()).select_from(Run).where(*others, Run.id > since, Run.state.in_(("running", "done")))
+    asked = or_(Run.state == "running", and_(Run.state == "done", Run.result["tested"].as_boolean().is_not(False)))
+    tests = select(func.count()).select_from(Run).where(*others, Run.id > since, asked)
     return session.scalar(tests) or 0
 
 

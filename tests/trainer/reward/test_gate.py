@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainer.contract.english import english
-from trainer.reward.gate import CROSS_VALIDATION, gate, least_p_value, level, p_value
+from trainer.reward.gate import CROSS_VALIDATION, gate, least_p_value, level, looked, p_value
 
 HITS = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 0.0])
 PROMPTS = ["p", "p", "q", "q", "r", "s", "t", "t", "u", "v", "w"]  # hits less misses: 2, 0, 1, 1, 1, 1, 1, -1
@@ -85,6 +85,9 @@ def test_the_gate_reads_ratings_where_there_are_no_comparisons_and_refuses_to_gu
     assert gate(few)[0] is False
     assert gate(few)[1].code == gate(few | {"ratings": 80, "rating_pairs": 19})[1].code == "too_few_judged"
     assert english(gate(few | {"ratings": 80})[1]).startswith("Ratings do not tell here")
+    assert [looked(gate(found)[1]) for found in (figures(50, 60), figures(30, 60))] == [True, True]
+    spent_nothing = (few, few | {"ratings": 80}, figures(80, 80, prompts=5))
+    assert not any(looked(gate(found)[1]) for found in spent_nothing)
 
 
 def test_few_prompts_cannot_tell_however_often_they_were_judged() -> None:

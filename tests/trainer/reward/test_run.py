@@ -108,6 +108,7 @@ def test_labels_by_chance_do_not_open_the_gate(tmp_path: Path, simple_lm_folder:
     result = result_of(folder)
     assert result["gate_passed"] is False
     assert result["gate_reason"]["code"] == "reward_within_chance"
+    assert result["tested"] is True
 
 
 def test_ratings_alone_are_enough(tmp_path: Path, simple_lm_folder: Path) -> None:
@@ -145,6 +146,7 @@ def test_ratings_by_the_prompt_alone_do_not_open_the_gate(tmp_path: Path, simple
     result = result_of(folder)
     assert result["rating_nll"] < 0.5  # nats: it knows them well
     assert (result["gate_passed"], result["gate_reason"]["code"]) == (False, "lone_ratings")
+    assert result["tested"] is False
 
 
 def test_a_gate_that_was_asked_often_wants_more(done: RunFolder, tmp_path: Path, simple_lm_folder: Path) -> None:
@@ -185,7 +187,7 @@ def test_criteria_that_count_are_tested_and_named_where_nobody_speaks_of_them(
     reward.run(folder)
 
     result = result_of(folder)
-    assert result["gate_passed"] is passed
+    assert (result["gate_passed"], result["tested"]) == (passed, weights != "seldom=1, never=2")
     assert said in english(from_json(result["reason"]))
     if "never" in weights:
         assert result["criteria"]["never"] == {"labels": 0, "weight": 2.0}

@@ -164,6 +164,19 @@ def test_ratings_of_one_answer_a_prompt_are_no_pairs() -> None:
     assert (found["ratings"], found["rating_pairs"], found["rating_accuracy"], found["rating_p_value"]) == (40, 0, None, None)
 
 
+def test_ratings_of_the_same_answer_are_no_pairs() -> None:
+    """Its reward is neither higher nor lower than itself, whoever liked it more."""
+    once = [Rating(row, stars, name, f"p{row}") for row in range(40) for name, stars in (("anna", 2), ("ben", 4))]
+    found = rating_figures(once, torch.randn(40).repeat_interleave(2), torch.zeros(80, dtype=F64), within_person=False)
+    assert (found["rating_pairs"], found["rating_prompts"], found["rating_accuracy"]) == (0, 0, None)
+
+    both = [*once[:2], Rating(40, 5, "anna", "p0"), Rating(40, 1, "ben", "p0")]
+    found = rating_figures(both, torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.zeros(4, dtype=F64), within_person=False)
+    assert (found["rating_pairs"], found["rating_accuracy"]) == (4, 0.5)  # 5 over 2 and over 4; 1 under both
+    again = [Rating(0, stars, name, "p") for name in ("anna", "ben") for stars in (2, 4)]
+    assert agreement_figures(Labels(ratings=again))["agreement_pairs"] == 0
+
+
 def test_an_interval_of_prompts_whose_judgements_are_all_alike_is_that_of_the_prompts() -> None:
     prompts = [f"p{row % 25}" for row in range(100)]
     hits = torch.tensor([1.0] * 20 + [0.0] * 5).repeat(4)

@@ -204,7 +204,10 @@ def test_a_reward_run_knows_how_often_the_project_asked_since_it_last_passed(
     for state, passed in (("done", False), ("failed", None), ("running", None), ("queued", None), ("done", False)):
         factories.make_run(session, demo.id, "reward", state=state, result={} if passed is None else {"gate_passed": passed})
     assert frozen() == 3
-    factories.make_run(session, demo.id, "reward", result={"gate_passed": True})
+    for tested in (False, True, False):  # too few were judged to look at a p value, or not
+        factories.make_run(session, demo.id, "reward", result={"gate_passed": False, "tested": tested})
+    assert frozen() == 4
+    factories.make_run(session, demo.id, "reward", result={"gate_passed": True, "tested": True})
     assert frozen() == 0
     factories.make_run(session, demo.id, "reward", result={"gate_passed": False})
     run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
@@ -282,6 +285,18 @@ def test_a_run_done_again_goes_on_from_the_state_it_left(
     session.flush()
     third = prepare(session, engine, settings, retry.retry_run(session, again, cast.grace)).folder
     assert not (third / "state").exists(), "the state may be what fails"
+
+
+def test_a_reward_run_done_again_goes_on_though_another_was_tested_meanwhile(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    (prepare(session, engine, settings, run).folder / "state").mkdir()
+    run.state = "failed"
+    factories.make_run(session, demo.id, "reward", result={"gate_passed": False})
+    folder = prepare(session, engine, settings, retry.retry_run(session, run, cast.grace)).folder
+    assert (folder / "state").exists()
+    assert RunFolder(folder).inputs["earlier_tests"] == 1  # its own, at which the gate will look
 
 
 def test_where_prompts_were_added_since_a_run_done_again_begins_anew(

@@ -37,7 +37,7 @@ WRITERS = {
 }
 NO_NUMBERS = {  # words, lists and what has figures of its own; told elsewhere, or by a message
     *("status", "reason", "refused_prompt_ids", "refused_because"),
-    *("form", "groups", "criteria", "flags_learned", "mix", "panel", "gate_passed", "gate_reason", "reliability"),
+    *("form", "groups", "criteria", "flags_learned", "mix", "panel", "gate_passed", "gate_reason", "tested", "reliability"),
     *("figures_on", "annotators", "reliability_diagram"),
 }
 
