@@ -23,6 +23,7 @@ from trainer.lm.recorded_states import RecordedStates
 
 LayerVisit = Callable[[int, Tensor], None]
 SWALLOWED = {"use_cache", "output_hidden_states"}  # what a forward without these names passes on to its layers
+MOST_RECORDED = 2 * 2**30  # bytes of the trunk's states of texts that are read again; past it they are computed each time
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,47 @@ class Packed:
             response_lengths=response_lengths,
             states=None if self.states is None else self.states[index, :length],
         )
+
+
+class ReadAgain:
+    """Answers that are read at many steps: the layers that no training moves run once, and where there is room what comes out
+    of them is kept.
+    """
+
+    def __init__(self, backbone: Backbone, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> None:
+        self._backbone = backbone
+        self._packed = pack(prompt_ids, response_ids)
+        self.kept: list[Tensor] | None = self._room()
+        self.response_lengths = self._packed.response_lengths  # (N,)
+        self.lengths = self._packed.lengths  # (N,) of prompt and answer, less the prefix that all prompts share
+
+    def first(self, index: Tensor) -> Packed:
+        """The rows `index` (n,) as they are read for the first time, which each has to be before it is read again."""
+        rows = self._packed.rows(index)
+        if self.kept is not None:
+            rows = with_trunk(self._backbone, rows)
+            assert rows.states is not None
+            for row, at in enumerate(index.tolist()):
+                self.kept[at] = rows.states[row, : int(rows.lengths[row])].clone()
+            self._packed = replace(self._packed, prefix_states=rows.prefix_states)
+        return rows
+
+    def rows(self, index: Tensor) -> Packed:
+        """The rows `index` (n,), to be read again."""
+        rows = self._packed.rows(index)
+        rows = replace(rows, width=int(rows.response_lengths.max()))
+        if self.kept is None:
+            return rows
+        return replace(rows, states=nn.utils.rnn.pad_sequence([self.kept[at] for at in index.tolist()], batch_first=True))
+
+    def _room(self) -> list[Tensor] | None:
+        """Places for the trunk's states; None where there is no trunk, or they would take too much memory."""
+        if not has_trunk(self._backbone):
+            return None
+        embedding = self._backbone.plain.get_input_embeddings().weight
+        tokens = int(self._packed.lengths.sum())
+        fits = tokens * embedding.shape[1] * embedding.element_size() <= MOST_RECORDED
+        return [torch.empty(0)] * len(self._packed.ids) if fits else None
 
 
 class ResponseLogprobs(NamedTuple):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tests.trainer.tiny import disturb, llama_policy, simple_policy
+from trainer.lm import forward
 from trainer.lm.backbone import Backbone, pin_reference, reference
-from trainer.preference import log_ratios
 from trainer.preference.data import Text
 from trainer.preference.log_ratios import LogRatios
 
@@ -75,11 +75,11 @@ def test_a_pinned_reference_is_the_policy_it_was() -> None:
 def test_recorded_states_change_no_log_ratio_and_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[Tensor, list[Tensor]]] = []
     for most in (2**30, 0):
-        monkeypatch.setattr(log_ratios, "MOST_RECORDED", most)
+        monkeypatch.setattr(forward, "MOST_RECORDED", most)
         backbone = llama_policy()
         disturb(backbone)
         asked = ratios(backbone)
-        assert (asked._states is None) == (most == 0)
+        assert (asked._texts.kept is None) == (most == 0)
         got = asked.of(torch.tensor([3, 1, 8]))
         got.sum().backward()  # type: ignore[no-untyped-call]
         trained = [parameter.grad for parameter in backbone.model.parameters() if parameter.grad is not None]
