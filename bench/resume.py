@@ -1,9 +1,9 @@
 """Whether a killed run goes on bit for bit: `python bench/resume.py [--steps 20] [--kind ppo]`.
 
-For each kind of run that trains (`reward` with adapters, `sft`, `ppo`, `preference` by DPO and by KTO) one run goes through
-undisturbed; then, for every step k, one of the same inputs is killed by SIGKILL right after optimiser step k and started again.
-The SHA-256 of the final weights must be the undisturbed run's, and so must that of a second undisturbed run. A table on stderr,
-one JSON line on stdout.
+For each kind of run that trains (`reward` with adapters, `sft`, `ppo`, `preference` by DPO and by KTO; with "-ptx" in its name
+on demonstrations, too) one run goes through undisturbed; then, for every step k, one of the same inputs is killed by SIGKILL
+right after optimiser step k and started again. The SHA-256 of the final weights must be the undisturbed run's, and so must that
+of a second undisturbed run. A table on stderr, one JSON line on stdout.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from trainer.preference import run as preference
 from trainer.reward import adapter
 from trainer.sft import run as sft
 
-KINDS = ("reward", "sft", "ppo", "dpo", "kto")
-RUN_KIND = {"dpo": "preference", "kto": "preference"}  # whose method is the name
+KINDS = ("reward", "sft", "ppo", "ppo-ptx", "dpo", "dpo-ptx", "kto")
+RUN_KIND = {"ppo-ptx": "ppo", "dpo": "preference", "dpo-ptx": "preference", "kto": "preference"}
 WORDS = ["the", "sea", "bread", "green", "moon", "walks", "slowly", "under", "old", "maps", "while", "rain", "falls"]
 
 
@@ -140,10 +140,17 @@ def make_run(folder: Path, base: Path, kind: str, steps: int) -> Path:
         talks = [[*asked, {"role": "assistant", "content": answer()["text"]}] for asked in questions * 4]
         _write(folder / "demonstrations.jsonl", [{"messages": talk} for talk in talks])
         config = {"epochs": steps, "batch_size": 48, "block_tokens": 96, "patience": 0}
-    elif kind in RUN_KIND:
+    elif RUN_KIND.get(kind) == "preference":
         _write(folder / "preferences.jsonl", _labels(questions, 48, answer))
         _write(folder / "panel_prompts.jsonl", [{"prompt_id": 1, "messages": questions[0]}])
-        config = {"method": kind, "epochs": steps, "batch_size": 1000, "microbatch": 8, "looks": 5, "look_answers": 4}
+        config = {
+            "method": kind.removesuffix("-ptx"),
+            "epochs": steps,
+            "batch_size": 1000,
+            "microbatch": 8,
+            "looks": 5,
+            "look_answers": 4,
+        }
         config |= {"lora_rank": 2, "lora_layers": 1, "learning_rate": 0.01, "max_new_tokens": 8, "kl_stop_nats": 1e6}
     elif kind == "reward":
         _write(folder / "preferences.jsonl", _labels(questions[:8], 16, answer))
@@ -159,6 +166,11 @@ def make_run(folder: Path, base: Path, kind: str, steps: int) -> Path:
         config = {"updates": steps, "episodes": 6, "epochs": 1, "minibatches": 1, "microbatch": 3, "max_new_tokens": 5}
         config |= {"lora_rank": 2, "lora_layers": 1, "learning_rate": 0.01, "checkpoint_every": 1, "panel_prompts": 1}
         config |= {"kl_stop_nats": 1e6, "entropy_floor_nats": -1.0, "early_stop_kl_nats": 1e6}
+    if kind.endswith("-ptx"):  # more than a step takes, and no multiple of that
+        some = questions[:7] if kind == "ppo-ptx" else [*questions * 5, *questions[:10]]
+        talks = [[*asked, {"role": "assistant", "content": answer()["text"]}] for asked in some]
+        _write(folder / "rewrites.jsonl", [{"messages": talk} for talk in talks])
+        config |= {"ptx_weight": 0.5} | ({"batch_size": 48} if kind == "dpo-ptx" else {})
     (folder / "run.json").write_text(
         json.dumps({"kind": RUN_KIND.get(kind, kind), "config": config, "inputs": inputs}), encoding="utf-8"
     )

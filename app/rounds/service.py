@@ -26,6 +26,7 @@ from app.runs import checkpoints
 from app.runs.run_settings import expected_config, run_configs
 from app.runs.runs import (
     LIVE,
+    check_demonstrations,
     get_run,
     hold_run,
     list_runs,
@@ -140,6 +141,9 @@ def start_round(
     if count < needed:
         least, so_far = formats.count(needed, "label"), formats.count(count, "label")
         raise Conflict(_("A round needs at least %(least)s; so far: %(so_far)s.", least=least, so_far=so_far))
+    if trigger == "admin":
+        for method in methods:
+            check_demonstrations(session, project, method, settings[method])
     if trigger == "admin" and (why := lengths_of(session, project, settings[methods[0]]["max_prompt_tokens"]).all_too_long):
         raise Conflict(why)  # a trigger would try again and again; its round ends with that reason once
     last = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id)) or 0

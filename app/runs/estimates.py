@@ -101,9 +101,11 @@ def _units(kind: str, settings: Mapping[str, Any], prompts: int, labels: int) ->
     if kind == "reward":
         return max(1, labels)
     if kind == "preference":
-        return float(max(1, labels) * (1 + settings["epochs"]))
+        passes = 1 + settings["epochs"] * (1.5 if settings.get("ptx_weight") else 1)  # a demonstration to two answers
+        return float(max(1, labels) * passes)
     if kind == "ppo":
-        return float(settings["updates"] * settings["episodes"] * settings["max_new_tokens"] * (1 + settings["epochs"]))
+        passes = 1 + settings["epochs"] * (2 if settings.get("ptx_weight") else 1)  # as many demonstrations as answers
+        return float(settings["updates"] * settings["episodes"] * settings["max_new_tokens"] * passes)
     return float(max(1, prompts) * settings["per_prompt"] * settings.get("best_of", 1) * settings["max_new_tokens"])
 
 

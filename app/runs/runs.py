@@ -105,6 +105,7 @@ def queue_run(
     if by is not None and round_ is None:
         _check_waiting(session, project.id)
     checked = _checked_inputs(session, project, kind, inputs)
+    check_demonstrations(session, project, kind, settings)
     if kind == "sample":
         checked, settings = with_chooser(session, project, checked, settings, asked_for="best_of" in config)
         _check_answers(session, project, checked, settings["per_prompt"] * settings["best_of"])
@@ -121,6 +122,13 @@ def queue_run(
     session.flush()
     record(session, by, "run.queued", f"run {run.id}", {"kind": kind}, project.id)
     return run
+
+
+def check_demonstrations(session: Session, project: Project, kind: str, settings: Mapping[str, Any]) -> None:
+    """Raises Invalid where these settings ask for demonstrations, and there is none."""
+    if settings.get("ptx_weight") and not has_usable_rewrite(session, project.id):
+        name = f"{kind}.ptx_weight"
+        raise Invalid(Message("no_demonstration", setting=name), {"ptx_weight": _("there is none yet")})
 
 
 def _check_waiting(session: Session, project_id: int) -> None:

@@ -11,7 +11,8 @@ from bench.resume import KINDS, make_base, table
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("kind", "kill_after"), [("reward", (2, 5)), ("sft", (2,)), ("ppo", (2,)), ("dpo", (2, 5)), ("kto", (3,))]
+    ("kind", "kill_after"),
+    [("reward", (2, 5)), ("sft", (2,)), ("ppo", (2,)), ("ppo-ptx", (3,)), ("dpo", (2, 5)), ("dpo-ptx", (3,)), ("kto", (3,))],
 )
 def test_a_killed_run_ends_with_the_very_weights_of_an_undisturbed_one(
     tmp_path: Path, kind: str, kill_after: tuple[int, ...]

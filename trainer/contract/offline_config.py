@@ -119,6 +119,15 @@ class PreferenceConfig:
         least=1e-4,
         most=100,
     )
+    ptx_weight: float = setting(
+        0.0,
+        "Weight of demonstrations",
+        "In each step the model also learns the next tokens of as many of people's rewrites as the batch has examples. This is "
+        "their weight beside the loss on the labels, so that good answers do not become unlikely along with the others. With 0, "
+        "no rewrites. Known as ptx.",
+        least=0,
+        most=1000,
+    )
     max_grad_norm: float = setting(1.0, "Largest gradient norm", "Gradients are scaled down to it.", least=0.001, most=1e6)
     temperature: float = setting(0.7, "Temperature", "Divides the logits in every log-probability.", least=0.01, most=HOTTEST)
     max_prompt_tokens: int = setting(

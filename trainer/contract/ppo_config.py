@@ -84,6 +84,15 @@ class PPOConfig:
         0.2, "Clip range of values", "How far a value may move from its rollout estimate.", least=0.001, most=1000
     )
     vf_coef: float = setting(0.1, "Weight of the value loss", "Beside the policy loss, which has weight 1.", least=0, most=100)
+    ptx_weight: float = setting(
+        0.0,
+        "Weight of demonstrations",
+        "In each step the model also learns the next tokens of as many of people's rewrites as the step has answers. This is "
+        "their weight beside the policy loss, so that what people wrote is not unlearned for what scores. With 0, no rewrites. "
+        "Known as ptx.",
+        least=0,
+        most=1000,
+    )
     max_grad_norm: float = setting(1.0, "Largest gradient norm", "Gradients are scaled down to it.", least=0.001, most=1e6)
     beta: float = setting(0.03, "KL weight β", "Weight of the KL penalty in the reward, at the start.", least=0, most=100)
     adaptive_kl: bool = setting(True, "Adapt the KL weight", "Move β so that KL approaches what the model may move.")

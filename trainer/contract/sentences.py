@@ -374,6 +374,10 @@ SFT: Final = {
     "nothing_fits": (
         "The text leaves nothing to learn from: every demonstration is empty, or longer than the setting “%(setting)s” allows."
     ),
+    "no_demonstration": (
+        "“%(setting)s” is more than 0, and there is no demonstration to learn from: nobody has rewritten an answer to a prompt "
+        "that training learns from, or none of these rewrites fits. Set it to 0, or ask people to rewrite answers."
+    ),
     "loss_not_a_number": "The loss is no longer a number. A lower learning rate may help.",
     "sft_never_fell": (
         "The held-out loss never fell below the %(loss)s nats per token it began with, so there is nothing to keep. A lower "

@@ -198,7 +198,8 @@ def _counts(run: Path) -> dict[str, int]:
         if rewrites:
             found["rewrites"] = len(rewrites)
         people |= {str(row["annotator"]) for row in rows if "annotator" in row}
-        judged |= {json.dumps(row.get("messages")) if name != "rewrites.jsonl" else str(row.get("prompt_id")) for row in rows}
+        asked = [row.get("messages") or [] for row in rows]  # of what a person wrote, with their answer
+        judged |= {json.dumps(turns[:-1] if name == "rewrites.jsonl" else turns) for turns in asked}
     if people:
         found |= {"annotators": len(people), "prompts with labels": len(judged)}
     for name, words in (("prompts.jsonl", "prompts answered"), ("demonstrations.jsonl", "demonstrations")):

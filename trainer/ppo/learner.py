@@ -52,6 +52,7 @@ class Learner:
         self.rate_scale = 1.0  # halved by each roll-back
         self.rollbacks = 0
         self.bad_steps = 0  # in a row
+        self.ptx_steps = 0  # optimiser steps that learned from demonstrations, which says what the next one is to learn from
         self.guards = Guards(LengthPrice(config.length_band if config.length_control == "penalty" else None))
 
     def _beside_reference(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -173,7 +174,7 @@ class Learner:
 
 COUNTERS = (
     *("update", "position", "beta", "drift", "anchor", "anchor_kept", "taken_back", "tries"),
-    *("rate_scale", "rollbacks", "bad_steps"),
+    *("rate_scale", "rollbacks", "bad_steps", "ptx_steps"),
 )
 
 

@@ -37,6 +37,7 @@ from trainer.ppo.readability import readability
 from trainer.ppo.reward import Reward
 from trainer.ppo.rollout import Prompt, Rollout, to_record, write_answers
 from trainer.ppo.safe_state import SafeState
+from trainer.sft.ptx import Demonstrations, read_demonstrations
 
 LENGTH_ROLLOUTS = 4
 BAD_STEPS_TO_ROLL_BACK = 3
@@ -62,7 +63,8 @@ def run(folder: RunFolder, open_reward: OpenReward) -> None:
         raise Refused(left_out.why(Message("no_short_prompt", tokens=config.max_prompt_tokens)), left_out.figures)
     held_out = read_prompts(folder, "panel_prompts.jsonl", backbone, config, left_out)
     panel = (held_out or prompts)[: config.panel_prompts]
-    figures = train(folder, config, backbone, reward, prompts, panel, held_out) | left_out.figures
+    demonstrations = read_demonstrations(folder, config, backbone, config.episodes // config.minibatches, left_out)
+    figures = train(folder, config, backbone, reward, prompts, panel, held_out, demonstrations) | left_out.figures
     if config.heldout_every:
         figures |= report.not_watched(len(held_out))
     figures["reason"] = as_json(left_out.after(from_json(figures["reason"])))
@@ -117,6 +119,7 @@ def train(
     prompts: Sequence[Prompt],
     panel: Sequence[Prompt],  # whose answers are only read
     held_out: Sequence[Prompt] = (),  # by which the best update is found; the panel's are the first of them, if there are any
+    demonstrations: Demonstrations | None = None,  # learned from beside, with weight `config.ptx_weight`
 ) -> dict[str, Any]:
     """Run PPO until it is done, a guard ends it, or it is cancelled; leaves the trained policy in `backbone`.
 
@@ -131,7 +134,8 @@ def train(
             folder.progress(0, config.updates, Message("measuring_length"))
             learner.guards.length.begin(length_before(learner, config, prompts, folder.check))
             states.take()
-        return learn(folder, config, learner, states, reward, prompts, panel, held_out)
+        figures = learn(folder, config, learner, states, reward, prompts, panel, held_out, demonstrations)
+        return figures if demonstrations is None else figures | demonstrations.figures
     except Cancelled:
         states.keep()
         raise
@@ -158,6 +162,7 @@ def learn(
     prompts: Sequence[Prompt],
     panel: Sequence[Prompt],
     held_out: Sequence[Prompt],
+    demonstrations: Demonstrations | None,
 ) -> dict[str, Any]:
     """The loop. After the last update one more rollout measures what came out, and nothing is trained on it."""
     metrics = Metrics(folder.file("metrics.jsonl"))
@@ -209,7 +214,7 @@ def learn(
 
             # Epochs of minibatches
             advantages = scaled(config.advantage, advantages, own.mask)
-            figures |= optimise(learner, config, rollout, advantages, returns, folder.check)
+            figures |= optimise(learner, config, rollout, advantages, returns, folder.check, demonstrations)
             learner.steer(config, own)
         clock.append(time.monotonic())
 
@@ -243,6 +248,7 @@ def optimise(
     advantages: Tensor,  # (B, T) scaled
     returns: Tensor,  # (B, T)
     check: Callable[[], None],
+    demonstrations: Demonstrations | None = None,
 ) -> dict[str, float]:
     """The clipped epochs over one rollout; returns the metrics of their steps, averaged (`max_ratio`: the largest).
 
@@ -284,6 +290,10 @@ def optimise(
             taken.append(figures)
             break
         loss = policy_total + config.vf_coef * value_total
+        if demonstrations is not None:  # whose gradients come last
+            figures["losses/ptx_loss"] = demonstrations.learn(learner.ptx_steps, config.ptx_weight, check)
+            loss += config.ptx_weight * figures["losses/ptx_loss"]
+            learner.ptx_steps += 1
         figures["losses/grad_norm"] = learner.step(loss, learning_rate, config.max_grad_norm)
         taken.append(figures)
         if learner.bad_steps >= BAD_STEPS_TO_ROLL_BACK:

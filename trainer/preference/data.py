@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -56,6 +56,11 @@ class Material(Generic[Example]):
     held_out: list[Example] = field(default_factory=list)
     prompts: int = 0  # different ones, in both
     asked: dict[Name, list[int]] = field(default_factory=dict)  # the same, by what people know them by: their token ids
+    out: set[str] = field(default_factory=set)  # keys of the prompts that are held out
+
+    def holds_out(self, turns: Sequence[Mapping[str, str]]) -> bool:
+        """Whether this prompt is held out, so that a demonstration of an answer to it must not be learned from either."""
+        return Answer(tuple((turn["role"], turn["content"]) for turn in turns), "", None).prompt_key in self.out
 
 
 class _Judged(NamedTuple):
@@ -115,7 +120,7 @@ def _material(
         examples([one for one in usable if (one.prompt_key in out) is held], place, texts, config.seed) for held in (False, True)
     )
     names = {labels.answers[answer].prompt_name: texts[at].prompt_ids for answer, at in place.items()}
-    return Material(texts, training, held_out, len({one.prompt_key for one in usable}), names)
+    return Material(texts, training, held_out, len({one.prompt_key for one in usable}), names, out)
 
 
 def held_out_prompts(keys: set[str]) -> set[str]:

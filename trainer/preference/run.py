@@ -28,6 +28,7 @@ from trainer.preference.log_ratios import LogRatios
 from trainer.preference.look import Asked, Look, look, shown
 from trainer.preference.objectives import DPO, KTO, Objective, Said
 from trainer.reward.data import read_labels
+from trainer.sft.ptx import Demonstrations, read_demonstrations
 
 SAVE_EVERY_S = 120.0
 SAY_EVERY_S = 0.5
@@ -103,6 +104,7 @@ def train(
     if not material.training:
         raise Refused(left_out.why(Message("labels_prefer_nothing")), left_out.figures)
     texts = material.texts
+    beside = read_demonstrations(folder, config, backbone, config.batch_size, left_out, material.holds_out)
     asked = asked or around([Asked(name, ids) for name, ids in material.asked.items()], config.look_answers)
     try:
         ratios = LogRatios(
@@ -116,11 +118,12 @@ def train(
     except FloatingPointError as error:
         raise Refused(Message("policy_not_finite")) from error
     learner = Learner(backbone, config, len(material.training))
-    ended = learn(folder, learner, backbone, material, method(ratios, config, material.training), asked)
+    ended = learn(folder, learner, backbone, material, method(ratios, config, material.training), asked, beside)
     if learner.best is None or learner.best.step == 0:
         raise Refused(nothing_kept(learner, ended), left_out.figures)
     learner.take(learner.best)
-    return figures_of(learner, learner.best, material) | left_out.figures | {"reason": ended or done(learner.best, material)}
+    figures = figures_of(learner, learner.best, material) | (beside.figures if beside is not None else {})
+    return figures | left_out.figures | {"reason": ended or done(learner.best, material)}
 
 
 def learn(
@@ -130,6 +133,7 @@ def learn(
     material: Material[Example],
     objective: Objective[Example],
     asked: Sequence[Asked],
+    beside: Demonstrations | None,  # learned from in the same steps, with weight `config.ptx_weight`
 ) -> Message | None:
     """The loop. Returns why it ended early, if it did."""
     config, states, metrics = learner.config, folder.file("state"), Metrics(folder.file("metrics.jsonl"))
@@ -160,7 +164,11 @@ def learn(
             # The next step
             batch = [material.training[at] for at in learner.batch()]
             told = objective.ask(batch, True, folder.check)
-            learner.take_step(told.loss, told_by(told))
+            loss, figures = told.loss, told_by(told)
+            if beside is not None:  # whose gradients come last
+                figures["losses/ptx_loss"] = beside.learn(learner.step, config.ptx_weight, folder.check)
+                loss += config.ptx_weight * figures["losses/ptx_loss"]
+            learner.take_step(loss, figures)
             if now - said > SAY_EVERY_S:
                 folder.progress(learner.step, learner.total, Message("preference_training", loss=told.loss))
                 said = now

@@ -52,14 +52,21 @@ def read_documents(folder: RunFolder) -> list[Document]:
     if text.exists():
         parts = re.split(r"\n\s*\n", text_of(text.name, text.read_bytes()))
         documents += [document for part in parts if (document := trimmed(part))]
+    documents += conversations(folder)
+    if not documents:
+        raise Refused(Message("no_text", files=", ".join(("text.txt", *CONVERSATIONS))))
+    return documents
+
+
+def conversations(folder: RunFolder) -> list[Demonstration]:
+    """Those of demonstrations.jsonl and rewrites.jsonl, where they are. Raises Refused as above."""
+    found: list[Demonstration] = []
     for name in CONVERSATIONS:
         if folder.file(name).exists():
             with folder.file(name).open("rb") as file:
                 rows = [_demonstration(name, number, row) for number, row in json_lines(name, file)]
-            documents += [row for row in rows if row.turns]
-    if not documents:
-        raise Refused(Message("no_text", files=", ".join(("text.txt", *CONVERSATIONS))))
-    return documents
+            found += [row for row in rows if row.turns]
+    return found
 
 
 def split(documents: list[Document]) -> tuple[list[Document], list[Document]]:

@@ -192,12 +192,13 @@ def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> 
     _write_prompts(folder / "prompts.jsonl", prompts_to_answer(session, run.project_id, {"split": "train"}))
     shown = prompts_to_answer(session, run.project_id, {"split": "holdout"})[:SHOWN_PROMPTS]
     _write_prompts(folder / "panel_prompts.jsonl", shown)
-    return {
+    inputs = {
         "base": model_spec(settings.data, base.source),
         "start": model_spec(settings.data, start.source) if start.id != base.id else None,
         "reward": model_spec(settings.data, reward.source),
         "cache": str(settings.cache),
     }
+    return inputs | (_write_rewrites(session, run, folder) if run.config.get("ptx_weight") else {})
 
 
 def _write_preference(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
@@ -206,6 +207,9 @@ def _write_preference(session: Session, settings: Settings, run: Run, folder: Pa
     digest, count = _rounds_labels(session, settings, run, folder) or freeze_labels(session, base, run.project_id, folder)
     asked = prompts_to_answer(session, run.project_id, {"split": "holdout"})[:SHOWN_PROMPTS]
     _write_prompts(folder / "panel_prompts.jsonl", asked)
+    if run.config.get("ptx_weight"):
+        _write_rewrites(session, run, folder)  # parts of labels that are counted
+        digest = digest_of(folder, "preferences.jsonl", "ratings.jsonl", "rewrites.jsonl")
     return {
         "base": model_spec(settings.data, base.source),
         "start": model_spec(settings.data, start.source) if start.id != base.id else None,
@@ -238,9 +242,13 @@ def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> 
     base = run.inputs.get("base")
     inputs: dict[str, Any] = {"base": model_spec(settings.data, get_checkpoint(session, base).source) if base else None}
     if run.inputs.get("rewrites"):
-        count = _write(folder / "rewrites.jsonl", _rewrites(session, run.project_id))
-        inputs |= {"label_digest": digest_of(folder, "rewrites.jsonl"), "label_count": count}
+        inputs |= _write_rewrites(session, run, folder)
     return inputs
+
+
+def _write_rewrites(session: Session, run: Run, folder: Path) -> dict[str, Any]:
+    count = _write(folder / "rewrites.jsonl", _rewrites(session, run.project_id))
+    return {"label_digest": digest_of(folder, "rewrites.jsonl"), "label_count": count}
 
 
 _WRITERS = {

@@ -180,6 +180,8 @@ def _checkpoint(session: Session, run: Run, folder: Path) -> Checkpoint:
     label_digest = run.label_digest
     if run.kind == "ppo":
         label_digest = get_checkpoint(session, run.inputs["reward"]).label_digest
+        if run.label_digest is not None:  # of demonstrations that it learned from beside
+            label_digest = hashlib.sha256(f"{label_digest or ''}{run.label_digest}".encode()).hexdigest()
     return Checkpoint(
         project_id=run.project_id,
         kind=kind,

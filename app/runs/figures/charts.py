@@ -67,6 +67,7 @@ MEANINGS: dict[str, Meaning] = {
     "losses/clipfrac": Meaning(N_("Clipped ratios"), N_("share of tokens"), percent=True),
     "losses/value_clipfrac": Meaning(N_("Clipped values"), N_("share of tokens"), percent=True),
     "losses/max_ratio": Meaning(N_("Largest ratio"), N_("new over old probability")),
+    "losses/ptx_loss": Meaning(N_("Loss on demonstrations"), N_("nats per token")),
     "losses/explained_variance": Meaning(N_("Explained variance of the value head")),
     "losses/grad_norm": Meaning(N_("Gradient norm"), N_("before clipping")),
     "heldout/loss": Meaning(N_("Loss on held-out labels")),

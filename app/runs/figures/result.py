@@ -182,6 +182,8 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
             N_("How often the policy had moved too far, and was mixed with the one that the round began with."),
             for_experts=True,
         ),
+        "demonstrations": Figure(N_("Demonstrations"), N_("Rewrites whose words it learned from beside.")),
+        "cut_demonstrations": Figure(N_("Demonstrations without an end: too long"), for_experts=True),
         "updates": Figure(N_("Updates that the policy kept"), N_("In each it answers prompts and learns from their scores.")),
         "entropy": Figure(
             N_("Entropy"),
@@ -211,6 +213,8 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "labels": Figure(N_("Labels used")),
         "prompts": Figure(N_("Prompts they are about")),
         "rewrites": Figure(N_("Rewrites"), N_("Each counts as preferred to the answer it improves.")),
+        "demonstrations": Figure(N_("Demonstrations"), N_("Rewrites whose words it learned from beside.")),
+        "cut_demonstrations": Figure(N_("Demonstrations without an end: too long"), for_experts=True),
         "heldout_loss_before": Figure(N_("Loss on held-out labels, before"), _LABEL_LOSS, for_experts=True),
         "heldout_loss": Figure(N_("Loss on held-out labels, after"), for_experts=True),
         "examples": Figure(

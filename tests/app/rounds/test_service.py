@@ -147,6 +147,41 @@ def test_a_setting_that_cannot_be_used_is_named(session: Session, demo: Project,
     }
 
 
+def test_who_asks_for_demonstrations_needs_one(session: Session, demo: Project, cast: Cast) -> None:
+    """The rewrites that count are those that an sft run learns from."""
+    make_labels(session, demo, 30, cast.mary)
+    factories.make_checkpoint(session, demo.id, kind="reward", parent_id=demo.policy_id)
+    held_out = factories.make_task(session, demo)
+    session.get_one(Prompt, held_out.prompt_id).split = "holdout"
+    label_task(session, held_out, cast.alan, rewrite={"side": "left", "text": "Better."})
+    asking: dict[str, Any] = {"ptx_weight": 0.5}
+    why = "“Weight of demonstrations” is more than 0, and there is no demonstration to learn from"
+    for kind in ("ppo", "preference"):
+        with pytest.raises(Invalid, match=why) as refused:
+            service.queue_run(session, demo, kind, asking, {}, cast.grace)
+        assert refused.value.fields == {"ptx_weight": "there is none yet"}
+        service.queue_run(session, demo, kind, {"ptx_weight": 0.0}, {}, cast.grace)
+    with pytest.raises(Invalid, match=why):
+        service.start_round(session, demo, "admin", cast.grace, {"ppo": asking})
+    assert service.list_rounds(session, demo.id) == []
+
+    label_task(session, factories.make_task(session, demo), cast.alan, rewrite={"side": "left", "text": "Better."})
+    for kind in ("ppo", "preference"):
+        assert service.queue_run(session, demo, kind, asking, {}, cast.grace).config["ptx_weight"] == 0.5
+    assert service.start_round(session, demo, "admin", cast.grace, {"ppo": asking}).config["ppo"]["ptx_weight"] == 0.5
+
+
+def test_a_round_that_starts_by_itself_says_in_its_end_that_there_is_no_demonstration(
+    session: Session, demo: Project, cast: Cast
+) -> None:
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "labels", None, {"ppo": {"ptx_weight": 0.5}})
+    end(session, stage(session, round_)[0], gate_passed=True)
+    assert round_.state == "failed"
+    assert round_.reason is not None
+    assert "no_demonstration" in str(round_.reason)
+
+
 def test_only_verdicts_that_may_teach_are_counted(session: Session, demo: Project, cast: Cast) -> None:
     first = label_task(session, factories.make_task(session, demo), cast.mary, current=False)
     label_task(session, session.get_one(Task, first.task_id), cast.mary, version=2, supersedes_id=first.id)

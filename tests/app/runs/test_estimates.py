@@ -64,6 +64,16 @@ def test_the_expected_time_follows_past_runs_of_the_project(session: Session, de
     assert not expected["ppo"].measured
 
 
+@pytest.mark.parametrize(("kind", "times"), [("ppo", 9 / 5), ("preference", 5.5 / 4)])
+def test_demonstrations_beside_take_passes_too(session: Session, demo: Project, kind: str, times: float) -> None:
+    """By default PPO passes four times over what it has measured once, labels are passed over three times."""
+    plain, beside = (
+        factories.make_run(session, demo.id, kind, config={"ptx_weight": weight}, label_count=10_000) for weight in (0.0, 0.5)
+    )
+    seconds = [estimates.run_seconds(session, run) - estimates.START_S[kind] for run in (beside, plain)]
+    assert seconds[0] / seconds[1] == pytest.approx(times)
+
+
 # A waiting run
 
 

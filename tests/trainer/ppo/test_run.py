@@ -37,6 +37,8 @@ from trainer.ppo.run import open_policy, train
 from trainer.reward.head.model import Group, Head
 from trainer.reward.head_files import write_head
 from trainer.reward.scorer import Scorer, load_scorer
+from trainer.sft.documents import Sequence
+from trainer.sft.ptx import Demonstrations
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -211,13 +213,16 @@ def test_a_run_that_was_cancelled_while_its_length_is_measured_goes_on_bit_for_b
 
 
 # At 4 calls a rollout: in the first, the second and the last but one. Steered, the policy steps back in each of the last two.
-STOPS = list(product(("llama", "simple", "steered"), ("cancelled", "killed"), (3, 8, 16)))
+STOPS = list(product(("llama", "simple", "steered", "ptx"), ("cancelled", "killed"), (3, 8, 16)))
 SUITE = [
     *(("llama", "killed", 3), ("llama", "cancelled", 8), ("llama", "killed", 16)),
-    *(("simple", "cancelled", 16), ("steered", "killed", 16)),
+    *(("simple", "cancelled", 16), ("steered", "killed", 16), ("ptx", "killed", 8)),
 ]
 NIGHT = [pytest.param(*stop, marks=pytest.mark.nightly) for stop in STOPS if stop not in SUITE]
-STEERED: dict[str, Any] = {"kl_controller": "steered", "kl_target_nats": 0.05, "kl_stop_nats": 1e6}
+OF_KIND: dict[str, dict[str, Any]] = {
+    "steered": {"kl_controller": "steered", "kl_target_nats": 0.05, "kl_stop_nats": 1e6},
+    "ptx": {"ptx_weight": 0.5, "kl_stop_nats": 1e6},
+}
 
 
 @pytest.mark.parametrize(("kind", "ending", "at"), [*SUITE, *NIGHT])
@@ -226,12 +231,16 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path, kind: str, e
 
     def attempt(path: Path, stop_at: int = 0, cancel: bool = False) -> Backbone:
         policy = simple_policy(vocab=40, eos=2) if kind == "simple" else llama_policy()
-        folder = ppo_folder(path, **(CONFIG | LOOKED_AT | (STEERED if kind == "steered" else {})))
+        folder = ppo_folder(path, **(CONFIG | LOOKED_AT | OF_KIND.get(kind, {})))
         how = (lambda: (path / "cancel").touch()) if cancel else crash
         assert isinstance(folder.config, PPOConfig)
         judge = Stop(0, how)
         rule = Rule(Stop(stop_at, how), judge, lambda asked, given: even_share(asked, given)[:, None] + torch.arange(3))
-        train(folder, folder.config, policy, rule, prompts, prompts[:2], prompts[:5])
+        term = None
+        if kind == "ptx":  # three of seven in each of two steps an epoch
+            talks = [Sequence([5, 6, 7 + at, 8, 3 + at], 2) for at in range(7)]
+            term = Demonstrations(policy, talks, per_step=3, size=2, seed=0)
+        train(folder, folder.config, policy, rule, prompts, prompts[:2], prompts[:5], term)
         return policy
 
     straight = attempt(tmp_path / "straight")
@@ -247,6 +256,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path, kind: str, e
     whole, joined = (checkpoint.load_state(tmp_path / name / "state") for name in ("straight", "stopped"))
     assert whole is not None
     assert (whole[1]["counters"]["taken_back"] > 0) == (kind == "steered")
+    assert (whole[1]["counters"]["ptx_steps"] > 0) == (kind == "ptx")
     assert same(whole, joined)  # value head, optimiser, random numbers, beta, order, counters and what the guards remember
 
 

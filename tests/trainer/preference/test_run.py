@@ -13,15 +13,28 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from bench.resume import WORDS, make_base
+from tests.trainer.sft.test_packing import texts as sft_texts
+from tests.trainer.tiny import llama_policy
+from trainer.contract.config import PreferenceConfig
 from trainer.contract.english import english
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
 from trainer.contract.messages import reason_of
 from trainer.files import checkpoint
+from trainer.lm.backbone import chat_ids, named_trainable
+from trainer.lm.chat_template import text_ids
 from trainer.lm.loading import load_policy
+from trainer.preference.data import Pair, Text, held_out_prompts
+from trainer.preference.learner import Learner
+from trainer.preference.log_ratios import LogRatios
+from trainer.preference.objectives import DPO
 from trainer.preference.run import run
+from trainer.reward.data import read_labels
+from trainer.sft.documents import Sequence
+from trainer.sft.packing import loss_sum, predicted
+from trainer.sft.ptx import Demonstrations
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,6 +80,15 @@ def make(path: Path, base: Path, start: Path | None = None, prompts: int = 20, *
     spec = {"kind": "preference", "config": SMALL | config, "inputs": inputs}
     (path / "run.json").write_text(json.dumps(spec), encoding="utf-8")
     return path
+
+
+def demonstrate(path: Path, prompts: int = 20) -> None:
+    """What people wrote themselves: never a word with an o."""
+    talks = [
+        [{"role": "user", "content": f"Say {number % prompts}"}, {"role": "assistant", "content": "green rain falls"}]
+        for number in range(23)
+    ]
+    write(path / "rewrites.jsonl", [{"messages": talk} for talk in talks])
 
 
 def result_of(path: Path) -> dict[str, Any]:
@@ -132,10 +154,14 @@ def test_each_step_has_its_line_and_a_look_what_it_saw(done: Path) -> None:
     assert {row["prompt_id"] for row in samples} == {900}
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto"])
+@pytest.mark.parametrize(("method", "ptx_weight"), [("dpo", 0.0), ("dpo", 0.5), ("kto", 0.0)])
 @pytest.mark.parametrize("checks", [9, 60, 130])
-def test_a_cancelled_run_goes_on_to_the_very_same_weights(tmp_path: Path, base: Path, method: str, checks: int) -> None:
-    straight, broken = (make(tmp_path / name, base, method=method) for name in ("straight", "broken"))
+def test_a_cancelled_run_goes_on_to_the_very_same_weights(
+    tmp_path: Path, base: Path, method: str, ptx_weight: float, checks: int
+) -> None:
+    straight, broken = (make(tmp_path / name, base, method=method, ptx_weight=ptx_weight) for name in ("straight", "broken"))
+    for path in (straight, broken):
+        demonstrate(path)
     run(RunFolder(straight))
     stopped = StoppedAt(broken)
     stopped.left = checks
@@ -255,3 +281,90 @@ def test_a_run_goes_on_from_a_policy_and_measures_from_where_it_is_told(tmp_path
         moved[reference] = next(read_jsonl(path / "metrics.jsonl"))["kl/exact_nats_per_answer"]
     assert moved["start"] == pytest.approx(0, abs=1e-5)
     assert moved["base"] == pytest.approx(result_of(first)["kl_nats_per_answer"], rel=0.2)
+
+
+def test_demonstrations_beside_become_likelier_and_without_a_weight_change_nothing(tmp_path: Path, base: Path) -> None:
+    paths = {}
+    for name, weight in (("without", 0.0), ("unread", 0.0), ("beside", 1.0)):
+        paths[name] = make(tmp_path / name, base, ptx_weight=weight)
+        if name != "without":
+            demonstrate(paths[name])
+        run(RunFolder(paths[name]))
+    one, other = weights(paths["without"]), weights(paths["unread"])
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    metrics = {
+        name: [{k: v for k, v in row.items() if k != "time"} for row in read_jsonl(path / "metrics.jsonl")]
+        for name, path in paths.items()
+    }
+    assert metrics["without"] == metrics["unread"]
+    assert not any("losses/ptx_loss" in row for row in metrics["unread"])
+    losses = [row["losses/ptx_loss"] for row in metrics["beside"][1:]]
+    assert len(losses) == result_of(paths["beside"])["steps"]
+    assert losses[-1] < losses[0] - 0.5
+    assert nll(paths["beside"]) < nll(paths["without"]) - 0.5
+    assert "demonstrations" not in result_of(paths["unread"])
+
+
+def nll(path: Path) -> float:
+    """Of the words that people wrote, nats per token, under the policy that was kept."""
+    policy = load_policy(str(path / "checkpoint"), trainable=True)
+    asked = chat_ids(policy.tokenizer, [{"role": "user", "content": "Say 1"}])
+    ids = [*asked, *text_ids(policy.tokenizer, "green rain falls", "")]
+    return Demonstrations(policy, [Sequence(ids, len(asked))], per_step=1, size=1, seed=0).loss()
+
+
+def test_a_demonstration_about_a_held_out_prompt_is_not_learned_from(tmp_path: Path, base: Path) -> None:
+    path = make(tmp_path / "run", base, ptx_weight=1.0, epochs=1)
+    demonstrate(path)
+    run(RunFolder(path))
+    labels = read_labels(path)
+    out = held_out_prompts(set(labels.prompt_keys))
+    asked = {answer.prompt_key: answer.messages[0][1] for answer in labels.answers}
+    held = {asked[key] for key in out}
+    expected = sum(row["messages"][0]["content"] not in held for row in read_jsonl(path / "rewrites.jsonl"))
+    assert result_of(path)["demonstrations"] == expected < 23
+    assert result_of(path)["heldout_examples"] > 0
+
+
+def test_a_run_that_asks_for_demonstrations_and_has_none_is_refused(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(Refused, match="there is no demonstration to learn from"):
+        run(RunFolder(make(tmp_path / "run", base, ptx_weight=1.0)))
+
+
+def test_where_the_labels_say_nothing_a_step_is_an_sft_step(tmp_path: Path) -> None:
+    """A comparison of an answer with itself has no gradient, whatever beta is: what is left of a step is the term beside it."""
+    backbone, sft = llama_policy(), llama_policy()
+    sequences, texts = sft_texts(9), [Text([5, 6, 7 + at], [8, 9 + at, 3]) for at in range(8)]
+    (tmp_path / "run.json").write_text(
+        json.dumps({"kind": "preference", "config": SMALL | {"batch_size": 4, "ptx_weight": 0.5}, "inputs": {}})
+    )
+    folder = RunFolder(tmp_path)
+    config = folder.config
+    assert isinstance(config, PreferenceConfig)
+    learner = Learner(backbone, config, len(texts))
+    objective = DPO(LogRatios(backbone, texts, 0.7, 4, lambda: None, lambda _: None), config, [Pair(at, at) for at in range(8)])
+    term = Demonstrations(backbone, sequences, per_step=config.batch_size, size=4, seed=0)
+    theirs = [parameter for _, parameter in named_trainable(sft)]
+    optimiser = torch.optim.Adam(theirs, lr=config.learning_rate)
+    gradients: list[list[torch.Tensor]] = []
+
+    def watch(taken: torch.optim.Optimizer, *_given: Any) -> None:
+        gradients.append([one.grad.clone() for one in taken.param_groups[0]["params"]])
+
+    hook = register_optimizer_step_pre_hook(watch)
+    try:
+        for step in range(3):
+            told = objective.ask([Pair(at, at) for at in learner.batch()], True, lambda: None)
+            loss = config.ptx_weight * term.learn(step, config.ptx_weight, lambda: None)
+            optimiser.param_groups[0]["lr"] = learner.learning_rate
+            learner.take_step(told.loss + loss, {})
+            rows = [[sequences[at]] for at in term.batch(step)]
+            torch.autograd.backward(config.ptx_weight * loss_sum(sft, rows, False) / predicted(rows))
+            torch.nn.utils.clip_grad_norm_(theirs, config.max_grad_norm)
+            optimiser.step()
+            optimiser.zero_grad()
+    finally:
+        hook.remove()
+    for ours, expected in zip(gradients[::2], gradients[1::2], strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-5)
+    assert max(float(gradient.abs().max()) for gradient in gradients[1]) > 1e-2

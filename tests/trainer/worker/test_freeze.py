@@ -399,6 +399,29 @@ def test_an_sft_run_of_rewrites_freezes_what_people_wrote_instead(
     assert (run.label_digest, run.label_count) == (prepared.label_digest, 2)
 
 
+@pytest.mark.parametrize("kind", ["ppo", "preference"])
+def test_a_run_with_demonstrations_beside_gets_the_very_file_of_an_sft_run_in_its_digest(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast, kind: str
+) -> None:
+    factories.make_checkpoint(session, demo.id, kind="reward", parent_id=demo.policy_id)
+    label = label_task(session, factories.make_task(session, demo), cast.mary, rewrite={"side": "right", "text": "Better."})
+
+    def frozen(kind: str, config: dict[str, Any], inputs: dict[str, Any]) -> freeze.Prepared:
+        return prepare(session, engine, settings, service.queue_run(session, demo, kind, config, inputs, cast.grace))
+
+    sft, plain = frozen("sft", {}, {"rewrites": True}), frozen(kind, {}, {})
+    beside = frozen(kind, {"ptx_weight": 0.5}, {})
+    assert (beside.folder / "rewrites.jsonl").read_bytes() == (sft.folder / "rewrites.jsonl").read_bytes()
+    assert not (plain.folder / "rewrites.jsonl").exists()
+    assert beside.label_count == 1
+    if kind == "ppo":
+        assert (plain.label_digest, beside.label_digest) == (None, sft.label_digest)
+    else:
+        assert len({plain.label_digest, beside.label_digest, sft.label_digest, None}) == 4
+    label.rewrite = {"side": "right", "text": "Better still."}
+    assert frozen(kind, {"ptx_weight": 0.5}, {}).label_digest != beside.label_digest
+
+
 def test_a_round_counts_the_labels_that_its_reward_run_froze(session: Session, demo: Project, cast: Cast) -> None:
     make_labels(session, demo, 30, cast.mary)
     round_ = service.start_round(session, demo, "admin", cast.grace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -107,6 +108,21 @@ def test_a_tuned_policy_descends_from_its_start_and_carries_the_labels_it_learne
     policy = session.scalars(select(Checkpoint).where(Checkpoint.run_id == run.id)).one()
     assert (policy.kind, policy.parent_id, policy.label_digest) == ("policy", demo.policy_id, "e" * 64)
     assert run.message == factories.written("KL reached 31")
+
+
+def test_a_tuned_policy_that_learned_from_demonstrations_carries_both(
+    session: Session, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    reward = factories.make_checkpoint(session, demo.id, kind="reward", label_digest="e" * 64)
+    digests = set()
+    for demonstrations in ("f" * 64, "a" * 64):
+        run = service.queue_run(session, demo, "ppo", {}, {"reward": reward.id}, cast.grace)
+        run.label_digest = demonstrations
+        results.record_done(session, run, finished(settings, run, '{"status": "done"}'))
+        digests.add(session.scalars(select(Checkpoint).where(Checkpoint.run_id == run.id)).one().label_digest)
+        expected = hashlib.sha256(("e" * 64 + demonstrations).encode()).hexdigest()
+        assert expected in digests
+    assert len(digests) == 2
 
 
 def test_a_policy_of_labels_descends_from_its_start_and_carries_them(

@@ -25,8 +25,8 @@ TRAINER = Path(__file__).parents[4] / "trainer"
 # Where a kind of run writes what ends in its result: functions and the names of what they gather.
 WRITERS = {
     "sample": [("sample/run.py", {"run"})],
-    "ppo": [("ppo/report.py", {"result"})],
-    "preference": [("preference/run.py", {"run", "figures_of"})],
+    "ppo": [("ppo/report.py", {"result"}), ("sft/ptx.py", {"figures"})],
+    "preference": [("preference/run.py", {"run", "figures_of"}), ("sft/ptx.py", {"figures"})],
     "sft": [("sft/run.py", {"run"})],
     "reward": [
         ("reward/run.py", {"run", "choose_reliability", "people_figures", "answer_figures", "try_adapter"}),
