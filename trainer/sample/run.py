@@ -95,8 +95,11 @@ def _best_of_figures(folder: RunFolder, config: SampleConfig) -> dict[str, float
     if config.best_of == 1:
         return {}
     rows = list(read_jsonl(folder.file(GENERATIONS)))
-    mean = {name: sum(row[name] for row in rows) / len(rows) for name in ("score", "mean_score")}
-    return mean | {"kl_nats_at_most": best_of.kl_nats_at_most(config.best_of)}
+    return {
+        "score": sum(row["score"] for row in rows) / len(rows),
+        "mean_score": sum(row["mean_score"] for row in rows) / len(rows),
+        "kl_nats_at_most": best_of.kl_nats_at_most(config.best_of),
+    }
 
 
 class _Writer:

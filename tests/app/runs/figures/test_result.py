@@ -24,7 +24,7 @@ from trainer.lm.left_out import LeftOut
 TRAINER = Path(__file__).parents[4] / "trainer"
 # Where a kind of run writes what ends in its result: functions and the names of what they gather.
 WRITERS = {
-    "sample": [("sample/run.py", {"run"})],
+    "sample": [("sample/run.py", {"run", "_best_of_figures"})],
     "ppo": [("ppo/report.py", {"result"}), ("sft/ptx.py", {"figures"})],
     "preference": [("preference/run.py", {"run", "figures_of"}), ("sft/ptx.py", {"figures"})],
     "sft": [("sft/run.py", {"run"})],
