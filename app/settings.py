@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.database.capacity import LEAST_AT_ONCE
+from trainer.contract.environment import REWARD_KEYS, REWARDS, read_pairs
 
 PREFIX: Final = "TASTEMAKER_"
 OF_OTHERS: Final = {"KEY", "TEST_POSTGRES"}  # an API key as README.md names it, and the tests' own server
@@ -28,6 +29,7 @@ DRIVERS: Final = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}
 HOST: Final = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
 
 Words = Annotated[list[str], NoDecode]
+Pairs = Annotated[dict[str, str], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -73,6 +75,13 @@ class Settings(BaseSettings):
     )
     run_hours: float = Field(
         72.0, gt=0, le=24 * 366, allow_inf_nan=False, description="How long one run may work before it is ended, its state saved."
+    )
+    rewards: Pairs = Field(
+        {},
+        description="Rewards outside of the model that PPO may be paid: name=https://address, a space before the next.",
+    )
+    reward_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        {}, description="Keys that go along to these addresses as bearer tokens: name=key, a space before the next."
     )
     tensorboard: bool = Field(False, description="Write a run's figures as TensorBoard events, too; needs tensorboardX.")
 
@@ -127,6 +136,37 @@ class Settings(BaseSettings):
     def _are_addresses(cls, proxies: list[str]) -> list[str]:
         """Each network by its own address: by another one of it, uvicorn would trust nobody."""
         return ["*"] if "*" in proxies else [_network(proxy) for proxy in proxies]
+
+    @field_validator("rewards", "reward_keys", mode="before")
+    @classmethod
+    def _are_pairs(cls, given: object) -> object:
+        return read_pairs(given) if isinstance(given, str) else given
+
+    @field_validator("rewards")
+    @classmethod
+    def _are_reward_addresses(cls, rewards: dict[str, str]) -> dict[str, str]:
+        """What was given is not repeated: an address may hold a key, too."""
+        for name, address in rewards.items():
+            try:
+                url = urlsplit(address)
+                usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and not url.fragment
+            except ValueError:
+                usable = False
+            if not usable or not address.isascii():
+                raise ValueError(f"{name!r} must stand for an address such as https://reward.example.org/score")
+            if url.username is not None or url.password is not None:
+                raise ValueError(f"the address of {name!r} names a user: its key belongs into {REWARD_KEYS}")
+        return rewards
+
+    @field_validator("reward_keys")
+    @classmethod
+    def _are_keys_of_rewards(cls, keys: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
+        for name, key in keys.items():
+            if "rewards" in info.data and name not in info.data["rewards"]:
+                raise ValueError(f"{REWARDS} has no {name!r} for which there is a key")
+            if not (key.get_secret_value().isascii() and key.get_secret_value().isprintable()):
+                raise ValueError(f"the key of {name!r} must be of letters, digits and signs that a header can hold")
+        return keys
 
     @field_validator("public_url")
     @classmethod

@@ -100,12 +100,13 @@ def _do(kind: str, path: Path) -> int:
 
 
 def _work(kind: str) -> Callable[[RunFolder], None]:
-    """What does a run of this kind. Imported only now, because it loads torch; PPO is handed what opens its reward here."""
+    """What does a run of this kind. Imported only now, because it loads torch; PPO is handed what opens its rewards here."""
     if kind == "ppo":
+        from trainer.outside.opening import open_rewards
         from trainer.ppo.run import run
         from trainer.reward.scorer import load_scorer
 
-        return partial(run, open_reward=load_scorer)
+        return partial(run, open_reward=load_scorer, open_outside=partial(open_rewards, environment=os.environ))
     work: Callable[[RunFolder], None] = importlib.import_module(f"trainer.{kind}.run").run
     return work
 

@@ -6,7 +6,7 @@ project sets nothing, and only what a person changed is written: a field put bac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -17,11 +17,12 @@ from app.models import Project
 from app.models.values import Unusable, number_between
 from app.projects.checks import PLACES, TRAINED_BY_ROUNDS
 from app.projects.service import ProjectValues
-from app.runs.run_settings import OVERALL
+from app.runs.run_settings import OVERALL, offered_rewards
 from app.web.forms import Words, number_of, share_of
-from trainer.contract.config import CONFIGS, make_config
+from trainer.contract.config import CONFIGS, PPOConfig, label_of, make_config
+from trainer.contract.ppo_config import MOST_OUTSIDE
 from trainer.contract.reward_config import MOST_WEIGHT, RewardConfig
-from trainer.contract.setting import GROUPS, ConfigError, Setting, settings_of
+from trainer.contract.setting import GROUPS, ConfigError, Setting, settings_of, weights_by_name
 
 LABELS: Final = {
     "name": N_("Name"),
@@ -31,6 +32,7 @@ LABELS: Final = {
     "trigger_hours": N_("After this many hours"),
 }
 WEIGHTS: Final = "training.reward.criteria_weights"  # on the page one field per criterion
+OUTSIDE: Final = "training.ppo.outside"  # and one per reward outside of the model
 EXPERTS: Final = {
     "sample": N_("How answers are written"),
     "reward": N_("Reward model"),
@@ -86,6 +88,17 @@ def weights_help() -> str:
     return known(settings_of(RewardConfig)["criteria_weights"].help)
 
 
+def outside_fields(project: Project) -> list[SettingField]:
+    """Rewards outside of the model, one field for each that is offered here, or that counts and is offered no more."""
+    bounds = {"min": "0", "max": f"{MOST_OUTSIDE:g}", "step": "any"}
+    names = sorted(offered_rewards() | _outside(project).keys())
+    return [SettingField(f"{OUTSIDE}.{name}", name, "", "", [], bounds) for name in names]
+
+
+def outside_help() -> str:
+    return known(settings_of(PPOConfig)["outside"].help)
+
+
 def words_of(project: Project, *, with_base_model: bool) -> Words:
     """The form as the project stands; the base model has a field only while it can be changed."""
     words = {
@@ -97,7 +110,8 @@ def words_of(project: Project, *, with_base_model: bool) -> Words:
     if with_base_model:
         words["base_model"] = project.base_model
     words |= {_name(kind, one): _text(one, _value(project, kind, one)) for kind, one in _all() if not _is_weights(one)}
-    weights = _weights(project)
+    weights, outside = _weights(project), _outside(project)
+    words |= {field.name: f"{outside.get(_key(field), 0.0):g}" for field in outside_fields(project)}
     return words | {field.name: f"{weights.get(_key(field), 0.0):g}" for field in weight_fields(project)}
 
 
@@ -109,8 +123,9 @@ def values_of(words: Words, changed: Words, project: Project) -> ProjectValues:
         values["triggers_on"] = changed["triggers_on"] == "on"
     settings = {"sample": dict(project.sampling)} | {kind: dict(project.training.get(kind) or {}) for kind in TRAINED_BY_ROUNDS}
     for kind, one in _all():
-        if _is_weights(one) and any(name.startswith(WEIGHTS) for name in changed):
-            given = _weights_text(words, project)
+        if _is_weights(one) and any(name.startswith(_name(kind, one)) for name in changed):
+            fields = weight_fields(project) if kind == "reward" else outside_fields(project)
+            given = _weights_text(words, fields)
         elif (name := _name(kind, one)) in changed:
             given = _read(one, changed[name], _default(project, kind, one))
         else:
@@ -125,14 +140,21 @@ def values_of(words: Words, changed: Words, project: Project) -> ProjectValues:
 
 def errors_of(fields: Mapping[str, str], words: Words, project: Project) -> dict[str, str]:
     """What is wrong with each field of the page. What is wrong with a weight stands at its criterion."""
-    wrong = {field.name: _weight_problem(words.get(field.name, "")) for field in weight_fields(project)}
-    own = {name: sentence for name, sentence in wrong.items() if sentence} if WEIGHTS in fields else {}
-    return {name: sentence for name, sentence in fields.items() if name != WEIGHTS or not own} | own
+    found = dict(fields)
+    for place, each, most in (
+        (WEIGHTS, weight_fields(project), MOST_WEIGHT),
+        (OUTSIDE, outside_fields(project), MOST_OUTSIDE),
+    ):
+        wrong = {field.name: _weight_problem(words.get(field.name, ""), most) for field in each} if place in fields else {}
+        if own := {name: sentence for name, sentence in wrong.items() if sentence}:
+            del found[place]
+            found |= own
+    return found
 
 
-def _weight_problem(text: str) -> str:
+def _weight_problem(text: str, most: float) -> str:
     try:
-        number_between(0, MOST_WEIGHT)(number_of(text or "0"))
+        number_between(0, most)(number_of(text or "0"))
     except Unusable as problem:
         return str(problem)
     return ""
@@ -148,10 +170,12 @@ def field_words(project: Project, name: str, text: str) -> str:
 
 def label_for(project: Project, name: str) -> str:
     """What the page calls a field."""
-    if name in LABELS or name == WEIGHTS:
-        return known(LABELS.get(name) or settings_of(RewardConfig)["criteria_weights"].label)
+    if name in LABELS:
+        return known(LABELS[name])
+    if name in (WEIGHTS, OUTSIDE):
+        return known(label_of(name.removeprefix("training.")))
     fields = [field for group in (*plain_groups(project), *expert_groups(project)) for field in group.fields]
-    return {field.name: field.label for field in (*fields, *weight_fields(project))}.get(name, name)
+    return {field.name: field.label for field in (*fields, *weight_fields(project), *outside_fields(project))}.get(name, name)
 
 
 def _all() -> Iterator[tuple[str, Setting]]:
@@ -186,11 +210,12 @@ def _name(kind: str, one: Setting) -> str:
 
 
 def _is_weights(one: Setting) -> bool:
-    return one.name == "criteria_weights"
+    """Whether it is several weights, with a field for each."""
+    return one.name in ("criteria_weights", "outside")
 
 
 def _key(field: SettingField) -> str:
-    return field.name.removeprefix(f"{WEIGHTS}.")
+    return field.name.rpartition(".")[2]
 
 
 def _value(project: Project, kind: str, one: Setting) -> Any:
@@ -213,8 +238,17 @@ def _weights(project: Project) -> dict[str, float]:
         return {}
 
 
-def _weights_text(words: Words, project: Project) -> str:
-    given = {_key(field): words.get(field.name, "").strip() for field in weight_fields(project)}
+def _outside(project: Project) -> dict[str, float]:
+    """Likewise, of rewards outside of the model."""
+    stored = (project.training.get("ppo") or {}).get("outside", PPOConfig.outside)
+    try:
+        return weights_by_name("outside", str(stored), MOST_OUTSIDE)
+    except ConfigError:
+        return {}
+
+
+def _weights_text(words: Words, fields: Iterable[SettingField]) -> str:
+    given = {_key(field): words.get(field.name, "").strip() for field in fields}
     return ", ".join(f"{key}={text}" for key, text in given.items() if text not in ("", "0"))
 
 

@@ -115,6 +115,8 @@ def _settings_page(
         plain={group.key: group for group in forms.plain_groups(project)},
         weights=forms.weight_fields(project),
         weights_help=forms.weights_help(),
+        outside=forms.outside_fields(project),
+        outside_help=forms.outside_help(),
         experts=experts,
         experts_open=any(field.name in errors for group in experts for field in group.fields),
     )

@@ -17,6 +17,7 @@ from app.language.languages import _
 from app.language.run_messages import told
 from app.models import ALONE, Checkpoint, Drawn, Project
 from app.runs.checkpoints import get_checkpoint, newest_reward, root_of
+from app.settings import get_settings
 from trainer.contract.config import (
     ConfigError,
     PPOConfig,
@@ -27,6 +28,7 @@ from trainer.contract.config import (
     config_dict,
     make_config,
 )
+from trainer.contract.environment import installed_rewards
 from trainer.contract.messages import Message
 
 OVERALL: Final = "overall"
@@ -103,11 +105,16 @@ def criteria_of(criteria: Collection[Mapping[str, Any]], retired: Mapping[str, A
 
 
 def ruled_out(config: RunConfig, criteria: Collection[str], context: int | None) -> dict[str, Message]:
-    """What cannot be in this project: weights of criteria it never had, more tokens than its base model holds."""
+    """What cannot be in this project: weights of criteria it never had and of rewards that nobody offers, more tokens than its
+    base model holds."""
     if isinstance(config, RewardConfig):
         strangers = sorted(config.weights().keys() - set(criteria))
         if strangers:
             return {"criteria_weights": Message("no_such_criteria", names=listed(strangers))}
+    if isinstance(config, PPOConfig):
+        strangers = sorted(config.outside_weights().keys() - offered_rewards())
+        if strangers:
+            return {"outside": Message("no_such_outside", names=listed(strangers))}
     if context is None:
         return {}
     if isinstance(config, SampleConfig) and config.max_new_tokens >= context:
@@ -118,6 +125,11 @@ def ruled_out(config: RunConfig, criteria: Collection[str], context: int | None)
     if isinstance(config, RewardConfig) and config.max_tokens > context:
         return {"max_tokens": Message("longer_than_context", most=context)}
     return {}
+
+
+def offered_rewards() -> set[str]:
+    """The names of rewards outside of the model: the owner's addresses, and what installed packages offer."""
+    return {*get_settings().rewards, *installed_rewards()}
 
 
 def context_tokens(base_model: str) -> int | None:

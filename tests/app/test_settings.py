@@ -77,6 +77,12 @@ def test_a_url_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:
         ("DATABASE_URL", "postgresql+asyncpg://ada:secret@db/taste", "TASTEMAKER_DATABASE_URL: must be the URL of a database"),
         ("DATABASE_URL", "sqlite://", "TASTEMAKER_DATABASE_URL: must be the URL of a database"),
         ("DATABASE_URL", "sqlite:////srv/a?b/secret.db", "TASTEMAKER_DATABASE_URL: must be the URL of a database"),
+        ("REWARDS", "https://secret.example.org", "TASTEMAKER_REWARDS: must be name=value"),
+        ("REWARDS", "tone=secret.example.org", "TASTEMAKER_REWARDS: 'tone' must stand for an address such as https://"),
+        ("REWARDS", "tone=file:///etc/secret", "TASTEMAKER_REWARDS: 'tone' must stand for an address"),
+        ("REWARDS", "tone=https://host:port/secret", "TASTEMAKER_REWARDS: 'tone' must stand for an address"),
+        ("REWARDS", "tone=https://ada:secret@host/", "TASTEMAKER_REWARDS: the address of 'tone' names a user"),
+        ("REWARD_KEYS", "tone=secret", "TASTEMAKER_REWARD_KEYS: TASTEMAKER_REWARDS has no 'tone' for which there is a key"),
         ("LEASE_MINUTES", "inf", "TASTEMAKER_LEASE_MINUTES: Input should be"),
         ("LEASE_MINUTES", "1e300", "TASTEMAKER_LEASE_MINUTES: Input should be less than or equal to 10080"),
     ],
@@ -129,3 +135,12 @@ def test_proxies_are_written_as_the_server_reads_them() -> None:
 def test_a_folder_that_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="UTF-8"):
         Settings(data=tmp_path / os.fsdecode(b"a\xffb"))
+
+
+def test_rewards_are_addresses_by_name_and_their_keys_stay_out_of_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTEMAKER_REWARDS", "tone=https://tone.example.org/score?v=2  facts=http://127.0.0.1:9000")
+    monkeypatch.setenv("TASTEMAKER_REWARD_KEYS", "tone=s3cret")
+    settings = get_settings.__wrapped__()
+    assert settings.rewards == {"tone": "https://tone.example.org/score?v=2", "facts": "http://127.0.0.1:9000"}
+    assert settings.reward_keys["tone"].get_secret_value() == "s3cret"
+    assert "s3cret" not in repr(settings)

@@ -79,7 +79,8 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "files": frozenset({"contract"}),
     "lm": frozenset({"contract", "files"}),
     "reward": frozenset({"contract", "files", "lm"}),
-    "ppo": frozenset({"contract", "files", "lm", "sft"}),  # a reward by one protocol; trainer/__main__.py hands it one
+    "ppo": frozenset({"contract", "files", "lm", "sft"}),  # rewards by protocols; trainer/__main__.py hands it them
+    "outside": frozenset({"contract"}),
     "preference": frozenset({"contract", "files", "lm", "reward", "sft"}),  # how labels are read, no more
     "sft": frozenset({"contract", "files", "lm"}),
     "sample": frozenset({"contract", "files", "lm", "reward"}),

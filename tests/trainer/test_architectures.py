@@ -1,6 +1,7 @@
 """A whole small reward run and a small PPO run on bases that remember otherwise than by keys and values."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.trainer.lm.architectures import MADE, make_folder
 from tests.trainer.reward import reward_runs
 from trainer.contract.folder import RunFolder, read_jsonl
+from trainer.outside.opening import open_rewards
 from trainer.ppo import run as ppo
 from trainer.reward import run as reward
 from trainer.reward.scorer import load_scorer
@@ -36,7 +38,7 @@ def test_a_recurrent_or_hybrid_base_learns_a_reward_and_is_trained_on_it(archite
     reward.run(fitted)
     assert reward_runs.result_of(fitted)["form"] == method
     run = _ppo_folder(tmp_path / "2", base, fitted.file("checkpoint"))
-    ppo.run(run, load_scorer)
+    ppo.run(run, load_scorer, partial(open_rewards, environment={}))
     assert json.loads(run.file("result.json").read_text(encoding="utf-8"))["updates"] == 1
     before, after = read_jsonl(run.file("metrics.jsonl"))
     assert before["losses/max_ratio"] == pytest.approx(1, abs=1e-4)  # training reads what was sampled as it was sampled

@@ -13,7 +13,9 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +54,13 @@ PREFIXES: Final = (
 SECRET: Final = re.compile("TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 NO_SECRET: Final = frozenset({"TOKENIZERS_PARALLELISM", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_TOKEN_PATH"})  # switches, a place
 
+# Rewards outside of the model: the addresses that the owner named, "name=https://... other=https://...", and their keys
+# likewise. A run that names some is told of these, and no other process is.
+REWARDS: Final = "TASTEMAKER_REWARDS"
+REWARD_KEYS: Final = "TASTEMAKER_REWARD_KEYS"
+REWARD_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+ENTRY_POINTS: Final = "tastemaker.rewards"  # the group under which installed packages offer others
+
 GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_GROUP: Final = Path("/proc/self/cgroup")
 
@@ -63,6 +72,36 @@ def needed(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables of `environment` that Python, torch, transformers and the hub's client read, but none named like a secret."""
     asked = {name: value for name, value in environment.items() if name in NAMES or name.startswith(PREFIXES)}
     return {name: value for name, value in asked.items() if name in NO_SECRET or not SECRET.search(name)}
+
+
+def read_pairs(text: str) -> dict[str, str]:
+    """Name -> value, of "name=value other=value". Raises ValueError, which repeats no value: it may be a key."""
+    found: dict[str, str] = {}
+    for part in text.split():
+        name, equals, value = part.partition("=")
+        if not equals or not REWARD_NAME.fullmatch(name):
+            raise ValueError(
+                "must be name=value, with a space before the next; a name is a small letter, then such, digits, _ or -"
+            )
+        if not value or name in found:
+            raise ValueError(f"{name!r} has no value, or two")
+        found[name] = value
+    return found
+
+
+def with_rewards(addresses: Mapping[str, str], keys: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """The variables that tell a run of those rewards that it names, and of no other."""
+    told = {REWARDS: addresses, REWARD_KEYS: keys}
+    named = sorted(set(names))
+    found = {variable: " ".join(f"{name}={pairs[name]}" for name in named if name in pairs) for variable, pairs in told.items()}
+    return {variable: text for variable, text in found.items() if text}
+
+
+@lru_cache(maxsize=1)
+def installed_rewards() -> Mapping[str, metadata.EntryPoint]:
+    """The rewards that packages offer which are installed beside us, by their names; nothing of them is loaded."""
+    found = metadata.entry_points(group=ENTRY_POINTS)
+    return {one.name: one for one in found if REWARD_NAME.fullmatch(one.name)}
 
 
 def go_first() -> None:

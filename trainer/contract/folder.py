@@ -44,6 +44,10 @@ class Refused(SpokenError):
         self.figures = dict(figures or {})
 
 
+class Unanswered(Refused):
+    """Somebody outside did not do their part: the run ends with its state on disk, and done again it goes on."""
+
+
 class Cancelled(Exception):
     """A person or a shutdown stopped the run; its resumable state is on disk."""
 

@@ -8,10 +8,11 @@ from typing import Final
 
 from trainer.contract.messages import Message
 from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, seed
-from trainer.contract.setting import SHARE, check, setting
+from trainer.contract.setting import SHARE, ConfigError, check, setting, weights_by_name
 
 FEWEST_WATCHED: Final = 4  # held-out prompts, under which their answers say nothing
 STOPS_AT: Final = 2.0  # targets, where no other limit is set
+MOST_OUTSIDE: Final = 10.0  # weight of a reward outside of the model
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,13 @@ class PPOConfig:
         choices={"start": "The model that the round starts from", "base": "The base model"},
         group="change",
     )
+    outside: str = setting(
+        "",
+        "Rewards outside of the model",
+        "How much each counts beside the score of the reward model, which counts 1; with 0 it is not asked. All are put on one "
+        "scale first. Which step is kept, and whether training must end early, is still decided by the reward model alone.",
+        group="learned",
+    )
     lora_rank: int = setting(16, "Rank of the adapters", "Of the low-rank matrices (LoRA).", least=1, most=1024)
     lora_layers: int = setting(4, "Adapted layers", "Counted from the top; 0 adapts every layer.", "layers", least=0, most=1000)
     panel_prompts: int = setting(
@@ -269,7 +277,16 @@ class PPOConfig:
         """KL from the reference, in nats per answer, at which a run ends."""
         return self.kl_stop_nats or STOPS_AT * self.kl_target_nats
 
+    def outside_weights(self) -> dict[str, float]:
+        """Name of a reward outside of the model -> its weight beside the model's, in the order of their names; none counts 0."""
+        found = weights_by_name("outside", self.outside, MOST_OUTSIDE)
+        return {name: found[name] for name in sorted(found) if found[name]}
+
     def _contradictions(self) -> Iterator[tuple[str, Message]]:
+        try:
+            self.outside_weights()
+        except ConfigError as error:
+            yield from error.problems.items()
         for name in ("minibatches", "answers_per_prompt"):
             if getattr(self, name) < 1 or self.episodes % getattr(self, name):
                 yield name, Message("must_divide", setting="ppo.episodes", value=self.episodes)

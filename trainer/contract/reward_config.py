@@ -8,7 +8,7 @@ from typing import Final
 
 from trainer.contract.messages import Message
 from trainer.contract.sample_config import arithmetic, seed
-from trainer.contract.setting import SHARE, ConfigError, check, setting
+from trainer.contract.setting import SHARE, ConfigError, check, setting, weights_by_name
 
 MOST_WEIGHT: Final = 100.0
 FEWEST_TOKENS: Final = 16  # of an answer and some of its prompt
@@ -150,19 +150,7 @@ class RewardConfig:
 
     def weights(self) -> dict[str, float]:
         """Criterion, or `overall`, -> its weight in PPO's reward."""
-        found: dict[str, float] = {}
-        for part in filter(str.strip, self.criteria_weights.split(",")):
-            key, _, weight = (piece.strip() for piece in part.partition("="))
-            try:
-                found[key] = float(weight)
-            except ValueError:
-                raise _unusable(Message("weight_unreadable", part=part.strip())) from None
-            if not key or not 0 <= found[key] <= MOST_WEIGHT:
-                raise _unusable(Message("weight_unusable", part=part.strip(), most=MOST_WEIGHT))
+        found = weights_by_name("criteria_weights", self.criteria_weights, MOST_WEIGHT)
         if not any(found.values()):
-            raise _unusable(Message("weights_all_zero"))
+            raise ConfigError({"criteria_weights": Message("weights_all_zero")})
         return found
-
-
-def _unusable(message: Message) -> ConfigError:
-    return ConfigError({"criteria_weights": message})

@@ -305,6 +305,23 @@ REWARD: Final = {
 PPO: Final = {
     "opening_models": "Opening the models",
     "measuring_length": "Seeing how long answers are",
+    "measuring_outside": "Asking the rewards outside of the model about the base's answers",
+    "outside_gone": (
+        "Nobody offers a reward called %(name)s here. The owner names addresses in %(variable)s; installed packages offer others "
+        "under %(group)s."
+    ),
+    "outside_failed": "The reward %(name)s could not be asked: %(error)s",
+    "outside_not_reached": "The reward %(name)s could not be asked, tried %(times)s times: %(error)s",
+    "outside_status": "It replied with HTTP status %(status)s.",
+    "outside_silent": "No reply came within %(seconds)s seconds.",
+    "outside_too_long": "The reward %(name)s replied with more than %(most)s bytes.",
+    "outside_no_scores": "The reward %(name)s did not reply with a list of numbers.",
+    "outside_count": "The reward %(name)s gave %(found)s scores for %(answers)s answers.",
+    "outside_not_finite": "The reward %(name)s gave a score that is no finite number.",
+    "outside_the_same": (
+        "The reward %(name)s gives every answer of the base model the same score, %(score)s: there is no scale to put it on, and "
+        "nothing to learn from it."
+    ),
     "ppo_update": "Score %(score)s, KL %(kl)s nats per answer, length %(length)s tokens",
     "rolled_back": "Numbers were not finite: back to update %(update)s at half the rate",
     "no_short_prompt": "There is no prompt of at most %(tokens)s tokens to practise on. Import shorter ones.",
@@ -452,6 +469,7 @@ SETTINGS: Final = {
     "weight_unreadable": "Write each as key=number; “%(part)s” is not.",
     "weight_unusable": "“%(part)s” needs a key and a weight from 0 to %(most)s.",
     "weights_all_zero": "At least one weight must be more than 0.",
+    "no_such_outside": "Nobody offers a reward called %(names)s here.",
     "no_such_criteria": "This project has no criterion called %(names)s.",
     "must_leave_room": "This must be less than the %(most)s tokens that the base model holds: the prompt needs room, too.",
     "too_long_together": "With “%(setting)s” this must be at most the %(most)s tokens that the base model holds.",

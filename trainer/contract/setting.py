@@ -116,6 +116,20 @@ def check(config: Any, contradictions: Iterable[tuple[str, Message]]) -> None:
         raise ConfigError(problems)
 
 
+def weights_by_name(setting: str, text: str, most: float) -> dict[str, float]:
+    """Weights from 0 to `most` written "name=1, other=0.5". Raises ConfigError, on this setting, for what cannot be read so."""
+    found: dict[str, float] = {}
+    for part in filter(str.strip, text.split(",")):
+        key, _, weight = (piece.strip() for piece in part.partition("="))
+        try:
+            found[key] = float(weight)
+        except ValueError:
+            raise ConfigError({setting: Message("weight_unreadable", part=part.strip())}) from None
+        if not key or not 0 <= found[key] <= most:
+            raise ConfigError({setting: Message("weight_unusable", part=part.strip(), most=most)})
+    return found
+
+
 _NEEDED = {
     int: Message("must_be_whole"),
     float: Message("must_be_a_number"),

@@ -26,6 +26,7 @@ from trainer.lm.forward import (
 from trainer.lm.generate import Generated
 from trainer.lm.recorded_states import RecordedStates
 from trainer.ppo.learner import Learner
+from trainer.ppo.outside import NOBODY, Mixture, Outside, ask, mixture
 from trainer.ppo.reward import Onlooker, Reward, Verdicts, joined
 from trainer.ppo.rollout import Plan, Prompt, Rollout, Trajectory, draw_plan, micro_batches
 
@@ -39,6 +40,7 @@ def evaluate(
     answers: Sequence[Generated],
     recording: RecordedStates | None,  # what `to_record` asked for, kept while these answers were written
     check: Callable[[], None],
+    outside: Outside = NOBODY,
 ) -> Rollout:
     """The answers under policy, value head, reference, base and reward; packed, with the plan of the epochs to come.
 
@@ -56,6 +58,10 @@ def evaluate(
     measured = _under_policy_and_reference(learner, config, packed, plan, onlooker, check)
     said = onlooker.verdicts() if onlooker is not None else _in_parts(reward, asked, answers, config.microbatch, check)
     scores = _rewarded(config, reward, said.scores, answers)
+    if outside and learner.mixture is not None:
+        given = ask(outside, learner.backbone, asked, answers, check)
+        measured = measured._replace(outside=given)
+        scores = learner.mixture.mixed(scores, given)
     measured = measured._replace(scores=scores, judged=said.judged, overall=said.overall, members=said.members)
     measured = measured._replace(cut_cost=_cut_cost(config, scores, answers))
     if learner.update == 0:
@@ -63,6 +69,21 @@ def evaluate(
     if not measured.finite:
         raise FloatingPointError("the policy's log-probabilities or the scores are not finite")
     return Rollout(asked, answers, packed, plan, measured, config.episodes)
+
+
+def mixture_on(
+    learner: Learner,
+    config: PPOConfig,
+    reward: Reward,
+    outside: Outside,
+    asked: Sequence[Prompt],
+    answers: Sequence[Generated],  # of the base
+    check: Callable[[], None],
+) -> Mixture:
+    """How scores are mixed from now on, by what the model and the rewards outside say of these answers. Raises Refused."""
+    said = _in_parts(reward, asked, answers, config.microbatch, check)
+    scores = _rewarded(config, reward, said.scores, answers)
+    return mixture(config.outside_weights(), scores, ask(outside, learner.backbone, asked, answers, check))
 
 
 def _under_policy_and_reference(

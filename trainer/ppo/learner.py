@@ -23,6 +23,7 @@ from trainer.lm.value_head import ValueHead
 from trainer.ppo.advantages import adapted_beta, k1
 from trainer.ppo.guards import Guards, Judgement, LengthPrice, plain, restored
 from trainer.ppo.held_out import HeldOut
+from trainer.ppo.outside import Mixture
 from trainer.ppo.rollout import Trajectory
 from trainer.ppo.steering import TRIES, anchor, anchor_kept, drift, share_to_keep, steered_beta, step_back
 
@@ -53,6 +54,8 @@ class Learner:
         self.rollbacks = 0
         self.bad_steps = 0  # in a row
         self.ptx_steps = 0  # optimiser steps that learned from demonstrations, which says what the next one is to learn from
+        self.outside = tuple(config.outside_weights())  # names of rewards outside of the model
+        self.mixture: Mixture | None = None  # of rewards outside of the model with its own; once it is found it stays
         self.guards = Guards(LengthPrice(config.length_band if config.length_control == "penalty" else None))
 
     def _beside_reference(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -136,6 +139,7 @@ class Learner:
             "length": plain(self.guards.length),
             "judgement": plain(self.guards.judgement),
             "held_out": plain(self.guards.held_out),
+            "mixture": self.mixture._asdict() if self.mixture else None,
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -150,6 +154,7 @@ class Learner:
         self.order = snapshot["order"].clone()
         for name in COUNTERS:
             setattr(self, name, snapshot["counters"].get(name, getattr(self, name)))  # left by an earlier version: as at first
+        self.mixture = Mixture(**snapshot["mixture"]) if snapshot.get("mixture") else None
         self.guards = Guards(
             restored(LengthPrice, snapshot["length"]),
             restored(Judgement, snapshot["judgement"]),

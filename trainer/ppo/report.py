@@ -40,10 +40,12 @@ def rollout_metrics(rollout: Rollout, learner: Learner) -> dict[str, float]:
     """What a rollout says of the policy that wrote it; every mean is over answers' own tokens only."""
     own, answers, length = rollout.trajectory, rollout.answers[: rollout.episodes], learner.guards.length
     sampled_kl = k1(own.logprobs, own.ref_logprobs)
-    judged = {}
+    others = {}
+    if own.outside is not None:
+        others = {f"outside/{name}": mean for name, mean in zip(learner.outside, own.outside.mean(0).tolist(), strict=True)}
     if own.judged is not None and own.overall is not None:
-        judged = {"rollout/judged": float(own.judged.mean()), "rollout/overall": float(own.overall.mean())}
-    return judged | {
+        others |= {"rollout/judged": float(own.judged.mean()), "rollout/overall": float(own.overall.mean())}
+    return others | {
         "rollout/score": float(own.scores.mean()),
         "rollout/score_deviation": float(own.scores.std(correction=0)),
         "rollout/reward": float((own.paid_scores - learner.penalty(own).sum(1)).mean()),
@@ -110,25 +112,35 @@ def result(folder: RunFolder, learner: Learner, reason: Message) -> dict[str, An
     """
     rows = {row["step"]: row for row in read_jsonl(folder.file("metrics.jsonl"))}
     start, kept = rows[min(rows)], rows[learner.update]
-    return {
-        "reason": as_json(reason),
-        "updates": learner.update,
-        "rollbacks": learner.rollbacks,
-        "beta": kept["kl/beta"],
-        "score_before": start["rollout/score"],
-        "score": kept["rollout/score"],
-        "kl_nats_per_answer": kept["kl/exact_nats_per_answer"],
-        "taken_back": learner.taken_back,
-        "length_before": learner.guards.length.start,
-        "length": kept["rollout/length"],
-        "truncated_before": start["rollout/truncated"],
-        "truncated": kept["rollout/truncated"],
-        "heldout_gain": kept.get("heldout/gain"),
-        "heldout_gain_at_least": kept.get("heldout/gain_at_least"),
-        "judged_before": start.get("rollout/judged"),
-        "judged": kept.get("rollout/judged"),
-        "entropy": kept["rollout/entropy"],
-    } | _more_cut(start, kept)
+    return (
+        {
+            "reason": as_json(reason),
+            "updates": learner.update,
+            "rollbacks": learner.rollbacks,
+            "beta": kept["kl/beta"],
+            "score_before": start["rollout/score"],
+            "score": kept["rollout/score"],
+            "kl_nats_per_answer": kept["kl/exact_nats_per_answer"],
+            "taken_back": learner.taken_back,
+            "length_before": learner.guards.length.start,
+            "length": kept["rollout/length"],
+            "truncated_before": start["rollout/truncated"],
+            "truncated": kept["rollout/truncated"],
+            "heldout_gain": kept.get("heldout/gain"),
+            "heldout_gain_at_least": kept.get("heldout/gain_at_least"),
+            "judged_before": start.get("rollout/judged"),
+            "judged": kept.get("rollout/judged"),
+            "entropy": kept["rollout/entropy"],
+        }
+        | _outside(start, kept)
+        | _more_cut(start, kept)
+    )
+
+
+def _outside(start: Mapping[str, float], kept: Mapping[str, float]) -> dict[str, float]:
+    """Of each reward outside of the model its mean, as it was given: `outside/NAME`, and `outside/NAME/before`."""
+    names = [name for name in kept if name.startswith("outside/")]
+    return {f"{name}/before": start[name] for name in names} | {name: kept[name] for name in names}
 
 
 def _more_cut(start: Mapping[str, float], kept: Mapping[str, float]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Token ids are kept from here on, never decoded and encoded again. Knows no rewar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ class Prompt:
 
     prompt_id: int
     ids: list[int]
+    messages: Sequence[Mapping[str, str]] = ()  # what they were made of, for rewards that read texts
 
 
 class Trajectory(NamedTuple):
@@ -50,6 +51,9 @@ class Trajectory(NamedTuple):
     overall: Tensor | None = None  # (B,) what the judge is set against: scores before criteria, flags and length enter them
     members: Tensor | None = None  # (B, K) scores by each estimate that was made without one of K parts of the labels' prompts
     base_logprobs: Tensor | None = None  # (B, T) nats, as `logprobs` under the base; None where the base is the reference
+    outside: Tensor | None = (
+        None  # (B, K) float64, by each reward outside of the model, as it was given; None where none is asked
+    )
     cut_cost: Tensor | None = None  # (B,) >= 0, what answers pay of their scores for having no end; None where they pay nothing
 
     def rows(self, index: Tensor | slice) -> Trajectory:

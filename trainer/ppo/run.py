@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,21 +18,22 @@ import torch
 from torch import Tensor
 
 from trainer.contract.config import PPOConfig, config_dict
-from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.contract.folder import Cancelled, Refused, RunFolder, Unanswered, read_jsonl
 from trainer.contract.messages import Message, as_json, from_json
 from trainer.files.checkpoint import CheckpointError
 from trainer.files.metrics import Metrics
-from trainer.lm.backbone import Backbone, attach_lora, context_length, pin_reference
+from trainer.lm.backbone import Backbone, attach_lora, bare_base, context_length, pin_reference
 from trainer.lm.forward import response_logprobs
 from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone, load_policy, save_policy
 from trainer.ppo import report
 from trainer.ppo.advantages import ESTIMATORS, explained_variance, k3, scaled, shaped_rewards
-from trainer.ppo.evaluate_rollout import evaluate
+from trainer.ppo.evaluate_rollout import evaluate, mixture_on
 from trainer.ppo.guards import Ruling
 from trainer.ppo.learner import Learner
 from trainer.ppo.losses import clipped_share, policy_loss, value_loss
+from trainer.ppo.outside import NOBODY, SCALED_ON, Mixture, Outside
 from trainer.ppo.readability import readability
 from trainer.ppo.reward import Reward
 from trainer.ppo.rollout import Prompt, Rollout, to_record, write_answers
@@ -43,15 +44,17 @@ LENGTH_ROLLOUTS = 4
 BAD_STEPS_TO_ROLL_BACK = 3
 
 OpenReward = Callable[[str, Backbone], Reward]  # a reward checkpoint's folder, what it may score on; raises CheckpointError
+OpenOutside = Callable[[Collection[str]], Outside]  # the names of rewards outside of the model; raises Refused
 
 
-def run(folder: RunFolder, open_reward: OpenReward) -> None:
-    """Do a `ppo` run: open policy, reference and reward, train, keep the policy. Inputs: docs/architecture.md.
+def run(folder: RunFolder, open_reward: OpenReward, open_outside: OpenOutside) -> None:
+    """Do a `ppo` run: open policy, reference and rewards, train, keep the policy. Inputs: docs/architecture.md.
 
     Raises Refused or BackboneError with the reason when it cannot be done, Cancelled with resumable state on disk.
     """
     config = cast(PPOConfig, folder.config)
     folder.progress(0, config.updates, Message("opening_models"))
+    outside = open_outside(config.outside_weights())
     backbone = open_policy(folder, config)
     try:
         reward = open_reward(folder.resolve(folder.inputs["reward"]), backbone)
@@ -64,7 +67,7 @@ def run(folder: RunFolder, open_reward: OpenReward) -> None:
     held_out = read_prompts(folder, "panel_prompts.jsonl", backbone, config, left_out)
     panel = (held_out or prompts)[: config.panel_prompts]
     demonstrations = read_demonstrations(folder, config, backbone, config.episodes // config.minibatches, left_out)
-    figures = train(folder, config, backbone, reward, prompts, panel, held_out, demonstrations) | left_out.figures
+    figures = train(folder, config, backbone, reward, prompts, panel, held_out, demonstrations, outside) | left_out.figures
     if config.heldout_every:
         figures |= report.not_watched(len(held_out))
     figures["reason"] = as_json(left_out.after(from_json(figures["reason"])))
@@ -107,7 +110,7 @@ def read_prompts(folder: RunFolder, name: str, backbone: Backbone, config: PPOCo
         if ids is not None and len(ids) > longest:
             left_out.too_long(row["prompt_id"], longest)
         elif ids is not None:
-            found.append(Prompt(row["prompt_id"], ids))
+            found.append(Prompt(row["prompt_id"], ids, row["messages"]))
     return found
 
 
@@ -120,25 +123,49 @@ def train(
     panel: Sequence[Prompt],  # whose answers are only read
     held_out: Sequence[Prompt] = (),  # by which the best update is found; the panel's are the first of them, if there are any
     demonstrations: Demonstrations | None = None,  # learned from beside, with weight `config.ptx_weight`
+    outside: Outside = NOBODY,
 ) -> dict[str, Any]:
     """Run PPO until it is done, a guard ends it, or it is cancelled; leaves the trained policy in `backbone`.
 
-    Returns the figures for result.json. Raises Cancelled with resumable state on disk, Refused when training cannot stay finite.
+    Returns the figures for result.json. Raises Cancelled, or Unanswered by a reward outside, with resumable state on disk, and
+    Refused when training cannot stay finite.
     """
     learner = Learner(backbone, config, len(prompts))
     learner.resume(folder.file("state"))
     report.rewind(folder, learner.update)
     states = SafeState(folder.file("state"), learner, config.checkpoint_every)
     try:
+        if outside and learner.mixture is None:
+            folder.progress(0, config.updates, Message("measuring_outside"))
+            learner.mixture = begin_outside(learner, config, reward, outside, prompts, folder.check)
+            states.take()
         if config.length_control == "penalty" and not learner.guards.length.start:
             folder.progress(0, config.updates, Message("measuring_length"))
             learner.guards.length.begin(length_before(learner, config, prompts, folder.check))
             states.take()
-        figures = learn(folder, config, learner, states, reward, prompts, panel, held_out, demonstrations)
+        figures = learn(folder, config, learner, states, reward, prompts, panel, held_out, demonstrations, outside)
         return figures if demonstrations is None else figures | demonstrations.figures
-    except Cancelled:
+    except (Cancelled, Unanswered):
         states.keep()
         raise
+
+
+def begin_outside(
+    learner: Learner,
+    config: PPOConfig,
+    reward: Reward,
+    outside: Outside,
+    prompts: Sequence[Prompt],
+    check: Callable[[], None],
+) -> Mixture:
+    """How rewards outside of the model are mixed with its own, by what all say of answers of the base."""
+    asked = [prompts[index] for index in learner.next_prompts(SCALED_ON)]
+    try:
+        with bare_base(learner.backbone):
+            answers = write_answers(learner.backbone, config, asked, learner.sampling, None, check)
+    except FloatingPointError as error:
+        raise Refused(Message("policy_not_finite")) from error
+    return mixture_on(learner, config, reward, outside, asked, answers, check)
 
 
 def length_before(learner: Learner, config: PPOConfig, prompts: Sequence[Prompt], check: Callable[[], None]) -> Tensor:
@@ -163,6 +190,7 @@ def learn(
     panel: Sequence[Prompt],
     held_out: Sequence[Prompt],
     demonstrations: Demonstrations | None,
+    outside: Outside,
 ) -> dict[str, Any]:
     """The loop. After the last update one more rollout measures what came out, and nothing is trained on it."""
     metrics = Metrics(folder.file("metrics.jsonl"))
@@ -180,7 +208,7 @@ def learn(
             recording = to_record(learner.backbone, reward)
             answers = write_answers(learner.backbone, config, asked, learner.sampling, recording, folder.check)
             clock.append(time.monotonic())
-            rollout = evaluate(learner, config, reward, asked, answers, recording, folder.check)
+            rollout = evaluate(learner, config, reward, asked, answers, recording, folder.check, outside)
             rollout = replace(rollout, panel=len(panel), held_out=len(held_out) if turn else 0)
             clock.append(time.monotonic())
         except FloatingPointError:  # not finite: try other prompts, and at the third time go back

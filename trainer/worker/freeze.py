@@ -24,6 +24,8 @@ from app.runs.usable_labels import usable_labels, usable_rewrites
 from app.settings import Settings
 from trainer.contract.folder import digest_of, make, to_disk, write_atomic
 from trainer.contract.messages import Message
+from trainer.contract.ppo_config import MOST_OUTSIDE
+from trainer.contract.setting import weights_by_name
 from trainer.worker.results import read_result
 
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
@@ -39,6 +41,7 @@ class Prepared:
     folder: Path
     label_digest: str | None
     label_count: int | None
+    outside: tuple[str, ...] = ()  # names of rewards outside of the model that it is paid by
     written: Path | None = field(default=None, compare=False)  # where it lies until `publish`; none: it was there already
 
 
@@ -78,8 +81,11 @@ def publish(prepared: Prepared) -> None:
 
 
 def _prepared(folder: Path, written: Path) -> Prepared:
-    inputs = json.loads((written / "run.json").read_text(encoding="utf-8"))["inputs"]
-    return Prepared(folder, inputs.get("label_digest"), inputs.get("label_count"), written if written != folder else None)
+    specification = json.loads((written / "run.json").read_text(encoding="utf-8"))
+    inputs, config = specification["inputs"], specification["config"]
+    outside = tuple(weights_by_name("outside", config.get("outside", ""), MOST_OUTSIDE))
+    where = written if written != folder else None
+    return Prepared(folder, inputs.get("label_digest"), inputs.get("label_count"), outside, where)
 
 
 def _forget_claims(runs: Path, run_id: int, fence: int) -> None:

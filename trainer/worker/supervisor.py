@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from app.runs.limits import limits_of, memory_of
 from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import in_one_sentence, open_database
-from trainer.contract.environment import RAN_AWAY, give_way, needed, template_ran_away
+from trainer.contract.environment import RAN_AWAY, give_way, needed, template_ran_away, with_rewards
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, keep_private
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import claim, freeze, results
@@ -160,16 +160,18 @@ class Supervisor:
             claimed.kind,
             fence,
             prepared.folder,
-            RunProcess(claimed.kind, prepared.folder, self._environment()),
+            RunProcess(claimed.kind, prepared.folder, self._environment(prepared.outside)),
             results.NewGenerations(prepared.folder, stored),
         )
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, outside: Iterable[str]) -> dict[str, str]:
+        """What a run is told that is paid by these rewards outside of the model: their addresses and keys, and no other."""
         environment = needed(os.environ) | {"HF_HUB_DISABLE_TELEMETRY": "1"}
         environment.pop("TASTEMAKER_THREADS", None)  # 0 means for us what its absence means for a run
         if self._settings.threads:
             environment["TASTEMAKER_THREADS"] = str(self._settings.threads)
-        return environment
+        keys = {name: key.get_secret_value() for name, key in self._settings.reward_keys.items()}
+        return environment | with_rewards(self._settings.rewards, keys, outside)
 
     # Watching
 

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from app.language import formats
 from app.language.languages import N_, _, known
+from app.runs.figures.result import OUTSIDE
 from app.runs.run_files import metric_names, metric_series
 from trainer.contract.intervals import NORMAL_95
 
@@ -159,6 +160,8 @@ def chart_of(rows: list[dict[str, Any]], config: Mapping[str, Any], name: str) -
 
 def meaning_of(name: str) -> Meaning:
     """A metric in words; one without a line of its own is called what its run calls it."""
+    if name.startswith(OUTSIDE):
+        return Meaning(_("Outside reward %(name)s", name=name.removeprefix(OUTSIDE)), _("mean over answers, in its own unit"))
     found = MEANINGS.get(name)
     return found.said() if found else Meaning(name.rpartition("/")[2].replace("_", " ").capitalize(), name.partition("/")[0])
 

@@ -50,6 +50,7 @@ EVERY_RUN: Final[dict[str, Figure]] = {
     "furthest_step": Figure(N_("Furthest step"), N_("Of all attempts at this run."), for_experts=True),
 }
 
+OUTSIDE: Final = "outside/"  # begins the names of figures of rewards outside of the model
 NOTICES: Final = ("more_cut", "not_watched")
 
 # By kind of run; in each, what answers the reader's first question stands first.
@@ -259,8 +260,18 @@ def figures_of(kind: str, result: Mapping[str, Any]) -> tuple[list[Line], list[L
     ends = {f"{name}_{end}" for name, figure in named.items() if figure.interval and name in numbers for end in ("low", "high")}
     plain = [_line(name, one, result) for name, one in named.items() if name in numbers and not one.for_experts]
     experts = [_line(name, one, result) for name, one in named.items() if name in numbers and one.for_experts]
+    outside = [_outside_line(name, value) for name, value in numbers.items() if name.startswith(OUTSIDE)]
+    plain += outside
+    ends |= {line.name for line in outside}
     unknown = [name for name in numbers if name not in named and name not in ends]
     return plain, experts + [Line(name, "", "", formats.number(numbers[name])) for name in unknown]
+
+
+def _outside_line(name: str, value: Any) -> Line:
+    """Of a reward outside of the model, whose name somebody else gave it."""
+    reward, _slash, when = name.removeprefix(OUTSIDE).partition("/")
+    label = _("Outside reward %(name)s, before", name=reward) if when else _("Outside reward %(name)s, after", name=reward)
+    return Line(name, label, _("Mean over answers, in its own unit."), formats.number(value))
 
 
 def _line(name: str, figure: Figure, result: Mapping[str, Any]) -> Line:

@@ -4,12 +4,17 @@ import html
 import re
 from collections.abc import Callable
 
+import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
 from app.projects.service import get_project
 from tests.app import factories
+from tests.trainer.outside.conftest import address, package
+from tests.trainer.outside.installed_reward import NAMES
+
+__all__ = ["address", "package"]
 
 Browser = Callable[[str], TestClient]
 SETTINGS = "/projects/demo/settings"
@@ -182,6 +187,46 @@ def test_what_counts_is_a_number_beside_each_criterion(as_user: Browser, engine:
     zero = {f"{weights}.{key}": "0" for key in ("overall", "fluency", "accuracy")}
     refused = browser.post(SETTINGS, data=form_of(browser.get(SETTINGS).text) | zero)
     assert "What the model is rewarded for: At least one weight must be more than 0." in html.unescape(refused.text)
+
+
+def test_rewards_outside_of_the_model_are_no_field_where_nobody_offers_one(as_user: Browser) -> None:
+    page = as_user("Grace").get(SETTINGS).text
+    assert "Rewards outside of the model" not in page
+    assert not [name for name in form_of(page) if name.startswith("training.ppo.outside")]
+
+
+@pytest.mark.usefixtures("package", "address")
+def test_each_reward_that_is_offered_has_a_weight(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    outside = "training.ppo.outside"
+    page = browser.get(SETTINGS).text
+    words = form_of(page)
+    assert {name.removeprefix(f"{outside}."): text for name, text in words.items() if name.startswith(outside)} == dict.fromkeys(
+        (*NAMES, "gone", "tone"), "0"
+    )
+    assert "s3cret" not in page
+    assert "tone.example.org" not in page
+    assert browser.post(SETTINGS, data=words | {f"{outside}.tone": "0.5", f"{outside}.even": "2"}).status_code == 303
+    with read_session(engine) as session:
+        assert get_project(session, "demo").training["ppo"] == {"outside": "even=2, tone=0.5"}
+    words = form_of(browser.get(SETTINGS).text)
+    refused = html.unescape(browser.post(SETTINGS, data=words | {f"{outside}.tone": "11"}).text)
+    assert "tone: This must lie between 0 and 10." in refused
+    assert browser.post(SETTINGS, data=words | {f"{outside}.tone": "0", f"{outside}.even": ""}).status_code == 303
+    with read_session(engine) as session:
+        assert get_project(session, "demo").training["ppo"] == {}
+
+
+def test_a_reward_that_is_offered_no_more_can_be_put_to_0(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    with write_session(engine) as session:
+        get_project(session, "demo").training = {"ppo": {"outside": "tone=1"}}
+    words = form_of(browser.get(SETTINGS).text)
+    assert words["training.ppo.outside.tone"] == "1"
+    refused = html.unescape(browser.post(SETTINGS, data=words | {"training.ppo.updates": "3"}).text)
+    assert "Rewards outside of the model: Nobody offers a reward called tone here." in refused
+    assert browser.post(SETTINGS, data=words | {"training.ppo.outside.tone": "0"}).status_code == 303
+    assert "Rewards outside of the model" not in browser.get(SETTINGS).text
 
 
 def test_the_base_model_is_no_field_once_there_are_answers(as_user: Browser, engine: Engine) -> None:

@@ -105,6 +105,7 @@ def test_the_base_model_changes_only_before_there_are_answers(engine: Engine) ->
         ({"sampling": {"colour": 1}}, "sampling.colour"),
         ({"training": {"ppo": {"clip": "wide"}}}, "training.ppo.clip"),
         ({"training": {"reward": {"criteria_weights": "overall=1, wit=2"}}}, "training.reward.criteria_weights"),
+        ({"training": {"ppo": {"outside": "nobodys=1"}}}, "training.ppo.outside"),
         ({"training": {"sample": {}}}, "training"),
         ({"triggers_on": True}, "triggers_on"),
         ({"trigger_hours": 0}, "trigger_hours"),

@@ -9,7 +9,10 @@ import pytest
 from app.errors import Invalid
 from app.models import Project
 from app.runs.run_settings import context_tokens, expected_config, ruled_out, run_config, run_configs
+from tests.trainer.outside.conftest import address, package
 from trainer.contract.config import PPOConfig, PreferenceConfig, config_dict
+
+__all__ = ["address", "package"]
 
 
 def test_what_a_run_is_given_is_held_to_the_criteria_of_its_project(project: Project) -> None:
@@ -71,3 +74,15 @@ def test_the_length_a_model_holds_is_read_where_it_says_so(tmp_path: Path, text:
 @pytest.mark.parametrize("spec", ["", "org/model", "/nowhere", "~nobody/x", "\0"])
 def test_a_model_that_is_not_here_says_nothing(spec: str) -> None:
     assert context_tokens(spec) is None
+
+
+@pytest.mark.usefixtures("package", "address")
+def test_a_reward_outside_of_the_model_must_be_offered_here(project: Project) -> None:
+    config = run_config(project, "ppo", {"outside": "tone=0.5, even=2"})
+    assert config_dict(config)["outside"] == "tone=0.5, even=2"
+    run_config(project, "ppo", {"outside": "nobodys=0"})  # it would not be asked
+    with pytest.raises(Invalid) as refused:
+        run_config(project, "ppo", {"outside": "nobodys=1, tone=1, theirs=2"})
+    assert refused.value.fields == {"outside": "Nobody offers a reward called nobodys, theirs here."}
+    with pytest.raises(Invalid):
+        run_config(project, "ppo", {"outside": "https://elsewhere.example.org=1"})

@@ -86,6 +86,11 @@ def test_a_config_survives_the_way_through_json(kind: str) -> None:
         ("ppo", {"advantage": "grpo"}, "answers_per_prompt"),
         ("ppo", {"kl_target_nats": 40.0, "kl_stop_nats": 20.0}, "kl_stop_nats"),
         ("ppo", {"beta": -0.1}, "beta"),
+        ("ppo", {"outside": "tone"}, "outside"),
+        ("ppo", {"outside": "tone=10.5"}, "outside"),
+        ("ppo", {"outside": "tone=-1"}, "outside"),
+        ("ppo", {"outside": "tone=nan"}, "outside"),
+        ("ppo", {"outside": "=1"}, "outside"),
         ("ppo", {"dtype": "int8"}, "dtype"),
         ("sft", {"vocab_size": 100}, "vocab_size"),
         ("sft", {"block_tokens": 1}, "block_tokens"),
@@ -150,3 +155,9 @@ def test_a_new_model_has_a_size_beyond_which_it_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         make_config("sft", {"layers": 64, "hidden_size": 16_384})
     assert "parameters; at most 200,000,000" in english(caught.value.problems["layers"])
+
+
+def test_rewards_outside_of_the_model_are_none_unless_named_and_stand_by_name() -> None:
+    assert PPOConfig().outside_weights() == {}
+    assert PPOConfig(outside="tone=0.5, facts=2,idle=0").outside_weights() == {"facts": 2.0, "tone": 0.5}
+    assert list(PPOConfig(outside="tone=0.5, facts=2").outside_weights()) == ["facts", "tone"]

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from trainer.contract import environment
-from trainer.contract.environment import memory_bytes, needed
+from trainer.contract.environment import memory_bytes, needed, read_pairs, with_rewards
 
 
 def test_what_a_run_needs_is_passed_on_and_no_address_and_no_secret_is() -> None:
@@ -38,6 +38,8 @@ def test_what_a_run_needs_is_passed_on_and_no_address_and_no_secret_is() -> None
         "AWS_SECRET_ACCESS_KEY": "secret",
         "HF_TOKEN": "hf_secret",
         "TASTEMAKER_KEY": "tm_1_secret",
+        "TASTEMAKER_REWARDS": "tone=https://reward.example.org/?secret",
+        "TASTEMAKER_REWARD_KEYS": "tone=secret",
         "NVIDIA_API_KEY": "secret",
         "HF_HUB_SECRET": "secret",
         "TRANSFORMERS_password": "secret",
@@ -95,3 +97,25 @@ def test_a_process_ends_with_the_one_that_started_it() -> None:
 def test_a_process_whose_parent_died_first_ends_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", DIES_WITH, str(os.getpid() + 1)], capture_output=True, timeout=30)
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, b"")
+
+
+def test_a_run_is_told_of_the_rewards_that_it_names_and_of_no_other() -> None:
+    addresses = {"tone": "https://tone.example.org/a=b?c=d", "facts": "http://127.0.0.1:9", "other": "https://other.example.org"}
+    keys = {"tone": "k=3y", "other": "0ther"}
+    told = with_rewards(addresses, keys, ("tone", "facts", "installed"))
+    assert told == {
+        "TASTEMAKER_REWARDS": "facts=http://127.0.0.1:9 tone=https://tone.example.org/a=b?c=d",
+        "TASTEMAKER_REWARD_KEYS": "tone=k=3y",
+    }
+    assert read_pairs(told["TASTEMAKER_REWARDS"]) == {name: addresses[name] for name in ("facts", "tone")}
+    assert read_pairs(told["TASTEMAKER_REWARD_KEYS"]) == {"tone": "k=3y"}
+    assert with_rewards(addresses, keys, ()) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["secret", "=secret", "tone=", "Tone=secret", "a,b=secret", "tone=secret tone=secret", "1=secret"]
+)
+def test_pairs_that_cannot_be_read_are_refused_without_their_values(text: str) -> None:
+    with pytest.raises(ValueError, match=r"must be name=value|has no value") as refused:
+        read_pairs(text)
+    assert "secret" not in str(refused.value)

@@ -28,7 +28,7 @@ from app.models import Generation, Project, Round, Run, Seat, Task, Worker, utc_
 from app.queue import asking
 from app.rounds import service
 from app.runs.checkpoints import get_checkpoint
-from app.settings import Settings
+from app.settings import Settings, get_settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import make_labels
@@ -524,6 +524,34 @@ def test_a_run_is_told_no_secret_and_is_the_first_to_go_when_memory_runs_out(
     assert b"TASTEMAKER_THREADS=1" in told
     assert b"secret" not in told
     assert (process / "oom_score_adj").read_text().strip() == "500"
+
+
+def test_a_run_is_told_of_the_rewards_that_it_names_and_of_no_other(
+    engine: Engine, settings: Settings, cast: Cast, prompts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASTEMAKER_REWARDS", "tone=https://tone.example.org facts=https://facts.example.org")
+    monkeypatch.setenv("TASTEMAKER_REWARD_KEYS", "tone=s3cret facts=t00")
+    get_settings.cache_clear()
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        factories.make_checkpoint(session, project.id, kind="reward", source="runs/1/checkpoint", parent_id=project.policy_id)
+        run_id = service.queue_run(session, project, "ppo", {"outside": "tone=0.5"}, {}, cast.grace).id
+    named = Settings(data=settings.data)
+    get_settings.cache_clear()
+    monkeypatch.delenv("TASTEMAKER_REWARDS")
+    monkeypatch.delenv("TASTEMAKER_REWARD_KEYS")
+    one = Supervisor(engine, named)
+    one.tick()
+    assert one._held is not None
+    told = (Path("/proc") / str(one._held.process.pid) / "environ").read_bytes().split(b"\0")
+    one._held.process.kill()
+    assert b"TASTEMAKER_REWARDS=tone=https://tone.example.org" in told
+    assert b"TASTEMAKER_REWARD_KEYS=tone=s3cret" in told
+    frozen = (settings.runs / str(run_id) / "run.json").read_text()
+    assert json.loads(frozen)["config"]["outside"] == "tone=0.5"
+    assert "example.org" not in frozen
+    assert "s3cret" not in frozen
+    one.close()
 
 
 def test_steps_that_an_earlier_attempt_had_done_do_not_break_a_row_of_crashes(

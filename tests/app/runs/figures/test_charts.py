@@ -99,3 +99,8 @@ def test_a_figure_written_once_is_no_chart_beside_curves() -> None:
     rows = [{"step": 1, "time": "", "fold": 0.6}, {"step": 2, "time": "", "fold": 0.7}, {"step": 3, "time": "", "all": 0.65}]
     assert [chart.name for chart in charts.charts_of(rows, {})] == ["fold"]
     assert [chart.name for chart in charts.charts_of(rows[2:], {})] == ["all"]
+
+
+def test_a_reward_outside_of_the_model_keeps_its_name_and_unit() -> None:
+    meaning = charts.meaning_of("outside/tone_of_voice")
+    assert (meaning.title, meaning.unit) == ("Outside reward tone_of_voice", "mean over answers, in its own unit")

@@ -132,3 +132,12 @@ def test_a_run_page_says_its_figures_in_words(as_user: Callable[[str], TestClien
     assert "Score of the reward model, after" in result
     assert "kl_nats_per_answer" not in result
     assert result.index("Distance from the reference (KL)") < result.index("For experts") < result.index("new_thing")
+
+
+def test_each_reward_outside_of_the_model_has_its_means_among_what_is_read() -> None:
+    plain, experts = figures_of("ppo", {"outside/tone/before": 1.5, "outside/tone": 2.25, "updates": 3})
+    assert [(line.label, line.value) for line in plain][1:] == [
+        ("Outside reward tone, before", "1.50"),
+        ("Outside reward tone, after", "2.25"),
+    ]
+    assert experts == []
