@@ -211,7 +211,7 @@ def test_each_reward_that_is_offered_has_a_weight(as_user: Browser, engine: Engi
         assert get_project(session, "demo").training["ppo"] == {"outside": "even=2, tone=0.5"}
     words = form_of(browser.get(SETTINGS).text)
     refused = html.unescape(browser.post(SETTINGS, data=words | {f"{outside}.tone": "11"}).text)
-    assert "tone: This must lie between 0 and 10." in refused
+    assert "tone: This must be a number from 0 to 10." in refused
     assert browser.post(SETTINGS, data=words | {f"{outside}.tone": "0", f"{outside}.even": ""}).status_code == 303
     with read_session(engine) as session:
         assert get_project(session, "demo").training["ppo"] == {}
