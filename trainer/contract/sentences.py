@@ -312,7 +312,7 @@ PPO: Final = {
     ),
     "outside_failed": "The reward %(name)s could not be asked: %(error)s",
     "outside_not_reached": "The reward %(name)s could not be asked, tried %(times)s times: %(error)s",
-    "outside_status": "It replied with HTTP status %(status)s.",
+    "outside_status": "It replied with status %(status)s.",
     "outside_silent": "No reply came within %(seconds)s seconds.",
     "outside_too_long": "The reward %(name)s replied with more than %(most)s bytes.",
     "outside_no_scores": "The reward %(name)s did not reply with a list of numbers.",

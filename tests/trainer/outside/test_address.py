@@ -77,7 +77,7 @@ def test_what_may_pass_is_tried_again_and_what_does_not_is_told_with_the_times(s
         assert len(there.asked) == 3
     with serving(lambda _body, _number: (status, b"busy")) as there:
         told = refused(Address("tone", there.url, waits_s=(0, 0)))
-    assert told == f"The reward tone could not be asked, tried 3 times: It replied with HTTP status {status}."
+    assert told == f"The reward tone could not be asked, tried 3 times: It replied with status {status}."
     assert len(there.asked) == 3
 
 
@@ -178,8 +178,8 @@ def reply(status: int, body: bytes) -> Answering:
         (reply(200, b"\xff"), "The reward tone did not reply with a list of numbers."),
         (reply(200, b"[" * 100_000), "The reward tone did not reply with a list of numbers."),
         (reply(200, b" " * (MOST_BYTES + 1)), f"The reward tone replied with more than {MOST_BYTES:,} bytes."),
-        (reply(401, b"no"), "The reward tone could not be asked: It replied with HTTP status 401."),
-        (reply(404, b"no"), "The reward tone could not be asked: It replied with HTTP status 404."),
+        (reply(401, b"no"), "The reward tone could not be asked: It replied with status 401."),
+        (reply(404, b"no"), "The reward tone could not be asked: It replied with status 404."),
     ],
 )
 def test_what_is_no_answer_ends_at_once_with_a_sentence(answering: Answering, sentence: str) -> None:
@@ -188,9 +188,9 @@ def test_what_is_no_answer_ends_at_once_with_a_sentence(answering: Answering, se
     assert len(there.asked) == 1
 
 
-def test_no_redirection_is_followed() -> None:
-    with serving() as elsewhere, serving(reply(307, b""), elsewhere.url) as there:
-        assert (
-            refused(Address("tone", there.url, "key")) == "The reward tone could not be asked: It replied with HTTP status 307."
-        )
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirection_is_followed(status: int) -> None:
+    with serving() as elsewhere, serving(reply(status, b""), elsewhere.url) as there:
+        told = refused(Address("tone", there.url, "key"))
+    assert told == f"The reward tone could not be asked: It replied with status {status}."
     assert elsewhere.asked == []

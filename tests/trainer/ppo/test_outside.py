@@ -226,7 +226,7 @@ def test_names_that_nobody_offers_and_rewards_that_fail_end_a_run_with_a_sentenc
         monkeypatch.setenv("TASTEMAKER_REWARDS", f"vowels={there.url}")
         fails = make_run(tmp_path / "fails", llama_folder, reward, outside="vowels=1")
         assert main(["ppo", str(fails)]) == EXIT_REFUSED
-    assert reason(fails) == "The reward vowels could not be asked: It replied with HTTP status 403."
+    assert reason(fails) == "The reward vowels could not be asked: It replied with status 403."
     assert (fails / "state").is_dir()
 
 
