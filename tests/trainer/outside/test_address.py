@@ -191,6 +191,6 @@ def test_what_is_no_answer_ends_at_once_with_a_sentence(answering: Answering, se
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirection_is_followed(status: int) -> None:
     with serving() as elsewhere, serving(reply(status, b""), elsewhere.url) as there:
-        told = refused(Address("tone", there.url, "key"))
+        told = refused(Address("tone", there.url, "key", waits_s=()))
     assert told == f"The reward tone could not be asked: It replied with status {status}."
     assert elsewhere.asked == []
