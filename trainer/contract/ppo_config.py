@@ -166,9 +166,9 @@ class PPOConfig:
     heldout_every: int = setting(
         4,
         "Ask held-out prompts every",
-        "The model answers prompts that it is not trained on. The step that does best on them at the least is kept, and training "
-        "ends where they can no longer be read as before. With 0, or with fewer than four such prompts, the last step is "
-        "kept and nobody watches.",
+        "The model answers prompts that it is not trained on. The last step is kept unless an earlier one surely did better on "
+        "them, and training ends where answers can no longer be read as before. With 0, or with fewer than four such prompts, "
+        "nobody watches.",
         "updates",
         least=0,
         most=100_000,

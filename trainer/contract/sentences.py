@@ -333,8 +333,8 @@ PPO: Final = {
         "choose “%(choice)s” for “%(setting)s”."
     ),
     "kept_by_held_out": (
-        "All updates are done. Kept is update %(update)s: on prompts that nothing was trained on, no other gained more at the "
-        "least, %(gain)s."
+        "All updates are done. Kept is update %(update)s: on prompts that nothing was trained on it gained %(gain)s, and those "
+        "after it surely less than the best."
     ),
     "kl_past_limit": "KL reached %(kl)s nats per answer, past the limit of %(limit)s. An earlier policy is kept.",
     "entropy_under_floor": (

@@ -1,4 +1,4 @@
-"""What answers to held-out prompts say of a run: which update's policy is the best at the least, and whether it can be read.
+"""What answers to held-out prompts say of a run: which update's policy is to be kept, and whether it can be read.
 
 No policy is trained on these prompts, and no label of theirs taught the reward. The first answers, before anything is learned,
 are what later ones to the same prompts are set against. Part of a run's resumable state; knows no model and no file.
@@ -19,7 +19,7 @@ from trainer.contract.messages import Message
 from trainer.contract.ppo_config import FEWEST_WATCHED
 from trainer.ppo.readability import Readability
 
-DOUBT: Final = 2.0  # jackknife deviations of the mean gain that its lower bound lies under it
+DOUBT: Final = 2.0  # deviations by which a gain is sure: of the jackknife, and where updates are compared of chance, too
 SURE: Final = 2.0  # standard errors by which a bound must be passed: few answers may be past it by chance
 
 Decode = Callable[[int], str]  # a token's text
@@ -27,10 +27,11 @@ Decode = Callable[[int], str]  # a token's text
 
 @dataclass
 class HeldOut:
-    """The first answers' figures, and the best policy so far."""
+    """The first answers' figures, and the policy to keep so far."""
 
     first: dict[str, Any] | None = None  # members (K,) means, each figure (n,), words
-    best: dict[str, Any] | None = None  # update, bound, policy
+    best: dict[str, Any] | None = None  # update, gain, policy: the last that surely none before it surpassed
+    most: Tensor | None = None  # (n, K) members' scores of the answers that gained most so far, of a policy in bounds
     readable: dict[str, Any] | None = None  # update and policy of the last look that was in bounds
 
     def look(
@@ -45,8 +46,9 @@ class HeldOut:
     ) -> tuple[dict[str, float], Message | None]:
         """Take in the answers of the policy after so many updates: metrics, and why the run must end now.
 
-        A policy that is in bounds and surely gains, and more than those before it, is the best. Where nothing was looked at
-        before the first update, nothing can be said later.
+        To be kept is the last policy in bounds, unless the one that gained most before it surely gained more: what the members
+        doubt of both alike says nothing of which is better. Where nothing was looked at before the first update, nothing can be
+        said later.
         """
         if len(read.fluency) < FEWEST_WATCHED or (self.first is None and update):
             return {}, None
@@ -61,9 +63,28 @@ class HeldOut:
         if members is not None and self.first["members"] is not None:
             gain, bound = gained(members.mean(0) - self.first["members"])
             found |= {"heldout/gain": gain, "heldout/gain_at_least": bound}
-            if reason is None and keepable and bound > (self.best["bound"] if self.best else 0):
-                self.best = kept | {"bound": bound}
+            if update and reason is None and keepable:
+                self._compare(members, kept | {"gain": gain})
         return found, reason
+
+    def _compare(self, members: Tensor, kept: dict[str, Any]) -> None:
+        """Take in a policy that may be kept, and what the members (n, K) say of its answers."""
+        if self.most is not None and surely_less(members, self.most):
+            return
+        self.best = kept
+        if self.most is None or float(members.mean()) >= float(self.most.mean()):
+            self.most = members.clone()
+
+
+def surely_less(members: Tensor, others: Tensor) -> bool:
+    """Whether answers to the same prompts fell from `others` to `members`, both (n, K), beyond doubt.
+
+    The doubt of a mean difference is the jackknife's, of the labels' prompts, and that of its mean over n prompts, together.
+    """
+    fall = others - members
+    mean, bound = gained(fall.mean(0))
+    chance = DOUBT * float(fall.mean(1).std()) / math.sqrt(len(fall))
+    return mean > math.hypot(mean - bound, chance)
 
 
 def gained(members: Tensor) -> tuple[float, float]:

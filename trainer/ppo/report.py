@@ -101,7 +101,7 @@ def whole(taken: float, best: Mapping[str, Any] | None, updates: int) -> Message
     if taken >= DEAR:
         return Message("all_updates_done_at_a_price", setting="ppo.length_control", choice="ppo.length_control.off")
     if best is not None and best["update"] < updates:
-        return Message("kept_by_held_out", update=best["update"], gain=best["bound"])
+        return Message("kept_by_held_out", update=best["update"], gain=best["gain"])
     return Message("all_updates_done")
 
 
