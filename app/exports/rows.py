@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from trainer.contract.offline_config import BAD_RATING, GOOD_RATING
+
 Format = Literal["preference", "ratings", "kto", "sft", "labels"]
 FORMATS: tuple[Format, ...] = ("preference", "ratings", "kto", "sft", "labels")
 Row = dict[str, Any]
 
-GOOD_RATING, BAD_RATING = 4, 2  # kto: from 4 up is desirable, from 2 down is not, 3 says neither
 TOP_RATING = 5  # sft
 
 

@@ -10,12 +10,13 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Refusal
+from app.language import formats
 from app.language.languages import _, known
 from app.models import Project
 from app.rounds import service
 from app.runs import checkpoints
 from app.runs.run_order import worker_standing
-from app.runs.usable_labels import usable_label_count
+from app.runs.usable_labels import usable_by_method, usable_label_count
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID
 from app.web.pages import redirect, render
@@ -54,11 +55,13 @@ def _page(
     request: Request,
     session: Session,
     project_id: int,
-    method: str = METHOD.default,
+    method: str | None = None,
     start: int | None = None,
     refusal: Refusal | None = None,
 ) -> Response:
+    """Without a `method`, the one that is chosen is the first that has labels to learn from, the default before others."""
     project = session.get_one(Project, project_id)
+    counts = usable_by_method(session, project_id)
     return render(
         request,
         "rounds/preference.html",
@@ -66,10 +69,10 @@ def _page(
         project=project,
         refusal=refusal,
         labels=usable_label_count(session, project_id),
-        methods=[(name, known(words)) for name, words in METHOD.choices.items()],
+        methods=[(name, f"{known(words)}: {formats.count(counts[name], 'label')}") for name, words in METHOD.choices.items()],
         method_help=known(METHOD.help),
         policies=checkpoints.starting_policies(session, project),
-        method=method,
+        method=method or next((name for name in (METHOD.default, *METHOD.choices) if counts[name]), METHOD.default),
         start=start or project.policy_id,
         worker=worker_standing(session),
         place=f"/projects/{project.slug}/rounds",

@@ -17,7 +17,7 @@ from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
 from app.runs import checkpoints
 from app.runs.run_files import TEXT_NAME
 from app.runs.run_settings import run_config, with_chooser
-from app.runs.usable_labels import has_usable_rewrite, usable_label_count
+from app.runs.usable_labels import has_usable_rewrite, usable_by_method, usable_label_count
 from trainer.contract.config import CONFIGS, config_dict
 from trainer.contract.messages import Message
 
@@ -106,6 +106,8 @@ def queue_run(
         _check_waiting(session, project.id)
     checked = _checked_inputs(session, project, kind, inputs)
     check_demonstrations(session, project, kind, settings)
+    if kind == "preference" and not usable_by_method(session, project.id)[settings["method"]]:
+        raise Invalid(Message("labels_prefer_nothing"), {"method": _("there is none yet")})
     if kind == "sample":
         checked, settings = with_chooser(session, project, checked, settings, asked_for="best_of" in config)
         _check_answers(session, project, checked, settings["per_prompt"] * settings["best_of"])

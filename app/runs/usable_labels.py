@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.orm import Session
 
 from app.models import Label, Prompt, Task
+from trainer.contract.offline_config import BAD_RATING, GOOD_RATING
 
 
 def usable_labels(project_id: int) -> Select[Label, Task, Prompt]:
@@ -29,6 +30,16 @@ def _usable(project_id: int) -> tuple[ColumnElement[bool], ...]:
 def usable_label_count(session: Session, project_id: int) -> int:
     """How many labels a reward run started now would learn from."""
     return session.scalar(select(func.count()).select_from(Label).where(*_usable(project_id))) or 0
+
+
+def usable_by_method(session: Session, project_id: int) -> dict[str, int]:
+    """From how many of them each method of training on labels would learn, were it started now."""
+    pairs = Label.choice.in_(("left", "right")) | Label.rewrite.is_not(None)
+    alone = (Label.choice == "both_bad") | (Label.overall >= GOOD_RATING) | (Label.overall <= BAD_RATING)
+    found = session.execute(
+        select(func.count(case((pairs, 1))), func.count(case((pairs | alone, 1)))).where(*_usable(project_id))
+    ).one()
+    return {"dpo": found[0], "dpo_normalised": found[0], "kto": found[1]}
 
 
 def usable_rewrites(project_id: int) -> Select[Label, Task, Prompt]:

@@ -90,6 +90,10 @@ class SFTConfig:
         return self.vocab_size * (self.embedding_size + hidden + 1) + gates
 
 
+GOOD_RATING: Final = 4  # of 1 to 5: from here a rated answer is desirable to KTO
+BAD_RATING: Final = 2  # up to here it is not
+
+
 @dataclass(frozen=True)
 class PreferenceConfig:
     """Train the policy on what people preferred, without a reward model (Rafailov et al. 2023; Ethayarajh et al. 2024)."""

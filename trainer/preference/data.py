@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from trainer.contract.config import PreferenceConfig
+from trainer.contract.offline_config import BAD_RATING, GOOD_RATING
 from trainer.lm.backbone import Backbone, context_length, end_id
 from trainer.lm.chat_template import text_ids
 from trainer.lm.left_out import LeftOut, Name
 from trainer.reward.data import Answer, Labels, first_of_each_prompt
 
-GOOD_RATING, BAD_RATING = 4, 2  # of 1 to 5: from here a rated answer is desirable, up to there it is not
 PARTS = 10  # one of them is held out; fewer prompts than parts are all learned from
 
 
@@ -55,7 +55,9 @@ class Material(Generic[Example]):
     training: list[Example] = field(default_factory=list)
     held_out: list[Example] = field(default_factory=list)
     prompts: int = 0  # different ones, in both
-    asked: dict[Name, list[int]] = field(default_factory=dict)  # the same, by what people know them by: their token ids
+    clusters: list[str] = field(default_factory=list)  # the prompt (hash) of each that is held out
+    judgements: int = 0  # that say which answers are good, those left out included
+    asked: dict[Name, list[int]] = field(default_factory=dict)  # prompts by what people know them by: their token ids
     out: set[str] = field(default_factory=set)  # keys of the prompts that are held out
 
     def holds_out(self, turns: Sequence[Mapping[str, str]]) -> bool:
@@ -119,8 +121,9 @@ def _material(
     training, held_out = (
         examples([one for one in usable if (one.prompt_key in out) is held], place, texts, config.seed) for held in (False, True)
     )
+    clusters = [one.prompt_key for one in usable if one.prompt_key in out]
     names = {labels.answers[answer].prompt_name: texts[at].prompt_ids for answer, at in place.items()}
-    return Material(texts, training, held_out, len({one.prompt_key for one in usable}), names, out)
+    return Material(texts, training, held_out, len({one.prompt_key for one in usable}), clusters, len(found), names, out)
 
 
 def held_out_prompts(keys: set[str]) -> set[str]:

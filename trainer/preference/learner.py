@@ -28,6 +28,7 @@ class Best:
     step: int
     metrics: dict[str, float]
     weights: dict[str, Tensor]
+    hits: Tensor | None = None  # (held-out examples,) as `Said` has them
 
 
 class Learner:
@@ -95,7 +96,7 @@ class Learner:
             return
         if self.best is None or seen.held_out is None or metrics["heldout/loss"] < self.best.metrics["heldout/loss"]:
             weights = {name: parameter.detach().clone() for name, parameter in self.policy.items()}
-            self.best = Best(self.step, metrics, weights)
+            self.best = Best(self.step, metrics, weights, seen.held_out.hits if seen.held_out else None)
 
     def take(self, best: Best) -> None:
         """Make the best weights the policy."""

@@ -44,7 +44,7 @@ class Look(NamedTuple):
     @property
     def metrics(self) -> dict[str, float]:
         said = self.held_out
-        held_out = {f"heldout/{name}": value for name, value in said._asdict().items() if value is not None} if said else {}
+        held_out = {f"heldout/{name}": value for name, value in said.figures.items()} if said else {}
         return held_out | {
             "kl/exact_nats_per_answer": self.kl_nats,
             "rollout/length": self.length,

@@ -26,6 +26,12 @@ class Said(NamedTuple):
     chosen: float  # mean implicit reward of preferred or desirable answers
     rejected: float  # the same of the others
     kl_reference: float | None = None  # KTO's, nats
+    hits: Tensor | None = None  # (N,) of each example whether it is on the right side: 1, 0, or a half for neither
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is one number, by name."""
+        return {name: value for name, value in self._asdict().items() if isinstance(value, float)}
 
 
 Asked = TypeVar("Asked", Pair, Single, contravariant=True)
@@ -47,8 +53,8 @@ class DPO:
         self._mean_length = float(ratios.lengths[torch.tensor(pairs).flatten()].mean())
 
     def ask(self, examples: Sequence[Pair], learn: bool, check: Callable[[], None]) -> Said:
-        total, sides = 0.0, []
-        for piece in _pieces(torch.tensor(examples), self._ratios, max(1, self._config.microbatch // 2)):  # (n, 2)
+        total, sides, order = 0.0, [], []
+        for rows, piece in _pieces(torch.tensor(examples), self._ratios, max(1, self._config.microbatch // 2)):  # (n,), (n, 2)
             check()
             with torch.set_grad_enabled(learn):
                 chosen, rejected = self._found(piece.T.flatten()).chunk(2)
@@ -57,8 +63,10 @@ class DPO:
                 torch.autograd.backward(loss)
             total += float(loss.detach())
             sides.append(torch.stack([chosen, rejected]).detach())
-        chosen, rejected = torch.cat(sides, 1) * self._config.beta
-        return Said(total, float(correct(chosen - rejected).mean()), float(chosen.mean()), float(rejected.mean()))
+            order.append(rows)
+        chosen, rejected = torch.cat(sides, 1)[:, torch.cat(order).argsort()] * self._config.beta
+        hits = correct(chosen - rejected)
+        return Said(total, float(hits.mean()), float(chosen.mean()), float(rejected.mean()), hits=hits)
 
     def _found(self, rows: Tensor) -> Tensor:
         found = self._ratios.of(rows)
@@ -78,9 +86,9 @@ class KTO:
 
     def ask(self, examples: Sequence[Single], learn: bool, check: Callable[[], None]) -> Said:
         kl = self._reference(examples, check)
-        total, gains, sides = 0.0, [], []
+        total, gains, order = 0.0, [], []
         told = torch.tensor([[single.answer, int(single.desirable)] for single in examples])
-        for piece in _pieces(told, self._ratios, self._config.microbatch, rows=1):
+        for rows, piece in _pieces(told, self._ratios, self._config.microbatch, columns=1):
             check()
             desirable = piece[:, 1] == 1
             with torch.set_grad_enabled(learn):
@@ -90,23 +98,26 @@ class KTO:
                 torch.autograd.backward(loss)
             total += float(loss.detach())
             gains.append(found.detach())
-            sides.append(desirable)
-        gain, good = torch.cat(gains), torch.cat(sides)
-        right = correct(torch.where(good, gain - kl, kl - gain)).mean()
+            order.append(rows)
+        gain, good = torch.cat(gains)[torch.cat(order).argsort()], told[:, 1] == 1
+        hits = correct(torch.where(good, gain - kl, kl - gain))
         rewards = self._config.beta * gain
-        return Said(total, float(right), float(rewards[good].mean()), float(rewards[~good].mean()), float(kl))
+        return Said(total, float(hits.mean()), float(rewards[good].mean()), float(rewards[~good].mean()), float(kl), hits)
 
     def _reference(self, examples: Sequence[Single], check: Callable[[], None]) -> Tensor:
         found = []
         with torch.no_grad():
             strangers = torch.tensor([[single.stranger] for single in examples])
-            for piece in _pieces(strangers, self._ratios, self._config.microbatch):
+            for _rows, piece in _pieces(strangers, self._ratios, self._config.microbatch):
                 check()
                 found.append(self._ratios.of(piece[:, 0]))
         return kto_reference(torch.cat(found))
 
 
-def _pieces(examples: Tensor, ratios: LogRatios, size: int, rows: int | None = None) -> Iterator[Tensor]:
-    """Examples (N, c), whose first `rows` columns name texts, in parts of at most `size`, of like lengths, longest first."""
-    longest = ratios.tokens[examples[:, :rows]].amax(1)
-    yield from torch.split(examples[longest.argsort(descending=True, stable=True)], size)
+def _pieces(examples: Tensor, ratios: LogRatios, size: int, columns: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Examples (N, c), whose first `columns` name texts, in parts of at most `size`, of like lengths, longest first: their
+    places (n,), and they (n, c).
+    """
+    longest = ratios.tokens[examples[:, :columns]].amax(1)
+    for rows in torch.split(longest.argsort(descending=True, stable=True), size):
+        yield rows, examples[rows]

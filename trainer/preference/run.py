@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import torch
+
 from trainer.contract.config import PreferenceConfig, config_dict
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
-from trainer.contract.intervals import wilson
 from trainer.contract.messages import Message
 from trainer.files.metrics import Metrics
 from trainer.lm.backbone import Backbone, attach_lora, context_length, pin_reference
@@ -29,6 +30,7 @@ from trainer.preference.look import Asked, Look, look, shown
 from trainer.preference.objectives import DPO, KTO, Objective, Said
 from trainer.reward.data import read_labels
 from trainer.sft.ptx import Demonstrations, read_demonstrations
+from trainer.reward.validation import interval
 
 SAVE_EVERY_S = 120.0
 SAY_EVERY_S = 0.5
@@ -102,7 +104,10 @@ def train(
     Returns the figures for result.json. Raises Cancelled with resumable state on disk, Refused where nothing is left to keep.
     """
     if not material.training:
-        raise Refused(left_out.why(Message("labels_prefer_nothing")), left_out.figures)
+        reason = Message("labels_prefer_nothing")
+        if material.judgements and "too_long_prompts" in left_out.figures:
+            reason = Message("no_short_prompt", tokens=config.max_prompt_tokens)
+        raise Refused(left_out.why(reason), left_out.figures)
     texts = material.texts
     beside = read_demonstrations(folder, config, backbone, config.batch_size, left_out, material.holds_out)
     asked = asked or around([Asked(name, ids) for name, ids in material.asked.items()], config.look_answers)
@@ -182,7 +187,7 @@ def learn(
 
 def told_by(said: Said) -> dict[str, float]:
     """A step's batch as metrics."""
-    return {f"preference/{name}": value for name, value in said._asdict().items() if value is not None}
+    return {f"preference/{name}": value for name, value in said.figures.items()}
 
 
 def rewind(folder: RunFolder, step: int) -> None:
@@ -206,7 +211,8 @@ def figures_of(learner: Learner, best: Best, material: Material[Example]) -> dic
     }
     if material.held_out:
         accuracy = best.metrics["heldout/accuracy"]
-        low, high = wilson(accuracy, len(material.held_out))
+        hits = torch.full((len(material.held_out),), accuracy) if best.hits is None else best.hits  # of a state of before
+        low, high = interval(hits, material.clusters)
         figures |= {"preferred_accuracy": accuracy, "preferred_accuracy_low": low, "preferred_accuracy_high": high}
         figures |= {"heldout_loss_before": learner.before["heldout/loss"], "heldout_loss": best.metrics["heldout/loss"]}
     return figures

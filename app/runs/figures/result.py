@@ -201,7 +201,10 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
     "preference": {
         "preferred_accuracy": Figure(
             N_("Sides with people"),
-            N_("On prompts it had not seen: how often training moved it towards the preferred answer. Guessing reaches 50%%."),
+            N_(
+                "On prompts it had not seen: how often training moved it towards the preferred answer. Guessing reaches 50%%. "
+                "The same labels chose the step that is kept, so it is a little too good."
+            ),
             "share",
             interval=True,
         ),

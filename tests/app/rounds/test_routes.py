@@ -394,7 +394,9 @@ def test_an_admin_trains_on_labels_and_reads_what_came_out(
     early = grace.post("/projects/demo/preference", data={"method": "dpo"})
     assert (early.status_code, "Nobody has judged an answer" in early.text) == (422, True)
     add_labels(engine, cast, 3)
-    assert "It would learn from 3 labels." in seen(grace.get("/projects/demo/preference").text)
+    words = seen(grace.get("/projects/demo/preference").text)
+    assert "There are 3 labels on training prompts." in words
+    assert all(f"{name}: 3 labels" in words for name in ("DPO", "DPO, length-normalised", "KTO"))
     refused = grace.post("/projects/demo/preference", data={"method": "ipo"})
     assert (refused.status_code, "This must be one of dpo, dpo_normalised, kto." in refused.text) == (422, True)
     queued = grace.post("/projects/demo/preference", data={"method": "kto"})
@@ -425,6 +427,35 @@ def test_an_admin_trains_on_labels_and_reads_what_came_out(
         assert later is not None
         assert later.inputs == {"start": made}
         assert (later.config["temperature"], later.config["max_new_tokens"]) == (0.9, 50)  # as the answers people judge
+
+
+def test_each_method_of_training_on_labels_says_what_it_learns_from_and_none_starts_without(
+    as_user: Browser, engine: Engine, cast: Cast
+) -> None:
+    grace = as_user("Grace")
+    add_labels(engine, cast, 8)
+    with write_session(engine) as session:
+        labels = session.scalars(select(Label)).all()
+        for label, overall in zip(labels, (5, 4, 3, 2, 1, None, None, None), strict=True):
+            if overall is None:
+                label.choice = "tie"
+            else:
+                label.kind, label.choice, label.overall, label.right_generation_id = "rating", None, overall, None
+        labels[5].choice = "both_bad"
+        tied = labels[6].id
+    page = grace.get("/projects/demo/preference").text
+    words = seen(page)
+    assert "There are 8 labels on training prompts." in words
+    assert "DPO: 0 labels" in words
+    assert "KTO: 5 labels" in words  # all ratings but the middle one, and two bad answers
+    assert re.search(r'<option value="kto" selected', page)
+    refused = grace.post("/projects/demo/preference", data={"method": "dpo"})
+    assert (refused.status_code, "DPO needs comparisons in which one answer was preferred" in refused.text) == (422, True)
+    assert re.search(r'<option value="dpo" selected', refused.text)  # what was asked for
+    with write_session(engine) as session:
+        session.get_one(Label, tied).rewrite = {"side": "left", "text": "Better."}
+    assert "DPO: 1 label" in seen(grace.get("/projects/demo/preference").text)
+    assert grace.post("/projects/demo/preference", data={"method": "dpo"}).status_code == 303
 
 
 def test_an_admin_trains_on_rewrites_and_starts_a_round_from_what_came_out(

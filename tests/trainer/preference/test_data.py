@@ -128,6 +128,10 @@ def test_a_tenth_of_the_prompts_is_held_out_with_all_that_was_said_of_them(base:
     again = singles(base, given, PreferenceConfig(method="kto"), LeftOut())
     held_out = {tuple(again.texts[single.answer].prompt_ids) for single in again.held_out}
     assert held_out == asked
+    for found in (material, again):  # of each example that is held out, its prompt
+        assert len(found.clusters) == len(found.held_out)
+        answers = [found.texts[one[0]].prompt_ids for one in found.held_out]
+        assert len(set(zip(map(tuple, answers), found.clusters, strict=True))) == 3 == len(set(found.clusters))
 
 
 def test_a_held_out_prompt_stays_held_out_as_others_come_and_whatever_the_seed(base: Backbone, tmp_path: Path) -> None:

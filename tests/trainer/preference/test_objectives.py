@@ -36,7 +36,7 @@ def asked(method: str, microbatch: int, learn: bool = True, only: slice = slice(
 def test_micro_batches_change_no_step(method: str) -> None:
     whole, gradients, _ = asked(method, 100)
     parts, same, _ = asked(method, 2)
-    assert parts == pytest.approx(whole, abs=1e-5)
+    assert parts.figures == pytest.approx(whole.figures, abs=1e-5)
     assert gradients
     for one, other in zip(gradients, same, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
@@ -47,7 +47,28 @@ def test_who_only_asks_leaves_no_gradient(method: str) -> None:
     learned, _, _ = asked(method, 4)
     said, gradients, _ = asked(method, 4, learn=False)
     assert gradients == []
-    assert said == pytest.approx(learned, abs=1e-6)
+    assert said.figures == pytest.approx(learned.figures, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["dpo", "dpo_normalised"])
+def test_hits_are_told_in_the_order_in_which_examples_were_given(method: str) -> None:
+    whole, _, _ = asked(method, 2, learn=False)
+    assert whole.hits is not None
+    alone = [asked(method, 2, learn=False, only=slice(at, at + 1))[0].accuracy for at in range(len(PAIRS))]
+    assert whole.hits.tolist() == alone
+    assert len(set(alone)) == 2
+    assert whole.accuracy == pytest.approx(sum(alone) / len(alone))
+
+
+def test_ktos_hits_are_in_order_too() -> None:
+    """By its rule, from the log-ratios of each answer: better than the reference point for a good one, worse for another."""
+    said, _, backbone = asked("kto", 2, learn=False)
+    found = LogRatios(backbone, texts(), 0.7, 4, lambda: None, lambda _: None).of(torch.tensor([one.answer for one in SINGLES]))
+    assert said.kl_reference is not None
+    assert said.hits is not None
+    right = [(gain > said.kl_reference) == one.desirable for gain, one in zip(found.tolist(), SINGLES, strict=True)]
+    assert said.hits.tolist() == right
+    assert len(set(right)) == 2
 
 
 def test_a_step_of_dpo_makes_chosen_answers_likelier_than_rejected_ones() -> None:

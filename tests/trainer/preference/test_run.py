@@ -21,6 +21,7 @@ from tests.trainer.tiny import llama_policy
 from trainer.contract.config import PreferenceConfig
 from trainer.contract.english import english
 from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.contract.intervals import wilson
 from trainer.contract.messages import reason_of
 from trainer.files import checkpoint
 from trainer.lm.backbone import chat_ids, named_trainable
@@ -213,6 +214,32 @@ def test_labels_that_prefer_nothing_are_refused(tmp_path: Path, base: Path) -> N
     (path / "run.json").write_text((path / "run.json").read_text().replace('"epochs"', '"method": "kto", "epochs"'))
     run(RunFolder(path))  # which learns from what is bad, too
     assert result_of(path)["status"] == "done"
+
+
+def test_where_every_prompt_is_too_long_that_is_the_reason(tmp_path: Path, base: Path) -> None:
+    path = make(tmp_path / "run", base, max_prompt_tokens=3)
+    with pytest.raises(Refused, match="There is no prompt of at most 3 tokens") as refused:
+        run(RunFolder(path))
+    assert refused.value.figures["too_long_prompts"] == 21  # the panel's, too
+    rows = [row | {"choice": "tie"} for row in read_jsonl(path / "preferences.jsonl")]
+    write(path / "preferences.jsonl", rows)
+    with pytest.raises(Refused, match="No label says which answers are the better ones"):
+        run(RunFolder(path))
+
+
+def test_labels_of_one_prompt_count_together_in_the_interval_of_accuracy(tmp_path: Path, base: Path) -> None:
+    """The same labels ten times over tell no more of other prompts."""
+    ends = []
+    for name, times in (("once", 1), ("often", 10)):
+        path = make(tmp_path / name, base, epochs=1)
+        write(path / "preferences.jsonl", list(read_jsonl(path / "preferences.jsonl")) * times)
+        run(RunFolder(path))
+        result = result_of(path)
+        ends.append(result["preferred_accuracy_high"] - result["preferred_accuracy_low"])
+        held_out = result["heldout_examples"]
+    low, high = wilson(result["preferred_accuracy"], held_out)
+    assert ends[1] > 2 * (high - low)
+    assert ends[1] > 0.5 * ends[0]
 
 
 def test_without_prompts_of_its_own_a_look_asks_those_of_the_labels_by_their_names(tmp_path: Path, base: Path) -> None:
