@@ -29,8 +29,8 @@ from trainer.preference.log_ratios import LogRatios
 from trainer.preference.look import Asked, Look, look, shown
 from trainer.preference.objectives import DPO, KTO, Objective, Said
 from trainer.reward.data import read_labels
-from trainer.sft.ptx import Demonstrations, read_demonstrations
 from trainer.reward.validation import interval
+from trainer.sft.ptx import Demonstrations, read_demonstrations
 
 SAVE_EVERY_S = 120.0
 SAY_EVERY_S = 0.5
