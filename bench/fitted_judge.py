@@ -226,7 +226,7 @@ class World:
             return seen[-1]
 
         with contextlib.redirect_stdout(sys.stderr):
-            ppo.run(done, watched)
+            ppo.run(done, watched, lambda _names: {})
         (watch,) = seen
         gains = {number: self.gain(watch.backbone, weights) for number, weights in sorted(watch.policies.items())}
         result = json.loads(done.file("result.json").read_text(encoding="utf-8"))
