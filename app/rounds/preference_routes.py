@@ -69,7 +69,9 @@ def _page(
         project=project,
         refusal=refusal,
         labels=usable_label_count(session, project_id),
-        methods=[(name, f"{known(words)}: {formats.count(counts[name], 'label')}") for name, words in METHOD.choices.items()],
+        methods=[
+            (name, formats.noted(known(words), formats.count(counts[name], "label"))) for name, words in METHOD.choices.items()
+        ],
         method_help=known(METHOD.help),
         policies=checkpoints.starting_policies(session, project),
         method=method or next((name for name in (METHOD.default, *METHOD.choices) if counts[name]), METHOD.default),

@@ -395,8 +395,8 @@ def test_an_admin_trains_on_labels_and_reads_what_came_out(
     assert (early.status_code, "Nobody has judged an answer" in early.text) == (422, True)
     add_labels(engine, cast, 3)
     words = seen(grace.get("/projects/demo/preference").text)
-    assert "There are 3 labels on training prompts." in words
-    assert all(f"{name}: 3 labels" in words for name in ("DPO", "DPO, length-normalised", "KTO"))
+    assert "People gave 3 labels so far that training may use." in words
+    assert all(f"{name} (3 labels)" in words for name in ("DPO", "DPO, length-normalised", "KTO"))
     refused = grace.post("/projects/demo/preference", data={"method": "ipo"})
     assert (refused.status_code, "This must be one of dpo, dpo_normalised, kto." in refused.text) == (422, True)
     queued = grace.post("/projects/demo/preference", data={"method": "kto"})
@@ -445,16 +445,16 @@ def test_each_method_of_training_on_labels_says_what_it_learns_from_and_none_sta
         tied = labels[6].id
     page = grace.get("/projects/demo/preference").text
     words = seen(page)
-    assert "There are 8 labels on training prompts." in words
-    assert "DPO: 0 labels" in words
-    assert "KTO: 5 labels" in words  # all ratings but the middle one, and two bad answers
+    assert "People gave 8 labels so far that training may use." in words
+    assert "DPO (0 labels)" in words
+    assert "KTO (5 labels)" in words  # all ratings but the middle one, and two bad answers
     assert re.search(r'<option value="kto" selected', page)
     refused = grace.post("/projects/demo/preference", data={"method": "dpo"})
     assert (refused.status_code, "DPO needs comparisons in which one answer was preferred" in refused.text) == (422, True)
     assert re.search(r'<option value="dpo" selected', refused.text)  # what was asked for
     with write_session(engine) as session:
         session.get_one(Label, tied).rewrite = {"side": "left", "text": "Better."}
-    assert "DPO: 1 label" in seen(grace.get("/projects/demo/preference").text)
+    assert "DPO (1 label)" in seen(grace.get("/projects/demo/preference").text)
     assert grace.post("/projects/demo/preference", data={"method": "dpo"}).status_code == 303
 
 
