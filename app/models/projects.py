@@ -24,6 +24,12 @@ def _nothing_retired() -> dict[str, Any]:
     return {"criteria": [], "flags": []}
 
 
+def _own_base_model(context: Any) -> str | None:
+    """A new project has no counts of another model."""
+    own: str | None = context.get_current_parameters()["base_model"]
+    return own
+
+
 class Project(Base):
     __tablename__ = "projects"
     __table_args__ = (one_of("text_display", "written", "markdown"),)
@@ -33,6 +39,7 @@ class Project(Base):
     name: Mapped[str] = mapped_column(String(200))
     name_digest: Mapped[str] = mapped_column(String(64), unique=True)  # follows the name: two projects may not have one
     base_model: Mapped[str]  # a model spec: folder, hub id, .gguf path
+    counts_of: Mapped[str | None] = mapped_column(default=_own_base_model)  # the one by which its prompts' tokens were counted
     guideline_version: Mapped[int] = mapped_column(default=1)
     criteria: Mapped[list[Any]]  # [{"key", "name", "description", "anchors": {"1": "...", "5": "..."}}]
     flags: Mapped[list[Any]] = mapped_column(default=default_flags)  # app.models.criteria.Flag

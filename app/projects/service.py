@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, TypedDict
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.database import audit
@@ -164,8 +164,6 @@ def _change_base_model(session: Session, project: Project, base_model: str, by: 
         )
     for checkpoint in session.scalars(select(Checkpoint).where(Checkpoint.project_id == project.id)):
         checkpoint.source = base_model  # with no run there is only the base model's own row
-    mine = (Prompt.project_id == project.id, Prompt.tokens.is_not(None))
-    session.execute(update(Prompt).where(*mine).values(tokens=None))  # it reads them otherwise
 
 
 def _answers_otherwise(project: Project, clean: Mapping[str, Any]) -> bool:

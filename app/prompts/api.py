@@ -19,7 +19,7 @@ from app.language.languages import _, known
 from app.models import Prompt
 from app.prompts import importers, search, service
 from app.prompts.conversations import MAX_EXTERNAL_ID, ROLES, checked_conversation
-from app.prompts.lengths import all_too_long
+from app.prompts.lengths import told_of_import
 from app.prompts.search import Answered, PromptFilter
 from app.prompts.service import BadLine, PromptRow
 from app.web.gate import CurrentProject, CurrentProjectId
@@ -164,7 +164,7 @@ async def import_prompts(
     if report.rejected and not skip_bad_lines:
         problem = {"type": "about:blank", "title": known(Invalid.title), "status": 422, "detail": report.refusal()}
         return JSONResponse(problem | reply.model_dump(exclude={"warning"}), 422, media_type="application/problem+json")
-    too_long = await run_in_threadpool(all_too_long, get_engine(request), project.id, rows)
+    too_long = await told_of_import(get_engine(request), project.id, rows, report.created)
     return reply.model_copy(update={"warning": too_long or None})
 
 

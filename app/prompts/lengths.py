@@ -6,22 +6,27 @@ an import looks at what it brings where nothing of the project may be short enou
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-from sqlalchemy import Engine, bindparam, func, or_, select, union, update
+from sqlalchemy import ColumnElement, Engine, Integer, SQLColumnExpression, bindparam, func, literal, or_, select, union, update
 from sqlalchemy.orm import Session
 
-from app.database.engine import read_session
-from app.database.slices import giving_way
+from app.database.engine import read_session, write_session
+from app.database.slices import Slices, giving_way
+from app.database.taking_turns import hold
 from app.language.formats import count, number
 from app.language.languages import _, known
 from app.models import Generation, Label, Project, Prompt
@@ -38,6 +43,9 @@ LABELS_LOOKED_AT: Final = 20_000  # the newest, for what a reward model would cu
 PATIENCE_S: Final = 60.0  # for the count of an import; what takes longer is left to the worker
 # A token has a byte or more, and what a chat template puts around a prompt rarely fills half of what a prompt may have.
 SURELY_SHORT: Final = 0.5  # bytes of a prompt for each token that it may have, up to which nobody counts
+
+_of_imports = ThreadPoolExecutor(1, thread_name_prefix="count of an import")
+_one_at_a_time = threading.Lock()
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -67,7 +75,7 @@ class Lengths:
     @property
     def all_too_long(self) -> str:
         """The sentence for where none can be trained on; nothing where one can, or some are still to be counted."""
-        if self.shortest is None or self.uncounted or self.not_practised + self.refused < self.all:
+        if not self.all or self.uncounted or self.not_practised + self.refused < self.all:
             return ""
         return told_too_long(self.room, self.shortest)
 
@@ -89,19 +97,34 @@ def lengths_of(session: Session, project: Project, practised: int | None = None)
     """
     room = room_of(project)
     room = room if practised is None else replace(room, practised=practised)
+    tokens = _tokens(project)
     figures = (
         func.count(),
-        func.count().filter(Prompt.tokens.is_(None)),
-        func.count().filter(Prompt.tokens > room.practised),
-        func.count().filter(Prompt.tokens > (2**31 - 1 if room.answered is None else room.answered)),
-        func.count().filter(Prompt.tokens == REFUSED),
-        func.min(Prompt.tokens).filter(Prompt.tokens != REFUSED),
+        func.count().filter(tokens.is_(None)),
+        func.count().filter(tokens > room.practised),
+        func.count().filter(tokens > (2**31 - 1 if room.answered is None else room.answered)),
+        func.count().filter(tokens == REFUSED),
+        func.min(tokens).filter(tokens != REFUSED),
     )
     mine = (Prompt.project_id == project.id, Prompt.split == "train", Prompt.archived_at.is_(None))
-    fits = or_(Prompt.tokens.is_(None), Prompt.tokens.between(1, room.practised))
-    held_out = (Prompt.project_id == project.id, Prompt.split == "holdout", Prompt.archived_at.is_(None))
-    watched = session.scalar(select(func.count()).where(*held_out, fits)) or 0
+    watched = session.scalar(select(func.count()).where(*_to_watch(project, room.practised))) or 0
     return Lengths(room, *session.execute(select(*figures).where(*mine)).one(), watched)
+
+
+def prompts_to_watch(session: Session, project: Project, practised: int, most: int) -> list[Prompt]:
+    """The first held-out prompts that are not known to be left out, where a round trains on prompts of `practised` tokens."""
+    return list(session.scalars(select(Prompt).where(*_to_watch(project, practised)).order_by(Prompt.id).limit(most)))
+
+
+def _to_watch(project: Project, practised: int) -> tuple[ColumnElement[bool], ...]:
+    tokens = _tokens(project)
+    held_out = (Prompt.project_id == project.id, Prompt.split == "holdout", Prompt.archived_at.is_(None))
+    return *held_out, or_(tokens.is_(None), tokens.between(1, practised))
+
+
+def _tokens(project: Project) -> SQLColumnExpression[int | None]:
+    """What was counted of a prompt; nothing, while that is what another base model would read of it."""
+    return Prompt.tokens if project.counts_of == project.base_model else literal(None, Integer)
 
 
 def read_in_part(session: Session, project: Project) -> int:
@@ -119,7 +142,7 @@ def read_in_part(session: Session, project: Project) -> int:
         .select_from(Generation)
         .join(Prompt, Prompt.id == Generation.prompt_id)
         .where(Generation.id.in_(select(judged)))
-        .where(Prompt.tokens + func.json_array_length(Generation.token_ids) > config.max_tokens)
+        .where(_tokens(project) + func.json_array_length(Generation.token_ids) > config.max_tokens)
     )
     return session.scalar(long) or 0
 
@@ -131,17 +154,17 @@ def all_too_long(engine: Engine, project_id: int, rows: Sequence[PromptRow | Bad
     """
     with read_session(engine) as session:
         project = session.get_one(Project, project_id)
-        room, base_model = room_of(project), project.base_model
+        room, base_model, tokens = room_of(project), project.base_model, _tokens(project)
     came = (row for row in giving_way(rows) if isinstance(row, PromptRow))
     if any(_surely_short(row, room.practised) for row in came) or not _is_here(base_model):
         return ""
     with read_session(engine) as session:
         mine = (Prompt.project_id == project_id, Prompt.split == "train", Prompt.archived_at.is_(None))
-        known = select(func.min(Prompt.tokens)).where(*mine, Prompt.tokens != REFUSED)
-        shortest = session.scalar(known)
-        if shortest is not None and shortest <= room.practised:
+        of_known = func.min(tokens).filter(tokens != REFUSED)
+        total, shortest = session.execute(select(func.count(), of_known).where(*mine)).one()
+        if not total or (shortest is not None and shortest <= room.practised):
             return ""
-        uncounted = select(Prompt.messages).where(*mine, Prompt.tokens.is_(None))
+        uncounted = select(Prompt.messages).where(*mine, tokens.is_(None))
         if (session.scalar(select(func.count()).select_from(uncounted.subquery())) or 0) > COUNTED_FOR_ONE:
             return ""
         sized = [(_bytes_of(messages), messages) for messages in giving_way(session.scalars(uncounted))]
@@ -154,11 +177,28 @@ def all_too_long(engine: Engine, project_id: int, rows: Sequence[PromptRow | Bad
     if found is None or any(tokens <= room.practised for tokens in counted):
         return ""
     every = counted if shortest is None else [*counted, shortest]
-    return told_too_long(room, min(every)) if every else ""
+    return told_too_long(room, min(every, default=None))
 
 
-def told_too_long(room: Room, shortest: int) -> str:
-    """The sentence for a project of which no prompt has fewer than `shortest` tokens."""
+async def told_of_import(engine: Engine, project_id: int, rows: Sequence[PromptRow | BadLine], created: int) -> str:
+    """`all_too_long` for a request that imported `rows`, in none of the threads that serve the others.
+
+    One at a time in a process: each starts another with a tokenizer. Whoever comes meanwhile hears nothing, and a worker counts.
+    """
+    if not created or not _one_at_a_time.acquire(blocking=False):
+        return ""
+    at_work = _of_imports.submit(copy_context().run, all_too_long, engine, project_id, rows)
+    at_work.add_done_callback(lambda _at_work: _one_at_a_time.release())  # also where whoever asked has left
+    return await asyncio.wrap_future(at_work)
+
+
+def told_too_long(room: Room, shortest: int | None) -> str:
+    """The sentence for a project of which no prompt has fewer than `shortest` tokens; None: the template refuses all."""
+    if shortest is None:
+        return _(
+            "The model's chat template refuses every prompt of this project, so that no round can train. Import other prompts, "
+            "or use another base model."
+        )
     if room.answered is not None and shortest > room.answered:
         return _(
             "No prompt of this project leaves the model room for an answer: the shortest has %(shortest)s, and with "
@@ -207,17 +247,37 @@ def count_tokens(base_model: str, conversations: Sequence[Sequence[Mapping[str, 
 # What a worker counts
 
 
-def uncounted(session: Session, project_id: int) -> list[tuple[int, str, list[dict[str, str]]]]:
+def uncounted(session: Session, project_id: int, most: int = COUNTED_AT_ONCE) -> list[tuple[int, str, list[dict[str, str]]]]:
     """(id, digest, messages) of prompts that nobody counted, as many as one process counts."""
     columns = (Prompt.id, Prompt.digest, Prompt.messages)
     waiting = select(*columns).where(Prompt.project_id == project_id, Prompt.tokens.is_(None))
-    return [
-        (id, digest, messages) for id, digest, messages in session.execute(waiting.order_by(Prompt.id).limit(COUNTED_AT_ONCE))
-    ]
+    return [(id, digest, messages) for id, digest, messages in session.execute(waiting.order_by(Prompt.id).limit(most))]
 
 
-def store_counts(session: Session, counts: Sequence[tuple[int, str, int | None]]) -> None:
-    """Keep (id, digest, tokens) of prompts whose texts are still those that were counted."""
+def void_other_counts(engine: Engine, project_id: int) -> None:
+    """Take back, in slices, what was counted by another base model than the project has now. Until then nobody reads it."""
+    counted = (Prompt.project_id == project_id, Prompt.tokens.is_not(None))
+    with read_session(engine) as session:
+        project = session.get_one(Project, project_id)
+        base_model = project.base_model
+        if project.counts_of == base_model:
+            return
+        ids = session.scalars(select(Prompt.id).where(*counted)).all()
+    slices = Slices(engine)
+    for some in slices.of(ids):
+        with slices.write() as session:
+            session.execute(update(Prompt).where(Prompt.id.in_(some)).values(tokens=None))
+    with write_session(engine) as session:
+        project = hold(session, session.get_one(Project, project_id))
+        if project.base_model == base_model and session.scalar(select(Prompt.id).where(*counted).limit(1)) is None:
+            project.counts_of = base_model
+
+
+def store_counts(session: Session, project_id: int, base_model: str, counts: Sequence[tuple[int, str, int | None]]) -> None:
+    """Keep (id, digest, tokens) of prompts whose texts are still those that were counted, if the project still has that model."""
+    project = hold(session, session.get_one(Project, project_id))
+    if not base_model == project.base_model == project.counts_of:
+        return
     change = update(Prompt).where(Prompt.id == bindparam("its_id"), Prompt.digest == bindparam("its_digest"))
     rows = [{"its_id": id, "its_digest": digest, "counted": tokens or REFUSED} for id, digest, tokens in counts]
     session.connection().execute(change.values(tokens=bindparam("counted")), rows)

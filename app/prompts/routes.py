@@ -22,7 +22,7 @@ from app.language.languages import _, ngettext
 from app.prompts import importers, search, service
 from app.prompts.api import PromptId
 from app.prompts.conversations import checked_conversation
-from app.prompts.lengths import all_too_long, room_of
+from app.prompts.lengths import room_of, told_of_import
 from app.prompts.search import Answered, PromptFilter
 from app.prompts.service import BadLine, ImportReport, PromptRow
 from app.runs.left_out import left_out
@@ -226,7 +226,7 @@ async def import_prompts(
     report = await beside_requests(partial(take, by=caller.user_id, skip_bad_lines=form.skip_bad_lines), len(form.rows))
     if report.rejected and not form.skip_bad_lines:
         return _import_page(request, project, form, report.refusal(), Invalid.status, report.rejected)
-    too_long = await run_in_threadpool(all_too_long, get_engine(request), project.id, form.rows)
+    too_long = await told_of_import(get_engine(request), project.id, form.rows, report.created)
     return redirect(request, f"/projects/{project.slug}/prompts", paragraph(filter(None, (_summary(report), too_long))))
 
 

@@ -17,6 +17,7 @@ from app.database.engine import read_session
 from app.errors import Conflict
 from app.exports.service import pseudonyms
 from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Run, drawn_alone
+from app.prompts.lengths import prompts_to_watch
 from app.runs.checkpoints import get_checkpoint, newest_reward, root_of
 from app.runs.run_files import run_folder, text_file
 from app.runs.runs import get_run, prompts_to_answer
@@ -196,8 +197,8 @@ def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> 
     reward = get_checkpoint(session, run.inputs["reward"])
     base = root_of(session, start)
     _write_prompts(folder / "prompts.jsonl", prompts_to_answer(session, run.project_id, {"split": "train"}))
-    shown = prompts_to_answer(session, run.project_id, {"split": "holdout"})[:SHOWN_PROMPTS]
-    _write_prompts(folder / "panel_prompts.jsonl", shown)
+    project, practised = session.get_one(Project, run.project_id), run.config["max_prompt_tokens"]
+    _write_prompts(folder / "panel_prompts.jsonl", prompts_to_watch(session, project, practised, SHOWN_PROMPTS))
     inputs = {
         "base": model_spec(settings.data, base.source),
         "start": model_spec(settings.data, start.source) if start.id != base.id else None,

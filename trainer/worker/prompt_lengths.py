@@ -32,7 +32,8 @@ class Count:
         self._given: list[tuple[int, str]] = []  # (id, digest) of the prompts that it counts
         self._taken: IO[bytes] | None = None
         self._began = 0.0
-        self._project_id = 0
+        self._project_id, self._base_model = 0, ""
+        self._batch: dict[int, int] = {}  # by project, how many are counted at once, where all that may be took too long
         self._not_before: dict[int, float] = {}  # by project, monotonic seconds
 
     def go_on(self, engine: Engine, project_ids: Iterable[int]) -> None:
@@ -50,34 +51,42 @@ class Count:
         self._process = None
 
     def _begin(self, engine: Engine, project_id: int) -> bool:
+        lengths.void_other_counts(engine, project_id)
         with read_session(engine) as session:
             if not _anything_to_count(session, project_id):
                 return False
-            found = lengths.uncounted(session, project_id)
+            found = lengths.uncounted(session, project_id, self._batch.get(project_id, lengths.COUNTED_AT_ONCE))
             base_model = session.get_one(Project, project_id).base_model
         with tempfile.TemporaryFile() as given:
             lengths.write_conversations(given, [messages for _id, _digest, messages in found])
             self._taken = tempfile.TemporaryFile()  # noqa: SIM115 - read in a later look
             self._process = lengths.counting(base_model, given, self._taken)
         self._given = [(id, digest) for id, digest, _messages in found]
-        self._project_id, self._began = project_id, time.monotonic()
+        self._project_id, self._base_model, self._began = project_id, base_model, time.monotonic()
         return True
 
     def _look(self, engine: Engine, process: subprocess.Popen[bytes]) -> None:
-        if process.poll() is None and time.monotonic() - self._began < MOST_S:
+        too_slow = process.poll() is None
+        if too_slow and time.monotonic() - self._began < MOST_S:
             return
         self.end()
         counts = lengths.read_counts(self._taken) if self._taken is not None and process.returncode == 0 else None
         if self._taken is not None:
             self._taken.close()
-        if counts is None or len(counts) != len(self._given):
+        if too_slow and len(self._given) == 1:
+            counts = [None]  # refused: it would hold up all that come behind it
+        elif counts is None or len(counts) != len(self._given):
             self._not_before[self._project_id] = time.monotonic() + AGAIN_S
+            if too_slow:
+                self._batch[self._project_id] = len(self._given) // 2
             return
+        if len(self._given) == 1:
+            self._batch.pop(self._project_id, None)
         slices = Slices(engine)
         rows = [(id, digest, tokens) for (id, digest), tokens in zip(self._given, counts, strict=True)]
         for some in slices.of(rows):
             with slices.write() as session:
-                lengths.store_counts(session, some)
+                lengths.store_counts(session, self._project_id, self._base_model, some)
 
 
 def _anything_to_count(session: Session, project_id: int) -> bool:

@@ -179,11 +179,12 @@ def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_p
 
 
 def take_counts_back(session: Session) -> None:
-    """The tables as they were before prompts said how many tokens they have."""
+    """The tables as they were before prompts said how many tokens they have, and projects by which model."""
     for statement in (
         "DROP INDEX ix_prompts_uncounted",
         "DROP INDEX ix_prompts_project_id_split",
         "ALTER TABLE prompts DROP COLUMN tokens",
+        "ALTER TABLE projects DROP COLUMN counts_of",
         "CREATE INDEX ix_prompts_project_id_split ON prompts (project_id, split, archived_at, id)",
     ):
         session.execute(text(statement))

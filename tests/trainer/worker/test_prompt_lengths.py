@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 from sqlalchemy import Engine, select
 
 from app.database.engine import read_session, write_session
-from app.models import Prompt
+from app.models import Project, Prompt
+from app.projects.service import update_project
+from app.prompts.lengths import REFUSED
 from tests.app import factories
 from tests.byte_tokens import byte_tokens
 from trainer.lm.backbone import chat_ids
 from trainer.lm.loading import load_tokenizer
+from trainer.worker import prompt_lengths
 from trainer.worker.prompt_lengths import AGAIN_S, Count
 
 __all__ = ["byte_tokens"]
@@ -79,3 +83,53 @@ def test_a_model_that_is_not_here_is_asked_again_after_a_while_and_others_meanwh
     monkeypatch.setattr(time, "monotonic", lambda: later)
     count.go_on(engine, ids)
     assert count._process is not None
+
+
+def test_what_was_counted_by_a_model_that_changed_meanwhile_is_counted_again(
+    engine: Engine, byte_tokens: Path, count: Count, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(byte_tokens, other)
+    (other / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    with write_session(engine) as session:
+        project = factories.make_project(session, base_model=str(byte_tokens))
+        factories.make_prompt(session, project.id, "Why?")
+        project_id = project.id
+    count.go_on(engine, [project_id])
+    with write_session(engine) as session:
+        update_project(session, session.get_one(Project, project_id), {"base_model": str(other)}, by=None)
+    end = time.monotonic() + 60
+    while count._process is not None and time.monotonic() < end:
+        count.go_on(engine, [])
+        time.sleep(0.1)
+    assert tokens(engine) == [None]
+    go_on_until(engine, count, [project_id], [4])
+
+
+def test_a_prompt_that_takes_too_long_is_found_by_halves_and_refused(
+    engine: Engine, byte_tokens: Path, count: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is waited for here, so that every count takes too long."""
+    monkeypatch.setattr(prompt_lengths, "MOST_S", 0.0)
+    monkeypatch.setattr(prompt_lengths, "AGAIN_S", 0.0)
+    with write_session(engine) as session:
+        project = factories.make_project(session, base_model=str(byte_tokens))
+        for number in range(5):
+            factories.make_prompt(session, project.id, f"Number {number}?")
+        project_id = project.id
+    given = []
+    for _ in range(3):
+        count.go_on(engine, [project_id])
+        given.append(len(count._given))
+        assert tokens(engine) == [None] * 5
+        count.go_on(engine, [project_id])
+    assert given == [5, 2, 1]
+    assert tokens(engine) == [REFUSED, None, None, None, None]
+    monkeypatch.undo()
+    tokenizer = load_tokenizer(str(byte_tokens))
+    others = [len(chat_ids(tokenizer, asked(number))) for number in range(1, 5)]
+    go_on_until(engine, count, [project_id], [REFUSED, *others])
+
+
+def asked(number: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"Number {number}?"}]
