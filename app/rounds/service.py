@@ -277,7 +277,8 @@ def _after_reward(session: Session, round_: Round, run: Run) -> None:
 def _after_training(session: Session, round_: Round) -> None:
     candidates = checkpoints.policies_of_round(session, round_.id)
     if not candidates:
-        _close(round_, "failed", Message("ppo_left_nothing" if round_.methods == ("ppo",) else "training_left_nothing"))
+        alone = round_.methods == ("ppo",)
+        _close(round_, "failed", Message("ppo_left_nothing") if alone else Message("training_left_nothing"))
         return
     project = session.get_one(Project, round_.project_id)
     round_.candidate_id = candidates[0].id

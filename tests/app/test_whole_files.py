@@ -43,9 +43,11 @@ FOLDER: Final = "into a folder that is put into its place whole, hashes last"
 FROZEN: Final = "into a folder that is put into its place whole, run.json last"
 LINES: Final = "appended line by line; readers leave a last line out that is not whole"
 EMPTY: Final = "an empty file that is locked"
+NAMELESS: Final = "a file without a name, for a process of ours to read"
 WRITERS: Final = {
     "app/database/upgrade.py": EMPTY,
     "app/exports/cli.py": WHOLE,
+    "app/prompts/lengths.py": NAMELESS,
     "app/language/catalogues.py": "by hand, into files that are in git",
     "app/runs/checkpoint_cli.py": "into a temporary folder",
     "app/runs/run_files.py": WHOLE,
@@ -64,6 +66,7 @@ WRITERS: Final = {
     "trainer/worker/claim.py": EMPTY,
     "trainer/worker/freeze.py": FROZEN,
     "trainer/worker/process.py": "the log of a run",
+    "trainer/worker/prompt_lengths.py": NAMELESS,
 }
 WRITING: Final = {"write_text", "write_bytes", "save_file", "save_pretrained", "copyfile", "copy2", "copytree", "TemporaryFile"}
 

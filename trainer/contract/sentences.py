@@ -495,3 +495,8 @@ SENTENCES: Final = (
     | CHECKPOINT_FILES
     | SETTINGS
 )
+
+# Said by earlier versions alone, in rows and files that are still told.
+OF_EARLIER_VERSIONS: Final = frozenset(
+    {"reward_usable", "reward_unusable", "heldout_comparisons", "heldout_rating_pairs", "too_few_judgements"}
+)

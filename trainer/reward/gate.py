@@ -94,10 +94,15 @@ def gate(figures: Mapping[str, Any], earlier: int = 0) -> tuple[bool, Message]:
     allowed = level(earlier)
     if figures[f"{prefix}least_p_value"] > allowed:
         return False, Message("too_few_prompts_to_tell", judged=judged, allowed=allowed, earlier=earlier)
-    said = {name: figures[f"{prefix}accuracy{end}"] for name, end in (("accuracy", ""), ("low", "_low"), ("high", "_high"))}
-    passed = figures[f"{prefix}p_value"] <= allowed
-    said |= {"judged": judged, "p": figures[f"{prefix}p_value"], "allowed": allowed, "earlier": earlier}
-    return passed, Message("reward_beats_chance" if passed else "reward_within_chance", **said)
+    accuracy, low, high = (figures[f"{prefix}accuracy{end}"] for end in ("", "_low", "_high"))
+    p = figures[f"{prefix}p_value"]
+    if p <= allowed:
+        return True, Message(
+            "reward_beats_chance", judged=judged, accuracy=accuracy, low=low, high=high, p=p, allowed=allowed, earlier=earlier
+        )
+    return False, Message(
+        "reward_within_chance", judged=judged, accuracy=accuracy, low=low, high=high, p=p, allowed=allowed, earlier=earlier
+    )
 
 
 def looked(reason: Message) -> bool:

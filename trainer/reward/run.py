@@ -257,19 +257,22 @@ def gate_of_what_is_paid(figures: dict[str, Any], config: RewardConfig, earlier_
     paid = {key for key, weight in config.weights().items() if weight}
     by_criterion = {key: figures["criteria"].get(key, {}).get("gate_passed") for key in sorted(paid - {OVERALL})}
     learned = {key: own for key, own in by_criterion.items() if own is not None}
-    lacking: dict[str, Any] = {"names": ", ".join(key for key in by_criterion if key not in learned)}
-    lacking |= {"labels": FEWEST_LABELS, "prompts": FEWEST_PROMPTS}
+    lacking = ", ".join(key for key in by_criterion if key not in learned)
     if OVERALL in paid:
         passed, reason = gate(figures, earlier_tests)
         asked = looked(reason)
     elif learned:
         failing = [key for key, own in learned.items() if not own]
         passed, asked = not failing, any(figures["criteria"][key]["tested"] for key in learned)
-        reason = Message("criteria_within_chance" if failing else "criteria_beat_chance", names=", ".join(failing or learned))
+        reason = Message("criteria_beat_chance", names=", ".join(learned))
+        if failing:
+            reason = Message("criteria_within_chance", names=", ".join(failing))
     else:
-        return False, Message("criteria_without_labels", **lacking), False
+        nobody = Message("criteria_without_labels", names=lacking, labels=FEWEST_LABELS, prompts=FEWEST_PROMPTS)
+        return False, nobody, False
     if len(learned) < len(by_criterion):
-        reason = Message("both", first=reason, second=Message("criteria_left_out", **lacking))
+        left_out = Message("criteria_left_out", names=lacking, labels=FEWEST_LABELS, prompts=FEWEST_PROMPTS)
+        reason = Message("both", first=reason, second=left_out)
     return passed, reason, asked
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.contract.messages import PLACE, places
-from trainer.contract.sentences import SENTENCES
+from trainer.contract.sentences import OF_EARLIER_VERSIONS, SENTENCES
 
 ROOT = Path(__file__).resolve().parents[3]
 READER = "trainer/contract/messages.py"  # makes a message of what was stored
@@ -41,7 +41,7 @@ def test_every_message_that_is_made_is_in_the_table_with_exactly_its_arguments()
 
 def test_every_message_of_the_table_is_made_somewhere() -> None:
     codes = {call.args[0].value for _place, call in made(ROOT) if call.args and isinstance(call.args[0], ast.Constant)}
-    assert SENTENCES.keys() - codes == set()
+    assert SENTENCES.keys() - codes == OF_EARLIER_VERSIONS
 
 
 SPEAKERS = {"progress", "Refused", "ConfigError", "CheckpointError"}
