@@ -124,14 +124,19 @@ def test_when_the_transaction_fails_every_job_hears_of_it(engine: Engine) -> Non
     assert any(isinstance(result, BaseException) for result in results)
 
 
+def leave_room(connection: Connection, pages: int) -> None:
+    """As on a disk that is nearly full."""
+    cursor = connection.connection.cursor()
+    there = cursor.execute("PRAGMA page_count").fetchone()[0]
+    cursor.execute(f"PRAGMA max_page_count={there + pages}")
+
+
 @pytest.mark.usefixtures("one_group")
 def test_a_full_disk_is_named_as_the_cause_and_stores_nothing_of_the_group(engine: Engine) -> None:
     writes = WriteGroup(engine)
 
     def too_much(connection: Connection) -> None:
-        cursor = connection.connection.cursor()
-        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
-        cursor.execute(f"PRAGMA max_page_count={pages + 2}")
+        leave_room(connection, 2)
         connection.execute(insert(User).values(email="large", name="x" * 1_000_000, is_owner=False))
 
     async def go() -> list[object]:
@@ -151,9 +156,7 @@ def test_a_disk_that_is_full_for_a_prepared_statement_stores_nothing_either(engi
     writes = WriteGroup(engine)
 
     def too_much(connection: Connection) -> None:
-        cursor = connection.connection.cursor()
-        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
-        cursor.execute(f"PRAGMA max_page_count={pages + 1}")
+        leave_room(connection, 1)
         connection.execute(insert(User).values(email="label", name="x" * 3000, is_owner=False))
         rename.first(connection, {"to": "done" * 2000})
 
