@@ -44,9 +44,9 @@ STATEMENTS: Final = (
       printf('%064x', 4294967296 + n), CASE n % 5 WHEN 0 THEN 'holdout' ELSE 'train' END, 'q-' || n,
       json_object('source', 'bench', 'number', n), :now FROM numbers""",
     *(
-        f"""INSERT INTO generations (id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason,
-      created_at)
-    SELECT 100 + 2 * n + {number}, n + 10, 1, 1, {number}, '{{}}', n,
+        f"""INSERT INTO generations (id, prompt_id, contender_id, checkpoint_id, run_id, number, settings, seed, text, token_ids,
+      finish_reason, created_at)
+    SELECT 100 + 2 * n + {number}, n + 10, 1, 1, 1, {number}, '{{}}', n,
       {_ANSWER.replace(":number", str(number))}, '[]', 'eos', :now FROM numbers"""
         for number in (0, 1)
     ),

@@ -36,6 +36,7 @@ from typing import Any, Final
 import httpx
 from sqlalchemy import Engine, Select, func, select, text
 
+from app.contenders.service import contender_of
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import upgrade_to_head
 from app.models import ApiKey, Checkpoint, Label, Project, Prompt, Run, SignInSession, Task, User, utc_now
@@ -116,16 +117,16 @@ _MORE_PROMPTS: Final = text(
 )
 _MORE_ANSWERS: Final = text(
     _NUMBERS
-    + """INSERT INTO generations (id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason,
-      created_at)
-    SELECT 2 * n - 1 + :number, n, 1, 1, :number, '{}', n, 'An answer.', '[]', 'eos', :now FROM numbers"""
+    + """INSERT INTO generations (id, prompt_id, contender_id, checkpoint_id, run_id, number, settings, seed, text, token_ids,
+      finish_reason, created_at)
+    SELECT 2 * n - 1 + :number, n, 1, 1, 1, :number, '{}', n, 'An answer.', '[]', 'eos', :now FROM numbers"""
 )
 # Of tasks that nobody has met, of those that a candidate meets, and what the candidate has written, to prompts of the older half.
 _ANSWERS_OF: Final = text(
     _NUMBERS
-    + """INSERT INTO generations (prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason,
-      created_at)
-    SELECT n, :checkpoint, :run, :number, '{}', n, 'Answer ' || :number || ' of ' || :run || '.', '[]', 'eos', :now
+    + """INSERT INTO generations (prompt_id, contender_id, checkpoint_id, run_id, number, settings, seed, text, token_ids,
+      finish_reason, created_at)
+    SELECT n, :contender, :checkpoint, :run, :number, '{}', n, 'Answer ' || :number || ' of ' || :run || '.', '[]', 'eos', :now
     FROM numbers WHERE n % 5 <> 0"""
 )
 # Two labels of a task follow each other; every pair in RARE disagrees.
@@ -197,13 +198,14 @@ def fill_lists(data: Path, *, labels: int, prompts: int, open_tasks: int, annota
         candidate = Checkpoint(project_id=1, kind="policy", name=Message("base_model"), source="none", parent_id=1)
         session.add_all([candidate, *(Run(project_id=1, kind="sample", state="done", config={}) for _ in range(3))])
         session.flush()
+        contenders = {one: contender_of(session, session.get_one(Checkpoint, one)).id for one in (1, candidate.id)}
         asked = open_tasks * 5 // 4  # every fifth prompt is held out
         for checkpoint, run, number, upto in (
             *((1, 2, number, asked) for number in range(2)),
             (1, 3, 0, asked // 10),
             *((candidate.id, 4, number, asked // 10) for number in range(2)),
         ):
-            values = {"checkpoint": checkpoint, "run": run, "number": number, "now": now}
+            values = {"contender": contenders[checkpoint], "checkpoint": checkpoint, "run": run, "number": number, "now": now}
             session.execute(_ANSWERS_OF, {"first": 1, "last": upto} | values)
         session.execute(_OPEN_TASKS, {"now": now})
         session.execute(_SEATS_OF_OPEN, {"last": labels // 2})

@@ -23,11 +23,13 @@ from typing import Any
 import aiohttp
 from sqlalchemy import func, insert, select
 
+from app.contenders.service import contender_of
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import upgrade_to_head
 from app.models import (
     ApiKey,
     Checkpoint,
+    Contender,
     Generation,
     Guideline,
     Label,
@@ -91,8 +93,9 @@ def fill(
         session.add_all([policy, run, Guideline(project_id=project.id, version=1, text="Prefer what helps.")])
         session.flush()
         project.policy_id = policy.id
+        contender = contender_of(session, policy)
         for start in range(0, prompts, 2000):
-            _write_prompts(session.connection(), project.id, policy.id, run.id, range(start, min(prompts, start + 2000)))
+            _write_prompts(session.connection(), contender, run.id, range(start, min(prompts, start + 2000)))
         questions = plan(session, project)
         made = [store(session, project, questions[start : start + 1000]) for start in range(0, len(questions), 1000)]
         say(f"{sum(made)} open tasks")
@@ -101,10 +104,10 @@ def fill(
     return keys
 
 
-def _write_prompts(connection: Any, project_id: int, policy_id: int, run_id: int, numbers: range) -> None:
+def _write_prompts(connection: Any, contender: Contender, run_id: int, numbers: range) -> None:
     rows = [
         {
-            "project_id": project_id,
+            "project_id": contender.project_id,
             "messages": [{"role": "user", "content": f"Question {number}: what would you advise, and why?"}],
             "digest": f"{number:064x}",
             "split": "train",
@@ -115,7 +118,8 @@ def _write_prompts(connection: Any, project_id: int, policy_id: int, run_id: int
     answers = [
         {
             "prompt_id": prompt_id,
-            "checkpoint_id": policy_id,
+            "contender_id": contender.id,
+            "checkpoint_id": contender.checkpoint_id,
             "run_id": run_id,
             "number": number,
             "settings": {},

@@ -23,7 +23,7 @@ TOP_RATING = 5  # sft
 
 class Answer(NamedTuple):
     generation_id: int
-    checkpoint_id: int
+    checkpoint_id: int  # 0: none of ours wrote it
     text: str
     cut: bool  # by the limit on its length
 

@@ -281,8 +281,8 @@ def _judged(row: Sequence[Any], export: Export) -> Judged:
     )
 
 
-def _answer(generation_id: int, checkpoint_id: int, text: str, finish_reason: str) -> Answer:
-    return Answer(generation_id, checkpoint_id, text, finish_reason == "length")
+def _answer(generation_id: int, checkpoint_id: int | None, text: str, finish_reason: str) -> Answer:
+    return Answer(generation_id, checkpoint_id or 0, text, finish_reason == "length")
 
 
 def _details(values: Sequence[Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Relationships are not declared: services say which rows they join, so no page ca
 """
 
 from app.models.base import Base, Utc, utc_now
+from app.models.contenders import Contender
 from app.models.people import (
     ApiKey,
     AuditEntry,
@@ -28,6 +29,7 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Checkpoint",
+    "Contender",
     "Drawn",
     "Generation",
     "Guideline",

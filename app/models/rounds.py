@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
+    JSON,
+    CheckConstraint,
     ColumnElement,
     ForeignKey,
     Index,
@@ -124,23 +126,39 @@ class Worker(Base):
     message: Mapped[Message | None] = mapped_column(nullable=False)
 
 
+_WITHOUT_RUN = text("run_id IS NULL")
+
+
 class Generation(Base):
+    """One answer. Of a model that is not ours neither tokens nor seed are known, and none of our checkpoints wrote it."""
+
     __tablename__ = "generations"
     __table_args__ = (
         UniqueConstraint("run_id", "prompt_id", "number"),
         one_of("finish_reason", "eos", "length"),
+        CheckConstraint("(checkpoint_id IS NULL) = (token_ids IS NULL)", name="ours_have_token_ids"),
+        CheckConstraint("checkpoint_id IS NULL OR (run_id IS NOT NULL AND seed IS NOT NULL)", name="ours_have_runs_and_seeds"),
         Index("ix_generations_prompt_id_checkpoint_id", "prompt_id", "checkpoint_id"),
+        Index("ix_generations_contender_id_prompt_id", "contender_id", "prompt_id"),
+        Index(
+            "uq_generations_without_run",
+            *("contender_id", "prompt_id", "number"),
+            unique=True,
+            postgresql_where=_WITHOUT_RUN,
+            sqlite_where=_WITHOUT_RUN,
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     prompt_id: Mapped[int] = key("prompts.id", index=False)
-    checkpoint_id: Mapped[int] = key("checkpoints.id")
-    run_id: Mapped[int] = key("runs.id", index=False)
-    number: Mapped[int]  # 0, 1, ... among the run's answers to this prompt
+    contender_id: Mapped[int] = key("contenders.id", index=False)
+    checkpoint_id: Mapped[int | None] = key("checkpoints.id")  # the contender's, where it has one
+    run_id: Mapped[int | None] = key("runs.id", index=False)  # none: it was brought in
+    number: Mapped[int]  # 0, 1, ... among the run's answers to this prompt, or the contender's where there is no run
     settings: Mapped[dict[str, Any]]  # the sampling; of a best of n also best_of, reward (a checkpoint), score, mean_score
-    seed: Mapped[int]
+    seed: Mapped[int | None]
     text: Mapped[str]
-    token_ids: Mapped[list[Any]]
+    token_ids: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     finish_reason: Mapped[str] = mapped_column(String(10))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 

@@ -13,7 +13,7 @@ from app.database import audit, searching
 from app.database.engine import read_session
 from app.database.searching import Total, says
 from app.database.slices import ASKED_AT_ONCE, Slices
-from app.models import Checkpoint, Generation, Label, Prompt, Task, utc_now
+from app.models import Checkpoint, Contender, Generation, Label, Prompt, Task, utc_now
 from app.projects.service import hold_open
 from app.prompts.service import Split
 from trainer.contract.messages import Message
@@ -34,10 +34,10 @@ class PromptFilter:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to a prompt, and the name of the policy that wrote it."""
+    """An answer to a prompt, and the name of what wrote it."""
 
     generation: Generation
-    policy: Message
+    writer: Message
 
 
 def find_prompts(
@@ -110,13 +110,14 @@ def _note_put_away(session: Session, project_id: int, prompts: int, by: int | No
 def answers_to(session: Session, prompt_id: int, limit: int = 50) -> list[Answer]:
     """What models wrote to the prompt, the newest first."""
     rows = session.execute(
-        select(Generation, Checkpoint.name)
-        .join(Checkpoint, Checkpoint.id == Generation.checkpoint_id)
+        select(Generation, Checkpoint.name, Contender.name)
+        .join(Contender, Contender.id == Generation.contender_id)
+        .outerjoin(Checkpoint, Checkpoint.id == Generation.checkpoint_id)
         .where(Generation.prompt_id == prompt_id)
         .order_by(Generation.id.desc())
         .limit(limit)
     )
-    return [Answer(generation, name) for generation, name in rows]
+    return [Answer(generation, policy or Message("written", text=name or "")) for generation, policy, name in rows]
 
 
 def count_labels_about(session: Session, prompt_id: int) -> int:

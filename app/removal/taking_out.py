@@ -1,7 +1,7 @@
 """Removing what belonged to a deleted project, in small bites, so that nobody waits for it: the worker does it beside its runs.
 
-Rows that others point to go last: labels, seats and tasks, answers, practice, rounds with runs and checkpoints, prompts,
-guidelines. Each bite finds what is left by itself, so a crash in between costs nothing. The project's own row stays.
+Rows that others point to go last: labels, seats and tasks, answers, practice, contenders, rounds with runs and checkpoints,
+prompts, guidelines. Each bite finds what is left by itself, so a crash in between costs nothing. The project's own row stays.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from app.database.engine import read_session, write_session
 from app.models import (
     Checkpoint,
+    Contender,
     Generation,
     Guideline,
     Label,
@@ -116,7 +117,7 @@ def _remove_runs(session: Session, project_id: int) -> None:
     session.execute(update(Project).where(Project.id == project_id).values(policy_id=None, previous_policy_id=None))
     session.execute(update(Checkpoint).where(Checkpoint.project_id == project_id).values(run_id=None, parent_id=None))
     session.execute(update(Run).where(Run.project_id == project_id).values(round_id=None, retry_of_id=None))
-    for table in (Round, Run, Checkpoint):
+    for table in (Contender, Round, Run, Checkpoint):
         session.execute(delete(table).where(table.project_id == project_id))
 
 

@@ -102,12 +102,13 @@ class GenerationReply(Reply):
     split: Literal["train", "holdout"]
     messages: list[dict[str, str]]
     text: str
-    token_ids: list[int]
-    checkpoint_id: int
-    run_id: int
+    contender_id: int
+    token_ids: list[int] | None = Field(description="Null where none of this project's models wrote it, as the two that follow.")
+    checkpoint_id: int | None
+    run_id: int | None = Field(description="Null where it was brought in.")
     number: int
     settings: dict[str, Any]
-    seed: int
+    seed: int | None
     finish_reason: Literal["eos", "length"]
     created_at: datetime
 

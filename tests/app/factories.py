@@ -9,9 +9,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.contenders.service import contender_of
 from app.models import (
     ApiKey,
     Checkpoint,
+    Contender,
     Generation,
     Guideline,
     Membership,
@@ -22,6 +24,7 @@ from app.models import (
     SignInSession,
     Task,
     User,
+    drawn,
     utc_now,
 )
 from app.web.security import Role, digest, format_key, new_secret
@@ -122,12 +125,31 @@ def make_generation(session: Session, prompt: Prompt, checkpoint_id: int, text: 
     if "run_id" not in values:
         values["run_id"] = make_run(session, prompt.project_id).id
     filled = {"number": 0, "settings": {}, "seed": 1, "token_ids": [1, 2], "finish_reason": "eos", **values}
+    how = drawn(filled["settings"])
     generation = Generation(
         prompt_id=prompt.id,
+        contender_id=contender_of(session, session.get_one(Checkpoint, checkpoint_id), how).id,
         checkpoint_id=checkpoint_id,
         text=text or f"Answer {next(_numbers)}.",
         **filled,
     )
+    session.add(generation)
+    session.flush()
+    return generation
+
+
+def make_stranger(session: Session, project_id: int, name: str = "gpt-x") -> Contender:
+    """A contender whose answers were written elsewhere."""
+    contender = Contender(project_id=project_id, kind="imported", name=name)
+    session.add(contender)
+    session.flush()
+    return contender
+
+
+def bring_in(session: Session, prompt: Prompt, contender: Contender, text: str, number: int = 0) -> Generation:
+    """An answer of such a contender: a text, and nothing else."""
+    brought = {"settings": {}, "text": text, "finish_reason": "eos", "number": number}
+    generation = Generation(prompt_id=prompt.id, contender_id=contender.id, **brought)
     session.add(generation)
     session.flush()
     return generation

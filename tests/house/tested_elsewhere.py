@@ -32,6 +32,7 @@ TESTED_ELSEWHERE = {
     "app/language/run_messages.py": "app/language/test_translations.py",
     "app/main.py": "app/web/test_permissions.py",
     "app/models/base.py": "app/database/test_upgrade.py",
+    "app/models/contenders.py": "app/contenders/test_service.py",
     "app/models/people.py": "app/database/test_upgrade.py",
     "app/models/practice.py": "app/database/test_upgrade.py",
     "app/models/projects.py": "app/database/test_upgrade.py",

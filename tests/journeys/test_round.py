@@ -194,7 +194,7 @@ def writers(data: Path, task_id: int) -> set[int]:
     with read_session(engine) as session:
         task = session.get_one(Task, task_id)
         shown = [one for one in (task.first_generation_id, task.second_generation_id) if one is not None]
-        found = {session.get_one(Generation, one).checkpoint_id for one in shown}
+        found = {session.get_one(Generation, one).checkpoint_id or 0 for one in shown}
     engine.dispose()
     return found
 

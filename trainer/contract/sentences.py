@@ -15,6 +15,7 @@ CHECKPOINTS: Final = {
     "reward_of_round": "Reward model of round %(number)s",
     "policy_of_run": "Policy of run %(number)s",
     "reward_of_run": "Reward model of run %(number)s",
+    "best_of_n": "%(policy)s, best of %(count)s",
 }
 
 # What a run is doing, as the worker sees it, and how it ended.

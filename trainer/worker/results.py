@@ -13,7 +13,8 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
-from app.models import Checkpoint, Generation, Round, Run, utc_now
+from app.contenders.service import contender_of
+from app.models import Checkpoint, Generation, Round, Run, drawn, utc_now
 from app.models.values import storable
 from app.prompts.service import prompt_digest
 from app.queue import asking
@@ -84,11 +85,13 @@ def _stored(session: Session, run: Run, rows: list[dict[str, Any]]) -> bool:
     settings = {name: run.config[name] for name in ("temperature", "max_new_tokens")}
     if run.config.get("best_of", 1) > 1:
         settings |= {"best_of": run.config["best_of"], "reward": run.inputs["reward"]}
+    contender = contender_of(session, get_checkpoint(session, run.inputs["checkpoint"]), drawn(settings))
     try:
         with session.begin_nested():
             session.add_all(
                 Generation(
                     prompt_id=row["prompt_id"],
+                    contender_id=contender.id,
                     checkpoint_id=run.inputs["checkpoint"],
                     run_id=run.id,
                     number=row["index"],

@@ -35,6 +35,7 @@ from app.queue.claim import claim_next
 from app.settings import Settings
 from app.web.security import Principal, digest, new_secret
 from tests.app import factories
+from tests.app.database.test_upgrade import answers_from_before, check_contenders_of_before
 from tests.app.exports.judging import judge
 from tests.app.removal.whole import delete, fill, left, take_all_out
 from tests.postgres import engine, server
@@ -47,6 +48,16 @@ def test_the_migrations_make_the_tables_of_the_models(engine: Engine, server: st
     assert upgrade_to_head(server) is None
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Base.metadata) == []
+
+
+def test_answers_from_before_have_the_contender_that_wrote_them(engine: Engine, server: str) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("CREATE DATABASE before"))
+    before = engine.url.set(database="before").render_as_string(hide_password=False)
+    old = answers_from_before(before)
+    upgrade_to_head(before)
+    check_contenders_of_before(old)
+    old.dispose()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from app.database import upgrade
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import UpgradeError, head, is_at_head, require_head, revision_of, upgrade_to_head
 from app.errors import Unavailable
-from app.models import Base, Generation, Label, Membership, Project, Prompt, Round, Run, Seat, Task, User
+from app.models import Base, Contender, Generation, Label, Membership, Project, Prompt, Round, Run, Seat, Task, User
 from app.models.criteria import default_flags
 from app.models.values import name_digest
 from tests.app import factories
@@ -39,6 +39,18 @@ OLD_ROWS = (
     "INSERT INTO projects (id, slug, name, base_model, guideline_version, criteria, overlap, rating_share, sampling, training, "
     "queue_low_mark, triggers_on, created_at) VALUES (1, 'demo', 'Demo', 'x', 4, '[]', 1, 0.25, '{}', '{}', 20, 0, '2026-01-01')",
     "INSERT INTO memberships (id, user_id, project_id, role, created_at) VALUES (1, 1, 1, 'annotator', '2026-01-01')",
+)
+_KEPT = "id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason, created_at"
+BEFORE_CONTENDERS = (
+    "CREATE TABLE before (id INTEGER NOT NULL, prompt_id INTEGER NOT NULL, checkpoint_id INTEGER NOT NULL,"
+    " run_id INTEGER NOT NULL, number INTEGER NOT NULL, settings JSON NOT NULL, seed INTEGER NOT NULL, text TEXT NOT NULL,"
+    " token_ids JSON NOT NULL, finish_reason VARCHAR(10) NOT NULL, created_at DATETIME NOT NULL, PRIMARY KEY (id))",
+    f"INSERT INTO before ({_KEPT}) SELECT {_KEPT} FROM generations",
+    "DROP TABLE generations",
+    "ALTER TABLE before RENAME TO generations",
+    "CREATE INDEX ix_generations_checkpoint_id ON generations (checkpoint_id)",
+    "CREATE INDEX ix_generations_prompt_id_checkpoint_id ON generations (prompt_id, checkpoint_id)",
+    "DROP TABLE contenders",
 )
 ORPHAN_MEMBERSHIPS = """
     op.execute("UPDATE memberships SET user_id = 999")
@@ -178,8 +190,21 @@ def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_p
     engine.dispose()
 
 
+def take_contenders_back(session: Session) -> None:
+    """The tables as they were before answers had contenders. Commits, because keys are not looked at meanwhile."""
+    session.commit()
+    with session.get_bind().execution_options(tastemaker_writes=True).connect() as connection:  # type: ignore[union-attr]
+        driver: Any = connection.connection
+        driver.execute("PRAGMA foreign_keys=OFF")
+        with connection.begin():
+            for statement in BEFORE_CONTENDERS:
+                connection.execute(text(statement))
+        driver.execute("PRAGMA foreign_keys=ON")
+
+
 def take_counts_back(session: Session) -> None:
     """The tables as they were before prompts said how many tokens they have, and projects by which model."""
+    take_contenders_back(session)
     for statement in (
         "DROP INDEX ix_prompts_uncounted",
         "DROP INDEX ix_prompts_project_id_split",
@@ -271,6 +296,79 @@ def test_tasks_from_before_say_whether_people_disagree(engine: Engine, cast: Cas
     with read_session(engine) as session:
         found = session.scalars(select(Task.disputed).where(Task.id.in_(tasks)).order_by(Task.id)).all()
         assert found == [True, False, True, False, True, False]
+
+
+def answers_from_before(url: str) -> Engine:
+    """A database from before answers had contenders, with seven: drawn alone, and chosen in three ways, of two policies."""
+    engine = make_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(upgrade.MIGRATIONS))
+    config.attributes["engine"] = engine
+    command.upgrade(config, "0b7e3f52c9d4")
+    old = [
+        "INSERT INTO projects (id, slug, name, name_digest, base_model, guideline_version, criteria, flags, retired,"
+        " text_display, overlap, rating_share, sampling, training, practice_tasks, qualifying_score, queue_low_mark, triggers_on,"
+        " questions_place, created_at) VALUES (1, 'demo', 'Demo', 'x', 'x', 1, '[]', '[]', '{}', 'written', 1, 0.25, '{}', '{}',"
+        " 0, 0, 20, false, 0, '2026-01-01')",
+        "INSERT INTO prompts (id, project_id, messages, digest, split, extra, created_at)"
+        " VALUES (1, 1, '[]', 'x', 'train', '{}', '2026-01-01')",
+        "INSERT INTO runs (id, project_id, kind, state, config, inputs, step, total, message, result, fence, attempts, queued_at)"
+        " VALUES (1, 1, 'sample', 'done', '{}', '{}', 0, 0, '', '{}', 0, 0, '2026-01-01')",
+        *(
+            "INSERT INTO checkpoints (id, project_id, kind, name, source, metrics, created_at)"
+            f" VALUES ({one}, 1, '{kind}', '', 'x', '{{}}', '2026-01-01')"
+            for one, kind in ((1, "policy"), (2, "policy"), (3, "reward"))
+        ),
+        *(
+            "INSERT INTO generations (prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason,"
+            f" created_at) VALUES (1, {policy}, 1, {number}, '{settings}', 5, 'Answer {number}', '[1, 2]', 'eos', '2026-01-01')"
+            for number, (policy, settings) in enumerate(
+                [
+                    (1, "{}"),
+                    (1, '{"temperature"\\: 0.7}'),
+                    (1, '{"best_of"\\: 1}'),
+                    (1, '{"best_of"\\: 4, "reward"\\: 3}'),
+                    (1, '{"best_of"\\: 2, "reward"\\: 3}'),
+                    (2, '{"best_of"\\: 4, "reward"\\: 3}'),
+                    (2, "{}"),
+                ]
+            )
+        ),
+    ]
+    with write_session(engine) as session:
+        for statement in old:
+            session.execute(text(statement))
+    return engine
+
+
+def check_contenders_of_before(engine: Engine) -> None:
+    with read_session(engine) as session:
+        found = session.execute(
+            select(Generation.number, Contender.kind, Contender.checkpoint_id, Contender.best_of, Contender.reward_id)
+            .join(Contender, Contender.id == Generation.contender_id)
+            .order_by(Generation.number)
+        ).all()
+        assert [tuple(row) for row in found] == [
+            (0, "policy", 1, 1, None),
+            (1, "policy", 1, 1, None),
+            (2, "policy", 1, 1, None),
+            (3, "best_of", 1, 4, 3),
+            (4, "best_of", 1, 2, 3),
+            (5, "best_of", 2, 4, 3),
+            (6, "policy", 2, 1, None),
+        ]
+        kept = session.scalars(select(Generation).order_by(Generation.id)).all()
+        assert [one.text for one in kept] == [f"Answer {number}" for number in range(7)]
+        assert all(one.token_ids == [1, 2] and one.seed == 5 for one in kept)
+        assert len(session.scalars(select(Contender)).all()) == 5
+
+
+def test_answers_from_before_have_the_contender_that_wrote_them(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    engine = answers_from_before(url)
+    upgrade_to_head(url)
+    check_contenders_of_before(engine)
+    engine.dispose()
 
 
 def test_of_open_rounds_from_one_moment_the_first_stays_and_no_answer_keeps_a_nul(engine: Engine, cast: Cast) -> None:

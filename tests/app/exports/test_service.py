@@ -69,6 +69,18 @@ def test_a_preference_row_is_what_trl_reads(engine: Engine, project: Project, ca
     ]
 
 
+def test_an_answer_that_none_of_ours_wrote_has_no_checkpoint(engine: Engine, project: Project, cast: Cast) -> None:
+    with write_session(engine) as session:
+        task = factories.make_task(session, project)
+        theirs = factories.make_stranger(session, project.id)
+        brought = factories.bring_in(session, session.get_one(Prompt, task.prompt_id), theirs, "Brought in.")
+        task.second_generation_id = brought.id
+        judge(session, project, cast.mary, task, choice="right")
+    (row,) = rows(engine, project)
+    assert (row["chosen"][0]["content"], row["chosen_checkpoint"]) == ("Brought in.", 0)
+    assert row["rejected_checkpoint"] == project.policy_id
+
+
 def test_ties_and_both_bad_prefer_nothing(engine: Engine, project: Project, cast: Cast) -> None:
     with write_session(engine) as session:
         for choice in ("left", "tie", "both_bad"):

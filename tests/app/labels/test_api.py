@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import Engine, func, select
 from starlette.testclient import TestClient
 
+from app.contenders.service import contender_of
 from app.database import engine as db
 from app.database.engine import read_session, write_session
-from app.models import Generation, Label, Project, Run, Seat
+from app.models import Checkpoint, Generation, Label, Project, Run, Seat
 from tests.app import factories
 from tests.app.conftest import Cast, another_process_writes
 from tests.app.queue.test_claim import make_tasks
@@ -96,6 +97,7 @@ def test_a_task_tells_nothing_of_who_wrote_what(mary: TestClient, engine: Engine
                 Generation(
                     id=9_000_000 + number,
                     prompt_id=prompt.id,
+                    contender_id=contender_of(session, session.get_one(Checkpoint, checkpoint_id)).id,
                     checkpoint_id=checkpoint_id,
                     run_id=run.id,
                     number=0,

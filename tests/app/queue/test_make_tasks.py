@@ -39,7 +39,7 @@ def answer_again(session: Session, project: Project, checkpoint_id: int, each: i
 
 def authors(session: Session) -> list[tuple[int, ...]]:
     """The checkpoints behind each comparison, first and second, in the order of the tasks."""
-    by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
+    by = {written: checkpoint or 0 for written, checkpoint in session.execute(select(Generation.id, Generation.checkpoint_id))}
     tasks = session.scalars(select(Task).where(Task.kind == "comparison").order_by(Task.id)).all()
     return [(by[task.first_generation_id], by[task.second_generation_id or 0]) for task in tasks]
 

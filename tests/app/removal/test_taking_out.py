@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
-from app.models import Base, Generation, Label, Project, Prompt, Run, Seat, Task, utc_now
+from app.models import Base, Contender, Generation, Label, Project, Prompt, Run, Seat, Task, utc_now
 from app.removal import taking_out
 from app.settings import Settings
 from tests.app import factories
@@ -159,8 +159,10 @@ def _many(connection: Connection, project: Project, annotator_id: int, count: in
         insert(Prompt),
         [{"id": n, "project_id": project.id, "messages": [], "digest": str(n), "split": "train"} for n in ids],
     )
-    answer: dict[str, Any] = {"checkpoint_id": project.policy_id, "run_id": run_id, "settings": {}, "seed": 1, "text": "x" * 200}
-    answer = {**answer, "token_ids": [], "finish_reason": "eos"}
+    policy = insert(Contender).values(project_id=project.id, kind="policy", checkpoint_id=project.policy_id)
+    answer: dict[str, Any] = {"contender_id": connection.execute(policy.returning(Contender.id)).scalar_one()}
+    answer |= {"checkpoint_id": project.policy_id, "run_id": run_id, "settings": {}, "seed": 1, "text": "x" * 200}
+    answer |= {"token_ids": [], "finish_reason": "eos"}
     connection.execute(
         insert(Generation),
         [{**answer, "id": 2 * n + side, "prompt_id": n, "number": side} for n in ids for side in (0, 1)],

@@ -129,7 +129,7 @@ def test_what_grew_out_of_no_base_of_this_project_is_not_promoted(
 
 def policies_behind(session: Session) -> list[set[int]]:
     """Of each comparison that waits, in the order in which they are served."""
-    by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
+    by = {written: checkpoint or 0 for written, checkpoint in session.execute(select(Generation.id, Generation.checkpoint_id))}
     waiting = select(Task).join(Seat, Seat.task_id == Task.id).where(Seat.state == "free").order_by(Seat.place)
     return [{by[task.first_generation_id], by[task.second_generation_id or 0]} for task in session.scalars(waiting)]
 

@@ -130,6 +130,20 @@ def test_tokens_of_a_model_from_another_base_are_not_taken_for_ones_own(
     assert [answer["token_ids"] for answer in written] == [[1, 2], None, None, None]
 
 
+def test_an_answer_that_none_of_ours_wrote_is_learned_from_by_its_text(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    task = factories.make_task(session, demo)
+    prompt = session.get_one(Prompt, task.prompt_id)
+    theirs = factories.bring_in(session, prompt, factories.make_stranger(session, demo.id), "Brought in.")
+    task.second_generation_id = theirs.id
+    label_task(session, task, cast.mary)
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    (row,) = rows(prepare(session, engine, settings, run).folder, "preferences.jsonl")
+    assert {side["text"]: side["token_ids"] for side in (row["left"], row["right"])}["Brought in."] is None
+    assert sorted(bool(side["token_ids"]) for side in (row["left"], row["right"])) == [False, True]
+
+
 def test_an_answer_that_the_length_limit_cut_says_so_to_training(
     session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
 ) -> None:
@@ -326,8 +340,9 @@ def test_the_panel_is_the_base_models_first_answers(
     assert demo.policy_id is not None
     tuned = factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id)
     prompts = [factories.make_prompt(session, demo.id) for _ in range(2)]
+    reward = factories.make_checkpoint(session, demo.id, kind="reward")
     for prompt in prompts:  # chosen among several by a reward: no sample of the base
-        factories.make_generation(session, prompt, demo.policy_id, settings={"best_of": 4, "reward": 9})
+        factories.make_generation(session, prompt, demo.policy_id, settings={"best_of": 4, "reward": reward.id})
     first = [factories.make_generation(session, prompt, demo.policy_id).text for prompt in prompts]
     for prompt in prompts:
         factories.make_generation(session, prompt, demo.policy_id)

@@ -1,0 +1,76 @@
+"""Contenders: finding the one that answers as was asked, making it where it is new, and how each is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.language.languages import _
+from app.models import ALONE, Checkpoint, Contender, Drawn
+from trainer.contract.messages import Message
+
+
+def get_contender(session: Session, contender_id: int) -> Contender:
+    """Raises NotFound."""
+    contender = session.get(Contender, contender_id)
+    if contender is None:
+        raise NotFound(_("There is no such contender."))
+    return contender
+
+
+def contender_of(session: Session, checkpoint: Checkpoint, how: Drawn = ALONE) -> Contender:
+    """One of our policies, answering in this way. Made when it is asked for the first time; of two who make it one does."""
+    if (found := _found(session, checkpoint.id, how)) is not None:
+        return found
+    made = Contender(
+        project_id=checkpoint.project_id,
+        kind="policy" if how == ALONE else "best_of",
+        checkpoint_id=checkpoint.id,
+        best_of=how.best_of,
+        reward_id=how.reward_id,
+    )
+    try:
+        with session.begin_nested():
+            session.add(made)
+    except IntegrityError:  # somebody was faster
+        if (found := _found(session, checkpoint.id, how)) is None:
+            raise
+        return found
+    return made
+
+
+def list_contenders(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Contender]:
+    """The newest first; `before` is the id the page before ended with."""
+    query = select(Contender).where(Contender.project_id == project_id)
+    if before is not None:
+        query = query.where(Contender.id < before)
+    return list(session.scalars(query.order_by(Contender.id.desc()).limit(limit)))
+
+
+def names(session: Session, contender_ids: Iterable[int]) -> dict[int, Message]:
+    """What contenders are called, by id: ours by their checkpoint, the others by their own name."""
+    asked = (
+        select(Contender, Checkpoint.name)
+        .outerjoin(Checkpoint, Checkpoint.id == Contender.checkpoint_id)
+        .where(Contender.id.in_(set(contender_ids)))
+    )
+    return {contender.id: _name(contender, policy) for contender, policy in session.execute(asked)}
+
+
+def name_of(session: Session, contender: Contender) -> Message:
+    return names(session, [contender.id])[contender.id]
+
+
+def _name(contender: Contender, policy: Message | None) -> Message:
+    if policy is None:
+        return Message("written", text=contender.name or "")
+    return policy if contender.kind == "policy" else Message("best_of_n", policy=policy, count=contender.best_of)
+
+
+def _found(session: Session, checkpoint_id: int, how: Drawn) -> Contender | None:
+    mine = select(Contender).where(Contender.checkpoint_id == checkpoint_id, Contender.best_of == how.best_of)
+    return session.scalar(mine.where(Contender.reward_id == how.reward_id if how.reward_id else Contender.reward_id.is_(None)))
