@@ -43,7 +43,7 @@ def test_what_makes_an_evaluation_longer_or_shorter() -> None:
 
 def test_each_play_is_decided_as_one_evaluation_would_be() -> None:
     draw = np.random.default_rng(4)
-    values = verdicts(draw, 0.64, 0.2, 2, (120, 40))
+    values = np.concatenate([verdicts(draw, 0.64, 0.2, 2, (120, 30)), verdicts(draw, 0.35, 0.2, 2, (120, 10))], axis=1)
     flags = {"a": flagged(draw, 0.05, 0.1, 2, (120, 40)), "b": flagged(draw, 0.05, 0.02, 2, (120, 40))}
     told, unasked = draw.random((120, 40)), draw.random((240, 40))
     units = [[Unit(value, one) for value, one in zip(values[:, n], told[:, n], strict=True)] for n in range(40)]
