@@ -29,15 +29,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pygal
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bench.control import _setting as setting
+from bench.drawing import chart, svg
 from bench.installation import say
-from bench.overoptimise import _without_scripts as without_scripts
 from trainer.contract.config import PPOConfig
 from trainer.contract.folder import RunFolder, read_jsonl
 from trainer.lm.backbone import Backbone, chat_ids, named_trainable
@@ -317,29 +316,20 @@ def grouped(lines: Sequence[dict[str, Any]]) -> Iterator[tuple[int, float, list[
 
 def picture(lines: Sequence[dict[str, Any]]) -> str:
     """A dot per run: what the kept update has of the largest gold gain, in order, beside what the last would have had."""
-    drawing = pygal.XY(
-        pretty_print=False,
-        no_prefix=True,
-        js=[],
-        width=760,
-        height=420,
-        dots_size=3,
+    drawing = chart(
+        "What is kept of the largest gain, by the planted gold reward",
+        "runs, the worst first",
+        "share of the best update's gain",
         stroke=False,
         range=(0, 1.3),
-        title="What is kept of the largest gain, by the planted gold reward",
-        x_title="runs, the worst first",
-        y_title="share of the best update's gain",
-        legend_at_bottom=True,
         legend_at_bottom_columns=2,
-        style=pygal.style.CleanStyle,
     )
     for labels, far, group in grouped(lines):
         for name in ("kept", "last"):
             shares = sorted(max(0.0, line[f"{name}_of_best"]) for line in group if line["best_gain"] > NOTHING)
             where = "default" if far == 1 else f"{far:g} times as far"
             drawing.add(f"{name}, {labels} labels, {where}", [(place, share) for place, share in enumerate(shares, 1)])
-    drawing.add_xml_filter(without_scripts)
-    return str(drawing.render(is_unicode=True))
+    return svg(drawing)
 
 
 def said(answer: Sequence[int]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 People with a hidden taste (`tastes.py`) compare answers on the real server over HTTP, 15 % of their verdicts flipped; two answers
 that make no sense are both bad to them. A round is triggered through the API; its model is judged on held-out prompts by the
-taste itself, without noise, beside the base and the best of four of the base's answers under the same reward. One JSON line per
-taste, and a summary as the last line. With `--data DIR` the base's answers stay there, and a later call starts from them.
+taste itself, without noise, beside the base and the best of four of the base's answers under the same reward. With `--method` it
+is trained by another than PPO, or by several in turn, each in a copy of the installation. One JSON line per taste and method, and
+a summary as the last line. With `--data DIR` the base's answers stay there, and a later call starts from them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,9 @@ from bench.installation import SLUG, Installation, default_model, say, simple_mo
 from bench.preferences import ABOUT_LENGTH
 from bench.reading import Reader
 from bench.tastes import TASTES, Sensible, opened
+from trainer.contract.english import english
 from trainer.contract.folder import RunFolder
+from trainer.contract.messages import from_json
 
 PEOPLE = 4
 SPARE = 1.04  # answers are written for so many more comparisons than are wanted: some pairs are the same text twice
@@ -47,6 +50,12 @@ HELD_OUT_ANSWERS = 8  # per held-out prompt and model
 BASE = "base.json"
 PATIENCE_S = 45 * 60.0
 Rewards = Callable[[Sequence[dict[str, Any]]], list[float]]  # of generations as the API tells them
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # by what a round trains, and that stage's settings
+    "ppo": ("ppo", {}),
+    "grpo": ("ppo", {"advantage": "grpo", "answers_per_prompt": 4}),
+    "dpo": ("preference", {"method": "dpo"}),
+    "kto": ("preference", {"method": "kto"}),
+}
 RUN_ENDED = frozenset({"done", "failed", "cancelled"})
 ROUND_ENDED = frozenset({"decision", "done", "refused", "failed", "cancelled"})
 
@@ -62,11 +71,11 @@ def main() -> int:
             base = write_base_answers(place, model, options)
         torch.set_num_threads(int(os.environ.get("TASTEMAKER_THREADS", 2)))
         reader, lines = Reader(model), []
-        for name in options.preference or list(TASTES):
-            say(f"== {name}")
-            data = place / name.replace(":", "-")
+        for name, method in product(options.preference or list(TASTES), options.method or ["ppo"]):
+            say(f"== {name}, {method}")
+            data = place / (name.replace(":", "-") + ("" if method == "ppo" else f"-{method}"))
             shutil.copytree(base.data, data)
-            lines.append(loop(name, data, model, base, reader, options))
+            lines.append(loop(name, method, data, model, base, reader, options))
             print(json.dumps(lines[-1]), flush=True)
     print(json.dumps(_summary(lines)), flush=True)
     return 0 if all("refused" not in line for line in lines) else 1
@@ -101,7 +110,7 @@ def write_base_answers(place: Path, model: Path, options: argparse.Namespace) ->
         runs = [house.sample(base, "train", seed=1), house.sample(base, "holdout", per_prompt=HELD_OUT_ANSWERS, seed=1)]
         house.start_worker()
         for run_id in runs:
-            _done(house.wait(f"/runs/{run_id}", RUN_ENDED, PATIENCE_S))
+            ended_well(house.wait(f"/runs/{run_id}", RUN_ENDED, PATIENCE_S))
     finally:
         house.stop()
     written = BaseAnswers(str(data), house.key, base, runs[1], time.monotonic() - began)
@@ -109,16 +118,19 @@ def write_base_answers(place: Path, model: Path, options: argparse.Namespace) ->
     return written
 
 
-def loop(name: str, data: Path, model: Path, before: BaseAnswers, reader: Reader, options: argparse.Namespace) -> dict[str, Any]:
+def loop(
+    name: str, method: str, data: Path, model: Path, before: BaseAnswers, reader: Reader, options: argparse.Namespace
+) -> dict[str, Any]:
     """One installation, one taste, one round; the line of figures. Its seconds count the base model's answers, too."""
     began = time.monotonic()
+    stage = METHODS[method][0]
     house = Installation(data, model)
     house.key = before.key
     try:
         house.start_web()
         house.start_worker()
         people = house.annotators(PEOPLE)
-        answers = _answers(house, checkpoint=before.policy_id, split="train")
+        answers = answers_of(house, checkpoint=before.policy_id, split="train")
         pairs = [(one.prompt, one.text) for own in answers.values() for one in own]
         prompts = list(dict.fromkeys(prompt for prompt, _ in pairs))
         score, stated = opened(name, reader, options.judgements, Path(before.data).with_name("cache"), prompts)
@@ -128,34 +140,35 @@ def loop(name: str, data: Path, model: Path, before: BaseAnswers, reader: Reader
         labels = work(house.url, SLUG, people, taste, options.labels, patience_s=60)
         say(f"{labels} labels in {time.monotonic() - began:.0f} s")
 
-        line: dict[str, Any] = {"preference": name, "labels": labels, **stated}
-        line["nonsense_of_base"] = _rounded(statistics.fmean(sensible.nonsense(*pair) for pair in pairs))
-        started = house.send("POST", f"/projects/{SLUG}/rounds", json={"config": _stages(name, options)})
+        line: dict[str, Any] = {"preference": name, "method": method, "labels": labels, **stated}
+        line["nonsense_of_base"] = rounded(statistics.fmean(sensible.nonsense(*pair) for pair in pairs))
+        started = house.send("POST", f"/projects/{SLUG}/rounds", json=asked_for(name, method, options))
         round_ = house.wait(f"/rounds/{started['id']}", ROUND_ENDED, PATIENCE_S)
         stages = {"base_answers": round(before.seconds), **{run["kind"]: _seconds(run) for run in round_["runs"]}}
         if round_["reward_id"] is not None:
-            old = _answers(house, _reward_of(house, round_["reward_id"]), run=before.held_out_run, split="holdout")
+            old = answers_of(house, reward_of(house, round_["reward_id"]), run=before.held_out_run, split="holdout")
             sensible.prepare([(one.prompt, one.text) for own in old.values() for one in own])
             right, count = agreement([[(sensible(one.prompt, one.text), one.reward) for one in own] for own in old.values()])
-            line |= {"reward_accuracy": _rounded(right / count), "reward_pairs": count}
+            line |= {"reward_accuracy": rounded(right / count), "reward_pairs": count}
         if round_["state"] != "decision":
             seconds = round(before.seconds + time.monotonic() - began)
             return line | {"refused": round_["reason"], "seconds": seconds, "seconds_per_stage": stages}
 
         candidate = round_["candidate_id"]
         extra = house.sample(candidate, "holdout", per_prompt=HELD_OUT_ANSWERS, seed=2)
-        _done(house.wait(f"/runs/{extra}", RUN_ENDED, PATIENCE_S))
-        new = _answers(house, run=extra, split="holdout")
+        ended_well(house.wait(f"/runs/{extra}", RUN_ENDED, PATIENCE_S))
+        new = answers_of(house, run=extra, split="holdout")
         line |= beside_base.compared(new, old, sensible, reader)
         if options.read:
             beside_base.write(options.read, name, new, old, sensible)
         house.send("POST", f"/checkpoints/{candidate}/promote", json={"confirm": True})
-        ppo = next(run for run in round_["runs"] if run["kind"] == "ppo")
+        run = next(run for run in round_["runs"] if run["kind"] == stage)
+        folder = RunFolder(data / "runs" / str(run["id"]))
         line |= {
-            "kl_per_sequence": _rounded(ppo["result"]["kl_nats_per_answer"]),
-            "kl_measured_on": "training rollout",
-            "updates": ppo["result"]["updates"],
-            "run": told(RunFolder(data / "runs" / str(ppo["id"]))),
+            "kl_per_sequence": rounded(run["result"]["kl_nats_per_answer"]),
+            "kl_measured_on": {"ppo": "training rollout", "preference": "held-out prompts"}[stage],
+            "updates": run["result"]["updates" if stage == "ppo" else "kept_step"],
+            "run": told(folder) if stage == "ppo" else told_of_labels(folder),
             "seconds": round(before.seconds + time.monotonic() - began),
             "seconds_per_stage": stages,
         }
@@ -174,15 +187,21 @@ def _settle(house: Installation, options: argparse.Namespace) -> dict[str, Any]:
     return project
 
 
-def _stages(name: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Settings of the round. Its own answers to the training prompts are for people to judge next; nobody here does."""
-    ppo: dict[str, Any] = {"updates": options.updates} if options.updates else {}
-    if name in ABOUT_LENGTH:
-        ppo["length_control"] = "off"
-    return {"sample": {"per_prompt": 2}, "ppo": ppo}
+def asked_for(name: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The round as it is asked for. Its own answers to the training prompts are for people to judge next; nobody here does."""
+    stage, settings = METHODS[method]
+    if stage == "ppo":
+        settings = settings | ppo_settings(name, options.updates)
+    return {"methods": [stage], "config": {"sample": {"per_prompt": 2}, stage: settings}}
 
 
-def _answers(house: Installation, reward: Rewards | None = None, **query: Any) -> dict[int, list[Answer]]:
+def ppo_settings(name: str, updates: int | None) -> dict[str, Any]:
+    """PPO's for people of this taste."""
+    found: dict[str, Any] = {"updates": updates} if updates else {}
+    return found | ({"length_control": "off"} if name in ABOUT_LENGTH else {})
+
+
+def answers_of(house: Installation, reward: Rewards | None = None, **query: Any) -> dict[int, list[Answer]]:
     """By prompt id, with what a reward gives them."""
     items = house.pages(f"/projects/{SLUG}/generations", **query)
     found: dict[int, list[Answer]] = defaultdict(list)
@@ -195,7 +214,7 @@ def _answers(house: Installation, reward: Rewards | None = None, **query: Any) -
 # Judging
 
 
-def _reward_of(house: Installation, reward_id: int) -> Rewards:
+def reward_of(house: Installation, reward_id: int) -> Rewards:
     """What a reward checkpoint gives answers."""
     from trainer.lm.backbone import chat_ids
     from trainer.reward.scorer import load_scorer
@@ -226,17 +245,24 @@ def agreement(prompts: Iterable[list[tuple[float, float]]]) -> tuple[float, int]
 # Figures
 
 
+def told_of_labels(folder: RunFolder) -> dict[str, Any]:
+    """How a preference run ended: the reason, the step that was kept, and what it says of held-out labels."""
+    result = json.loads(folder.file("result.json").read_text(encoding="utf-8"))
+    names = ("steps", "kept_step", "examples", "preferred_accuracy", "heldout_loss_before", "heldout_loss")
+    return {"reason": english(from_json(result["reason"]))} | {name: result.get(name) for name in names}
+
+
 def _seconds(run: dict[str, Any]) -> int:
     began, ended = (datetime.fromisoformat(run[name]) for name in ("started_at", "ended_at"))
     return round((ended - began).total_seconds())
 
 
-def _done(run: dict[str, Any]) -> None:
+def ended_well(run: dict[str, Any]) -> None:
     if run["state"] != "done":
         raise RuntimeError(f"a {run['kind']} run ended {run['state']}: {run['message']}")
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     return round(value, 3)
 
 
@@ -246,8 +272,8 @@ def _summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
     wins = [line["win_rate"] for line in lines if "win_rate" in line]
     reached = [line["reached"] for line in lines if "reached" in line]
     return {
-        "preferences": len(lines),
-        "reward_accuracy_mean": _rounded(statistics.fmean(accuracies)) if accuracies else None,
+        "loops": len(lines),
+        "reward_accuracy_mean": rounded(statistics.fmean(accuracies)) if accuracies else None,
         "win_rates_of_70_percent": sum(win >= 0.7 for win in wins),
         "reached": {name: sum(goals[name] for goals in reached) for name in reached[0]} if reached else None,
         "seconds_longest": round(max(line["seconds"] for line in lines)),
@@ -257,6 +283,7 @@ def _summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--preference", action="append", help="one of bench/tastes.py or module:function; repeat it for several")
+    parser.add_argument("--method", action="append", choices=tuple(METHODS), help="what trains; repeat it for several (ppo)")
     parser.add_argument("--judgements", type=Path, default=Path("data/judgements"), help="human judgements, for `people`")
     parser.add_argument("--read", type=Path, help="append 50 answers of each beside the base's to this file")
     parser.add_argument("--labels", type=int, default=200, help="comparisons to give (default 200)")

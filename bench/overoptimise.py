@@ -21,10 +21,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pygal
 import torch
 from torch import Tensor
 
+from bench.drawing import chart, svg
 from bench.resume import make_base
 from trainer.contract.config import PPOConfig
 from trainer.contract.folder import RunFolder, read_jsonl
@@ -113,34 +113,13 @@ def learn(folder: Path, base: Path, **config: Any) -> tuple[list[dict[str, Any]]
 
 def picture(free: list[dict[str, Any]], guarded: list[dict[str, Any]], kept: int) -> str:
     """The four curves over updates; those with guards end where the run ended."""
-    drawing = pygal.XY(
-        pretty_print=False,
-        no_prefix=True,
-        js=[],
-        width=760,
-        height=420,
-        dots_size=2,
-        title="The proxy rises while the gold reward falls, unless a guard ends the run",
-        x_title="update",
-        y_title="mean reward",
-        legend_at_bottom=True,
-        style=pygal.style.CleanStyle,
-    )
+    title = "The proxy rises while the gold reward falls, unless a guard ends the run"
+    drawing = chart(title, "update", "mean reward", dots_size=2)
     for name, rows in (("without guards", free), ("with guards", guarded)):
         drawing.add(f"proxy, {name}", [(row["step"], round(row["rollout/score"], 2)) for row in rows])
         drawing.add(f"gold, {name}", [(row["step"], round(row["rollout/judged"], 2)) for row in rows])
     drawing.add("kept", [(kept, round(guarded[kept]["rollout/judged"], 2))], dots_size=7)
-    drawing.add_xml_filter(_without_scripts)
-    return str(drawing.render(is_unicode=True))
-
-
-def _without_scripts(root: Any) -> Any:
-    """pygal adds a script with its settings, and descriptions for tooltips that nothing would show."""
-    for parent in root.iter():
-        for child in list(parent):
-            if str(child.tag).endswith(("script", "desc")):
-                parent.remove(child)
-    return root
+    return svg(drawing)
 
 
 if __name__ == "__main__":

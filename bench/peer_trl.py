@@ -65,11 +65,11 @@ def main() -> int:
     return 0
 
 
-def environment(work: Path) -> Path:
-    """The Python of TRL's virtual environment in `work`. What its packages were asked to be lies beside it, written last."""
-    packages = wanted()
-    folder, stamp = work / "venv", work / "venv" / "wanted.txt"
-    python = folder / "bin" / "python"
+def environment(work: Path, peer: str = PEER) -> Path:
+    """The Python of this TRL's virtual environment in `work`. What its packages were asked to be lies in it, written last."""
+    packages = wanted(peer)
+    folder = work / peer.replace("==", "-")
+    python, stamp = folder / "bin" / "python", folder / "wanted.txt"
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != packages:
         say(f"Making TRL's environment in {folder}")
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,9 +80,9 @@ def environment(work: Path) -> Path:
     return python
 
 
-def wanted() -> str:
+def wanted(peer: str = PEER) -> str:
     """What TRL's environment is asked to hold, a line each."""
-    return "\n".join([PEER, *pins((ROOT / "requirements.txt").read_text(encoding="utf-8"), SHARED)])
+    return "\n".join([peer, *pins((ROOT / "requirements.txt").read_text(encoding="utf-8"), SHARED)])
 
 
 def pins(requirements: str, names: Sequence[str]) -> list[str]:

@@ -1,7 +1,9 @@
-"""TRL's side of bench/peer_trl.py, run by the Python of TRL's own virtual environment: `peer_trl_side.py JOB.json`.
+"""TRL's side of bench/peer_trl.py and bench/peer_trl_preference.py, run by the Python of TRL's own virtual environment:
+`peer_trl_side.py JOB.json`.
 
-The job says `ppo` or `reward` and everything that is measured; one JSON line is printed last. Imports nothing of ours, so that
-what is measured is TRL's alone. Adapters go where ours go: every linear layer of the top `lora_layers` layers (0 = all).
+The job says `ppo`, `reward`, `dpo` or `grpo` and everything that is measured; one JSON line is printed last. Imports nothing of
+ours, so that what is measured is TRL's alone. Adapters go where ours go: every linear layer of the top `lora_layers` layers (0 =
+all).
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +27,7 @@ from datasets import Dataset
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
-from trl import RewardConfig, RewardTrainer
-from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
+from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer
 
 Job = dict[str, Any]
 Clock = list[tuple[str, float]]
@@ -33,14 +36,19 @@ Clock = list[tuple[str, float]]
 def main() -> int:
     job: Job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(job["threads"])
-    figures = {"ppo": ppo, "reward": reward}[job["kind"]](job)
-    figures["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    print(json.dumps(figures))
+    figures = {"ppo": ppo, "reward": reward, "dpo": dpo, "grpo": grpo}[job["kind"]](job)
+    print(json.dumps({"peak_rss_mib": peak_rss_mib()} | figures))
     return 0
+
+
+def peak_rss_mib() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def ppo(job: Job) -> dict[str, Any]:
     """Updates of `experimental.ppo`: seconds of each update's stages, and the mean score of the rollout it began with."""
+    from trl.experimental.ppo import PPOConfig, PPOTrainer  # newer releases have none
+
     dtype = getattr(torch, job["dtype"])
     tokenizer = _tokenizer(job)
     policy = AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype)
@@ -127,6 +135,146 @@ def margins(trainer: Any, pairs: list[dict[str, list[int]]], batch_size: int) ->
     return found
 
 
+def dpo(job: Job) -> dict[str, Any]:
+    """DPOTrainer on pairs of token ids; the implicit margins of the pairs that it did not train on."""
+    policy = AutoModelForCausalLM.from_pretrained(job["model"], dtype=getattr(torch, job["dtype"]))
+    trainer = GivenIds(
+        model=policy,
+        args=DPOConfig(
+            output_dir=job["output"],
+            num_train_epochs=job["epochs"],
+            per_device_train_batch_size=job["microbatch"],
+            gradient_accumulation_steps=job["batch_size"] // job["microbatch"],
+            learning_rate=job["learning_rate"],
+            beta=job["beta"],
+            max_length=None,  # cut already, as ours are
+            precompute_ref_log_probs=job["precompute"],
+            gradient_checkpointing=False,
+            seed=job["seed"],
+            **_common(),
+        ),
+        train_dataset=Dataset.from_list(job["train"]),
+        processing_class=_tokenizer(job),
+        peft_config=_lora(policy, job, "CAUSAL_LM"),
+    )
+    began = time.monotonic()
+    trainer.train()
+    seconds = time.monotonic() - began
+    return {
+        "train_s": round(seconds, 2),
+        "pairs_per_s": round(job["epochs"] * len(job["train"]) / seconds, 2),
+        "steps": trainer.state.global_step,
+        "peak_rss_mib": peak_rss_mib(),
+        "margins": implicit_margins(trainer, job["test"], job["microbatch"], job["beta"]),
+    }
+
+
+class GivenIds(DPOTrainer):  # type: ignore[misc]
+    """Takes token ids as they come: texts would be tokenised by the template that ends every turn, and not as ours are."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_asked: Any) -> Dataset:
+        return dataset
+
+
+@torch.no_grad()
+def implicit_margins(trainer: Any, pairs: list[dict[str, list[int]]], size: int, beta: float) -> list[float]:
+    """beta times the log-ratio of the chosen answer less that of the rejected one."""
+    model = trainer.accelerator.unwrap_model(trainer.model).eval()
+    found: list[float] = []
+    for start in range(0, len(pairs), size):
+        batch = trainer.data_collator(pairs[start : start + size])
+        under = _answer_logprobs(model, batch)
+        with model.disable_adapter():
+            chosen, rejected = (under - _answer_logprobs(model, batch)).chunk(2)
+        found += (beta * (chosen - rejected)).tolist()
+    return found
+
+
+def _answer_logprobs(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """(2n,) nats of the answers: the chosen ones, then the rejected ones."""
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1].float()
+    each = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None]).squeeze(-1)
+    return (each * batch["completion_mask"][:, 1:]).sum(1)
+
+
+def grpo(job: Job) -> dict[str, Any]:
+    """GRPOTrainer for the share of even token ids: seconds of each update, and what answers to other prompts earn before and
+    after. An update is one rollout and all its optimiser steps.
+    """
+    policy = AutoModelForCausalLM.from_pretrained(job["model"], dtype=getattr(torch, job["dtype"]))
+    tokenizer, steps = _tokenizer(job), job["epochs"] * job["minibatches"]
+    clock: Clock = []
+
+    def planted(completion_ids: list[list[int]], **_asked: Any) -> list[float]:
+        if {len(ids) for ids in completion_ids} != {job["answer_tokens"]}:
+            raise RuntimeError(f"answers are not all {job['answer_tokens']} tokens long")
+        return [job["planted"] * even_share(ids) for ids in completion_ids]
+
+    trainer = GRPOTrainer(
+        model=policy,
+        reward_funcs=planted,
+        args=GRPOConfig(
+            output_dir=job["output"],
+            max_steps=job["updates"] * steps,
+            per_device_train_batch_size=job["episodes"] // job["minibatches"],
+            gradient_accumulation_steps=1,
+            steps_per_generation=job["minibatches"],
+            num_iterations=job["epochs"],
+            num_generations=job["answers_per_prompt"],
+            max_completion_length=job["answer_tokens"],
+            generation_kwargs={"min_new_tokens": job["answer_tokens"]},
+            temperature=job["temperature"],
+            beta=job["beta"],
+            learning_rate=job["learning_rate"],
+            gradient_checkpointing=False,
+            seed=job["seed"],
+            **_common(),
+        ),
+        train_dataset=Dataset.from_dict({"prompt": [tokenizer.decode(ids) for ids in job["prompts"]]}),
+        processing_class=tokenizer,
+        peft_config=_lora(policy, job, "CAUSAL_LM"),
+        callbacks=[_Stamp(clock)],
+    )
+    clock.append(("began", time.monotonic()))
+    trainer.train()
+    peak = peak_rss_mib()
+    ends = [at for _, at in clock][::steps]
+    kl = [row["kl"] for row in trainer.state.log_history if "kl" in row]
+    return {
+        "update_s": [round(end - start, 2) for start, end in pairwise(ends)],
+        "optimiser_steps": trainer.state.global_step,
+        "kl": round(sum(kl[-steps:]) / steps * job["answer_tokens"], 2),  # of the last update, nats per answer, as TRL counts it
+        "peak_rss_mib": peak,
+        "held_out_shares": [held_out_share(trainer, tokenizer, job, trained) for trained in (False, True)],
+    }
+
+
+@torch.no_grad()
+def held_out_share(trainer: Any, tokenizer: Any, job: Job, trained: bool) -> float:
+    """The rule's mean share over sampled answers to prompts that are not trained on, without the adapters or with them."""
+    torch.manual_seed(job["seed"])
+    model = trainer.accelerator.unwrap_model(trainer.model).eval()
+    asked = torch.tensor(job["held_out"])  # (P, T), all of one length
+    with nullcontext() if trained else model.disable_adapter():
+        answers = model.generate(
+            input_ids=asked,
+            attention_mask=torch.ones_like(asked),
+            do_sample=True,
+            temperature=job["temperature"],
+            top_k=0,
+            top_p=1.0,
+            min_new_tokens=job["answer_tokens"],
+            max_new_tokens=job["answer_tokens"],
+            num_return_sequences=job["held_out_answers"],
+            pad_token_id=tokenizer.pad_token_id,
+        )[:, asked.shape[1] :]
+    return round(sum(even_share(ids) for ids in answers.tolist()) / len(answers), 4)
+
+
+def even_share(ids: list[int]) -> float:
+    return sum(token % 2 == 0 for token in ids) / len(ids)
+
+
 class Planted(nn.Module):
     """A reward that is a rule, in the shape in which TRL asks a reward model: `scale` times the share of even token ids."""
 
@@ -155,6 +303,8 @@ class _Stamp(TrainerCallback):  # type: ignore[misc]
 
 def _watched(tokens: int) -> Clock:
     """Notes when TRL starts to write answers, has them, and has the last thing it needs before its epochs, the advantages."""
+    from trl.experimental.ppo import ppo_trainer
+
     clock: Clock = []
 
     def noting(function: Callable[..., Any], before: str | None, after: str) -> Callable[..., Any]:

@@ -4,7 +4,8 @@
 values, rewards of a head on the base's states, training. Answers cannot end early and prompts share no beginning, so that every
 update does the same work. The first update warms up; the figures are means over the others. Progress on stderr, one JSON line
 last on stdout. With `--planted` the reward is a rule instead; the line also says what every rollout earned by it, how far from
-the base, and how much of the returns the value head foretold.
+the base, and how much of the returns the value head foretold; with `--held-out N` also what answers to N other passages earn by
+it before and after. `--advantage` takes another estimator than GAE.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ from trainer.contract.config import PPOConfig
 from trainer.contract.folder import RunFolder, read_jsonl
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, attach_lora
+from trainer.lm.generate import generate
 from trainer.lm.loading import load_backbone
+from trainer.ppo.advantages import ESTIMATORS
 from trainer.ppo.reward import Ids, Reward, Rule
-from trainer.ppo.rollout import Prompt
+from trainer.ppo.rollout import DECODED_TOGETHER, Prompt
 from trainer.ppo.run import train
 from trainer.reward.features import choose_layers
 from trainer.reward.head.model import Group, Head
@@ -48,6 +51,7 @@ from trainer.worker.process import TUNING
 EPISODES, PROMPT_TOKENS, ANSWER_TOKENS, EPOCHS = 32, 32, 48, 4
 UNBOUNDED = 1e6
 PLANTED_SCALE = 4.0
+HELD_OUT_ANSWERS = 8  # to each passage
 
 
 def main() -> int:
@@ -59,12 +63,14 @@ def main() -> int:
         config = run.config
         assert isinstance(config, PPOConfig)
         attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
-        prompts = passages(backbone.tokenizer, options.episodes)
+        prompts, held_out = told_apart(backbone.tokenizer, config.episodes // config.answers_per_prompt, options.held_out)
         never_end(backbone)
         reward: Reward = Rule(planted) if options.planted else _scorer(folder / "reward", backbone)
+        shares = [even_share(backbone, config, held_out)] if held_out else []
         say(f"{options.updates} updates and one to warm up")
         with contextlib.redirect_stdout(sys.stderr):
             train(run, config, backbone, reward, [Prompt(index, ids) for index, ids in enumerate(prompts)], [])
+        shares += [even_share(backbone, config, held_out)] if held_out else []
         rows = list(read_jsonl(run.file("metrics.jsonl")))
     steps = [row for row in rows if "losses/steps" in row][1:]
     stages = {name: [row[f"time/{name}"] for row in steps] for name in ("generate_s", "score_s", "train_s")}
@@ -78,6 +84,7 @@ def main() -> int:
         "tokens_per_s": round(tokens / statistics.fmean(updates), 1),
         "gemm_tflops": round(gemm_tflops(backbone.dtype), 3),
         **(_learned(rows) if options.planted else {}),
+        **({"held_out_shares": shares} if shares else {}),
         "settings": {
             "model": backbone.source.rsplit("/", 1)[-1],
             "episodes": options.episodes,
@@ -116,6 +123,19 @@ def _learned(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
     }
 
 
+def even_share(backbone: Backbone, config: PPOConfig, prompts: list[list[int]]) -> float:
+    """The planted rule's mean share over HELD_OUT_ANSWERS sampled answers to each of these prompts."""
+    answers = generate(
+        backbone,
+        [prompt for prompt in prompts for _ in range(HELD_OUT_ANSWERS)],
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        generator=torch.Generator().manual_seed(config.seed),
+        batch_size=DECODED_TOGETHER,
+    )
+    return round(float(planted([], [answer.ids for answer in answers]).mean()) / PLANTED_SCALE, 4)
+
+
 def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
     path.mkdir()
     config: dict[str, Any] = {
@@ -123,6 +143,9 @@ def _run_folder(path: Path, options: argparse.Namespace) -> RunFolder:
         "episodes": options.episodes,
         "max_new_tokens": options.answer_tokens,
         "epochs": EPOCHS,
+        "advantage": options.advantage,
+        "answers_per_prompt": options.answers_per_prompt,
+        "learning_rate": options.learning_rate,
         "lora_layers": options.lora_layers,
         "dtype": options.dtype,
         "seed": options.seed,
@@ -143,6 +166,13 @@ def passages(tokenizer: Any, count: int) -> list[list[int]]:
     ids = tokenizer(text)["input_ids"]
     starts = torch.linspace(0, len(ids) - PROMPT_TOKENS - 1, count).long().tolist()
     return [ids[start : start + PROMPT_TOKENS] for start in starts]
+
+
+def told_apart(tokenizer: Any, count: int, held_out: int) -> tuple[list[list[int]], list[list[int]]]:
+    """So many passages to train on, and so many others."""
+    found = passages(tokenizer, count + held_out)
+    others = {round((number + 0.5) * len(found) / held_out - 0.5) for number in range(held_out)}
+    return [ids for at, ids in enumerate(found) if at not in others], [found[at] for at in sorted(others)]
 
 
 def planted(_prompts: Ids, answers: Ids) -> Tensor:
@@ -173,6 +203,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=EPISODES, help="answers per update, a multiple of 4")
     parser.add_argument("--answer-tokens", type=int, default=ANSWER_TOKENS, help="tokens of every answer")
     parser.add_argument("--planted", action="store_true", help="reward even token ids instead of asking a reward model")
+    parser.add_argument("--advantage", default=defaults.advantage, choices=tuple(ESTIMATORS), help="estimator of advantages")
+    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument("--answers-per-prompt", type=int, default=1, help="of an update's; the estimators of groups need two")
+    parser.add_argument("--held-out", type=int, default=0, help="with --planted: passages that only tell what was learned")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of sampling, order and adapters")
     parser.add_argument("--lora-layers", type=int, default=defaults.lora_layers, help="adapted layers, 0 for every layer")
     parser.add_argument(

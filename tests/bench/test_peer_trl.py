@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench import peer_trl_preference
 from bench.peer_figures import Figures, gains, per_update, pooled, ratios
 from bench.peer_trl import Sides, encode_pairs, main, pins, split
 from bench.ppo import planted
@@ -148,4 +149,16 @@ def test_without_its_data_it_says_so_before_it_installs_anything(
     assert main() == 2
 
     assert json.loads(capsys.readouterr().out) == {"status": "absent", "missing": ["pairs_hh_harmless", "pairs_tulu1"]}
+    assert not (tmp_path / "work").exists()
+
+
+def test_without_its_pairs_the_comparison_of_dpo_installs_nothing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--part", "dpo", "--work", str(tmp_path / "work"), "--data", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["peer_trl_preference.py", *arguments])
+
+    assert peer_trl_preference.main() == 2
+
+    assert json.loads(capsys.readouterr().out) == {"status": "absent", "missing": ["pairs_tulu1"]}
     assert not (tmp_path / "work").exists()
