@@ -194,7 +194,8 @@ def _answer_logprobs(model: Any, batch: dict[str, Tensor]) -> Tensor:
     """(2n,) nats of the answers: the chosen ones, then the rejected ones."""
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1].float()
     each = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None]).squeeze(-1)
-    return (each * batch["completion_mask"][:, 1:]).sum(1)
+    found: Tensor = (each * batch["completion_mask"][:, 1:]).sum(1)
+    return found
 
 
 def grpo(job: Job) -> dict[str, Any]:

@@ -25,6 +25,7 @@ MOST_SECONDS: Final = 5.0  # of computing, for one conversation; an honest chat 
 MOST_MEGABYTES: Final = 512
 MOST_CHARACTERS: Final = 2_000_000  # a hundred times the longest conversation there can be
 RAN_AWAY: Final = signal.SIGPROF  # ends a process whose chat template nothing else could end
+EXIT_RAN_AWAY: Final = 3  # of a process that only counts tokens, and could still end such a template itself
 
 GIVES_WAY: Final = 10  # of 19: a tenth of a processor that others want, all of one that nobody wants
 

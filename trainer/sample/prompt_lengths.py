@@ -2,8 +2,8 @@
 
 Conversations come as JSON on standard input, a list of messages on each line. Standard output is one JSON list: for each its
 tokens, or null where the chat template refuses it. With MOST the list ends at the first that has no more than so many.
-PARENT: the process id of who asks, with whom this one ends. Nothing is fetched and no weights are read. The exit status is 0, or
-2 where this model's tokenizer cannot be used here.
+PARENT: the process id of who asks, with whom this one ends. Nothing is fetched and no weights are read. The exit status is 0, 2
+where this model's tokenizer cannot be used here, or `EXIT_RAN_AWAY` where its chat template does not come to an end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from trainer.contract.environment import die_with, give_way, go_first
+from trainer.contract.environment import EXIT_RAN_AWAY, die_with, give_way, go_first
 from trainer.contract.folder import Refused
 from trainer.lm.backbone import BackboneError, ConversationRefused, TemplateRanAway, chat_ids
 from trainer.lm.loading import load_tokenizer
@@ -48,6 +48,9 @@ def main(arguments: Sequence[str]) -> int:
     conversations = (json.loads(line) for line in sys.stdin.buffer)
     try:
         found = lengths(spec, conversations, int(most[0]) if most else None)
+    except TemplateRanAway as error:
+        print(error, file=sys.stderr)
+        return EXIT_RAN_AWAY
     except (BackboneError, Refused) as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """Counting the tokens of prompts that nobody counted, in a process beside the runs, so that no look waits for it.
 
-A count that is lost with its worker is made again: a prompt says itself that it was not counted.
+A count that is lost with its worker is made again: a prompt says itself that it was not counted. A base model whose chat template
+never ends is asked once by a worker, and then no more until the project has another.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from app.database.slices import Slices
 from app.models import Project, Prompt, Run
 from app.prompts import lengths
 from app.runs.runs import LIVE
+from trainer.contract.environment import EXIT_RAN_AWAY, RAN_AWAY
 
 AGAIN_S: Final = 600.0  # after a count that came to nothing: a model that was not fetched yet, or cannot be read
 MOST_S: Final = 300.0  # of one count
@@ -35,6 +37,7 @@ class Count:
         self._project_id, self._base_model = 0, ""
         self._batch: dict[int, int] = {}  # by project, how many are counted at once, where all that may be took too long
         self._not_before: dict[int, float] = {}  # by project, monotonic seconds
+        self._never_ends: dict[int, str] = {}  # by project, the base model whose template did not come to an end
 
     def go_on(self, engine: Engine, project_ids: Iterable[int]) -> None:
         """Keep what was counted, and begin with the first project that has something to count."""
@@ -55,8 +58,10 @@ class Count:
         with read_session(engine) as session:
             if not _anything_to_count(session, project_id):
                 return False
-            found = lengths.uncounted(session, project_id, self._batch.get(project_id, lengths.COUNTED_AT_ONCE))
             base_model = session.get_one(Project, project_id).base_model
+            if self._never_ends.get(project_id) == base_model:
+                return False
+            found = lengths.uncounted(session, project_id, self._batch.get(project_id, lengths.COUNTED_AT_ONCE))
         with tempfile.TemporaryFile() as given:
             lengths.write_conversations(given, [messages for _id, _digest, messages in found])
             self._taken = tempfile.TemporaryFile()  # noqa: SIM115 - read in a later look
@@ -70,6 +75,8 @@ class Count:
         if too_slow and time.monotonic() - self._began < MOST_S:
             return
         self.end()
+        if process.returncode in (-RAN_AWAY, EXIT_RAN_AWAY):
+            self._never_ends[self._project_id] = self._base_model
         counts = lengths.read_counts(self._taken) if self._taken is not None and process.returncode == 0 else None
         if self._taken is not None:
             self._taken.close()

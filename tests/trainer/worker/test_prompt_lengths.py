@@ -85,6 +85,34 @@ def test_a_model_that_is_not_here_is_asked_again_after_a_while_and_others_meanwh
     assert count._process is not None
 
 
+def test_a_template_that_never_ends_is_asked_once_until_the_project_has_another_model(
+    engine: Engine, byte_tokens: Path, count: Count, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = tmp_path / "endless"
+    shutil.copytree(byte_tokens, endless)
+    turns = "{% for one in range(99999) %}{% for other in range(99999) %}{% endfor %}{% endfor %}"
+    (endless / "chat_template.jinja").write_text(turns)
+    with write_session(engine) as session:
+        project = factories.make_project(session, base_model=str(endless))
+        wanted = len(chat_ids(load_tokenizer(str(byte_tokens)), factories.make_prompt(session, project.id, "Why?").messages))
+        project_id = project.id
+    count.go_on(engine, [project_id])
+    end = time.monotonic() + 200  # it gives way to all else
+    while count._process is not None and time.monotonic() < end:
+        count.go_on(engine, [])
+        time.sleep(0.1)
+    later = time.monotonic() + AGAIN_S
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "monotonic", lambda: later)
+        count.go_on(engine, [project_id])
+        assert count._process is None
+        with write_session(engine) as session:
+            update_project(session, session.get_one(Project, project_id), {"base_model": str(byte_tokens)}, by=None)
+        count.go_on(engine, [project_id])
+        assert count._process is not None
+    go_on_until(engine, count, [project_id], [wanted])
+
+
 def test_what_was_counted_by_a_model_that_changed_meanwhile_is_counted_again(
     engine: Engine, byte_tokens: Path, count: Count, tmp_path: Path
 ) -> None:
