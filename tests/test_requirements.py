@@ -33,7 +33,7 @@ LOADED_BY_OTHERS: Final = {
     "pytest-xdist": "pytest's `-n`",
     "python-multipart": "starlette's parser of forms",
     "ruff": "`make lint`",
-    "scipy": "ville; the newest for all of our Pythons, so that the lock has one",
+    "scipy": "evalica; the newest for all of our Pythons, so that the lock has one",
     "types-psutil": "mypy's view of psutil",
     "uv": "`make lock`",
 }
