@@ -59,6 +59,8 @@ from app.rounds import routes as rounds_routes
 from app.runs import api as runs_api
 from app.runs import routes as runs_routes
 from app.runs.limits import limits_of
+from app.serving import api as serving_api
+from app.serving.warm_process import WarmProcess
 from app.settings import Settings, get_settings
 from app.web import styleguide
 from app.web.error_replies import add_handlers
@@ -75,11 +77,12 @@ from app.web.rate_limit import RateLimit
 from app.web.watch import api as health_api
 from app.web.watch import csp_reports
 from app.web.watch.health import HealthWatch
+from trainer.contract.serving.questions import MOST_WAITING
 
 # Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
 CALLS = (
     *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, keys_api, people_api, audit_api, projects_api),
-    *(installation_api, my_work_api, prompts_api, rounds_api, runs_api, removal_api, exports_api, health_api),
+    *(installation_api, my_work_api, prompts_api, rounds_api, runs_api, serving_api, removal_api, exports_api, health_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -114,6 +117,7 @@ MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_bo
 JUDGING = re.compile(
     rf"{V1}/(projects/[^/]+/tasks/next|tasks/[^/]+/(label|skip|return|renew|withdraw))|/tasks/[^/]+/(label|skip)"
 )
+ASKING_MODELS = re.compile(rf"{V1}/projects/[^/]+/(score|generate)")
 LETTING_IN = ("/sign-in", "/invitations/", "/password/", "/account/password", "/account/second-factor")
 WITHOUT_A_PLACE = ("/static/", f"{V1}/health")
 
@@ -171,6 +175,7 @@ def connect(app: FastAPI, settings: Settings) -> None:
     app.state.failures = FailureLog(app.state.engine)
     app.state.doorman = Doorman(app.state.engine, app.state.hashing, app.state.failures)
     app.state.health = HealthWatch(app.state.engine, settings.data)
+    app.state.warm = WarmProcess(settings.data)
     app.state.write_group = WriteGroup(app.state.engine, capacity.threads)
 
 
@@ -189,10 +194,12 @@ async def _with_threads(app: FastAPI) -> AsyncIterator[None]:
 
 def rooms(capacity: Capacity) -> Callable[[str, str], Room | None]:
     """Verdicts, and claims of programs, have one of their own, so that no list holds back who judges; a browser claims with the
-    page that shows the task, among everything else. Whoever signs in has one, so that no crowd at the door holds back who is
-    inside. Static files and the question how we are need none."""
+    page that shows the task, among everything else. Whoever asks a model waits for it, not for the database: for as many as the
+    warm process takes in, and as many again, who are told by it that it is full. Whoever signs in has one, so that no crowd at
+    the door holds back who is inside. Static files and the question how we are need none."""
     judging = Room(capacity.judging, 8 * capacity.judging)
     letting_in = Room(capacity.letting_in, 4 * capacity.at_once, patience_s=4.0)
+    asking_models = Room(2 * MOST_WAITING, 0)
     everything_else = Room(capacity.at_once, 6 * capacity.at_once)
 
     def room_for(method: str, path: str) -> Room | None:
@@ -200,6 +207,8 @@ def rooms(capacity: Capacity) -> Callable[[str, str], Room | None]:
             return None
         if method == "POST" and JUDGING.fullmatch(path):
             return judging
+        if method == "POST" and ASKING_MODELS.fullmatch(path):
+            return asking_models
         if method == "POST" and path.startswith(LETTING_IN):
             return letting_in
         return everything_else

@@ -27,7 +27,7 @@ from trainer.contract.messages import Message
 SCOPES: Final[dict[str, list[str]]] = {
     "owner": ["admin"],
     "admin": ["admin"],
-    "reviewer": ["annotate", "export"],
+    "reviewer": ["annotate", "export", "generate"],
     "annotator": ["annotate"],
     "expired": ["admin"],
 }

@@ -277,6 +277,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", V1 + "/checkpoints/{id}/export/{name}"): _reviewer("checkpoint", "export"),
     ("GET", V1 + "/projects/{slug}/generations"): _reviewer("slug", "export"),
     ("PUT", V1 + "/projects/{slug}/texts/{name}"): _admin("slug", "admin"),
+    # models that answer at once. Who annotates must not ask them which model wrote what.
+    ("POST", V1 + "/projects/{slug}/score"): _reviewer("slug", "generate"),
+    ("POST", V1 + "/projects/{slug}/generate"): _reviewer("slug", "generate"),
     # exports
     ("GET", "/projects/{slug}/export"): _admin("slug"),
     ("GET", "/projects/{slug}/export/file"): _admin("slug"),

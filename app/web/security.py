@@ -24,7 +24,7 @@ from app.language.languages import _
 from app.settings import Settings
 
 Role = Literal["annotator", "reviewer", "admin"]
-Scope = Literal["annotate", "export", "admin"]
+Scope = Literal["annotate", "export", "generate", "admin"]
 
 SESSION_DAYS = 30
 SEEN_EVERY_S = 60  # a session or a key notes its use at most this often
@@ -51,7 +51,7 @@ class Principal:
     credential: str = ""  # hash of the session id, or the id of the key: names the one in use in the account's lists
 
     def may(self, scope: Scope) -> bool:
-        """Whether the credential covers the scope; `admin` covers the other two, and a session covers all."""
+        """Whether the credential covers the scope; `admin` covers the others, and a session covers all."""
         return self.via == "session" or scope in self.scopes or "admin" in self.scopes
 
 

@@ -67,6 +67,7 @@ WRITERS: Final = {
     "trainer/worker/freeze.py": FROZEN,
     "trainer/worker/process.py": "the log of a run",
     "trainer/worker/prompt_lengths.py": NAMELESS,
+    "trainer/worker/warm.py": f"{EMPTY}; the log of a process",
 }
 WRITING: Final = {"write_text", "write_bytes", "save_file", "save_pretrained", "copyfile", "copy2", "copytree", "TemporaryFile"}
 

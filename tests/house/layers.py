@@ -85,6 +85,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "sft": frozenset({"contract", "files", "lm"}),
     "sample": frozenset({"contract", "files", "lm", "reward"}),
     "export": frozenset({"contract", "files", "lm", "reward"}),
+    "serve": frozenset({"contract", "lm", "reward"}),
     "worker": frozenset({"contract"}),
 }
 

@@ -28,6 +28,9 @@ RAN_AWAY: Final = signal.SIGPROF  # ends a process whose chat template nothing e
 EXIT_RAN_AWAY: Final = 3  # of a process that only counts tokens, and could still end such a template itself
 
 GIVES_WAY: Final = 10  # of 19: a tenth of a processor that others want, all of one that nobody wants
+GIVES_WAY_TO_RUNS: Final = 15  # a quarter of what a run gets that wants it, too
+GOES_FIRST: Final = 500  # of 1000
+GOES_BEFORE_RUNS: Final = 800
 
 TOKEN: Final = "HF_TOKEN"  # for who fetches a model; a run finds what was fetched
 
@@ -105,10 +108,10 @@ def installed_rewards() -> Mapping[str, metadata.EntryPoint]:
     return {one.name: one for one in found if REWARD_NAME.fullmatch(one.name)}
 
 
-def go_first() -> None:
+def go_first(badness: int = GOES_FIRST) -> None:
     """When memory runs out in spite of all, the kernel takes this process, not the web process or the database (Linux)."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
-        file.write(b"500")  # of 1000
+        file.write(str(badness).encode("ascii"))
 
 
 def die_with(parent: int) -> None:
@@ -119,10 +122,10 @@ def die_with(parent: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def give_way() -> None:
-    """The web process, and whoever else is of usual niceness, has the processor before this one and all that it starts."""
+def give_way(niceness: int = GIVES_WAY) -> None:
+    """The web process, and whoever else is less nice, has the processor before this one and all that it starts."""
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, max(GIVES_WAY, os.getpriority(os.PRIO_PROCESS, 0)))
+        os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
     if os.getsid(0) == os.getpid():  # else the session is others', too: a terminal's
         session_gives_way()
 
@@ -132,12 +135,13 @@ def session_gives_way() -> None:
 
     Where Linux shares processors between sessions (autogroup), a process's own niceness counts for nothing outside of its own.
     """
-    if os.getpriority(os.PRIO_PROCESS, 0) < GIVES_WAY:
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness < GIVES_WAY:
         return
     with contextlib.suppress(OSError):
         for _ in range(3):
             try:
-                Path("/proc/self/autogroup").write_text(str(GIVES_WAY), encoding="ascii")
+                Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
                 return
             except BlockingIOError:  # some session's was set within the last tenth of a second
                 time.sleep(0.1)

@@ -218,6 +218,17 @@ MODELS: Final = {
     ),
 }
 
+# The process that answers at once.
+SERVING: Final = {
+    "serving_stops": "The process that holds the models is ending. It comes back by itself; please try again in a moment.",
+    "serving_full": "Too many ask the models right now. Please try again in a few seconds.",
+    "serving_not_finite": "The model's numbers for this are not finite, so there is nothing to answer.",
+    "serving_no_room": (
+        "These answers and their prompts may have %(tokens)s tokens together; %(most)s are written at a time here. Ask for "
+        "shorter answers, or for fewer."
+    ),
+}
+
 # Files that people write: labels, demonstrations, texts.
 FILES: Final = {
     "not_utf8": "%(file)s is not UTF-8: line %(line)s",
@@ -487,6 +498,7 @@ SENTENCES: Final = (
     | WORKING
     | SAMPLING
     | MODELS
+    | SERVING
     | FILES
     | REWARD
     | PPO

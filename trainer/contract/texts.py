@@ -52,3 +52,9 @@ def json_lines(name: str, lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
 def trimmed(text: str) -> str:
     """The text less the blank lines before it and the white space after it. The indent of a first line is meaning, and stays."""
     return _BLANK_LINES.sub("", text).rstrip()
+
+
+def said(text: str) -> str:
+    """An answer as people read it: its indent stays; the one space that some tokenizers put before a first word goes."""
+    kept = trimmed(text)
+    return kept[1:] if re.match(r" \S", kept) else kept

@@ -84,7 +84,7 @@ def generate(
                     if on_done is not None:
                         on_done(index, answer)
                 if done:
-                    kept = _fill_holes(len(live), done)
+                    kept = fill_holes(len(live), done)
                     live, tokens = [live[row] for row in kept], tokens[kept]
                     if live:
                         decoder.keep(kept)
@@ -120,7 +120,7 @@ def draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
     return (block * BLOCK + torch.searchsorted(inner, rest, right=True)).squeeze(1)
 
 
-def _fill_holes(count: int, done: list[int]) -> list[int]:
+def fill_holes(count: int, done: list[int]) -> list[int]:
     """Which row each place holds once `done` are gone: the last ones move into the holes, so that few rows are copied."""
     gone = set(done)
     spare = [row for row in range(count) if row not in gone and row >= count - len(done)]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -20,7 +19,7 @@ import torch
 from trainer.contract.config import RewardConfig, SampleConfig
 from trainer.contract.folder import Refused, RunFolder, read_jsonl, write_atomic
 from trainer.contract.messages import Message
-from trainer.contract.texts import trimmed
+from trainer.contract.texts import said
 from trainer.lm.backbone import Backbone, context_length, eos_ids
 from trainer.lm.forward import llama_like
 from trainer.lm.generate import Generated, generate
@@ -188,12 +187,6 @@ def keep_features(
             sequence = token_sequence(ids, answer.ids, eos_ids(policy), longest)
             rows[sequence.digest] = recorded_means(recording, index, sequence, cache.layers)
     cache.write(rows)
-
-
-def said(text: str) -> str:
-    """An answer as people read it: its indent stays; the one space that some tokenizers put before a first word goes."""
-    kept = trimmed(text)
-    return kept[1:] if re.match(r" \S", kept) else kept
 
 
 def derived_seed(run_seed: int, prompt_id: int, index: int, draw: int = 0) -> int:

@@ -41,6 +41,7 @@ from trainer.worker.claim import MOST_ATTEMPTS, Claimed
 from trainer.worker.failures import living_on, said, why_not_prepared
 from trainer.worker.heartbeat import BEAT_S, LostRun, beating
 from trainer.worker.process import RunProcess, end_orphan, tidy
+from trainer.worker.warm import Warm
 
 LOOK_S = 0.5  # between two looks at the run or for work
 CHORES_S = 5.0  # between two looks at triggers and queues
@@ -85,6 +86,7 @@ class Supervisor:
         self._held: Held | None = None
         self._beat_at = self._chores_at = self._removal_at = 0.0
         self._looks = Looks()
+        self._warm = Warm(settings.data, self._environment(()))
         self._claimed: Claimed | None = None  # until it has begun
         with write_session(engine) as session:
             session.add(Worker(name=self.name))
@@ -110,9 +112,12 @@ class Supervisor:
             self._take_out_deleted()
         if self._held is None:
             self._take_next()
+        with living_on("keeping the warm process"):
+            self._warm.look(beside_a_run=self._held is not None)
 
     def close(self) -> None:
         """Give the run back, saved as far as it got, and leave."""
+        self._warm.close()
         if self._held is not None:
             self._hand_back(self._held)
         self._looks.count.end()

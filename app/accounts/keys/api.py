@@ -20,7 +20,7 @@ Id = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
 
 class KeyIn(Body):
-    scopes: list[Scope] = Field(min_length=1, max_length=3)
+    scopes: list[Scope] = Field(min_length=1, max_length=4)
     expires_in_days: int = Field(90, ge=1, le=keys.LONGEST_DAYS)
     name: Line = ""
     projects: list[Slug] | None = Field(

@@ -26,7 +26,7 @@ from app.web.security import Principal, Scope, digest, format_key, new_secret
 LONGEST_DAYS = 366
 MOST_LISTED = 200
 MOST_KEYS = 50  # of one person that work at one time
-SCOPES: tuple[Scope, ...] = ("annotate", "export", "admin")
+SCOPES: tuple[Scope, ...] = ("annotate", "export", "generate", "admin")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,16 @@ EXAMPLES = 8  # a call and caller; the whole file takes about a minute
 
 CALLS = sorted(route for route in RULES if route[1].startswith(V1) and not route[1].endswith("/openapi.json"))
 
-TRUTHS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+def does_not_fail(context: Any, response: Any, case: Any) -> Any:
+    """Nor does it where nobody keeps a model open, as no worker runs here: that is said with 503, as described."""
+    rule = RULES[case.method.upper(), case.operation.path]
+    if rule.scope == "generate" and response.status_code == 503:
+        return None
+    return not_a_server_error(context, response, case)
+
+
+TRUTHS = [does_not_fail, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 bounded = settings(
     max_examples=EXAMPLES,

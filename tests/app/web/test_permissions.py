@@ -57,9 +57,11 @@ PEOPLE = ("Mary", "Alan", "Grace", "Eve", "Ada")
 KEYS = (
     ("Mary", "annotate"),
     ("Mary", "export"),
+    ("Mary", "generate"),
     ("Mary", "admin"),
     ("Grace", "annotate"),
     ("Grace", "export"),
+    ("Grace", "generate"),
     ("Grace", "admin"),
     ("Eve", "admin"),
     ("Ada", "export"),
@@ -217,7 +219,7 @@ def test_a_route_about_one_project_asks_for_a_role_in_it(route: tuple[str, str])
 def test_a_call_that_changes_something_asks_a_key_for_a_scope(route: tuple[str, str]) -> None:
     method, path = route
     if path.startswith("/api/") and method != "GET":
-        assert RULES[route].scope in ("annotate", "admin")
+        assert RULES[route].scope in ("annotate", "generate", "admin")
     if not path.startswith("/api/"):
         assert RULES[route].scope is None, "pages take no keys"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainer.contract.folder import Refused
-from trainer.contract.texts import json_lines, text_of, trimmed
+from trainer.contract.texts import json_lines, said, text_of, trimmed
 
 
 def test_a_mark_is_dropped_and_lines_end_alike() -> None:
@@ -47,3 +47,11 @@ def test_a_line_that_is_not_utf_8_is_refused_with_its_number() -> None:
 )
 def test_blank_lines_go_and_the_indent_stays(text: str, kept: str) -> None:
     assert trimmed(text) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("    return x\n", "    return x"), ("\n\tmake\n", "\tmake"), (" Hello.", "Hello."), ("Hello.  ", "Hello.")],
+)
+def test_an_answer_keeps_its_indent(text: str, kept: str) -> None:
+    assert said(text) == kept

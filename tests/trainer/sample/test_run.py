@@ -134,14 +134,6 @@ def test_the_base_leaves_the_features_that_a_reward_run_reads(
         torch.testing.assert_close(kept[layer], fresh[layer], atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [("    return x\n", "    return x"), ("\n\tmake\n", "\tmake"), (" Hello.", "Hello."), ("Hello.  ", "Hello.")],
-)
-def test_an_answer_keeps_its_indent(text: str, kept: str) -> None:
-    assert sample.said(text) == kept
-
-
 def test_a_conversation_that_the_template_refuses_is_left_out_and_named_and_the_others_are_answered(
     llama_folder: Path, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ from tests.app.rounds.test_service import make_labels
 from trainer.contract import folder as folders
 from trainer.contract.environment import GIVES_WAY, template_ran_away
 from trainer.contract.messages import Message
+from trainer.contract.serving.place import ask_for
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 from trainer.worker import chores, freeze, heartbeat, supervisor
 from trainer.worker import claim as claiming
@@ -649,3 +650,23 @@ def _workers(engine: Engine) -> list[str]:
 def test_the_worker_never_loads_torch() -> None:
     code = "import sys, trainer.worker.supervisor; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+# Models that answer at once
+
+
+@patient
+def test_whoever_asks_a_model_has_a_process_of_this_worker_that_knows_no_secret(
+    settings: Settings, make_worker: Callable[[], Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASTEMAKER_DATABASE_URL", "postgresql://user:hunter2@localhost/x")
+    worker = make_worker()
+    tick_until(worker, lambda: worker._warm.pid is None)
+    ask_for(settings.data)
+    tick_until(worker, lambda: worker._warm.pid is not None)
+    pid = worker._warm.pid
+    assert pid is not None
+    if sys.platform == "linux":
+        assert b"hunter2" not in Path(f"/proc/{pid}/environ").read_bytes()
+    worker.close()
+    assert not psutil.pid_exists(pid)
