@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from app.database.engine import write_session
-from app.models import Project, Worker
+from app.models import Project, Worker, utc_now
 from app.runs.checkpoints import get_checkpoint
 from app.settings import Settings
 from tests.app import factories
@@ -30,9 +31,9 @@ PATIENCE_S = 120.0
 
 @pytest.fixture
 def alive(engine: Engine) -> None:
-    """A worker that was heard of a moment ago."""
+    """A worker that counts as alive however long the test takes."""
     with write_session(engine) as session:
-        session.add(Worker(name="w", message=Message("worker_idle")))
+        session.add(Worker(name="w", heartbeat_at=utc_now() + timedelta(hours=1), message=Message("worker_idle")))
 
 
 @pytest.fixture
