@@ -26,9 +26,10 @@ class Answer(NamedTuple):
     checkpoint_id: int  # 0: none of ours wrote it
     text: str
     cut: bool  # by the limit on its length
+    best_of: int  # of how many a reward model chose it; 1: it is as it was drawn
 
 
-NO_ANSWER = Answer(0, 0, "", False)  # where a rating's second would be
+NO_ANSWER = Answer(0, 0, "", False, 0)  # where a rating's second would be
 
 
 class Judged(NamedTuple):
@@ -95,6 +96,8 @@ def _preference(judged: Judged) -> Iterator[Row]:
         "rejected_checkpoint": rejected.checkpoint_id,
         "chosen_cut": chosen.cut,
         "rejected_cut": rejected.cut,
+        "chosen_best_of": chosen.best_of,
+        "rejected_best_of": rejected.best_of,
         **_source(judged),
     }
 
@@ -111,6 +114,7 @@ def _rating(judged: Judged, criteria: Sequence[str]) -> Iterator[Row]:
         "created_at": rfc3339(judged.created_at),
         "checkpoint": judged.left.checkpoint_id,
         "cut": judged.left.cut,
+        "best_of": judged.left.best_of,
         **_source(judged),
     }
 
@@ -125,6 +129,7 @@ def _kto(judged: Judged) -> Iterator[Row]:
             "created_at": rfc3339(judged.created_at),
             "checkpoint": answer.checkpoint_id,
             "cut": answer.cut,
+            "best_of": answer.best_of,
             **_source(judged),
         }
 
@@ -189,6 +194,7 @@ def _shown(answer: Answer) -> Row:
         "checkpoint": answer.checkpoint_id,
         "text": answer.text,
         "cut": answer.cut,
+        "best_of": answer.best_of,
     }
 
 
@@ -221,15 +227,15 @@ def columns_of(format: Format, criteria: Sequence[str]) -> list[str]:
     """The header of the CSV; `flat` fills exactly these."""
     origin, source = ["label_id", "task_id", "annotator"], ["prompt_id", "external_id", "split", "extra"]
     if format == "preference":
-        sides = [f"{side}_{part}" for part in ("checkpoint", "cut") for side in ("chosen", "rejected")]
+        sides = [f"{side}_{part}" for part in ("checkpoint", "cut", "best_of") for side in ("chosen", "rejected")]
         return ["prompt", "chosen", "rejected", *origin, "strength", "created_at", *sides, *source]
     if format == "ratings":
-        return ["prompt", "response", "overall", *criteria, *origin, "created_at", "checkpoint", "cut", *source]
+        return ["prompt", "response", "overall", *criteria, *origin, "created_at", "checkpoint", "cut", "best_of", *source]
     if format == "kto":
-        return ["prompt", "completion", "label", *origin, "created_at", "checkpoint", "cut", *source]
+        return ["prompt", "completion", "label", *origin, "created_at", "checkpoint", "cut", "best_of", *source]
     if format == "sft":
         return ["prompt", "completion", "source", *origin, "created_at", *source]
-    shown = [f"{side}_{part}" for side in ("left", "right") for part in ("text", "checkpoint", "generation_id", "cut")]
+    shown = [f"{side}_{part}" for side in ("left", "right") for part in ("text", "checkpoint", "generation_id", "cut", "best_of")]
     return [
         *(*origin, "version", "supersedes_label_id", "current", "withdrawn", "surplus", "kind", "choice", "strength", "overall"),
         *("criteria", "flags", "rewrite_side", "rewrite_text", "comment", "prompt", *shown),

@@ -32,7 +32,7 @@ from app.prompts.service import Split
 from app.web.json_types import in_utc, json_dumps
 
 CHUNK_LABELS = 500
-_LAYOUT = 4  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+_LAYOUT = 5  # rises when rows change their form, so that a stored ETag does not vouch for the old one
 
 BYTE_ORDER_MARK = "\ufeff"  # without it Excel takes UTF-8 for the system's own encoding, and Chinese is lost
 
@@ -202,8 +202,8 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
         *(Label.id, Label.task_id, Label.annotator_id, Label.kind, Label.choice, Label.strength, Label.overall),
         *(_json(Label.criteria), _json(Label.flags), _json(Label.rewrite), Label.comment, Label.created_at),
         *(Task.prompt_id, Prompt.external_id, Prompt.split, _json(Prompt.extra), _json(Prompt.messages)),
-        *(_left.id, _left.checkpoint_id, _left.text, _left.finish_reason),
-        *(_right.id, _right.checkpoint_id, _right.text, _right.finish_reason),
+        *_of_answer(_left),
+        *_of_answer(_right),
         *(details if query.format == "labels" else ()),
     ]
     statement = (
@@ -230,6 +230,12 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
     if query.split is not None:
         statement = statement.where(Prompt.split == query.split)
     return statement
+
+
+def _of_answer(generation: type[Generation]) -> tuple[Any, ...]:
+    """In the order in which `_answer` takes them."""
+    best_of = func.coalesce(generation.settings["best_of"].as_integer(), 1)
+    return generation.id, generation.checkpoint_id, generation.text, generation.finish_reason, best_of
 
 
 def _json(column: InstrumentedAttribute[Any]) -> ColumnElement[str]:
@@ -274,15 +280,15 @@ def _judged(row: Sequence[Any], export: Export) -> Judged:
         split=split,
         extra=_in_order(extra),
         messages=orjson.loads(messages),
-        left=_answer(*answers_and_details[:4]),
-        right=None if answers_and_details[4] is None else _answer(*answers_and_details[4:8]),
+        left=_answer(*answers_and_details[:5]),
+        right=None if answers_and_details[5] is None else _answer(*answers_and_details[5:10]),
         created_at=created_at,
-        details=_details(answers_and_details[8:]),
+        details=_details(answers_and_details[10:]),
     )
 
 
-def _answer(generation_id: int, checkpoint_id: int | None, text: str, finish_reason: str) -> Answer:
-    return Answer(generation_id, checkpoint_id or 0, text, finish_reason == "length")
+def _answer(generation_id: int, checkpoint_id: int | None, text: str, finish_reason: str, best_of: int) -> Answer:
+    return Answer(generation_id, checkpoint_id or 0, text, finish_reason == "length", best_of)
 
 
 def _details(values: Sequence[Any]) -> dict[str, Any]:

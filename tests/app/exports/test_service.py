@@ -16,7 +16,7 @@ from sqlalchemy import Engine, insert, select, text
 
 from app.database.engine import read_session, write_session
 from app.errors import Invalid
-from app.exports.rows import FORMATS, agreement, columns_of
+from app.exports.rows import FORMATS, Format, agreement, columns_of
 from app.exports.service import ExportQuery, _labels_after, prepare_export, pseudonyms, read_time, stream_export
 from app.models import Generation, Label, Project, Prompt, Task, utc_now
 from app.prompts.importers import read_upload
@@ -61,12 +61,34 @@ def test_a_preference_row_is_what_trl_reads(engine: Engine, project: Project, ca
             "rejected_checkpoint": project.policy_id,
             "chosen_cut": True,
             "rejected_cut": False,
+            "chosen_best_of": 1,
+            "rejected_best_of": 1,
             "prompt_id": ids[2],
             "external_id": "q-17",
             "split": ids[3],
             "extra": '{"id": 7, "topic": "貓"}',
         }
     ]
+
+
+@pytest.mark.parametrize("format", ["preference", "kto", "labels"])
+def test_an_answer_that_a_reward_model_chose_says_of_how_many(
+    engine: Engine, project: Project, cast: Cast, format: Format
+) -> None:
+    with write_session(engine) as session:
+        label = judge(session, project, cast.mary, choice="right")
+        chosen = session.get_one(Generation, label.right_generation_id)
+        chosen.settings = {**chosen.settings, "best_of": 4, "reward": 7}
+    found = rows(engine, project, format=format)
+    named = {
+        "preference": lambda: [found[0]["chosen_best_of"], found[0]["rejected_best_of"]],
+        "kto": lambda: [row["best_of"] for row in found],
+        "labels": lambda: [found[0][side]["best_of"] for side in ("right", "left")],
+    }
+    assert named[format]() == [4, 1]
+    header, line = exported(engine, project, format=format, as_="csv").splitlines()[:2]
+    assert sum(name.endswith("best_of") for name in header.split(",")) == (1 if format == "kto" else 2)
+    assert len(line.split(",")) >= len(header.split(","))
 
 
 def test_an_answer_that_none_of_ours_wrote_has_no_checkpoint(engine: Engine, project: Project, cast: Cast) -> None:

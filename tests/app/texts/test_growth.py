@@ -47,7 +47,7 @@ def messages_of(text: str) -> list[Any]:
 
 def exported(text: str, format: Format) -> tuple[bytes, str]:
     """A label about this text, by somebody who wrote it everywhere they could, as the lines of both kinds of file."""
-    answer = Answer(1, 1, text, False)
+    answer = Answer(1, 1, text, False, 1)
     kind, choice, overall = ("rating", None, 5) if format in ("ratings", "sft") else ("comparison", "left", None)
     said: dict[str, Any] = {"strength": 1, "overall": overall, "criteria": {}, "flags": {}, "rewrite": None, "comment": text}
     about: dict[str, Any] = {
