@@ -65,8 +65,10 @@ WRITERS: Final = {
     "trainer/reward/head_files.py": FOLDER,
     "trainer/worker/claim.py": EMPTY,
     "trainer/worker/freeze.py": FROZEN,
+    "trainer/worker/label_files.py": FROZEN,
     "trainer/worker/process.py": "the log of a run",
     "trainer/worker/prompt_lengths.py": NAMELESS,
+    "trainer/worker/run_inputs.py": FROZEN,
     "trainer/worker/warm.py": f"{EMPTY}; the log of a process",
 }
 WRITING: Final = {"write_text", "write_bytes", "save_file", "save_pretrained", "copyfile", "copy2", "copytree", "TemporaryFile"}

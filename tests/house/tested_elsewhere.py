@@ -114,4 +114,6 @@ TESTED_ELSEWHERE = {
     "trainer/worker/chores.py": "trainer/worker/test_supervisor.py",
     "trainer/worker/claim.py": "trainer/worker/test_supervisor.py",
     "trainer/worker/failures.py": "trainer/worker/test_on_postgres.py",
+    "trainer/worker/label_files.py": "trainer/worker/test_freeze.py",
+    "trainer/worker/run_inputs.py": "trainer/worker/test_freeze.py",
 }

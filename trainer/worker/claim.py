@@ -126,3 +126,10 @@ def _hold(path: Path) -> TextIO | None:
         file.close()
         return None
     return file
+
+
+def give_back(run: Run, *, blameless: bool) -> None:
+    """Let any worker claim it; an attempt that failed for nothing of its own does not count."""
+    run.state, run.owner, run.eta_s, run.message = "queued", None, None, Message("waiting_to_go_on")
+    if blameless:
+        run.attempts -= 1

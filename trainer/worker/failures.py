@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -32,6 +33,14 @@ def why_not_prepared(error: Exception) -> Message:
     if isinstance(error, OSError):
         return Message("folder_not_written", error=said(error))
     return Message("not_prepared", error=said(error))
+
+
+def crashed(code: int, times: int, last_line: str) -> Message:
+    """What ended a run each of so many times, by the exit status of its process, below 0 for a signal, and what it said last."""
+    ending = Message("killed", signal=signal.Signals(-code).name) if code < 0 else Message("ended_badly", status=code)
+    if not last_line:
+        return Message("crashed_silently", times=times, ending=ending)
+    return Message("crashed", times=times, ending=ending, last_line=last_line)
 
 
 def said(error: Exception) -> str:

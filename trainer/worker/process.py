@@ -13,12 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
 
-from trainer.contract.environment import die_with, go_first, session_gives_way
+from app.settings import Settings
+from trainer.contract.environment import die_with, go_first, needed, session_gives_way, with_rewards
 from trainer.contract.folder import forget_unfinished, write_atomic
 
 # A training step frees and takes the same large blocks again; given back to the kernel each time, they cost a page fault per
@@ -33,6 +34,16 @@ TUNING = {
     "MALLOC_TOP_PAD_": str(2**26),
     "GOMP_SPINCOUNT": "2000",
 }
+
+
+def environment_of(settings: Settings, outside: Iterable[str]) -> dict[str, str]:
+    """What a run is told that is paid by these rewards outside of the model: their addresses and keys, and no other."""
+    environment = needed(os.environ) | {"HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment.pop("TASTEMAKER_THREADS", None)  # 0 means for us what its absence means for a run
+    if settings.threads:
+        environment["TASTEMAKER_THREADS"] = str(settings.threads)
+    keys = {name: key.get_secret_value() for name, key in settings.reward_keys.items()}
+    return environment | with_rewards(settings.rewards, keys, outside)
 
 
 class RunProcess:

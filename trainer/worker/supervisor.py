@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,15 @@ from app.runs.limits import limits_of, memory_of
 from app.runs.runs import get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import in_one_sentence, open_database
-from trainer.contract.environment import RAN_AWAY, give_way, needed, template_ran_away, with_rewards
+from trainer.contract.environment import RAN_AWAY, give_way, template_ran_away
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, keep_private
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import claim, freeze, results
 from trainer.worker.chores import Looks, ask_what_is_due, look_after_projects
-from trainer.worker.claim import MOST_ATTEMPTS, Claimed
-from trainer.worker.failures import living_on, said, why_not_prepared
+from trainer.worker.claim import MOST_ATTEMPTS, Claimed, give_back
+from trainer.worker.failures import crashed, living_on, said, why_not_prepared
 from trainer.worker.heartbeat import BEAT_S, LostRun, beating
-from trainer.worker.process import RunProcess, end_orphan, tidy
+from trainer.worker.process import RunProcess, end_orphan, environment_of, tidy
 from trainer.worker.warm import Warm
 
 LOOK_S = 0.5  # between two looks at the run or for work
@@ -86,7 +86,7 @@ class Supervisor:
         self._held: Held | None = None
         self._beat_at = self._chores_at = self._removal_at = 0.0
         self._looks = Looks()
-        self._warm = Warm(settings.data, self._environment(()))
+        self._warm = Warm(settings.data, environment_of(settings, ()))
         self._claimed: Claimed | None = None  # until it has begun
         with write_session(engine) as session:
             session.add(Worker(name=self.name))
@@ -165,18 +165,9 @@ class Supervisor:
             claimed.kind,
             fence,
             prepared.folder,
-            RunProcess(claimed.kind, prepared.folder, self._environment(prepared.outside)),
+            RunProcess(claimed.kind, prepared.folder, environment_of(self._settings, prepared.outside)),
             results.NewGenerations(prepared.folder, stored),
         )
-
-    def _environment(self, outside: Iterable[str]) -> dict[str, str]:
-        """What a run is told that is paid by these rewards outside of the model: their addresses and keys, and no other."""
-        environment = needed(os.environ) | {"HF_HUB_DISABLE_TELEMETRY": "1"}
-        environment.pop("TASTEMAKER_THREADS", None)  # 0 means for us what its absence means for a run
-        if self._settings.threads:
-            environment["TASTEMAKER_THREADS"] = str(self._settings.threads)
-        keys = {name: key.get_secret_value() for name, key in self._settings.reward_keys.items()}
-        return environment | with_rewards(self._settings.rewards, keys, outside)
 
     # Watching
 
@@ -292,11 +283,11 @@ class Supervisor:
             elif code == -RAN_AWAY:
                 results.record_end(session, run, "failed", template_ran_away(), result)  # as it would the next time
             elif code in (EXIT_CANCELLED, EXIT_RETRY):  # retry: the process of an earlier claim has not left the folder yet
-                _requeue(run, blameless=True)
+                give_back(run, blameless=True)
             elif run.attempts >= MOST_ATTEMPTS:
-                results.record_end(session, run, "failed", _crashed(code, results.last_words(held.folder)), result)
+                results.record_end(session, run, "failed", crashed(code, MOST_ATTEMPTS, results.last_words(held.folder)), result)
             else:
-                _requeue(run, blameless=False)
+                give_back(run, blameless=False)
         self._held = None
 
     def _hand_back(self, held: Held) -> None:
@@ -320,7 +311,7 @@ class Supervisor:
                 if run.cancel_requested_at is not None:
                     results.record_end(session, run, "cancelled", Message("cancelled"))
                 else:
-                    _requeue(run, blameless=True)
+                    give_back(run, blameless=True)
         except LostRun:
             pass  # whoever has it now goes on with the folder
         self._held = None
@@ -371,19 +362,6 @@ class Supervisor:
         """A little at a time of what deleted projects left, so that runs are watched meanwhile."""
         if time.monotonic() >= self._removal_at and not take_out(self._engine, self._settings.data.resolve(), REMOVAL_S):
             self._removal_at = time.monotonic() + CHORES_S
-
-
-def _requeue(run: Run, *, blameless: bool) -> None:
-    run.state, run.owner, run.eta_s, run.message = "queued", None, None, Message("waiting_to_go_on")
-    if blameless:
-        run.attempts -= 1
-
-
-def _crashed(code: int, last_line: str) -> Message:
-    ending = Message("killed", signal=signal.Signals(-code).name) if code < 0 else Message("ended_badly", status=code)
-    if not last_line:
-        return Message("crashed_silently", times=MOST_ATTEMPTS, ending=ending)
-    return Message("crashed", times=MOST_ATTEMPTS, ending=ending, last_line=last_line)
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from tests.app.conftest import Cast
 from tests.app.rounds.test_service import make_labels
 from trainer.contract.folder import digest_of
 from trainer.contract.messages import Message
-from trainer.worker import freeze, results
+from trainer.worker import freeze, label_files, results, run_inputs
 
 BOTH = ("ppo", "preference")
 
@@ -199,14 +199,14 @@ def test_all_methods_learn_from_the_file_that_the_reward_learned_from(
     later = freeze.prepare(engine, settings, preference.id)
     assert later.written is not None
     assert (later.label_digest, later.label_count) == (frozen.label_digest, 30)
-    assert digest_of(later.written, *freeze.LABEL_FILES) == made.label_digest
+    assert digest_of(later.written, *label_files.LABEL_FILES) == made.label_digest
     outside = service.queue_run(session, demo, "preference", {}, {}, cast.grace)
     session.commit()
     assert freeze.prepare(engine, settings, outside.id).label_count == 35
 
     (frozen.folder / "preferences.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(Conflict, match="not what they were"):
-        freeze._rounds_labels(session, settings, preference, settings.runs)
+        run_inputs._rounds_labels(session, settings, preference, settings.runs)
 
 
 def test_it_takes_as_long_as_all_methods_and_all_answers(session: Session, demo: Project, cast: Cast) -> None:

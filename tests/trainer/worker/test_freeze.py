@@ -20,7 +20,7 @@ from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task, make_labels
 from trainer.contract.folder import UNDATED, RunFolder, read_jsonl
 from trainer.reward.data import read_labels
-from trainer.worker import freeze
+from trainer.worker import freeze, run_inputs
 from trainer.worker.heartbeat import LostRun
 
 
@@ -63,8 +63,8 @@ def test_a_sample_run_that_chooses_gets_the_reward_that_does(
 
 def test_a_model_in_the_data_folder_is_found_wherever_that_folder_is(settings: Settings) -> None:
     (settings.data / "runs" / "3" / "checkpoint").mkdir(parents=True)
-    assert freeze.model_spec(settings.data, "runs/3/checkpoint") == str(settings.data.resolve() / "runs/3/checkpoint")
-    assert freeze.model_spec(settings.data, "HuggingFaceTB/SmolLM2-135M") == "HuggingFaceTB/SmolLM2-135M"
+    assert run_inputs.model_spec(settings.data, "runs/3/checkpoint") == str(settings.data.resolve() / "runs/3/checkpoint")
+    assert run_inputs.model_spec(settings.data, "HuggingFaceTB/SmolLM2-135M") == "HuggingFaceTB/SmolLM2-135M"
 
 
 def test_a_reward_run_freezes_the_verdicts_with_their_digest(

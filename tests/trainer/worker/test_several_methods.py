@@ -20,7 +20,7 @@ from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task
 from tests.sft_model import simple_model
 from trainer.contract.folder import digest_of
-from trainer.worker.freeze import LABEL_FILES
+from trainer.worker.label_files import LABEL_FILES
 from trainer.worker.supervisor import Supervisor
 
 __all__ = ["simple_model"]

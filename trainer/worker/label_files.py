@@ -1,0 +1,167 @@
+"""What people said, as files that a run reads: verdicts, rewrites, and the answers on which a reward model is normalised."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.exports.service import pseudonyms
+from app.models import Checkpoint, Generation, Label, Prompt, drawn_alone
+from app.runs.usable_labels import usable_labels, usable_rewrites
+from trainer.contract.folder import digest_of
+
+PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
+LABEL_FILES = ("preferences.jsonl", "ratings.jsonl")
+
+
+def freeze_labels(session: Session, base: Checkpoint, project_id: int, folder: Path) -> tuple[str, int]:
+    """Write preferences.jsonl and ratings.jsonl; returns their common SHA-256 and the number of labels.
+
+    Token ids of answers say the same to models that come from `base` alone; other answers are known by their text.
+    """
+    kin = _descendants(session, base, project_id)
+    count = write_rows(folder / "preferences.jsonl", _judgements(session, project_id, "comparison", kin))
+    write_rows(folder / "preferences.jsonl", _improvements(session, project_id, kin), "a")
+    count += write_rows(folder / "ratings.jsonl", _judgements(session, project_id, "rating", kin))
+    return digest_of(folder, *LABEL_FILES), count
+
+
+def freeze_rewrites(session: Session, project_id: int, folder: Path) -> int:
+    """Write rewrites.jsonl, a demonstration a line; returns how many."""
+    return write_rows(folder / "rewrites.jsonl", _rewrites(session, project_id))
+
+
+def freeze_panel(session: Session, base_id: int, folder: Path) -> None:
+    """Write panel.jsonl."""
+    write_rows(folder / "panel.jsonl", _panel(session, base_id))
+
+
+def _descendants(session: Session, base: Checkpoint, project_id: int) -> set[int]:
+    """The base and the project's checkpoints that come from it."""
+    kin = {base.id}
+    for own, parent in session.execute(
+        select(Checkpoint.id, Checkpoint.parent_id).where(Checkpoint.project_id == project_id).order_by(Checkpoint.id)
+    ):  # a child is younger than its parent
+        if parent in kin:
+            kin.add(own)
+    return kin
+
+
+def _judgements(session: Session, project_id: int, kind: str, kin: set[int]) -> Iterator[dict[str, Any]]:
+    """One row per label, in the order in which they came."""
+    people = pseudonyms(session, project_id)
+    left, right = aliased(Generation), aliased(Generation)
+    rows = session.execute(
+        usable_labels(project_id)
+        .add_columns(left, right)
+        .join(left, left.id == Label.left_generation_id)
+        .outerjoin(right, right.id == Label.right_generation_id)
+        .where(Label.kind == kind)
+        .order_by(Label.id)
+        .execution_options(yield_per=500)
+    )
+    for label, _task, prompt, first, second in rows:
+        shared = {
+            "label_id": label.id,
+            "prompt_id": prompt.id,
+            "messages": prompt.messages,
+            "annotator": people[label.annotator_id],
+        }
+        if kind == "comparison":
+            yield shared | {
+                "left": _answer(first, kin),
+                "right": _answer(second, kin),
+                "choice": label.choice,
+                "strength": label.strength,
+                "criteria": label.criteria,
+                "flags": label.flags,
+            }
+        else:
+            flags = label.flags.get("response", [])
+            yield shared | {"response": _answer(first, kin), "overall": label.overall, "criteria": label.criteria, "flags": flags}
+
+
+def _improvements(session: Session, project_id: int, kin: set[int]) -> Iterator[dict[str, Any]]:
+    """Each rewrite as what it also says: that its text beats the answer that it was made from."""
+    people = pseudonyms(session, project_id)
+    rows = session.execute(
+        usable_rewrites(project_id)
+        .add_columns(Generation)
+        .join(
+            Generation,
+            Generation.id
+            == case((Label.rewrite["side"].as_string() == "right", Label.right_generation_id), else_=Label.left_generation_id),
+        )
+        .order_by(Label.id)
+        .execution_options(yield_per=500)
+    )
+    for label, _task, prompt, original in rows:
+        rewrite: dict[str, str] = label.rewrite or {}
+        yield {
+            "label_id": label.id,
+            "prompt_id": prompt.id,
+            "messages": prompt.messages,
+            "annotator": people[label.annotator_id],
+            "left": {"text": rewrite["text"], "token_ids": None},
+            "right": _answer(original, kin),
+            "choice": "left",
+            "strength": None,
+            "source": "rewrite",
+        }
+
+
+def _rewrites(session: Session, project_id: int) -> Iterator[dict[str, Any]]:
+    """One demonstration per label that has a rewrite, in the order in which they came."""
+    people = pseudonyms(session, project_id)
+    for label, _task, prompt in session.execute(usable_rewrites(project_id).order_by(Label.id).execution_options(yield_per=500)):
+        rewrite: dict[str, str] = label.rewrite or {}
+        yield {
+            "label_id": label.id,
+            "prompt_id": prompt.id,
+            "messages": [*prompt.messages, {"role": "assistant", "content": rewrite["text"]}],
+            "annotator": people[label.annotator_id],
+        }
+
+
+def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:
+    """The base model's first answer to each of the first prompts: the same answers at every refit, none of them chosen."""
+    first = (
+        select(func.min(Generation.id))
+        .join(Prompt, Prompt.id == Generation.prompt_id)
+        .where(Generation.checkpoint_id == base_id, drawn_alone())
+        .where(Prompt.split == "train")
+        .group_by(Generation.prompt_id)
+    )
+    rows = session.execute(
+        select(Generation, Prompt)
+        .join(Prompt, Prompt.id == Generation.prompt_id)
+        .where(Generation.id.in_(first))
+        .order_by(Generation.prompt_id)
+        .limit(PANEL_ANSWERS)
+    )
+    for generation, prompt in rows:
+        yield {"prompt_id": prompt.id, "messages": prompt.messages, "response": _answer(generation, {base_id})}
+
+
+def _answer(generation: Generation, kin: set[int]) -> dict[str, Any]:
+    """What was said, with its tokens where one of `kin` wrote it; `cut` only where the length limit ended it, so that other
+    rows read as they always have.
+    """
+    ids = generation.token_ids if generation.checkpoint_id in kin else None
+    answer = {"text": generation.text, "token_ids": ids or None}
+    return answer | {"cut": True} if generation.finish_reason == "length" else answer
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]], mode: str = "w") -> int:
+    """Write rows; returns how many. Mode "a" adds to those there."""
+    count = 0
+    with path.open(mode, encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    return count
