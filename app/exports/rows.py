@@ -12,13 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from trainer.contract.offline_config import BAD_RATING, GOOD_RATING
+from trainer.contract.offline_config import BAD_RATING, GOOD_RATING, TOP_RATING
 
 Format = Literal["preference", "ratings", "kto", "sft", "labels"]
 FORMATS: tuple[Format, ...] = ("preference", "ratings", "kto", "sft", "labels")
 Row = dict[str, Any]
-
-TOP_RATING = 5  # sft
 
 
 class Answer(NamedTuple):

@@ -25,11 +25,12 @@ from app.database.engine import read_session
 from app.database.slices import giving_way
 from app.errors import Invalid
 from app.exports.csv_text import csv_lines
-from app.exports.rows import TOP_RATING, Answer, Format, Judged, agreement, columns_of, flat, rows_of
+from app.exports.rows import Answer, Format, Judged, agreement, columns_of, flat, rows_of
 from app.language.languages import _
 from app.models import Generation, Label, Project, Prompt, Task
 from app.prompts.service import Split
 from app.web.json_types import in_utc, json_dumps
+from trainer.contract.offline_config import TOP_RATING
 
 CHUNK_LABELS = 500
 _LAYOUT = 5  # rises when rows change their form, so that a stored ETag does not vouch for the old one

@@ -17,7 +17,7 @@ from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
 from app.runs import checkpoints
 from app.runs.run_files import TEXT_NAME
 from app.runs.run_settings import run_config, with_chooser
-from app.runs.usable_labels import has_usable_rewrite, usable_by_method, usable_label_count
+from app.runs.usable_labels import has_demonstration, has_usable_rewrite, usable_by_method, usable_label_count
 from trainer.contract.config import CONFIGS, config_dict
 from trainer.contract.messages import Message
 
@@ -128,7 +128,8 @@ def queue_run(
 
 def check_demonstrations(session: Session, project: Project, kind: str, settings: Mapping[str, Any]) -> None:
     """Raises Invalid where these settings ask for demonstrations, and there is none."""
-    if settings.get("ptx_weight") and not has_usable_rewrite(session, project.id):
+    rated = bool(settings.get("ptx_top_rated"))
+    if settings.get("ptx_weight") and not has_demonstration(session, project.id, top_rated=rated):
         name = f"{kind}.ptx_weight"
         raise Invalid(Message("no_demonstration", setting=name), {"ptx_weight": _("there is none yet")})
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.orm import Session
 
-from app.models import Label, Prompt, Task
-from trainer.contract.offline_config import BAD_RATING, GOOD_RATING
+from app.models import Generation, Label, Prompt, Task
+from trainer.contract.offline_config import BAD_RATING, GOOD_RATING, TOP_RATING
 
 
 def usable_labels(project_id: int) -> Select[Label, Task, Prompt]:
@@ -47,9 +47,24 @@ def usable_rewrites(project_id: int) -> Select[Label, Task, Prompt]:
     return usable_labels(project_id).where(Label.rewrite.is_not(None))
 
 
+def usable_demonstrations(project_id: int, *, top_rated: bool) -> Select[Label, Task, Prompt, Generation]:
+    """The rewrites, and with `top_rated` also the usable ratings of 5 whose answer has its end; with the answer that was shown
+    left, or rated.
+    """
+    whole = (Label.overall == TOP_RATING) & (Generation.finish_reason != "length")
+    wanted = Label.rewrite.is_not(None) | whole if top_rated else Label.rewrite.is_not(None)
+    answer = Generation.id == Label.left_generation_id
+    return usable_labels(project_id).add_columns(Generation).join(Generation, answer).where(wanted)
+
+
 def has_usable_rewrite(session: Session, project_id: int) -> bool:
-    """Whether there is one demonstration."""
-    return session.scalar(usable_rewrites(project_id).with_only_columns(Label.id).limit(1)) is not None
+    """Whether somebody rewrote an answer."""
+    return has_demonstration(session, project_id, top_rated=False)
+
+
+def has_demonstration(session: Session, project_id: int, *, top_rated: bool) -> bool:
+    found = usable_demonstrations(project_id, top_rated=top_rated).with_only_columns(Label.id).limit(1)
+    return session.scalar(found) is not None
 
 
 def usable_rewrite_count(session: Session, project_id: int) -> int:

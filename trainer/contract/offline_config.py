@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trainer.contract.messages import Message
-from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, seed
+from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, seed, top_rated_too
 from trainer.contract.setting import check, setting
 
 MOST_PARAMETERS: Final = 200_000_000  # of a new SimpleLM: a few GB while it trains, and more than such a model makes use of
@@ -92,6 +92,7 @@ class SFTConfig:
 
 GOOD_RATING: Final = 4  # of 1 to 5: from here a rated answer is desirable to KTO
 BAD_RATING: Final = 2  # up to here it is not
+TOP_RATING: Final = 5  # a demonstration, where those are asked for
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class PreferenceConfig:
         least=0,
         most=1000,
     )
+    ptx_top_rated: bool = top_rated_too()
     max_grad_norm: float = setting(1.0, "Largest gradient norm", "Gradients are scaled down to it.", least=0.001, most=1e6)
     temperature: float = setting(0.7, "Temperature", "Divides the logits in every log-probability.", least=0.01, most=HOTTEST)
     max_prompt_tokens: int = setting(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trainer.contract.messages import Message
-from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, seed
+from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, seed, top_rated_too
 from trainer.contract.setting import SHARE, ConfigError, check, setting, weights_by_name
 
 FEWEST_WATCHED: Final = 4  # held-out prompts, under which their answers say nothing
@@ -94,6 +94,7 @@ class PPOConfig:
         least=0,
         most=1000,
     )
+    ptx_top_rated: bool = top_rated_too()
     max_grad_norm: float = setting(1.0, "Largest gradient norm", "Gradients are scaled down to it.", least=0.001, most=1e6)
     beta: float = setting(0.03, "KL weight β", "Weight of the KL penalty in the reward, at the start.", least=0, most=100)
     adaptive_kl: bool = setting(True, "Adapt the KL weight", "Move β so that KL approaches what the model may move.")

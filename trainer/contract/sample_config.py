@@ -26,6 +26,16 @@ def seed(help: str) -> Any:
     return setting(0, "Seed", help, least=0, most=MOST_WHOLE)
 
 
+def top_rated_too() -> Any:
+    """The setting for what counts as a demonstration where a run learns from some beside."""
+    return setting(
+        False,
+        "Learn from top-rated answers, too",
+        "Where demonstrations have a weight: answers that people rated 5 count as such beside their rewrites, unless the limit "
+        "on their length cut them.",
+    )
+
+
 @dataclass(frozen=True)
 class SampleConfig:
     """Write answers for prompts."""

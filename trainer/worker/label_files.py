@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.exports.service import pseudonyms
 from app.models import Checkpoint, Generation, Label, Prompt, drawn_alone
-from app.runs.usable_labels import usable_labels, usable_rewrites
+from app.runs.usable_labels import usable_demonstrations, usable_labels, usable_rewrites
 from trainer.contract.folder import digest_of
 
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
@@ -31,9 +31,9 @@ def freeze_labels(session: Session, base: Checkpoint, project_id: int, folder: P
     return digest_of(folder, *LABEL_FILES), count
 
 
-def freeze_rewrites(session: Session, project_id: int, folder: Path) -> int:
-    """Write rewrites.jsonl, a demonstration a line; returns how many."""
-    return write_rows(folder / "rewrites.jsonl", _rewrites(session, project_id))
+def freeze_rewrites(session: Session, project_id: int, folder: Path, *, top_rated: bool = False) -> int:
+    """Write rewrites.jsonl, a demonstration a line, with `top_rated` also of answers that were rated 5; returns how many."""
+    return write_rows(folder / "rewrites.jsonl", _demonstrations(session, project_id, top_rated))
 
 
 def freeze_panel(session: Session, base_id: int, folder: Path) -> None:
@@ -115,15 +115,16 @@ def _improvements(session: Session, project_id: int, kin: set[int]) -> Iterator[
         }
 
 
-def _rewrites(session: Session, project_id: int) -> Iterator[dict[str, Any]]:
-    """One demonstration per label that has a rewrite, in the order in which they came."""
+def _demonstrations(session: Session, project_id: int, top_rated: bool) -> Iterator[dict[str, Any]]:
+    """One demonstration per label that has one, in the order in which they came: what its author wrote, else what was rated."""
     people = pseudonyms(session, project_id)
-    for label, _task, prompt in session.execute(usable_rewrites(project_id).order_by(Label.id).execution_options(yield_per=500)):
-        rewrite: dict[str, str] = label.rewrite or {}
+    wanted = usable_demonstrations(project_id, top_rated=top_rated).order_by(Label.id)
+    for label, _task, prompt, rated in session.execute(wanted.execution_options(yield_per=500)):
+        text = label.rewrite["text"] if label.rewrite is not None else rated.text
         yield {
             "label_id": label.id,
             "prompt_id": prompt.id,
-            "messages": [*prompt.messages, {"role": "assistant", "content": rewrite["text"]}],
+            "messages": [*prompt.messages, {"role": "assistant", "content": text}],
             "annotator": people[label.annotator_id],
         }
 

@@ -96,7 +96,7 @@ def _write_preference(session: Session, settings: Settings, run: Run, folder: Pa
     asked = prompts_to_answer(session, run.project_id, {"split": "holdout"})[:SHOWN_PROMPTS]
     _write_prompts(folder / "panel_prompts.jsonl", asked)
     if run.config.get("ptx_weight"):
-        freeze_rewrites(session, run.project_id, folder)  # parts of labels that are counted
+        freeze_rewrites(session, run.project_id, folder, top_rated=_top_rated(run))  # parts of labels that are counted
         digest = digest_of(folder, *LABEL_FILES, "rewrites.jsonl")
     return {
         "base": model_spec(settings.data, base.source),
@@ -135,8 +135,12 @@ def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> 
 
 
 def _rewrites(session: Session, run: Run, folder: Path) -> dict[str, Any]:
-    count = freeze_rewrites(session, run.project_id, folder)
+    count = freeze_rewrites(session, run.project_id, folder, top_rated=_top_rated(run))
     return {"label_digest": digest_of(folder, "rewrites.jsonl"), "label_count": count}
+
+
+def _top_rated(run: Run) -> bool:
+    return bool(run.config.get("ptx_top_rated"))  # runs of before, and of next tokens alone, have no such setting
 
 
 def _write_prompts(path: Path, prompts: Iterable[Prompt]) -> None:

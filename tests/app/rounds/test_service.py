@@ -171,6 +171,17 @@ def test_who_asks_for_demonstrations_needs_one(session: Session, demo: Project, 
     assert service.start_round(session, demo, "admin", cast.grace, {"ppo": asking}).config["ppo"]["ptx_weight"] == 0.5
 
 
+def test_a_whole_answer_rated_5_is_a_demonstration_for_who_asks_for_such(session: Session, demo: Project, cast: Cast) -> None:
+    factories.make_checkpoint(session, demo.id, kind="reward", parent_id=demo.policy_id)
+    task = factories.make_task(session, demo, "rating")
+    label_task(session, task, cast.mary, kind="rating", choice=None, overall=5)
+    settings: dict[str, dict[str, Any]] = {"ppo": {"ptx_weight": 0.5}, "preference": {"ptx_weight": 0.5, "method": "kto"}}
+    for kind, asking in settings.items():
+        with pytest.raises(Invalid, match="no demonstration to learn from"):
+            service.queue_run(session, demo, kind, asking, {}, cast.grace)
+        assert service.queue_run(session, demo, kind, asking | {"ptx_top_rated": True}, {}, cast.grace).state == "queued"
+
+
 def test_a_round_that_starts_by_itself_says_in_its_end_that_there_is_no_demonstration(
     session: Session, demo: Project, cast: Cast
 ) -> None:

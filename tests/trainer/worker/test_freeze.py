@@ -437,6 +437,30 @@ def test_a_run_with_demonstrations_beside_gets_the_very_file_of_an_sft_run_in_it
     assert frozen(kind, {"ptx_weight": 0.5}, {}).label_digest != beside.label_digest
 
 
+@pytest.mark.parametrize("kind", ["ppo", "preference"])
+def test_whole_answers_rated_5_are_demonstrations_where_they_are_asked_for(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast, kind: str
+) -> None:
+    factories.make_checkpoint(session, demo.id, kind="reward", parent_id=demo.policy_id)
+    good, cut, mended, middling, written = (factories.make_task(session, demo, "rating") for _ in range(5))
+    rated: dict[str, Any] = {"kind": "rating", "choice": None}
+    for task, overall in ((good, 5), (cut, 5), (middling, 4)):
+        label_task(session, task, cast.mary, **rated, overall=overall)
+    for task, overall in ((mended, 5), (written, 2)):
+        label_task(
+            session, task, cast.mary, **rated, overall=overall, rewrite={"side": "response", "text": f"Better than {overall}."}
+        )
+    answers = {task.id: session.get_one(Generation, task.first_generation_id) for task in (good, cut, middling)}
+    answers[cut.id].finish_reason = "length"
+
+    def texts(config: dict[str, Any]) -> list[str]:
+        run = service.queue_run(session, demo, kind, {"ptx_weight": 0.5} | config, {}, cast.grace)
+        return [row["messages"][-1]["content"] for row in rows(prepare(session, engine, settings, run).folder, "rewrites.jsonl")]
+
+    assert texts({}) == ["Better than 5.", "Better than 2."]
+    assert texts({"ptx_top_rated": True}) == [answers[good.id].text, "Better than 5.", "Better than 2."]
+
+
 def test_a_round_counts_the_labels_that_its_reward_run_froze(session: Session, demo: Project, cast: Cast) -> None:
     make_labels(session, demo, 30, cast.mary)
     round_ = service.start_round(session, demo, "admin", cast.grace)
