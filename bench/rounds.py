@@ -58,10 +58,10 @@ def main() -> int:
             for line in Rounds(house, base, Reader(model), options).all():
                 lines.append(line)
                 print(json.dumps(line), flush=True)
+                if options.svg:  # after each, so that a run of hours that is stopped leaves one
+                    options.svg.write_text(picture(lines, options.preference), encoding="utf-8")
         finally:
             house.stop()
-    if options.svg:
-        options.svg.write_text(picture(lines, options.preference), encoding="utf-8")
     print(json.dumps(summary(lines)))
     return 0 if all("refused" not in line for line in lines) else 1
 
