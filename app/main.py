@@ -30,6 +30,8 @@ from app.database.capacity import Capacity
 from app.database.engine import InstantReads, make_engine
 from app.database.group_commit import WriteGroup
 from app.database.second_try import SecondTry
+from app.evaluation.leaderboard import api as leaderboard_api
+from app.evaluation.leaderboard import routes as leaderboard_routes
 from app.exports import api as exports_api
 from app.exports import routes as exports_routes
 from app.guidelines import api as guidelines_api
@@ -82,7 +84,8 @@ from trainer.contract.serving.questions import MOST_WAITING
 # Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
 CALLS = (
     *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, keys_api, people_api, audit_api, projects_api),
-    *(installation_api, my_work_api, prompts_api, rounds_api, runs_api, serving_api, removal_api, exports_api, health_api),
+    *(installation_api, my_work_api, prompts_api, rounds_api, runs_api, leaderboard_api, serving_api, removal_api),
+    *(exports_api, health_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -108,6 +111,7 @@ PAGES = (
         runs_routes,
         preference_routes,
         sft_routes,
+        leaderboard_routes,
         exports_routes,
         styleguide,
     ),

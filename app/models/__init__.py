@@ -5,6 +5,7 @@ Relationships are not declared: services say which rows they join, so no page ca
 
 from app.models.base import Base, Utc, utc_now
 from app.models.contenders import Contender
+from app.models.leaderboards import Leaderboard
 from app.models.people import (
     ApiKey,
     AuditEntry,
@@ -36,6 +37,7 @@ __all__ = [
     "Installation",
     "Invitation",
     "Label",
+    "Leaderboard",
     "Membership",
     "PasswordLink",
     "PracticeTask",

@@ -25,6 +25,7 @@ from app.models import (
     Generation,
     Guideline,
     Label,
+    Leaderboard,
     PracticeTask,
     PracticeVerdict,
     Project,
@@ -85,7 +86,7 @@ def _take_bite(engine: Engine, data: Path, project_id: int, bite: int) -> None:
         return
     with write_session(engine) as session:
         _remove_runs(session, project_id)
-        for table in (Prompt, Guideline):
+        for table in (Leaderboard, Prompt, Guideline):
             session.execute(delete(table).where(table.project_id == project_id))
         emptied = {"slug": f"deleted {project_id}", "base_model": "", "criteria": [], "sampling": {}, "training": {}}
         session.execute(update(Project).where(Project.id == project_id).values(**emptied))

@@ -255,6 +255,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/projects/{slug}/checkpoints"): _reviewer("slug"),
     ("GET", "/checkpoints/{id}"): _reviewer("checkpoint"),
     ("POST", "/checkpoints/{id}/promotion"): _admin("checkpoint"),
+    ("GET", "/projects/{slug}/leaderboard"): _reviewer("slug"),
+    ("GET", "/projects/{slug}/leaderboard/frontier.svg"): _reviewer("slug"),
     # rounds: API. Who annotates must not learn which model wrote what.
     ("POST", V1 + "/projects/{slug}/rounds"): _admin("slug", "admin"),
     ("GET", V1 + "/projects/{slug}/rounds"): _reviewer("slug", "export"),
@@ -272,6 +274,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", V1 + "/runs/{id}/log"): _reviewer("run", "export"),
     ("GET", V1 + "/projects/{slug}/checkpoints"): _reviewer("slug", "export"),
     ("GET", V1 + "/checkpoints/{id}"): _reviewer("checkpoint", "export"),
+    ("GET", V1 + "/projects/{slug}/leaderboard"): _reviewer("slug", "export"),
     ("POST", V1 + "/checkpoints/{id}/promote"): _admin("checkpoint", "admin"),
     ("GET", V1 + "/checkpoints/{id}/files/{name}"): _reviewer("checkpoint", "export"),
     ("GET", V1 + "/checkpoints/{id}/export/{name}"): _reviewer("checkpoint", "export"),

@@ -49,6 +49,7 @@ PAGES = (
     "/projects/demo/preference",
     "/projects/demo/sft",
     "/projects/demo/checkpoints",
+    "/projects/demo/leaderboard",
     "/rounds/{round}",
     "/rounds/{live_round}",
     "/runs/{ppo}",

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
 from app.errors import Refusal
+from app.evaluation.leaderboard.tally import keep_counting
 from app.models import Project
 from app.queue import asking
 from app.rounds.promotion import ask_first
@@ -24,6 +25,7 @@ from app.runs.refill import Refill, plan_refill, queue_refill, refill_prompts
 from trainer.worker.failures import living_on
 from trainer.worker.prompt_lengths import Count
 
+COUNTING_S = 1.0  # of a look, verdicts for leaderboards
 ASKING_S = 5.0  # of a look at all projects together; the run that is held is watched again afterwards
 
 
@@ -40,7 +42,7 @@ class Looks:
 def look_after_projects(engine: Engine, looks: Looks) -> None:
     """Look after every project, or after as many as there is time for: the next look goes on with the one behind.
 
-    Beside it the tokens of prompts are counted that came or changed since.
+    Beside it the tokens of prompts are counted that came or changed since, and verdicts for leaderboards.
     """
     with read_session(engine) as session:
         project_ids = session.scalars(select(Project.id).where(Project.archived_at.is_(None))).all()
@@ -53,6 +55,11 @@ def look_after_projects(engine: Engine, looks: Looks) -> None:
             break
     with living_on("counting tokens"):
         looks.count.go_on(engine, project_ids)
+    end = time.monotonic() + COUNTING_S
+    for project_id in project_ids:
+        with living_on(f"counting verdicts of project {project_id}"):
+            if keep_counting(engine, project_id, end - time.monotonic()):
+                break
 
 
 def ask_what_is_due(engine: Engine, looks: Looks) -> None:

@@ -50,6 +50,7 @@ BEFORE_CONTENDERS = (
     "ALTER TABLE before RENAME TO generations",
     "CREATE INDEX ix_generations_checkpoint_id ON generations (checkpoint_id)",
     "CREATE INDEX ix_generations_prompt_id_checkpoint_id ON generations (prompt_id, checkpoint_id)",
+    "DROP TABLE leaderboards",
     "DROP TABLE contenders",
 )
 ORPHAN_MEMBERSHIPS = """

@@ -11,6 +11,7 @@ from app.database.engine import read_session
 from app.models import (
     Base,
     Invitation,
+    Leaderboard,
     PracticeTask,
     PracticeVerdict,
     Project,
@@ -71,6 +72,7 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
     session.add(
         PracticeVerdict(project_id=pid, task_id=practice.id, annotator_id=annotator_id, attempt=1, overall=3, is_right=True)
     )
+    session.add(Leaderboard(project_id=pid))
     session.add(Invitation(token_hash=digest(f"token {pid}"), role="annotator", project_id=pid, expires_at=utc_now()))
     session.flush()
     for made in session.scalars(select(Run).where(Run.project_id == pid)):
