@@ -7,8 +7,8 @@ Colours repeat static/css/tokens.css, because a picture cannot see the page's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Final
-from xml.sax.saxutils import escape
 
 from app.evaluation.leaderboard.service import Row
 from app.language import formats
