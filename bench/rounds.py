@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import argparse
 import json
+import math
 import shutil
 import statistics
 import tempfile
@@ -174,21 +175,28 @@ def summary(lines: Sequence[Line]) -> Line:
 def picture(lines: Sequence[Line], taste: str) -> str:
     """Wins against the base after each round with their intervals, and how far each went, on an axis of its own."""
     whole = [line for line in lines if "refused" not in line]
-    title = f"Round after round by fresh labels, people who like it “{taste}”"
-    settings = {"range": (0, 1), "secondary_range": (0, _top(whole)), "allow_interruptions": True, "legend_at_bottom_columns": 2}
-    drawing = chart(title, "round", "won against the base's answers; nats per answer (right)", **settings)
+    settings = {
+        "range": (0, 1),
+        "secondary_range": (0, _top(whole)),
+        "x_labels": list(range(len(lines) + 1)),
+        "allow_interruptions": True,
+        "legend_at_bottom_columns": 2,
+    }
+    drawing = chart(f"Round after round by fresh labels, people's taste: {taste}", "round", "wins; nats (right)", **settings)
     drawing.add("wins against the base", [(0, 0.5), *((line["round"], line["win_rate"]) for line in whole)])
     ends: list[tuple[float | None, float | None]] = []
     for line in whole:
         ends += [(line["round"], end) for end in line["win_rate_interval"]] + [(None, None)]
     drawing.add("95 %", ends, dots_size=1)
     for name, key in (("KL from where the round began", "kl_from_start"), ("KL from the base", "kl_from_base")):
-        drawing.add(name, [(line["round"], line[key]) for line in whole], secondary=True, stroke_style={"dasharray": "4, 4"})
+        points = [(0, 0), *((line["round"], line[key]) for line in whole)]
+        drawing.add(name, points, secondary=True, stroke_style={"dasharray": "4, 4"})
     return svg(drawing)
 
 
-def _top(lines: Sequence[Line]) -> float:
-    return max([10.0, *(float(line["kl_from_base"]) for line in lines)])
+def _top(lines: Sequence[Line]) -> int:
+    """Nats at the top of their axis: ten steps of whole nats."""
+    return 10 * math.ceil(max([1.0, *(float(line["kl_from_base"]) for line in lines)]) / 10)
 
 
 def _options() -> argparse.Namespace:

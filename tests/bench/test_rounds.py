@@ -56,5 +56,5 @@ def test_the_picture_has_a_point_for_each_round_that_ended_and_no_script() -> No
 
     tags = [str(one.tag).rpartition("}")[2] for one in ElementTree.fromstring(drawn).iter()]
     assert "script" not in tags
-    assert tags.count("circle") == 3 + 4 + 2 + 2  # wins with the base's, the ends of their intervals, and both distances
+    assert tags.count("circle") == 3 + 4 + 3 + 3  # wins with the base's, the ends of their intervals, and both distances
     assert "hedging" in drawn
