@@ -62,6 +62,7 @@ from app.runs import api as runs_api
 from app.runs import routes as runs_routes
 from app.runs.limits import limits_of
 from app.serving import api as serving_api
+from app.serving import openai_api
 from app.serving.warm_process import WarmProcess
 from app.settings import Settings, get_settings
 from app.web import styleguide
@@ -74,7 +75,7 @@ from app.web.middleware.too_large import TooLargeInWords
 from app.web.middleware.waiting_room import Room, WaitingRoom
 from app.web.openapi import DescribedApp, operation_id
 from app.web.pages import StaticPages
-from app.web.permissions import V1
+from app.web.permissions import OPENAI, V1
 from app.web.rate_limit import RateLimit
 from app.web.watch import api as health_api
 from app.web.watch import csp_reports
@@ -121,7 +122,7 @@ MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_bo
 JUDGING = re.compile(
     rf"{V1}/(projects/[^/]+/tasks/next|tasks/[^/]+/(label|skip|return|renew|withdraw))|/tasks/[^/]+/(label|skip)"
 )
-ASKING_MODELS = re.compile(rf"{V1}/projects/[^/]+/(score|generate)")
+ASKING_MODELS = re.compile(rf"{V1}/projects/[^/]+/(score|generate)|{OPENAI}/chat/completions")
 LETTING_IN = ("/sign-in", "/invitations/", "/password/", "/account/password", "/account/second-factor")
 WITHOUT_A_PLACE = ("/static/", f"{V1}/health")
 
@@ -148,6 +149,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     connect(app, settings)
     for calls in CALLS:
         app.include_router(gated(calls.router), prefix=V1)
+    app.include_router(gated(openai_api.router), prefix=OPENAI, include_in_schema=False)  # described by OpenAI
     for pages in PAGES:
         app.include_router(gated(pages.router), include_in_schema=False)
     app.mount("/static", StaticPages(), name="static")

@@ -85,8 +85,9 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Found]) -> Fou
             return working.result()
         raise Unavailable(_("Nobody waits for this any more."))
     finally:
-        leaving.cancel()
-        working.cancel()
+        for task in (leaving, working):
+            task.cancel()
+        await asyncio.gather(leaving, working, return_exceptions=True)
 
 
 async def _left(request: Request) -> None:

@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid, NotFound, Unavailable
 from app.language.languages import _
-from app.models import Checkpoint, Project, Worker, utc_now
+from app.models import Checkpoint, Membership, Project, Worker, utc_now
 from app.prompts.conversations import prompt_row
 from app.prompts.service import BadLine
 from app.runs.checkpoints import get_checkpoint, newest_reward, root_of
 from app.runs.run_order import SILENT
+from app.web.security import Principal
 from trainer.contract.serving.questions import Models, Turn
 
 
@@ -42,6 +43,26 @@ def live_models(session: Session, project: Project, policy_id: int | None = None
     policy = _policy(session, project, wanted)
     reward = newest_reward(session, project.id, root_of(session, policy).id, passed=True)
     return Live(Models(policy.source, reward.source if reward else "", day), policy.id, reward.id if reward else None)
+
+
+def answering_projects(session: Session, by: Principal) -> list[Project]:
+    """The projects whose models this person, and the key they use, may ask: as reviewer or admin. By name."""
+    wanted = select(Project).where(Project.deleted_at.is_(None), Project.archived_at.is_(None)).order_by(Project.slug)
+    if not by.is_owner:
+        theirs = select(Membership.project_id).where(Membership.user_id == by.user_id)
+        wanted = wanted.where(Project.id.in_(theirs.where(Membership.role.in_(("reviewer", "admin")))))
+    if by.project_ids is not None:
+        wanted = wanted.where(Project.id.in_(by.project_ids))
+    return list(session.scalars(wanted))
+
+
+def named_models(session: Session, by: Principal, name: str) -> Live:
+    """The models behind a name: a project's slug for the policy in force, `slug@12` for checkpoint 12 of it. Raises NotFound."""
+    slug, at, number = name.partition("@")
+    project = next((one for one in answering_projects(session, by) if one.slug == slug), None)
+    if project is None or (at and not (number.isascii() and number.isdigit() and len(number) < 19)):
+        raise NotFound(_("There is no such model. GET /v1/models names those that you may ask."))
+    return live_models(session, project, int(number) if at else None)
 
 
 def require_reward(live: Live) -> int:

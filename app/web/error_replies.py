@@ -1,4 +1,7 @@
-"""How a refusal reaches its reader: problem+json under /api, a page elsewhere. What came in is never echoed."""
+"""How a refusal reaches its reader: problem+json under /api, as OpenAI's clients expect it under /v1, a page elsewhere.
+
+What came in is never echoed.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,23 @@ from app.settings import Settings
 from app.web import pages
 from app.web.field_errors import sentence
 from app.web.middleware.headers import add_headers
+from app.web.permissions import BELOW_CALLS, OPENAI
 
 log = logging.getLogger("tastemaker")
 
 SOON = {"Retry-After": "1"}  # seconds
+
+_OPENAI_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+_OPENAI_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded", 503: "overloaded"}
 
 _FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -38,7 +54,7 @@ _FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 def refuse(request: Request, refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
     """The reply to a refused request."""
     if is_api(request):
-        return problem(refusal.status, known(refusal.title), refusal.detail, refusal.fields, headers)
+        return problem(request, refusal.status, known(refusal.title), refusal.detail, refusal.fields, headers)
     if isinstance(refusal, NotSignedIn) and request.method == "GET":
         return RedirectResponse(f"/sign-in?next={quote(pages.place_now(request))}", status_code=303)
     if isinstance(refusal, NeedsSecondFactor) and request.method == "GET":
@@ -47,19 +63,44 @@ def refuse(request: Request, refusal: Refusal, headers: Mapping[str, str] | None
 
 
 def is_api(request: Request) -> bool:
-    return request.url.path.startswith("/api/")
+    return request.url.path.startswith(BELOW_CALLS)
 
 
 def problem(
-    status: int, title: str, detail: str, fields: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    request: Request,
+    status: int,
+    title: str,
+    detail: str,
+    fields: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """RFC 9457. `errors` names each field that is wrong and why."""
+    if request.url.path.startswith(OPENAI + "/"):
+        return openai_error(status, detail, fields or {}, headers)
     body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if fields:
         body["errors"] = [{"field": field, "message": message} for field, message in fields.items()]
     if status == 401:
         headers = {"WWW-Authenticate": "Bearer", **(headers or {})}
     return JSONResponse(body, status_code=status, headers=headers, media_type="application/problem+json")
+
+
+def openai_error(status: int, detail: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Response:
+    """The shape that OpenAI's clients make their exceptions of; they know no 422."""
+    status = 400 if status == 422 else status
+    return JSONResponse({"error": openai_problem(status, detail, fields)}, status_code=status, headers=headers)
+
+
+def openai_problem(status: int, detail: str, fields: Mapping[str, str]) -> dict[str, str | None]:
+    """What is inside of such an error: the first field that is wrong is its `param`."""
+    wrong = [_("%(field)s: %(sentence)s", field=field, sentence=words) for field, words in fields.items()]
+    why = "\n".join([detail, *wrong])
+    return {
+        "message": why,
+        "type": _OPENAI_TYPES.get(status, "api_error"),
+        "param": next(iter(fields), None),
+        "code": _OPENAI_CODES.get(status),
+    }
 
 
 def error_page(
@@ -114,7 +155,7 @@ def on_http_exception(request: Request, error: Exception) -> Response:
     refusal = details.get(error.status_code) or Refusal(_("The request could not be understood."))
     title = known(refusal.title)
     if is_api(request):
-        return problem(error.status_code, title, refusal.detail, headers=error.headers)
+        return problem(request, error.status_code, title, refusal.detail, headers=error.headers)
     return error_page(request, error.status_code, title, refusal.detail, headers=error.headers)
 
 
@@ -186,7 +227,7 @@ def _on_crash(request: Request, error: Exception) -> Response:
         reference=reference,
     )
     title = _("That failed")
-    response = problem(500, title, detail) if is_api(request) else error_page(request, 500, title, detail)
+    response = problem(request, 500, title, detail) if is_api(request) else error_page(request, 500, title, detail)
     settings: Settings = request.app.state.settings
     add_headers(MutableHeaders(raw=response.raw_headers), settings)
     return response

@@ -29,7 +29,7 @@ from app.settings import Settings
 from app.web.json_types import MAX_ID
 from app.web.last_used import UseLog
 from app.web.middleware.headers import REPORTS
-from app.web.permissions import ALSO_ARCHIVED, ALSO_BOUND, BEFORE_SECOND_FACTOR, RULES, Level, Rule
+from app.web.permissions import ALSO_ARCHIVED, ALSO_BOUND, BEFORE_SECOND_FACTOR, BELOW_CALLS, RULES, Level, Rule
 from app.web.rate_limit import RateLimit
 from app.web.security import (
     Principal,
@@ -89,7 +89,7 @@ async def enforce(request: Request) -> None:
     if rule is None:
         raise NotAllowed(_("This address has no rule that says who may use it."))
     limit: RateLimit = request.app.state.rate_limit
-    if is_call := request.scope["path"].startswith("/api/"):
+    if is_call := request.scope["path"].startswith(BELOW_CALLS):
         limit.count_address(request.client.host if request.client else "unknown")
     credential = _credential(request)
     if credential is not None:
@@ -201,7 +201,7 @@ def _check_archived(request: Request, route: tuple[str, str], found: Finding) ->
 
 
 def _how_to_sign_in(request: Request) -> str:
-    if request.url.path.startswith("/api/"):
+    if request.url.path.startswith(BELOW_CALLS):
         return _("Send an API key as `Authorization: Bearer tm_<id>_<secret>`.")
     return _("Sign in to go on.")
 
@@ -211,7 +211,7 @@ def _how_to_sign_in(request: Request) -> str:
 
 def _credential(request: Request) -> Credential | None:
     header = request.headers.get("authorization")
-    if header is not None and request.scope["path"].startswith("/api/"):
+    if header is not None and request.scope["path"].startswith(BELOW_CALLS):
         key = parse_key(header)
         return Credential("key", key[0], digest(key[1])) if key else Credential("key", 0, "")
     settings: Settings = request.app.state.settings

@@ -72,6 +72,8 @@ def _owner(scope: Scope | None = None) -> Rule:
 
 
 V1 = "/api/v1"
+OPENAI = "/v1"  # calls as OpenAI's clients make them
+BELOW_CALLS = (V1.removesuffix("v1"), OPENAI + "/")  # the addresses of programs: they show a key, and are answered in JSON
 
 RULES: dict[tuple[str, str], Rule] = {
     # the platform
@@ -283,6 +285,8 @@ RULES: dict[tuple[str, str], Rule] = {
     # models that answer at once. Who annotates must not ask them which model wrote what.
     ("POST", V1 + "/projects/{slug}/score"): _reviewer("slug", "generate"),
     ("POST", V1 + "/projects/{slug}/generate"): _reviewer("slug", "generate"),
+    ("GET", OPENAI + "/models"): _signed_in("generate"),  # of those projects whose reviewer or admin one is
+    ("POST", OPENAI + "/chat/completions"): _signed_in("generate"),
     # exports
     ("GET", "/projects/{slug}/export"): _admin("slug"),
     ("GET", "/projects/{slug}/export/file"): _admin("slug"),
@@ -300,8 +304,16 @@ ALSO_ARCHIVED = frozenset(
     or (method == "DELETE" and path != V1 + "/keys/{id}")
 )
 
-# What a key that is bound to projects may do beyond calls about them: learn whose it is, and which projects they are.
-ALSO_BOUND = frozenset({("GET", V1 + "/users/me"), ("GET", V1 + "/projects")})
+# What a key that is bound to projects may do beyond calls about them: learn whose it is, and which projects they are; ask their
+# models, which a call names in its body.
+ALSO_BOUND = frozenset(
+    {
+        ("GET", V1 + "/users/me"),
+        ("GET", V1 + "/projects"),
+        ("GET", OPENAI + "/models"),
+        ("POST", OPENAI + "/chat/completions"),
+    }
+)
 
 # What an admin may do who has yet to set up the second factor that the owner asks of admins.
 BEFORE_SECOND_FACTOR = frozenset(

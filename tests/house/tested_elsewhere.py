@@ -74,6 +74,7 @@ TESTED_ELSEWHERE = {
     "app/runs/runs.py": "app/rounds/test_service.py",
     "app/runs/usable_labels.py": "app/rounds/test_service.py",
     "app/serving/bodies.py": "app/serving/test_api.py",
+    "app/serving/openai_bodies.py": "app/serving/test_openai_api.py",
     "app/serving/warm_process.py": "app/serving/test_api.py",
     "app/shipped.py": "test_wheel.py",
     "app/texts/highlighting.py": "app/texts/test_safe_html.py",

@@ -21,7 +21,7 @@ from app.database.engine import write_session
 from app.main import create_app
 from app.models import ApiKey, Invitation, Label, Membership, Round, SignInSession, User, utc_now
 from app.settings import Settings
-from app.web.permissions import RULES, Level, Rule
+from app.web.permissions import BELOW_CALLS, RULES, Level, Rule
 from app.web.security import digest, session_cookie
 from tests.app import factories
 
@@ -220,7 +220,7 @@ def test_a_call_that_changes_something_asks_a_key_for_a_scope(route: tuple[str, 
     method, path = route
     if path.startswith("/api/") and method != "GET":
         assert RULES[route].scope in ("annotate", "generate", "admin")
-    if not path.startswith("/api/"):
+    if not path.startswith(BELOW_CALLS):
         assert RULES[route].scope is None, "pages take no keys"
 
 
@@ -246,7 +246,7 @@ def _may(caller: str, rule: Rule, path: str) -> bool:
     name, _, scope = caller.partition("/")
     if name not in PASSES[rule.level]:
         return False
-    return not scope or (path.startswith("/api/") and (rule.scope is None or scope in (rule.scope, "admin")))
+    return not scope or (path.startswith(BELOW_CALLS) and (rule.scope is None or scope in (rule.scope, "admin")))
 
 
 def _came_through(status: int, text: str, headers: Mapping[str, str]) -> bool:

@@ -51,6 +51,7 @@ TWINS = {
     "/runs/{id}/cancel": "POST /runs/{id}/cancel",
     "/runs/{id}/retry": "POST /runs/{id}/retry",
     "/checkpoints/{id}/promotion": "POST /checkpoints/{id}/promote",
+    "/v1/chat/completions": "POST /projects/{slug}/generate",
     "/tasks/{id}/label": "POST /tasks/{id}/label",
     "/tasks/{id}/renew": "POST /tasks/{id}/renew",
     "/tasks/{id}/skip": "POST /tasks/{id}/skip",

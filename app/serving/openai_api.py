@@ -1,0 +1,82 @@
+"""`/v1/chat/completions` and `/v1/models`: existing clients talk to the model that people have just trained.
+
+A model's name is its project's: `demo` is the policy in force there, `demo@12` checkpoint 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response, StreamingResponse
+
+from app.database.engine import get_engine, read_session
+from app.errors import Refusal
+from app.serving.bodies import Warm, unless_gone
+from app.serving.live_models import Live, answering_projects, named_models
+from app.serving.openai_bodies import Completion, CompletionIn
+from app.serving.warm_process import Answering
+from app.web.error_replies import openai_problem
+from app.web.json_types import json_dumps, json_reply
+from app.web.security import Caller
+
+router = APIRouter()
+
+
+@router.get("/models")
+def list_models(request: Request, caller: Caller) -> dict[str, Any]:
+    with read_session(get_engine(request)) as session:
+        found = [(project.slug, int(project.created_at.timestamp())) for project in answering_projects(session, caller)]
+    data = [{"id": slug, "object": "model", "created": created, "owned_by": "tastemaker"} for slug, created in found]
+    return {"object": "list", "data": data}
+
+
+def live_model(request: Request, caller: Caller, body: CompletionIn) -> Live:
+    """Read before anybody waits for a model, so that no connection is held meanwhile."""
+    with read_session(get_engine(request)) as session:
+        return named_models(session, caller, body.model)
+
+
+@router.post("/chat/completions")
+async def complete(request: Request, live: Annotated[Live, Depends(live_model)], warm: Warm, body: CompletionIn) -> Response:
+    asked, completion = body.asked_of(live.models), Completion(body.model)
+    if not body.stream:
+        prompt_tokens, answers = await unless_gone(request, warm.answers(asked))
+        return json_reply(completion.whole(prompt_tokens, answers))
+    held = AsyncExitStack()
+    answering = await unless_gone(request, held.enter_async_context(warm.answering(asked)))
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    return StreamingResponse(
+        _events(completion, answering, held, len(asked.seeds), with_usage),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},  # nginx would keep the pieces until there are many
+    )
+
+
+async def _events(
+    completion: Completion, answering: Answering, held: AsyncExitStack, count: int, with_usage: bool
+) -> AsyncIterator[str]:
+    """Server-sent events; where the reader goes away nobody writes on."""
+    tokens = 0
+    async with held:
+        for index in range(count):
+            yield _event(completion.chunk(index, {"role": "assistant", "content": ""}))
+        try:
+            async for piece in answering.pieces:
+                if piece.text:
+                    yield _event(completion.chunk(piece.index, {"content": piece.text}))
+                if piece.finish_reason:
+                    tokens += piece.tokens
+                    yield _event(completion.chunk(piece.index, {}, piece.finish_reason))
+        except Refusal as refusal:  # the reply has begun, so that there is no other status to say it with
+            yield _event({"error": openai_problem(refusal.status, refusal.detail, refusal.fields)})
+            return
+        if with_usage:
+            yield _event(completion.last_chunk(answering.prompt_tokens, tokens))
+        yield "data: [DONE]\n\n"
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json_dumps(value)}\n\n"
