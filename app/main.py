@@ -26,10 +26,13 @@ from app.accounts.sign_in.hashing import Hashing
 from app.audit import api as audit_api
 from app.audit import own_routes
 from app.audit import routes as audit_routes
+from app.contenders import api as contenders_api
 from app.database.capacity import Capacity
 from app.database.engine import InstantReads, make_engine
 from app.database.group_commit import WriteGroup
 from app.database.second_try import SecondTry
+from app.evaluation import api as evaluation_api
+from app.evaluation import routes as evaluation_routes
 from app.evaluation.leaderboard import api as leaderboard_api
 from app.evaluation.leaderboard import routes as leaderboard_routes
 from app.exports import api as exports_api
@@ -53,6 +56,7 @@ from app.projects.base_model import Looks
 from app.prompts import api as prompts_api
 from app.prompts import routes as prompts_routes
 from app.queue import api as queue_api
+from app.queue import given_api
 from app.removal import api as removal_api
 from app.removal import routes as removal_routes
 from app.rounds import api as rounds_api
@@ -85,8 +89,8 @@ from trainer.contract.serving.questions import MOST_WAITING
 # Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
 CALLS = (
     *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, keys_api, people_api, audit_api, projects_api),
-    *(installation_api, my_work_api, prompts_api, rounds_api, runs_api, leaderboard_api, serving_api, removal_api),
-    *(exports_api, health_api),
+    *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, given_api, runs_api),
+    *(leaderboard_api, serving_api, removal_api, exports_api, health_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -109,6 +113,7 @@ PAGES = (
         overview_routes,
         prompts_routes,
         rounds_routes,
+        evaluation_routes,
         runs_routes,
         preference_routes,
         sft_routes,

@@ -47,6 +47,7 @@ PAUSE_S = (3.0, 8.0)  # between two blows
 PATIENCE_S = 900.0
 CONFIG = {"ppo": {"updates": 6}}
 ENDED = frozenset({"decision", "done", "refused", "failed", "cancelled"})
+SETTINGS = {"rating_share": 0.0, "queue_low_mark": 200, "evaluation": {"on": False}}
 DECIDED = frozenset({"decision", "done", "refused"})
 
 
@@ -135,7 +136,7 @@ def crash(place: Path, server: Cluster, rounds: int, annotators: int, seed: int)
         second.start_web()
         first.sign_in()
         second.key = first.key
-        project = first.send("PATCH", f"/projects/{SLUG}", json={"rating_share": 0.0, "queue_low_mark": 200})
+        project = first.send("PATCH", f"/projects/{SLUG}", json=SETTINGS)
         run = first.sample(project["policy_id"], "all", seed=1)
         for house in houses:
             house.start_worker()

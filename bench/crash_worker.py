@@ -62,7 +62,8 @@ def crash(house: Installation) -> dict[str, Any]:
     """Labels, a round, and a dead worker at every point."""
     house.start_web()
     house.sign_in()
-    project = house.send("PATCH", f"/projects/{SLUG}", json={"rating_share": 0.0, "queue_low_mark": 1})
+    settings = {"rating_share": 0.0, "queue_low_mark": 1, "evaluation": {"on": False}}
+    project = house.send("PATCH", f"/projects/{SLUG}", json=settings)
     first = house.sample(project["policy_id"], "all", seed=1)
     house.start_worker()
     house.wait(f"/runs/{first}", frozenset({"done"}), PATIENCE_S)

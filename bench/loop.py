@@ -182,7 +182,7 @@ def _settle(house: Installation, options: argparse.Namespace) -> dict[str, Any]:
     prompts = len(house.pages(f"/projects/{SLUG}/prompts", split="train"))
     per_prompt = 2 * math.ceil(options.labels * SPARE / prompts)
     sampling = {"per_prompt": per_prompt, "max_new_tokens": options.answers_tokens, "temperature": 0.7, "batch_size": 32}
-    changes = {"rating_share": 0.0, "overlap": 1, "queue_low_mark": 1, "sampling": sampling}
+    changes = {"rating_share": 0.0, "overlap": 1, "queue_low_mark": 1, "sampling": sampling, "evaluation": {"on": False}}
     project: dict[str, Any] = house.send("PATCH", f"/projects/{SLUG}", json=changes)
     return project
 

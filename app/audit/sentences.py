@@ -10,7 +10,11 @@ from app.language.formats import count, listed
 from app.language.languages import N_, filled, known
 
 ACTIONS: Final[Mapping[str, str]] = {
+    "contender.added": N_("named a contender"),
+    "tasks.made": N_("asked about answers"),
     "email.changed": N_("changed their email"),
+    "evaluation.started": N_("started an evaluation"),
+    "evaluation.decided": N_("closed an evaluation: people had decided"),
     "invitation.accepted": N_("accepted an invitation"),
     "invitation.made": N_("made an invitation"),
     "invitation.withdrawn": N_("withdrew an invitation"),
@@ -60,6 +64,9 @@ ACTIONS: Final[Mapping[str, str]] = {
 
 THINGS: Final[Mapping[str, str]] = {
     "policy": N_("Policies"),
+    "evaluation": N_("Evaluations"),
+    "contender": N_("Contenders"),
+    "tasks": N_("Tasks"),
     "round": N_("Rounds"),
     "run": N_("Runs"),
     "project": N_("Settings"),
@@ -75,6 +82,8 @@ THINGS: Final[Mapping[str, str]] = {
 # What a subject is noted as, before its number.
 SUBJECTS: Final[Mapping[str, str]] = {
     "checkpoint": N_("checkpoint %(number)s"),
+    "contender": N_("contender %(number)s"),
+    "evaluation": N_("evaluation %(number)s"),
     "invitation": N_("invitation %(number)s"),
     "key": N_("key %(number)s"),
     "practice task": N_("practice task %(number)s"),
@@ -92,6 +101,7 @@ DETAILS: Final[Mapping[str, str]] = {
     "candidate": N_("Checkpoint"),
     "checkpoints": N_("Checkpoints"),
     "created": N_("Imported"),
+    "decision": N_("Decision"),
     "duplicates": N_("There already"),
     "fields": N_("Settings"),
     "from": N_("Before"),
@@ -108,6 +118,7 @@ DETAILS: Final[Mapping[str, str]] = {
     "rejected": N_("Left out"),
     "replaced": N_("In place of checkpoint"),
     "role": N_("Role"),
+    "round": N_("Round"),
     "scopes": N_("May"),
     "score": N_("Score of the reward model, after"),
     "score_before": N_("Score of the reward model, before"),
@@ -122,10 +133,16 @@ _ROLES: Final = {"annotator": N_("annotator"), "reviewer": N_("reviewer"), "admi
 
 # What a detail says, where that is one of our words and nobody's own.
 VALUES: Final[Mapping[str, Mapping[str, str]]] = {
+    "decision": {"promoted": N_("promoted"), "rejected": N_("rejected")},
     "admins_need_second_factor": {"True": N_("On"), "False": N_("Off")},
     "fields": {
         "base_model": N_("Base model"),
         "criteria": N_("Criteria"),
+        "evaluation_budget": N_("Verdicts on each candidate"),
+        "evaluation_flag_margin": N_("More flags than before, at most"),
+        "evaluation_on": N_("Let people judge candidates blind"),
+        "evaluation_promotes": N_("Do what people decided without asking"),
+        "evaluation_share": N_("Share of tasks"),
         "flags": N_("Flags"),
         "guidelines": N_("Guidelines"),
         "name": N_("Name"),

@@ -8,9 +8,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.errors import NotFound
+from app.database.audit import record
+from app.database.taking_turns import hold
+from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
-from app.models import ALONE, Checkpoint, Contender, Drawn
+from app.models import ALONE, Checkpoint, Contender, Drawn, Project
+from app.runs.checkpoints import root_of
+from app.runs.runs import own_checkpoint
 from trainer.contract.messages import Message
 
 
@@ -41,6 +45,37 @@ def contender_of(session: Session, checkpoint: Checkpoint, how: Drawn = ALONE) -
             raise
         return found
     return made
+
+
+def name_ours(session: Session, project: Project, checkpoint_id: int | None, best_of: int, reward_id: int | None) -> Contender:
+    """A policy of the project's as a contender. Raises Invalid, naming the field."""
+    policy = own_checkpoint(session, project, checkpoint_id, "checkpoint", "policy")
+    reward = own_checkpoint(session, project, reward_id, "reward", "reward")
+    if policy is None:
+        raise Invalid(_("A contender has a name, or is a policy of this project."), {"checkpoint": _("This is needed.")})
+    if (best_of > 1) != (reward is not None):
+        raise Invalid(_("A reward model chooses among several answers, and among one nothing."), {"reward": _("This is needed.")})
+    if reward is not None and reward.parent_id != root_of(session, policy).id:
+        raise Invalid(_("That reward model was learned on another base than this policy's."), {"reward": _("another base")})
+    return contender_of(session, policy, Drawn(best_of, reward.id if reward is not None else None))
+
+
+def name_stranger(session: Session, project: Project, name: str, by: int | None) -> Contender:
+    """A contender whose answers were written elsewhere; the one that has the name already, if it is such a one.
+
+    Raises Conflict where a model outside has it.
+    """
+    hold(session, project)
+    named = select(Contender).where(Contender.project_id == project.id, Contender.name == name)
+    found = session.scalar(named.where(Contender.kind.in_(("outside", "imported"))))
+    if found is None:
+        found = Contender(project_id=project.id, kind="imported", name=name, created_by=by)
+        session.add(found)
+        session.flush()
+        record(session, by, "contender.added", f"contender {found.id}", {"name": name}, project.id)
+    elif found.kind != "imported":
+        raise Conflict(_("A model outside has that name already."))
+    return found
 
 
 def list_contenders(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Contender]:

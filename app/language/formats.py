@@ -20,6 +20,7 @@ _SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸�
 # What pages count. Sentences name the English singular; how a language counts it is the catalogue's business.
 NOUNS: Final = {
     "answer": N_plural("%(num)s answer", "%(num)s answers"),
+    "blind comparison": N_plural("%(num)s blind comparison", "%(num)s blind comparisons"),
     "bad line": N_plural("%(num)s bad line", "%(num)s bad lines"),
     "comparison": N_plural("%(num)s comparison", "%(num)s comparisons"),
     "further line": N_plural("%(num)s further line", "%(num)s further lines"),
@@ -40,6 +41,7 @@ NOUNS: Final = {
     "token": N_plural("%(num)s token", "%(num)s tokens"),
     "tie or both bad": N_plural("%(num)s tie or both bad", "%(num)s ties and both bad"),
     "update": N_plural("%(num)s update", "%(num)s updates"),
+    "verdict": N_plural("%(num)s verdict", "%(num)s verdicts"),
 }
 
 

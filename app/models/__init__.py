@@ -5,6 +5,7 @@ Relationships are not declared: services say which rows they join, so no page ca
 
 from app.models.base import Base, Utc, utc_now
 from app.models.contenders import Contender
+from app.models.evaluations import Evaluation, EvaluationCandidate, EvaluationTask
 from app.models.leaderboards import Leaderboard
 from app.models.people import (
     ApiKey,
@@ -32,6 +33,9 @@ __all__ = [
     "Checkpoint",
     "Contender",
     "Drawn",
+    "Evaluation",
+    "EvaluationCandidate",
+    "EvaluationTask",
     "Generation",
     "Guideline",
     "Installation",

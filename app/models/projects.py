@@ -57,6 +57,11 @@ class Project(Base):
     trigger_labels: Mapped[int | None]  # a round starts every so many new labels
     trigger_hours: Mapped[float | None]  # and/or every so many hours
     triggers_on: Mapped[bool] = mapped_column(default=False)
+    evaluation_on: Mapped[bool] = mapped_column(default=False)  # people judge a round's candidates blind before one is promoted
+    evaluation_share: Mapped[float] = mapped_column(default=0.3)  # of the tasks that are served, while an evaluation is open
+    evaluation_budget: Mapped[int] = mapped_column(default=400)  # verdicts on each candidate; then it is rejected
+    evaluation_flag_margin: Mapped[float] = mapped_column(default=0.1)  # by which no flag may be set more often
+    evaluation_promotes: Mapped[bool] = mapped_column(default=False)  # what people decided is done; else an admin is asked
     policy_id: Mapped[int | None] = mapped_column(
         ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True)
     )  # the promoted one

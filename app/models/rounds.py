@@ -81,14 +81,14 @@ class Run(Base):
     ended_at: Mapped[datetime | None]
 
 
-_OPEN = text("state IN ('reward', 'ppo', 'sample', 'decision')")
+_OPEN = text("state IN ('reward', 'ppo', 'sample', 'evaluation', 'decision')")
 
 
 class Round(Base):
     __tablename__ = "rounds"
     __table_args__ = (
         UniqueConstraint("project_id", "number"),
-        one_of("state", "reward", "ppo", "sample", "decision", "done", "refused", "failed", "cancelled"),
+        one_of("state", "reward", "ppo", "sample", "evaluation", "decision", "done", "refused", "failed", "cancelled"),
         one_of("decision", "promoted", "rejected"),
         Index("uq_rounds_open", "project_id", unique=True, postgresql_where=_OPEN, sqlite_where=_OPEN),  # one at a time
     )
@@ -96,7 +96,9 @@ class Round(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = key("projects.id", index=False)
     number: Mapped[int]
-    state: Mapped[str] = mapped_column(String(10), default="reward")  # the stage it is in; `decision` waits for an admin
+    state: Mapped[str] = mapped_column(
+        String(10), default="reward"
+    )  # its stage; `evaluation`: people judge; `decision`: an admin is to
     trigger: Mapped[str] = mapped_column(String(10))  # admin, labels, hours
     config: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"reward": {...}, "ppo": {...}, "sample": {...}}
     label_count: Mapped[int]

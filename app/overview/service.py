@@ -162,7 +162,7 @@ def _stations(
     return [replace(station, words=_("waits for its turn")) if station.key == here else station for station in stations]
 
 
-ORDER = ("reward", "ppo", "sample", "decision")
+ORDER = ("reward", "ppo", "sample", "evaluation", "decision")
 
 
 def _state(stage: str | None, station: str) -> str:
@@ -172,7 +172,7 @@ def _state(stage: str | None, station: str) -> str:
 
 
 def _candidate_state(stage: str | None) -> str:
-    return {"sample": "active", "decision": "waiting"}.get(stage or "", "idle")
+    return {"sample": "active", "evaluation": "active", "decision": "waiting"}.get(stage or "", "idle")
 
 
 def _reward_words(session: Session, project: Project, stage: str | None) -> str:
@@ -190,8 +190,8 @@ def _stage_words(stage: str | None, station: str, doing: str, rounds: list[Round
 
 
 def _candidate_words(stage: str | None, rounds: list[Round]) -> str:
-    if stage in ("sample", "decision"):
-        return _("writing answers") if stage == "sample" else _("waits for a decision")
+    if stage in ("sample", "evaluation", "decision"):
+        return {"sample": _("writing answers"), "evaluation": _("judged blind")}.get(stage, _("waits for a decision"))
     if stage is not None:
         return _("not yet")
     decided = next((round_ for round_ in rounds if round_.decision), None)

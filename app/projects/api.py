@@ -48,6 +48,14 @@ class TriggersJson(Body):
     hours: float | None = Field(None, gt=0, description="A round starts every so many hours.")
 
 
+class EvaluationJson(Body):
+    on: bool = Field(False, description="People judge a round's candidates blind before one is promoted.")
+    share: float = Field(0.3, ge=0.05, le=0.9, description="Of the tasks that are served while an evaluation is open.")
+    budget: Annotated[int, Field(ge=20, le=20_000)] = Field(400, description="Verdicts on each candidate; then it is rejected.")
+    flag_margin: float = Field(0.1, ge=0.01, le=0.5, description="By which no flag may be set more often on its answers.")
+    promotes: bool = Field(False, description="False: what people decided is laid before an admin.")
+
+
 class ProjectChanges(Body):
     """What is left out stays as it is."""
 
@@ -71,6 +79,7 @@ class ProjectChanges(Body):
         None, description="What rounds set differently from the defaults of reward and PPO runs."
     )
     triggers: TriggersJson | None = Field(None, description="What is left out of it stays as it is.")
+    evaluation: EvaluationJson | None = Field(None, description="What is left out of it stays as it is.")
 
 
 class NewProject(ProjectChanges):
@@ -101,6 +110,7 @@ class ProjectReply(ProjectSummary):
     sampling: dict[str, Any]
     training: dict[str, Any]
     triggers: TriggersJson
+    evaluation: EvaluationJson
     policy_id: int | None
 
 
@@ -151,10 +161,12 @@ def change_project(_usable: UsableChange, session: WriteDb, caller: Caller, slug
 
 
 def _values(body: ProjectChanges) -> ProjectValues:
-    values = body.model_dump(exclude_none=True, exclude={"triggers"})
+    values = body.model_dump(exclude_none=True, exclude={"triggers", "evaluation"})
     if body.triggers is not None:  # here null is a value: no such trigger
         given = body.triggers.model_dump(exclude_unset=True)
         values |= {TRIGGERS[name]: value for name, value in given.items()}
+    if body.evaluation is not None:
+        values |= {f"evaluation_{name}": value for name, value in body.evaluation.model_dump(exclude_unset=True).items()}
     return cast(ProjectValues, values)
 
 
@@ -180,5 +192,12 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         sampling=project.sampling,
         training=project.training,
         triggers=triggers,
+        evaluation=EvaluationJson(
+            on=project.evaluation_on,
+            share=project.evaluation_share,
+            budget=project.evaluation_budget,
+            flag_margin=project.evaluation_flag_margin,
+            promotes=project.evaluation_promotes,
+        ),
         policy_id=project.policy_id,
     )

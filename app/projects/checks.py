@@ -232,6 +232,11 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "sampling": _sampling,
     "training": _training,
     "triggers_on": _on_off,
+    "evaluation_on": _on_off,
+    "evaluation_share": share_between(0.05, 0.9),
+    "evaluation_budget": whole_number(20, 20_000),
+    "evaluation_flag_margin": share_between(0.01, 0.5),
+    "evaluation_promotes": _on_off,
     "trigger_labels": _or_none(whole_number(1, 1_000_000)),
     "trigger_hours": _or_none(number_between(0.1, 24 * 366)),
 }

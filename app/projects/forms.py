@@ -30,7 +30,14 @@ LABELS: Final = {
     "triggers_on": N_("Start rounds without asking"),
     "trigger_labels": N_("After this many new labels"),
     "trigger_hours": N_("After this many hours"),
+    "evaluation_on": N_("Let people judge candidates blind"),
+    "evaluation_share": N_("Share of tasks"),
+    "evaluation_budget": N_("Verdicts on each candidate"),
+    "evaluation_flag_margin": N_("More flags than before, at most"),
+    "evaluation_promotes": N_("Do what people decided without asking"),
 }
+SWITCHES: Final = ("triggers_on", "evaluation_on", "evaluation_promotes")
+SHARES: Final = ("evaluation_share", "evaluation_flag_margin")
 WEIGHTS: Final = "training.reward.criteria_weights"  # on the page one field per criterion
 OUTSIDE: Final = "training.ppo.outside"  # and one per reward outside of the model
 EXPERTS: Final = {
@@ -103,10 +110,12 @@ def words_of(project: Project, *, with_base_model: bool) -> Words:
     """The form as the project stands; the base model has a field only while it can be changed."""
     words = {
         "name": project.name,
-        "triggers_on": "on" if project.triggers_on else "",
         "trigger_labels": "" if project.trigger_labels is None else str(project.trigger_labels),
         "trigger_hours": "" if project.trigger_hours is None else f"{project.trigger_hours:g}",
     }
+    words |= {name: "on" if getattr(project, name) else "" for name in SWITCHES}
+    words |= {name: f"{getattr(project, name) * 100:.15g}" for name in SHARES}
+    words["evaluation_budget"] = str(project.evaluation_budget)
     if with_base_model:
         words["base_model"] = project.base_model
     words |= {_name(kind, one): _text(one, _value(project, kind, one)) for kind, one in _all() if not _is_weights(one)}
@@ -118,9 +127,10 @@ def words_of(project: Project, *, with_base_model: bool) -> Words:
 def values_of(words: Words, changed: Words, project: Project) -> ProjectValues:
     """What the changed fields ask for; `words` is the whole form."""
     values: dict[str, Any] = {name: changed[name] for name in ("name", "base_model") if name in changed}
-    values |= {name: number_of(changed[name]) for name in ("trigger_labels", "trigger_hours") if name in changed}
-    if "triggers_on" in changed:
-        values["triggers_on"] = changed["triggers_on"] == "on"
+    numbers = ("trigger_labels", "trigger_hours", "evaluation_budget")
+    values |= {name: number_of(changed[name]) for name in numbers if name in changed}
+    values |= {name: share_of(changed[name]) for name in SHARES if name in changed}
+    values |= {name: changed[name] == "on" for name in SWITCHES if name in changed}
     settings = {"sample": dict(project.sampling)} | {kind: dict(project.training.get(kind) or {}) for kind in TRAINED_BY_ROUNDS}
     for kind, one in _all():
         if _is_weights(one) and any(name.startswith(_name(kind, one)) for name in changed):
@@ -165,7 +175,9 @@ def field_words(project: Project, name: str, text: str) -> str:
     for kind, one in _all():
         if name == _name(kind, one):
             return dict(_field(project, kind, one).choices).get(text, f"{text}%" if one.is_share else text)
-    return {"on": _("On"), "": _("Off")}[text] if name == "triggers_on" else text
+    if name in SHARES:
+        return f"{text}%"
+    return {"on": _("On"), "": _("Off")}[text] if name in SWITCHES else text
 
 
 def label_for(project: Project, name: str) -> str:

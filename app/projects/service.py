@@ -53,6 +53,11 @@ class ProjectValues(TypedDict, total=False):
     triggers_on: bool
     trigger_labels: int | None
     trigger_hours: float | None
+    evaluation_on: bool
+    evaluation_share: float
+    evaluation_budget: int
+    evaluation_flag_margin: float
+    evaluation_promotes: bool
 
 
 def get_project(session: Session, slug: str) -> Project:
@@ -92,7 +97,8 @@ def create_project(session: Session, values: ProjectValues, by: int | None) -> P
     missing = {name: _("This is needed.") for name in ("name", "base_model") if name not in values}
     if missing:
         raise Invalid(_("A project needs a name and a base model."), missing)
-    defaults = {"guidelines": "", "criteria": [], "sampling": config_dict(SampleConfig())}
+    defaults: dict[str, Any] = {"guidelines": "", "criteria": [], "sampling": config_dict(SampleConfig())}
+    defaults |= {"evaluation_on": True, "evaluation_promotes": True}  # projects from before are asked first
     clean = defaults | checks.check_values(values, _EMPTY)
     project = Project(base_model=clean["base_model"])
     _apply(project, clean)

@@ -121,7 +121,7 @@ def take_apart(engine: Engine, project_id: int) -> None:
             .where(Seat.project_id == project_id, Seat.state == "free", Seat.number == 1, Task.purpose == "train")
             .where(Generation.checkpoint_id == project.previous_policy_id)
             .where(or_(second.id.is_(None), second.checkpoint_id != project.policy_id))  # those have met already
-            .where(*_unmet())
+            .where(*unmet())
             .order_by(Task.id)
         )
         ids = [task_id for task_id, prompt_id, settings in session.execute(waiting) if (prompt_id, drawn(settings)) in answered]
@@ -130,12 +130,12 @@ def take_apart(engine: Engine, project_id: int) -> None:
         with slices.write() as session:
             # Kept first: whoever claims meanwhile passes them over, and whoever was faster is seen here.
             session.execute(select(Seat.id).where(Seat.task_id.in_(some)).order_by(Seat.id).with_for_update()).all()
-            unmet = session.scalars(select(Task.id).where(Task.id.in_(some), *_unmet())).all()
-            session.execute(delete(Seat).where(Seat.task_id.in_(unmet)))
-            session.execute(delete(Task).where(Task.id.in_(unmet)))
+            untouched = session.scalars(select(Task.id).where(Task.id.in_(some), *unmet())).all()
+            session.execute(delete(Seat).where(Seat.task_id.in_(untouched)))
+            session.execute(delete(Task).where(Task.id.in_(untouched)))
 
 
-def _unmet() -> tuple[ColumnElement[bool], ...]:
+def unmet() -> tuple[ColumnElement[bool], ...]:
     """Nobody holds a seat of the task, has answered it or passed it over."""
     taken = aliased(Seat)
     return (

@@ -113,10 +113,12 @@ def tasks_in_hand(session: Session, project_id: int) -> int:
 def refill_needed(session: Session, project: Project) -> bool:
     """Whether fewer tasks than the project's mark are open to everybody: nobody has sat down at them, nobody skipped them.
 
-    A task that waits for its second person does not count: to the first one it is not open.
+    A task that waits for its second person does not count: to the first one it is not open. Nor does an evaluation's: it ends.
     """
     untouched = (
         select(Seat.id)
+        .join(Task, Task.id == Seat.task_id)
+        .where(Task.purpose != "evaluation")
         .where(Seat.project_id == project.id, Seat.state == "free", Seat.number == 1)
         .where(~exists().where(Skip.task_id == Seat.task_id, Skip.reason != GIVEN_BACK))
         .limit(project.queue_low_mark)

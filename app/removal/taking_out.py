@@ -22,6 +22,9 @@ from app.database.engine import read_session, write_session
 from app.models import (
     Checkpoint,
     Contender,
+    Evaluation,
+    EvaluationCandidate,
+    EvaluationTask,
     Generation,
     Guideline,
     Label,
@@ -118,7 +121,7 @@ def _remove_runs(session: Session, project_id: int) -> None:
     session.execute(update(Project).where(Project.id == project_id).values(policy_id=None, previous_policy_id=None))
     session.execute(update(Checkpoint).where(Checkpoint.project_id == project_id).values(run_id=None, parent_id=None))
     session.execute(update(Run).where(Run.project_id == project_id).values(round_id=None, retry_of_id=None))
-    for table in (Contender, Round, Run, Checkpoint):
+    for table in (Evaluation, Contender, Round, Run, Checkpoint):
         session.execute(delete(table).where(table.project_id == project_id))
 
 
@@ -140,7 +143,7 @@ def _remove_versions(session: Session, ids: Iterable[int]) -> None:
 
 
 def _remove_tasks(session: Session, ids: Iterable[int]) -> None:
-    for table in (Skip, Seat):
+    for table in (Skip, Seat, EvaluationTask):
         session.execute(delete(table).where(table.task_id.in_(ids)).execution_options(synchronize_session=False))
     session.execute(delete(Task).where(Task.id.in_(ids)).execution_options(synchronize_session=False))
 
@@ -152,6 +155,10 @@ _ORDER: tuple[tuple[Callable[[int], Any], Callable[[Session, Iterable[int]], Non
     (
         lambda project: select(Generation.id).join(Prompt, Prompt.id == Generation.prompt_id).where(Prompt.project_id == project),
         _remove(Generation),
+    ),
+    (
+        lambda project: select(EvaluationCandidate.id).join(Evaluation).where(Evaluation.project_id == project),
+        _remove(EvaluationCandidate),
     ),
     (lambda project: select(PracticeVerdict.id).where(PracticeVerdict.project_id == project), _remove(PracticeVerdict)),
     (lambda project: select(PracticeTask.id).where(PracticeTask.project_id == project), _remove(PracticeTask)),

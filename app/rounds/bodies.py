@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from app.evaluation.service import evaluation_of
 from app.models import Checkpoint, Round
 from app.rounds import service
 from app.runs.bodies import CheckpointSummary, RunReply, run_replies
@@ -20,13 +21,14 @@ Kind = Literal["sample", "reward", "ppo", "preference", "sft"]
 class RoundReply(Reply):
     id: int
     number: int
-    state: Literal["reward", "ppo", "sample", "decision", "done", "refused", "failed", "cancelled"]
+    state: Literal["reward", "ppo", "sample", "evaluation", "decision", "done", "refused", "failed", "cancelled"]
     trigger: str
     label_count: int
     config: dict[str, Any]
     start_policy_id: int
     reward_id: int | None
     candidate_id: int | None
+    evaluation_id: int | None = Field(None, description="Where people judge its candidates, or did.")
     reason: Told = Field(description="Why it was refused, failed or decided so, in the language of the request.")
     coded_reason: CodedMessage | None = coded("reason")
     decision: Literal["promoted", "rejected"] | None
@@ -73,8 +75,10 @@ class NextRoundReply(Reply):
 
 def round_reply(session: Session, round_: Round) -> RoundReply:
     candidate = session.get(Checkpoint, round_.candidate_id) if round_.candidate_id else None
+    evaluation = evaluation_of(session, round_)
     return RoundReply.model_validate(round_).model_copy(
         update={
+            "evaluation_id": evaluation.id if evaluation else None,
             "runs": run_replies(session, service.runs_of_round(session, round_.id)),
             "candidate": CheckpointSummary.model_validate(candidate) if candidate else None,
             "candidates": [CheckpointSummary.model_validate(one) for one in policies_of_round(session, round_.id)],

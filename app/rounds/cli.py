@@ -93,6 +93,9 @@ def _wait(engine: Engine, round_id: int) -> int:
         if state == "decision":
             print("The new policy's answers are there; decide over it on the round's page.")
             return 0
+        if state == "evaluation":
+            print("The new policy's answers are there; people judge them now, blind.")
+            return 0
         if state not in service.OPEN:
             print(f"The round ended {state}. {reason}")
             return 0 if state == "done" else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Engine, or_, select
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from app.database.audit import record
 from app.database.engine import read_session, write_session
 from app.database.taking_turns import hold
 from app.errors import Conflict
+from app.evaluation.service import cancel, evaluation_of
 from app.language.formats import number
 from app.language.languages import _
 from app.models import Checkpoint, Project, Round, Run, utc_now
@@ -18,6 +19,8 @@ from app.queue import asking
 from app.runs import refill
 from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, policies_of_round, root_of
 from trainer.contract.messages import Message
+
+WAITING: Final = ("evaluation", "decision")  # for people, and for an admin; an admin need not wait for people
 
 
 def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirmed: bool = False) -> None:
@@ -48,11 +51,11 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
         select(Round)
         .where(Round.project_id == project.id)
         .where(or_(Round.candidate_id == checkpoint.id, Round.id.in_(made_in)))
-        .where(Round.state == "decision")
+        .where(Round.state.in_(WAITING))
     )
     for round_ in waiting:
         round_.candidate_id = checkpoint.id  # of several
-        _decide(round_, "promoted", by)
+        _decide(session, round_, "promoted", by)
     details = _details(replaced, did_not_rise(session, checkpoint))
     record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", details, project.id)
     session.flush()
@@ -108,19 +111,19 @@ def _details(replaced: int | None, fell: Fell | None) -> dict[str, Any]:
 def settle_promoted(session: Session, round_: Round) -> None:
     """Close a round that comes to its decision when a candidate was promoted before: nothing is left to decide."""
     project = session.get_one(Project, round_.project_id)
-    for candidate in policies_of_round(session, round_.id) if round_.state == "decision" else ():
+    for candidate in policies_of_round(session, round_.id) if round_.state in WAITING else ():
         if project.policy_id == candidate.id:
             round_.candidate_id = candidate.id
-            _decide(round_, "promoted", candidate.promoted_by)
+            _decide(session, round_, "promoted", candidate.promoted_by)
 
 
 def reject(session: Session, round_: Round, by: int | None, reason: str = "") -> None:
     """Turn a round's candidates down: the policy stays as it is. Raises Conflict when nothing waits for a decision."""
     hold(session, session.get_one(Project, round_.project_id))
     hold(session, round_)
-    if round_.state != "decision":
+    if round_.state not in WAITING:
         raise Conflict(_("This round does not wait for a decision."))
-    _decide(round_, "rejected", by)
+    _decide(session, round_, "rejected", by)
     round_.reason = Message("written", text=reason) if reason else None
     candidates = [candidate.id for candidate in policies_of_round(session, round_.id)]
     details: dict[str, Any] = {"candidate": round_.candidate_id, "reason": reason}
@@ -130,6 +133,8 @@ def reject(session: Session, round_: Round, by: int | None, reason: str = "") ->
     session.flush()
 
 
-def _decide(round_: Round, decision: str, by: int | None) -> None:
+def _decide(session: Session, round_: Round, decision: str, by: int | None) -> None:
+    if (evaluation := evaluation_of(session, round_)) is not None:
+        cancel(session, evaluation)  # unless people have decided
     now = utc_now()
     round_.state, round_.decision, round_.decided_by, round_.decided_at, round_.ended_at = "done", decision, by, now, now

@@ -11,6 +11,8 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Refusal
+from app.evaluation.service import evaluation_of
+from app.evaluation.story import tell
 from app.language.languages import _
 from app.language.run_messages import told
 from app.models import Project, Run
@@ -146,6 +148,7 @@ def show_round(request: Request, session: Db, caller: Caller, id: PathId) -> Res
         quality=quality_of(told.reward.metrics) if told.reward else None,
         learned_from=learned_from(told.reward.metrics) if told.reward else "",
         ppo=ppo,
+        judged=tell(session, evaluation) if (evaluation := evaluation_of(session, round_)) else None,
         failed=retry.retryable(session, round_),
         notices=notices_of(ppo.result) if ppo else [],
         fell=checkpoints.did_not_rise(session, told.of_ppo) if told.of_ppo else None,

@@ -1,4 +1,5 @@
-"""Rounds: reward run, gate, training, sample run, decision. `advance_round` takes each step once the one before has ended.
+"""Rounds: reward run, gate, training, sample runs, evaluation, decision. `advance_round` takes each step once the one before has
+ended.
 
 The stage `ppo` is that of training: by what the round names in `methods`, each from the same frozen labels, each for a candidate
 of its own. One that fails takes no other with it.
@@ -21,6 +22,7 @@ from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, drawn_alone, utc_now
 from app.prompts.lengths import lengths_of
 from app.queue import asking
+from app.rounds import evaluating
 from app.rounds.promotion import promote, reject, settle_promoted
 from app.runs import checkpoints
 from app.runs.run_settings import expected_config, run_configs
@@ -66,7 +68,7 @@ CANCELLED_RUN = {
     "preference": Message("its_preference_run_cancelled"),
     "sample": Message("its_sample_run_cancelled"),
 }
-OPEN = (*STAGES, "decision")
+OPEN = (*STAGES, "evaluation", "decision")
 
 
 def get_round(session: Session, round_id: int) -> Round:
@@ -125,6 +127,10 @@ def start_round(
     if (other := open_round(session, project.id)) is not None:
         if other.state == "decision":
             raise Conflict(_("Round %(number)s waits for your decision; decide on it first.", number=other.number))
+        if other.state == "evaluation":
+            raise Conflict(
+                _("People judge the candidate of round %(number)s now; decide on it or cancel it first.", number=other.number)
+            )
         raise Conflict(_("Round %(number)s is still running; finish or cancel it first.", number=other.number))
     given = dict(config or {})
     if not methods or len(set(methods)) < len(methods) or not set(methods) <= set(METHODS):
@@ -211,16 +217,18 @@ def cancel_run(session: Session, run: Run, by: int | None) -> None:
         if round_.state in STAGES:
             _cancel_others(session, round_, by)
             _close(round_, "cancelled", CANCELLED_RUN[run.kind])
+            evaluating.cancel(session, round_)
     session.flush()
 
 
 def cancel_round(session: Session, round_: Round, by: int | None) -> None:
-    """Stop a round that still computes. Raises Conflict otherwise; a candidate that waits is rejected, not cancelled."""
+    """Stop a round that still computes, or is judged. Raises Conflict otherwise: what waits for an admin is rejected."""
     _hold_round(session, round_)
-    if round_.state not in STAGES:
+    if round_.state not in (*STAGES, "evaluation"):
         raise Conflict(_("This round does not compute any more."))
     _cancel_others(session, round_, by)
     _close(round_, "cancelled", Message("round_cancelled"))
+    evaluating.cancel(session, round_)
     session.flush()
 
 
@@ -244,6 +252,8 @@ def _goes_on(session: Session, round_: Round, runs: Sequence[Run]) -> bool:
         return False
     if round_.state == "ppo":
         return any(run.state == "done" and checkpoints.made_by(session, run.id) is not None for run in runs)
+    if round_.state == "sample" and all(run.state == "done" or evaluating.is_beside(run) for run in runs):
+        return True
     candidates = {candidate.id for candidate in checkpoints.policies_of_round(session, round_.id)}
     answered = {run.inputs["checkpoint"] for run in runs if run.state == "done"} if round_.state == "sample" else set()
     return len(candidates) > 1 and not candidates.isdisjoint(answered)
@@ -256,7 +266,7 @@ def _next_stage(session: Session, round_: Round, runs: Sequence[Run]) -> None:
     elif round_.state == "ppo":
         _after_training(session, round_)
     else:
-        round_.state = "decision"
+        evaluating.open_or_decide(session, round_)
         settle_promoted(session, round_)
 
 
@@ -283,13 +293,14 @@ def _after_training(session: Session, round_: Round) -> None:
     project = session.get_one(Project, round_.project_id)
     round_.candidate_id = candidates[0].id
     round_.state = "sample"
-    for checkpoint_id, split in _answers_wanted(session, round_, candidates):
+    evaluation = evaluating.begin(session, round_, candidates)
+    for checkpoint_id, split in _answers_wanted(session, round_, candidates, beside=evaluation is None):
         inputs = {"checkpoint": checkpoint_id, "split": split}
         queue_run(session, project, "sample", round_.config["sample"], inputs, round_.created_by, round_)
 
 
-def _answers_wanted(session: Session, round_: Round, candidates: Sequence[Checkpoint]) -> list[tuple[int, str]]:
-    """Each candidate answers every prompt; the policy it came from answers the holdout prompts, unless it has, to be compared."""
+def _answers_wanted(session: Session, round_: Round, candidates: Sequence[Checkpoint], *, beside: bool) -> list[tuple[int, str]]:
+    """Each candidate answers every prompt; the policy it came from, to be seen `beside`, the holdout prompts, unless it has."""
     holdout = select(Prompt.id).where(Prompt.project_id == round_.project_id).where(Prompt.split == "holdout")
     has_holdout = session.scalar(holdout.where(Prompt.archived_at.is_(None)).limit(1)) is not None
     answered = session.scalar(
@@ -299,7 +310,7 @@ def _answers_wanted(session: Session, round_: Round, candidates: Sequence[Checkp
         .limit(1)
     )
     wanted = [(candidate.id, "all") for candidate in candidates]
-    if has_holdout and answered is None:
+    if beside and has_holdout and answered is None:
         wanted.append((round_.start_policy_id, "holdout"))
     return wanted
 

@@ -49,6 +49,8 @@ def _waits_for(session: Session, project: Project, usable: int, new: int) -> str
     if (open_ := service.open_round(session, project.id)) is not None:
         if open_.state == "decision":
             return _("a decision on round %(number)s", number=open_.number)
+        if open_.state == "evaluation":
+            return _("people to judge the candidate of round %(number)s", number=open_.number)
         return _("round %(number)s to end", number=open_.number)
     last = [round_.state for round_ in service.list_rounds(session, project.id, limit=FAILED_ROUNDS)]
     if last == ["failed"] * FAILED_ROUNDS:

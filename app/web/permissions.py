@@ -27,7 +27,7 @@ class Level(IntEnum):
 
 
 # How the path leads to its project.
-Source = Literal["slug", "task", "label", "run", "round", "checkpoint", "prompt", "generation"]
+Source = Literal["slug", "task", "label", "run", "round", "evaluation", "checkpoint", "prompt", "generation"]
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/rounds/{id}"): _reviewer("round"),
     ("POST", "/rounds/{id}/cancel"): _admin("round"),
     ("POST", "/rounds/{id}/rejection"): _admin("round"),
+    ("GET", "/evaluations/{id}/interval.svg"): _reviewer("evaluation"),
     ("GET", "/runs/{id}"): _reviewer("run"),
     ("GET", "/runs/{id}/charts/{name}"): _reviewer("run"),
     ("POST", "/runs/{id}/cancel"): _admin("run"),
@@ -266,6 +267,11 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", V1 + "/rounds/{id}"): _reviewer("round", "export"),
     ("POST", V1 + "/rounds/{id}/cancel"): _admin("round", "admin"),
     ("POST", V1 + "/rounds/{id}/reject"): _admin("round", "admin"),
+    ("POST", V1 + "/projects/{slug}/evaluations"): _admin("slug", "admin"),
+    ("GET", V1 + "/evaluations/{id}"): _reviewer("evaluation", "export"),
+    ("GET", V1 + "/projects/{slug}/contenders"): _reviewer("slug", "export"),
+    ("POST", V1 + "/projects/{slug}/contenders"): _admin("slug", "admin"),
+    ("POST", V1 + "/projects/{slug}/tasks"): _admin("slug", "admin"),
     ("POST", V1 + "/projects/{slug}/runs"): _admin("slug", "admin"),
     ("GET", V1 + "/projects/{slug}/runs"): _reviewer("slug", "export"),
     ("GET", V1 + "/runs/{id}"): _reviewer("run", "export"),

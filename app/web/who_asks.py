@@ -15,6 +15,7 @@ from app.database.prepared import Prepared
 from app.models import (
     ApiKey,
     Checkpoint,
+    Evaluation,
     Generation,
     Installation,
     Label,
@@ -161,6 +162,7 @@ _HOLDERS: Final[Mapping[Source, Any]] = {
     "label": Label,
     "run": Run,
     "round": Round,
+    "evaluation": Evaluation,
     "checkpoint": Checkpoint,
     "prompt": Prompt,
     "generation": Generation,

@@ -94,7 +94,7 @@ def test_from_the_one_time_link_to_rating_the_new_models_answers(chromium: Brows
 
     # A small round, for a small machine.
     training = {"ppo": {"updates": 2, "episodes": 16, "max_new_tokens": 24}}
-    changes = {"rating_share": 0.2, "queue_low_mark": 1, "training": training}
+    changes = {"rating_share": 0.2, "queue_low_mark": 1, "training": training, "evaluation": {"on": False}}
     program.patch("/projects/demo", json=changes).raise_for_status()
     more = program.post("/projects/demo/runs", json={"kind": "sample"}).raise_for_status().json()["id"]
 

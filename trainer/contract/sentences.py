@@ -71,6 +71,17 @@ ROUNDS: Final = {
     "stuck_after_sample": "The answers are written, but the round could not go on. %(reason)s",
 }
 
+# How a blind evaluation ended.
+EVALUATIONS: Final = {
+    "people_prefer_it": (
+        "It wins %(accuracy)s (%(low)s to %(high)s). Blind comparisons: %(count)s. People who judged: %(people)s."
+    ),
+    "people_do_not_prefer_it": "People do not prefer it. %(figures)s",
+    "flagged_more_often": "People flag its answers more often than those that it would replace. %(figures)s",
+    "budget_spent": "The budget of verdicts is spent, and nothing is shown. %(figures)s",
+    "nothing_to_compare": "There was nothing to compare: no held-out prompt has answers of all that differ.",
+}
+
 # Why a run could not be queued or started.
 QUEUEING: Final = {
     "no_prompt_to_answer": "There is no prompt to answer; import prompts first.",
@@ -494,6 +505,7 @@ SENTENCES: Final = (
     CHECKPOINTS
     | RUNS
     | ROUNDS
+    | EVALUATIONS
     | QUEUEING
     | WORKING
     | SAMPLING

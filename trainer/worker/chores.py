@@ -18,6 +18,7 @@ from app.errors import Refusal
 from app.evaluation.leaderboard.tally import keep_counting
 from app.models import Project
 from app.queue import asking
+from app.rounds import people_decide
 from app.rounds.promotion import ask_first
 from app.rounds.service import advance_round, start_round, undone_rounds
 from app.rounds.triggers import NextTrigger, next_trigger
@@ -100,6 +101,7 @@ def _look_after(engine: Engine, project_id: int, end: float, looks: Looks) -> No
                 plan_refill(session, project),
                 next_trigger(session, project),
             )
+        people_decide.look_after(engine, project_id)
         if undone or refill or coming.due:
             with write_session(engine) as session:
                 _serve(session, session.get_one(Project, project_id), refill, coming)

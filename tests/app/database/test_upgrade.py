@@ -51,7 +51,8 @@ BEFORE_CONTENDERS = (
     "CREATE INDEX ix_generations_checkpoint_id ON generations (checkpoint_id)",
     "CREATE INDEX ix_generations_prompt_id_checkpoint_id ON generations (prompt_id, checkpoint_id)",
     "DROP TABLE leaderboards",
-    "DROP TABLE contenders",
+    *(f"DROP TABLE {table}" for table in ("evaluation_tasks", "evaluation_candidates", "evaluations", "contenders")),
+    *(f"ALTER TABLE projects DROP COLUMN evaluation_{column}" for column in ("on", "share", "budget", "flag_margin", "promotes")),
 )
 ORPHAN_MEMBERSHIPS = """
     op.execute("UPDATE memberships SET user_id = 999")

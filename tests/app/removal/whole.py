@@ -7,14 +7,19 @@ from pathlib import Path
 from sqlalchemy import Engine, Table, select
 from sqlalchemy.orm import Session
 
+from app.contenders.service import contender_of
 from app.database.engine import read_session
+from app.evaluation.service import Candidate, begin, candidates_of
 from app.models import (
     Base,
+    Checkpoint,
+    EvaluationTask,
     Invitation,
     Leaderboard,
     PracticeTask,
     PracticeVerdict,
     Project,
+    Prompt,
     Round,
     Run,
     Skip,
@@ -64,6 +69,13 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
         second = label_task(session, task, annotator_id, current=False, version=2, supersedes_id=first.id)
         label_task(session, task, annotator_id, version=3, supersedes_id=second.id)
         session.add(Skip(task_id=task.id, annotator_id=annotator_id))
+    session.get_one(Prompt, task.prompt_id).split = "holdout"
+    asked = (contender_of(session, session.get_one(Checkpoint, one or 0)) for one in (project.previous_policy_id, policy.id))
+    baseline, contender = asked
+    evaluation = begin(session, project, baseline, [Candidate(contender)], round_=round_)
+    assert evaluation is not None
+    (candidate,) = candidates_of(session, evaluation)
+    session.add(EvaluationTask(candidate_id=candidate.id, task_id=task.id, prompt_id=task.prompt_id, place=0, pair=0))
     practice = PracticeTask(
         project_id=pid, kind="rating", messages=[{"role": "user", "content": "?"}], left_text="A", overall=3, explanation="So."
     )

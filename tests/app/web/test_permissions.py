@@ -17,9 +17,21 @@ from sqlalchemy.orm import Session
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+from app.contenders.service import contender_of
 from app.database.engine import write_session
 from app.main import create_app
-from app.models import ApiKey, Invitation, Label, Membership, Round, SignInSession, User, utc_now
+from app.models import (
+    ApiKey,
+    Checkpoint,
+    Evaluation,
+    Invitation,
+    Label,
+    Membership,
+    Round,
+    SignInSession,
+    User,
+    utc_now,
+)
 from app.settings import Settings
 from app.web.permissions import BELOW_CALLS, RULES, Level, Rule
 from app.web.security import digest, session_cookie
@@ -123,10 +135,17 @@ def _one_of_everything(session: Session) -> dict[str, int]:
     invitation = Invitation(token_hash=digest("token"), role="annotator", project_id=demo.id, expires_at=_soon())
     session.add_all([round_, label, invitation])
     session.flush()
+    writer = contender_of(session, session.get_one(Checkpoint, demo.policy_id))
+    evaluation = Evaluation(
+        project_id=demo.id, baseline_id=writer.id, budget=20, error=0.05, flag_margin=0.1, overlap=1, pairs=1, prompt_ids=[]
+    )
+    session.add(evaluation)
+    session.flush()
     return ids | {
         "task": task.id,
         "run": run.id,
         "round": round_.id,
+        "evaluation": evaluation.id,
         "label": label.id,
         "checkpoint": demo.policy_id,
         "prompt": task.prompt_id,

@@ -1,0 +1,173 @@
+"""What people have said so far of each candidate, as the decision takes it: prompt by prompt, in the order of the tasks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import and_, case, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.evaluation import service
+from app.evaluation.asking import win_probability
+from app.evaluation.decision import Evidence, Unit
+from app.models import Evaluation, EvaluationCandidate, EvaluationTask, Generation, Label, Project, Task
+
+LOOKED_AT: Final = 500  # labels, to tell what is usual
+PASSED_OVER: Final = 20  # prompts behind it were answered in full: nobody waits any longer for one that people leave alone
+
+
+@dataclass(slots=True)
+class Asked:
+    """One task of an evaluation, and the verdicts on it that are in force."""
+
+    place: int
+    predicted: float | None
+    wins: list[float] = field(default_factory=list)  # 1 for the candidate, 0 for the baseline, 1/2 for neither
+    flags: list[tuple[frozenset[str], frozenset[str]]] = field(default_factory=list)  # on the candidate's, on the baseline's
+    people: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is known of one candidate. `verdicts` and `people` count what the units hold, and nothing besides."""
+
+    evidence: Evidence
+    verdicts: int
+    people: int
+    places: int  # prompts that it was asked about so far, less those nobody waits for
+    mixed: dict[str, int]  # wins, losses and others
+
+
+def stamp(session: Session, evaluation: Evaluation) -> str:
+    """Differs whenever a verdict was given, changed or withdrawn."""
+    count, last, in_force = session.execute(
+        select(func.count(), func.coalesce(func.max(Label.id), 0), func.coalesce(func.sum(case((Label.current, 1), else_=0)), 0))
+        .select_from(Label)
+        .join(EvaluationTask, EvaluationTask.task_id == Label.task_id)
+        .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
+        .where(EvaluationCandidate.evaluation_id == evaluation.id)
+    ).one()
+    return f"{count} {last} {in_force}"
+
+
+def gather(session: Session, evaluation: Evaluation) -> dict[int, Said]:
+    """By candidate (of evaluation_candidates)."""
+    keys = [flag["key"] for flag in session.get_one(Project, evaluation.project_id).flags]
+    asked = _asked(session, evaluation)
+    unasked = _unasked(session, evaluation)
+    found = {}
+    for one in service.candidates_of(session, evaluation):
+        found[one.id] = said_of(asked.get(one.id, []), evaluation.overlap, keys, unasked.get(one.contender_id, ()))
+    return found
+
+
+def said_of(asked: Iterable[Asked], overlap: int, flags: Sequence[str], unasked: Sequence[float] = ()) -> Said:
+    """The prompts that were answered in full, in their order, up to the first that was not.
+
+    One that people leave alone while PASSED_OVER behind it are full is left out, whatever its verdicts would have been.
+    """
+    by_place: dict[int, list[Asked]] = defaultdict(list)
+    for one in asked:
+        by_place[one.place].append(one)
+    places = sorted(by_place)
+    full = {place for place in places if all(len(one.wins) >= overlap for one in by_place[place])}
+    counted, left = [], len(full)  # full ones from here on
+    for place in places:
+        if place in full:
+            counted.append(by_place[place])
+            left -= 1
+        elif left < PASSED_OVER:
+            break
+    passed_over = [place for place in places[: places.index(counted[-1][0].place)] if place not in full] if counted else []
+    units = [_unit(tasks) for tasks in counted]
+    shares = {key: [_share(tasks, key) for tasks in counted] for key in flags}
+    wins = [win for tasks in counted for one in tasks for win in one.wins]
+    return Said(
+        Evidence(units, shares, unasked),
+        verdicts=len(wins),
+        people=len({person for tasks in counted for one in tasks for person in one.people}),
+        places=len(places) - len(passed_over),
+        mixed={"won": wins.count(1.0), "lost": wins.count(0.0), "neither": wins.count(0.5)},
+    )
+
+
+def usual(session: Session, project_id: int) -> tuple[float, tuple[float, ...]]:
+    """Of the newest comparisons in force: the share that prefers neither, and for each flag the share of answers that have it."""
+    newest = (
+        select(Label.choice, Label.flags)
+        .where(Label.project_id == project_id, Label.current, Label.choice.is_not(None))
+        .order_by(Label.id.desc())
+        .limit(LOOKED_AT)
+    )
+    rows = session.execute(newest).all()
+    keys = [flag["key"] for flag in session.get_one(Project, project_id).flags]
+    if not rows:
+        return 0.0, tuple(0.0 for _ in keys)
+    ties = sum(choice not in ("left", "right") for choice, _flags in rows) / len(rows)
+    return ties, tuple(
+        sum((key in flags.get("left", ())) + (key in flags.get("right", ())) for _choice, flags in rows) / (2 * len(rows))
+        for key in keys
+    )
+
+
+def _unit(tasks: Sequence[Asked]) -> Unit:
+    wins = [win for one in tasks for win in one.wins]
+    told = [one.predicted for one in tasks if one.predicted is not None]
+    return Unit(sum(wins) / len(wins), sum(told) / len(told) if len(told) == len(tasks) else None)
+
+
+def _share(tasks: Sequence[Asked], key: str) -> float:
+    given = [(key in theirs) - (key in others) for one in tasks for theirs, others in one.flags]
+    return sum(given) / len(given)
+
+
+def _asked(session: Session, evaluation: Evaluation) -> dict[int, list[Asked]]:
+    first = aliased(Generation)
+    rows = session.execute(
+        select(
+            *(EvaluationTask.candidate_id, EvaluationTask.task_id, EvaluationTask.place, EvaluationTask.predicted),
+            *(EvaluationCandidate.contender_id, first.contender_id, Task.first_generation_id),
+            *(Label.choice, Label.left_generation_id, Label.flags, Label.annotator_id),
+        )
+        .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
+        .join(Task, Task.id == EvaluationTask.task_id)
+        .join(first, first.id == Task.first_generation_id)
+        .outerjoin(Label, and_(Label.task_id == Task.id, Label.current, ~Label.surplus))
+        .where(EvaluationCandidate.evaluation_id == evaluation.id)
+        .order_by(EvaluationTask.candidate_id, EvaluationTask.place, EvaluationTask.pair, Label.id)
+    )
+    found: dict[int, dict[int, Asked]] = defaultdict(dict)
+    for candidate_id, task_id, place, predicted, candidate, writer, first_id, choice, left_id, flags, person in rows:
+        one = found[candidate_id].setdefault(task_id, Asked(place, predicted))
+        if choice is None:
+            continue
+        stands_left = (left_id == first_id) == (writer == candidate)
+        one.wins.append(0.5 if choice not in ("left", "right") else float((choice == "left") == stands_left))
+        one.flags.append(_flags(flags, stands_left))
+        one.people.append(person)
+    return {candidate_id: list(tasks.values()) for candidate_id, tasks in found.items()}
+
+
+def _flags(flags: Mapping[str, Any], stands_left: bool) -> tuple[frozenset[str], frozenset[str]]:
+    left, right = frozenset(flags.get("left", ())), frozenset(flags.get("right", ()))
+    return (left, right) if stands_left else (right, left)
+
+
+def _unasked(session: Session, evaluation: Evaluation) -> dict[int, list[float]]:
+    """Predictions for prompts behind those that may be asked, by contender, in the order drawn."""
+    behind = evaluation.prompt_ids[evaluation.planned :]
+    if not behind:
+        return {}
+    answers = service.answers_by_contender(session, evaluation, behind)
+    found: dict[int, list[float]] = defaultdict(list)
+    for one in service.candidates_of(session, evaluation):
+        for prompt_id in behind:
+            pairs = service.pairs_of(answers, one.contender_id, evaluation.baseline_id, prompt_id, evaluation.pairs)
+            told = [win_probability(mine.score, other.score) for mine, other in pairs]
+            known = [chance for chance in told if chance is not None]
+            if known and len(known) == len(told):
+                found[one.contender_id].append(sum(known) / len(known))
+    return found

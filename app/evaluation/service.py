@@ -1,0 +1,209 @@
+"""An evaluation from its plan to its end: who is compared on which prompts, when people can be asked, what is asked no more."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import delete, exists, or_, select
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.language.languages import _
+from app.models import (
+    Contender,
+    Evaluation,
+    EvaluationCandidate,
+    EvaluationTask,
+    Generation,
+    Project,
+    Prompt,
+    Round,
+    Run,
+    Seat,
+    Task,
+    utc_now,
+)
+from app.queue.asking import unmet
+from trainer.contract.messages import Message
+
+LIVE: Final = ("answering", "open")
+MOST_PAIRS: Final = 4  # of answers to one prompt: more say ever less
+UNASKED: Final = 2  # prompts kept for each that may be asked: predictions for the others say what is usual
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Whom people are asked to compare. One that cannot be promoted is shown beside."""
+
+    contender: Contender
+    promotable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer that nobody was asked about."""
+
+    id: int
+    text: str
+    score: float | None  # by the round's reward model
+
+
+def get_evaluation(session: Session, evaluation_id: int) -> Evaluation:
+    """Raises NotFound."""
+    evaluation = session.get(Evaluation, evaluation_id)
+    if evaluation is None:
+        raise NotFound(_("There is no such evaluation."))
+    return evaluation
+
+
+def evaluation_of(session: Session, round_: Round) -> Evaluation | None:
+    return session.scalar(select(Evaluation).where(Evaluation.round_id == round_.id))
+
+
+def live_evaluations(session: Session, project_id: int) -> list[Evaluation]:
+    live = select(Evaluation).where(Evaluation.project_id == project_id, Evaluation.state.in_(LIVE))
+    return list(session.scalars(live.order_by(Evaluation.id)))
+
+
+def candidates_of(session: Session, evaluation: Evaluation) -> list[EvaluationCandidate]:
+    """In the order in which they were named."""
+    mine = select(EvaluationCandidate).where(EvaluationCandidate.evaluation_id == evaluation.id)
+    return list(session.scalars(mine.order_by(EvaluationCandidate.id)))
+
+
+def begin(
+    session: Session,
+    project: Project,
+    baseline: Contender,
+    candidates: Sequence[Candidate],
+    *,
+    round_: Round | None = None,
+    by: int | None = None,
+    draw: random.Random | None = None,
+) -> Evaluation | None:
+    """Plan an evaluation on held-out prompts, in random order; None where there are none. The contenders are to answer now."""
+    from app.evaluation.decision import DEFAULT_ERROR  # here: the web process starts without the mathematics
+
+    held_out = select(Prompt.id).where(Prompt.project_id == project.id, Prompt.split == "holdout", Prompt.archived_at.is_(None))
+    prompt_ids = list(session.scalars(held_out.order_by(Prompt.id)))
+    if not prompt_ids:
+        return None
+    (draw or random.SystemRandom()).shuffle(prompt_ids)
+    pairs = min(MOST_PAIRS, max(1, -(-project.evaluation_budget // (project.overlap * len(prompt_ids)))))
+    evaluation = Evaluation(
+        project_id=project.id,
+        round_id=round_.id if round_ else None,
+        baseline_id=baseline.id,
+        budget=project.evaluation_budget,
+        error=DEFAULT_ERROR,
+        flag_margin=project.evaluation_flag_margin,
+        overlap=project.overlap,
+        pairs=pairs,
+        prompt_ids=prompt_ids,
+        created_by=by,
+    )
+    evaluation.prompt_ids = prompt_ids[: UNASKED * evaluation.planned]
+    session.add(evaluation)
+    session.flush()
+    session.add_all(
+        EvaluationCandidate(evaluation_id=evaluation.id, contender_id=one.contender.id, promotable=one.promotable)
+        for one in candidates
+    )
+    session.flush()
+    return evaluation
+
+
+def still_answering(session: Session, evaluation: Evaluation) -> bool:
+    """Whether a run writes answers of one of its contenders, or is to."""
+    contenders = {evaluation.baseline_id, *(one.contender_id for one in candidates_of(session, evaluation))}
+    theirs = set(session.scalars(select(Contender.checkpoint_id).where(Contender.id.in_(contenders))))
+    runs = select(Run.inputs).where(Run.project_id == evaluation.project_id, Run.kind == "sample")
+    live = session.scalars(runs.where(Run.state.in_(("queued", "running"))))
+    return any(inputs.get("checkpoint") in theirs and "prompt_ids" in inputs for inputs in live)
+
+
+def open_to_people(session: Session, evaluation: Evaluation) -> bool:
+    """Let people be asked, on the prompts that all have answered; False, and nothing changes, where there are none."""
+    asked = [one.contender_id for one in candidates_of(session, evaluation) if one.promotable]
+    answers = answers_by_contender(session, evaluation, evaluation.prompt_ids)
+    usable = [
+        prompt_id
+        for prompt_id in evaluation.prompt_ids
+        if all(pairs_of(answers, one, evaluation.baseline_id, prompt_id, 1) for one in asked)
+    ]
+    if not usable or not asked:
+        return False
+    evaluation.prompt_ids = usable
+    evaluation.state, evaluation.opened_at = "open", utc_now()
+    session.flush()
+    return True
+
+
+def close(session: Session, evaluation: Evaluation, decision: str, winner_id: int | None, reason: Message) -> None:
+    """People have decided, or the budget is spent. What nobody has met yet is asked no more."""
+    evaluation.state, evaluation.decision, evaluation.winner_id = "decided", decision, winner_id
+    evaluation.reason, evaluation.ended_at = reason, utc_now()
+    ask_no_more(session, evaluation)
+
+
+def cancel(session: Session, evaluation: Evaluation) -> None:
+    """Somebody decided without it, or its round was cancelled. Labels stay. Twice is once."""
+    if evaluation.state in LIVE:
+        evaluation.state, evaluation.ended_at = "cancelled", utc_now()
+        ask_no_more(session, evaluation)
+
+
+def ask_no_more(session: Session, evaluation: Evaluation) -> None:
+    """Take the tasks back that nobody has met. Whoever holds one at this moment keeps it."""
+    session.flush()
+    mine = (
+        select(Task.id)
+        .join(EvaluationTask, EvaluationTask.task_id == Task.id)
+        .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
+        .where(EvaluationCandidate.evaluation_id == evaluation.id, *unmet())
+    )
+    waiting = session.scalars(mine).all()
+    # Kept first: whoever claims meanwhile passes them over, and whoever was faster is seen here.
+    session.execute(select(Seat.id).where(Seat.task_id.in_(waiting)).order_by(Seat.id).with_for_update()).all()
+    untouched = session.scalars(select(Task.id).where(Task.id.in_(waiting), *unmet())).all()
+    for statement in (
+        delete(EvaluationTask).where(EvaluationTask.task_id.in_(untouched)),
+        delete(Seat).where(Seat.task_id.in_(untouched)),
+        delete(Task).where(Task.id.in_(untouched)),
+    ):
+        session.execute(statement.execution_options(synchronize_session=False))
+
+
+_ASKED = exists().where(or_(Task.first_generation_id == Generation.id, Task.second_generation_id == Generation.id))
+
+Answers = dict[tuple[int, int], list[Answer]]  # by contender and prompt, the newest first
+
+
+def answers_by_contender(session: Session, evaluation: Evaluation, prompt_ids: Collection[int]) -> Answers:
+    """What its contenders wrote to these prompts, less what people were asked about already: a text seen twice would tell."""
+    contenders = [evaluation.baseline_id, *(one.contender_id for one in candidates_of(session, evaluation))]
+    written = (
+        select(Generation.contender_id, Generation.prompt_id, Generation.id, Generation.text, Generation.settings)
+        .where(Generation.contender_id.in_(contenders), Generation.prompt_id.in_(prompt_ids), ~_ASKED)
+        .order_by(Generation.id.desc())
+    )
+    found: Answers = defaultdict(list)
+    for contender_id, prompt_id, generation_id, text, settings in session.execute(written):
+        found[contender_id, prompt_id].append(Answer(generation_id, text, settings.get("score")))
+    return found
+
+
+def pairs_of(answers: Answers, candidate_id: int, baseline_id: int, prompt_id: int, most: int) -> list[tuple[Answer, Answer]]:
+    """Up to so many pairs of a candidate's answer and the baseline's, each answer once, no two alike."""
+    theirs, others = list(answers.get((candidate_id, prompt_id), ())), list(answers.get((baseline_id, prompt_id), ()))
+    found: list[tuple[Answer, Answer]] = []
+    for one in theirs:
+        other = next((other for other in others if other.text != one.text), None)
+        if other is not None and len(found) < most:
+            others.remove(other)
+            found.append((one, other))
+    return found

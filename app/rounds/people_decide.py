@@ -1,0 +1,84 @@
+"""What people said of a round's candidates, looked at and done: the worker's part of a blind evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from app.database.audit import record
+from app.database.engine import read_session, write_session
+from app.database.taking_turns import hold
+from app.errors import Refusal
+from app.evaluation import asking, service
+from app.evaluation.look import foresee, look, write_down
+from app.models import Contender, Evaluation, Project, Round
+from app.rounds.promotion import promote, reject
+from app.runs.checkpoints import get_checkpoint
+from trainer.contract.messages import Message
+
+
+def look_after(engine: Engine, project_id: int) -> None:
+    """Look at each evaluation of a project: ask on, or do what people have decided. Two who look at once do it once."""
+    with read_session(engine) as session:
+        found = [(one.id, one.state) for one in service.live_evaluations(session, project_id)]
+    for evaluation_id, state in found:
+        if (expected := foresee(engine, evaluation_id)) is not None:
+            with write_session(engine) as session:
+                session.get_one(Evaluation, evaluation_id).expected = expected
+        if state == "answering":
+            _open_when_answered(engine, evaluation_id)
+            continue
+        seen = look(engine, evaluation_id)
+        with read_session(engine) as session:
+            due = asking.is_due(session, session.get_one(Evaluation, evaluation_id))
+        if seen is None and not due:
+            continue
+        with write_session(engine) as session:
+            project = hold(session, session.get_one(Project, project_id))
+            evaluation = session.get_one(Evaluation, evaluation_id, populate_existing=True)
+            if seen is not None and write_down(session, evaluation, seen) and seen.decision is not None:
+                _decide(session, project, evaluation)
+            else:
+                asking.go_on(session, project, evaluation)
+
+
+def _open_when_answered(engine: Engine, evaluation_id: int) -> None:
+    """Of an evaluation outside of rounds: a round opens its own."""
+    with write_session(engine) as session:
+        evaluation = session.get_one(Evaluation, evaluation_id)
+        if evaluation.round_id is not None:
+            return
+        hold(session, session.get_one(Project, evaluation.project_id))
+        session.refresh(evaluation)
+        if evaluation.state != "answering" or service.still_answering(session, evaluation):
+            return
+        if not service.open_to_people(session, evaluation):
+            service.cancel(session, evaluation)
+            evaluation.reason = Message("nothing_to_compare")
+
+
+def _decide(session: Session, project: Project, evaluation: Evaluation) -> None:
+    """What people decided, done or laid before an admin, as the project wants it."""
+    details: dict[str, Any] = {"decision": evaluation.decision, "round": evaluation.round_id}
+    record(session, None, "evaluation.decided", f"evaluation {evaluation.id}", details, project.id)
+    if evaluation.round_id is None:
+        return
+    round_ = hold(session, session.get_one(Round, evaluation.round_id))
+    if round_.state != "evaluation":
+        return
+    round_.state = "decision"
+    if not project.evaluation_promotes:
+        return
+    session.flush()
+    try:
+        with session.begin_nested():
+            if evaluation.winner_id is None:
+                reject(session, round_, None)
+            else:
+                winner = session.get_one(Contender, evaluation.winner_id)
+                promote(session, get_checkpoint(session, winner.checkpoint_id or 0), None, confirmed=True)
+            round_.reason = evaluation.reason
+    except Refusal:  # it cannot be promoted any more, for instance because it was by hand: an admin sees why
+        round_.state = "decision"

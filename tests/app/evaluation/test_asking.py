@@ -1,0 +1,185 @@
+"""Evaluation tasks in the queue: at their share, and nothing about them tells that they are."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Callable
+from datetime import timedelta
+
+from sqlalchemy import Engine, select
+from starlette.testclient import TestClient
+
+from app.database.engine import read_session, write_session
+from app.evaluation import asking
+from app.evaluation.asking import win_probability
+from app.models import Evaluation, Project, Seat, Task, utc_now
+from app.queue.claim import claim_next
+from app.rounds import people_decide
+from tests.app import factories
+from tests.app.evaluation.judged import Judged, begin, purposes, taste, work
+
+V1 = "/api/v1"
+
+
+def serve_all(engine: Engine, judged: Judged, most: int) -> list[str]:
+    """What is served to one person who answers nothing, a look of the worker after each."""
+    work_draw = random.Random(3)
+    served: list[int] = []
+    for _ in range(most):
+        people_decide.look_after(engine, judged.project)
+        with write_session(engine) as session:
+            person = factories.make_user(session, f"Guest{judged.project}-{len(served)}-{work_draw.random()}").id
+            found = claim_next(session.connection(), judged.project, person, now=utc_now(), lease=timedelta(hours=1))
+        if found is None:
+            break
+        served.append(found.id)
+    return purposes(engine, served)
+
+
+def test_they_are_served_at_the_projects_share(engine: Engine) -> None:
+    judged = begin(engine, train=200, prompts=120, evaluation_share=0.3)
+    served = serve_all(engine, judged, 150)
+    assert 0.2 < served.count("evaluation") / len(served) < 0.4
+    halves = served[:75], served[75:]
+    assert all(0.15 < half.count("evaluation") / len(half) < 0.45 for half in halves)
+    runs = [len(list(group)) for purpose, group in itertools.groupby(served) if purpose == "evaluation"]
+    assert max(runs) <= 10
+
+
+def test_where_nothing_else_waits_they_still_come_a_few_at_a_time(engine: Engine) -> None:
+    judged = begin(engine, train=0)
+    people_decide.look_after(engine, judged.project)
+    with read_session(engine) as session:
+        tasks = session.scalars(select(Task).where(Task.project_id == judged.project, Task.purpose == "evaluation")).all()
+    assert asking.ALONE <= len(tasks) <= 2 * asking.ALONE
+
+
+def test_a_task_of_training_keeps_what_it_asks_and_a_task_that_somebody_met_is_left_alone(engine: Engine) -> None:
+    judged = begin(engine, train=60)
+    with write_session(engine) as session:
+        met = claim_next(session.connection(), judged.project, judged.people[0], now=utc_now(), lease=timedelta(hours=1))
+        assert met is not None
+        before = questions(engine, judged)
+    for _ in range(5):
+        people_decide.look_after(engine, judged.project)
+    after = questions(engine, judged)
+    assert sorted(after.values()) == sorted(before.values())
+    assert after[met.id] == before[met.id]
+    assert set(after) != set(before), "those that are mixed have new numbers"
+
+
+def questions(engine: Engine, judged: Judged) -> dict[int, tuple[int, int]]:
+    with read_session(engine) as session:
+        asked = select(Task).where(Task.project_id == judged.project, Task.purpose == "train")
+        waiting = asked.where(Task.id.in_(select(Seat.task_id).where(Seat.project_id == judged.project)))
+        return {task.id: (task.first_generation_id, task.second_generation_id or 0) for task in session.scalars(waiting)}
+
+
+def test_neither_number_nor_order_tells_what_a_task_is_for(engine: Engine) -> None:
+    """In what is mixed, evaluation tasks stand as often before as behind the others, by number and by place."""
+    first: list[bool] = []
+    for _ in range(6):
+        judged = begin(engine, train=30, prompts=60, evaluation_share=0.5)
+        for _look in range(2):
+            people_decide.look_after(engine, judged.project)
+        with read_session(engine) as session:
+            rows = session.execute(
+                select(Task.id, Task.purpose)
+                .join(Seat, Seat.task_id == Task.id)
+                .where(Seat.project_id == judged.project)
+                .where(Seat.state == "free")
+                .order_by(Seat.place, Seat.id)
+            ).all()
+        mixed = [purpose for _id, purpose in rows][:30]
+        ids = [task_id for task_id, _purpose in rows][:30]
+        assert ids == sorted(ids), "served in the order of their numbers, as tasks of training are"
+        assert {"train", "evaluation"} == set(mixed)
+        first += [one == "evaluation" for one in mixed[:10]]
+    assert 15 < sum(first) < 45
+
+
+def test_the_first_answer_is_the_candidates_as_often_as_not(engine: Engine) -> None:
+    judged = begin(engine, train=0, prompts=120)
+    served_left: list[bool] = []
+
+    def prefers(left: str, right: str) -> str:
+        served_left.append(left.startswith(("new", "best")))
+        return "tie"
+
+    work(engine, judged, prefers)
+    assert 0.35 < sum(served_left) / len(served_left) < 0.65
+    with read_session(engine) as session:
+        rows = session.scalars(select(Task).where(Task.project_id == judged.project, Task.purpose == "evaluation")).all()
+    newer = [task.first_generation_id > (task.second_generation_id or 0) for task in rows]
+    assert 0.35 < sum(newer) / len(newer) < 0.65
+
+
+def test_replies_about_both_kinds_of_tasks_are_alike(engine: Engine, api: Callable[..., TestClient], cast: object) -> None:
+    """The planted leak: everything that an annotator's program receives, of a task for training and of one that evaluates."""
+    judged = begin(engine, train=40, prompts=60, evaluation_share=0.5)
+    with write_session(engine) as session:
+        project = session.get_one(Project, judged.project)
+        slug = project.slug
+        mary = cast.mary  # type: ignore[attr-defined]
+        factories.make_membership(session, mary, project.id, "annotator")
+    for _ in range(2):
+        people_decide.look_after(engine, judged.project)
+    program = api("annotate", who="Mary")
+    seen: dict[str, list[tuple[object, ...]]] = {"train": [], "evaluation": []}
+    for number in range(24):
+        claimed = program.post(f"{V1}/projects/{slug}/tasks/next")
+        task = claimed.json()
+        answer = {"client_id": f"00000000-0000-4000-8000-{number:012d}", "choice": "tie", "active_ms": 1000}
+        given = program.post(f"{V1}/tasks/{task['id']}/label", json=answer)
+        label = program.get(f"{V1}/labels/{given.json()['id']}")
+        replies = (claimed, given, label)
+        (purpose,) = purposes(engine, [task["id"]])
+        seen[purpose].append(tuple((reply.status_code, tuple(sorted(reply.headers)), shape(reply.json())) for reply in replies))
+        for reply in replies:
+            said = json.dumps(dict(reply.headers)) + reply.text
+            assert "evaluation" not in said
+            assert "candidate" not in said
+    assert len(seen["train"]) > 3
+    assert len(seen["evaluation"]) > 3
+    assert set(seen["train"]) == set(seen["evaluation"])
+    assert len(set(seen["train"])) == 1
+
+
+def shape(value: object) -> object:
+    """The fields of a reply and the types of what they hold."""
+    if isinstance(value, dict):
+        return tuple(sorted((key, shape(one)) for key, one in value.items()))
+    if isinstance(value, list):
+        return tuple(shape(one) for one in value)
+    return type(value).__name__
+
+
+def test_a_queue_that_refills_itself_does_not_count_them(engine: Engine) -> None:
+    from app.queue.make_tasks import refill_needed
+
+    judged = begin(engine, train=0, queue_low_mark=1)
+    people_decide.look_after(engine, judged.project)
+    with read_session(engine) as session:
+        assert refill_needed(session, session.get_one(Project, judged.project))
+
+
+def test_a_prediction_is_none_where_one_was_not_scored() -> None:
+    assert win_probability(None, 1.0) is None
+    assert win_probability(1.0, None) is None
+    assert win_probability(0.5, 0.5) == 0.5
+    assert (win_probability(99.0, -99.0) or 0) <= 1.0
+
+
+def test_all_is_asked_once_and_no_more_than_planned(engine: Engine) -> None:
+    judged = begin(engine, train=0, prompts=30, overlap=2, evaluation_budget=40)
+    with read_session(engine) as session:
+        evaluation = session.get_one(Evaluation, judged.evaluation)
+        assert (evaluation.planned, evaluation.pairs, evaluation.overlap) == (20, 1, 2)
+    work(engine, judged, taste(0.5))
+    with read_session(engine) as session:
+        tasks = session.scalars(select(Task).where(Task.project_id == judged.project, Task.purpose == "evaluation")).all()
+    answers = [one for task in tasks for one in (task.first_generation_id, task.second_generation_id)]
+    assert len(answers) == len(set(answers)), "a text is asked about once"
+    assert len(tasks) <= 20 + 10

@@ -1,0 +1,41 @@
+"""What a look keeps of a candidate, and the decision in words."""
+
+from __future__ import annotations
+
+from app.evaluation.decision import Evidence, Unit, decide
+from app.evaluation.evidence import Said
+from app.evaluation.look import MOST_DRAWN, Look, reason_of, standing_of
+from app.models import EvaluationCandidate
+
+
+def look_at(values: list[float], planned: int) -> dict[str, object]:
+    evidence = Evidence([Unit(value) for value in values])
+    said = Said(evidence, len(values), 3, len(values), {"won": values.count(1.0), "lost": values.count(0.0), "neither": 0})
+    return standing_of(decide({1: evidence}, planned=planned).verdicts[1], said)
+
+
+def test_the_drawing_keeps_so_many_points_and_the_last_one() -> None:
+    standing = look_at([1.0, 0.0] * 350, 1000)
+    track = standing["track"]
+    assert isinstance(track, list)
+    assert len(track) <= MOST_DRAWN + 1
+    assert track[-1] == [700, standing["lower"], standing["upper"]]
+
+
+def test_each_end_has_its_own_words() -> None:
+    won, lost, spent = look_at([1.0] * 40, 40), look_at([0.0] * 40, 40), look_at([1.0, 0.0] * 10, 20)
+    assert (won["promotes"], lost["rejects"], spent["spent"]) == (True, True, True)
+    codes = [
+        reason_of(Look("", {7: won}, "promoted", 7), EvaluationCandidate(id=7, contender_id=1)).code,
+        reason_of(Look("", {7: lost}, "rejected", None), None).code,
+        reason_of(Look("", {7: spent}, "rejected", None), None).code,
+        reason_of(Look("", {7: spent, 8: lost}, "rejected", None), None).code,
+        reason_of(Look("", {7: spent | {"worse_flags": ["untrue"]}}, "rejected", None), None).code,
+    ]
+    assert codes == [
+        "people_prefer_it",
+        "people_do_not_prefer_it",
+        "budget_spent",
+        "people_do_not_prefer_it",
+        "flagged_more_often",
+    ]
