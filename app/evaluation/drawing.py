@@ -55,10 +55,11 @@ def draw(track: Sequence[Sequence[Any]], planned: int, width: int = WIDTH) -> st
         for count, anchor in ((0, "middle"), (most / 2, "middle"), (most, "end"))
         if count == int(count)
     )
+    below = escape(_("prompts answered in full"))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{HEIGHT}" viewBox="0 0 {width} {HEIGHT}">'
         f"<title>{escape(alt(track))}</title><style>{_STYLE}</style>{axis}{counts}"
-        f'<text x="{width / 2:.0f}" y="{HEIGHT - 3}" text-anchor="middle">{escape(_("prompts answered in full"))}</text>'
+        f'<text x="{width / 2:.0f}" y="{HEIGHT - 3}" text-anchor="middle">{below}</text>'
         f'<polygon class="band" points="{" ".join([*upper, *reversed(lower)])}"/>'
         f'<polyline class="end" points="{" ".join(upper)}"/><polyline class="end" points="{" ".join(lower)}"/>'
         f'<line class="boundary" x1="{LEFT}" x2="{width - RIGHT}" y1="{y(0.5):.1f}" y2="{y(0.5):.1f}"/></svg>'

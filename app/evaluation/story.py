@@ -77,7 +77,7 @@ def tell(session: Session, evaluation: Evaluation) -> EvaluationStory:
         standings,
         session.scalar(given) or 0,
         evaluation.planned * evaluation.pairs * evaluation.overlap * sum(one.promotable for one in candidates),
-        _beside(standings),
+        beside(standings),
     )
 
 
@@ -96,7 +96,7 @@ def words_of(figures: Mapping[str, Any] | None, name: Message) -> str:
     )
 
 
-def _beside(standings: list[Standing]) -> str:
+def beside(standings: list[Standing]) -> str:
     """How the best candidate did beside best of n of the old policy: both against the policy in force."""
     counted = [one for one in standings if one.figures.get("verdicts")]
     candidates = [one for one in counted if one.promotable]
@@ -104,17 +104,26 @@ def _beside(standings: list[Standing]) -> str:
     if not candidates or not others:
         return ""
     best, other = max(candidates, key=lambda one: float(one.figures["mean"])), others[0]
-    figures = {"mine": percent(best.figures["mean"]), "theirs": percent(other.figures["mean"])}
-    if best.figures["mean"] > other.figures["mean"]:
+    said = {
+        "name": told(best.name),
+        "other": told(other.name),
+        "mine": percent(best.figures["mean"]),
+        "theirs": percent(other.figures["mean"]),
+    }
+    if best.figures["lower"] > other.figures["upper"]:
         return _(
-            "%(other)s, which trains nothing, wins %(theirs)s against the same policy: %(name)s does better with %(mine)s.",
-            other=told(other.name),
-            name=told(best.name),
-            **figures,
+            "Against the same policy %(name)s wins %(mine)s, and %(other)s, which trains nothing, %(theirs)s: "
+            "the training did more.",
+            **said,
+        )
+    if other.figures["lower"] > best.figures["upper"]:
+        return _(
+            "Against the same policy %(name)s wins %(mine)s, and %(other)s, which trains nothing, %(theirs)s: "
+            "choosing did more than the training.",
+            **said,
         )
     return _(
-        "%(other)s, which trains nothing, wins %(theirs)s against the same policy: %(name)s, with %(mine)s, does not beat it.",
-        other=told(other.name),
-        name=told(best.name),
-        **figures,
+        "Against the same policy %(name)s wins %(mine)s, and %(other)s, which trains nothing, %(theirs)s. Their "
+        "intervals overlap: which of the two people like better is not shown.",
+        **said,
     )

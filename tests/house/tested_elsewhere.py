@@ -34,7 +34,6 @@ TESTED_ELSEWHERE = {
     "app/queue/given_api.py": "app/evaluation/test_api.py",
     "app/evaluation/drawing.py": "app/evaluation/test_routes.py",
     "app/evaluation/service.py": "app/rounds/test_evaluating.py",
-    "app/evaluation/story.py": "app/evaluation/test_routes.py",
     "app/exports/rows.py": "app/exports/test_service.py",
     "app/guidelines/api.py": "app/guidelines/test_service.py",
     "app/guidelines/routes.py": "app/guidelines/test_service.py",
