@@ -103,6 +103,14 @@ def test_predictions_are_taken_out_as_the_papers_say() -> None:
         assert adjusted.reach == pytest.approx(abs(rho), abs=1e-12)
 
 
+def test_the_slope_is_cut_at_one() -> None:
+    """Predictions that say too little of what they know would be stretched by more, and reach further than verdicts do."""
+    control = ControlVariate()
+    reaches = [control.adjusted(value, value * 0.4 - 0.2).reach for value in [1.0, 0.0] * 60]
+    assert max(reaches) == 1.0
+    assert reaches[4] < reaches[-1]
+
+
 def test_capital_with_predictions_is_a_quarter_plain_and_three_quarters_adjusted() -> None:
     values, differences = coins(1, 0.6, 50), [one - 0.5 for one in coins(2, 0.5, 50)]
     both = bets(values, differences)

@@ -96,7 +96,8 @@ def test_what_is_won_by_length_alone_is_nothing_without_it() -> None:
     assert by_contender(rank(met, [2, BASE], BASE))[2].rate > 0.65
     without = by_contender(rank(met, [2, BASE], BASE, without_length=True))[2]
     assert without.rate == pytest.approx(0.5, abs=1e-4)
-    assert without.upper - without.lower > 0.12  # the 50 that were shorter say the half of it
+    tells = 250**2 / (200 * 0.625**2 + 50 * 2.5**2) + 1  # the 50 where it was shorter count as much as the 200, and say less
+    assert without.upper == pytest.approx(1 / (1 + math.exp(-1.959964 / math.sqrt(tells / 4))), abs=1e-4)
 
 
 def test_who_was_always_longer_has_nothing_to_show_without_length() -> None:
