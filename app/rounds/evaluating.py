@@ -40,9 +40,16 @@ def begin(session: Session, round_: Round, candidates: Sequence[Checkpoint]) -> 
     if chosen is not None:
         wanted.append((current.id, {"reward": chosen.reward_id}, {"per_prompt": evaluation.pairs, "best_of": BEST_OF}))
     for checkpoint_id, inputs, config in wanted:
-        inputs = {"checkpoint": checkpoint_id, "split": "holdout", "prompt_ids": evaluation.prompt_ids, **inputs}
+        scored = {} if "reward" in inputs else scored_by(session, round_, current)
+        inputs = {"checkpoint": checkpoint_id, "split": "holdout", "prompt_ids": evaluation.prompt_ids, **inputs, **scored}
         queue_run(session, project, "sample", settings | config, inputs, round_.created_by, round_)
     return evaluation
+
+
+def scored_by(session: Session, round_: Round, policy: Checkpoint) -> dict[str, int]:
+    """The input by which a run's answers are scored by the round's reward model: what it says of them foretells verdicts."""
+    reward = get_checkpoint(session, round_.reward_id) if round_.reward_id is not None else None
+    return {"scored_by": reward.id} if reward is not None and reward.parent_id == root_of(session, policy).id else {}
 
 
 def _best_of(session: Session, round_: Round, policy: Checkpoint) -> Contender | None:

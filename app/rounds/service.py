@@ -295,7 +295,8 @@ def _after_training(session: Session, round_: Round) -> None:
     round_.state = "sample"
     evaluation = evaluating.begin(session, round_, candidates)
     for checkpoint_id, split in _answers_wanted(session, round_, candidates, beside=evaluation is None):
-        inputs = {"checkpoint": checkpoint_id, "split": split}
+        scored = evaluating.scored_by(session, round_, candidates[0]) if evaluation is not None else {}
+        inputs = {"checkpoint": checkpoint_id, "split": split, **scored}
         queue_run(session, project, "sample", round_.config["sample"], inputs, round_.created_by, round_)
 
 

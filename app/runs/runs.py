@@ -25,7 +25,7 @@ LIVE = ("queued", "running")
 MOST_WAITING = 20  # runs of a project that people queued by hand or by key; a round queues one after the other
 MOST_ANSWERS = 20_000  # of one sample run: about a day of a small model on a small machine
 INPUT_NAMES: dict[str, frozenset[str]] = {
-    "sample": frozenset({"checkpoint", "split", "prompt_ids", "reward"}),
+    "sample": frozenset({"checkpoint", "split", "prompt_ids", "reward", "scored_by"}),
     "reward": frozenset({"policy"}),
     "ppo": frozenset({"reward", "start"}),
     "preference": frozenset({"start"}),
@@ -184,6 +184,8 @@ def _checked_inputs(session: Session, project: Project, kind: str, given: Mappin
         inputs = {"checkpoint": (checkpoint or checkpoints.current_policy(session, project)).id, "split": split}
         if (reward := own_checkpoint(session, project, given.get("reward"), "reward", "reward")) is not None:
             inputs["reward"] = reward.id
+        if (scorer := own_checkpoint(session, project, given.get("scored_by"), "scored_by", "reward")) is not None:
+            inputs["scored_by"] = scorer.id  # each answer is kept as it is drawn, with what this reward model says of it
         if (ids := given.get("prompt_ids")) is not None:
             inputs["prompt_ids"] = _prompt_ids(ids)
         return inputs

@@ -3,13 +3,14 @@
 Every answer has a seed of its own, made from the run's seed, the prompt and its number, so a resumed run writes the
 answers it would have written anyway. Where the writer is the project's base, the features that a reward run will read come free
 with the writing and go into the cache. With `best_of` n answers are drawn for each, and saved is the one that the reward likes
-best, with the seed by which it alone would be drawn again.
+best, with the seed by which it alone would be drawn again. A run may also only be told what a reward says of each answer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -108,7 +109,7 @@ class _Writer:
         self.folder, self.policy, self.total = folder, policy, total
         self.config = cast(SampleConfig, folder.config)
         self.cache = open_cache(folder, policy)
-        self.scorer = best_of.open_scorer(folder, policy) if self.config.best_of > 1 else None
+        self.scorer = best_of.open_if_asked(folder, policy)
         self.there = {(row["prompt_id"], row["index"]) for row in read_jsonl(folder.file(GENERATIONS))}
         self.tokens = 0  # of the answers written here
         folder.progress(len(self.there), total, Message("writing_answers"))
@@ -146,7 +147,11 @@ class _Writer:
             recording=recording,
         )
         kept = list(range(len(drawn)))
-        if self.scorer is not None:
+        if self.scorer is not None and n == 1:
+            scores = best_of.scores_of(self.scorer, prompt_ids, answers, self.config.batch_size, self.folder.check)
+            for row, score in enumerate(scores):
+                self._save(drawn[row], seeds[row], answers[row], **({"score": score} if math.isfinite(score) else {}))
+        elif self.scorer is not None:
             chosen = best_of.choose(self.scorer, prompt_ids, answers, n, self.config.batch_size, self.folder.check)
             kept = [start * n + choice.place for start, choice in enumerate(chosen)]
             for row, choice in zip(kept, chosen, strict=True):

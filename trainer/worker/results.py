@@ -85,6 +85,8 @@ def _stored(session: Session, run: Run, rows: list[dict[str, Any]]) -> bool:
     settings = {name: run.config[name] for name in ("temperature", "max_new_tokens")}
     if run.config.get("best_of", 1) > 1:
         settings |= {"best_of": run.config["best_of"], "reward": run.inputs["reward"]}
+    elif run.inputs.get("scored_by") is not None:
+        settings["scored_by"] = run.inputs["scored_by"]
     contender = contender_of(session, get_checkpoint(session, run.inputs["checkpoint"]), drawn(settings))
     try:
         with session.begin_nested():

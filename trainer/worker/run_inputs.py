@@ -35,8 +35,9 @@ def _write_sample(session: Session, settings: Settings, run: Run, folder: Path) 
     inputs = {"policy": model_spec(settings.data, policy.source)}
     if policy.parent_id is None and policy.run_id is None:  # the base itself, whose states a reward model will read
         inputs["cache"] = str(settings.cache)
-    if run.inputs.get("reward") is not None:
-        inputs["reward"] = model_spec(settings.data, get_checkpoint(session, run.inputs["reward"]).source)
+    reward = run.inputs.get("reward") or run.inputs.get("scored_by")  # by which answers are chosen, or only scored
+    if reward is not None:
+        inputs["reward"] = model_spec(settings.data, get_checkpoint(session, reward).source)
     return inputs
 
 

@@ -83,6 +83,8 @@ def write_answers(session: Session, run: Any, answers: Callable[[str, int], str]
     checkpoint = session.get_one(Checkpoint, run.inputs["checkpoint"])
     how = Drawn(run.config["best_of"], run.inputs["reward"]) if run.config.get("best_of", 1) > 1 else Drawn()
     settings = {"best_of": how.best_of, "reward": how.reward_id, "score": 0.5} if how.best_of > 1 else {}
+    if "scored_by" in run.inputs:
+        settings = {"scored_by": run.inputs["scored_by"], "score": 0.25 if checkpoint.parent_id is None else 1.25}
     writer = "best" if how.best_of > 1 else "old" if checkpoint.parent_id is None else "new"
     contender = contender_of(session, checkpoint, how)
     held_out = select(Prompt).where(Prompt.project_id == run.project_id, Prompt.split == "holdout").order_by(Prompt.id)

@@ -12,8 +12,9 @@ from sqlalchemy import Engine, func, select
 from app.database.engine import read_session, write_session
 from app.errors import Conflict
 from app.evaluation import service as evaluations
+from app.evaluation.evidence import gather
 from app.labels.withdraw import withdraw
-from app.models import AuditEntry, EvaluationCandidate, EvaluationTask, Label, Project, Round, Task, utc_now
+from app.models import AuditEntry, Evaluation, EvaluationCandidate, EvaluationTask, Label, Project, Round, Task, utc_now
 from app.rounds import evaluating, people_decide, service
 from app.runs.checkpoints import get_checkpoint
 from app.runs.usable_labels import usable_label_count
@@ -123,6 +124,22 @@ def test_a_round_that_is_judged_can_be_cancelled_and_keeps_others_from_starting(
         service.cancel_round(session, session.get_one(Round, judged.round), None)
         assert session.get_one(Round, judged.round).state == "cancelled"
     assert evaluation_of(engine, judged).state == "cancelled"
+
+
+def test_what_the_rounds_reward_foretells_is_kept_before_anybody_judges(engine: Engine) -> None:
+    judged = begin(engine, prompts=200, evaluation_budget=50)
+    with read_session(engine) as session:
+        reward = session.get_one(Round, judged.round).reward_id
+        runs = [run for run in service.runs_of_round(session, judged.round) if run.kind == "sample"]
+        assert [run.inputs.get("scored_by") for run in runs if not evaluating.is_beside(run)] == [reward] * (len(runs) - 1)
+    people_decide.look_after(engine, judged.project)
+    with read_session(engine) as session:
+        mine = select(EvaluationTask.predicted).join(EvaluationCandidate).where(EvaluationCandidate.promotable)
+        assert {round(one or 0, 4) for one in session.scalars(mine)} == {0.7311}, "a score of 1.25 beside one of 0.25"
+        evaluation = session.get_one(Evaluation, judged.evaluation)
+        said = gather(session, evaluation)
+        (candidate,) = [one.id for one in evaluations.candidates_of(session, evaluation) if one.promotable]
+        assert len(said[candidate].evidence.unasked) == evaluation.planned, "as many prompts that nobody is asked about"
 
 
 def test_without_evaluation_or_held_out_prompts_an_admin_decides_as_before(engine: Engine) -> None:

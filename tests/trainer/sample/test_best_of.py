@@ -67,6 +67,33 @@ def test_of_n_answers_the_one_that_the_reward_scores_highest_is_kept(
     assert len(kept_places) > 1, "else the first draw would always do"
 
 
+def test_answers_may_be_scored_and_none_of_them_chosen(llama_folder: Path, llama_done: RunFolder, tmp_path: Path) -> None:
+    plain = folder(tmp_path / "plain", llama_folder, per_prompt=2, max_new_tokens=12, batch_size=8)
+    scored = best_folder(tmp_path / "scored", llama_folder, llama_done, n=1, per_prompt=2)
+    for run in (plain, scored):
+        sample.run(run)
+    rows = written(scored)
+    assert {key: row["token_ids"] for key, row in rows.items()} == {key: row["token_ids"] for key, row in written(plain).items()}
+    scorer = load_scorer(llama_done.file("checkpoint"))
+    for (prompt, _number), row in rows.items():
+        ids = chat_ids(scorer.backbone.tokenizer, [{"role": "user", "content": QUESTIONS[prompt - 10]}])
+        (score,) = scorer.score([ids], [row["token_ids"]], [row["finish_reason"] == "length"]).tolist()
+        assert row["score"] == pytest.approx(score, abs=1e-4)
+        assert "mean_score" not in row
+    assert "kl_nats_at_most" not in result_of(scored)
+
+
+def test_answers_that_are_only_to_be_scored_are_written_without_where_the_reward_cannot_be_used(
+    llama_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = folder(tmp_path / "r", llama_folder, max_new_tokens=12, batch_size=8)
+    (tmp_path / "none").mkdir()
+    run.inputs["reward"] = str(tmp_path / "none")
+    sample.run(run)
+    assert all("score" not in row for row in written(run).values())
+    assert "are not scored" in capsys.readouterr().out
+
+
 def test_what_the_choice_gained_and_the_most_it_cost_are_in_the_result(
     llama_folder: Path, llama_done: RunFolder, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from app.database.engine import read_session, write_session
-from app.models import Contender, Evaluation, EvaluationCandidate, Generation, Project, Round, Task
+from app.models import Contender, Evaluation, EvaluationCandidate, EvaluationTask, Generation, Project, Round, Task
 from app.queue import asking
 from app.rounds import service
 from app.runs.checkpoints import get_checkpoint
@@ -100,6 +100,10 @@ def test_people_promote_what_is_better_and_reject_what_is_harmed(
             kept = session.scalars(select(Generation).where(Generation.contender_id == found[0][0].id)).all()
             assert len(kept) >= 24
             assert all(row.settings["score"] >= row.settings["mean_score"] for row in kept)
+            alone = session.scalars(select(Generation).where(Generation.contender_id == found[1][0].id)).all()
+            assert all(row.settings["scored_by"] == round_.reward_id and "score" in row.settings for row in alone)
+            foretold = select(EvaluationTask.predicted).join(Task, Task.id == EvaluationTask.task_id)
+            assert all(0 < (one or 0) < 1 for one in session.scalars(foretold.where(Task.project_id == project_id)))
     finally:
         worker.close()
 
