@@ -122,6 +122,7 @@ DETAILS: Final[Mapping[str, str]] = {
     "scopes": N_("May"),
     "score": N_("Score of the reward model, after"),
     "score_before": N_("Score of the reward model, before"),
+    "tasks": N_("Tasks"),
     "times": N_("Times"),
     "to": N_("After"),
     "trigger": N_("Started by"),
