@@ -28,6 +28,7 @@ from app.models import (
     utc_now,
 )
 from app.queue.asking import unmet
+from app.runs.runs import MOST_ANSWERS
 from trainer.contract.messages import Message
 
 LIVE: Final = ("answering", "open")
@@ -106,7 +107,8 @@ def begin(
         prompt_ids=prompt_ids,
         created_by=by,
     )
-    evaluation.prompt_ids = prompt_ids[: UNASKED * evaluation.planned]
+    each = evaluation.pairs * max(len(candidates), *(one.contender.best_of for one in candidates))  # drawn by one of its runs
+    evaluation.prompt_ids = prompt_ids[: min(UNASKED * evaluation.planned, max(1, MOST_ANSWERS // each))]
     session.add(evaluation)
     session.flush()
     session.add_all(

@@ -142,6 +142,17 @@ def test_what_the_rounds_reward_foretells_is_kept_before_anybody_judges(engine: 
         assert len(said[candidate].evidence.unasked) == evaluation.planned, "as many prompts that nobody is asked about"
 
 
+def test_a_large_budget_asks_no_run_for_more_answers_than_one_may_write(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluations, "MOST_ANSWERS", 400)
+    judged = begin(engine, prompts=60, evaluation_budget=20_000)
+    with read_session(engine) as session:
+        evaluation = session.get_one(Evaluation, judged.evaluation)
+        assert (evaluation.pairs, len(evaluation.prompt_ids)) == (4, 25)
+        runs = [run for run in service.runs_of_round(session, judged.round) if "prompt_ids" in run.inputs]
+        drawn = [len(run.inputs["prompt_ids"]) * run.config["per_prompt"] * run.config["best_of"] for run in runs]
+        assert max(drawn) == 400
+
+
 def test_without_evaluation_or_held_out_prompts_an_admin_decides_as_before(engine: Engine) -> None:
     for wanted in (False, True):
         with write_session(engine) as session:
