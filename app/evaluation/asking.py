@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, true
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.evaluation import service
-from app.models import NEXT_PLACE, Evaluation, EvaluationCandidate, EvaluationTask, Project, Seat, Task, utc_now
+from app.models import NEXT_PLACE, Evaluation, EvaluationCandidate, EvaluationTask, Project, Prompt, Seat, Skip, Task, utc_now
 from app.queue.asking import unmet
-from app.queue.claim import IN_ORDER
+from app.queue.claim import GIVEN_BACK, IN_ORDER
 
 AHEAD: Final = 30  # tasks that nobody has begun and that are mixed already; with fewer, more are mixed
 AT_ONCE: Final = 20  # tasks of training that are taken out and put back
@@ -61,18 +61,33 @@ def go_on(session: Session, project: Project, evaluation: Evaluation, draw: rand
     share = project.evaluation_share
     alone = ALONE if ahead < ALONE else 0  # nothing else waits; what comes next is to find its share
     wanted = len(trained) * share / (1.0 - share) if trained else alone
-    questions = list(_next_questions(session, evaluation, int(wanted) + (draw.random() < wanted % 1), draw))
+    most = int(wanted) + (draw.random() < wanted % 1)
+    questions = list(_next_questions(session, evaluation, most, draw))
+    if most and not questions:  # of all that is left: prompts were put away, or somebody asked about their answers elsewhere
+        _ask_no_further(evaluation, _reached(session, evaluation))
     if not questions and not trained:
         return 0
     _put_in(session, project, evaluation, trained, questions, draw)
     return len(questions)
 
 
+def _ask_no_further(evaluation: Evaluation, reached: int) -> None:
+    """So many prompts are all that are planned; those that are never asked about stay."""
+    behind = evaluation.prompt_ids[evaluation.planned :] if reached else []
+    evaluation.prompt_ids = evaluation.prompt_ids[:reached] + behind
+    evaluation.budget = min(evaluation.budget, max(1, reached) * evaluation.overlap * evaluation.pairs)
+
+
 def is_due(session: Session, evaluation: Evaluation) -> bool:
     """Whether a look of `go_on` may find something to do."""
-    if evaluation.state != "open" or _reached(session, evaluation) >= evaluation.planned:
+    if evaluation.state != "open" or all_asked(session, evaluation):
         return False
     return _waiting_ahead(session, evaluation) < AHEAD
+
+
+def all_asked(session: Session, evaluation: Evaluation) -> bool:
+    """Whether nobody will be asked about a further prompt."""
+    return _reached(session, evaluation) >= min(evaluation.planned, len(evaluation.prompt_ids))
 
 
 def _reached(session: Session, evaluation: Evaluation) -> int:
@@ -94,10 +109,12 @@ def _behind(evaluation: Evaluation) -> ColumnElement[bool]:
 
 
 def _waiting_ahead(session: Session, evaluation: Evaluation) -> int:
+    """Less those that somebody passed over: all others may have done so, too."""
     if evaluation.mixed_place is None:
         return 0
     open_ones = (Seat.project_id == evaluation.project_id, Seat.state == "free", Seat.number == 1)
-    ahead = select(Seat.id).where(*open_ones, ~_behind(evaluation)).limit(AHEAD)
+    untouched = ~exists().where(Skip.task_id == Seat.task_id, Skip.reason != GIVEN_BACK)
+    ahead = select(Seat.id).where(*open_ones, ~_behind(evaluation), untouched).limit(AHEAD)
     return session.scalar(select(func.count()).select_from(ahead.subquery())) or 0
 
 
@@ -145,11 +162,12 @@ def _next_questions(session: Session, evaluation: Evaluation, most: int, draw: r
     """About so many, prompt by prompt in their order: of one prompt and candidate all pairs or none."""
     candidates = [one for one in service.candidates_of(session, evaluation) if not (one.standing or {}).get("rejects")]
     reached = _reached(session, evaluation)
-    places = range(reached, min(evaluation.planned, reached + most))
-    asked = evaluation.prompt_ids[places.start : places.stop]
-    answers = service.answers_by_contender(session, evaluation, asked)
+    places = range(reached, min(evaluation.planned, len(evaluation.prompt_ids)))
+    asked = evaluation.prompt_ids[places.start : places.stop] if most else []
+    in_use = set(session.scalars(select(Prompt.id).where(Prompt.id.in_(asked), Prompt.archived_at.is_(None))))
+    answers = service.answers_by_contender(session, evaluation, in_use)
     count = 0
-    for place, prompt_id in zip(places, asked, strict=True):
+    for place, prompt_id in zip(places, asked, strict=False):
         if count >= most:
             return
         draw.shuffle(candidates)

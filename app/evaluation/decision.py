@@ -53,11 +53,14 @@ class Evidence:
     `unasked` holds predictions of the same model for prompts that this evaluation never asks about, drawn like the asked ones,
     in random order and fixed before the first verdict. They tell what is foretold of a prompt apart from what is usual:
     without any, predictions cannot help, and are not used.
+
+    `complete`: nobody is asked about a further unit, so that the budget is spent, however many there are.
     """
 
     units: Sequence[Unit]
     flags: Mapping[str, Sequence[float]] = field(default_factory=dict)  # in [-1, 1]
     unasked: Sequence[float] = ()
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ def _verdict(evidence: Evidence, error: float, margin: float, planned: int) -> V
     promotes = passed is not None and (failed is None or passed < failed)
     at = earliest(passed, failed)
     looked = len(units) if at is None else at
-    spent = at is None and len(units) >= planned
+    spent = at is None and (evidence.complete or len(units) >= planned)
 
     track = tuple((count, *ends) for count, ends in enumerate(intervals(against.until(looked), error), 1))
     lower, upper = track[-1][1:] if track else (0.0, 1.0)

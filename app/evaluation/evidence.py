@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import and_, case, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.evaluation import service
-from app.evaluation.asking import win_probability
+from app.evaluation.asking import all_asked, win_probability
 from app.evaluation.decision import Evidence, Unit
-from app.models import Evaluation, EvaluationCandidate, EvaluationTask, Generation, Label, Project, Task
+from app.models import Evaluation, EvaluationCandidate, EvaluationTask, Generation, Label, Project, Skip, Task
+from app.queue.claim import NOT_SAID
 
 LOOKED_AT: Final = 500  # labels, to tell what is usual
 PASSED_OVER: Final = 20  # prompts behind it were answered in full: nobody waits any longer for one that people leave alone
@@ -28,6 +29,7 @@ class Asked:
     wins: list[float] = field(default_factory=list)  # 1 for the candidate, 0 for the baseline, 1/2 for neither
     flags: list[tuple[frozenset[str], frozenset[str]]] = field(default_factory=list)  # on the candidate's, on the baseline's
     people: list[int] = field(default_factory=list)
+    passed_over: bool = False  # by somebody
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,11 @@ class Said:
     evidence: Evidence
     verdicts: int
     people: int
-    places: int  # prompts that it was asked about so far, less those nobody waits for
     mixed: dict[str, int]  # wins, losses and others
 
 
 def stamp(session: Session, evaluation: Evaluation) -> str:
-    """Differs whenever a verdict was given, changed or withdrawn."""
+    """Differs whenever a verdict was given, changed or withdrawn, a task passed over, and when all was asked."""
     count, last, in_force = session.execute(
         select(func.count(), func.coalesce(func.max(Label.id), 0), func.coalesce(func.sum(case((Label.current, 1), else_=0)), 0))
         .select_from(Label)
@@ -50,7 +51,14 @@ def stamp(session: Session, evaluation: Evaluation) -> str:
         .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
         .where(EvaluationCandidate.evaluation_id == evaluation.id)
     ).one()
-    return f"{count} {last} {in_force}"
+    passed_over = (
+        select(func.count())
+        .select_from(Skip)
+        .join(EvaluationTask, EvaluationTask.task_id == Skip.task_id)
+        .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
+        .where(EvaluationCandidate.evaluation_id == evaluation.id, Skip.reason.not_in(NOT_SAID))
+    )
+    return f"{count} {last} {in_force} {session.scalar(passed_over)} {int(all_asked(session, evaluation))}"
 
 
 def gather(session: Session, evaluation: Evaluation) -> dict[int, Said]:
@@ -58,38 +66,41 @@ def gather(session: Session, evaluation: Evaluation) -> dict[int, Said]:
     keys = [flag["key"] for flag in session.get_one(Project, evaluation.project_id).flags]
     asked = _asked(session, evaluation)
     unasked = _unasked(session, evaluation)
+    ended = all_asked(session, evaluation)
     found = {}
     for one in service.candidates_of(session, evaluation):
-        found[one.id] = said_of(asked.get(one.id, []), evaluation.overlap, keys, unasked.get(one.contender_id, ()))
+        found[one.id] = said_of(asked.get(one.id, []), evaluation.overlap, keys, unasked.get(one.contender_id, ()), ended)
     return found
 
 
-def said_of(asked: Iterable[Asked], overlap: int, flags: Sequence[str], unasked: Sequence[float] = ()) -> Said:
+def said_of(
+    asked: Iterable[Asked], overlap: int, flags: Sequence[str], unasked: Sequence[float] = (), ended: bool = False
+) -> Said:
     """The prompts that were answered in full, in their order, up to the first that was not.
 
-    One that people leave alone while PASSED_OVER behind it are full is left out, whatever its verdicts would have been.
+    One that people leave alone while PASSED_OVER behind it are full is left out, whatever its verdicts would have been. Once
+    all has been asked (`ended`) so many may never come: then one is left out where somebody has passed over what it lacks.
     """
     by_place: dict[int, list[Asked]] = defaultdict(list)
     for one in asked:
         by_place[one.place].append(one)
     places = sorted(by_place)
     full = {place for place in places if all(len(one.wins) >= overlap for one in by_place[place])}
-    counted, left = [], len(full)  # full ones from here on
+    counted, left, complete = [], len(full), ended  # left: full ones from here on
     for place in places:
         if place in full:
             counted.append(by_place[place])
             left -= 1
-        elif left < PASSED_OVER:
+        elif left < PASSED_OVER and not (ended and _left_alone(by_place[place], overlap)):
+            complete = False
             break
-    passed_over = [place for place in places[: places.index(counted[-1][0].place)] if place not in full] if counted else []
     units = [_unit(tasks) for tasks in counted]
     shares = {key: [_share(tasks, key) for tasks in counted] for key in flags}
     wins = [win for tasks in counted for one in tasks for win in one.wins]
     return Said(
-        Evidence(units, shares, unasked),
+        Evidence(units, shares, unasked, complete),
         verdicts=len(wins),
         people=len({person for tasks in counted for one in tasks for person in one.people}),
-        places=len(places) - len(passed_over),
         mixed={"won": wins.count(1.0), "lost": wins.count(0.0), "neither": wins.count(0.5)},
     )
 
@@ -113,6 +124,10 @@ def usual(session: Session, project_id: int) -> tuple[float, tuple[float, ...]]:
     )
 
 
+def _left_alone(tasks: Sequence[Asked], overlap: int) -> bool:
+    return all(one.passed_over for one in tasks if len(one.wins) < overlap)
+
+
 def _unit(tasks: Sequence[Asked]) -> Unit:
     wins = [win for one in tasks for win in one.wins]
     told = [one.predicted for one in tasks if one.predicted is not None]
@@ -130,6 +145,7 @@ def _asked(session: Session, evaluation: Evaluation) -> dict[int, list[Asked]]:
         select(
             *(EvaluationTask.candidate_id, EvaluationTask.task_id, EvaluationTask.place, EvaluationTask.predicted),
             *(EvaluationCandidate.contender_id, first.contender_id, Task.first_generation_id),
+            exists().where(Skip.task_id == Task.id, Skip.reason.not_in(NOT_SAID)),
             *(Label.choice, Label.left_generation_id, Label.flags, Label.annotator_id),
         )
         .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
@@ -140,8 +156,8 @@ def _asked(session: Session, evaluation: Evaluation) -> dict[int, list[Asked]]:
         .order_by(EvaluationTask.candidate_id, EvaluationTask.place, EvaluationTask.pair, Label.id)
     )
     found: dict[int, dict[int, Asked]] = defaultdict(dict)
-    for candidate_id, task_id, place, predicted, candidate, writer, first_id, choice, left_id, flags, person in rows:
-        one = found[candidate_id].setdefault(task_id, Asked(place, predicted))
+    for candidate_id, task_id, place, predicted, candidate, writer, first_id, skipped, choice, left_id, flags, person in rows:
+        one = found[candidate_id].setdefault(task_id, Asked(place, predicted, passed_over=skipped))
         if choice is None:
             continue
         stands_left = (left_id == first_id) == (writer == candidate)

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.database.engine import read_session
 from app.evaluation import evidence, service
 from app.evaluation.decision import Verdict, decide
 from app.evaluation.planning import expected
-from app.models import Evaluation, EvaluationCandidate, EvaluationTask
+from app.models import Evaluation, EvaluationCandidate
 from trainer.contract.messages import Message
 
 MOST_DRAWN: Final = 200  # points of the interval that are kept for its drawing
@@ -39,8 +39,7 @@ def look(engine: Engine, evaluation_id: int) -> Look | None:
             return None
         said = evidence.gather(session, evaluation)
         candidates = service.candidates_of(session, evaluation)
-        planned = _planned(session, evaluation, said)
-        weigh = partial(decide, error=evaluation.error, flag_margin=evaluation.flag_margin, planned=planned)
+        weigh = partial(decide, error=evaluation.error, flag_margin=evaluation.flag_margin, planned=evaluation.planned)
     decided = weigh({one.id: said[one.id].evidence for one in candidates if one.promotable})
     verdicts = dict(decided.verdicts)
     for one in candidates:  # beside: its own error, for it cannot be promoted
@@ -78,24 +77,25 @@ def write_down(session: Session, evaluation: Evaluation, found: Look) -> bool:
     if evaluation.state != "open" or evidence.stamp(session, evaluation) != found.seen:
         return False
     evaluation.seen = found.seen
-    for candidate in service.candidates_of(session, evaluation):
+    candidates = service.candidates_of(session, evaluation)
+    for candidate in candidates:
         candidate.standing = found.standings[candidate.id]
     session.flush()
     if found.decision is not None:
         winner = session.get_one(EvaluationCandidate, found.winner) if found.winner is not None else None
-        reason = reason_of(found, winner)
+        reason = reason_of({one.id: found.standings[one.id] for one in candidates if one.promotable}, found.winner)
         service.close(session, evaluation, found.decision, winner.contender_id if winner else None, reason)
     return True
 
 
-def reason_of(found: Look, winner: EvaluationCandidate | None) -> Message:
-    """The decision in words."""
+def reason_of(standings: Mapping[int, dict[str, Any]], winner: int | None) -> Message:
+    """The decision in words; `standings` of those that may be promoted."""
     if winner is not None:
-        return _figures(found.standings[winner.id])
-    figures = _figures(max(found.standings.values(), key=lambda standing: float(standing["mean"])))
-    if any(standing["worse_flags"] for standing in found.standings.values()):
+        return _figures(standings[winner])
+    figures = _figures(max(standings.values(), key=lambda standing: float(standing["mean"])))
+    if any(standing["worse_flags"] for standing in standings.values()):
         return Message("flagged_more_often", figures=figures)
-    if all(standing["spent"] for standing in found.standings.values() if standing["rejects"]):
+    if all(standing["spent"] for standing in standings.values()):
         return Message("budget_spent", figures=figures)
     return Message("people_do_not_prefer_it", figures=figures)
 
@@ -131,16 +131,3 @@ def _figures(standing: Mapping[str, Any]) -> Message:
         count=int(standing["verdicts"]),
         people=int(standing["people"]),
     )
-
-
-def _planned(session: Session, evaluation: Evaluation, said: Mapping[int, evidence.Said]) -> int:
-    """Prompts for each candidate: as planned while there are more to ask, then as many as were asked."""
-    reached = session.scalar(
-        select(func.max(EvaluationTask.place))
-        .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
-        .where(EvaluationCandidate.evaluation_id == evaluation.id)
-    )
-    if reached is None or reached < evaluation.planned - 1:
-        return evaluation.planned
-    may_win = [one.id for one in service.candidates_of(session, evaluation) if one.promotable]
-    return max(1, *(said[key].places for key in may_win))

@@ -66,7 +66,9 @@ def evaluation_of(session: Session, round_: Round) -> Evaluation | None:
 
 
 def live_evaluations(session: Session, project_id: int) -> list[Evaluation]:
-    live = select(Evaluation).where(Evaluation.project_id == project_id, Evaluation.state.in_(LIVE))
+    """Less those of rounds that have failed: they wait until a run is done again."""
+    ended = exists().where(Round.id == Evaluation.round_id, Round.ended_at.is_not(None))
+    live = select(Evaluation).where(Evaluation.project_id == project_id, Evaluation.state.in_(LIVE), ~ended)
     return list(session.scalars(live.order_by(Evaluation.id)))
 
 

@@ -15,7 +15,7 @@ from app.evaluation import asking, service
 from app.evaluation.look import foresee, look, write_down
 from app.models import Contender, Evaluation, Project, Round
 from app.rounds.promotion import promote, reject
-from app.runs.checkpoints import get_checkpoint
+from app.runs.checkpoints import current_policy, get_checkpoint
 from trainer.contract.messages import Message
 
 
@@ -69,7 +69,7 @@ def _decide(session: Session, project: Project, evaluation: Evaluation) -> None:
     if round_.state != "evaluation":
         return
     round_.state = "decision"
-    if not project.evaluation_promotes:
+    if not project.evaluation_promotes or (evaluation.winner_id is not None and not _in_force(session, project, evaluation)):
         return
     session.flush()
     try:
@@ -82,3 +82,8 @@ def _decide(session: Session, project: Project, evaluation: Evaluation) -> None:
             round_.reason = evaluation.reason
     except Refusal:  # it cannot be promoted any more, for instance because it was by hand: an admin sees why
         round_.state = "decision"
+
+
+def _in_force(session: Session, project: Project, evaluation: Evaluation) -> bool:
+    """Whether people compared with the policy that a promotion would replace: somebody may have promoted another meanwhile."""
+    return session.get_one(Contender, evaluation.baseline_id).checkpoint_id == current_policy(session, project).id

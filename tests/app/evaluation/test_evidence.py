@@ -15,7 +15,7 @@ def asked(place: int, *wins: float, predicted: float | None = None) -> Asked:
 def test_a_prompts_value_is_the_mean_of_its_verdicts_over_all_its_pairs() -> None:
     said = said_of([asked(0, 1.0, 0.0), asked(0, 0.5, 1.0), asked(1, 0.0, 0.0)], 2, [])
     assert [unit.value for unit in said.evidence.units] == [0.625, 0.0]
-    assert (said.verdicts, said.people, said.places) == (6, 2, 2)
+    assert (said.verdicts, said.people) == (6, 2)
     assert said.mixed == {"won": 2, "lost": 3, "neither": 1}
 
 
@@ -37,8 +37,17 @@ def test_nobody_waits_for_ever_for_a_prompt_that_people_leave_alone() -> None:
     rows = [asked(0, 1.0), asked(1), *(asked(place, 0.0) for place in range(2, 2 + PASSED_OVER))]
     said = said_of(rows, 1, [])
     assert len(said.evidence.units) == 1 + PASSED_OVER
-    assert said.places == 1 + PASSED_OVER
     assert len(said_of(rows[:-1], 1, []).evidence.units) == 1
+
+
+def test_once_all_is_asked_nobody_waits_for_what_somebody_passed_over() -> None:
+    rows = [asked(0, 1.0), asked(1), asked(2, 0.0)]
+    waits = said_of(rows, 1, [], ended=True).evidence
+    assert (len(waits.units), waits.complete) == (1, False)
+    rows[1].passed_over = True
+    assert not said_of(rows, 1, []).evidence.complete, "others may still answer it"
+    over = said_of(rows, 1, [], ended=True).evidence
+    assert ([unit.value for unit in over.units], over.complete) == ([1.0, 0.0], True)
 
 
 def test_flags_are_the_candidates_share_less_the_baselines() -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from app.evaluation.decision import Evidence, Unit, decide
 from app.evaluation.evidence import Said
-from app.evaluation.look import MOST_DRAWN, Look, reason_of, standing_of
-from app.models import EvaluationCandidate
+from app.evaluation.look import MOST_DRAWN, reason_of, standing_of
 
 
 def look_at(values: list[float], planned: int) -> dict[str, object]:
     evidence = Evidence([Unit(value) for value in values])
-    said = Said(evidence, len(values), 3, len(values), {"won": values.count(1.0), "lost": values.count(0.0), "neither": 0})
+    said = Said(evidence, len(values), 3, {"won": values.count(1.0), "lost": values.count(0.0), "neither": 0})
     return standing_of(decide({1: evidence}, planned=planned).verdicts[1], said)
 
 
@@ -26,11 +25,11 @@ def test_each_end_has_its_own_words() -> None:
     won, lost, spent = look_at([1.0] * 40, 40), look_at([0.0] * 40, 40), look_at([1.0, 0.0] * 10, 20)
     assert (won["promotes"], lost["rejects"], spent["spent"]) == (True, True, True)
     codes = [
-        reason_of(Look("", {7: won}, "promoted", 7), EvaluationCandidate(id=7, contender_id=1)).code,
-        reason_of(Look("", {7: lost}, "rejected", None), None).code,
-        reason_of(Look("", {7: spent}, "rejected", None), None).code,
-        reason_of(Look("", {7: spent, 8: lost}, "rejected", None), None).code,
-        reason_of(Look("", {7: spent | {"worse_flags": ["untrue"]}}, "rejected", None), None).code,
+        reason_of({7: won}, 7).code,
+        reason_of({7: lost}, None).code,
+        reason_of({7: spent}, None).code,
+        reason_of({7: spent, 8: lost}, None).code,
+        reason_of({7: spent | {"worse_flags": ["untrue"]}}, None).code,
     ]
     assert codes == [
         "people_prefer_it",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,17 +14,24 @@ from sqlalchemy import Engine, func, select
 from app.database.engine import read_session, write_session
 from app.errors import Conflict
 from app.evaluation import service as evaluations
+from app.evaluation.decision import Evidence, Unit, decide
 from app.evaluation.evidence import gather
+from app.labels.record import record_label
+from app.labels.verdict import Verdict
 from app.labels.withdraw import withdraw
 from app.models import AuditEntry, Evaluation, EvaluationCandidate, EvaluationTask, Label, Project, Round, Task, utc_now
+from app.prompts.search import put_away
+from app.queue.claim import claim_next
+from app.queue.lease import skip
 from app.rounds import evaluating, people_decide, service
 from app.runs.checkpoints import get_checkpoint
 from app.runs.usable_labels import usable_label_count
 from tests.app import factories
-from tests.app.evaluation.judged import begin, evaluation_of, policy_of, purposes, taste, work
+from tests.app.evaluation.judged import begin, evaluation_of, policy_of, purposes, round_of, taste, work
 from tests.app.rounds.test_service import end, make_labels, stage
 from tests.postgres import engine as on_postgres
 from tests.postgres import server
+from trainer.contract.messages import Message
 
 __all__ = ["on_postgres", "server"]
 
@@ -257,3 +266,100 @@ def standing(engine: Engine, evaluation_id: int) -> dict[str, Any]:
         found: dict[str, Any] | None = session.scalar(mine.where(EvaluationCandidate.promotable))
         assert found is not None
         return found
+
+
+def test_nobody_is_promoted_over_a_policy_that_people_did_not_compare_them_with(engine: Engine) -> None:
+    judged = begin(engine)
+    with write_session(engine) as session:
+        base = get_checkpoint(session, policy_of(engine, judged) or 0)
+        other = factories.make_checkpoint(session, judged.project, parent_id=base.id)
+        promoted = other.id
+        service.promote(session, other, judged.people[0], confirmed=True)
+    round_ = work(engine, judged, taste(0.9))
+    assert evaluation_of(engine, judged).decision == "promoted"
+    assert (round_.state, round_.decision) == ("decision", None), "an admin sees what people said of the policy before"
+    assert policy_of(engine, judged) == promoted
+
+
+def test_the_reason_tells_of_the_candidate_and_not_of_the_best_of_four_beside_it(engine: Engine) -> None:
+    judged = begin(engine)
+
+    def prefers(left: str, right: str) -> str:
+        for writer in ("best", "old"):
+            if left.startswith(writer) or right.startswith(writer):
+                return "left" if left.startswith(writer) else "right"
+        return "tie"
+
+    round_ = work(engine, judged, prefers)
+    assert round_.reason is not None
+    assert round_.reason.code == "people_do_not_prefer_it"
+    figures = round_.reason.arguments["figures"]
+    assert isinstance(figures, Message)
+    assert figures.arguments["accuracy"] == 0.0
+
+
+def test_an_evaluation_ends_though_people_pass_tasks_over(engine: Engine) -> None:
+    """Some early, so that they stand before all others, and one among the last, behind which nothing comes."""
+    judged = begin(engine, prompts=40, train=0, people=2, evaluation_budget=40)
+    passed = {0, 1, 2, 3, 4, 5, 38}
+
+    def go_on() -> bool:
+        people_decide.look_after(engine, judged.project)
+        found = False
+        for person in judged.people:
+            with write_session(engine) as session:
+                served = claim_next(session.connection(), judged.project, person, now=utc_now(), lease=timedelta(minutes=1))
+                if served is None:
+                    continue
+                found = True
+                asked = session.scalars(select(EvaluationTask).where(EvaluationTask.task_id == served.id)).one()
+                if asked.place in passed:
+                    skip(session.connection(), served.id, person, "unclear", now=utc_now())
+                    continue
+                verdict = Verdict(str(uuid.uuid4()), "tie")
+                record_label(session.connection(), served.id, person, verdict, interface="test", now=utc_now())
+        return found
+
+    while go_on():
+        pass
+    people_decide.look_after(engine, judged.project)
+    assert round_of(engine, judged).decision == "rejected"
+    found = standing(engine, judged.evaluation)
+    assert (found["units"], found["spent"]) == (40 - len(passed), True)
+
+
+def test_what_was_put_away_is_asked_no_more_and_the_budget_ends_before_it(engine: Engine) -> None:
+    judged = begin(engine, prompts=30, train=0, evaluation_budget=30)
+    people_decide.look_after(engine, judged.project)
+    last = evaluation_of(engine, judged).prompt_ids[25:]
+    with write_session(engine) as session:
+        put_away(session, judged.project, last, None)
+    round_ = work(engine, judged, lambda left, right: "tie")
+    assert round_.decision == "rejected"
+    assert standing(engine, judged.evaluation)["units"] == 25
+    with read_session(engine) as session:
+        assert not session.scalars(select(Task).where(Task.prompt_id.in_(last))).all()
+
+
+def test_a_candidate_that_was_asked_about_less_than_another_is_decided_too(engine: Engine) -> None:
+    few = Evidence([Unit(0.5)] * 18, complete=True)
+    many = Evidence([Unit(0.5)] * 20, complete=True)
+    found = decide({1: few, 2: many}, planned=20)
+    assert found.over
+    assert all(verdict.spent for verdict in found.verdicts.values())
+
+
+def test_the_evaluation_of_a_round_that_failed_keeps_no_other_from_beginning(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = factories.make_project(session, evaluation_on=True)
+        person = factories.make_user(session, f"Somebody{project.id}")
+        factories.make_prompt(session, project.id, split="holdout")
+        make_labels(session, project, 30, person.id)
+        round_ = service.start_round(session, project, "admin", None)
+        end(session, stage(session, round_)[0], gate_passed=True)
+        end(session, stage(session, round_)[0])
+        assert evaluations.live_evaluations(session, project.id)
+        for run in stage(session, round_):
+            end(session, run, "failed")
+        assert round_.state == "failed"
+        assert not evaluations.live_evaluations(session, project.id)
