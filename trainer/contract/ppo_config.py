@@ -183,7 +183,7 @@ class PPOConfig:
         most=1000,
     )
     relevance_fall: float = setting(
-        0.25,
+        0.1,
         "How much relevance may fall",
         "How much of what the first answers said of their prompts may be lost: how much better the base model guesses a prompt "
         "from its answer than from another's.",

@@ -45,8 +45,8 @@ def decode(token: int) -> str:
         ({"fluency": -2.49}, None),
         ({"fluency": -2.51}, "fluency_fell"),
         ({"fluency": -1.0}, None),  # more natural than before
-        ({"relevance": 0.31}, None),
-        ({"relevance": 0.29}, "relevance_fell"),
+        ({"relevance": 0.37}, None),
+        ({"relevance": 0.35}, "relevance_fell"),
         ({"repetition": 0.09}, None),
         ({"repetition": 0.11}, "repetition_rose"),
         ({"cut": 0.14}, None),
@@ -157,7 +157,8 @@ def test_three_prompts_say_nothing() -> None:
 
 
 def run(path: Path, reward: Rule, **config: Any) -> dict[str, Any]:
-    folder = ppo_folder(path, **(SMALL | {"updates": 8, "heldout_every": 2, "kl_stop_nats": 1e6, "adaptive_kl": False} | config))
+    given = {"updates": 8, "heldout_every": 2, "kl_stop_nats": 1e6, "adaptive_kl": False, "relevance_fall": 1e3} | config
+    folder = ppo_folder(path, **(SMALL | given))
     assert isinstance(folder.config, PPOConfig)
     return train(folder, folder.config, llama_policy(), reward, PROMPTS, HELD_OUT[:2], HELD_OUT)
 
@@ -194,7 +195,7 @@ def test_one_word_that_takes_over_ends_the_run(tmp_path: Path) -> None:
         return 5 * torch.tensor([sum(token == 7 for token in given) / len(given) for given in answers])
 
     settings = {"updates": 30, "learning_rate": 0.03, "beta": 0.0, "episodes": 16, "fluency_fall_nats": 1e3}
-    figures = run(tmp_path, Rule(sevens), relevance_fall=1e3, repetition_rise=1.0, truncation_rise=1.0, **settings)
+    figures = run(tmp_path, Rule(sevens), repetition_rise=1.0, truncation_rise=1.0, **settings)
     assert figures["reason"]["code"] == "one_word_rose"
     assert 0 < figures["updates"] < 30
     assert figures["updates"] % 2 == 0  # the last that was looked at, and could be read
