@@ -96,5 +96,6 @@ def _aim(case: Any) -> None:
     if "slug" in case.path_parameters:
         case.path_parameters["slug"] = "demo"
     number = case.path_parameters.get("id")
-    if isinstance(number, int):  # of the keys only such as nobody uses here
-        case.path_parameters["id"] = 1 + number % 3 + (100 if "/keys/" in case.path else 0)
+    if isinstance(number, int):  # of keys, and of people who are put out, only such as nobody calls with
+        spared = "/keys/" in case.path or case.path.endswith("/deactivate")  # whoever calls goes on calling
+        case.path_parameters["id"] = 1 + number % 3 + (100 if spared else 0)
