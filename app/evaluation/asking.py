@@ -161,24 +161,25 @@ def _take_out(session: Session, evaluation: Evaluation) -> list[_Taken]:
 def _next_questions(session: Session, evaluation: Evaluation, most: int, draw: random.Random) -> Iterator[Question]:
     """About so many, prompt by prompt in their order: of one prompt and candidate all pairs or none."""
     candidates = [one for one in service.candidates_of(session, evaluation) if not (one.standing or {}).get("rejects")]
-    reached = _reached(session, evaluation)
-    places = range(reached, min(evaluation.planned, len(evaluation.prompt_ids)))
-    asked = evaluation.prompt_ids[places.start : places.stop] if most else []
-    in_use = set(session.scalars(select(Prompt.id).where(Prompt.id.in_(asked), Prompt.archived_at.is_(None))))
-    answers = service.answers_by_contender(session, evaluation, in_use)
+    reached, end = _reached(session, evaluation), min(evaluation.planned, len(evaluation.prompt_ids))
     count = 0
-    for place, prompt_id in zip(places, asked, strict=False):
-        if count >= most:
-            return
-        draw.shuffle(candidates)
-        for one in candidates:
-            if not one.promotable and place % SHOWN_BESIDE:
-                continue
-            pairs = service.pairs_of(answers, one.contender_id, evaluation.baseline_id, prompt_id, evaluation.pairs)
-            for pair, both in enumerate(pairs):
-                answers[evaluation.baseline_id, prompt_id].remove(both[1])  # a text is asked about once
-                count += 1
-                yield Question(one.id, prompt_id, place, pair, both)
+    while reached < end and count < most:
+        asked = evaluation.prompt_ids[reached : min(end, reached + most)]
+        in_use = set(session.scalars(select(Prompt.id).where(Prompt.id.in_(asked), Prompt.archived_at.is_(None))))
+        answers = service.answers_by_contender(session, evaluation, in_use)
+        for place, prompt_id in enumerate(asked, reached):
+            if count >= most:
+                return
+            draw.shuffle(candidates)
+            for one in candidates:
+                if not one.promotable and place % SHOWN_BESIDE:
+                    continue
+                pairs = service.pairs_of(answers, one.contender_id, evaluation.baseline_id, prompt_id, evaluation.pairs)
+                for pair, both in enumerate(pairs):
+                    answers[evaluation.baseline_id, prompt_id].remove(both[1])  # a text is asked about once
+                    count += 1
+                    yield Question(one.id, prompt_id, place, pair, both)
+        reached += len(asked)
 
 
 def _put_in(

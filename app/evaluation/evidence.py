@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import and_, case, exists, func, select
+from sqlalchemy import and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.evaluation import service
@@ -29,7 +29,7 @@ class Asked:
     wins: list[float] = field(default_factory=list)  # 1 for the candidate, 0 for the baseline, 1/2 for neither
     flags: list[tuple[frozenset[str], frozenset[str]]] = field(default_factory=list)  # on the candidate's, on the baseline's
     people: list[int] = field(default_factory=list)
-    passed_over: bool = False  # by somebody
+    passed_over: bool = False  # by somebody, or its verdict was taken back
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +140,15 @@ def _share(tasks: Sequence[Asked], key: str) -> float:
 
 
 def _asked(session: Session, evaluation: Evaluation) -> dict[int, list[Asked]]:
-    first = aliased(Generation)
+    first, taken_back = aliased(Generation), aliased(Label)
     rows = session.execute(
         select(
             *(EvaluationTask.candidate_id, EvaluationTask.task_id, EvaluationTask.place, EvaluationTask.predicted),
             *(EvaluationCandidate.contender_id, first.contender_id, Task.first_generation_id),
-            exists().where(Skip.task_id == Task.id, Skip.reason.not_in(NOT_SAID)),
+            or_(
+                exists().where(Skip.task_id == Task.id, Skip.reason.not_in(NOT_SAID)),
+                exists().where(taken_back.task_id == Task.id, taken_back.withdrawn),
+            ),
             *(Label.choice, Label.left_generation_id, Label.flags, Label.annotator_id),
         )
         .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)

@@ -131,16 +131,29 @@ def still_answering(session: Session, evaluation: Evaluation) -> bool:
 
 
 def open_to_people(session: Session, evaluation: Evaluation) -> bool:
-    """Let people be asked, on the prompts that all have answered; False, and nothing changes, where there are none."""
-    asked = [one.contender_id for one in candidates_of(session, evaluation) if one.promotable]
+    """Let people be asked, on the prompts that all have answered; False, and nothing changes, where there are none.
+
+    A candidate that has answered less than half of what another has, because its run failed, is not compared: it would leave
+    too few prompts to the others.
+    """
+    may_win = [one for one in candidates_of(session, evaluation) if one.promotable]
     answers = answers_by_contender(session, evaluation, evaluation.prompt_ids)
-    usable = [
-        prompt_id
-        for prompt_id in evaluation.prompt_ids
-        if all(pairs_of(answers, one, evaluation.baseline_id, prompt_id, 1) for one in asked)
-    ]
-    if not usable or not asked:
+    answered = {
+        one.id: {
+            prompt_id
+            for prompt_id in evaluation.prompt_ids
+            if pairs_of(answers, one.contender_id, evaluation.baseline_id, prompt_id, 1)
+        }
+        for one in may_win
+    }
+    most = max(map(len, answered.values()), default=0)
+    compared = {key: prompts for key, prompts in answered.items() if 2 * len(prompts) >= most}
+    usable = [prompt_id for prompt_id in evaluation.prompt_ids if all(prompt_id in prompts for prompts in compared.values())]
+    if not usable or not most:
         return False
+    for one in may_win:
+        if one.id not in compared:
+            session.delete(one)
     evaluation.prompt_ids = usable
     evaluation.state, evaluation.opened_at = "open", utc_now()
     session.flush()

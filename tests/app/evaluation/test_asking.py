@@ -11,10 +11,11 @@ from datetime import timedelta
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
+from app.contenders.service import contender_of
 from app.database.engine import read_session, write_session
-from app.evaluation import asking
+from app.evaluation import asking, service
 from app.evaluation.asking import win_probability
-from app.models import Evaluation, Project, Seat, Task, utc_now
+from app.models import Checkpoint, Evaluation, Project, Seat, Task, utc_now
 from app.queue.claim import claim_next
 from app.rounds import people_decide
 from tests.app import factories
@@ -183,3 +184,33 @@ def test_all_is_asked_once_and_no_more_than_planned(engine: Engine) -> None:
     answers = [one for task in tasks for one in (task.first_generation_id, task.second_generation_id)]
     assert len(answers) == len(set(answers)), "a text is asked about once"
     assert len(tasks) <= 20 + 10
+
+
+def test_a_candidate_whose_run_failed_early_is_not_compared_and_takes_no_prompts_from_others(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = factories.make_project(session, overlap=1)
+        prompts = [factories.make_prompt(session, project.id, split="holdout") for _ in range(12)]
+        base = session.get_one(Checkpoint, project.policy_id)
+        whole, failed = (factories.make_checkpoint(session, project.id, parent_id=base.id) for _ in range(2))
+        for checkpoint, count in ((base, 12), (whole, 11), (failed, 3)):
+            for number, prompt in enumerate(prompts[:count]):
+                factories.make_generation(session, prompt, checkpoint.id, f"{checkpoint.id} says {number}")
+        contenders = [contender_of(session, one) for one in (base, whole, failed)]
+        evaluation = service.begin(session, project, contenders[0], [service.Candidate(one) for one in contenders[1:]])
+        assert evaluation is not None
+        assert service.open_to_people(session, evaluation)
+        assert [one.contender_id for one in service.candidates_of(session, evaluation)] == [contenders[1].id]
+        assert set(evaluation.prompt_ids) == {prompt.id for prompt in prompts[:11]}
+
+
+def test_nothing_is_opened_to_people_where_no_candidate_has_answered(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = factories.make_project(session)
+        prompt = factories.make_prompt(session, project.id, split="holdout")
+        base = session.get_one(Checkpoint, project.policy_id)
+        factories.make_generation(session, prompt, base.id)
+        new = contender_of(session, factories.make_checkpoint(session, project.id, parent_id=base.id))
+        evaluation = service.begin(session, project, contender_of(session, base), [service.Candidate(new)])
+        assert evaluation is not None
+        assert not service.open_to_people(session, evaluation)
+        assert [one.contender_id for one in service.candidates_of(session, evaluation)] == [new.id]

@@ -27,7 +27,7 @@ from app.rounds import evaluating, people_decide, service
 from app.runs.checkpoints import get_checkpoint
 from app.runs.usable_labels import usable_label_count
 from tests.app import factories
-from tests.app.evaluation.judged import begin, evaluation_of, policy_of, purposes, round_of, taste, work
+from tests.app.evaluation.judged import begin, evaluation_of, judge_next, policy_of, purposes, round_of, taste, work
 from tests.app.rounds.test_service import end, make_labels, stage
 from tests.postgres import engine as on_postgres
 from tests.postgres import server
@@ -326,6 +326,21 @@ def test_an_evaluation_ends_though_people_pass_tasks_over(engine: Engine) -> Non
     assert round_of(engine, judged).decision == "rejected"
     found = standing(engine, judged.evaluation)
     assert (found["units"], found["spent"]) == (40 - len(passed), True)
+
+
+def test_an_evaluation_ends_though_a_verdict_was_taken_back_and_nobody_else_is_there(engine: Engine) -> None:
+    judged = begin(engine, prompts=8, train=0, people=1, evaluation_budget=8)
+    for _ in range(40):
+        people_decide.look_after(engine, judged.project)
+        served = judge_next(engine, judged.project, judged.people[0], lambda left, right: "tie")
+        if served is None:
+            break
+        if not judged.asked:
+            with write_session(engine) as session:
+                withdraw(session.connection(), served, judged.people[0], "9" * 36, interface="test", now=utc_now())
+        judged.asked.append(served)
+    people_decide.look_after(engine, judged.project)
+    assert round_of(engine, judged).decision == "rejected"
 
 
 def test_what_was_put_away_is_asked_no_more_and_the_budget_ends_before_it(engine: Engine) -> None:
