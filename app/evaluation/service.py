@@ -215,12 +215,15 @@ def answers_by_contender(session: Session, evaluation: Evaluation, prompt_ids: C
 
 
 def pairs_of(answers: Answers, candidate_id: int, baseline_id: int, prompt_id: int, most: int) -> list[tuple[Answer, Answer]]:
-    """Up to so many pairs of a candidate's answer and the baseline's, each answer once, no two alike."""
+    """Up to so many pairs of a candidate's answer and the baseline's, no text twice: nobody is asked the same again."""
     theirs, others = list(answers.get((candidate_id, prompt_id), ())), list(answers.get((baseline_id, prompt_id), ()))
     found: list[tuple[Answer, Answer]] = []
+    seen: set[str] = set()
     for one in theirs:
-        other = next((other for other in others if other.text != one.text), None)
+        if one.text in seen:
+            continue
+        other = next((other for other in others if other.text != one.text and other.text not in seen), None)
         if other is not None and len(found) < most:
-            others.remove(other)
+            seen |= {one.text, other.text}
             found.append((one, other))
     return found

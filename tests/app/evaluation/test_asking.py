@@ -214,3 +214,18 @@ def test_nothing_is_opened_to_people_where_no_candidate_has_answered(engine: Eng
         assert evaluation is not None
         assert not service.open_to_people(session, evaluation)
         assert [one.contender_id for one in service.candidates_of(session, evaluation)] == [new.id]
+
+
+def test_no_text_is_shown_twice_in_the_pairs_of_a_prompt() -> None:
+    said = {7: ["Paris.", "Paris.", "It is Paris.", "Rome."], 8: ["Paris.", "Lyon.", "Lyon.", "Nice.", "Oslo."]}
+    answers = {
+        (contender, 1): [service.Answer(10 * contender + number, text, None) for number, text in enumerate(texts)]
+        for contender, texts in said.items()
+    }
+    pairs = service.pairs_of(answers, 7, 8, 1, 4)
+    assert [(one.text, other.text) for one, other in pairs] == [
+        ("Paris.", "Lyon."),
+        ("It is Paris.", "Nice."),
+        ("Rome.", "Oslo."),
+    ]
+    assert len(service.pairs_of(answers, 7, 8, 1, 2)) == 2
