@@ -48,7 +48,8 @@ class Evidence:
     """What is known of one candidate.
 
     Units stand in an order that was not chosen by their verdicts and that only grows at its end. `flags` has for each unit the
-    share of verdicts that set the flag on the candidate's answer, less the share that set it on the baseline's.
+    share of verdicts that set the flag on the candidate's answer, less the share that set it on the baseline's; None where it
+    could not be set yet, which says nothing.
 
     `unasked` holds predictions of the same model for prompts that this evaluation never asks about, drawn like the asked ones,
     in random order and fixed before the first verdict. They tell what is foretold of a prompt apart from what is usual:
@@ -58,7 +59,7 @@ class Evidence:
     """
 
     units: Sequence[Unit]
-    flags: Mapping[str, Sequence[float]] = field(default_factory=dict)  # in [-1, 1]
+    flags: Mapping[str, Sequence[float | None]] = field(default_factory=dict)  # in [-1, 1]
     unasked: Sequence[float] = ()
     complete: bool = False
 
@@ -174,16 +175,16 @@ class FlagLook:
     worse: int | None  # there is a rise
 
 
-def look_at_flag(shares: Sequence[float], margin: float, error: float, flags: int) -> FlagLook:
-    """`shares`: for each unit the candidate's share of flagged answers less the baseline's, in [-1, 1].
+def look_at_flag(shares: Sequence[float | None], margin: float, error: float, flags: int) -> FlagLook:
+    """`shares`: for each unit the candidate's share of flagged answers less the baseline's, in [-1, 1], or None.
 
     All flags must be cleared, so that each may spend the whole error; one that is worse suffices, so that they share it.
     """
-    values = [Value((share + 1.0) / 2.0) for share in shares]  # in [0, 1], the margin with them
+    values = [None if share is None else Value((share + 1.0) / 2.0) for share in shares]  # in [0, 1], the margin with them
     rise, fall = Capital(EQUAL), Capital(1.0 - (margin + 1.0) / 2.0)
     return FlagLook(
-        cleared=first((fall.bet(mirrored(value)) for value in values), 1.0 / error),
-        worse=first((rise.bet(value) for value in values), flags / error),
+        cleared=first((fall.now if value is None else fall.bet(mirrored(value)) for value in values), 1.0 / error),
+        worse=first((rise.now if value is None else rise.bet(value) for value in values), flags / error),
     )
 
 
@@ -220,5 +221,5 @@ def _check(units: Sequence[Unit], evidence: Evidence) -> None:
     if not all(0 <= one <= 1 for one in [*told, *evidence.unasked]):
         raise ValueError("a verdict or a prediction lies outside of 0 to 1")
     for key, shares in evidence.flags.items():
-        if len(shares) != len(evidence.units) or not all(-1 <= share <= 1 for share in shares):
+        if len(shares) != len(evidence.units) or not all(share is None or -1 <= share <= 1 for share in shares):
             raise ValueError(f"flag {key}: there must be one difference a unit, from -1 to 1")

@@ -40,6 +40,7 @@ class Said:
     verdicts: int
     people: int
     mixed: dict[str, int]  # wins, losses and others
+    flags_since: Mapping[str, int]  # the place from which on each flag could be set
 
 
 def stamp(session: Session, evaluation: Evaluation) -> str:
@@ -69,14 +70,26 @@ def gather(session: Session, evaluation: Evaluation) -> dict[int, Said]:
     ended = all_asked(session, evaluation)
     found = {}
     for one in service.candidates_of(session, evaluation):
-        found[one.id] = said_of(asked.get(one.id, []), evaluation.overlap, keys, unasked.get(one.contender_id, ()), ended)
+        mine = asked.get(one.id, [])
+        since = _flags_since(keys, mine, one.standing)
+        found[one.id] = said_of(mine, evaluation.overlap, since, unasked.get(one.contender_id, ()), ended)
     return found
 
 
+def _flags_since(keys: Iterable[str], asked: Sequence[Asked], standing: Mapping[str, Any] | None) -> dict[str, int]:
+    """For a flag that came while people judged: the place behind all that somebody had judged when it was first seen here."""
+    if standing is None:
+        return dict.fromkeys(keys, 0)
+    known: Mapping[str, int] = standing.get("flags_since", {})
+    behind = 1 + max((one.place for one in asked if one.wins), default=-1)
+    return {key: known.get(key, behind) for key in keys}
+
+
 def said_of(
-    asked: Iterable[Asked], overlap: int, flags: Sequence[str], unasked: Sequence[float] = (), ended: bool = False
+    asked: Iterable[Asked], overlap: int, flags: Mapping[str, int], unasked: Sequence[float] = (), ended: bool = False
 ) -> Said:
-    """The prompts that were answered in full, in their order, up to the first that was not.
+    """The prompts that were answered in full, in their order, up to the first that was not. `flags`: from which place on each
+    could be set.
 
     One that people leave alone while PASSED_OVER behind it are full is left out, whatever its verdicts would have been. Once
     all has been asked (`ended`) so many may never come: then one is left out where somebody has passed over what it lacks.
@@ -95,13 +108,14 @@ def said_of(
             complete = False
             break
     units = [_unit(tasks) for tasks in counted]
-    shares = {key: [_share(tasks, key) for tasks in counted] for key in flags}
+    shares = {key: [_share(tasks, key) if tasks[0].place >= since else None for tasks in counted] for key, since in flags.items()}
     wins = [win for tasks in counted for one in tasks for win in one.wins]
     return Said(
         Evidence(units, shares, unasked, complete),
         verdicts=len(wins),
         people=len({person for tasks in counted for one in tasks for person in one.people}),
         mixed={"won": wins.count(1.0), "lost": wins.count(0.0), "neither": wins.count(0.5)},
+        flags_since=flags,
     )
 
 

@@ -115,6 +115,7 @@ def standing_of(verdict: Verdict, said: evidence.Said) -> dict[str, Any]:
         "rejects": verdict.rejects,
         "worse_flags": list(verdict.worse_flags),
         "open_flags": list(verdict.open_flags),
+        "flags_since": dict(said.flags_since),
         "spent": verdict.spent,
         "saved": verdict.saved,
         "track": [list(point) for point in drawn],

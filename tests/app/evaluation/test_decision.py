@@ -214,3 +214,13 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 
 def test_no_candidate_is_no_decision() -> None:
     assert decide({}, planned=10) == Decision(None, frozenset(), {})
+
+
+def test_prompts_judged_before_a_flag_could_be_set_do_not_clear_it() -> None:
+    before: list[float | None] = [None] * 60
+    values = [Unit(0.5)] * 60 + [Unit(1.0)] * 80
+    harmed = decide({1: Evidence(values, {"late": [*before, *[0.4] * 80]})}).verdicts[1]
+    assert (harmed.promotes, harmed.rejects, harmed.worse_flags) == (False, True, ("late",))
+    alike = decide({1: Evidence(values, {"late": [*before, *[0.0] * 80]})}).verdicts[1]
+    assert alike.promotes
+    assert alike.units > 60 + 28

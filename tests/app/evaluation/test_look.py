@@ -9,7 +9,7 @@ from app.evaluation.look import MOST_DRAWN, reason_of, standing_of
 
 def look_at(values: list[float], planned: int) -> dict[str, object]:
     evidence = Evidence([Unit(value) for value in values])
-    said = Said(evidence, len(values), 3, {"won": values.count(1.0), "lost": values.count(0.0), "neither": 0})
+    said = Said(evidence, len(values), 3, {"won": values.count(1.0), "lost": values.count(0.0), "neither": 0}, {})
     return standing_of(decide({1: evidence}, planned=planned).verdicts[1], said)
 
 

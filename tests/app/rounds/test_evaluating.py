@@ -101,6 +101,20 @@ def test_a_candidate_that_wins_but_is_flagged_more_often_is_not_promoted(engine:
     assert policy_of(engine, judged) == old
 
 
+def test_a_flag_that_comes_while_people_judge_is_looked_for_from_then_on(engine: Engine) -> None:
+    judged = begin(engine, prompts=80, train=0)
+    with pytest.raises(AssertionError, match="never ended"):
+        work(engine, judged, lambda left, right: "tie", most=70)
+    with write_session(engine) as session:
+        flag = {"key": "rude", "name": "Rude", "description": "", "weight": 1.0}
+        session.get_one(Project, judged.project).flags = [flag]
+    with pytest.raises(AssertionError, match="never ended"):
+        work(engine, judged, lambda left, right: "tie", most=6)
+    found = standing(engine, judged.evaluation)
+    assert 0 < found["flags_since"]["rude"] <= found["units"]
+    assert found["open_flags"] == ["rude"]
+
+
 def test_by_hand_an_admin_is_shown_what_people_decided_and_decides(engine: Engine) -> None:
     judged = begin(engine, evaluation_promotes=False)
     old = policy_of(engine, judged)
