@@ -14,6 +14,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "tasks.made": N_("asked about answers"),
     "email.changed": N_("changed their email"),
     "evaluation.started": N_("started an evaluation"),
+    "evaluation.cancelled": N_("cancelled an evaluation"),
     "evaluation.decided": N_("closed an evaluation: people had decided"),
     "invitation.accepted": N_("accepted an invitation"),
     "invitation.made": N_("made an invitation"),

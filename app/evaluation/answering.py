@@ -45,6 +45,19 @@ def start(
     return evaluation
 
 
+def cancel(session: Session, evaluation: Evaluation, by: int | None) -> None:
+    """Ask no more, and decide nothing; labels stay. Raises Conflict where it has ended, or is a round's, which ends it."""
+    hold(session, session.get_one(Project, evaluation.project_id))
+    session.refresh(evaluation)
+    if evaluation.round_id is not None:
+        raise Conflict(_("This is the evaluation of a round; decide on the round or cancel it."))
+    if evaluation.state not in service.LIVE:
+        raise Conflict(_("This evaluation has ended already."))
+    service.cancel(session, evaluation)
+    record(session, by, "evaluation.cancelled", f"evaluation {evaluation.id}", None, evaluation.project_id)
+    session.flush()
+
+
 def _own(session: Session, project: Project, contender_id: int, field: str) -> Contender:
     found = session.get(Contender, contender_id)
     if found is None or found.project_id != project.id or found.archived_at is not None:

@@ -70,6 +70,14 @@ def show_evaluation(session: Db, id: PathId) -> EvaluationReply:
     return _reply(session, service.get_evaluation(session, id))
 
 
+@router.post("/evaluations/{id}/cancel")
+def cancel_evaluation(session: WriteDb, caller: Caller, id: PathId) -> EvaluationReply:
+    """End one that was asked for outside of rounds before people have decided. Labels stay."""
+    evaluation = service.get_evaluation(session, id)
+    answering.cancel(session, evaluation, caller.user_id)
+    return _reply(session, evaluation)
+
+
 def _reply(session: Session, evaluation: Evaluation) -> EvaluationReply:
     told = story.tell(session, evaluation)
     rows = service.candidates_of(session, evaluation)

@@ -269,6 +269,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/rounds/{id}/reject"): _admin("round", "admin"),
     ("POST", V1 + "/projects/{slug}/evaluations"): _admin("slug", "admin"),
     ("GET", V1 + "/evaluations/{id}"): _reviewer("evaluation", "export"),
+    ("POST", V1 + "/evaluations/{id}/cancel"): _admin("evaluation", "admin"),
     ("GET", V1 + "/projects/{slug}/contenders"): _reviewer("slug", "export"),
     ("POST", V1 + "/projects/{slug}/contenders"): _admin("slug", "admin"),
     ("POST", V1 + "/projects/{slug}/tasks"): _admin("slug", "admin"),

@@ -73,6 +73,23 @@ def test_imported_answers_meet_the_policy_and_are_judged_blind_outside_of_rounds
         assert session.get_one(Project, cast.demo).policy_id == policy, "nothing is promoted by it"
 
 
+def test_an_evaluation_outside_of_rounds_can_be_cancelled_and_another_begun(engine: Engine, cast: Cast, api: Api) -> None:
+    ada = api("admin", who="Ada")
+    named = ada.post(f"{V1}/projects/demo/contenders", json={"name": "gpt-x"}).json()["id"]
+    with write_session(engine) as session:
+        prompt = factories.make_prompt(session, cast.demo, split="holdout")
+        factories.bring_in(session, prompt, session.get_one(Contender, named), "theirs")
+    started = ada.post(f"{V1}/projects/demo/evaluations", json={"candidates": [named]}).json()["id"]
+    cancelled = ada.post(f"{V1}/evaluations/{started}/cancel")
+    assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+    assert ada.post(f"{V1}/evaluations/{started}/cancel").status_code == 409
+    assert ada.post(f"{V1}/projects/demo/evaluations", json={"candidates": [named]}).status_code == 202
+    judged = begin(engine)
+    with write_session(engine) as session:
+        factories.make_membership(session, cast.ada, judged.project, "admin")
+    assert ada.post(f"{V1}/evaluations/{judged.evaluation}/cancel").status_code == 409, "its round ends it"
+
+
 def judge_until_decided(engine: Engine, judged: Judged) -> None:
     from tests.app.evaluation.judged import judge_next
 
