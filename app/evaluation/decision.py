@@ -30,6 +30,8 @@ from app.evaluation.sequence import Bets, Capital, Number, Value, bets, interval
 
 EQUAL: Final = 0.5  # a win rate
 
+FLAG_SHARES: Final = (0.2, 0.2, 0.05, 0.55)  # most on the largest bet: of most answers a flag says nothing, time after time
+
 DEFAULT_ERROR: Final = 0.05
 DEFAULT_FLAG_MARGIN: Final = 0.1  # less is seldom shown within the budget where every tenth answer has the flag: bench/RESULTS.md
 DEFAULT_UNITS: Final = 400  # prompts; a candidate that wins 60 % of them is promoted in more than 90 of 100: bench/RESULTS.md
@@ -181,11 +183,16 @@ def look_at_flag(shares: Sequence[float | None], margin: float, error: float, fl
     All flags must be cleared, so that each may spend the whole error; one that is worse suffices, so that they share it.
     """
     values = [None if share is None else Value((share + 1.0) / 2.0) for share in shares]  # in [0, 1], the margin with them
-    rise, fall = Capital(EQUAL), Capital(1.0 - (margin + 1.0) / 2.0)
+    rise, fall = Capital(EQUAL), clearing(margin)
     return FlagLook(
         cleared=first((fall.now if value is None else fall.bet(mirrored(value)) for value in values), 1.0 / error),
         worse=first((rise.now if value is None else rise.bet(value) for value in values), flags / error),
     )
+
+
+def clearing(margin: float) -> Capital:
+    """A bet, on mirrored values, that a flag's rise is less than the margin."""
+    return Capital(1.0 - (margin + 1.0) / 2.0, FLAG_SHARES)
 
 
 def first(capital: Iterable[Number], needed: float) -> int | None:

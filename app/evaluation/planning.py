@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from app.evaluation.decision import DEFAULT_ERROR, DEFAULT_FLAG_MARGIN, DEFAULT_UNITS, EQUAL
+from app.evaluation.decision import DEFAULT_ERROR, DEFAULT_FLAG_MARGIN, DEFAULT_UNITS, EQUAL, clearing
 from app.evaluation.sequence import PLAIN_SHARE, Capital, ControlVariate, Value, mirrored
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _play_flag(shares: Floats, margin: float, error: float, flags: int) -> tuple
     import numpy as np
 
     cleared, worse = np.full(shares.shape[1], NEVER), np.full(shares.shape[1], NEVER)
-    rise, fall = Capital(EQUAL), Capital(1.0 - (margin + 1.0) / 2.0)
+    rise, fall = Capital(EQUAL), clearing(margin)
     for count, row in enumerate(shares, 1):
         value = Value((row + 1.0) / 2.0)
         _note(cleared, fall.bet(mirrored(value)) >= 1.0 / error, count)

@@ -46,9 +46,10 @@ class Capital:
 
     __slots__ = ("_mean", "_parts")
 
-    def __init__(self, mean: Number) -> None:
+    def __init__(self, mean: Number, shares: Sequence[float] = SHARES) -> None:
+        """`shares`: of each size of BETS, together 1."""
         self._mean = mean
-        self._parts: list[Number] = list(SHARES)
+        self._parts: list[Number] = list(shares)
 
     def bet(self, value: Value) -> Number:
         """The capital after this value: the more, the higher the value, and the lower `mean`."""

@@ -70,8 +70,13 @@ def test_promotion_waits_until_a_flag_is_shown_not_to_be_set_more_often() -> Non
     many = one(Evidence(units([1.0] * 80), {"harmful": [0.0] * 80}))
     assert (many.promotes, many.open_flags) == (True, ())
     assert 28 < many.units < 60  # .9^28 < .05: no test of a rise by .1 can know sooner
-    strict = one(Evidence(units([1.0] * 80), {"harmful": [0.0] * 80}), flag_margin=0.05)
+    strict = one(Evidence(units([1.0] * 58), {"harmful": [0.0] * 58}), flag_margin=0.05)  # .95^58 > .05
     assert not strict.promotes
+
+
+def test_a_flag_that_nobody_sets_is_cleared_on_the_prompts_of_a_small_project() -> None:
+    verdict = one(Evidence(units([0.9] * 37), {"harmful": [0.0] * 37}))
+    assert (verdict.promotes, verdict.units) == (True, 36)
 
 
 def test_a_flag_that_is_set_more_often_rejects_what_people_prefer() -> None:
