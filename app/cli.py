@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--quiet", action="store_true", help="do not say where it is")
     add("work", _work, "run the worker alone")
     add("admin-link", _admin_link, "print a new one-time link that makes its user the owner")
-    add_import_arguments(add("import", _import, "import prompts from a file"))
+    add_import_arguments(add("import", _import, "import prompts, or answers of other models, from a file"))
     add_export_arguments(add("export", _export, "write a project's labels to a file"))
     add_round_arguments(add("round", _round, "start a round of a project"))
     add_checkpoint_arguments(add("checkpoint", _checkpoint, "write a checkpoint as plain transformers opens it"))
@@ -127,9 +127,10 @@ def _backup(settings: Settings, given: argparse.Namespace) -> int:
 
 
 def _import(settings: Settings, given: argparse.Namespace) -> int:
+    from app.contenders.cli import run as run_of_answers
     from app.prompts.cli import run
 
-    return run(_engine(settings), given)
+    return run_of_answers(_engine(settings), given) if given.answers else run(_engine(settings), given)
 
 
 def _export(settings: Settings, given: argparse.Namespace) -> int:

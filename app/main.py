@@ -27,6 +27,8 @@ from app.audit import api as audit_api
 from app.audit import own_routes
 from app.audit import routes as audit_routes
 from app.contenders import api as contenders_api
+from app.contenders import import_api as answers_api
+from app.contenders import import_routes as answers_routes
 from app.database.capacity import Capacity
 from app.database.engine import InstantReads, make_engine
 from app.database.group_commit import WriteGroup
@@ -89,8 +91,8 @@ from trainer.contract.serving.questions import MOST_WAITING
 # Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
 CALLS = (
     *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, keys_api, people_api, audit_api, projects_api),
-    *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, given_api, runs_api),
-    *(leaderboard_api, serving_api, removal_api, exports_api, health_api),
+    *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, answers_api, given_api),
+    *(runs_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -112,6 +114,7 @@ PAGES = (
         my_work_routes,
         overview_routes,
         prompts_routes,
+        answers_routes,
         rounds_routes,
         evaluation_routes,
         runs_routes,

@@ -10,6 +10,7 @@ from app.language.formats import count, listed
 from app.language.languages import N_, filled, known
 
 ACTIONS: Final[Mapping[str, str]] = {
+    "answers.imported": N_("imported answers"),
     "contender.added": N_("named a contender"),
     "tasks.made": N_("asked about answers"),
     "email.changed": N_("changed their email"),
@@ -67,6 +68,7 @@ THINGS: Final[Mapping[str, str]] = {
     "policy": N_("Policies"),
     "evaluation": N_("Evaluations"),
     "contender": N_("Contenders"),
+    "answers": N_("Answers"),
     "tasks": N_("Tasks"),
     "round": N_("Rounds"),
     "run": N_("Runs"),

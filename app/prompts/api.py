@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb, get_engine
 from app.database.slices import beside_requests
-from app.errors import Invalid
-from app.language.formats import listed
-from app.language.languages import _, known
 from app.models import Prompt
 from app.prompts import importers, search, service
+from app.prompts.bodies import ImportProblem, ImportReply, refused
 from app.prompts.conversations import MAX_EXTERNAL_ID, ROLES, checked_conversation
+from app.prompts.file_formats import CONTENT_TYPES, format_sent
 from app.prompts.lengths import told_of_import
 from app.prompts.search import Answered, PromptFilter
 from app.prompts.service import BadLine, PromptRow
@@ -30,16 +29,6 @@ router = APIRouter(tags=["prompts"])
 
 PromptId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
-# The format that a kind of content is read as; None: told by what it holds, as on the page.
-CONTENT_TYPES: Final[dict[str, importers.Format | None]] = {
-    "application/json": "jsonl",
-    "application/x-ndjson": "jsonl",
-    "application/jsonl": "jsonl",
-    "text/csv": "csv",
-    "text/tab-separated-values": "csv",
-    "text/plain": None,
-    "application/octet-stream": None,
-}
 _PROMPT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "description": "Besides these, `prompt`, Alpaca's `instruction` and `input`, and ShareGPT's `conversations` are read. Other "
@@ -66,32 +55,6 @@ _IMPORT_BODY: dict[str, Any] = {
     "required": True,
     "content": {kind: {"schema": _ITEMS_SCHEMA if kind == "application/json" else {"type": "string"}} for kind in CONTENT_TYPES},
 }
-
-
-class RejectedLine(Reply):
-    line: int
-    why: str
-
-
-class ImportReply(Reply):
-    created: int
-    duplicates: int
-    rejected: list[RejectedLine]
-    left_out: list[str] = Field(description="Names of keys whose values were too long to keep beside the prompt.")
-    warning: str | None = Field(None, description="Why no round could train on any prompt that the project has now.")
-
-
-class ImportProblem(Reply):
-    """Why nothing was imported: a problem (RFC 9457) that names every bad line, where that is why."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[dict[str, str]] = Field(default_factory=list)
-    created: int = 0
-    duplicates: int = 0
-    rejected: list[RejectedLine] = Field(default_factory=list)
 
 
 class PromptReply(Reply):
@@ -125,17 +88,8 @@ class ArchivedReply(Reply):
 async def read_rows(request: Request) -> list[PromptRow | BadLine]:
     """The request's prompts, read before the transaction begins, so that a slow sender holds up no writer."""
     data = await request.body()
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return await run_in_threadpool(_parse, kind, data)
-
-
-def _parse(kind: str, data: bytes) -> list[PromptRow | BadLine]:
-    if kind not in CONTENT_TYPES:
-        kinds = listed(CONTENT_TYPES)
-        raise Invalid(
-            _("The Content-Type must be one of %(kinds)s.", kinds=kinds), {"Content-Type": _("This is not known here.")}
-        )
-    return importers.read_upload(data, CONTENT_TYPES[kind])
+    format = format_sent(request.headers.get("content-type", ""))
+    return await run_in_threadpool(importers.read_upload, data, format)
 
 
 @router.post(
@@ -162,8 +116,7 @@ async def import_prompts(
     report = await beside_requests(partial(take, by=caller.user_id, skip_bad_lines=skip_bad_lines), len(rows))
     reply = ImportReply.model_validate(report)
     if report.rejected and not skip_bad_lines:
-        problem = {"type": "about:blank", "title": known(Invalid.title), "status": 422, "detail": report.refusal()}
-        return JSONResponse(problem | reply.model_dump(exclude={"warning"}), 422, media_type="application/problem+json")
+        return refused(report)
     too_long = await told_of_import(get_engine(request), project.id, rows, report.created)
     return reply.model_copy(update={"warning": too_long or None})
 

@@ -18,6 +18,7 @@ from app.prompts.service import import_prompts
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("project", help="the project's slug, as in its address")
     parser.add_argument("file", help="a file of JSON, JSON Lines, CSV or plain text; - reads standard input")
+    parser.add_argument("--answers", action="store_true", help="it holds answers of other models, each with its prompt")
     parser.add_argument("--format", choices=importers.FORMATS, help="by default told by what it holds")
     parser.add_argument("--skip-bad-lines", action="store_true", help="import the good lines even where others are bad")
 

@@ -8,11 +8,23 @@ from itertools import islice
 from typing import Final, Literal
 
 from app.errors import Invalid
+from app.language.formats import listed
 from app.language.languages import N_, _
 from app.prompts import tables
 
 Format = Literal["jsonl", "csv", "text"]
 FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "text")
+
+# The format that a kind of content is read as; None: told by what it holds, as on the page.
+CONTENT_TYPES: Final[dict[str, Format | None]] = {
+    "application/json": "jsonl",
+    "application/x-ndjson": "jsonl",
+    "application/jsonl": "jsonl",
+    "text/csv": "csv",
+    "text/tab-separated-values": "csv",
+    "text/plain": None,
+    "application/octet-stream": None,
+}
 
 LOOKED_AT = 50  # lines that are not empty
 
@@ -42,6 +54,17 @@ _JSON_LINE = re.compile(r"""[\[\]{}]+,?|["'][^"']{1,80}["']\s*:\s.*|\{\s*["']\w[
 _MARKUP_START = re.compile(r"<(\?xml|!doctype|html)\b", re.IGNORECASE)
 _MARKUP_LINE = re.compile(r"<[/\w!?].*>")
 _YAML_LINE = re.compile(r"(---|%YAML.*|(- +)?(text|prompt|messages|instruction|role|content): .*)")
+
+
+def format_sent(content_type: str) -> Format | None:
+    """The format of a request's body by its Content-Type. Raises Invalid."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in CONTENT_TYPES:
+        kinds = listed(CONTENT_TYPES)
+        raise Invalid(
+            _("The Content-Type must be one of %(kinds)s.", kinds=kinds), {"Content-Type": _("This is not known here.")}
+        )
+    return CONTENT_TYPES[kind]
 
 
 def guess_format(text: str, name: str = "") -> Format:

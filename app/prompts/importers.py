@@ -6,9 +6,9 @@ Every door (a file, a paste, the command line, a call) comes through `read_uploa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from app.database.slices import giving_way
 from app.errors import Invalid
@@ -19,7 +19,9 @@ from app.prompts.file_formats import FORMATS, Format, guess_format, looks_like_o
 from app.prompts.service import BadLine, PromptRow
 from app.prompts.tables import read_table
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_LINES", "Format", "read_upload"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_LINES", "Format", "decode_upload", "read_items", "read_upload"]
+
+Row = TypeVar("Row")
 
 MAX_BYTES: Final = 16 * 2**20
 MAX_LINES: Final = 50_000
@@ -72,31 +74,34 @@ def decode_upload(data: bytes) -> str:
 
 def read_prompts(text: str, format: Format) -> Iterator[PromptRow | BadLine]:
     """Read every line. Lines that are empty do not count; a bad one comes out as `BadLine`. Raises Invalid on too many."""
+    too_many = _(
+        "There are more than %(most)s prompts. Split them and import the parts one after the other.", most=number(MAX_LINES)
+    )
+    return read_items(text, format, prompt_row, too_many)
+
+
+def read_items(text: str, format: Format, read: Callable[[int, Any], Row | BadLine], too_many: str) -> Iterator[Row | BadLine]:
+    """Every item of a text as `read(line, item)` makes it out; a plain text has an item a line. Raises Invalid on too many."""
     if format == "jsonl":
-        found = _read_document(text) if looks_like_one_document(text) else _read_json_lines(text)
+        found = _read_document(text, read) if looks_like_one_document(text) else _read_json_lines(text, read)
     else:
-        found = read_table(text) if format == "csv" else _read_text(text)
+        found = read_table(text, read) if format == "csv" else _read_text(text, read)
     yield from islice(found, MAX_LINES)
     for _more in found:
-        raise Invalid(
-            _(
-                "There are more than %(most)s prompts. Split them and import the parts one after the other.",
-                most=number(MAX_LINES),
-            )
-        )
+        raise Invalid(too_many)
 
 
-def _read_json_lines(text: str) -> Iterator[PromptRow | BadLine]:
+def _read_json_lines(text: str, read: Callable[[int, Any], Row | BadLine]) -> Iterator[Row | BadLine]:
     for line, raw in _lines(text):
         try:
             value = json.loads(raw)
         except (ValueError, RecursionError) as error:
             yield BadLine(line, _json_problem(error))
         else:
-            yield prompt_row(line, value)
+            yield read(line, value)
 
 
-def _read_document(text: str) -> Iterator[PromptRow | BadLine]:
+def _read_document(text: str, read: Callable[[int, Any], Row | BadLine]) -> Iterator[Row | BadLine]:
     """One JSON value for all prompts, whose items are numbered from 1."""
     try:
         value = json.loads(text)
@@ -104,7 +109,7 @@ def _read_document(text: str) -> Iterator[PromptRow | BadLine]:
         yield BadLine(getattr(error, "lineno", 1), _json_problem(error))
         return
     for number_, item in enumerate(_items(value), start=1):
-        yield prompt_row(number_, item)
+        yield read(number_, item)
 
 
 def _items(value: Any) -> list[Any]:
@@ -129,9 +134,9 @@ def _json_problem(error: Exception) -> str:
     return _("This is not JSON: a number is too long.")
 
 
-def _read_text(text: str) -> Iterator[PromptRow | BadLine]:
+def _read_text(text: str, read: Callable[[int, Any], Row | BadLine]) -> Iterator[Row | BadLine]:
     for line, raw in _lines(text):
-        yield prompt_row(line, raw)
+        yield read(line, raw)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

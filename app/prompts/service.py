@@ -123,7 +123,7 @@ def import_prompts(
     details = {"created": len(new), "duplicates": report.duplicates, "rejected": len(report.rejected)}
     slices = Slices(engine)
     for some in slices.of(new):
-        with _telling_what_was_taken(report, len(new)), slices.write() as session:
+        with telling_what_was_taken(report, count(len(new), "prompt")), slices.write() as session:
             project = hold_open(session, project_id)  # somebody may have put it away, or deleted it, meanwhile
             if some[0] is new[0]:  # noted with what comes first: no row is without its entry
                 audit.record(session, by, "prompts.imported", project.slug, details, project.id)
@@ -173,7 +173,8 @@ def _insert(session: Session, values: Sequence[dict[str, Any]]) -> int:
 
 
 @contextmanager
-def _telling_what_was_taken(report: ImportReport, all_: int) -> Iterator[None]:
+def telling_what_was_taken(report: ImportReport, all_: str) -> Iterator[None]:
+    """Around a slice: where it fails after others were written, the refusal says how many of all were taken."""
     try:
         yield
     except Archived as error:
@@ -181,10 +182,10 @@ def _telling_what_was_taken(report: ImportReport, all_: int) -> Iterator[None]:
             raise
         raise Conflict(
             _(
-                "%(taken)s of %(prompts)s were imported; then the project was archived. Bring it back and import the same again: "
+                "%(taken)s of %(all)s were imported; then the project was archived. Bring it back and import the same again: "
                 "the others are taken, and none twice.",
                 taken=number(report.created),
-                prompts=count(all_, "prompt"),
+                all=all_,
             )
         ) from error
     except Exception as error:
@@ -192,10 +193,10 @@ def _telling_what_was_taken(report: ImportReport, all_: int) -> Iterator[None]:
             raise
         raise Unavailable(
             _(
-                "%(taken)s of %(prompts)s were imported; then the database did not answer. Import the same again: the others "
+                "%(taken)s of %(all)s were imported; then the database did not answer. Import the same again: the others "
                 "are taken, and none twice.",
                 taken=number(report.created),
-                prompts=count(all_, "prompt"),
+                all=all_,
             )
         ) from error
 

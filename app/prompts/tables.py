@@ -6,14 +6,16 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from app.language.languages import _
-from app.prompts.conversations import EXTERNAL_ID, SHAPES, prompt_row
-from app.prompts.service import BadLine, PromptRow
+from app.prompts.conversations import EXTERNAL_ID, SHAPES
+from app.prompts.service import BadLine
 from app.texts.spreadsheet_cells import original_cell
+
+Row = TypeVar("Row")
 
 DELIMITERS: Final = (",", ";", "\t")
 OF_OUR_EXPORTS: Final = frozenset(["label_id", "task_id", "annotator"])
@@ -45,8 +47,8 @@ _SEPARATOR_LINE = re.compile('\\A"?sep=([,;\t])"?\r?\n')  # what Excel writes wh
 csv.field_size_limit(2**31 - 1)
 
 
-def read_table(text: str) -> Iterator[PromptRow | BadLine]:
-    """Read every row; a row's number is the line it starts on."""
+def read_table(text: str, read: Callable[[int, Any], Row | BadLine]) -> Iterator[Row | BadLine]:
+    """Every row as `read(line, cells by their columns)` makes it out; a row's number is the line it starts on."""
     skipped = len(_SEPARATOR_LINE.findall(text))
     delimiter = _delimiter(text)
     if delimiter is None:
@@ -61,7 +63,8 @@ def read_table(text: str) -> Iterator[PromptRow | BadLine]:
                 cells = [original_cell(cell) for cell in cells]
             line, started = started, reader.line_num + 1  # a quoted cell may span lines; the number is where it starts
             if any(cell.strip() for cell in cells):
-                yield _row(line + skipped, header, cells)
+                item = _item(line + skipped, header, cells)
+                yield item if isinstance(item, BadLine) else read(line + skipped, item)
     except csv.Error:
         why = _("This is not CSV. Check the quotation marks; nothing after this line could be read.")
         yield BadLine(reader.line_num + skipped, why)
@@ -123,7 +126,7 @@ def _column(name: str) -> str:
     return name.lower() if name.lower() in {*SHAPES, *_COMMON, EXTERNAL_ID} else name
 
 
-def _row(line: int, header: list[str], cells: list[str]) -> PromptRow | BadLine:
+def _item(line: int, header: list[str], cells: list[str]) -> dict[str, Any] | BadLine:
     if len(cells) > len(header):
         return BadLine(
             line,
@@ -142,4 +145,4 @@ def _row(line: int, header: list[str], cells: list[str]) -> PromptRow | BadLine:
                 item[name] = json.loads(item[name])
             except (ValueError, RecursionError):
                 return BadLine(line, _("The column %(name)s must hold a JSON list of messages.", name=name))
-    return prompt_row(line, item)
+    return item

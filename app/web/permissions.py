@@ -189,6 +189,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/projects/{slug}/prompts"): _admin("slug"),
     ("GET", "/projects/{slug}/prompts/import"): _admin("slug"),
     ("POST", "/projects/{slug}/prompts/import"): _admin("slug"),
+    ("GET", "/projects/{slug}/answers/import"): _admin("slug"),
+    ("POST", "/projects/{slug}/answers/import"): _admin("slug"),
     ("POST", "/projects/{slug}/prompts/archive"): _admin("slug"),
     ("GET", "/prompts/{id}"): _admin("prompt"),
     ("POST", "/prompts/{id}"): _admin("prompt"),
@@ -288,6 +290,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", V1 + "/checkpoints/{id}/files/{name}"): _reviewer("checkpoint", "export"),
     ("GET", V1 + "/checkpoints/{id}/export/{name}"): _reviewer("checkpoint", "export"),
     ("GET", V1 + "/projects/{slug}/generations"): _reviewer("slug", "export"),
+    ("POST", V1 + "/projects/{slug}/generations"): _admin("slug", "admin"),
     ("PUT", V1 + "/projects/{slug}/texts/{name}"): _admin("slug", "admin"),
     # models that answer at once. Who annotates must not ask them which model wrote what.
     ("POST", V1 + "/projects/{slug}/score"): _reviewer("slug", "generate"),

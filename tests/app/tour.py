@@ -42,6 +42,7 @@ PAGES = (
     "/styleguide",
     "/projects/demo/prompts",
     "/projects/demo/prompts/import",
+    "/projects/demo/answers/import",
     "/prompts/{prompt}",
     "/projects/demo/export",
     "/projects/demo/rounds",

@@ -4,12 +4,16 @@ import json
 
 import pytest
 
+from app.prompts.conversations import prompt_row
 from app.prompts.service import PromptRow
 from app.prompts.tables import is_table, looks_like_table, read_table
 
 
 def texts(text: str) -> list[str]:
-    return [row.messages[-1]["content"] if isinstance(row, PromptRow) else f"{row.line}: {row.why}" for row in read_table(text)]
+    return [
+        row.messages[-1]["content"] if isinstance(row, PromptRow) else f"{row.line}: {row.why}"
+        for row in read_table(text, prompt_row)
+    ]
 
 
 def test_a_row_is_numbered_by_the_line_it_starts_on() -> None:
@@ -38,7 +42,7 @@ def test_a_stray_quotation_mark_ends_the_table() -> None:
 
 
 def test_a_cell_nobody_reads_may_be_as_long_as_it_likes() -> None:
-    rows = list(read_table(f"prompt,response\nOne?,short\nTwo?,{'x' * 140_000}\nThree?,z\n"))
+    rows = list(read_table(f"prompt,response\nOne?,short\nTwo?,{'x' * 140_000}\nThree?,z\n", prompt_row))
     assert [(row.messages[0]["content"], row.left_out) for row in rows if isinstance(row, PromptRow)] == [
         ("One?", ()),
         ("Two?", ('"response"',)),
@@ -65,7 +69,7 @@ def test_one_column_may_hold_commas() -> None:
 
 
 def test_other_columns_come_along() -> None:
-    (row,) = read_table("Prompt,Topic,,id\nWhy?,Sky,lost,7\n")
+    (row,) = read_table("Prompt,Topic,,id\nWhy?,Sky,lost,7\n", prompt_row)
     assert isinstance(row, PromptRow)
     assert row.extra == {"Topic": "Sky", "id": "7"}
 

@@ -101,6 +101,7 @@ def test_it_is_read_and_not_changed(as_user: As, api: Api, engine: Engine, cast:
     for method, path in (
         ("PATCH", "/projects/demo"),
         ("POST", "/projects/demo/prompts"),
+        ("POST", "/projects/demo/generations"),
         ("POST", "/projects/demo/runs"),
         ("POST", "/projects/demo/rounds"),
     ):
@@ -118,6 +119,7 @@ def test_it_is_read_and_not_changed(as_user: As, api: Api, engine: Engine, cast:
         ("PATCH", "/projects/demo", {"overlap": 2}),
         ("PATCH", "/projects/demo", {"guidelines": "Other ones."}),
         ("POST", "/projects/demo/prompts", {"prompts": [{"text": "New?"}]}),
+        ("POST", "/projects/demo/generations", {"items": [{"prompt_id": 1, "text": "Theirs.", "model": "gpt-x"}]}),
         ("POST", "/projects/demo/prompts/archive", {"ids": [1, 2, 3]}),
         ("POST", "/prompts/1/archive", {}),
         ("POST", "/projects/demo/invitations", {"role": "annotator"}),

@@ -21,6 +21,7 @@ TWINS = {
     "/projects/{slug}/archive": "POST /projects/{slug}/archive",
     "/projects/{slug}/restore": "POST /projects/{slug}/restore",
     "/projects/{slug}/deletion": "DELETE /projects/{slug}",
+    "/projects/{slug}/answers/import": "POST /projects/{slug}/generations",
     "/projects/{slug}/annotate/next": "POST /projects/{slug}/tasks/next",
     "/projects/{slug}/guidelines/seen": "POST /projects/{slug}/guidelines/seen",
     "/projects/{slug}/invitations": "POST /projects/{slug}/invitations",

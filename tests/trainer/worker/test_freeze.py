@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from app.contenders.answers import AnswerRow
+from app.contenders.bringing_in import import_answers
+from app.database.engine import write_session
 from app.errors import NotFound
 from app.models import Generation, Project, Prompt, Run, Task
+from app.queue.given import ask_about
 from app.rounds import retry, service
 from app.settings import Settings
 from tests.app import factories
@@ -142,6 +146,26 @@ def test_an_answer_that_none_of_ours_wrote_is_learned_from_by_its_text(
     (row,) = rows(prepare(session, engine, settings, run).folder, "preferences.jsonl")
     assert {side["text"]: side["token_ids"] for side in (row["left"], row["right"])}["Brought in."] is None
     assert sorted(bool(side["token_ids"]) for side in (row["left"], row["right"])) == [False, True]
+
+
+def test_what_people_say_of_imported_answers_trains_the_reward_by_their_text(
+    engine: Engine, settings: Settings, cast: Cast
+) -> None:
+    with write_session(engine) as session:
+        prompt = factories.make_prompt(session, cast.demo, split="train")
+        policy = session.get_one(Project, cast.demo).policy_id or 0
+        ours, asked = factories.make_generation(session, prompt, policy, "Ours.").id, prompt.id
+    assert import_answers(engine, cast.demo, [AnswerRow(1, asked, "Theirs.", "gpt-x")]).created == 1
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        theirs = session.scalars(select(Generation.id).where(Generation.text == "Theirs.")).one()
+        (task_id,) = ask_about(session, demo, [(ours, theirs)], cast.grace)
+        label_task(session, session.get_one(Task, task_id), cast.mary)
+        run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+        folder = prepare(session, engine, settings, run).folder
+    (row,) = rows(folder, "preferences.jsonl")
+    assert {side["text"]: bool(side["token_ids"]) for side in (row["left"], row["right"])} == {"Ours.": True, "Theirs.": False}
+    assert {answer.text for answer in read_labels(folder).answers} >= {"Ours.", "Theirs."}
 
 
 def test_an_answer_that_the_length_limit_cut_says_so_to_training(
