@@ -14,6 +14,7 @@ import sys
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder, where queue.py would hide the library's `queue`
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    __import__("bench")  # says what is not installed, before any of it is asked for
 
 import argparse
 import json

@@ -15,8 +15,20 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.contenders.service import contender_of
 from app.database.engine import make_engine, write_session
-from app.models import ApiKey, Membership, PracticeTask, Project, SecondFactor, User, utc_now
+from app.models import (
+    ApiKey,
+    Checkpoint,
+    Evaluation,
+    EvaluationCandidate,
+    Membership,
+    PracticeTask,
+    Project,
+    SecondFactor,
+    User,
+    utc_now,
+)
 from app.web.security import Role, digest, format_key, new_secret
 from bench.stage import SLUG
 from tests.app import factories
@@ -57,6 +69,7 @@ def furnish(data: Path) -> tuple[Callers, dict[str, list[Any]]]:
         things["policy"] = [bench.policy_id]
         things |= _school(session, callers)
         things |= _rounds(session, callers, data)
+        things |= _evaluations(session, callers)
         things["doomed"] = [_project(session, f"doomed-{number}", callers).slug for number in range(SPARE)]
     engine.dispose()
     return callers, things
@@ -150,3 +163,23 @@ def _rounds(session: Session, callers: Callers, data: Path) -> dict[str, list[An
         judge(session, project, callers.ids["annotator"], choice="left")
         things["learning"].append(project.slug)
     return things
+
+
+def _evaluations(session: Session, callers: Callers) -> dict[str, list[Any]]:
+    """Some that people are asked for and some that nobody waits for any more."""
+    project = _project(session, "evaluated", callers)
+    trained = factories.make_checkpoint(session, project.id, parent_id=project.policy_id)
+    policies = (session.get_one(Checkpoint, project.policy_id), trained)
+    baseline, candidate = (contender_of(session, policy) for policy in policies)
+    prompts = [factories.make_prompt(session, project.id, split="holdout").id for _ in range(SPARE)]
+    asked = {"budget": 100, "error": 0.05, "flag_margin": 0.1, "overlap": 1, "pairs": 1, "prompt_ids": prompts, "expected": None}
+    ended = {"state": "decided", "decision": "rejected", "ended_at": utc_now()}
+    found: dict[str, list[Any]] = {}
+    for name, how in (("evaluation", ended), ("live evaluation", {"state": "open"})):
+        rows = [Evaluation(project_id=project.id, baseline_id=baseline.id, **asked, **how) for _ in range(SPARE)]
+        session.add_all(rows)
+        session.flush()
+        found[name] = [row.id for row in rows]
+        session.add_all(EvaluationCandidate(evaluation_id=row.id, contender_id=candidate.id) for row in rows)
+    session.flush()
+    return found

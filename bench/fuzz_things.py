@@ -32,6 +32,7 @@ NOUNS: Final[tuple[tuple[str, str], ...]] = (
     (r"POST /runs/\{id\}/cancel", "live run"),
     (r"POST /runs/\{id\}/retry", "failed run"),
     (r"POST /checkpoints/\{id\}/promote", "candidate"),
+    (r"POST /evaluations/\{id\}/cancel", "live evaluation"),
     (r"GET /checkpoints/\{id\}/files", "kept"),
     (r"GET /checkpoints/\{id\}/export", "exported"),
     (r"POST /users/\{id\}/keys", "program"),
@@ -48,6 +49,7 @@ NOUNS: Final[tuple[tuple[str, str], ...]] = (
     (r"\w+ /labels/\{id\}", "label"),
     (r"\w+ /prompts/\{id\}", "prompt"),
     (r"\w+ /rounds/\{id\}", "round"),
+    (r"\w+ /evaluations/\{id\}", "evaluation"),
     (r"\w+ /runs/\{id\}", "run"),
     (r"\w+ /checkpoints/\{id\}", "checkpoint"),
 )
@@ -68,6 +70,7 @@ TELLS: Final[dict[str, str]] = {
     "GET /projects/{slug}/prompts": "prompt",
     "POST /projects/{slug}/rounds": "live round",
     "GET /projects/{slug}/rounds": "round",
+    "POST /projects/{slug}/evaluations": "live evaluation",
     "POST /projects/{slug}/runs": "live run",
     "GET /projects/{slug}/runs": "run",
     "GET /projects/{slug}/checkpoints": "checkpoint",
