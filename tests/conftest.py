@@ -8,7 +8,13 @@ from typing import Final
 import pytest
 
 TESTS: Final = Path(__file__).parent
-FIRST: Final = (TESTS / "journeys", TESTS / "trainer" / "worker", TESTS / "app" / "test_start.py")
+FIRST: Final = (
+    TESTS / "journeys",
+    TESTS / "trainer" / "worker",
+    TESTS / "app" / "test_start.py",
+    TESTS / "trainer" / "test_resume.py",
+    TESTS / "app" / "serving",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -102,7 +102,7 @@ def test_neither_number_nor_order_tells_what_a_task_is_for(engine: Engine) -> No
 
 
 def test_the_first_answer_is_the_candidates_as_often_as_not(engine: Engine) -> None:
-    judged = begin(engine, train=0, prompts=120)
+    judged = begin(engine, train=0, prompts=40)
     served_left: list[bool] = []
 
     def prefers(left: str, right: str) -> str:
@@ -110,11 +110,11 @@ def test_the_first_answer_is_the_candidates_as_often_as_not(engine: Engine) -> N
         return "tie"
 
     work(engine, judged, prefers)
-    assert 0.35 < sum(served_left) / len(served_left) < 0.65
+    assert 0.25 < sum(served_left) / len(served_left) < 0.75
     with read_session(engine) as session:
         rows = session.scalars(select(Task).where(Task.project_id == judged.project, Task.purpose == "evaluation")).all()
     newer = [task.first_generation_id > (task.second_generation_id or 0) for task in rows]
-    assert 0.35 < sum(newer) / len(newer) < 0.65
+    assert 0.25 < sum(newer) / len(newer) < 0.75
 
 
 def test_replies_about_both_kinds_of_tasks_are_alike(engine: Engine, api: Callable[..., TestClient], cast: object) -> None:
