@@ -67,6 +67,7 @@ from app.rounds import routes as rounds_routes
 from app.runs import api as runs_api
 from app.runs import routes as runs_routes
 from app.runs.limits import limits_of
+from app.runs.lineage import api as lineage_api
 from app.serving import api as serving_api
 from app.serving import openai_api
 from app.serving.warm_process import WarmProcess
@@ -92,7 +93,7 @@ from trainer.contract.serving.questions import MOST_WAITING
 CALLS = (
     *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, keys_api, people_api, audit_api, projects_api),
     *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, answers_api, given_api),
-    *(runs_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
+    *(runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),

@@ -18,6 +18,8 @@ from app.labels import history, search
 from app.labels.api import Before, LabelId, own_only
 from app.language.languages import _
 from app.models.criteria import names
+from app.runs.lineage.learners import learners_of
+from app.settings import Settings
 from app.web.gate import CurrentProject
 from app.web.json_types import MAX_ID, Line, cursor_id
 from app.web.pages import render
@@ -98,6 +100,7 @@ def _midnight(day: str, after: int = 0) -> datetime | None:
 def show(request: Request, label_id: LabelId, caller: Caller, session: Db, before: Before = None) -> Response:
     mine = own_only(caller)
     found = history.history(session, label_id, only_of=mine, before=before)
+    settings: Settings = request.app.state.settings
     return render(
         request,
         "labels/label.html",
@@ -108,5 +111,6 @@ def show(request: Request, label_id: LabelId, caller: Caller, session: Db, befor
         criterion_names=names(told(found.project.criteria), told(found.project.retired["criteria"])),
         mine=found.annotator.id == caller.user_id,
         shows_reason=mine is None,
+        learners=learners_of(session, found.versions, settings.runs) if mine is None else [],
         client_id=str(uuid.uuid4()),
     )

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.labels.withdraw import still_stands
-from app.models import Label, Project, Round, Run, Task
+from app.models import Evaluation, Label, Project, Round, Run, Task
 from app.overview.service import last_midnight
 from app.practice.service import NEAR_ENOUGH
-from app.runs.run_files import frozen_label_ids, run_folder
+from app.runs.lineage.label_index import labels_of
+from app.runs.run_files import run_folder
 from trainer.contract.intervals import wilson
+from trainer.contract.messages import Message
 
 DAYS: Final = 7
 MOST_TIMES: Final = 5_000  # latest labels that medians look at
@@ -58,6 +60,7 @@ class Learned:
     round: Round
     mine: int
     labels: int  # it learned from in all
+    judged: Message | None  # how people compared its model with the one before, once that is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +162,16 @@ def _speed(session: Session, project_id: int, user_id: int, kind: str) -> Speed:
 def _learned(session: Session, project_id: int, user_id: int, runs: Path) -> list[Learned]:
     """The latest rounds whose frozen labels hold some of this person's, newest first."""
     rows = session.execute(
-        select(Round, Run.id)
+        select(Round, Run.id, Evaluation.reason)
         .join(Run, Run.round_id == Round.id)
+        .outerjoin(Evaluation, and_(Evaluation.round_id == Round.id, Evaluation.state == "decided"))
         .where(Round.project_id == project_id, Run.kind == "reward", Run.label_digest.is_not(None))
         .order_by(Round.number.desc(), Run.id.desc())
         .limit(LATEST_ROUNDS)
     ).all()
-    frozen: Mapping[int, frozenset[int]] = {run_id: frozen_label_ids(run_folder(runs, run_id)) for _round, run_id in rows}
-    if not any(frozen.values()):
+    frozen = {run_id: labels_of(run_folder(runs, run_id)) for _round, run_id, _judged in rows}
+    if not any(map(len, frozen.values())):
         return []
-    ids = set(session.scalars(select(Label.id).where(Label.project_id + 0 == project_id, Label.annotator_id == user_id)))
-    found = [Learned(round_, len(frozen[run_id] & ids), len(frozen[run_id])) for round_, run_id in rows]
+    ids = session.scalars(select(Label.id).where(Label.project_id + 0 == project_id, Label.annotator_id == user_id)).all()
+    found = [Learned(round_, frozen[run_id].count(ids), len(frozen[run_id]), judged) for round_, run_id, judged in rows]
     return [one for one in found if one.mine]

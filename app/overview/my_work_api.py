@@ -11,7 +11,7 @@ from app.database.engine import Db
 from app.overview.my_work import work_of
 from app.settings import Settings
 from app.web.gate import CurrentProject
-from app.web.json_types import Reply
+from app.web.json_types import CodedMessage, Reply, Told, coded
 from app.web.security import Caller
 
 router = APIRouter(tags=["projects"])
@@ -42,6 +42,8 @@ class LearnedReply(Reply):
     mine: int = Field(description="labels of the caller's that the round learned from")
     labels: int
     decision: str | None
+    judged: Told | None = Field(description="how people compared its model blind with the one before, once that is over")
+    coded_judged: CodedMessage | None = coded("judged")
 
 
 class WorkReply(Reply):
@@ -67,7 +69,12 @@ def show_work(request: Request, session: Db, caller: Caller, project: CurrentPro
         agreements=[AgreementReply.model_validate(agreement) for agreement in work.agreements],
         learned=[
             LearnedReply(
-                round_id=one.round.id, number=one.round.number, mine=one.mine, labels=one.labels, decision=one.round.decision
+                round_id=one.round.id,
+                number=one.round.number,
+                mine=one.mine,
+                labels=one.labels,
+                decision=one.round.decision,
+                judged=one.judged,
             )
             for one in work.learned
         ],

@@ -22,6 +22,7 @@ from app.runs.bodies import PathId
 from app.runs.figures import charts
 from app.runs.figures.result import figures_of, notices_of
 from app.runs.figures.reward_quality import quality_of
+from app.runs.lineage.data_set import data_sets
 from app.runs.run_order import names_seen, worker_standing
 from app.runs.runs import LIVE, get_run, prompts_by_id, retries_of
 from app.settings import Settings
@@ -153,7 +154,7 @@ def list_checkpoints(request: Request, session: Db, project_id: CurrentProjectId
 
 
 @router.get("/checkpoints/{id}")
-def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
+def show_checkpoint(request: Request, session: Db, id: PathId, check: bool = False) -> Response:
     checkpoint = checkpoints.get_checkpoint(session, id)
     project = session.get_one(Project, checkpoint.project_id)
     settings: Settings = request.app.state.settings
@@ -176,6 +177,7 @@ def show_checkpoint(request: Request, session: Db, id: PathId) -> Response:
         manifest=run_files.manifest(at) if at is not None and has_manifest else None,
         files=_files(at) if at is not None and has_manifest else [],
         exported=_files(exported) if exported and (exported / "manifest.json").is_file() else [],
+        data_sets=data_sets(session, checkpoint, settings.runs) if check else None,
         on_this_machine=at is not None,
         place=f"/projects/{project.slug}/checkpoints",
     )

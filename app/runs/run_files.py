@@ -7,7 +7,6 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,20 +72,6 @@ def number(value: Any) -> float | None:
 def samples(folder: Path, limit: int = 500) -> list[dict[str, Any]]:
     """The last rows of samples.jsonl: the fixed panel's answers at each update of a PPO run."""
     return list(deque(_rows(folder / "samples.jsonl"), maxlen=limit))
-
-
-def frozen_label_ids(folder: Path) -> frozenset[int]:
-    """The labels a reward run learned from, as it froze them; empty where there is no such run on this machine."""
-    names = ("preferences.jsonl", "ratings.jsonl")
-    stamps = tuple((folder / name).stat().st_mtime_ns if (folder / name).is_file() else 0 for name in names)
-    return _label_ids(folder, stamps) if any(stamps) else frozenset()
-
-
-@lru_cache(maxsize=32)
-def _label_ids(folder: Path, stamps: tuple[int, ...]) -> frozenset[int]:
-    """A run's files do not change once they are frozen, so they are read once; `stamps` tell a folder made anew."""
-    rows = (row for name in ("preferences.jsonl", "ratings.jsonl") for row in _rows(folder / name))
-    return frozenset(row["label_id"] for row in rows if isinstance(row.get("label_id"), int))
 
 
 def checkpoint_folder(data: Path, source: str) -> Path | None:

@@ -285,6 +285,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", V1 + "/runs/{id}/log"): _reviewer("run", "export"),
     ("GET", V1 + "/projects/{slug}/checkpoints"): _reviewer("slug", "export"),
     ("GET", V1 + "/checkpoints/{id}"): _reviewer("checkpoint", "export"),
+    ("GET", V1 + "/checkpoints/{id}/data"): _reviewer("checkpoint", "export"),
+    ("GET", V1 + "/labels/{id}/learners"): _reviewer("label", "export"),
     ("GET", V1 + "/projects/{slug}/leaderboard"): _reviewer("slug", "export"),
     ("POST", V1 + "/checkpoints/{id}/promote"): _admin("checkpoint", "admin"),
     ("GET", V1 + "/checkpoints/{id}/files/{name}"): _reviewer("checkpoint", "export"),

@@ -50,6 +50,7 @@ WRITERS: Final = {
     "app/prompts/lengths.py": NAMELESS,
     "app/language/catalogues.py": "by hand, into files that are in git",
     "app/runs/checkpoint_cli.py": "into a temporary folder",
+    "app/runs/lineage/label_index.py": FROZEN,
     "app/runs/run_files.py": WHOLE,
     "app/start.py": WHOLE,
     "trainer/__main__.py": EMPTY,

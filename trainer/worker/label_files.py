@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session, aliased
 
 from app.exports.service import pseudonyms
 from app.models import Checkpoint, Generation, Label, Prompt, drawn_alone
+from app.runs.lineage import label_index
+from app.runs.lineage.label_index import DEMONSTRATIONS, LABEL_FILES, noted
 from app.runs.usable_labels import usable_demonstrations, usable_labels, usable_rewrites
 from trainer.contract.folder import digest_of
 
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
-LABEL_FILES = ("preferences.jsonl", "ratings.jsonl")
 
 
 def freeze_labels(session: Session, base: Checkpoint, project_id: int, folder: Path) -> tuple[str, int]:
@@ -25,15 +26,20 @@ def freeze_labels(session: Session, base: Checkpoint, project_id: int, folder: P
     Token ids of answers say the same to models that come from `base` alone; other answers are known by their text.
     """
     kin = _descendants(session, base, project_id)
-    count = write_rows(folder / "preferences.jsonl", _judgements(session, project_id, "comparison", kin))
-    write_rows(folder / "preferences.jsonl", _improvements(session, project_id, kin), "a")
-    count += write_rows(folder / "ratings.jsonl", _judgements(session, project_id, "rating", kin))
+    ids: set[int] = set()
+    count = write_rows(folder / "preferences.jsonl", noted(_judgements(session, project_id, "comparison", kin), ids))
+    write_rows(folder / "preferences.jsonl", noted(_improvements(session, project_id, kin), ids), "a")
+    count += write_rows(folder / "ratings.jsonl", noted(_judgements(session, project_id, "rating", kin), ids))
+    label_index.write(folder, ids)
     return digest_of(folder, *LABEL_FILES), count
 
 
 def freeze_rewrites(session: Session, project_id: int, folder: Path, *, top_rated: bool = False) -> int:
     """Write rewrites.jsonl, a demonstration a line, with `top_rated` also of answers that were rated 5; returns how many."""
-    return write_rows(folder / "rewrites.jsonl", _demonstrations(session, project_id, top_rated))
+    ids: set[int] = set()
+    count = write_rows(folder / DEMONSTRATIONS, noted(_demonstrations(session, project_id, top_rated), ids))
+    label_index.add(folder, ids)
+    return count
 
 
 def freeze_panel(session: Session, base_id: int, folder: Path) -> None:

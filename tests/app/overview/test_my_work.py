@@ -12,10 +12,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from app.contenders.service import contender_of
 from app.database.engine import write_session
 from app.labels.record import record_label
 from app.labels.verdict import Verdict
-from app.models import Label, Project, Round, Task, utc_now
+from app.models import Checkpoint, Evaluation, Label, Project, Round, Task, utc_now
 from app.overview.my_work import Agreement, agreements, work_of
 from app.overview.service import last_midnight
 from app.settings import Settings
@@ -23,6 +24,7 @@ from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.labels.judged import judge
 from trainer.contract.intervals import wilson
+from trainer.contract.messages import Message
 
 AsUser = Callable[[str], TestClient]
 Api = Callable[..., TestClient]
@@ -131,6 +133,12 @@ def test_a_round_says_how_many_of_mine_it_learned_from(
         session.add(round_)
         session.flush()
         run = factories.make_run(session, project.id, "reward", round_id=round_.id, label_digest="x", label_count=3)
+        asked = {"budget": 40, "error": 0.05, "flag_margin": 0.1, "overlap": 1, "pairs": 1, "prompt_ids": []}
+        baseline = contender_of(session, session.get_one(Checkpoint, project.policy_id))
+        evaluation = Evaluation(project_id=project.id, round_id=round_.id, baseline_id=baseline.id, **asked)
+        said = {"accuracy": 0.58, "low": 0.51, "high": 0.65, "count": 143, "people": 6}
+        evaluation.reason = Message("people_prefer_it", **said)
+        session.add(evaluation)
         folder, round_id = settings.runs / str(run.id), round_.id
     folder.mkdir(parents=True)
     rows = [{"label_id": label_id, "annotator": "annotator-1"} for label_id in (*mine[:2], theirs)]
@@ -141,8 +149,17 @@ def test_a_round_says_how_many_of_mine_it_learned_from(
     assert "Round 4 learned from <strong>2</strong> of yours, among 3. Its model answers now." in words
     assert "an hour of judging" not in page, "of three labels"
     learned = api("annotate", who="Mary").get("/api/v1/projects/demo/work").json()["learned"]
-    assert learned == [{"round_id": round_id, "number": 4, "mine": 2, "labels": 3, "decision": "promoted"}]
+    known = {"round_id": round_id, "number": 4, "mine": 2, "labels": 3, "decision": "promoted"}
+    assert learned == [known | {"judged": None, "coded_judged": None}], "while people are asked nobody is told"
     assert "No round has learned" not in page
+    assert "It wins" not in page
+
+    with write_session(engine) as session:
+        asked_of = session.query(Evaluation).one()
+        asked_of.state, asked_of.decision, asked_of.winner_id = "decided", "promoted", asked_of.baseline_id
+    assert "It wins 58% (51% to 65%)." in as_user("Mary").get("/projects/demo/work").text
+    learned = api("annotate", who="Mary").get("/api/v1/projects/demo/work").json()["learned"]
+    assert learned[0]["coded_judged"]["code"] == "people_prefer_it"
 
 
 def test_nobody_reads_another_persons_work(engine: Engine, cast: Cast, as_user: AsUser) -> None:

@@ -14,13 +14,14 @@ from app.errors import Conflict, Invalid
 from app.models import Checkpoint, Project, Round, Run, utc_now
 from app.rounds import retry, round_story, service
 from app.runs import checkpoints, estimates
+from app.runs.lineage.label_index import LABEL_FILES
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import make_labels
 from trainer.contract.folder import digest_of
 from trainer.contract.messages import Message
-from trainer.worker import freeze, label_files, results, run_inputs
+from trainer.worker import freeze, results, run_inputs
 
 BOTH = ("ppo", "preference")
 
@@ -199,7 +200,7 @@ def test_all_methods_learn_from_the_file_that_the_reward_learned_from(
     later = freeze.prepare(engine, settings, preference.id)
     assert later.written is not None
     assert (later.label_digest, later.label_count) == (frozen.label_digest, 30)
-    assert digest_of(later.written, *label_files.LABEL_FILES) == made.label_digest
+    assert digest_of(later.written, *LABEL_FILES) == made.label_digest
     outside = service.queue_run(session, demo, "preference", {}, {}, cast.grace)
     session.commit()
     assert freeze.prepare(engine, settings, outside.id).label_count == 35

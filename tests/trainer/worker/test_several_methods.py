@@ -14,13 +14,13 @@ from app.models import Generation, Project, Run, Task
 from app.queue import asking
 from app.rounds import service
 from app.runs.checkpoints import get_checkpoint, policies_of_round
+from app.runs.lineage.label_index import LABEL_FILES
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task
 from tests.sft_model import simple_model
 from trainer.contract.folder import digest_of
-from trainer.worker.label_files import LABEL_FILES
 from trainer.worker.supervisor import Supervisor
 
 __all__ = ["simple_model"]
