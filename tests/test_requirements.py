@@ -33,7 +33,6 @@ LOADED_BY_OTHERS: Final = {
     "pytest-xdist": "pytest's `-n`",
     "python-multipart": "starlette's parser of forms",
     "ruff": "`make lint`",
-    "scipy": "evalica; the newest for all of our Pythons, so that the lock has one",
     "types-psutil": "mypy's view of psutil",
     "uv": "`make lock`",
 }

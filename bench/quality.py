@@ -1,0 +1,199 @@
+"""What verdicts say about those who gave them, beside other programs: `python bench/quality.py --data FOLDER`.
+
+On judgements of others (llmfao, DICES-350, scratchplot, tulu1; files of JSON lines, gzip): Krippendorff's alpha beside
+`krippendorff`, Bradley-Terry beside `evalica`, Dawid-Skene beside `crowd-kit`, and how many of its labels are the experts'. What
+differs is named, and the exit status is 1. The last line on stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import os.path
+import sys
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, where queue.py would hide the library's `queue`
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    __import__("bench")  # says what is not installed, before any of it is asked for
+
+import argparse
+import gzip
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import krippendorff
+import numpy as np
+import pandas as pd
+from crowdkit.aggregation import DawidSkene, MajorityVote
+from evalica import Winner, bradley_terry
+
+from app.quality.measures.agreement import Level, alpha
+from app.quality.measures.dawid_skene import accuracies, dawid_skene
+from app.quality.measures.discrimination import Judged, discriminations, strengths
+from app.quality.measures.figure import Floats, Ints
+from bench.installation import say
+
+ALIKE: Final = 1e-9  # alphas
+ALIKE_STRENGTH: Final = 1e-4  # log strengths; evalica stops sooner than we do
+EXPERTS: Final = 0.69  # of DICES-350's items, Dawid-Skene says what the experts say
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Said:
+    """One set's verdicts, by number."""
+
+    items: Ints
+    people: Ints
+    values: Ints
+    names: list[str]  # of the items
+
+
+def rows(data: Path, name: str) -> list[Row]:
+    path = data / f"{name}.jsonl.gz"
+    if not path.is_file():
+        raise SystemExit(f"There is no {path}: --data names the folder that holds it.")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def numbered(found: Sequence[Row], value: str, order: Sequence[Any]) -> Said:
+    names, items = np.unique([row["item"] for row in found], return_inverse=True)
+    _, people = np.unique([row["annotator"] for row in found], return_inverse=True)
+    return Said(items, people, np.array([order.index(row[value]) for row in found]), list(names))
+
+
+def table(said: Said) -> Floats:
+    """(people, items) as `krippendorff` takes it; not a number where somebody said nothing."""
+    found = np.full((int(said.people.max()) + 1, int(said.items.max()) + 1), np.nan)
+    found[said.people, said.items] = said.values
+    return found
+
+
+def alphas(data: Path) -> dict[str, dict[str, float]]:
+    ratings = rows(data, "ratings_scratchplot_1to5")
+    votes = ["b", "tie", "a"]
+    sets: dict[str, tuple[Said, Level]] = {
+        "llmfao": (numbered(rows(data, "votes_llmfao"), "choice", votes), "nominal"),
+        "dices350": (numbered(rows(data, "labels_dices350"), "label", ["No", "Unsure", "Yes"]), "nominal"),
+        "tulu1": (numbered(rows(data, "votes_tulu1"), "choice", votes), "nominal"),
+    }
+    for criterion in sorted({row["criterion"] for row in ratings}):
+        mine = [row for row in ratings if row["criterion"] == criterion]
+        sets[f"scratchplot {criterion}"] = (numbered(mine, "rating", [1, 2, 3, 4, 5]), "ordinal")
+    levels: dict[Level, tuple[Level, ...]] = {"nominal": ("nominal", "ordinal"), "ordinal": ("ordinal",)}
+    return {f"{name} {one}": _alpha(said, one) for name, (said, level) in sets.items() for one in levels[level]}
+
+
+def _alpha(said: Said, level: Level) -> dict[str, float]:
+    began = time.perf_counter()
+    ours = alpha(said.items, said.values, level)
+    took = time.perf_counter() - began
+    theirs = krippendorff.alpha(reliability_data=table(said), level_of_measurement=level)
+    assert ours.value is not None
+    assert ours.low is not None
+    assert ours.high is not None
+    return {
+        "alpha": round(ours.value, 4),
+        "low": round(ours.low, 4),
+        "high": round(ours.high, 4),
+        "verdicts": ours.n,
+        "differs": abs(ours.value - theirs),
+        "ours_s": round(took, 3),
+    }
+
+
+def models_of_llmfao(data: Path) -> tuple[Judged, int]:
+    pairs = {row["item"]: (row["model_a"], row["model_b"]) for row in rows(data, "items_llmfao")}
+    votes = rows(data, "votes_llmfao")
+    names = sorted({model for pair in pairs.values() for model in pair})
+    place = {name: number for number, name in enumerate(names)}
+    _, judge = np.unique([vote["annotator"] for vote in votes], return_inverse=True)
+    first, second = (np.array([place[pairs[vote["item"]][side]] for vote in votes]) for side in (0, 1))
+    won = np.array([{"a": 1.0, "b": 0.0, "tie": 0.5}[vote["choice"]] for vote in votes])
+    return Judged(first, second, won, judge), len(names)
+
+
+def strengths_of_models(data: Path) -> dict[str, float]:
+    """Beside evalica, all judges alike; then each judge's discrimination."""
+    said, models = models_of_llmfao(data)
+    judges = int(said.judge.max()) + 1
+    ours = strengths(said, models, np.ones(judges), ridge=0.0)
+    winners = [{1.0: Winner.X, 0.0: Winner.Y, 0.5: Winner.Draw}[won] for won in said.won]
+    firsts, seconds = ([f"{number:03}" for number in side] for side in (said.first, said.second))
+    scores = bradley_terry(firsts, seconds, winners, tolerance=1e-12, limit=1_000_000).scores
+    theirs = np.log(scores.sort_index().to_numpy())
+    began = time.perf_counter()
+    sharp, _ = discriminations(said, models, judges)
+    took = time.perf_counter() - began
+    apart = [one for one in sharp if one.enough and one.low is not None and one.high is not None and not one.low < 1 < one.high]
+    return {
+        "models": models,
+        "judges": judges,
+        "differs": float(np.abs(ours - (theirs - theirs.mean())).max()),
+        "judges_of_30": sum(one.enough for one in sharp),
+        "apart_from_average": len(apart),
+        "ours_s": round(took, 2),
+    }
+
+
+def truths_of_dices(data: Path) -> dict[str, float]:
+    """Beside crowd-kit, and the experts, who are never unsure: verdicts that are count for nothing."""
+    order = ["No", "Yes"]
+    found = [row for row in rows(data, "labels_dices350") if row["label"] in order]
+    said = numbered(found, "label", order)
+    expert = {row["item"]: row["expert_gold"] for row in rows(data, "items_dices350")}
+    gold = np.array([order.index(expert[name]) for name in said.names])
+    sizes = (len(said.names), int(said.people.max()) + 1, len(order))
+    began = time.perf_counter()
+    ours = dawid_skene(said.items, said.people, said.values, sizes)
+    took = time.perf_counter() - began
+    frame = pd.DataFrame({"task": said.items, "worker": said.people, "label": said.values})
+    theirs = DawidSkene(n_iter=100).fit_predict(frame).sort_index().to_numpy()
+    majority = MajorityVote().fit_predict(frame).sort_index().to_numpy()
+    right = [one.value for one in accuracies(said.items, said.people, said.values, ours) if one.value is not None]
+    return {
+        "items": len(gold),
+        "labels_that_differ": int((ours.labels != theirs).sum()),
+        "experts": round(float((ours.labels == gold).mean()), 4),
+        "experts_majority": round(float((majority == gold).mean()), 4),
+        "accuracy_least": round(min(right), 3),
+        "accuracy_most": round(max(right), 3),
+        "ours_s": round(took, 2),
+    }
+
+
+def broken(found: dict[str, Any]) -> list[str]:
+    """What is not as it should be."""
+    problems = [f"alpha of {name} differs" for name, one in found["alpha"].items() if one["differs"] > ALIKE]
+    if found["bradley_terry"]["differs"] > ALIKE_STRENGTH:
+        problems.append("Bradley-Terry differs")
+    if found["dawid_skene"]["labels_that_differ"]:
+        problems.append("Dawid-Skene differs")
+    if found["dawid_skene"]["experts"] < EXPERTS:
+        problems.append("Dawid-Skene is further from the experts")
+    return problems
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder with the judgements")
+    data: Path = parser.parse_args().data
+    found = {
+        "alpha": alphas(data),
+        "bradley_terry": strengths_of_models(data),
+        "dawid_skene": truths_of_dices(data),
+    }
+    problems = broken(found)
+    for problem in problems:
+        say(problem)
+    print(json.dumps({"bench": "quality", **found, "problems": problems}))
+    sys.exit(bool(problems))
+
+
+if __name__ == "__main__":
+    main()
