@@ -14,6 +14,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "contender.added": N_("named a contender"),
     "tasks.made": N_("asked about answers"),
     "email.changed": N_("changed their email"),
+    "evaluation.alarmed": N_("raised an alarm: the score rose, and people do not agree"),
     "evaluation.started": N_("started an evaluation"),
     "evaluation.cancelled": N_("cancelled an evaluation"),
     "evaluation.decided": N_("closed an evaluation: people had decided"),
@@ -99,6 +100,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
 DETAILS: Final[Mapping[str, str]] = {
     "address": N_("Address"),
     "admins_need_second_factor": N_("Admins need a second factor"),
+    "against": N_("Against"),
     "as": N_("As run"),
     "browser": N_("Browser"),
     "candidate": N_("Checkpoint"),
@@ -106,6 +108,7 @@ DETAILS: Final[Mapping[str, str]] = {
     "created": N_("Imported"),
     "decision": N_("Decision"),
     "duplicates": N_("There already"),
+    "evaluation": N_("Evaluation"),
     "fields": N_("Settings"),
     "from": N_("Before"),
     "judged": N_("Score by the judge, after"),
@@ -137,6 +140,7 @@ _ROLES: Final = {"annotator": N_("annotator"), "reviewer": N_("reviewer"), "admi
 
 # What a detail says, where that is one of our words and nobody's own.
 VALUES: Final[Mapping[str, Mapping[str, str]]] = {
+    "against": {"people": N_("what people said"), "alarm": N_("what people said, and the alarm")},
     "decision": {"promoted": N_("promoted"), "rejected": N_("rejected")},
     "admins_need_second_factor": {"True": N_("On"), "False": N_("Off")},
     "fields": {

@@ -34,6 +34,8 @@ class CandidateReply(Reply):
         "(prompts, lower, upper), won, lost, neither, saved, and flags that are set more often."
     )
     words: str = Field(description="The same in a sentence, in the language of the request.")
+    alarm: Told = Field(description="Not empty where its score rose and people turned it down: what rose, and what people said.")
+    coded_alarm: CodedMessage | None = coded("alarm")
 
 
 class EvaluationReply(Reply):
@@ -90,7 +92,14 @@ def _reply(session: Session, evaluation: Evaluation) -> EvaluationReply:
         given=told.given,
         baseline=baseline,
         candidates=[
-            CandidateReply(contender=one, promotable=row.promotable, standing=row.standing, words=standing.words)
+            CandidateReply(
+                contender=one,
+                promotable=row.promotable,
+                standing=row.standing,
+                words=standing.words,
+                alarm=row.alarm,
+                coded_alarm=row.alarm,
+            )
             for one, row, standing in zip(contenders, rows, told.candidates, strict=True)
         ],
         reason=evaluation.reason,

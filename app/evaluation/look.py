@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.database.engine import read_session
 from app.evaluation import evidence, service
+from app.evaluation.alarm import raise_alarm
 from app.evaluation.decision import Verdict, decide
 from app.evaluation.planning import expected
 from app.models import Evaluation, EvaluationCandidate
@@ -81,6 +82,9 @@ def write_down(session: Session, evaluation: Evaluation, found: Look) -> bool:
     for candidate in candidates:
         candidate.standing = found.standings[candidate.id]
     session.flush()
+    for candidate in candidates:
+        if candidate.promotable and found.standings[candidate.id]["rejects"]:
+            raise_alarm(session, evaluation, candidate, figures_of(found.standings[candidate.id]))
     if found.decision is not None:
         winner = session.get_one(EvaluationCandidate, found.winner) if found.winner is not None else None
         reason = reason_of({one.id: found.standings[one.id] for one in candidates if one.promotable}, found.winner)
@@ -91,8 +95,8 @@ def write_down(session: Session, evaluation: Evaluation, found: Look) -> bool:
 def reason_of(standings: Mapping[int, dict[str, Any]], winner: int | None) -> Message:
     """The decision in words; `standings` of those that may be promoted."""
     if winner is not None:
-        return _figures(standings[winner])
-    figures = _figures(max(standings.values(), key=lambda standing: float(standing["mean"])))
+        return figures_of(standings[winner])
+    figures = figures_of(max(standings.values(), key=lambda standing: float(standing["mean"])))
     if any(standing["worse_flags"] for standing in standings.values()):
         return Message("flagged_more_often", figures=figures)
     if all(standing["spent"] for standing in standings.values()):
@@ -123,7 +127,7 @@ def standing_of(verdict: Verdict, said: evidence.Said) -> dict[str, Any]:
     }
 
 
-def _figures(standing: Mapping[str, Any]) -> Message:
+def figures_of(standing: Mapping[str, Any]) -> Message:
     return Message(
         "people_prefer_it",
         accuracy=float(standing["mean"]),

@@ -27,6 +27,7 @@ class Standing:
     promotable: bool
     figures: Mapping[str, Any]  # as app.evaluation.look.standing_of makes them; empty until the first look
     words: str
+    alarm: Message | None = None  # its score rose, and people turned it down
 
     @property
     def drawn_alt(self) -> str:
@@ -60,7 +61,7 @@ def tell(session: Session, evaluation: Evaluation) -> EvaluationStory:
     candidates = service.candidates_of(session, evaluation)
     called = names(session, [evaluation.baseline_id, *(one.contender_id for one in candidates)])
     standings = [
-        Standing(one.id, name, one.promotable, one.standing or {}, words_of(one.standing, name))
+        Standing(one.id, name, one.promotable, one.standing or {}, words_of(one.standing, name), one.alarm)
         for one in candidates
         for name in [called[one.contender_id]]
     ]

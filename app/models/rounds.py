@@ -42,6 +42,7 @@ class Checkpoint(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     promoted_at: Mapped[datetime | None]
     promoted_by: Mapped[int | None] = key("users.id")
+    promotion_reason: Mapped[str] = mapped_column(default="")  # what whoever promoted it last wrote
 
 
 class Run(Base):

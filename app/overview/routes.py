@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.database.engine import Db
+from app.evaluation.alarm import alarmed_rounds
 from app.labels import history
 from app.models import Project
 from app.overview import service
@@ -49,5 +50,6 @@ def show_overview(request: Request, session: Db, caller: Caller, project_id: Cur
             can_admin=caller.is_owner or caller.role == "admin",
             open_to_me=history.progress(session, project.id, caller.user_id).left,
         ),
+        alarmed=alarmed_rounds(session, [round_.id for round_ in seen.rounds]),
         rewards=checkpoints_by_id(session, (round_.reward_id for round_ in seen.rounds)),
     )

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.evaluation.alarm import alarm_now
 from app.labels.empty_desk import Waiting, waiting
 from app.labels.withdraw import still_stands
 from app.language import formats
@@ -21,6 +22,7 @@ from app.runs import checkpoints, estimates, refill
 from app.runs.estimates import Wait
 from app.runs.figures.reward_quality import quality_of
 from app.runs.run_order import Standing, names_seen, turns, worker_standing
+from trainer.contract.messages import Message
 
 LATEST_ROUNDS = 5
 MOST_TIMES = 5_000  # times of one day that the median looks at
@@ -64,6 +66,8 @@ class Overview:
     stopped: Run | None  # the failed run after which no more answers are asked for
     waiting: Waiting  # what somebody who has nothing to answer is told
     policy: Checkpoint | None
+    alarm: Message | None  # until people have decided on a later candidate
+    alarm_round: Round | None  # whose candidate raised it
     rounds: list[Round]
     stations: list[Station]
 
@@ -78,6 +82,7 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
     open_tasks = make_tasks.open_task_count(session, project.id)
     worker = worker_standing(session)
     live_run = _live_run(session, project.id)
+    evaluation, alarm = alarm_now(session, project.id) or (None, None)
     return Overview(
         pace=pace_today(session, project.id),
         usable=trigger.usable,
@@ -94,6 +99,8 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
         waiting=waiting(session, project),
         stopped=refill.stopped_by(session, project, project.policy_id),
         policy=policy,
+        alarm=alarm,
+        alarm_round=session.get(Round, evaluation.round_id) if evaluation and evaluation.round_id else None,
         rounds=rounds,
         stations=_stations(session, project, open_round, waits_for_turn, trigger, open_tasks, rounds),
     )

@@ -112,8 +112,10 @@ def promote_checkpoint(
 ) -> CheckpointReply:
     """Make it the project's policy. Promoting the one before is how to go back.
 
-    Where the score did not rise in its PPO run it is refused until `confirm` is true.
+    Where the score did not rise in its PPO run it is refused until `confirm` is true, and without a `reason` where people turned
+    it down the last time they were asked.
     """
     checkpoint = checkpoints.get_checkpoint(session, id)
-    service.promote(session, checkpoint, caller.user_id, confirmed=body is not None and body.confirm)
+    wanted = body or Promotion()
+    service.promote(session, checkpoint, caller.user_id, confirmed=wanted.confirm, reason=wanted.reason)
     return checkpoint_reply(session, data, checkpoint)

@@ -13,7 +13,7 @@ from app.models import Checkpoint, Round
 from app.rounds import service
 from app.runs.bodies import CheckpointSummary, RunReply, run_replies
 from app.runs.checkpoints import policies_of_round
-from app.web.json_types import Body, CodedMessage, Id, JsonObject, Line, Reply, Told, coded
+from app.web.json_types import Body, CodedMessage, Id, JsonObject, Note, Reply, Told, coded
 
 Kind = Literal["sample", "reward", "ppo", "preference", "sft"]
 
@@ -53,10 +53,11 @@ class NewRound(Body):
 
 class Promotion(Body):
     confirm: bool = Field(False, description="True: promote it though its score did not rise.")
+    reason: Note = Field("", description="Why. Needed where people turned it down the last time they were asked.")
 
 
 class Rejection(Body):
-    reason: Line = ""
+    reason: Note = ""
 
 
 class ExpectedReply(Reply):

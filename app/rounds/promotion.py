@@ -12,23 +12,24 @@ from app.database.engine import read_session, write_session
 from app.database.taking_turns import hold
 from app.errors import Conflict
 from app.evaluation.service import cancel, evaluation_of
-from app.language.formats import number
+from app.language.formats import number, percent
 from app.language.languages import _
-from app.models import Checkpoint, Project, Round, Run, utc_now
+from app.models import Checkpoint, EvaluationCandidate, Project, Round, Run, utc_now
 from app.queue import asking
 from app.runs import refill
-from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, policies_of_round, root_of
+from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, policies_of_round, root_of, turned_down
 from trainer.contract.messages import Message
 
 WAITING: Final = ("evaluation", "decision")  # for people, and for an admin; an admin need not wait for people
 
 
-def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirmed: bool = False) -> None:
+def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirmed: bool = False, reason: str = "") -> None:
     """Make a policy the project's own. New tasks mix its answers with those of the policy it replaces, and come before
     the tasks that wait already: they are due, and the worker makes them.
 
     Promoting an older policy is how one goes back. Raises Conflict for a reward model, for the policy already in place, for one
-    that grew out of another base, and, until it is `confirmed`, for one whose answers scored no higher after its PPO run.
+    that grew out of another base, until it is `confirmed` for one whose answers scored no higher after its PPO run, and without a
+    `reason` for one that people turned down the last time they were asked.
     """
     project = hold(session, session.get_one(Project, checkpoint.project_id))
     if checkpoint.kind != "policy":
@@ -43,9 +44,12 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
     fell = doubt(session, checkpoint)
     if fell is not None and not confirmed:
         raise Conflict(_not_risen(fell))
+    refused = turned_down(session, checkpoint)
+    if refused is not None and not reason:
+        raise Conflict(_needs_a_reason(refused))
     replaced = project.policy_id
     project.previous_policy_id, project.policy_id = replaced, checkpoint.id
-    checkpoint.promoted_at, checkpoint.promoted_by = utc_now(), by
+    checkpoint.promoted_at, checkpoint.promoted_by, checkpoint.promotion_reason = utc_now(), by, reason
     made_in = select(Run.round_id).where(Run.id == checkpoint.run_id)
     waiting = session.scalars(
         select(Round)
@@ -56,7 +60,8 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
     for round_ in waiting:
         round_.candidate_id = checkpoint.id  # of several
         _decide(session, round_, "promoted", by)
-    details = _details(replaced, did_not_rise(session, checkpoint))
+        round_.reason = Message("written", text=reason) if reason else None
+    details = _details(replaced, did_not_rise(session, checkpoint)) | {"reason": reason, "against": _against(refused)}
     record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", details, project.id)
     session.flush()
     asking.note_due_first(session, project)
@@ -97,6 +102,25 @@ def _not_risen(fell: Fell) -> str:
         before=before,
         after=after,
     )
+
+
+def _needs_a_reason(refused: EvaluationCandidate) -> str:
+    said = percent(refused.standing["mean"]) if refused.standing else ""
+    if refused.alarm is not None:
+        return _(
+            "The alarm stands: this policy's score rose, and people do not prefer its answers; compared blind, it wins "
+            "%(share)s. It is promoted only with a reason: write why.",
+            share=said,
+        )
+    return _(
+        "People turned this policy down: compared blind, it wins %(share)s. It is promoted only with a reason: write why.",
+        share=said,
+    )
+
+
+def _against(refused: EvaluationCandidate | None) -> str:
+    """What a promotion went against, as the audit trail notes it."""
+    return "" if refused is None else "alarm" if refused.alarm is not None else "people"
 
 
 def _details(replaced: int | None, fell: Fell | None) -> dict[str, Any]:

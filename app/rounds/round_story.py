@@ -45,6 +45,14 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class PromotedLater:
+    """A candidate that somebody promoted after its round had turned it down."""
+
+    checkpoint: Checkpoint
+    by: str
+
+
+@dataclass(frozen=True)
 class Story:
     """`runs` by stage: reward, ppo, preference, sample; a stage that has not begun has none."""
 
@@ -57,6 +65,7 @@ class Story:
     runs: dict[str, list[Run]]
     started_by: str  # a name; empty when a trigger did
     decided_by: str
+    promoted_later: list[PromotedLater]
 
     @property
     def beside(self) -> list[Compared]:
@@ -85,7 +94,10 @@ def tell_round(session: Session, round_: Round) -> Story:
     runs: dict[str, list[Run]] = {}
     for run in runs_of_round(session, round_.id):
         runs.setdefault(run.kind, []).append(run)
-    names = service.names_of(session, [round_.created_by, round_.decided_by])
+    made = policies_of_round(session, round_.id)
+    turned_down = round_.decided_at if round_.decision == "rejected" else None
+    later = [one for one in made if turned_down and one.promoted_at and one.promoted_at > turned_down]
+    names = service.names_of(session, [round_.created_by, round_.decided_by, *(one.promoted_by for one in later)])
     return Story(
         round=round_,
         new_labels=max(0, round_.label_count - (before or 0)),
@@ -94,15 +106,16 @@ def tell_round(session: Session, round_: Round) -> Story:
         candidate=session.get(Checkpoint, round_.candidate_id) if round_.candidate_id else None,
         candidates=[
             Candidate(
-                made,
-                session.get_one(Run, made.run_id),
-                answers_beside(session, round_.start_policy_id, made.id) if round_.candidate_id else [],
+                one,
+                session.get_one(Run, one.run_id),
+                answers_beside(session, round_.start_policy_id, one.id) if round_.candidate_id else [],
             )
-            for made in policies_of_round(session, round_.id)
+            for one in made
         ],
         runs=runs,
         started_by=names.get(round_.created_by or 0, ""),
         decided_by=names.get(round_.decided_by or 0, ""),
+        promoted_later=[PromotedLater(one, names.get(one.promoted_by or 0, "")) for one in later],
     )
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.errors import Refusal
+from app.evaluation.alarm import alarmed_rounds
 from app.evaluation.service import evaluation_of
 from app.evaluation.story import tell
 from app.language.languages import _
@@ -58,6 +59,7 @@ def list_rounds(request: Request, session: Db, project_id: CurrentProjectId, bef
         "rounds/list.html",
         project=project,
         rounds=found[:PAGE],
+        alarmed=alarmed_rounds(session, [round_.id for round_ in found[:PAGE]]),
         rewards=checkpoints.checkpoints_by_id(session, (round_.reward_id for round_ in found[:PAGE])),
         runs=runs,
         again=retries_of(session, [run.id for run in runs]),
@@ -153,6 +155,7 @@ def show_round(request: Request, session: Db, caller: Caller, id: PathId) -> Res
         notices=notices_of(ppo.result) if ppo else [],
         fell=checkpoints.did_not_rise(session, told.of_ppo) if told.of_ppo else None,
         doubts={one.checkpoint.id: checkpoints.doubt(session, one.checkpoint) for one in told.candidates},
+        refusals={one.checkpoint.id: checkpoints.turned_down(session, one.checkpoint) for one in told.candidates},
         candidate_figures={one.checkpoint.id: _main_figures(one.run) for one in told.candidates},
         ppo_charts=[chart for chart in _charts(request, ppo) if chart.name in charts.MAIN] if ppo else [],
         place=f"/projects/{project.slug}/rounds",
@@ -187,10 +190,15 @@ def retry_run(request: Request, session: WriteDb, caller: Caller, id: PathId) ->
 
 @router.post("/checkpoints/{id}/promotion")
 def promote_checkpoint(
-    request: Request, session: WriteDb, caller: Caller, id: PathId, confirm: Annotated[str, Form(max_length=10)] = ""
+    request: Request,
+    session: WriteDb,
+    caller: Caller,
+    id: PathId,
+    confirm: Annotated[str, Form(max_length=10)] = "",
+    reason: Annotated[str, Form(max_length=2000)] = "",
 ) -> Response:
     checkpoint = checkpoints.get_checkpoint(session, id)
-    service.promote(session, checkpoint, caller.user_id, confirmed=confirm == "yes")
+    service.promote(session, checkpoint, caller.user_id, confirmed=confirm == "yes", reason=reason.strip())
     return redirect(
         request,
         f"/checkpoints/{id}",

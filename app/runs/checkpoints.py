@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.database.taking_turns import hold
 from app.errors import NotFound
 from app.language.languages import _
-from app.models import Checkpoint, Generation, Project, Prompt, Run
+from app.models import Checkpoint, Contender, EvaluationCandidate, Generation, Project, Prompt, Run
 from trainer.contract.messages import Message
 
 
@@ -169,6 +169,15 @@ def list_generations(
     return [(generation, prompt) for generation, prompt in session.execute(query.order_by(Generation.id).limit(limit))]
 
 
+def score_of(session: Session, checkpoint: Checkpoint) -> tuple[float, float] | None:
+    """The reward model's mean score of a policy's answers before and after its PPO run, by what training sought."""
+    run = session.get(Run, checkpoint.run_id) if checkpoint.run_id else None
+    if run is None or run.kind != "ppo":
+        return None
+    before, after = run.result.get("score_before"), run.result.get("score")
+    return (float(before), float(after)) if isinstance(before, int | float) and isinstance(after, int | float) else None
+
+
 def did_not_rise(session: Session, checkpoint: Checkpoint) -> Fell | None:
     """What its PPO run says against a policy; none where its answers scored higher in the end, or nobody measured them.
 
@@ -191,3 +200,16 @@ def did_not_rise(session: Session, checkpoint: Checkpoint) -> Fell | None:
 def doubt(session: Session, checkpoint: Checkpoint) -> Fell | None:
     """What is asked about once more before a policy is promoted for the first time."""
     return did_not_rise(session, checkpoint) if checkpoint.promoted_at is None else None
+
+
+def turned_down(session: Session, checkpoint: Checkpoint) -> EvaluationCandidate | None:
+    """Where a policy stood when people last had decided on it, if they turned it down: who promotes it all the same says why."""
+    stood = session.scalars(
+        select(EvaluationCandidate)
+        .join(Contender, Contender.id == EvaluationCandidate.contender_id)
+        .where(Contender.checkpoint_id == checkpoint.id, Contender.best_of == 1, EvaluationCandidate.promotable)
+        .order_by(EvaluationCandidate.id.desc())
+    )
+    decided = (one for one in stood if one.standing and (one.standing["rejects"] or one.standing["promotes"]))
+    last = next(decided, None)
+    return last if last is not None and last.standing is not None and last.standing["rejects"] else None

@@ -168,6 +168,7 @@ def show_checkpoint(request: Request, session: Db, id: PathId, check: bool = Fal
         project=project,
         checkpoint=checkpoint,
         doubt=checkpoints.doubt(session, checkpoint),
+        refused=checkpoints.turned_down(session, checkpoint),
         quality=quality_of(checkpoint.metrics, _criterion_names(project)) if checkpoint.kind == "reward" else None,
         lineage=checkpoints.lineage(session, checkpoint),
         children=checkpoints.children_of(session, checkpoint),

@@ -61,6 +61,7 @@ def in_utc(moment: datetime) -> datetime:
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Text = Annotated[str, AfterValidator(_plain), Field(max_length=100_000)]
 Line = Annotated[str, AfterValidator(_plain), Field(max_length=200)]  # one line: a name, a title
+Note = Annotated[str, AfterValidator(str.strip), AfterValidator(_plain), Field(max_length=2000)]  # a few sentences: why
 Name = Annotated[str, AfterValidator(str.strip), AfterValidator(_plain), Field(min_length=1, max_length=200)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,78}[a-z0-9])?$", max_length=80)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_finite)]

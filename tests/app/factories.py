@@ -14,6 +14,7 @@ from app.models import (
     ApiKey,
     Checkpoint,
     Contender,
+    Evaluation,
     Generation,
     Guideline,
     Membership,
@@ -153,6 +154,15 @@ def bring_in(session: Session, prompt: Prompt, contender: Contender, text: str, 
     session.add(generation)
     session.flush()
     return generation
+
+
+def make_evaluation(session: Session, project_id: int, **values: Any) -> Evaluation:
+    baseline = contender_of(session, session.get_one(Checkpoint, session.get_one(Project, project_id).policy_id))
+    filled = {"budget": 10, "error": 0.05, "flag_margin": 0.1, "overlap": 1, "pairs": 1, "prompt_ids": [1], **values}
+    evaluation = Evaluation(project_id=project_id, baseline_id=baseline.id, **filled)
+    session.add(evaluation)
+    session.flush()
+    return evaluation
 
 
 def make_task(session: Session, project: Project, kind: str = "comparison", *, seats: int = 1, **values: Any) -> Task:

@@ -79,6 +79,14 @@ EVALUATIONS: Final = {
     "people_do_not_prefer_it": "People do not prefer it. %(figures)s",
     "flagged_more_often": "People flag its answers more often than those that it would replace. %(figures)s",
     "budget_spent": "The budget of verdicts is spent, and nothing is shown. %(figures)s",
+    "alarm_of_answers": (
+        "The reward model scores its answers to held-out prompts at %(after)s on average, and those of the policy that it would "
+        "replace at %(before)s. People do not prefer them. %(figures)s"
+    ),
+    "alarm_of_training": (
+        "The reward model's score rose from %(before)s to %(after)s while it was trained. People do not prefer its answers. "
+        "%(figures)s"
+    ),
     "nothing_to_compare": "There was nothing to compare: no held-out prompt has answers of all that differ.",
 }
 

@@ -53,6 +53,7 @@ BEFORE_CONTENDERS = (
     "DROP TABLE leaderboards",
     *(f"DROP TABLE {table}" for table in ("evaluation_tasks", "evaluation_candidates", "evaluations", "contenders")),
     *(f"ALTER TABLE projects DROP COLUMN evaluation_{column}" for column in ("on", "share", "budget", "flag_margin", "promotes")),
+    "ALTER TABLE checkpoints DROP COLUMN promotion_reason",
 )
 ORPHAN_MEMBERSHIPS = """
     op.execute("UPDATE memberships SET user_id = 999")

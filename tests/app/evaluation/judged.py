@@ -26,6 +26,7 @@ from tests.app.queue.asked import ask
 from tests.app.rounds.test_service import end, make_labels, stage
 
 LEASE = timedelta(minutes=10)
+SCORES = {"old": 0.25, "new": 1.25}  # by the round's reward model, of what the policy in force and the candidate write
 
 
 @dataclass
@@ -84,7 +85,7 @@ def write_answers(session: Session, run: Any, answers: Callable[[str, int], str]
     how = Drawn(run.config["best_of"], run.inputs["reward"]) if run.config.get("best_of", 1) > 1 else Drawn()
     settings = {"best_of": how.best_of, "reward": how.reward_id, "score": 0.5} if how.best_of > 1 else {}
     if "scored_by" in run.inputs:
-        settings = {"scored_by": run.inputs["scored_by"], "score": 0.25 if checkpoint.parent_id is None else 1.25}
+        settings = {"scored_by": run.inputs["scored_by"], "score": SCORES["old" if checkpoint.parent_id is None else "new"]}
     writer = "best" if how.best_of > 1 else "old" if checkpoint.parent_id is None else "new"
     contender = contender_of(session, checkpoint, how)
     held_out = select(Prompt).where(Prompt.project_id == run.project_id, Prompt.split == "holdout").order_by(Prompt.id)

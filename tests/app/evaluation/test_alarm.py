@@ -1,0 +1,192 @@
+"""The alarm: a candidate whose score rose and whom people do not prefer. It is said, and nobody promotes it without a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+from starlette.testclient import TestClient
+
+from app.database.engine import read_session, write_session
+from app.errors import Conflict
+from app.evaluation.alarm import alarm_now
+from app.models import AuditEntry, EvaluationCandidate, Generation, Run
+from app.rounds import service
+from app.runs.checkpoints import get_checkpoint
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.evaluation.judged import Judged, begin, policy_of, round_of, taste, work
+from tests.postgres import engine as on_postgres
+from tests.postgres import server
+from trainer.contract.messages import Message
+
+__all__ = ["on_postgres", "server"]
+
+V1 = "/api/v1"
+Browser = Callable[[str], TestClient]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def either(request: pytest.FixtureRequest) -> Engine:
+    found: Engine = request.getfixturevalue("engine" if request.param == "sqlite" else "on_postgres")
+    return found
+
+
+def rejected(engine: Engine, share: float = 0.0, **settings: Any) -> Judged:
+    """A round whose candidate people turned down; its answers score 1.25, those of the policy in force .25."""
+    judged = begin(engine, prompts=30, train=5, evaluation_share=0.9, **settings)
+    work(engine, judged, taste(share))
+    return judged
+
+
+def candidate_of(engine: Engine, judged: Judged) -> EvaluationCandidate:
+    with read_session(engine) as session:
+        mine = select(EvaluationCandidate).where(EvaluationCandidate.evaluation_id == judged.evaluation)
+        found = session.scalars(mine.where(EvaluationCandidate.promotable)).one()
+        session.expunge(found)
+        return found
+
+
+def test_an_alarm_is_noted_with_the_scores_and_with_what_people_said(either: Engine) -> None:
+    judged = rejected(either)
+    alarm = candidate_of(either, judged).alarm
+    assert alarm is not None
+    assert (alarm.code, alarm.arguments["before"], alarm.arguments["after"]) == ("alarm_of_answers", 0.25, 1.25)
+    with read_session(either) as session:
+        noted = session.scalars(select(AuditEntry).where(AuditEntry.action == "evaluation.alarmed")).all()
+        assert [entry.subject for entry in noted] == [f"checkpoint {judged.candidate}"]
+        assert noted[0].details["score"] == 1.25
+        found = alarm_now(session, judged.project)
+        assert found is not None
+        assert (found[0].id, found[1]) == (judged.evaluation, alarm)
+
+
+def test_it_stands_until_people_have_decided_on_something_later(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = factories.make_project(session)
+        first = factories.make_evaluation(session, project.id, state="decided", decision="rejected")
+        alarm = Message("written", text="It rose.")
+        session.add(EvaluationCandidate(evaluation_id=first.id, contender_id=first.baseline_id, alarm=alarm))
+        session.flush()
+        factories.make_evaluation(session, project.id, state="open")
+        assert alarm_now(session, project.id) == (first, alarm)
+        factories.make_evaluation(session, project.id, state="decided", decision="rejected")
+        assert alarm_now(session, project.id) is None
+
+
+def test_where_people_prefer_it_or_nothing_rose_there_is_none(engine: Engine) -> None:
+    assert candidate_of(engine, rejected(engine, 1.0)).alarm is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.app.evaluation.judged.SCORES", {"old": 1.25, "new": 0.25})
+        assert candidate_of(engine, rejected(engine)).alarm is None
+
+
+def test_where_no_answer_was_scored_the_score_of_its_training_counts(engine: Engine) -> None:
+    judged = begin(engine, prompts=30, train=5, evaluation_share=0.9)
+    with write_session(engine) as session:
+        for generation in session.scalars(select(Generation)):
+            generation.settings = {}
+        run = session.get_one(Run, get_checkpoint(session, judged.candidate).run_id)
+        run.result = {"score_before": -0.1, "score": 0.9, "heldout_gain": 0.5}
+    work(engine, judged, taste(0.0))
+    alarm = candidate_of(engine, judged).alarm
+    assert alarm is not None
+    assert (alarm.code, alarm.arguments["before"], alarm.arguments["after"]) == ("alarm_of_training", -0.1, 0.9)
+
+
+@pytest.fixture
+def alarmed(engine: Engine, cast: Cast) -> Judged:
+    judged = rejected(engine, slug="alarmed")
+    with write_session(engine) as session:
+        factories.make_membership(session, cast.grace, judged.project, "admin")
+    return judged
+
+
+def test_no_door_promotes_it_without_a_reason(
+    api: Callable[..., TestClient], as_user: Browser, engine: Engine, alarmed: Judged
+) -> None:
+    why = "The alarm stands"
+    old = policy_of(engine, alarmed)
+    program, grace = api("admin", who="Grace"), as_user("Grace")
+    for body in ({}, {"confirm": True}, {"confirm": True, "reason": "  \n"}):
+        refused = program.post(f"{V1}/checkpoints/{alarmed.candidate}/promote", json=body)
+        assert (refused.status_code, why in refused.json()["detail"]) == (409, True)
+        form = {name: "yes" if value is True else value for name, value in body.items()}
+        shown = grace.post(f"/checkpoints/{alarmed.candidate}/promotion", data=form)
+        assert (shown.status_code, why in shown.text) == (409, True)
+    with write_session(engine) as session, pytest.raises(Conflict, match=why):
+        service.promote(session, get_checkpoint(session, alarmed.candidate), None, confirmed=True)
+    assert policy_of(engine, alarmed) == old
+
+    kept = "They did not see the <tables>."
+    given = {"confirm": True, "reason": kept}
+    assert program.post(f"{V1}/checkpoints/{alarmed.candidate}/promote", json=given).status_code == 200
+    assert policy_of(engine, alarmed) == alarmed.candidate
+    with read_session(engine) as session:
+        entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "policy.promoted")).one()
+    assert (entry.details["reason"], entry.details["against"]) == (kept, "alarm")
+    for page in ("/projects/alarmed/audit", f"/checkpoints/{alarmed.candidate}", f"/rounds/{alarmed.round}"):
+        assert "They did not see the &lt;tables&gt;." in grace.get(page).text
+    assert "what people said, and the alarm" in grace.get("/projects/alarmed/audit").text
+
+    assert program.post(f"{V1}/checkpoints/{old}/promote").status_code == 200, "people never turned that one down"
+    back = grace.post(f"/checkpoints/{alarmed.candidate}/promotion")
+    assert (back.status_code, why in back.text) == (409, True), "going back to it needs one, too"
+
+
+def test_nor_the_decision_that_a_round_asks_of_an_admin(as_user: Browser, engine: Engine, cast: Cast) -> None:
+    judged = rejected(engine, slug="by-hand", evaluation_promotes=False)
+    with write_session(engine) as session:
+        factories.make_membership(session, cast.grace, judged.project, "admin")
+    grace = as_user("Grace")
+    page = grace.get(f"/rounds/{judged.round}").text
+    assert round_of(engine, judged).state == "decision"
+    assert "Alarm: the score rose, and people do not agree" in page
+    assert f'id="reason-{judged.candidate}" name="reason" rows="2" required' in page
+    assert grace.post(f"/checkpoints/{judged.candidate}/promotion").status_code == 409
+    assert round_of(engine, judged).state == "decision"
+    kept = grace.post(f"/checkpoints/{judged.candidate}/promotion", data={"reason": "A demonstration."})
+    assert kept.status_code == 303
+    assert "“A demonstration.”" in grace.get(f"/rounds/{judged.round}").text
+
+
+def test_without_an_alarm_too_people_who_turned_it_down_are_overruled_with_a_reason_only(
+    as_user: Browser, engine: Engine, cast: Cast
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.app.evaluation.judged.SCORES", {"old": 1.25, "new": 0.25})
+        judged = rejected(engine, slug="turned-down")
+    with write_session(engine) as session:
+        factories.make_membership(session, cast.grace, judged.project, "admin")
+    grace = as_user("Grace")
+    refused = grace.post(f"/checkpoints/{judged.candidate}/promotion", data={"confirm": "yes"})
+    assert (refused.status_code, "People turned this policy down" in refused.text) == (409, True)
+    assert "Alarm" not in grace.get(f"/rounds/{judged.round}").text
+
+
+def test_a_later_yes_of_people_needs_no_reason(as_user: Browser, engine: Engine, alarmed: Judged) -> None:
+    with write_session(engine) as session:
+        before = session.scalars(
+            select(EvaluationCandidate).where(EvaluationCandidate.evaluation_id == alarmed.evaluation).limit(1)
+        ).one()
+        later = factories.make_evaluation(session, alarmed.project, state="open")
+        standing = dict(before.standing or {}) | {"rejects": False, "promotes": True}
+        session.add(EvaluationCandidate(evaluation_id=later.id, contender_id=before.contender_id, standing=standing))
+    assert as_user("Grace").post(f"/checkpoints/{alarmed.candidate}/promotion").status_code == 303
+
+
+def test_the_overview_the_lists_and_the_evaluation_say_it(
+    api: Callable[..., TestClient], as_user: Browser, alarmed: Judged
+) -> None:
+    grace = as_user("Grace")
+    overview = grace.get("/projects/alarmed").text
+    assert "Alarm: the score rose, and people do not agree" in overview
+    assert f'<a href="/rounds/{alarmed.round}">Round 1</a>' in overview
+    for page in (overview, grace.get("/projects/alarmed/rounds").text):
+        assert '<span class="badge badge--danger">alarm</span>' in page
+    candidates = api("admin", who="Grace").get(f"{V1}/evaluations/{alarmed.evaluation}").json()["candidates"]
+    assert candidates[0]["coded_alarm"]["code"] == "alarm_of_answers"
+    assert candidates[0]["alarm"].startswith("The reward model scores its answers to held-out prompts at 1.25 on average")
+    assert candidates[1]["coded_alarm"] is None
