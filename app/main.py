@@ -26,6 +26,8 @@ from app.accounts.sign_in.hashing import Hashing
 from app.audit import api as audit_api
 from app.audit import own_routes
 from app.audit import routes as audit_routes
+from app.chats import api as chats_api
+from app.chats import routes as chats_routes
 from app.contenders import api as contenders_api
 from app.contenders import import_api as answers_api
 from app.contenders import import_routes as answers_routes
@@ -56,6 +58,7 @@ from app.projects import question_routes
 from app.projects import routes as projects_routes
 from app.projects.base_model import Looks
 from app.prompts import api as prompts_api
+from app.prompts import proposal_routes, proposals_api
 from app.prompts import routes as prompts_routes
 from app.queue import api as queue_api
 from app.queue import given_api
@@ -93,7 +96,7 @@ from trainer.contract.serving.questions import MOST_WAITING
 CALLS = (
     *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, keys_api, people_api, audit_api, projects_api),
     *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, answers_api, given_api),
-    *(runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
+    *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -114,6 +117,8 @@ PAGES = (
     *(
         my_work_routes,
         overview_routes,
+        chats_routes,
+        proposal_routes,
         prompts_routes,
         answers_routes,
         rounds_routes,
@@ -131,7 +136,7 @@ MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_bo
 JUDGING = re.compile(
     rf"{V1}/(projects/[^/]+/tasks/next|tasks/[^/]+/(label|skip|return|renew|withdraw))|/tasks/[^/]+/(label|skip)"
 )
-ASKING_MODELS = re.compile(rf"{V1}/projects/[^/]+/(score|generate)|{OPENAI}/chat/completions")
+ASKING_MODELS = re.compile(rf"{V1}/projects/[^/]+/(score|generate)|({V1})?/chats/[^/]+/turns|{OPENAI}/chat/completions")
 LETTING_IN = ("/sign-in", "/invitations/", "/password/", "/account/password", "/account/second-factor")
 WITHOUT_A_PLACE = ("/static/", f"{V1}/health")
 

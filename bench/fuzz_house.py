@@ -29,6 +29,8 @@ from app.models import (
     User,
     utc_now,
 )
+from app.prompts import proposals
+from app.prompts.service import Message as Said
 from app.web.security import Role, digest, format_key, new_secret
 from bench.stage import SLUG
 from tests.app import factories
@@ -67,12 +69,23 @@ def furnish(data: Path) -> tuple[Callers, dict[str, list[Any]]]:
         things["leaver"] = _people(session, bench.id, "leaver")
         things["prompt"] = [factories.make_prompt(session, bench.id).id for _ in range(SPARE)]
         things["policy"] = [bench.policy_id]
+        things["proposed"] = _proposed(session, bench, callers)
+        bench.chat_on = True
         things |= _school(session, callers)
         things |= _rounds(session, callers, data)
         things |= _evaluations(session, callers)
         things["doomed"] = [_project(session, f"doomed-{number}", callers).slug for number in range(SPARE)]
     engine.dispose()
     return callers, things
+
+
+def _proposed(session: Session, bench: Project, callers: Callers) -> list[int]:
+    """Prompts that somebody wrote in a talk."""
+    talks: list[list[Said]] = [[{"role": "user", "content": f"A question, {number}?"}] for number in range(SPARE)]
+    found = [proposals.prompt_of(session, bench, said) for said in talks]
+    for prompt_id in found:
+        proposals.propose(session, bench.id, prompt_id, callers.ids["annotator"])
+    return found
 
 
 def _add_caller(session: Session, kind: str, callers: Callers) -> None:

@@ -38,6 +38,8 @@ NOUNS: Final[tuple[tuple[str, str], ...]] = (
     (r"POST /users/\{id\}/keys", "program"),
     (r"PUT /prompts/\{id\}", "unanswered"),
     (r"POST /tasks/\{id\}/withdraw", "judged"),
+    (r"POST /prompts/\{id\}/(accept|refuse)", "proposed"),
+    (r"\w+ /chats/\{id\}", "chat"),
     (r"POST /projects/\{slug\}/people/\{id\}/admission", "pupil"),
     (r"POST /projects/\{slug\}/practice/\{id\}", "met"),
     (r"\w+ /projects/\{slug\}/practice-tasks/\{id\}", "practice task"),
@@ -54,7 +56,7 @@ NOUNS: Final[tuple[tuple[str, str], ...]] = (
     (r"\w+ /checkpoints/\{id\}", "checkpoint"),
 )
 APART: Final = frozenset({"leaver", "person", "key", "program"})  # others would be the callers' own
-OWN: Final = frozenset({"held", "judged", "met", "label"})  # of one caller
+OWN: Final = frozenset({"held", "judged", "met", "label", "chat"})  # of one caller
 
 # What the things in a reply are.
 TELLS: Final[dict[str, str]] = {
@@ -68,6 +70,8 @@ TELLS: Final[dict[str, str]] = {
     "POST /tasks/{id}/label": "label",
     "GET /projects/{slug}/labels": "label",
     "GET /projects/{slug}/prompts": "prompt",
+    "POST /projects/{slug}/chats": "chat",
+    "GET /projects/{slug}/chats": "chat",
     "POST /projects/{slug}/rounds": "live round",
     "GET /projects/{slug}/rounds": "round",
     "POST /projects/{slug}/evaluations": "live evaluation",
@@ -85,6 +89,7 @@ FIRST: Final = {
     "judged": "POST /tasks/{id}/label",
     "label": "POST /tasks/{id}/label",
     "met": "POST /projects/{slug}/practice/next",
+    "chat": "POST /projects/{slug}/chats",
     "invitation": "POST /projects/{slug}/invitations",
     "key": "POST /users/{id}/keys",
 }
@@ -248,6 +253,9 @@ BODIES: Final[dict[str, Callable[[int], Any]]] = {
     "POST /projects/{slug}/tasks/next": lambda number: {},
     "POST /tasks/{id}/skip": lambda number: {"reason": "Not mine."},
     "POST /tasks/{id}/withdraw": lambda number: {"client_id": str(uuid.uuid4())},
+    "POST /projects/{slug}/chats": lambda number: {"client_id": str(uuid.uuid4())},
+    "POST /chats/{id}/turns": lambda number: {"client_id": str(uuid.uuid4()), "text": f"Hello? {number}"},
+    "POST /chats/{id}/choice": lambda number: {"client_id": str(uuid.uuid4()), "turn": 1, "choice": "left"},
     "POST /projects/{slug}/guidelines/seen": lambda number: {"version": 1},
     "POST /projects/{slug}/practice/{id}/verdict": lambda number: {"choice": "left"},
     "POST /projects/{slug}/practice-tasks": lambda number: _PRACTICE,

@@ -1,7 +1,8 @@
 """Take a verdict back: a new version that withdraws it. The rows stay, and none of them is in force.
 
-It counts nowhere from then on. The task is short of a label then, so a seat opens for somebody else; its author is not asked
-again, but may open it and answer once more, which closes that seat again while it is free.
+It counts nowhere from then on. The task is short of a label then, so a seat opens for somebody else, unless it is about a turn of
+a talk, which nobody else had; its author is not asked again, but may open it and answer once more, which closes that seat again
+while it is free.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def withdraw(connection: Connection, task_id: int, annotator_id: int, client_id:
     made = connection.execute(INSERT[connection.dialect.name], row | {"interface_version": interface}).one()
     connection.execute(SUPERSEDE, {"label": label.id})
     disputed.note(connection, task_id)
-    if not label.surplus:
+    if not label.surplus and label.served_reason != "chat":
         _open_seat_if_short(connection, label.project_id, task_id)
     return Stored(made.id, task_id, row["version"], label.surplus, now, created=True)
 

@@ -38,6 +38,7 @@ NOUNS: Final = {
     "step": N_plural("%(num)s step", "%(num)s steps"),
     "task": N_plural("%(num)s task", "%(num)s tasks"),
     "tie": N_plural("%(num)s tie", "%(num)s ties"),
+    "turn": N_plural("%(num)s turn", "%(num)s turns"),
     "token": N_plural("%(num)s token", "%(num)s tokens"),
     "tie or both bad": N_plural("%(num)s tie or both bad", "%(num)s ties and both bad"),
     "update": N_plural("%(num)s update", "%(num)s updates"),

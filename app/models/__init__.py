@@ -4,6 +4,7 @@ Relationships are not declared: services say which rows they join, so no page ca
 """
 
 from app.models.base import Base, Utc, utc_now
+from app.models.chats import Chat, ChatTurn, ProposedPrompt
 from app.models.contenders import Contender
 from app.models.evaluations import Evaluation, EvaluationCandidate, EvaluationTask
 from app.models.leaderboards import Leaderboard
@@ -30,6 +31,8 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "Base",
+    "Chat",
+    "ChatTurn",
     "Checkpoint",
     "Contender",
     "Drawn",
@@ -48,6 +51,7 @@ __all__ = [
     "PracticeVerdict",
     "Project",
     "Prompt",
+    "ProposedPrompt",
     "RecoveryCode",
     "Round",
     "Run",

@@ -62,6 +62,7 @@ class Project(Base):
     evaluation_budget: Mapped[int] = mapped_column(default=400)  # verdicts on each candidate; then it is rejected
     evaluation_flag_margin: Mapped[float] = mapped_column(default=0.1)  # by which no flag may be set more often
     evaluation_promotes: Mapped[bool] = mapped_column(default=False)  # what people decided is done; else an admin is asked
+    chat_on: Mapped[bool] = mapped_column(default=False)  # annotators may talk to the policy, and judge what it says
     policy_id: Mapped[int | None] = mapped_column(
         ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True)
     )  # the promoted one

@@ -140,7 +140,7 @@ class Generation(Base):
         UniqueConstraint("run_id", "prompt_id", "number"),
         one_of("finish_reason", "eos", "length"),
         CheckConstraint("(checkpoint_id IS NULL) = (token_ids IS NULL)", name="ours_have_token_ids"),
-        CheckConstraint("checkpoint_id IS NULL OR (run_id IS NOT NULL AND seed IS NOT NULL)", name="ours_have_runs_and_seeds"),
+        CheckConstraint("checkpoint_id IS NULL OR seed IS NOT NULL", name="ours_have_seeds"),
         Index("ix_generations_prompt_id_checkpoint_id", "prompt_id", "checkpoint_id"),
         Index("ix_generations_contender_id_prompt_id", "contender_id", "prompt_id"),
         Index(
@@ -156,7 +156,7 @@ class Generation(Base):
     prompt_id: Mapped[int] = key("prompts.id", index=False)
     contender_id: Mapped[int] = key("contenders.id", index=False)
     checkpoint_id: Mapped[int | None] = key("checkpoints.id")  # the contender's, where it has one
-    run_id: Mapped[int | None] = key("runs.id", index=False)  # none: it was brought in
+    run_id: Mapped[int | None] = key("runs.id", index=False)  # none: it was brought in, or said in a talk
     number: Mapped[int]  # 0, 1, ... among the run's answers to this prompt, or the contender's where there is no run
     settings: Mapped[dict[str, Any]]  # the sampling; of a best of n also best_of, reward (a checkpoint), score, mean_score
     seed: Mapped[int | None]

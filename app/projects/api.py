@@ -80,6 +80,7 @@ class ProjectChanges(Body):
     )
     triggers: TriggersJson | None = Field(None, description="What is left out of it stays as it is.")
     evaluation: EvaluationJson | None = Field(None, description="What is left out of it stays as it is.")
+    chat_on: bool | None = Field(None, description="Annotators may talk to the policy, and judge what it says.")
 
 
 class NewProject(ProjectChanges):
@@ -111,6 +112,7 @@ class ProjectReply(ProjectSummary):
     training: dict[str, Any]
     triggers: TriggersJson
     evaluation: EvaluationJson
+    chat_on: bool
     policy_id: int | None
 
 
@@ -199,5 +201,6 @@ def _reply(session: Session, project: Project) -> ProjectReply:
             flag_margin=project.evaluation_flag_margin,
             promotes=project.evaluation_promotes,
         ),
+        chat_on=project.chat_on,
         policy_id=project.policy_id,
     )

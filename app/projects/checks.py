@@ -237,6 +237,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "evaluation_budget": whole_number(20, 20_000),
     "evaluation_flag_margin": share_between(0.01, 0.5),
     "evaluation_promotes": _on_off,
+    "chat_on": _on_off,
     "trigger_labels": _or_none(whole_number(1, 1_000_000)),
     "trigger_hours": _or_none(number_between(0.1, 24 * 366)),
 }

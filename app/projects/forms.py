@@ -35,8 +35,9 @@ LABELS: Final = {
     "evaluation_budget": N_("Verdicts on each candidate"),
     "evaluation_flag_margin": N_("More flags than before, at most"),
     "evaluation_promotes": N_("Do what people decided without asking"),
+    "chat_on": N_("Let annotators talk to the model"),
 }
-SWITCHES: Final = ("triggers_on", "evaluation_on", "evaluation_promotes")
+SWITCHES: Final = ("triggers_on", "evaluation_on", "evaluation_promotes", "chat_on")
 SHARES: Final = ("evaluation_share", "evaluation_flag_margin")
 WEIGHTS: Final = "training.reward.criteria_weights"  # on the page one field per criterion
 OUTSIDE: Final = "training.ppo.outside"  # and one per reward outside of the model

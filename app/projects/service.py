@@ -58,6 +58,7 @@ class ProjectValues(TypedDict, total=False):
     evaluation_budget: int
     evaluation_flag_margin: float
     evaluation_promotes: bool
+    chat_on: bool
 
 
 def get_project(session: Session, slug: str) -> Project:

@@ -19,7 +19,7 @@ from app.database.slices import beside_requests
 from app.errors import Invalid, Refusal
 from app.language.formats import count, listed, paragraph
 from app.language.languages import _, ngettext
-from app.prompts import importers, search, service
+from app.prompts import importers, proposals, search, service
 from app.prompts.api import PromptId
 from app.prompts.conversations import checked_conversation
 from app.prompts.lengths import room_of, told_of_import
@@ -83,6 +83,7 @@ def show_prompts(
         project=project,
         prompts=found[:PAGE_ROWS],
         counts=service.count_prompts(session, project.id),
+        proposed=proposals.count_waiting(session, project.id),
         total=total_of(len(found), PAGE_ROWS, cursor, partial(search.count_fitting, session, project.id, searched.filter)),
         left_out=left_out(session, project, project.policy_id),
         practised=room_of(project).practised,

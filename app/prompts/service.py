@@ -133,9 +133,10 @@ def import_prompts(
     return report
 
 
-def add_prompts(session: Session, project: Project, rows: Sequence[PromptRow]) -> None:
-    """Add a few prompts in the transaction that makes their project."""
-    _insert(session, [_values(project.id, row) for row in rows])
+def add_prompts(session: Session, project: Project, rows: Sequence[PromptRow], *, put_away: bool = False) -> None:
+    """Add a few prompts in the caller's transaction."""
+    archived = {"archived_at": utc_now()} if put_away else {}
+    _insert(session, [_values(project.id, row) | archived for row in rows])
 
 
 def _new_ones(engine: Engine, project_id: int, rows: Sequence[PromptRow]) -> list[dict[str, Any]]:

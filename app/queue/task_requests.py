@@ -31,8 +31,7 @@ def claiming(
     """
     if caller.archived:
         return _nothing
-    if caller.practice_due:
-        raise NotAllowed(_("Real tasks open after the practice of this project. It takes a few minutes; start it first."))
+    require_practised(caller)
     return partial(
         claim.claim_next,
         project_id=project_id,
@@ -41,6 +40,12 @@ def claiming(
         lease=lease_time(request),
         besides=besides,
     )
+
+
+def require_practised(caller: Principal) -> None:
+    """Raises NotAllowed for somebody who has to practise first."""
+    if caller.practice_due:
+        raise NotAllowed(_("Real tasks open after the practice of this project. It takes a few minutes; start it first."))
 
 
 def _nothing(connection: Connection) -> None:

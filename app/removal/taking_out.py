@@ -1,7 +1,8 @@
 """Removing what belonged to a deleted project, in small bites, so that nobody waits for it: the worker does it beside its runs.
 
-Rows that others point to go last: labels, seats and tasks, answers, practice, contenders, rounds with runs and checkpoints,
-prompts, guidelines. Each bite finds what is left by itself, so a crash in between costs nothing. The project's own row stays.
+Rows that others point to go last: labels, talks, seats and tasks, answers, practice, contenders, rounds with runs and
+checkpoints, prompts, guidelines. Each bite finds what is left by itself, so a crash in between costs nothing. The project's own
+row stays.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
 from app.models import (
+    Chat,
+    ChatTurn,
     Checkpoint,
     Contender,
     Evaluation,
@@ -33,6 +36,7 @@ from app.models import (
     PracticeVerdict,
     Project,
     Prompt,
+    ProposedPrompt,
     Round,
     Run,
     Seat,
@@ -151,6 +155,8 @@ def _remove_tasks(session: Session, ids: Iterable[int]) -> None:
 _ORDER: tuple[tuple[Callable[[int], Any], Callable[[Session, Iterable[int]], None]], ...] = (
     (lambda project: select(Label.id).where(Label.project_id == project, Label.current), _remove(Label)),
     (lambda project: select(Label.id).where(Label.project_id == project).order_by(Label.id.desc()), _remove_versions),
+    (lambda project: select(ChatTurn.id).join(Chat).where(Chat.project_id == project), _remove(ChatTurn)),
+    (lambda project: select(Chat.id).where(Chat.project_id == project), _remove(Chat)),
     (lambda project: select(Task.id).where(Task.project_id == project), _remove_tasks),
     (
         lambda project: select(Generation.id).join(Prompt, Prompt.id == Generation.prompt_id).where(Prompt.project_id == project),
@@ -160,6 +166,7 @@ _ORDER: tuple[tuple[Callable[[int], Any], Callable[[Session, Iterable[int]], Non
         lambda project: select(EvaluationCandidate.id).join(Evaluation).where(Evaluation.project_id == project),
         _remove(EvaluationCandidate),
     ),
+    (lambda project: select(ProposedPrompt.id).where(ProposedPrompt.project_id == project), _remove(ProposedPrompt)),
     (lambda project: select(PracticeVerdict.id).where(PracticeVerdict.project_id == project), _remove(PracticeVerdict)),
     (lambda project: select(PracticeTask.id).where(PracticeTask.project_id == project), _remove(PracticeTask)),
     (lambda project: select(Prompt.id).where(Prompt.project_id == project), _remove(Prompt)),

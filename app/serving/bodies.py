@@ -14,11 +14,9 @@ from app.errors import Unavailable
 from app.language.languages import _
 from app.serving.warm_process import WarmProcess
 from app.web.json_types import Body, Id, JsonObject, Reply, Text
-from trainer.contract.serving.questions import MOST_ANSWERS, MOST_TEXTS, MOST_TOKENS
+from trainer.contract.serving.questions import LARGEST_SEED, MOST_ANSWERS, MOST_TEXTS, MOST_TOKENS
 
 Found = TypeVar("Found")
-
-LARGEST_SEED = 2**31 - 1
 
 
 async def warm_process(request: Request) -> WarmProcess:

@@ -14,10 +14,10 @@ from app.errors import Invalid
 from app.language.languages import _
 from app.prompts.conversations import prompt_row
 from app.prompts.service import BadLine
-from app.serving.bodies import LARGEST_SEED, seeds
+from app.serving.bodies import seeds
 from app.serving.warm_process import Answer
 from app.web.json_types import Body, Line, Text
-from trainer.contract.serving.questions import MOST_ANSWERS, MOST_TOKENS, Models, Turn, Writing
+from trainer.contract.serving.questions import LARGEST_SEED, MOST_ANSWERS, MOST_TOKENS, Models, Turn, Writing
 
 LONGEST_BY_ITSELF: Final = 512  # tokens of an answer where nobody says how long it may be
 FINISH: Final = {"eos": "stop", "length": "length", "": None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,12 +33,13 @@ OK, UNUSABLE, FAILED = 200, 422, 500
 
 @dataclass(frozen=True)
 class Piece:
-    """What one answer has grown by. The last piece of an answer says why it ended, and how many tokens it has."""
+    """What one answer has grown by. The last piece of an answer says why it ended, and which tokens it has."""
 
     index: int
     text: str
     finish_reason: str = ""  # eos, length; empty: it goes on
     tokens: int = 0
+    token_ids: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Answer:
     text: str = ""
     finish_reason: str = ""
     tokens: int = 0
+    token_ids: Sequence[int] = ()
+
+    def grow(self, piece: Piece) -> None:
+        self.text += piece.text
+        self.finish_reason, self.tokens, self.token_ids = piece.finish_reason, piece.tokens, piece.token_ids
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,7 @@ class WarmProcess:
         answers = [Answer() for _ in asked.seeds]
         async with self.answering(asked) as answering:
             async for piece in answering.pieces:
-                answer = answers[piece.index]
-                answer.text += piece.text
-                answer.finish_reason, answer.tokens = piece.finish_reason, piece.tokens
+                answers[piece.index].grow(piece)
         return answering.prompt_tokens, answers
 
     async def scores(self, asked: Scoring) -> list[Score]:

@@ -27,7 +27,7 @@ class Level(IntEnum):
 
 
 # How the path leads to its project.
-Source = Literal["slug", "task", "label", "run", "round", "evaluation", "checkpoint", "prompt", "generation"]
+Source = Literal["slug", "task", "label", "run", "round", "evaluation", "checkpoint", "prompt", "generation", "chat"]
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/projects/{slug}/answers/import"): _admin("slug"),
     ("POST", "/projects/{slug}/answers/import"): _admin("slug"),
     ("POST", "/projects/{slug}/prompts/archive"): _admin("slug"),
+    ("GET", "/projects/{slug}/prompts/proposed"): _admin("slug"),
+    ("POST", "/prompts/{id}/acceptance"): _admin("prompt"),
+    ("POST", "/prompts/{id}/refusal"): _admin("prompt"),
     ("GET", "/prompts/{id}"): _admin("prompt"),
     ("POST", "/prompts/{id}"): _admin("prompt"),
     ("POST", "/prompts/{id}/archive"): _admin("prompt"),
@@ -199,6 +202,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", V1 + "/projects/{slug}/prompts"): _admin("slug", "admin"),
     ("POST", V1 + "/projects/{slug}/prompts"): _admin("slug", "admin"),
     ("POST", V1 + "/projects/{slug}/prompts/archive"): _admin("slug", "admin"),
+    ("GET", V1 + "/projects/{slug}/prompts/proposed"): _admin("slug", "admin"),
+    ("POST", V1 + "/prompts/{id}/accept"): _admin("prompt", "admin"),
+    ("POST", V1 + "/prompts/{id}/refuse"): _admin("prompt", "admin"),
     ("GET", V1 + "/prompts/{id}"): _admin("prompt", "admin"),
     ("PUT", V1 + "/prompts/{id}"): _admin("prompt", "admin"),
     ("POST", V1 + "/prompts/{id}/archive"): _admin("prompt", "admin"),
@@ -241,6 +247,17 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/projects/{slug}/people/{id}/admission"): _admin("slug", "admin"),
     ("GET", V1 + "/projects/{slug}/labels"): _annotator("slug", "annotate"),
     ("GET", V1 + "/labels/{id}"): _annotator("label", "annotate"),
+    # talks: pages and API
+    ("GET", "/projects/{slug}/chats"): _annotator("slug"),
+    ("POST", "/projects/{slug}/chats"): _annotator("slug"),
+    ("GET", "/chats/{id}"): _annotator("chat"),
+    ("POST", "/chats/{id}/turns"): _annotator("chat"),
+    ("POST", "/chats/{id}/choice"): _annotator("chat"),
+    ("POST", V1 + "/projects/{slug}/chats"): _annotator("slug", "annotate"),
+    ("GET", V1 + "/projects/{slug}/chats"): _annotator("slug", "annotate"),
+    ("GET", V1 + "/chats/{id}"): _annotator("chat", "annotate"),
+    ("POST", V1 + "/chats/{id}/turns"): _annotator("chat", "annotate"),
+    ("POST", V1 + "/chats/{id}/choice"): _annotator("chat", "annotate"),
     # rounds: pages
     ("GET", "/projects/{slug}/rounds"): _reviewer("slug"),
     ("POST", "/projects/{slug}/rounds"): _admin("slug"),
@@ -312,6 +329,7 @@ ALSO_ARCHIVED = frozenset(
     for method, path in RULES
     if path.removeprefix(V1).startswith("/tasks/{id}/")
     or path.endswith(("/tasks/next", "/annotate/next", "/guidelines/seen", "/cancel", "/revocation", "/removal", "/role"))
+    or path.removeprefix(V1) == "/chats/{id}/choice"
     or path.removeprefix(V1) in {f"/projects/{{slug}}/{end}" for end in ("archive", "restore", "deletion")}
     or (method == "DELETE" and path != V1 + "/keys/{id}")
 )

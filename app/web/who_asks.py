@@ -14,6 +14,7 @@ from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, ex
 from app.database.prepared import Prepared
 from app.models import (
     ApiKey,
+    Chat,
     Checkpoint,
     Evaluation,
     Generation,
@@ -166,4 +167,5 @@ _HOLDERS: Final[Mapping[Source, Any]] = {
     "checkpoint": Checkpoint,
     "prompt": Prompt,
     "generation": Generation,
+    "chat": Chat,
 }

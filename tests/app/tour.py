@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.chats import service as chats
+from app.chats import turns
+from app.labels.verdict import Rewrite, Verdict
 from app.models import Project, Run, Task, utc_now
+from app.serving.warm_process import Answer
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -42,6 +48,10 @@ PAGES = (
     "/styleguide",
     "/projects/demo/prompts",
     "/projects/demo/prompts/import",
+    "/projects/demo/prompts/proposed",
+    "/projects/demo/chats",
+    "/chats/{chat}",
+    "/chats/{answered_chat}",
     "/projects/demo/answers/import",
     "/prompts/{prompt}",
     "/projects/demo/export",
@@ -74,7 +84,11 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     label = judge(session, project, cast.mary, choice="left", comment="Clearer.")
     failed = factories.make_run(session, project.id, state="failed", message=Message("worker_died"), ended_at=utc_now())
     told.a_worker(session)
+    project.chat_on = True
+    talks = [_talk(session, project, cast.ada, choice) for choice in ("both_bad", "")]
     return {
+        "chat": talks[0],
+        "answered_chat": talks[1],
         "version": project.guideline_version,
         "label": label.id,
         "prompt": session.scalars(select(Task.prompt_id)).first() or 0,
@@ -86,3 +100,14 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
         "candidate": first.candidate,
         "reward": first.reward,
     }
+
+
+def _talk(session: Session, project: Project, person: int, choice: str) -> int:
+    """A talk of one turn, chosen from or yet to be; its id."""
+    chat = chats.start(session, project.id, person, str(uuid.uuid4()))
+    asked = turns.say(session, chat.id, person, str(uuid.uuid4()), "Is the *moon* <b>far</b>?")
+    turns.keep(session, asked, (Answer("Very far.", "eos", 2, [1, 2]), Answer("It is not", "length", 2, [3, 4])))
+    if choice:
+        verdict = Verdict(str(uuid.uuid4()), choice=choice, rewrite=Rewrite("left", "384,400 km."))
+        turns.choose(session, chat.id, person, 1, verdict, interface="chat 1", now=utc_now())
+    return chat.id

@@ -145,7 +145,7 @@ def _row(job: Job, asked: Writing, index: int, seed: int, prompt: list[int], tex
             job.tell({"index": index, "text": piece} | more)
 
     def end(why: Literal["eos", "length"], tokens: int) -> None:
-        tell(text.end(), finish_reason=why, tokens=tokens)
+        tell(text.end(), finish_reason=why, tokens=tokens, token_ids=text.ids)
 
     return Row(
         prompt_ids=prompt,

@@ -21,6 +21,11 @@ class GrowingText:
         self._ids: list[int] = []
         self._given = ""
 
+    @property
+    def ids(self) -> list[int]:
+        """Its tokens so far, as a sample run would store them."""
+        return self._ids
+
     def take(self, token: int) -> str:
         """What has become sure with this token; often nothing."""
         self._ids.append(token)

@@ -50,6 +50,8 @@ BEFORE_CONTENDERS = (
     "ALTER TABLE before RENAME TO generations",
     "CREATE INDEX ix_generations_checkpoint_id ON generations (checkpoint_id)",
     "CREATE INDEX ix_generations_prompt_id_checkpoint_id ON generations (prompt_id, checkpoint_id)",
+    *(f"DROP TABLE {table}" for table in ("chat_turns", "chats", "proposed_prompts")),
+    "ALTER TABLE projects DROP COLUMN chat_on",
     "DROP TABLE leaderboards",
     *(f"DROP TABLE {table}" for table in ("evaluation_tasks", "evaluation_candidates", "evaluations", "contenders")),
     *(f"ALTER TABLE projects DROP COLUMN evaluation_{column}" for column in ("on", "share", "budget", "flag_margin", "promotes")),

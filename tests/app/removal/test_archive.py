@@ -209,6 +209,7 @@ def test_what_may_still_change_is_a_decision() -> None:
     assert set(RULES) >= ALSO_ARCHIVED
     assert sorted({path.removeprefix(V1) for method, path in ALSO_ARCHIVED if method != "GET" and "{" in path}) == [
         "/account/keys/{id}/revocation",
+        "/chats/{id}/choice",
         "/evaluations/{id}/cancel",
         "/people/{id}/second-factor/removal",
         "/projects/{slug}",

@@ -22,6 +22,7 @@ from app.database.engine import write_session
 from app.main import create_app
 from app.models import (
     ApiKey,
+    Chat,
     Checkpoint,
     Evaluation,
     Invitation,
@@ -139,13 +140,15 @@ def _one_of_everything(session: Session) -> dict[str, int]:
     evaluation = Evaluation(
         project_id=demo.id, baseline_id=writer.id, budget=20, error=0.05, flag_margin=0.1, overlap=1, pairs=1, prompt_ids=[]
     )
-    session.add(evaluation)
+    chat = Chat(project_id=demo.id, annotator_id=ids["Mary"], client_id="a")
+    session.add_all([evaluation, chat])
     session.flush()
     return ids | {
         "task": task.id,
         "run": run.id,
         "round": round_.id,
         "evaluation": evaluation.id,
+        "chat": chat.id,
         "label": label.id,
         "checkpoint": demo.policy_id,
         "prompt": task.prompt_id,

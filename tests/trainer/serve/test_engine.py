@@ -50,7 +50,7 @@ def test_an_answer_is_what_a_sample_run_would_store(llama_folder: Path, tmp_path
         mine = [event for event in told if event and event.get("index") == index]
         assert text_of(mine) == said(policy.tokenizer.decode(own.ids, skip_special_tokens=True))
         assert mine[-1]["finish_reason"] == own.finish_reason
-        assert mine[-1]["tokens"] == len(own.ids)
+        assert (mine[-1]["tokens"], mine[-1]["token_ids"]) == (len(own.ids), own.ids)
     assert told[-1] is None
 
 

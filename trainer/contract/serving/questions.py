@@ -2,9 +2,9 @@
 
 `POST /writing` and `POST /scores` take a `Writing` and a `Scoring` as JSON. Writing is answered by lines of JSON:
 {"prompt_tokens": 17}, then {"index": 0, "text": "..."} as each answer grows, the last of each with {"finish_reason":
-"eos"|"length", "tokens": 12}. Scoring is answered by one line, {"scores": [{"score", "deviation", "shortened"}]}. Whatever is
-refused is a message, {"code", "arguments"}: with 422 for what was asked, with 503 where too many ask; once a reply has begun
-a line {"refused": message, "later": bool}.
+"eos"|"length", "tokens": 12, "token_ids": [...]}. Scoring is answered by one line, {"scores": [{"score", "deviation",
+"shortened"}]}. Whatever is refused is a message, {"code", "arguments"}: with 422 for what was asked, with 503 where too many
+ask; once a reply has begun a line {"refused": message, "later": bool}.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ MOST_WAITING: Final = 32  # requests that wait, beside those that are answered; 
 MOST_TOKENS: Final = 1024  # of an answer
 MOST_PROMPT_TOKENS: Final = 4096
 MOST_ANSWERS: Final = 8  # to one conversation
+LARGEST_SEED: Final = 2**31 - 1
 MOST_TEXTS: Final = 64  # that are scored together
 MOST_ROOM: Final = 8_192  # tokens of all answers that are written together and of their prompts: their keys and values are kept
 

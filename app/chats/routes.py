@@ -1,0 +1,143 @@
+"""Pages of talks. Without scripts each step is a form; the script of the page sends the same over the API, and streams."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Query, Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from app.chats import service, turns
+from app.chats.answering import Turn, written
+from app.chats.api import ChatId, choosing
+from app.chats.bodies import LONGEST_SAID, ChoiceIn, NewChat, TurnIn
+from app.database.engine import Db, WriteDb, get_engine, read_session
+from app.errors import Invalid, Refusal
+from app.guidelines.service import told_text
+from app.language.languages import _
+from app.models import Project
+from app.queue.task_requests import require_practised
+from app.serving.bodies import Warm
+from app.texts.safe_html import render_markdown
+from app.web.field_errors import sentence
+from app.web.forms import Submitted, Words
+from app.web.gate import CurrentProject
+from app.web.json_types import Body, cursor_id
+from app.web.pages import redirect, render
+from app.web.security import Caller, Principal
+
+router = APIRouter()
+
+Given = TypeVar("Given", bound=Body)
+
+PAGE_ROWS = 50
+
+
+@router.get("/projects/{slug}/chats")
+def show_chats(
+    request: Request,
+    project: CurrentProject,
+    caller: Caller,
+    session: Db,
+    cursor: Annotated[str | None, Query(max_length=40)] = None,
+) -> Response:
+    if caller.practice_due:
+        return redirect(request, f"/projects/{project.slug}/practice")
+    here = f"/projects/{project.slug}/chats"
+    found = service.list_own(session, project.id, caller.user_id, before=cursor_id(cursor), limit=PAGE_ROWS + 1)
+    return render(
+        request,
+        "chats/list.html",
+        project=project,
+        talks=found[:PAGE_ROWS],
+        client_id=str(uuid.uuid4()),
+        next_url=f"{here}?cursor={found[PAGE_ROWS - 1].id}" if len(found) > PAGE_ROWS else "",
+        first_url=here if cursor else "",
+    )
+
+
+@router.post("/projects/{slug}/chats")
+def begin_chat(request: Request, project: CurrentProject, caller: Caller, session: WriteDb, words: Submitted) -> Response:
+    require_practised(caller)
+    chat = service.start(session, project.id, caller.user_id, _read(NewChat, words).client_id.lower())
+    return redirect(request, f"/chats/{chat.id}")
+
+
+@router.get("/chats/{id}")
+def show_chat(request: Request, project: CurrentProject, caller: Caller, chat_id: ChatId) -> Response:
+    return _page(request, project, caller, chat_id)
+
+
+@router.post("/chats/{id}/turns")
+async def say(
+    request: Request, project: CurrentProject, caller: Caller, chat_id: ChatId, warm: Warm, words: Submitted
+) -> Response:
+    """What the script does piece by piece: the page comes once both answers are there."""
+    try:
+        require_practised(caller)
+        body = _read(TurnIn, words)
+        said = (chat_id, caller.user_id, body.client_id.lower(), body.text)
+        engine = get_engine(request)
+        turn = Turn(engine, warm, await written(engine, lambda session: turns.say(session, *said)))
+        await turn.begin()
+        async for _grown in turn.grow():
+            pass
+    except Refusal as refusal:
+        return await run_in_threadpool(_page, request, project, caller, chat_id, refusal, words)
+    return redirect(request, f"/chats/{chat_id}")
+
+
+@router.post("/chats/{id}/choice")
+async def choose(request: Request, project: CurrentProject, caller: Caller, chat_id: ChatId, words: Submitted) -> Response:
+    begun = words.get("choice") != "both_bad"  # and then the mind was changed
+    given = {name: value for name, value in words.items() if value and not (begun and name == "words")}
+    try:
+        body = _read(ChoiceIn, given)
+        await written(get_engine(request), choosing(chat_id, caller, body.turn, body.verdict()))
+    except Refusal as refusal:
+        return await run_in_threadpool(_page, request, project, caller, chat_id, refusal, words)
+    return redirect(request, f"/chats/{chat_id}")
+
+
+def _read(model: type[Given], words: Words) -> Given:
+    """Raises Invalid for a form that no page of ours sends, or what is too long."""
+    given = {name: value.replace("\r\n", "\n") for name, value in words.items() if name in model.model_fields}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        problems = {".".join(map(str, one["loc"])): sentence(one) for one in error.errors()}
+        raise Invalid(_("This cannot be sent as it is. Nothing was stored."), problems) from error
+
+
+def _page(
+    request: Request,
+    project: Project,
+    caller: Principal,
+    chat_id: int,
+    refusal: Refusal | None = None,
+    words: Words | None = None,
+) -> Response:
+    with read_session(get_engine(request)) as session:
+        chat = service.own_chat(session, chat_id, caller.user_id)
+        shown = service.turns_of(session, chat)
+        guidelines = render_markdown(told_text(session, project))
+    last = shown[-1] if shown else None
+    return render(
+        request,
+        "chats/chat.html",
+        status=refusal.status if refusal else 200,
+        project=project,
+        place=f"/projects/{project.slug}/chats",
+        chat=chat,
+        turns=shown,
+        state="say" if last is None or last.state == "done" else last.state,
+        last=last,
+        refusal=refusal,
+        words=words or {},
+        client_id=str(uuid.uuid4()),
+        longest=LONGEST_SAID,
+        guidelines=guidelines,
+    )
