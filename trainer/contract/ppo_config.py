@@ -174,6 +174,14 @@ class PPOConfig:
         least=0,
         most=100_000,
     )
+    heldout_answers: int = setting(
+        4,
+        "Answers to each held-out prompt",
+        "Each time they are asked. From more, what ends training or finds its best step is surer, and takes longer.",
+        "answers",
+        least=1,
+        most=64,
+    )
     fluency_fall_nats: float = setting(
         0.5,
         "How much less fluent answers may become",

@@ -38,8 +38,8 @@ class HeldOut:
         self,
         config: PPOConfig,
         update: int,
-        members: Tensor | None,  # (n, K) by estimates that were made without one of K parts of the labels' prompts
-        read: Readability,
+        members: Tensor | None,  # (R * n, K) by estimates that were made without one of K parts of the labels' prompts
+        read: Readability,  # of R answers to each of n prompts: the first to each, then the second
         policy: Mapping[str, Tensor],
         decode: Decode,
         keepable: bool = True,  # whether the other guards would keep that policy
@@ -50,6 +50,7 @@ class HeldOut:
         doubt of both alike says nothing of which is better. Where nothing was looked at before the first update, nothing can be
         said later.
         """
+        members, read = by_prompt(config.heldout_answers, members, read)
         if len(read.fluency) < FEWEST_WATCHED or (self.first is None and update):
             return {}, None
         if self.first is None:
@@ -74,6 +75,20 @@ class HeldOut:
         self.best = kept
         if self.most is None or float(members.mean()) >= float(self.most.mean()):
             self.most = members.clone()
+
+
+def by_prompt(answers: int, members: Tensor | None, read: Readability) -> tuple[Tensor | None, Readability]:
+    """The means of so many answers to each prompt: (n, K), and figures (n,). How often a word comes is of all of them."""
+    fluency, relevance, repetition, cut = (
+        mean_by_prompt(answers, given) for given in (read.fluency, read.relevance, read.repetition, read.cut)
+    )
+    means = Readability(fluency, relevance, repetition, cut, read.words)
+    return None if members is None else mean_by_prompt(answers, members), means
+
+
+def mean_by_prompt(answers: int, given: Tensor) -> Tensor:
+    """(R * n, ...) of R answers to each of n prompts, the first to each before the second -> (n, ...)."""
+    return given.reshape(answers, -1, *given.shape[1:]).mean(0)
 
 
 def surely_less(members: Tensor, others: Tensor) -> bool:

@@ -194,6 +194,7 @@ def learn(
 ) -> dict[str, Any]:
     """The loop. After the last update one more rollout measures what came out, and nothing is trained on it."""
     metrics = Metrics(folder.file("metrics.jsonl"))
+    again = [prompt for _ in range(config.heldout_answers - 1) for prompt in held_out]
     while True:
         states.begin_update()
         last = learner.update == config.updates
@@ -202,14 +203,14 @@ def learn(
         # Rollout: the policy answers prompts, and everything is measured
         drawn = learner.next_prompts(config.episodes // config.answers_per_prompt)
         turn = bool(config.heldout_every) and (last or learner.update % config.heldout_every == 0)
-        watched = [*panel, *held_out[len(panel) :]] if turn else list(panel)
+        watched = [*panel, *held_out[len(panel) :], *again] if turn else list(panel)
         asked = [prompts[index] for index in drawn for _ in range(config.answers_per_prompt)] + watched
         try:
             recording = to_record(learner.backbone, reward)
             answers = write_answers(learner.backbone, config, asked, learner.sampling, recording, folder.check)
             clock.append(time.monotonic())
             rollout = evaluate(learner, config, reward, asked, answers, recording, folder.check, outside)
-            rollout = replace(rollout, panel=len(panel), held_out=len(held_out) if turn else 0)
+            rollout = replace(rollout, panel=len(panel), held_out=config.heldout_answers * len(held_out) if turn else 0)
             clock.append(time.monotonic())
         except FloatingPointError:  # not finite: try other prompts, and at the third time go back
             learner.bad_steps += 1

@@ -16,7 +16,7 @@ from trainer.contract.config import PPOConfig
 from trainer.contract.folder import read_jsonl
 from trainer.files.checkpoint import read_nested, write_nested
 from trainer.ppo.guards import plain, restored
-from trainer.ppo.held_out import HeldOut, gained, past_bounds, surely_less
+from trainer.ppo.held_out import HeldOut, by_prompt, gained, past_bounds, surely_less
 from trainer.ppo.readability import Readability
 from trainer.ppo.reward import Ids, Rule
 from trainer.ppo.rollout import Prompt
@@ -24,7 +24,7 @@ from trainer.ppo.run import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CONFIG = PPOConfig()
+CONFIG = PPOConfig(heldout_answers=1)
 HELD_OUT = [Prompt(100 + index, [9, 8 - index % 3, 20 + index]) for index in range(8)]
 
 
@@ -139,6 +139,26 @@ def test_only_what_the_other_guards_would_keep_is_kept_and_nothing_is_said_witho
     assert found.best is found.readable is None
 
 
+def test_answers_to_the_same_prompt_speak_together() -> None:
+    """Two answers to each of four prompts, the first to each before the second."""
+    by_hand = torch.tensor([1.0, 2.0, 3.0, 4.0, 3.0, 0.0, 5.0, 4.0])
+    members, figures = by_prompt(2, torch.stack([by_hand, -by_hand], 1), read(relevance=0.1)._replace(fluency=by_hand))
+    assert members is not None
+    assert members.tolist() == [[2, -2], [1, -1], [4, -4], [4, -4]]
+    assert figures.fluency.tolist() == [2, 1, 4, 4]
+    assert figures.words == read().words
+
+    config = PPOConfig(heldout_answers=2)
+    uneven = torch.tensor(
+        [-1.5, -1.5, -1.5, -1.5, -3.7, -3.7, -3.7, -3.7]
+    )  # a fall of .6 on every prompt, and of 1.7 on half of the answers
+    one_each, two_each = HeldOut(), HeldOut()
+    for found, settings in ((one_each, CONFIG), (two_each, config)):
+        found.look(settings, 0, None, read(), {}, decode)
+        reason = found.look(settings, 4, None, read()._replace(fluency=uneven), {}, decode)[1]
+        assert (reason is None) == (settings is CONFIG)
+
+
 def test_what_is_remembered_survives_the_disk(tmp_path: Path) -> None:
     """A run that went on from its state fell over its next look, because a counter came back as a plain mapping."""
     found = HeldOut()
@@ -157,7 +177,14 @@ def test_three_prompts_say_nothing() -> None:
 
 
 def run(path: Path, reward: Rule, **config: Any) -> dict[str, Any]:
-    given = {"updates": 8, "heldout_every": 2, "kl_stop_nats": 1e6, "adaptive_kl": False, "relevance_fall": 1e3} | config
+    given = {
+        "updates": 8,
+        "heldout_every": 2,
+        "heldout_answers": 3,
+        "kl_stop_nats": 1e6,
+        "adaptive_kl": False,
+        "relevance_fall": 1e3,
+    } | config
     folder = ppo_folder(path, **(SMALL | given))
     assert isinstance(folder.config, PPOConfig)
     return train(folder, folder.config, llama_policy(), reward, PROMPTS, HELD_OUT[:2], HELD_OUT)
