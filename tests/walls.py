@@ -28,7 +28,7 @@ from tests.house.mirrors import (
     rooms_without_a_word,
     rows_without_a_module,
 )
-from tests.house.patterns import dangerous_calls, templates_that_reach_out, writers_of_the_audit_trail
+from tests.house.patterns import dangerous_calls, devices_named_elsewhere, templates_that_reach_out, writers_of_the_audit_trail
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,6 +54,7 @@ WALLS = [
     crowded_rooms,
     rooms_without_a_word,
     dangerous_calls,
+    devices_named_elsewhere,
     writers_of_the_audit_trail,
 ]
 

@@ -21,7 +21,7 @@ from tests.house.mirrors import (
     rooms_without_a_word,
     rows_without_a_module,
 )
-from tests.house.patterns import dangerous_calls, templates_that_reach_out, writers_of_the_audit_trail
+from tests.house.patterns import dangerous_calls, devices_named_elsewhere, templates_that_reach_out, writers_of_the_audit_trail
 
 BREACHES = [
     (services_that_know_the_web, {"app/prompts/service.py": "from fastapi import Request\n"}),
@@ -93,6 +93,8 @@ BREACHES = [
     (dangerous_calls, {"app/x.py": "import pickle\n"}),
     (dangerous_calls, {"app/x.py": 'session.execute(text(f"SELECT {name}"))\n'}),
     (dangerous_calls, {"static/js/x.js": "element.innerHTML = text;\n"}),
+    (devices_named_elsewhere, {"trainer/lm/generate.py": 'mask = torch.zeros(3, device="cuda:0")\n'}),
+    (devices_named_elsewhere, {"trainer/ppo/run.py": "def late():\n    return scores.cpu()\n"}),
     (writers_of_the_audit_trail, {"app/prompts/service.py": "from app.models import AuditEntry\n"}),
 ]
 
@@ -103,6 +105,7 @@ ALLOWED: dict[str, str] = {
     "app/rounds/service.py": "from trainer.contract.config import PPOConfig\n",
     "trainer/worker/freeze.py": "from app.models import Run\n",
     "trainer/ppo/run.py": "import torch\nfrom trainer.lm import forward\nfrom trainer.ppo import learner\n",
+    "trainer/lm/machine/device.py": 'import torch\n\nHOST = torch.device("cpu")\n',
     "trainer/__main__.py": "from trainer.reward.scorer import load_scorer\n",
     "tests/trainer/test_main.py": "",
     "templates/a.html": '<script type="module" src="x.js"></script>{{ row.name }}{{ session_count }}',

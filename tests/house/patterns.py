@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
+from typing import Final, TypeGuard
 
 from tests.house.imports import imports_of
+
+DECIDE_DEVICES: Final = {
+    "trainer/lm/machine/device.py",
+    "trainer/lm/machine/weight_layouts.py",
+    "trainer/contract/sample_config.py",  # the setting itself
+}
 
 
 def templates_that_reach_out(root: Path) -> list[str]:
@@ -43,6 +51,25 @@ def dangerous_calls(root: Path) -> list[str]:
         for pattern in (r"\.innerHTML\b", r"\.outerHTML\b", r"insertAdjacentHTML", r"document\.write", r"\beval\("):
             found += [f"{path.relative_to(root)}: {hit.group()}" for hit in re.finditer(pattern, path.read_text("utf-8"))]
     return found
+
+
+def devices_named_elsewhere(root: Path) -> list[str]:
+    """Where a run computes is decided by one module, and how weights are laid out for it by another; a tensor follows others."""
+    found = []
+    for path in sorted((root / "trainer").rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        if name not in DECIDE_DEVICES:
+            found += [
+                f"{name}:{node.lineno} names a device" for node in ast.walk(ast.parse(path.read_text("utf-8"))) if _device(node)
+            ]
+    return found
+
+
+def _device(node: ast.AST) -> TypeGuard[ast.expr]:
+    """ "cpu", "cuda:0", `tensor.cpu()`, `torch.cuda`."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and re.fullmatch(r"(cpu|cuda)(:\d+)?", node.value) is not None
+    return isinstance(node, ast.Attribute) and node.attr in ("cpu", "cuda")
 
 
 def writers_of_the_audit_trail(root: Path) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trainer.contract.messages import Message
-from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, seed, top_rated_too
+from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, device, seed, top_rated_too
 from trainer.contract.setting import check, setting
 
 MOST_PARAMETERS: Final = 200_000_000  # of a new SimpleLM: a few GB while it trains, and more than such a model makes use of
@@ -72,6 +72,7 @@ class SFTConfig:
     embedding_size: int = setting(64, "Width of the embedding", "Of a new SimpleLM.", least=1, most=16_384)
     hidden_size: int = setting(128, "Width of the LSTM", "Of a new SimpleLM.", least=1, most=16_384)
     layers: int = setting(1, "LSTM layers", "Of a new SimpleLM.", "layers", least=1, most=64)
+    device: str = device()
     seed: int = seed("Of initial weights and order.")
 
     def __post_init__(self) -> None:
@@ -175,6 +176,7 @@ class PreferenceConfig:
     lora_rank: int = setting(16, "Rank of the adapters", "Of the low-rank matrices (LoRA).", least=1, most=1024)
     lora_layers: int = setting(4, "Adapted layers", "Counted from the top; 0 adapts every layer.", "layers", least=0, most=1000)
     dtype: str = arithmetic()
+    device: str = device()
     seed: int = seed("Of sampling and order.")
 
     def __post_init__(self) -> None:

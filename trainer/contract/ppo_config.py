@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trainer.contract.messages import Message
-from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, seed, top_rated_too
+from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, device, seed, top_rated_too
 from trainer.contract.setting import SHARE, ConfigError, check, setting, weights_by_name
 
 FEWEST_WATCHED: Final = 4  # held-out prompts, under which their answers say nothing
@@ -276,6 +276,7 @@ class PPOConfig:
         5, "Checkpoint every", "How often the state of training is kept.", "updates", least=1, most=100_000
     )
     dtype: str = arithmetic()
+    device: str = device()
     seed: int = seed("Of sampling and order.")
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trainer.contract.messages import Message
-from trainer.contract.sample_config import arithmetic, seed
+from trainer.contract.sample_config import arithmetic, device, seed
 from trainer.contract.setting import SHARE, ConfigError, check, setting, weights_by_name
 
 MOST_WEIGHT: Final = 100.0
@@ -135,6 +135,7 @@ class RewardConfig:
         most=131_072,
     )
     dtype: str = arithmetic()
+    device: str = device()
     seed: int = seed("Of folds, initial weights and order.")
 
     def __post_init__(self) -> None:

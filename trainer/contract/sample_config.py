@@ -17,8 +17,18 @@ def arithmetic() -> Any:
     return setting(
         "auto",
         "Arithmetic of the frozen model",
-        "Automatic: bfloat16 where the processor has it and the model is large enough to be faster so, float32 elsewhere.",
+        "Automatic: bfloat16 where the device has it and the model is large enough to be faster so, float32 elsewhere.",
         choices={"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16"},
+    )
+
+
+def device() -> Any:
+    """The setting for what a run computes on."""
+    return setting(
+        "auto",
+        "Device",
+        "Automatic: the GPU where there is one, else the processor.",
+        choices={"auto": "Automatic", "cpu": "Processor", "cuda": "GPU"},
     )
 
 
@@ -82,6 +92,7 @@ class SampleConfig:
         most=MOST_DRAWN,
     )
     dtype: str = arithmetic()
+    device: str = device()
     seed: int = seed("The same seed draws the same answers.")
 
     def __post_init__(self) -> None:

@@ -221,6 +221,7 @@ MODELS: Final = {
     "reward_needs_float32": (
         "%(folder)s is a reward model with adapters, which would be lost in bfloat16: choose “%(choice)s” for “%(setting)s”."
     ),
+    "no_gpu_here": "This machine has no GPU that PyTorch can use: choose “%(choice)s” for “%(setting)s”.",
     "template_refuses": "The model's chat template refuses this conversation: %(error)s",
     "template_says_nothing": "The model's chat template makes nothing of this conversation.",
     "template_runs_away": (

@@ -182,7 +182,7 @@ def _hash_of(text: str) -> str:
 def _flatten(value: Any, at: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         # A clone, because safetensors refuses tensors that share memory.
-        tensors[at] = value.detach().cpu().contiguous().clone()
+        tensors[at] = value.detach().contiguous().clone()
         return {"$tensor": at}
     if isinstance(value, Mapping):
         # Pairs, because JSON would turn the integer keys of an optimiser's state into text.

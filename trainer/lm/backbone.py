@@ -79,6 +79,12 @@ class Backbone:
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights lie, and whatever meets them."""
+        found: torch.device = self.plain.get_input_embeddings().weight.device
+        return found
+
+    @property
     def adapted(self) -> bool:
         return isinstance(self.model, PeftModel)
 

@@ -40,7 +40,7 @@ def read(
     `visit` is called with (i, `hidden_states[i]`) for i = 0..top. Where layers can be run one by one, none above `top` runs.
     """
     if llama_like(backbone):
-        tree = PrefixTree(texts)
+        tree = PrefixTree(texts, backbone.device)
 
         def places(states: Tensor) -> StatesOf:
             return lambda text, tokens: states[tree.paths[text][tokens]]

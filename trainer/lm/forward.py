@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from trainer.lm.backbone import Backbone, layer_by_layer, reference
 from trainer.lm.lm_head import ComparedLogprobs, compare, from_logits, lm_head, token_logprobs
+from trainer.lm.machine.device import HOST
 from trainer.lm.recorded_states import RecordedStates
 
 LayerVisit = Callable[[int, Tensor], None]
@@ -28,7 +29,10 @@ MOST_RECORDED = 2 * 2**30  # bytes of the trunk's states of texts that are read 
 
 @dataclass(frozen=True)
 class Packed:
-    """Prompts and answers of B rows, the shared prefix cut off, padded on the right; lengths, never ids, say what is real."""
+    """Prompts and answers of B rows, the shared prefix cut off, padded on the right; lengths, never ids, say what is real.
+
+    Ids and lengths are on the host; states are on the model's device.
+    """
 
     prefix: Tensor  # (S,) ids that every prompt begins with; S may be 0
     ids: Tensor  # (B, L) the rest of the prompt, the answer, then padding
@@ -41,7 +45,7 @@ class Packed:
     @property
     def mask(self) -> Tensor:
         """(B, T) bool, True on the tokens of the answers."""
-        return torch.arange(self.width, device=self.ids.device) < self.response_lengths[:, None]
+        return torch.arange(self.width) < self.response_lengths[:, None]
 
     @property
     def lengths(self) -> Tensor:
@@ -51,13 +55,13 @@ class Packed:
     @property
     def answer_positions(self) -> Tensor:
         """(B, L) bool, True in `ids` on the tokens of the answers."""
-        at = torch.arange(self.ids.shape[1], device=self.ids.device)
+        at = torch.arange(self.ids.shape[1])
         return (at >= self.prompt_lengths[:, None]) & (at < (self.prompt_lengths + self.response_lengths)[:, None])
 
     @property
     def choice_positions(self) -> Tensor:
         """(B, L) bool, True where the state before an answer's token stands, from which that token is chosen."""
-        at = torch.arange(self.ids.shape[1], device=self.ids.device) + 1
+        at = torch.arange(self.ids.shape[1]) + 1
         return (at >= self.prompt_lengths[:, None]) & (at < (self.prompt_lengths + self.response_lengths)[:, None])
 
     def rows(self, index: Tensor) -> Packed:
@@ -115,7 +119,7 @@ class ReadAgain:
 
 
 class ResponseLogprobs(NamedTuple):
-    """Per token of the answers; 0 outside the mask."""
+    """Per token of the answers; 0 outside the mask. All but the states are on the host."""
 
     logprobs: Tensor  # (B, T) nats, of the tokens that were chosen
     entropy: Tensor  # (B, T) nats, of the distribution each was chosen from; carries no gradient
@@ -209,7 +213,7 @@ def response_logprobs(
 
     Runs with or without gradient, as the caller's torch.no_grad() says. Logits are float32.
     """
-    chosen = packed.ids[packed.answer_positions]  # (N,) in row order, as are all flat tensors here
+    chosen = packed.ids[packed.answer_positions].to(backbone.device)  # (N,) in row order, as are all flat tensors here
     if bare_head(backbone):
         flat = final_states(backbone, packed, visit)[packed.choice_positions]  # (N, D)
         logprobs, entropy = token_logprobs(backbone, flat, chosen, temperature)
@@ -219,23 +223,24 @@ def response_logprobs(
         logprobs, entropy = from_logits(out.logits[packed.choice_positions].float() / temperature, chosen)
         entropy = entropy.detach()
     mask = packed.mask
-    return ResponseLogprobs(spread(logprobs, mask), spread(entropy, mask), mask, spread(flat, mask))
+    return ResponseLogprobs(spread(logprobs.to(HOST), mask), spread(entropy.to(HOST), mask), mask, spread(flat, mask))
 
 
 def compared_logprobs(
     backbone: Backbone, packed: Packed, temperature: float, visit: LayerVisit | None = None, ref_visit: LayerVisit | None = None
 ) -> tuple[ComparedLogprobs, Tensor]:
-    """The answers under the policy and under its reference, without gradient: flat (N,) figures, and (N, D) the policy's states.
+    """The answers under the policy and under its reference, without gradient: flat (N,) figures on the host, and (N, D)
+    the policy's states.
 
     `visit` looks on at the policy's layers, `ref_visit` at the reference's.
     """
-    chosen, at = packed.ids[packed.answer_positions], packed.choice_positions
+    chosen, at = packed.ids[packed.answer_positions].to(backbone.device), packed.choice_positions
     with torch.no_grad():
         if bare_head(backbone):
             states, own = final_states(backbone, packed, visit)[at], lm_head(backbone)
             with reference(backbone):
                 ref_states, ref = final_states(backbone, packed, ref_visit)[at], lm_head(backbone)
-            return compare(states, own, ref_states, ref, chosen, temperature), states
+            return _on_host(compare(states, own, ref_states, ref, chosen, temperature)), states
         out = _plain_pass(backbone, packed, visit)
         log_p = torch.log_softmax(out.logits[at].float() / temperature, dim=-1)
         with reference(backbone):
@@ -243,7 +248,11 @@ def compared_logprobs(
         logprobs, entropy = from_logits(out.logits[at].float() / temperature, chosen)
         ref_logprobs = log_q.gather(1, chosen[:, None]).squeeze(1)
         exact_kl = (log_p.exp() * (log_p - log_q)).sum(1)
-        return ComparedLogprobs(logprobs, entropy, ref_logprobs, exact_kl), out.hidden_states[-1][at]
+        return _on_host(ComparedLogprobs(logprobs, entropy, ref_logprobs, exact_kl)), out.hidden_states[-1][at]
+
+
+def _on_host(figures: ComparedLogprobs) -> ComparedLogprobs:
+    return ComparedLogprobs._make(figure.to(HOST) for figure in figures)
 
 
 def llama_like(backbone: Backbone) -> bool:
@@ -286,7 +295,8 @@ class _Prefix:
 
 def _embed(backbone: Backbone, packed: Packed) -> tuple[Tensor | None, Tensor]:
     embed = backbone.plain.model.embed_tokens
-    return (embed(packed.prefix[None]) if len(packed.prefix) else None), embed(packed.ids)
+    prefix, ids = packed.prefix.to(backbone.device), packed.ids.to(backbone.device)
+    return (embed(prefix[None]) if len(prefix) else None), embed(ids)
 
 
 def _layers(
@@ -319,7 +329,7 @@ def _plain_pass(backbone: Backbone, packed: Packed, visit: LayerVisit | None) ->
     shared, batch = len(packed.prefix), len(packed.ids)
     ids = torch.cat([packed.prefix.expand(batch, -1), packed.ids], 1)
     lengths = shared + packed.prompt_lengths + packed.response_lengths
-    mask = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
+    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
     out = own_forward(backbone.plain, input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
     out.logits = out.logits[:, shared:]
     out.hidden_states = tuple(layer[:, shared:] for layer in out.hidden_states)
@@ -330,9 +340,13 @@ def _plain_pass(backbone: Backbone, packed: Packed, visit: LayerVisit | None) ->
 
 
 def own_forward(model: Any, **given: Any) -> Any:
-    """The model's own forward with those of these arguments that it knows: not each has positions, a mask, or a cache to use."""
+    """The model's own forward with those of these arguments that it knows: not each has positions, a mask, or a cache to use.
+
+    Tensors may come from the host.
+    """
     named, any_name = _parameters(type(model).forward)
-    return model(**{name: value for name, value in given.items() if name in named or (any_name and name in SWALLOWED)})
+    known = {name: value for name, value in given.items() if name in named or (any_name and name in SWALLOWED)}
+    return model(**{name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in known.items()})
 
 
 @lru_cache(maxsize=8)
@@ -343,6 +357,6 @@ def _parameters(forward: Hashable) -> tuple[frozenset[str], bool]:
 
 
 def spread(flat: Tensor, mask: Tensor) -> Tensor:
-    """Flat per-token results (N, ...) in row order to (B, T, ...), 0 outside the mask."""
+    """Flat per-token results (N, ...) in row order to (B, T, ...), 0 outside the mask (B, T) on the host."""
     out = flat.new_zeros(*mask.shape, *flat.shape[1:])
-    return out.masked_scatter(mask.reshape(*mask.shape, *[1] * (flat.dim() - 1)), flat)
+    return out.masked_scatter(mask.to(flat.device).reshape(*mask.shape, *[1] * (flat.dim() - 1)), flat)

@@ -72,7 +72,7 @@ def generate(
                 if check is not None:
                     check()
                 at = len(written[live[0]])
-                tokens = draw(logits, temperature, draws[live, at])
+                tokens = draw(logits, temperature, draws[live, at].to(logits.device))
                 for index, token in zip(live, tokens.tolist(), strict=True):
                     written[index].append(token)
                 done = [row for row, index in enumerate(live) if written[index][-1] in ends or at + 1 == max_new_tokens]
@@ -114,7 +114,7 @@ def draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
     target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))[:, None]
     block = torch.searchsorted(outer, target, right=True)
     before = torch.where(block > 0, outer.gather(1, (block - 1).clamp(min=0)), 0.0)
-    inner = blocks[torch.arange(len(p)), block.squeeze(1)].double().cumsum(-1)  # (n, BLOCK)
+    inner = blocks[torch.arange(len(p), device=p.device), block.squeeze(1)].double().cumsum(-1)  # (n, BLOCK)
     # Rounding may leave the rest at or past the block's own sum; then its last token with any probability is meant.
     rest = torch.minimum(target - before, torch.nextafter(inner[:, -1:], torch.zeros_like(target)))
     return (block * BLOCK + torch.searchsorted(inner, rest, right=True)).squeeze(1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.lm.backbone import Backbone
-from trainer.lm.weight_layouts import Linear, laid_out
+from trainer.lm.machine.weight_layouts import Linear, laid_out
 
 HEAD_ROWS = 256  # rows of vocabulary logits held at once
 
@@ -30,7 +30,7 @@ class ComparedLogprobs(NamedTuple):
 class LmHead:
     """The vocabulary head, its logits float32 whatever the trunk.
 
-    One that no training moves is laid out for speed (trainer/lm/weight_layouts.py), which takes a copy; any other is
+    One that no training moves is laid out for speed (trainer/lm/machine/weight_layouts.py), which takes a copy; any other is
     good until the next step of the optimiser.
     """
 

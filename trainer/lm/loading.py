@@ -47,6 +47,7 @@ from trainer.lm.integrity import model_files
 from trainer.lm.integrity.adapter_files import refuse_strange_adapters
 from trainer.lm.integrity.described import laid_out, refuse_foreign_code, refuse_oversized
 from trainer.lm.integrity.loaded_whole import class_for, explained, refuse_incomplete, refuse_misfit, refuse_two_way
+from trainer.lm.machine.device import HOST, choose_device, multiplies_bfloat16, on_host
 from trainer.lm.simple_lm import SimpleLM  # which also registers it with transformers' Auto classes
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -64,51 +65,51 @@ class Learned(NamedTuple):
     sha256: str
 
 
-def load_backbone(spec: str, dtype: str = "float32", learned: Learned | None = None) -> Backbone:
+def load_backbone(spec: str, dtype: str = "float32", learned: Learned | None = None, device: str = "auto") -> Backbone:
     """Open a model spec as a plain, frozen, whole model; the adapters of a policy checkpoint are merged into its weights.
 
-    `dtype` is one of DTYPES, or `auto`: bfloat16 for a model that this processor computes faster so, float32 for any other and
-    for one with adapters merged into it.
+    `dtype` is one of DTYPES, or `auto`: bfloat16 for a model that this machine computes faster so, float32 for any other and
+    for one with adapters merged into it. `device` is a run's setting (trainer/lm/machine/device.py).
     Raises BackboneError, and nothing else, when there is no such model, no network for a hub id, no causal architecture of that
     name, something of it is missing, broken or does not fit, or it is no longer what `learned` was learned on.
     """
     with explained(spec):
-        return _open(spec, dtype, learned)
+        return _open(spec, dtype, learned, choose_device(device))
 
 
-def _open(spec: str, dtype: str, learned: Learned | None) -> Backbone:
+def _open(spec: str, dtype: str, learned: Learned | None, device: torch.device) -> Backbone:
     path = Path(spec).expanduser()
     if path.suffix.lower() == ".gguf":
-        return _load_gguf(path, dtype, learned)
+        return _load_gguf(path, dtype, device, learned)
     if path.is_file():
         model_files.refuse_file(path)
     folder = path if path.is_dir() else _download(spec)
     if (folder / "adapter_config.json").exists():
         # bfloat16 weights would lose whatever training moved by less than half a step of theirs.
-        backbone = load_policy(str(folder), "float32" if dtype == "auto" else dtype)
+        backbone = _open_policy(str(folder), "float32" if dtype == "auto" else dtype, False, device)
         adapter = checkpoint.sha256_of(folder / "adapter_model.safetensors")
         digest = _same(str(folder), hashlib.sha256(f"{backbone.sha256} {adapter}".encode()).hexdigest(), learned)
         return Backbone(backbone.model.merge_and_unload(), backbone.tokenizer, str(folder), digest, backbone.dtype)
-    return _load_folder(folder, spec if folder != path else str(folder.resolve()), dtype, learned)
+    return _load_folder(folder, spec if folder != path else str(folder.resolve()), dtype, learned, device)
 
 
-def load_policy(spec: str, dtype: str = "float32", trainable: bool = False) -> Backbone:
+def load_policy(spec: str, dtype: str = "float32", trainable: bool = False, device: str = "auto") -> Backbone:
     """Open a model spec as a policy: a base with its adapters when `spec` is an adapter checkpoint, otherwise the model itself.
 
     With `trainable` the adapters take gradients, and a SimpleLM gets all its weights and the reference its manifest names.
     Raises BackboneError, and nothing else, also when the base is no longer the one the adapters were trained on.
     """
     with explained(spec):
-        return _open_policy(spec, dtype, trainable)
+        return _open_policy(spec, dtype, trainable, choose_device(device))
 
 
-def _open_policy(spec: str, dtype: str, trainable: bool) -> Backbone:
+def _open_policy(spec: str, dtype: str, trainable: bool, device: torch.device) -> Backbone:
     folder = Path(spec).expanduser()
     if not (folder / "adapter_config.json").exists():
-        backbone = load_backbone(spec, dtype)
+        backbone = _open(spec, dtype, None, device)
         if trainable and not takes_adapters(backbone.model):
             train_everything(backbone)
-            base = _base_of_full(folder, dtype)
+            base = _base_of_full(folder, dtype, device)
             if base is None:
                 pin_base(backbone)
             else:  # what is saved later descends from that base, not from this stage of it
@@ -119,9 +120,9 @@ def _open_policy(spec: str, dtype: str, trainable: bool) -> Backbone:
         raise model_files.others_adapters(folder)
     manifest = _verified(folder)
     refuse_strange_adapters(folder)
-    base = _load_base(folder, manifest, dtype)
+    base = _load_base(folder, manifest, dtype, device)
     with explained(str(folder)):
-        base.model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=trainable)
+        base.model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=trainable, torch_device=str(device))
     _refuse_incomplete_adapters(base.model, folder)
     compute_in_trunks_type(base.model)
     neutralise(base.model)
@@ -180,7 +181,7 @@ def convert_gguf(gguf: Path, out: Path) -> dict[str, Any]:
         manifest = checkpoint.verify(out)
         if manifest.get("converted_from", {}).get("sha256") == digest:
             return manifest
-    backbone = _load_gguf(gguf, "float32")
+    backbone = _load_gguf(gguf, "float32", HOST)
     return checkpoint.save(
         out,
         lambda inner: _write_policy(backbone, inner),
@@ -202,13 +203,13 @@ def _write_policy(backbone: Backbone, inner: Path) -> None:
     backbone.tokenizer.save_pretrained(str(inner))
 
 
-def _load_gguf(path: Path, dtype: str, learned: Learned | None = None) -> Backbone:
+def _load_gguf(path: Path, dtype: str, device: torch.device, learned: Learned | None = None) -> Backbone:
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name} | SAFELY
     with explained(str(path)):
         with laid_out(str(path), 2 * path.stat().st_size if path.is_file() else 0):
             parts = model_files.gguf_parts(path)
             config = AutoConfig.from_pretrained(**where)
-            dtype = _faster(config) if dtype == "auto" else dtype
+            dtype = _faster(config, device) if dtype == "auto" else dtype
             refuse_oversized(str(path), class_for(str(path), config), config, DTYPES[dtype], parts.numbers)
         digest = _same(str(path), checkpoint.sha256_of(path), learned)
         model, report = AutoModelForCausalLM.from_pretrained(**where, dtype=DTYPES[dtype], **REPORTED)
@@ -221,7 +222,7 @@ def _load_gguf(path: Path, dtype: str, learned: Learned | None = None) -> Backbo
         del model.config.quantization_config
     with explained(str(path)):
         refuse_misfit(str(path), model, tokenizer, parts.tokens)
-    return _ready(model, report, tokenizer, str(path.resolve()), digest, dtype)
+    return _ready(model, report, tokenizer, str(path.resolve()), digest, dtype, device)
 
 
 def _quantised(tensors: Sequence[Any]) -> bool:
@@ -234,7 +235,7 @@ def _quantised(tensors: Sequence[Any]) -> bool:
 
 def _round_to_halves(model: Any) -> None:
     """Matrices to the nearest float16, in their own type: half the memory for whoever keeps them so
-    (trainer/lm/weight_layouts.py).
+    (trainer/lm/machine/weight_layouts.py).
 
     What a quantiser left of a weight is known to a few per cent (four bits) or a third of one (eight); float16 moves it by a
     twentieth of one at most, a fiftieth in the mean. A matrix too large for float16 stays as it is.
@@ -245,12 +246,12 @@ def _round_to_halves(model: Any) -> None:
                 parameter.copy_(halves)
 
 
-def _load_folder(folder: Path, source: str, dtype: str, learned: Learned | None) -> Backbone:
+def _load_folder(folder: Path, source: str, dtype: str, learned: Learned | None, device: torch.device) -> Backbone:
     weights = model_files.weights_of(folder)
     with explained(source), laid_out(source):
         refuse_foreign_code(source, folder)
         config = AutoConfig.from_pretrained(str(folder), **SAFELY)
-        dtype = _faster(config) if dtype == "auto" else dtype
+        dtype = _faster(config, device) if dtype == "auto" else dtype
         maker = class_for(source, config)
         refuse_oversized(source, maker, config, DTYPES[dtype], weights.numbers)
     named = None
@@ -269,30 +270,28 @@ def _load_folder(folder: Path, source: str, dtype: str, learned: Learned | None)
         tokenizer = AutoTokenizer.from_pretrained(str(folder), **SAFELY)
     with explained(source):
         refuse_misfit(source, model, tokenizer, named)
-    return _ready(model, report, tokenizer, source, digest, dtype)
+    return _ready(model, report, tokenizer, source, digest, dtype, device)
 
 
-def _faster(config: Any) -> str:
-    """What this processor computes the model faster in: bfloat16 does not pay for narrow matrices, and where a model runs its own
+def _faster(config: Any, device: torch.device) -> str:
+    """What this machine computes the model faster in: bfloat16 does not pay for narrow matrices, and where a model runs its own
     forward its logits would be bfloat16, too.
     """
     wide = layer_by_layer(config) and text_config(config).hidden_size >= NARROW_FROM
-    return "bfloat16" if wide and multiplies_bfloat16() else "float32"
+    return "bfloat16" if wide and multiplies_bfloat16(device) else "float32"
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for it; without, it is a detour."""
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-
-
-def _ready(model: Any, report: dict[str, Any], tokenizer: Any, source: str, digest: str, dtype: str) -> Backbone:
+def _ready(
+    model: Any, report: dict[str, Any], tokenizer: Any, source: str, digest: str, dtype: str, device: torch.device
+) -> Backbone:
     with explained(source):
         refuse_incomplete(source, model, report)
         neutralise(model)
         model.requires_grad_(False)
+        model.to(device)
         if model.config.model_type in LLAMA_LIKE:
-            model.set_attn_implementation("eager")  # with the short answers of this work 10 % faster on a CPU than sdpa
+            if on_host(device):
+                model.set_attn_implementation("eager")  # with the short answers of this work 10 % faster there than sdpa
         elif not isinstance(model, SimpleLM):
             refuse_two_way(source, model)
     return Backbone(model, tokenizer, source, digest, DTYPES[dtype])
@@ -311,13 +310,14 @@ def _refuse_incomplete_adapters(model: PeftModel, folder: Path) -> None:
         raise BackboneError(Message("adapters_surplus_tensors", folder=str(folder), surplus=len(surplus), first=surplus[0]))
 
 
-def _load_base(folder: Path, manifest: dict[str, Any], dtype: str) -> Backbone:
+def _load_base(folder: Path, manifest: dict[str, Any], dtype: str, device: torch.device) -> Backbone:
     """The base an adapter checkpoint names: where it was or, when the data moved as a whole, relative to the checkpoint."""
     base = manifest["base"]
     source = base["source"]
     if not Path(source).exists() and "relative" in base and (folder / base["relative"]).exists():
         source = str((folder / base["relative"]).resolve())
-    return load_backbone(source, dtype, Learned(folder, base["sha256"]))
+    with explained(source):
+        return _open(source, dtype, Learned(folder, base["sha256"]), device)
 
 
 def _same(source: str, digest: str, learned: Learned | None) -> str:
@@ -326,10 +326,10 @@ def _same(source: str, digest: str, learned: Learned | None) -> str:
     return digest
 
 
-def _base_of_full(folder: Path, dtype: str) -> Backbone | None:
+def _base_of_full(folder: Path, dtype: str, device: torch.device) -> Backbone | None:
     """The base that a fully trained policy names; None when it is a base itself."""
     manifest = _verified(folder) if (folder / checkpoint.MANIFEST).exists() else {}
-    return _load_base(folder, manifest, dtype) if manifest.get("base") else None
+    return _load_base(folder, manifest, dtype, device) if manifest.get("base") else None
 
 
 def _verified(folder: Path) -> dict[str, Any]:

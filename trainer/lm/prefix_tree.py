@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface
 
 from trainer.lm.backbone import Backbone
+from trainer.lm.machine.device import HOST
 
 ATTENTION = "tastemaker_prefix_tree"  # the name that transformers knows it by
 LEAST_SHARED = 8  # tokens of a branch in common; one costs each layer another call, about as much as a few tokens do
@@ -33,17 +34,18 @@ class Branch(NamedTuple):
 class PrefixTree:
     """Token sequences as a tree; N tokens in all."""
 
-    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
+    def __init__(self, sequences: Sequence[Sequence[int]], device: torch.device = HOST) -> None:
         """Raises ValueError on a sequence without tokens."""
         if not all(sequences):
             raise ValueError("every sequence needs a token")
+        self._device = device
         self.branches: list[Branch] = []
         self.paths: list[Tensor] = [torch.empty(0)] * len(sequences)  # of each sequence, where its tokens stand in the row
         self._ids: list[int] = []
         self._positions: list[int] = []
         self._sequences = [tuple(sequence) for sequence in sequences]
-        self._grow(reading_order(self._sequences), 0, torch.empty(0, dtype=torch.long))
-        self.ids, self.positions = torch.tensor(self._ids), torch.tensor(self._positions)  # (N,) each
+        self._grow(reading_order(self._sequences), 0, torch.empty(0, dtype=torch.long, device=device))
+        self.ids, self.positions = (torch.tensor(each, device=device) for each in (self._ids, self._positions))  # (N,) each
 
     def _grow(self, rows: list[int], depth: int, path: Tensor) -> None:
         """Branches for sequences, sorted, that share their first `depth` tokens, which stand at `path`."""
@@ -69,8 +71,8 @@ class PrefixTree:
         start, count = len(self._ids), end - depth
         self._ids += sequence[depth:end]
         self._positions += range(depth, end)
-        own = torch.arange(start, start + count)
-        mask = torch.ones(count, end, dtype=torch.bool).tril_(depth) if depth else None
+        own = torch.arange(start, start + count, device=self._device)
+        mask = torch.ones(count, end, dtype=torch.bool, device=self._device).tril_(depth) if depth else None
         self.branches.append(Branch(slice(start, start + count), torch.cat([path, own]), mask))
         return own
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from trainer.lm.machine.device import HOST
+
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message.role | capitalize }}:\n{{ message.content }}"
@@ -120,7 +122,7 @@ def _run(
     if real is None or bool(real.all()):
         out, state = lstm(x, start)
         return out, state
-    lengths = real.sum(1).clamp(min=1).cpu()
+    lengths = real.sum(1).clamp(min=1).to(HOST)
     packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
     out, state = lstm(packed, start)
     return nn.utils.rnn.pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0], state

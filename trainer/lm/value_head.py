@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trainer.lm.machine.device import HOST
+
 
 class ValueHead(nn.Module):
     """V of the state before each token: linear in the policy's final hidden state there, and in those of the answer so far.
@@ -26,10 +28,10 @@ class ValueHead(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(B, T, D) hidden states before each token of answers, the first token at 0 -> (B, T) values."""
+        """(B, T, D) hidden states before each token of answers, the first token at 0 -> (B, T) values, on the host."""
         states = self.norm(states.float())
         values: Tensor = self.out(states) + self.so_far(states.cumsum(1) / self.longest)
-        return values.squeeze(-1)
+        return values.squeeze(-1).to(HOST)
 
     @torch.no_grad()
     def begin_at(self, value: float) -> float:

@@ -33,7 +33,7 @@ class Learner:
 
     def __init__(self, backbone: Backbone, config: PPOConfig, prompts: int) -> None:
         self.backbone = backbone
-        self.value_head = ValueHead(lm_head(backbone).weight.shape[1], config.max_new_tokens)
+        self.value_head = ValueHead(lm_head(backbone).weight.shape[1], config.max_new_tokens).to(backbone.device)
         self.policy = dict(named_trainable(backbone))
         self.start = {name: parameter.detach().clone() for name, parameter in self.policy.items()}
         self.starts_at_reference = all(torch.equal(start, is_now) for start, is_now in self._beside_reference())

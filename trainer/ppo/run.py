@@ -90,9 +90,9 @@ def _opened(folder: RunFolder, config: PPOConfig) -> Backbone:
     if dtype == "auto" and reward and Path(folder.resolve(reward), "adapter_config.json").exists():
         dtype = "float32"  # a reward's adapters are merged into the same weights to score, and bfloat16 would swallow them
     if start is None:
-        backbone = load_backbone(folder.resolve(folder.inputs["base"]), dtype)
+        backbone = load_backbone(folder.resolve(folder.inputs["base"]), dtype, device=config.device)
     else:
-        backbone = load_policy(folder.resolve(start), dtype, trainable=True)
+        backbone = load_policy(folder.resolve(start), dtype, trainable=True, device=config.device)
     backbone.day = folder.day
     trained = backbone.adapted or backbone.reference_weights is not None
     attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)

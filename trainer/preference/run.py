@@ -62,9 +62,9 @@ def open_policy(folder: RunFolder, config: PreferenceConfig) -> Backbone:
     """The policy to train: the run's start, or the base with fresh adapters; its reference is what `config.reference` says."""
     start = folder.inputs.get("start")
     if start is None:
-        backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype)
+        backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype, device=config.device)
     else:
-        backbone = load_policy(folder.resolve(start), config.dtype, trainable=True)
+        backbone = load_policy(folder.resolve(start), config.dtype, trainable=True, device=config.device)
     backbone.day = folder.day
     attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
     if config.reference == "start":

@@ -20,6 +20,7 @@ from trainer.contract.folder import Cancelled
 from trainer.files.checkpoint import load_state, save_state
 from trainer.lm.backbone import Backbone, attach_lora, end_id, named_trainable, trainable_parameters
 from trainer.lm.batched_reading import batches, read
+from trainer.lm.machine.device import HOST
 from trainer.reward.data import Comparison, Rating, TokenSequence
 from trainer.reward.head.fitting import fit, thin_out
 from trainer.reward.head.label_rows import HeadSettings, Rows, settings_of
@@ -143,8 +144,8 @@ def fit_start(
 def end_states(
     backbone: Backbone, sequences: Sequence[TokenSequence], tick: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Tensor:
-    """(N, D) float32 final states of where answers (at least one) end, in as many passes as they need: of the end token, which
-    is appended to all but those that were cut, else of the last.
+    """(N, D) float32 final states, on the host, of where answers (at least one) end, in as many passes as they need: of the end
+    token, which is appended to all but those that were cut, else of the last.
 
     How answers are grouped changes none beyond rounding. `tick` hears before each pass how many of how many are read.
     """
@@ -157,7 +158,7 @@ def end_states(
         at = read(backbone, [item.ids if item.cut else [*item.ids, end] for item in some])
         found.append(torch.cat([at(row, slice(-1, None)) for row in range(len(batch))]).float())  # a copy: `at` holds all states
         order += batch
-    return torch.cat(found)[torch.tensor(order).argsort()]
+    return torch.cat(found).to(HOST)[torch.tensor(order).argsort()]
 
 
 def head_token(backbone: Backbone) -> int:

@@ -20,6 +20,7 @@ from trainer.contract.folder import forget_unfinished, whole
 from trainer.lm.backbone import Backbone, eos_ids, layer_count, reference
 from trainer.lm.batched_reading import StatesOf, batches, read
 from trainer.lm.forward import Packed, llama_like
+from trainer.lm.machine.device import HOST
 from trainer.lm.recorded_states import RecordedStates
 from trainer.reward.data import TokenSequence, content_length
 
@@ -33,17 +34,17 @@ VERSION = 2  # part of the cache's key: raise it when the same ids would give ot
 class Pooler:
     """Averages each wanted layer over the answers' tokens while forward passes run, of all rows or of some at a time.
 
-    The end token is left out, so that an answer has the same features whether or not its end was kept.
+    The end token is left out, so that an answer has the same features whether or not its end was kept. Averages are on the host.
     """
 
     def __init__(self, packed: Packed, layers: Iterable[int], ends: set[int]) -> None:
-        at = torch.arange(packed.ids.shape[1], device=packed.ids.device)
+        at = torch.arange(packed.ids.shape[1])
         starts, lengths = packed.prompt_lengths.tolist(), packed.response_lengths.tolist()
         rows = packed.ids.tolist()
         kept = [
             content_length(row[start : start + length], ends) for row, start, length in zip(rows, starts, lengths, strict=True)
         ]
-        self.lengths = torch.tensor(kept, device=packed.ids.device)  # (B,) tokens averaged over
+        self.lengths = torch.tensor(kept)  # (B,) tokens averaged over
         inside = (at >= packed.prompt_lengths[:, None]) & (at < (packed.prompt_lengths + self.lengths)[:, None])
         self._weights = inside.float() / self.lengths[:, None]  # (B, L)
         self.means: dict[int, Tensor] = dict.fromkeys(layers, torch.empty(0))
@@ -52,8 +53,8 @@ class Pooler:
         """Take `hidden_states[layer]`, (n, L, D), of the rows (n,) that a pass runs over, if it is wanted."""
         if layer not in self.means:
             return
-        weights = self._weights[rows, : states.shape[1]]
-        means = torch.bmm(weights[:, None], states.detach().float())[:, 0]  # (n, D)
+        weights = self._weights[rows, : states.shape[1]].to(states.device)
+        means = torch.bmm(weights[:, None], states.detach().float())[:, 0].to(HOST)  # (n, D)
         if len(self.means[layer]) == 0:
             self.means[layer] = means.new_empty(len(self.lengths), means.shape[1])
         self.means[layer][rows] = means
@@ -139,7 +140,7 @@ def pooled_states(
             keys = [missing[index] for index in batch]
             with reference(backbone):
                 means = answer_means(backbone, [unique[key] for key in keys], layers)
-            flat = torch.cat([means[layer] for layer in layers], 1).cpu()
+            flat = torch.cat([means[layer] for layer in layers], 1)
             fresh |= {key: flat[index].clone() for index, key in enumerate(keys)}
             if cache and len(fresh) >= SHARD_TEXTS:
                 cache.write(fresh)
@@ -157,7 +158,7 @@ def pooled_states(
 def recorded_means(recording: RecordedStates, index: int, sequence: TokenSequence, layers: Sequence[int]) -> Tensor:
     """(sum of D,) float32: a row of the cache for one answer, from what the base's layers saw while they wrote it."""
     own = slice(len(sequence.prompt_ids), len(sequence.prompt_ids) + len(sequence.response_ids))
-    return torch.cat([recording.states(layer, index)[own].float().mean(0) for layer in layers])
+    return torch.cat([recording.states(layer, index)[own].float().mean(0) for layer in layers]).to(HOST)
 
 
 def groups(means: Mapping[int, Tensor], lengths: Tensor, with_length: bool) -> dict[str, Tensor]:
@@ -186,7 +187,7 @@ def answer_means(backbone: Backbone, sequences: Sequence[TokenSequence], layers:
 
     def visit(layer: int, at: StatesOf) -> None:
         if layer in layers:
-            means[layer] = torch.stack([at(row, tokens).float().mean(0) for row, tokens in enumerate(own)])
+            means[layer] = torch.stack([at(row, tokens).float().mean(0) for row, tokens in enumerate(own)]).to(HOST)
 
     with torch.no_grad():
         read(backbone, [item.ids for item in sequences], visit, max(layers, default=0))

@@ -63,7 +63,7 @@ def run(folder: RunFolder) -> None:
     started = time.monotonic()
     labels = read_labels(folder.path)
     refuse_too_few(labels, config)
-    backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype)
+    backbone = load_backbone(folder.resolve(folder.inputs["base"]), config.dtype, device=config.device)
     backbone.day = folder.day
     left_out = LeftOut()
     labels, sequences = encode_labels(backbone, labels, most_tokens(backbone, config.max_tokens), left_out)
@@ -322,7 +322,7 @@ def try_adapter(
             folder.progress(done, total, say(loss))
 
         states = folder.file("state") / state
-        backbone, reading = load_backbone(source, config.dtype), partial(say_read, folder)
+        backbone, reading = load_backbone(source, config.dtype, device=config.device), partial(say_read, folder)
         return train(backbone, sequences, labels.comparisons, labels.ratings, config, people, tick, states, reading)
 
     rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))

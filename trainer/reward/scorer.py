@@ -126,7 +126,7 @@ class Scorer:
         The slope of the score on the log length was found over all labelled answers, so that every path by which length may
         enter a score is taken out, not only the covariate's.
         """
-        apart = lengths.to(scores.device).clamp(min=1).double().log() - float(self.settings["length_mean"])
+        apart = lengths.clamp(min=1).double().log() - float(self.settings["length_mean"])
         return scores - (float(self.settings["length_slope"]) * apart).to(scores.dtype)
 
     def score_texts(self, answers: Sequence[tuple[Sequence[dict[str, str]], str]]) -> Tensor:
@@ -265,14 +265,14 @@ def _base(folder: Path, base: dict[str, Any], backbone: Backbone) -> Backbone:
         if backbone.sha256 != base["sha256"]:
             raise BackboneError(Message("reward_of_another_base", folder=str(folder), base=base["source"], model=backbone.source))
         return backbone
-    return _own_base(folder, base)
+    return _own_base(folder, base, device=backbone.device.type)
 
 
-def _own_base(folder: Path, base: dict[str, Any], dtype: str | None = None) -> Backbone:
+def _own_base(folder: Path, base: dict[str, Any], dtype: str | None = None, device: str = "auto") -> Backbone:
     """The base a reward names: where it was, or, when data moved as a whole, where it is relative to the checkpoint."""
     moved = folder / base.get("relative", "")
     source = base["source"] if Path(base["source"]).exists() or "relative" not in base else str(moved.resolve())
-    return load_backbone(source, dtype or base.get("dtype", "float32"), Learned(folder, base["sha256"]))
+    return load_backbone(source, dtype or base.get("dtype", "float32"), Learned(folder, base["sha256"]), device)
 
 
 def _parameter(backbone: Backbone, path: str) -> torch.nn.Parameter:
@@ -286,7 +286,7 @@ def _parameter(backbone: Backbone, path: str) -> torch.nn.Parameter:
 def _merged(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
     """The weights of a fine-tuned reward: the base's plus the adapter's, or all of a SimpleLM's."""
     if (folder / "weights.safetensors").exists():
-        return load_file(folder / "weights.safetensors")
+        return {path: weight.to(backbone.device) for path, weight in load_file(folder / "weights.safetensors").items()}
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     pieces = load_file(folder / "adapter_model.safetensors")
     merged = {}
@@ -300,5 +300,5 @@ def _merged(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
         if own.dtype != torch.float32:
             setting, choice = "ppo.dtype", "ppo.dtype.auto"
             raise BackboneError(Message("reward_needs_float32", folder=str(folder), setting=setting, choice=choice))
-        merged[path] = own + (delta.T if config.get("fan_in_fan_out") else delta)
+        merged[path] = own + (delta.T if config.get("fan_in_fan_out") else delta).to(own.device)
     return merged

@@ -56,7 +56,7 @@ def run(folder: RunFolder) -> None:
     if not prompts:
         raise Refused(Message("no_prompt_to_answer"))
     folder.progress(0, len(prompts) * config.per_prompt, Message("opening_model"))
-    policy = load_policy(folder.resolve(folder.inputs["policy"]), best_of.arithmetic(folder))
+    policy = load_policy(folder.resolve(folder.inputs["policy"]), best_of.arithmetic(folder), device=config.device)
     policy.day = folder.day
     left_out = LeftOut()
     jobs = _jobs(prompts, policy, config, left_out)

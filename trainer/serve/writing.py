@@ -73,11 +73,11 @@ def _ended(row: Row, token: int, ends: set[int]) -> bool:
 def _draw(logits: Tensor, rows: Sequence[Row]) -> Tensor:
     """(n,) a token for each row of logits (n, V); rows of one temperature are drawn together."""
     logits = torch.stack([_nucleus(own, row) if row.top_p < 1 else own for own, row in zip(logits, rows, strict=True)])
-    tokens = torch.empty(len(rows), dtype=torch.long)
+    tokens = torch.empty(len(rows), dtype=torch.long, device=logits.device)
     for temperature in {row.temperature for row in rows}:
         places = [place for place, row in enumerate(rows) if row.temperature == temperature]
         uniform = torch.tensor([rows[place].draws[rows[place].written] for place in places], dtype=torch.float64)
-        tokens[places] = draw(logits[places], temperature, uniform)
+        tokens[places] = draw(logits[places], temperature, uniform.to(logits.device))
     return tokens
 
 

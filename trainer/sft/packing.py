@@ -84,7 +84,7 @@ def passes(rows: list[Row]) -> Iterator[list[Row]]:
 
 def loss_sum(model: Backbone, rows: list[Row], packed: bool) -> Tensor:
     """The summed negative log-likelihood, in nats, of the tokens to be predicted."""
-    ids, positions, wanted = _tensors(rows)
+    ids, positions, wanted = (each.to(model.device) for each in _tensors(rows))
     chosen = wanted[:, 1:] != IGNORED
     targets = wanted[:, 1:][chosen]
     if llama_like(model) and packed:  # states only: the vocabulary's logits are made slice by slice

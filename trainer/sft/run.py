@@ -25,6 +25,7 @@ from trainer.files.metrics import Metrics
 from trainer.lm.backbone import Backbone, attach_lora, named_trainable
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_policy, save_policy
+from trainer.lm.machine.device import choose_device
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 from trainer.sft.documents import Document, encode, read_documents, split
 from trainer.sft.packing import Row, epoch_batches, keeps_apart, loss_sum, mean_loss, pack, passes, predicted
@@ -227,7 +228,7 @@ def _rows(model: Backbone, documents: list[Document], config: SFTConfig, packed:
 def _open(folder: RunFolder, config: SFTConfig, training: list[Document]) -> Backbone:
     """The policy to go on from, or a new SimpleLM with a tokenizer learned from the training text; its weights trainable."""
     base = folder.inputs.get("base")
-    model = load_policy(folder.resolve(base), trainable=True) if base else _new_simple_lm(config, training)
+    model = load_policy(folder.resolve(base), trainable=True, device=config.device) if base else _new_simple_lm(config, training)
     model.day = folder.day
     attach_lora(model, config.lora_rank, config.lora_layers, config.seed)
     return model
@@ -249,5 +250,5 @@ def _new_simple_lm(config: SFTConfig, training: list[Document]) -> Backbone:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = SimpleLM(sizes).eval()
+        model = SimpleLM(sizes).eval().to(choose_device(config.device))
     return Backbone(model, tokenizer, "", "", torch.float32)

@@ -44,7 +44,7 @@ def test_a_reward_with_adapters_is_not_merged_into_bfloat16(tmp_path: Path, llam
 def test_auto_is_float32_for_ppo_under_a_reward_with_adapters(
     adapters: bool, dtype: torch.dtype, tmp_path: Path, llama_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_faster", lambda _config: "bfloat16")
+    monkeypatch.setattr(loading, "_faster", lambda _config, _device: "bfloat16")
     (tmp_path / "reward").mkdir()
     if adapters:
         write_atomic(tmp_path / "reward" / "adapter_config.json", "{}")

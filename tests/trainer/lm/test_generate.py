@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from tests.trainer.lm.test_weight_layouts import insist_on_halves
+from tests.trainer.lm.machine.test_weight_layouts import insist_on_halves
 from trainer.contract.folder import Cancelled
 from trainer.lm.backbone import Backbone, BackboneError, attach_lora, reference, trainable_parameters
 from trainer.lm.decoders import fused
@@ -16,9 +16,9 @@ from trainer.lm.decoders.make_decoder import make_decoder
 from trainer.lm.decoders.own_forward import PlainDecoder
 from trainer.lm.generate import Generated, draw, generate
 from trainer.lm.loading import load_backbone
+from trainer.lm.machine.weight_layouts import Linear, laid_out
 from trainer.lm.recorded_states import RecordedStates
 from trainer.lm.simple_lm import train_tokenizer
-from trainer.lm.weight_layouts import Linear, laid_out
 
 PROMPTS = [[0, 40, 41, 42, 43], [0, 40, 41], [0, 40, 41, 50, 51, 52, 53, 54], [0, 40, 41, 42, 43], [0, 40, 7], [0, 40, 41, 42]]
 

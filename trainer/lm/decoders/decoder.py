@@ -25,7 +25,7 @@ class Decoder(Protocol):
         """Go on with these rows only, in this order."""
 
 
-def pad_left(prompt_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def pad_left(prompt_ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """(B, P) ids and (B, P) mask, 1 on real tokens; the padding's ids mean nothing."""
     width = max(map(len, prompt_ids))
     ids = torch.zeros(len(prompt_ids), width, dtype=torch.long)
@@ -33,4 +33,4 @@ def pad_left(prompt_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     for row, prompt in enumerate(prompt_ids):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    return ids, mask
+    return ids.to(device), mask.to(device)

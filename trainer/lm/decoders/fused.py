@@ -1,8 +1,8 @@
 """The fast decoder, for Llama-like models: fused matrices laid out for the work, keys and values in blocks made once.
 
 It fuses the query, key and value matrices and the two gate matrices, adds adapters into them, lays all weights out
-(trainer/lm/weight_layouts.py), and reads a prefix that all prompts share once. It changes no result beyond the rounding of the
-trunk's type.
+(trainer/lm/machine/weight_layouts.py), and reads a prefix that all prompts share once. It changes no result beyond the
+rounding of the trunk's type.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainer.lm.backbone import Backbone
 from trainer.lm.decoders.decoder import pad_left
 from trainer.lm.forward import first_trained_layer, shared_prefix
 from trainer.lm.lm_head import lm_head
-from trainer.lm.weight_layouts import Linear, laid_out
+from trainer.lm.machine.weight_layouts import Linear, laid_out
 
 
 class _Layer:
@@ -41,7 +41,7 @@ class FusedDecoder:
         self.watch = frozenset(watch)
         self.seen: dict[int, Tensor] = {}
         self.seen_prefix: dict[int, Tensor] = {}
-        self.decoder = backbone.plain.model
+        self.decoder, self.device = backbone.plain.model, backbone.device
         config = backbone.plain.config
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
@@ -56,39 +56,40 @@ class FusedDecoder:
     def start(self, prompt_ids: Sequence[Sequence[int]], room: int) -> Tensor:
         unique = list(dict.fromkeys(map(tuple, prompt_ids)))
         shared = shared_prefix(unique)
-        ids, mask = pad_left([prompt[shared:] for prompt in unique])
+        ids, mask = pad_left([prompt[shared:] for prompt in unique], self.device)
         columns = shared + ids.shape[1] + room
         embed = self.decoder.embed_tokens
-        dtype = embed.weight.dtype
+        made: Any = {"dtype": embed.weight.dtype, "device": self.device}
         places = len(self.layers), len(unique), self.kv_heads
         # Keys lie as the scores read them, columns side by side; turned around at every token they would be copied.
-        self.keys = torch.zeros(*places, self.head_dim, columns, dtype=dtype)
-        self.values = torch.zeros(*places, columns, self.head_dim, dtype=dtype)
-        cos, sin = self.decoder.rotary_emb(embed.weight, torch.arange(columns)[None])  # (1, columns, d) each
+        self.keys = torch.zeros(*places, self.head_dim, columns, **made)
+        self.values = torch.zeros(*places, columns, self.head_dim, **made)
+        cos, sin = self.decoder.rotary_emb(embed.weight, torch.arange(columns, device=self.device)[None])  # (1, columns, d) each
         self.cos, self.sin = cos[0], sin[0]
-        lowest = torch.finfo(dtype).min
+        lowest = torch.finfo(embed.weight.dtype).min
         self.seen_prefix = {}
         if shared:
-            causal = torch.full((shared, shared), lowest, dtype=dtype).triu(1)[None]
+            causal = torch.full((shared, shared), lowest, **made).triu(1)[None]
             self.column = 0
-            self._run(embed(torch.tensor([unique[0][:shared]])), torch.arange(shared)[None], causal)
+            self._run(embed(self._ids([unique[0][:shared]])), torch.arange(shared, device=self.device)[None], causal)
             self.seen_prefix = self.seen
             self.keys[:, 1:, ..., :shared] = self.keys[:, :1, ..., :shared]
             self.values[:, 1:, :, :shared] = self.values[:, :1, :, :shared]
         self.column = shared
         seen = torch.cat([mask.new_ones(len(unique), shared), mask], 1).bool()  # (U, S + P)
-        later = torch.arange(seen.shape[1]) > torch.arange(shared, seen.shape[1])[:, None]  # (P, S + P)
-        hidden = torch.zeros(len(unique), *later.shape, dtype=dtype).masked_fill_(later | ~seen[:, None], lowest)
+        at = torch.arange(seen.shape[1], device=self.device)
+        later = at > at[shared:, None]  # (P, S + P)
+        hidden = torch.zeros(len(unique), *later.shape, **made).masked_fill_(later | ~seen[:, None], lowest)
         positions = (seen.cumsum(1) - 1).clamp(min=0)
         x = self._run(embed(ids), positions[:, shared:], hidden)[:, -1]
         back = {prompt: index for index, prompt in enumerate(unique)}
-        index = torch.tensor([back[tuple(prompt)] for prompt in prompt_ids])
+        index = self._ids([back[tuple(prompt)] for prompt in prompt_ids])
         self.seen = {layer: states[index] for layer, states in self.seen.items()}
         if len(unique) < len(prompt_ids):
             self.keys, self.values = self.keys[:, index], self.values[:, index]
         self.rows = len(prompt_ids)
         self.positions = positions[index, -1]
-        pads = torch.zeros(self.rows, columns, dtype=dtype)
+        pads = torch.zeros(self.rows, columns, **made)
         pads[:, : seen.shape[1]].masked_fill_(~seen[index], lowest)
         self.pads = pads
         return self._logits(x)[index]
@@ -106,8 +107,11 @@ class FusedDecoder:
                 self.keys[:, to, ..., : self.column] = self.keys[:, source, ..., : self.column]
                 self.values[:, to, :, : self.column] = self.values[:, source, :, : self.column]
         self.rows = len(rows)
-        index = torch.tensor(rows)
+        index = self._ids(rows)
         self.positions, self.pads = self.positions[index], self.pads[index]
+
+    def _ids(self, values: Sequence[Any]) -> Tensor:
+        return torch.tensor(values, device=self.device)
 
     def _logits(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.decoder.norm(x).float())

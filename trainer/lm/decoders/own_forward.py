@@ -27,12 +27,12 @@ class PlainDecoder:
     """Prompts padded on the left, positions from the mask, a memory that can drop rows."""
 
     def __init__(self, backbone: Backbone) -> None:
-        self.model = backbone.plain
+        self.model, self.device = backbone.plain, backbone.device
         self.seen: dict[int, Tensor] = {}
         self.seen_prefix: dict[int, Tensor] = {}
 
     def start(self, prompt_ids: Sequence[Sequence[int]], room: int) -> Tensor:
-        ids, self.mask = pad_left(prompt_ids)
+        ids, self.mask = pad_left(prompt_ids, self.device)
         return self._forward(ids, (self.mask.cumsum(1) - 1).clamp(min=0), {})
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class PlainDecoder:
         return self._forward(tokens[:, None], self.mask.sum(1, keepdim=True) - 1, self.memory)
 
     def keep(self, rows: list[int]) -> None:
-        index = torch.tensor(rows)
+        index = torch.tensor(rows, device=self.device)
         self.mask = self.mask[index]
         for memory in self.memory.values():
             memory.reorder_cache(index)
@@ -64,7 +64,7 @@ class LevelDecoder:
     """
 
     def __init__(self, backbone: Backbone, most: int | None = None, remembers: bool = True) -> None:
-        self.model = backbone.plain
+        self.model, self.device = backbone.plain, backbone.device
         self.most = most  # rows together; None: all of a length
         self.remembers = remembers  # without memory all is read again at each token
         self.seen: dict[int, Tensor] = {}
@@ -75,14 +75,14 @@ class LevelDecoder:
         self.rows: list[tuple[int, int]] = [(0, 0)] * len(prompt_ids)  # of each live row: its level, and its place there
         found: list[Tensor] = [torch.empty(0)] * len(prompt_ids)
         for rows in self._grouped(prompt_ids):
-            level = _Level(torch.tensor([list(prompt_ids[row]) for row in rows]), {})
+            level = _Level(torch.tensor([list(prompt_ids[row]) for row in rows], device=self.device), {})
             for place, (row, logits) in enumerate(zip(rows, self._read(level, level.ids), strict=True)):
                 self.rows[row], found[row] = (len(self.levels), place), logits
             self.levels.append(level)
         return torch.stack(found)
 
     def step(self, tokens: Tensor) -> Tensor:
-        added = {at: torch.zeros(len(self.levels[at].ids), 1, dtype=torch.long) for at, _ in self.rows}
+        added = {at: torch.zeros(len(self.levels[at].ids), 1, dtype=torch.long, device=self.device) for at, _ in self.rows}
         for (at, place), token in zip(self.rows, tokens, strict=True):
             added[at][place] = token
         logits = {}
@@ -106,7 +106,7 @@ class LevelDecoder:
             logits: Tensor = own_forward(self.model, input_ids=level.ids, use_cache=False, logits_to_keep=1).logits[:, -1].float()
             return logits
         count, width = level.ids.shape[1], newest.shape[1]
-        positions = torch.arange(count - width, count).expand(len(newest), -1)
+        positions = torch.arange(count - width, count, device=self.device).expand(len(newest), -1)
         logits, level.memory = _forward(self.model, level.memory, input_ids=newest, position_ids=positions)
         return logits
 

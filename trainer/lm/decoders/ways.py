@@ -81,7 +81,7 @@ def _largest_difference(decoder: Decoder, texts: Sequence[list[int]], expected: 
         worst = max(worst, *(float((own - expected[row][step]).abs().max()) for own, row in zip(logits, rows, strict=True)))
         rows = [rows[place] for place in kept]
         decoder.keep(kept)
-        logits = decoder.step(torch.tensor([texts[row][step - ROOM] for row in rows]))
+        logits = decoder.step(torch.tensor([texts[row][step - ROOM] for row in rows], device=logits.device))
     return max(worst, *(float((own - expected[row][ROOM]).abs().max()) for own, row in zip(logits, rows, strict=True)))
 
 

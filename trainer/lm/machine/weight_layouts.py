@@ -5,7 +5,7 @@ Knows matrices and this processor; no model. Three layouts, each exact to the ro
 halves   float16 in memory, float32 in every sum (FBGEMM), where the weights lose nothing by it: those of a model published in
          bfloat16, whose eight significant bits fit float16's eleven. Half the memory to read. Where AVX2 is all there is.
 packed   oneDNN's own order, faster than torch's the fewer the rows.
-plain    torch's.
+plain    torch's. On a GPU all are, and no copy is made.
 
 Which one depends on weights and processor alone, never on a measurement, so that a run repeated gives the same bits.
 """
@@ -18,12 +18,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainer.lm.machine.device import on_host
+
 Linear = Callable[[Tensor], Tensor]
 HALVES_ON = ("AVX2",)  # the processors it was measured on (bench/generate.py)
 
 
 def laid_out(weight: Tensor, bias: Tensor | None) -> Linear:
     """x (n, in) to (n, out) by `weight` (out, in) and `bias` (out,), of which copies are kept. No gradient passes."""
+    if not on_host(weight.device):
+        return lambda x: F.linear(x, weight.detach(), bias)
     weight = weight.detach().contiguous()
     bias = None if bias is None else bias.detach().clone()
     if _halves_pay() and _are_halves(weight):

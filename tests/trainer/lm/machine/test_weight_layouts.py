@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainer.lm import weight_layouts
-from trainer.lm.weight_layouts import laid_out
+from trainer.lm.machine import weight_layouts
+from trainer.lm.machine.weight_layouts import laid_out
 
 
 def matrix(kind: str) -> torch.Tensor:
