@@ -60,6 +60,10 @@ from app.projects.base_model import Looks
 from app.prompts import api as prompts_api
 from app.prompts import proposal_routes, proposals_api
 from app.prompts import routes as prompts_routes
+from app.quality import api as quality_api
+from app.quality import routes as quality_routes
+from app.quality.gold import api as gold_api
+from app.quality.gold import routes as gold_routes
 from app.queue import api as queue_api
 from app.queue import given_api
 from app.removal import api as removal_api
@@ -97,6 +101,7 @@ CALLS = (
     *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, keys_api, people_api, audit_api, projects_api),
     *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, answers_api, given_api),
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
+    *(quality_api, gold_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -127,6 +132,8 @@ PAGES = (
         preference_routes,
         sft_routes,
         leaderboard_routes,
+        quality_routes,
+        gold_routes,
         exports_routes,
         styleguide,
     ),

@@ -44,6 +44,8 @@ NOUNS: Final[tuple[tuple[str, str], ...]] = (
     (r"POST /projects/\{slug\}/practice/\{id\}", "met"),
     (r"\w+ /projects/\{slug\}/practice-tasks/\{id\}", "practice task"),
     (r"\w+ /projects/\{slug\}/people/\{id\}", "person"),
+    (r"\w+ /projects/\{slug\}/annotators/\{id\}", "person"),
+    (r"\w+ /projects/\{slug\}/gold/\{id\}", "known answer"),
     (r"\w+ /projects/\{slug\}/invitations/\{id\}", "invitation"),
     (r"\w+ /users/\{id\}", "leaver"),
     (r"\w+ /keys/\{id\}", "key"),
@@ -78,6 +80,8 @@ TELLS: Final[dict[str, str]] = {
     "POST /projects/{slug}/runs": "live run",
     "GET /projects/{slug}/runs": "run",
     "GET /projects/{slug}/checkpoints": "checkpoint",
+    "POST /projects/{slug}/gold": "known answer",
+    "GET /projects/{slug}/gold": "known answer",
 }
 # Of the caller's own, what is over after a call that succeeded.
 USES_UP: Final = {"POST /tasks/{id}/skip", "POST /tasks/{id}/return", "POST /tasks/{id}/label"} | {
@@ -263,6 +267,8 @@ BODIES: Final[dict[str, Callable[[int], Any]]] = {
     "POST /users": lambda number: {"name": "Program", "email": f"program{number}@example.org", "projects": [SLUG]},
     "PATCH /users/me": lambda number: {"name": f"Caller {number}"},
     "POST /users/{id}/keys": lambda number: {"scopes": ["annotate"], "expires_in_days": 1},
+    "PUT /projects/{slug}/annotators/{id}/exclusion": lambda number: {"reason": "Guessed."},
+    "POST /projects/{slug}/gold": lambda number: {"task_id": number, "choice": "first"},
     "PUT /projects/{slug}/people/{id}/role": lambda number: {"role": "annotator"},
     "POST /projects/{slug}/invitations": lambda number: {"role": "annotator"},
     "PATCH /projects/{slug}": lambda number: {"guidelines": f"Prefer what helps, for the {number}th time."},

@@ -31,9 +31,9 @@ from crowdkit.aggregation import DawidSkene, MajorityVote
 from evalica import Winner, bradley_terry
 
 from app.quality.measures.agreement import Level, alpha
+from app.quality.measures.by_person import Floats, Ints
 from app.quality.measures.dawid_skene import accuracies, dawid_skene
 from app.quality.measures.discrimination import Judged, discriminations, strengths
-from app.quality.measures.figure import Floats, Ints
 from bench.installation import say
 
 ALIKE: Final = 1e-9  # alphas

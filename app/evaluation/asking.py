@@ -112,7 +112,7 @@ def _waiting_ahead(session: Session, evaluation: Evaluation) -> int:
     """Less those that somebody passed over: all others may have done so, too."""
     if evaluation.mixed_place is None:
         return 0
-    open_ones = (Seat.project_id == evaluation.project_id, Seat.state == "free", Seat.number == 1)
+    open_ones = (Seat.project_id == evaluation.project_id, Seat.state == "free", Seat.number == 1, Seat.reserved_for.is_(None))
     untouched = ~exists().where(Skip.task_id == Seat.task_id, Skip.reason != GIVEN_BACK)
     ahead = select(Seat.id).where(*open_ones, ~_behind(evaluation), untouched).limit(AHEAD)
     return session.scalar(select(func.count()).select_from(ahead.subquery())) or 0

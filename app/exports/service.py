@@ -27,7 +27,7 @@ from app.errors import Invalid
 from app.exports.csv_text import csv_lines
 from app.exports.rows import Answer, Format, Judged, agreement, columns_of, flat, rows_of
 from app.language.languages import _
-from app.models import Generation, Label, Project, Prompt, Task
+from app.models import Exclusion, Generation, Label, Project, Prompt, Task
 from app.prompts.service import Split
 from app.web.json_types import in_utc, json_dumps
 from trainer.contract.offline_config import TOP_RATING
@@ -84,6 +84,7 @@ class Export:
     last_label_id: int
     criteria: tuple[str, ...]
     pseudonyms: Mapping[int, str]
+    excluded: tuple[int, ...]  # people whose labels train nothing: they are in the format `labels` alone
     etag: str
 
     @property
@@ -128,8 +129,17 @@ def prepare_export(session: Session, project: Project, query: ExportQuery) -> Ex
     criteria = tuple(criterion["key"] for criterion in project.criteria)
     if query.format == "labels":  # which speak of what was asked at the time
         criteria += tuple(criterion["key"] for criterion in project.retired.get("criteria", ()))
+    excluded = tuple(sorted(session.scalars(select(Exclusion.user_id).where(Exclusion.project_id == project.id))))
     named = json_dumps(
-        [_LAYOUT, project.id, last, count, criteria, asdict(query) | {"since": str(query.since), "until": str(query.until)}]
+        [
+            _LAYOUT,
+            project.id,
+            last,
+            count,
+            excluded,
+            criteria,
+            asdict(query) | {"since": str(query.since), "until": str(query.until)},
+        ]
     )
     return Export(
         query=query,
@@ -138,6 +148,7 @@ def prepare_export(session: Session, project: Project, query: ExportQuery) -> Ex
         last_label_id=last,
         criteria=criteria,
         pseudonyms=pseudonyms(session, project.id),
+        excluded=excluded,
         etag=f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"',
     )
 
@@ -219,7 +230,8 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
         .limit(CHUNK_LABELS)
     )
     if query.format != "labels":
-        statement = statement.where(_in_force(export), ~Label.surplus)
+        checks = Task.purpose.in_(("gold", "repeat"))  # which say something of their person alone
+        statement = statement.where(_in_force(export), ~Label.surplus, ~checks, Label.annotator_id.not_in(export.excluded))
     if query.format in ("preference", "ratings"):
         statement = statement.where(Label.kind == ("comparison" if query.format == "preference" else "rating"))
     if query.format == "sft":

@@ -66,9 +66,9 @@ async def withdraw_verdict(task_id: TaskId, body: WithdrawIn, caller: Caller, wr
 
 
 @router.get("/projects/{slug}/waiting", summary="Why there is no task now, and when to come back")
-def why_nothing(session: Db, project_id: CurrentProjectId) -> WaitingReply:
+def why_nothing(session: Db, caller: Caller, project_id: CurrentProjectId) -> WaitingReply:
     """For somebody whom `tasks/next` had nothing for."""
-    return WaitingReply.model_validate(waiting(session, session.get_one(Project, project_id)))
+    return WaitingReply.model_validate(waiting(session, session.get_one(Project, project_id), paused=caller.paused))
 
 
 @router.get("/projects/{slug}/labels", summary="Labels, newest first; annotators see their own")

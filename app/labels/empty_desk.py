@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 from app.models import Project, Prompt, Seat, utc_now
 from app.runs import estimates
 
-Reason = Literal["writing", "queued", "learning", "trouble", "no_worker", "others", "finished", "no_prompts", "archived"]
+Reason = Literal[
+    "writing", "queued", "learning", "trouble", "no_worker", "others", "finished", "no_prompts", "archived", "paused"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,12 @@ class Waiting:
     total: int = 0
 
 
-def waiting(session: Session, project: Project) -> Waiting:
-    """For somebody who just asked this project for a task and got none."""
+def waiting(session: Session, project: Project, *, paused: bool = False) -> Waiting:
+    """For somebody who just asked this project for a task and got none. `paused`: they are asked nothing at present."""
     if project.archived_at is not None:
         return Waiting("archived")
+    if paused:
+        return Waiting("paused")
     coming = estimates.next_tasks(session, project)
     if coming.state == "writing" and coming.run is not None:
         return Waiting("writing", coming.seconds, coming.run.step, coming.run.total)
@@ -36,7 +40,7 @@ def waiting(session: Session, project: Project) -> Waiting:
     if coming.state != "none":
         return Waiting(coming.state, coming.seconds)
     here = Seat.project_id == project.id
-    if session.scalar(select(Seat.id).where(here, Seat.state.in_(("free", "leased"))).limit(1)):
+    if session.scalar(select(Seat.id).where(here, Seat.reserved_for.is_(None), Seat.state.in_(("free", "leased"))).limit(1)):
         first_end = session.scalar(select(func.min(Seat.lease_until)).where(here, Seat.state == "leased"))
         return Waiting("others", None if first_end is None else max(0.0, (first_end - utc_now()).total_seconds()))
     has_prompts = session.scalar(select(Prompt.id).where(Prompt.project_id == project.id).limit(1))

@@ -16,7 +16,7 @@ from app.labels.record import is_latest
 from app.labels.withdraw import still_stands
 from app.language.languages import _
 from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc, utc_now
-from app.queue.claim import IN_ORDER, NOT_SAID, last_place, not_had
+from app.queue.claim import IN_ORDER, NOT_SAID, last_place, not_had, open_to
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
 MOST_SAID: Final = 300_000  # characters of comments and rewrites on a page of a verdict's versions, beyond the first
@@ -145,7 +145,7 @@ def _left() -> Select[int]:
     """Tasks this person holds or may take: free seats are looked for where claiming does, the oldest and behind their last."""
     free = (
         select(Seat.id, Seat.task_id)
-        .where(Seat.project_id == _project, Seat.state == "free")
+        .where(Seat.project_id == _project, Seat.state == "free", open_to(_me))
         .order_by(*IN_ORDER)
         .limit(LOOKED_AT)
     )

@@ -172,7 +172,7 @@ def _page(
 def _desk(task: ServedTask | None, project: Project, caller: Principal, session: Session) -> dict[str, Any]:
     """What the desk shows: a comparison, a rating, or why there is nothing to answer."""
     if task is None:
-        return {"desk": "waiting", "waiting": waiting(session, project)}
+        return {"desk": "waiting", "waiting": waiting(session, project, paused=caller.paused)}
     given = history.my_label(session, task.id, caller.user_id)
     skipped = given is None and task.lease_until is None and history.has_skipped(session, task.id, caller.user_id)
     return {

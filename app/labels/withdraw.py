@@ -18,7 +18,7 @@ from app.errors import NotFound
 from app.labels import disputed
 from app.labels.record import INSERT, SUPERSEDE, Stored, is_latest, one_at_a_time, stored_before
 from app.language.languages import _
-from app.models import Label, Project, Seat
+from app.models import Label, Project, Seat, Task
 
 
 def withdraw(connection: Connection, task_id: int, annotator_id: int, client_id: str, *, interface: str, now: datetime) -> Stored:
@@ -61,7 +61,9 @@ def _withdrawal(label: Row[Any]) -> dict[str, Any]:
 
 
 def _open_seat_if_short(connection: Connection, project_id: int, task_id: int) -> None:
-    """Another seat, unless those that wait and the verdicts in force are as many as the project wants."""
+    """Another seat, unless those that wait and the verdicts in force are as many as the project wants. A check has one person."""
+    if connection.execute(select(Task.purpose).where(Task.id == task_id)).scalar_one() in ("gold", "repeat"):
+        return
     wanted = connection.execute(select(Project.overlap).where(Project.id == project_id)).scalar_one()
     in_force = select(func.count()).where(Label.task_id == task_id, Label.current, ~Label.surplus).scalar_subquery()
     waiting = select(func.count()).where(Seat.task_id == task_id, Seat.state != "done").scalar_subquery()

@@ -22,6 +22,7 @@ from app.models.people import (
 )
 from app.models.practice import PracticeTask, PracticeVerdict
 from app.models.projects import Guideline, Project, Prompt
+from app.models.quality import Check, Exclusion, Gold, JudgesReport
 from app.models.rounds import ALONE, Checkpoint, Drawn, Generation, Round, Run, Worker, drawn, drawn_alone
 from app.models.tasks import NEXT_PLACE, Label, Seat, Skip, Task
 
@@ -33,16 +34,20 @@ __all__ = [
     "Base",
     "Chat",
     "ChatTurn",
+    "Check",
     "Checkpoint",
     "Contender",
     "Drawn",
     "Evaluation",
     "EvaluationCandidate",
     "EvaluationTask",
+    "Exclusion",
     "Generation",
+    "Gold",
     "Guideline",
     "Installation",
     "Invitation",
+    "JudgesReport",
     "Label",
     "Leaderboard",
     "Membership",

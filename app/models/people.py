@@ -41,6 +41,8 @@ class Membership(Base):
     role: Mapped[str] = mapped_column(String(20))
     seen_guideline_version: Mapped[int | None]  # the newest this person was told about; none: they began with the one in force
     practised_at: Mapped[datetime | None]  # real tasks are open from then on, where the project asks for practice
+    paused_at: Mapped[datetime | None]  # asked nothing since: too many known answers were missed
+    resumed_at: Mapped[datetime | None]  # an admin let them go on; known answers missed before that count no more
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

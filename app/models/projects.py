@@ -63,6 +63,9 @@ class Project(Base):
     evaluation_flag_margin: Mapped[float] = mapped_column(default=0.1)  # by which no flag may be set more often
     evaluation_promotes: Mapped[bool] = mapped_column(default=False)  # what people decided is done; else an admin is asked
     chat_on: Mapped[bool] = mapped_column(default=False)  # annotators may talk to the policy, and judge what it says
+    repeat_share: Mapped[float] = mapped_column(default=0.03)  # of a person's tasks that come back to them
+    gold_share: Mapped[float] = mapped_column(default=0.05)  # of them whose answer is known, while there are such
+    gold_pauses: Mapped[bool] = mapped_column(default=True)  # who misses too many is asked nothing further
     policy_id: Mapped[int | None] = mapped_column(
         ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True)
     )  # the promoted one

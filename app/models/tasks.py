@@ -23,8 +23,8 @@ class Task(Base):
     __tablename__ = "tasks"
     __table_args__ = (
         one_of("kind", "comparison", "rating"),
-        one_of("purpose", "train", "gold", "evaluation"),
-        one_of("served_reason", "random", "uncertain", "gold", "evaluation", "chat"),
+        one_of("purpose", "train", "gold", "repeat", "evaluation"),
+        one_of("served_reason", "random", "uncertain", "gold", "repeat", "evaluation", "chat"),
         CheckConstraint("(kind = 'comparison') = (second_generation_id IS NOT NULL)", name="comparison_has_two"),
         CheckConstraint("second_generation_id <> first_generation_id", name="generations_differ"),
         Index("ix_tasks_project_id_purpose", "project_id", "purpose", "id"),
@@ -44,6 +44,7 @@ class Task(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+_RESERVED = text("reserved_for IS NOT NULL")
 NEXT_PLACE = literal_column("(SELECT coalesce(max(id), 0) + 1 FROM seats)", BigInteger())  # behind all: what its id will be
 
 
@@ -58,6 +59,7 @@ class Seat(Base):
         CheckConstraint("(state = 'free') = (annotator_id IS NULL)", name="taken_seats_have_annotators"),
         Index("ix_seats_queue", "project_id", "state", "place", "id"),
         Index("ix_seats_annotator_id", "annotator_id", "project_id", "state", "claimed_at"),
+        Index("ix_seats_reserved_for", "reserved_for", postgresql_where=_RESERVED, sqlite_where=_RESERVED),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -67,6 +69,7 @@ class Seat(Base):
     place: Mapped[int] = mapped_column(BigInteger, default=NEXT_PLACE)  # in the queue: lower ones are claimed first
     state: Mapped[str] = mapped_column(String(10), default="free")
     annotator_id: Mapped[int | None] = key("users.id", index=False)
+    reserved_for: Mapped[int | None] = key("users.id", index=False)  # nobody else may take it
     swapped: Mapped[bool] = mapped_column(default=False)  # True: the second generation stands left
     claimed_at: Mapped[datetime | None]
     lease_until: Mapped[datetime | None]
@@ -108,7 +111,7 @@ class Label(Base):
         CheckConstraint("(version = 1) = (supersedes_id IS NULL)", name="later_versions_supersede"),
         CheckConstraint("NOT (withdrawn AND current)", name="withdrawn_is_not_current"),
         Index("ix_labels_project_id_current", "project_id", "current", "id"),
-        Index("ix_labels_usable", "project_id", "current", "surplus", "trains"),
+        Index("ix_labels_usable", "project_id", "current", "surplus", "trains", "annotator_id"),
         Index("ix_labels_rewritten", "project_id", postgresql_where=_REWRITTEN, sqlite_where=_REWRITTEN),
         Index("ix_labels_annotator_id", "annotator_id", "id"),
         Index("ix_labels_annotator_id_created_at", "annotator_id", "created_at"),

@@ -119,7 +119,7 @@ def agreements(session: Session, project_id: int, user_id: int) -> list[Agreemen
         .where(mine.project_id + 0 == project_id, mine.annotator_id == user_id, other.annotator_id != user_id)
         # The first verdict of mine: by correcting it, step by step, one could otherwise find out what the other said.
         .where(mine.version == 1, still_stands(mine), other.current, ~mine.surplus, ~other.surplus)
-        .where(Task.purpose != "gold")
+        .where(Task.purpose.not_in(("gold", "repeat")))
         .order_by(mine.id.desc())
         .limit(MOST_PAIRS)
     )

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from app.database.engine import Db
 from app.overview.my_work import work_of
+from app.quality.steadiness import steadiness
 from app.settings import Settings
 from app.web.gate import CurrentProject
 from app.web.json_types import CodedMessage, Reply, Told, coded
@@ -36,6 +37,13 @@ class AgreementReply(Reply):
     high: float | None
 
 
+class SteadyReply(Reply):
+    n: int = Field(description="tasks that came back to the caller")
+    value: float | None = Field(description="of them, how often the caller said the same; ratings within one step")
+    low: float | None
+    high: float | None
+
+
 class LearnedReply(Reply):
     round_id: int
     number: int
@@ -53,6 +61,7 @@ class WorkReply(Reply):
     days: list[DayReply]
     speeds: list[SpeedReply]
     agreements: list[AgreementReply]
+    steady: SteadyReply | None = Field(description="null until something came back to the caller")
     learned: list[LearnedReply]
 
 
@@ -60,6 +69,7 @@ class WorkReply(Reply):
 def show_work(request: Request, session: Db, caller: Caller, project: CurrentProject) -> WorkReply:
     settings: Settings = request.app.state.settings
     work = work_of(session, project, caller.user_id, settings.runs)
+    steady = steadiness(session, project.id, caller.user_id)
     return WorkReply(
         today=work.today,
         per_hour=work.per_hour,
@@ -67,6 +77,7 @@ def show_work(request: Request, session: Db, caller: Caller, project: CurrentPro
         days=[DayReply(day=day, labels=labels) for day, labels in work.days],
         speeds=[SpeedReply.model_validate(speed) for speed in work.speeds],
         agreements=[AgreementReply.model_validate(agreement) for agreement in work.agreements],
+        steady=None if steady is None else SteadyReply.model_validate(steady),
         learned=[
             LearnedReply(
                 round_id=one.round.id,

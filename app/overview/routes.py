@@ -12,6 +12,7 @@ from app.models import Project
 from app.overview import service
 from app.overview.next_step import next_step
 from app.projects.service import list_projects
+from app.quality.gold.pausing import paused_people
 from app.removal.archive import archived_projects
 from app.runs.checkpoints import checkpoints_by_id
 from app.web.gate import CurrentProjectId
@@ -50,6 +51,7 @@ def show_overview(request: Request, session: Db, caller: Caller, project_id: Cur
             can_admin=caller.is_owner or caller.role == "admin",
             open_to_me=history.progress(session, project.id, caller.user_id).left,
         ),
+        paused=paused_people(session, project.id),
         alarmed=alarmed_rounds(session, [round_.id for round_ in seen.rounds]),
         rewards=checkpoints_by_id(session, (round_.reward_id for round_ in seen.rounds)),
     )

@@ -74,6 +74,13 @@ class ProjectChanges(Body):
     qualifying_score: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Share of them that must be right before real tasks open; 0 asks for no score."
     )
+    repeat_share: Annotated[float, Field(ge=0, le=0.2)] | None = Field(
+        None, description="Share of a person's tasks that come back to them, unrecognised."
+    )
+    gold_share: Annotated[float, Field(ge=0, le=0.5)] | None = Field(
+        None, description="Share of a person's tasks whose answer is known, unrecognised, while there are such."
+    )
+    gold_pauses: bool | None = Field(None, description="Who misses too many known answers is asked nothing further.")
     sampling: JsonObject | None = Field(None, description="Settings of a sample run; the ones left out take their defaults.")
     training: dict[Literal["reward", "ppo"], JsonObject] | None = Field(
         None, description="What rounds set differently from the defaults of reward and PPO runs."
@@ -108,6 +115,9 @@ class ProjectReply(ProjectSummary):
     queue_low_mark: int
     practice_tasks: int
     qualifying_score: float
+    repeat_share: float
+    gold_share: float
+    gold_pauses: bool
     sampling: dict[str, Any]
     training: dict[str, Any]
     triggers: TriggersJson
@@ -191,6 +201,9 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         queue_low_mark=project.queue_low_mark,
         practice_tasks=project.practice_tasks,
         qualifying_score=project.qualifying_score,
+        repeat_share=project.repeat_share,
+        gold_share=project.gold_share,
+        gold_pauses=project.gold_pauses,
         sampling=project.sampling,
         training=project.training,
         triggers=triggers,

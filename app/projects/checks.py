@@ -238,6 +238,9 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "evaluation_flag_margin": share_between(0.01, 0.5),
     "evaluation_promotes": _on_off,
     "chat_on": _on_off,
+    "repeat_share": share_between(0, 0.2),
+    "gold_share": share_between(0, 0.5),
+    "gold_pauses": _on_off,
     "trigger_labels": _or_none(whole_number(1, 1_000_000)),
     "trigger_hours": _or_none(number_between(0.1, 24 * 366)),
 }

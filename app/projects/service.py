@@ -59,6 +59,9 @@ class ProjectValues(TypedDict, total=False):
     evaluation_flag_margin: float
     evaluation_promotes: bool
     chat_on: bool
+    repeat_share: float
+    gold_share: float
+    gold_pauses: bool
 
 
 def get_project(session: Session, slug: str) -> Project:

@@ -192,6 +192,11 @@ def not_had(task_id: Any) -> ColumnElement[bool]:
     return and_(~_had(Seat, task_id), ~barred, ~_had(Label, task_id))
 
 
+def open_to(annotator_id: Any) -> ColumnElement[bool]:
+    """Whether a seat is kept for nobody else."""
+    return or_(Seat.reserved_for.is_(None), Seat.reserved_for == annotator_id)
+
+
 def last_place(annotator_id: Any, project_id: Any) -> Select[int]:
     """Where in the queue the seat stands that this person took last of those they are done with."""
     return (
@@ -232,14 +237,15 @@ def _candidate(*first: Select[Any]) -> CompoundSelect[Any]:
     free = (
         select(*_SEAT, literal(1).label("rank"))
         .join_from(window, Seat, Seat.id == window.c.id)
-        .where(Seat.state == "free", not_had(Seat.task_id))
+        .where(Seat.state == "free", open_to(_me), not_had(Seat.task_id))
         .order_by(window.c.place, window.c.id)  # a join need not keep the window's order
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
     )
     expired = (
         select(*_SEAT, literal(1).label("rank"))
-        .where(Seat.project_id == bindparam("project"), Seat.state == "leased", Seat.lease_until < _now, not_had(Seat.task_id))
+        .where(Seat.project_id == bindparam("project"), Seat.state == "leased", Seat.lease_until < _now)
+        .where(open_to(_me), not_had(Seat.task_id))
         .order_by(*IN_ORDER)
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)

@@ -100,7 +100,7 @@ def unasked_answers(session: Session, checkpoint_id: int) -> set[tuple[int, Draw
 
 def open_task_count(session: Session, project_id: int) -> int:
     """Tasks with at least one free seat."""
-    waiting = select(Seat.task_id).where(Seat.project_id == project_id, Seat.state == "free")
+    waiting = select(Seat.task_id).where(Seat.project_id == project_id, Seat.state == "free", Seat.reserved_for.is_(None))
     return session.scalar(select(func.count()).select_from(waiting.distinct().subquery())) or 0
 
 
@@ -119,7 +119,7 @@ def refill_needed(session: Session, project: Project) -> bool:
         select(Seat.id)
         .join(Task, Task.id == Seat.task_id)
         .where(Task.purpose != "evaluation")
-        .where(Seat.project_id == project.id, Seat.state == "free", Seat.number == 1)
+        .where(Seat.project_id == project.id, Seat.state == "free", Seat.number == 1, Seat.reserved_for.is_(None))
         .where(~exists().where(Skip.task_id == Seat.task_id, Skip.reason != GIVEN_BACK))
         .limit(project.queue_low_mark)
     )

@@ -25,11 +25,11 @@ TaskId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 def claiming(
     request: Request, caller: Principal, project_id: int, besides: frozenset[int] = frozenset()
 ) -> Callable[[Connection], ServedTask | None]:
-    """The write that gives the caller their next task: none of a project that is put away.
+    """The write that gives the caller their next task: none of a project that is put away, or where they are paused.
 
     Raises NotAllowed for somebody who has to practise first.
     """
-    if caller.archived:
+    if caller.archived or caller.paused:
         return _nothing
     require_practised(caller)
     return partial(

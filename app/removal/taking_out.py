@@ -1,8 +1,8 @@
 """Removing what belonged to a deleted project, in small bites, so that nobody waits for it: the worker does it beside its runs.
 
-Rows that others point to go last: labels, talks, seats and tasks, answers, practice, contenders, rounds with runs and
-checkpoints, prompts, guidelines. Each bite finds what is left by itself, so a crash in between costs nothing. The project's own
-row stays.
+Rows that others point to go last: labels, talks, checks and known answers, seats and tasks, answers, practice, contenders,
+rounds with runs and checkpoints, prompts, guidelines. Each bite finds what is left by itself, so a crash in between costs
+nothing. The project's own row stays.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from app.database.engine import read_session, write_session
 from app.models import (
     Chat,
     ChatTurn,
+    Check,
     Checkpoint,
     Contender,
     Evaluation,
     EvaluationCandidate,
     EvaluationTask,
+    Exclusion,
     Generation,
+    Gold,
     Guideline,
+    JudgesReport,
     Label,
     Leaderboard,
     PracticeTask,
@@ -93,7 +97,7 @@ def _take_bite(engine: Engine, data: Path, project_id: int, bite: int) -> None:
         return
     with write_session(engine) as session:
         _remove_runs(session, project_id)
-        for table in (Leaderboard, Prompt, Guideline):
+        for table in (Leaderboard, JudgesReport, Exclusion, Prompt, Guideline):
             session.execute(delete(table).where(table.project_id == project_id))
         emptied = {"slug": f"deleted {project_id}", "base_model": "", "criteria": [], "sampling": {}, "training": {}}
         session.execute(update(Project).where(Project.id == project_id).values(**emptied))
@@ -157,6 +161,8 @@ _ORDER: tuple[tuple[Callable[[int], Any], Callable[[Session, Iterable[int]], Non
     (lambda project: select(Label.id).where(Label.project_id == project).order_by(Label.id.desc()), _remove_versions),
     (lambda project: select(ChatTurn.id).join(Chat).where(Chat.project_id == project), _remove(ChatTurn)),
     (lambda project: select(Chat.id).where(Chat.project_id == project), _remove(Chat)),
+    (lambda project: select(Check.id).where(Check.project_id == project), _remove(Check)),
+    (lambda project: select(Gold.id).where(Gold.project_id == project), _remove(Gold)),
     (lambda project: select(Task.id).where(Task.project_id == project), _remove_tasks),
     (
         lambda project: select(Generation.id).join(Prompt, Prompt.id == Generation.prompt_id).where(Prompt.project_id == project),

@@ -5,14 +5,15 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.orm import Session
 
-from app.models import Generation, Label, Prompt, Task
+from app.models import Exclusion, Generation, Label, Prompt, Task
 from trainer.contract.offline_config import BAD_RATING, GOOD_RATING, TOP_RATING
 
 
 def usable_labels(project_id: int) -> Select[Label, Task, Prompt]:
-    """Current verdicts of people who held their seat, on questions asked for training, about prompts of the train split.
+    """Current verdicts of people who held their seat, on questions asked for training, about prompts of the train split, less
+    those of people whose labels were withdrawn from training.
 
-    Gold and evaluation tasks measure people and models; holdout prompts measure the reward model. Neither may leak in here.
+    Gold, repeats and evaluation tasks measure people and models; holdout prompts measure the reward model. None may leak in here.
     """
     return (
         select(Label, Task, Prompt)
@@ -24,7 +25,15 @@ def usable_labels(project_id: int) -> Select[Label, Task, Prompt]:
 
 def _usable(project_id: int) -> tuple[ColumnElement[bool], ...]:
     """All of one index, `ix_labels_usable`, so that a million are counted without a look at any of them."""
-    return Label.project_id == project_id, Label.current.is_(True), Label.surplus.is_(False), Label.trains.is_(True)
+    return (
+        *(Label.project_id == project_id, Label.current.is_(True), Label.surplus.is_(False), Label.trains.is_(True)),
+        not_excluded(project_id),
+    )
+
+
+def not_excluded(project_id: int) -> ColumnElement[bool]:
+    """Of people whose labels may train."""
+    return Label.annotator_id.not_in(select(Exclusion.user_id).where(Exclusion.project_id == project_id))
 
 
 def usable_label_count(session: Session, project_id: int) -> int:

@@ -70,6 +70,7 @@ def finding_of(row: Any, credential: Credential) -> Finding:
         role=row.role,
         archived=row.archived_at is not None,
         practice_due=bool(row.practice_due),
+        paused=row.paused_at is not None,
         language=row.language if credential.via == "session" else None,
         credential=str(credential.id),
         second_factor_due=bool(row.second_factor_due),
@@ -109,7 +110,7 @@ def statement_for(via: Literal["session", "key"], source: Source | None) -> Prep
         return Prepared(
             statement.add_columns(
                 is_admin_somewhere.label("is_admin_somewhere"),
-                *(null().label(name) for name in ("project_id", "archived_at", "role", "practice_due")),
+                *(null().label(name) for name in ("project_id", "archived_at", "role", "practice_due", "paused_at")),
             )
         )
     return Prepared(
@@ -118,6 +119,7 @@ def statement_for(via: Literal["session", "key"], source: Source | None) -> Prep
             Project.id.label("project_id"),
             Project.archived_at,
             Membership.role,
+            Membership.paused_at,
             _practice_due().label("practice_due"),
         )
     )

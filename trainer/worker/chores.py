@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
@@ -17,6 +18,8 @@ from app.database.engine import read_session, write_session
 from app.errors import Refusal
 from app.evaluation.leaderboard.tally import keep_counting
 from app.models import Project
+from app.quality.chores import look_after_people
+from app.quality.service import keep_counting as keep_counting_people
 from app.queue import asking
 from app.rounds import people_decide
 from app.rounds.promotion import ask_first
@@ -25,6 +28,9 @@ from app.rounds.triggers import NextTrigger, next_trigger
 from app.runs.refill import Refill, plan_refill, queue_refill, refill_prompts
 from trainer.worker.failures import living_on
 from trainer.worker.prompt_lengths import Count
+
+if TYPE_CHECKING:
+    from app.quality.columns import Columns
 
 COUNTING_S = 1.0  # of a look, verdicts for leaderboards
 ASKING_S = 5.0  # of a look at all projects together; the run that is held is watched again afterwards
@@ -37,6 +43,7 @@ class Looks:
     asked: int = 0  # the project that was asked about last
     looked_after: int = 0  # the project that was looked after last
     unfinished: dict[int, asking.Plan] = field(default_factory=dict)
+    judged: dict[int, Columns] = field(default_factory=dict)  # labels of large projects, as they are counted
     count: Count = field(default_factory=Count)  # of prompts' tokens
 
 
@@ -54,12 +61,20 @@ def look_after_projects(engine: Engine, looks: Looks) -> None:
             _look_after(engine, project_id, end, looks)
         if time.monotonic() > end:
             break
+    for project_id in project_ids:
+        with living_on(f"checks of project {project_id}"):
+            look_after_people(engine, project_id)
     with living_on("counting tokens"):
         looks.count.go_on(engine, project_ids)
     end = time.monotonic() + COUNTING_S
     for project_id in project_ids:
         with living_on(f"counting verdicts of project {project_id}"):
             if keep_counting(engine, project_id, end - time.monotonic()):
+                break
+    end = time.monotonic() + COUNTING_S
+    for project_id in project_ids:
+        with living_on(f"counting who judges in project {project_id}"):
+            if keep_counting_people(engine, project_id, looks.judged, end - time.monotonic()):
                 break
 
 

@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from app.quality.measures.figure import Figure, Floats, Ints
+from app.quality.measures.by_person import Floats, Ints
+from app.quality.measures.figure import Figure
 
 Level = Literal["nominal", "ordinal"]
 
@@ -19,7 +20,7 @@ DRAWS: Final = 1000  # of units, for the interval
 
 
 def alpha(
-    units: Ints,  # (labels,) what was judged
+    units: Ints,  # (labels,) what was judged: 0, 1, ...
     values: Ints,  # (labels,) 0, 1, ... in their order
     level: Level,
 ) -> Figure:
@@ -46,12 +47,15 @@ def _kinds(units: Ints, values: Ints) -> tuple[Ints, Ints]:
     """How often each value came, of each kind of unit with at least two verdicts (kinds, values), and how many units are such."""
     if not len(units):
         return np.zeros((0, 1), np.int64), np.zeros(0, np.int64)
-    _, place = np.unique(units, return_inverse=True)
     size = int(values.max()) + 1
-    counts = np.bincount(place * size + values, minlength=(int(place.max()) + 1) * size).reshape(-1, size)
+    counts = np.bincount(units * size + values, minlength=(int(units.max()) + 1) * size).reshape(-1, size)
     counts = counts[counts.sum(axis=1) > 1]
-    kinds, came = np.unique(counts, axis=0, return_counts=True)
-    return kinds, came
+    most = int(counts.max(initial=0)) + 1
+    if most**size >= 2**62:
+        kinds, came = np.unique(counts, axis=0, return_counts=True)
+        return kinds, came
+    _, first, came = np.unique(counts @ most ** np.arange(size), return_index=True, return_counts=True)  # a number for each row
+    return counts[first], came
 
 
 def _coincidences(kinds: Ints) -> Floats:

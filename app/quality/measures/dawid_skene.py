@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from app.quality.measures.figure import Figure, Floats, Ints
+from app.quality.measures.by_person import Floats, Ints
+from app.quality.measures.figure import Figure
 from trainer.contract.intervals import NORMAL_95
 
 ROUNDS: Final = 100
@@ -79,14 +80,18 @@ def _said(items: Ints, people: Ints, values: Ints, tables: Floats, sizes: tuple[
 def accuracies(items: Ints, people: Ints, values: Ints, found: Truths) -> list[Figure]:
     """How often each person says what is true, where the others' verdicts on an item are all that is known of its truth.
 
-    The likeliest share a of  P(verdict) = r a + (1 - r) (1 - a) / (values - 1),  r being the others' probability that what was
-    said is true, with one verdict of either kind added. Its interval is normal in log odds, by what each verdict tells.
+    The likeliest share a of  P(verdict v) = r_v a + (1 - a) sum over w != v of r_w q_v / (1 - q_w),  r being the others'
+    probabilities of each value and q how often each is said at all, with one verdict of either kind added. Its interval is
+    normal in log odds, by what each verdict tells.
     """
     count, size = found.tables.shape[:2]
     others = np.log(np.maximum(found.items[items], 1e-300)) - np.log(found.tables)[people, :, values]  # (labels, values)
     others = np.exp(others - others.max(axis=1, keepdims=True))
-    right = others[np.arange(len(values)), values] / others.sum(axis=1)
-    wrong = (1.0 - right) / (size - 1)
+    others /= others.sum(axis=1, keepdims=True)
+    right = others[np.arange(len(values)), values]
+    said = np.minimum(np.bincount(values, minlength=size) / max(1, len(values)), 1.0 - LEAST)
+    wrong = said[values] * ((others / (1.0 - said)).sum(axis=1) - right / (1.0 - said[values]))
+    right, wrong = np.maximum(right, LEAST), np.maximum(wrong, LEAST)
     n = np.bincount(people, minlength=count)
     share = np.full(count, 0.5)
     for _ in range(ROUNDS):

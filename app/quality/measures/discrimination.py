@@ -14,13 +14,15 @@ from typing import Final
 
 import numpy as np
 
-from app.quality.measures.figure import Figure, Floats, Ints
+from app.quality.measures.by_person import Floats, Ints
+from app.quality.measures.figure import Figure
 from trainer.contract.intervals import NORMAL_95
 
 SPREAD: Final = 1.0  # standard deviation of discriminations around 1, before anything was said
 RIDGE: Final = 0.1  # on strengths: the fit exists where somebody never lost, and draws nobody with many verdicts anywhere
-TURNS: Final = 50
+TURNS: Final = 20
 STEPS: Final = 100
+SAME: Final = 1e-3  # discriminations, from a turn to the next
 TOLERANCE: Final = 1e-6
 
 
@@ -48,7 +50,7 @@ def discriminations(said: Judged, contestants: int, judges: int) -> tuple[list[F
         scale = float(np.average(sharp, weights=n))
         if scale > 0:  # strengths have no unit of their own: judges are 1 on average
             sharp, deviation = sharp / scale, deviation / scale
-        if np.abs(sharp - before).max() < TOLERANCE:
+        if np.abs(sharp - before).max() < SAME:
             break
     half = NORMAL_95 * deviation
     return [

@@ -57,6 +57,20 @@ BEFORE_CONTENDERS = (
     *(f"ALTER TABLE projects DROP COLUMN evaluation_{column}" for column in ("on", "share", "budget", "flag_margin", "promotes")),
     "ALTER TABLE checkpoints DROP COLUMN promotion_reason",
 )
+_SEATS = "id, project_id, task_id, number, place, state, annotator_id, swapped, claimed_at, lease_until"
+BEFORE_JUDGES = (
+    "CREATE TABLE before (id INTEGER NOT NULL, project_id INTEGER NOT NULL, task_id INTEGER NOT NULL, number INTEGER NOT NULL,"
+    " place BIGINT NOT NULL, state VARCHAR(10) NOT NULL, annotator_id INTEGER, swapped BOOLEAN NOT NULL, claimed_at DATETIME,"
+    " lease_until DATETIME, PRIMARY KEY (id))",
+    f"INSERT INTO before ({_SEATS}) SELECT {_SEATS} FROM seats",
+    "DROP TABLE seats",
+    "ALTER TABLE before RENAME TO seats",
+    "CREATE INDEX ix_seats_queue ON seats (project_id, state, place, id)",
+    "CREATE INDEX ix_seats_annotator_id ON seats (annotator_id, project_id, state, claimed_at)",
+    *(f"DROP TABLE {table}" for table in ("judges_reports", "exclusions", "checks", "golds")),
+    *(f"ALTER TABLE projects DROP COLUMN {column}" for column in ("repeat_share", "gold_share", "gold_pauses")),
+    *(f"ALTER TABLE memberships DROP COLUMN {column}" for column in ("paused_at", "resumed_at")),
+)
 ORPHAN_MEMBERSHIPS = """
     op.execute("UPDATE memberships SET user_id = 999")
 """
@@ -202,7 +216,7 @@ def take_contenders_back(session: Session) -> None:
         driver: Any = connection.connection
         driver.execute("PRAGMA foreign_keys=OFF")
         with connection.begin():
-            for statement in BEFORE_CONTENDERS:
+            for statement in BEFORE_JUDGES + BEFORE_CONTENDERS:
                 connection.execute(text(statement))
         driver.execute("PRAGMA foreign_keys=ON")
 

@@ -85,7 +85,7 @@ def test_pages_of_a_project_count_what_there_is(
             authoring.add_task(session, project, COMPARISON, cast.ada)
             person = factories.make_user(session, f"Person {number}")
             factories.make_membership(session, person.id, project.id, "annotator")
-    pages = [path for path in PAGES if path.startswith("/projects/demo")]
+    pages = [path for path in PAGES if path.startswith("/projects/demo") and "{" not in path]
     ada, wrong = as_user("Ada"), []
     for path in pages:
         reply = ada.get(path.replace("/demo", "/other"), follow_redirects=True)

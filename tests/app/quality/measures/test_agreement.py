@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.quality.measures.agreement import Level, alpha, pairs
-from app.quality.measures.figure import Floats, Ints
+from app.quality.measures.by_person import Floats, Ints
 
 # Krippendorff 2011, section C: four observers, twelve units, values 1 to 5, some missing.
 PUBLISHED = [

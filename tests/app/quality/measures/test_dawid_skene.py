@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from crowdkit.aggregation import DawidSkene
 
+from app.quality.measures.by_person import Ints
 from app.quality.measures.dawid_skene import accuracies, dawid_skene
-from app.quality.measures.figure import Ints
 
 SKILLS = (0.95, 0.95, 0.9, 0.5, 0.5, 0.5, 0.5)  # of two values: the last four guess
 

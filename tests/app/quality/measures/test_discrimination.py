@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from evalica import Winner, bradley_terry
 
+from app.quality.measures.by_person import Floats
 from app.quality.measures.discrimination import Judged, discriminations, strengths
-from app.quality.measures.figure import Floats
 
 TRUE = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
 

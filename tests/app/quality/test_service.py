@@ -1,0 +1,130 @@
+"""What pages and calls show of those who judge, counted by the page or kept by a worker, and who may see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, select
+from starlette.testclient import TestClient
+
+from app.database.engine import read_session, write_session
+from app.models import JudgesReport, Project, utc_now
+from app.quality import columns, service
+from app.quality.service import keep_counting, told
+from app.quality.steadiness import steadiness
+from tests.app import factories
+from tests.app.conftest import Cast
+from tests.app.exports.judging import judge
+from tests.app.quality.checked import answer_again, answer_gold
+
+As = Callable[[str], TestClient]
+Api = Callable[..., TestClient]
+
+
+def furnish(engine: Engine, cast: Cast) -> None:
+    """Mary and Alan agree on three of four comparisons and on a rating; Mary says the same again, once of two."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for place in range(4):
+            task = factories.make_task(session, project)
+            first = judge(session, project, cast.mary, task, choice="left", criteria={"fluency": "left"}, active_ms=4_000)
+            judge(session, project, cast.alan, task, choice="left" if place else "right")
+            if place < 2:
+                answer_again(session, project, cast.mary, first, "left" if place else "tie")
+        rated = factories.make_task(session, project, "rating")
+        judge(session, project, cast.mary, rated, overall=4)
+        judge(session, project, cast.alan, rated, overall=5)
+        answer_gold(session, project, cast.alan, right=True)
+
+
+def test_the_figures_over_the_api(engine: Engine, cast: Cast, api: Api) -> None:
+    furnish(engine, cast)
+    grace = api("export", who="Grace")
+    found = grace.get("/api/v1/projects/demo/agreement").json()
+    assert [(one["key"], one["kind"], one["nominal"]["n"]) for one in found["questions"]] == [
+        ("", "comparison", 8),
+        ("", "rating", 2),
+        ("fluency", "comparison", 0),
+    ]
+    assert found["counted_at"] is None
+    (pair,) = found["pairs"]
+    assert (pair["alike"]["n"], pair["alike"]["value"], pair["alike"]["enough"]) == (5, 0.8, False)
+    people = grace.get("/api/v1/projects/demo/annotators").json()["items"]
+    assert [one["name"] for one in people] == ["Alan", "Mary"]
+    alan, mary = people
+    assert (mary["labels"], mary["steady"]["n"], mary["steady"]["value"]) == (7, 2, 0.5)
+    assert (alan["gold"]["n"], alan["gold"]["value"], alan["paused"], alan["excluded"]) == (1, 1.0, False, False)
+    assert (mary["seconds"]["n"], mary["seconds"]["value"]) == (4, 4.0)
+
+
+@pytest.mark.parametrize(("who", "status"), [("Grace", 200), ("Alan", 200), ("Mary", 403), ("Eve", 404)])
+def test_reviewers_and_admins_see_the_pages_and_annotators_do_not(
+    engine: Engine, cast: Cast, as_user: As, who: str, status: int
+) -> None:
+    furnish(engine, cast)
+    for page in ("agreement", f"annotators/{cast.mary}"):
+        reply = as_user(who).get(f"/projects/demo/{page}")
+        assert reply.status_code == status, page
+    if status == 200:
+        assert "heat--" not in as_user(who).get("/projects/demo/agreement").text, "no colour under thirty"
+        assert as_user(who).get(f"/projects/demo/annotators/{cast.eve}").status_code == 404
+
+
+def test_a_pair_with_thirty_tasks_is_tinted(engine: Engine, cast: Cast, as_user: As) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for _ in range(30):
+            task = factories.make_task(session, project)
+            for person in (cast.mary, cast.alan):
+                judge(session, project, person, task, choice="left")
+    assert "heat--4" in as_user("Alan").get("/projects/demo/agreement").text
+
+
+def test_ones_own_work_says_how_often_one_said_the_same_again(engine: Engine, cast: Cast, as_user: As, api: Api) -> None:
+    with read_session(engine) as session:
+        assert steadiness(session, cast.demo, cast.mary) is None
+    furnish(engine, cast)
+    assert "2 tasks" in as_user("Mary").get("/projects/demo/work").text
+    found = api("annotate", who="Mary").get("/api/v1/projects/demo/work").json()["steady"]
+    assert (found["n"], found["value"]) == (2, 0.5)
+    assert "Known answers" not in as_user("Alan").get("/projects/demo/work").text
+
+
+def test_a_large_project_is_counted_by_the_worker_once_labels_came(
+    engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish(engine, cast)
+    monkeypatch.setattr(service, "SMALL", 5)
+    monkeypatch.setattr(service, "SLICE", 4)
+    read: dict[int, columns.Columns] = {}
+    assert not keep_counting(engine, cast.demo, read, 60.0)
+    with read_session(engine) as session:
+        kept = session.scalars(select(JudgesReport)).one()
+        assert told(session, cast.demo).report.labels == 13
+        assert told(session, cast.demo).counted_at == kept.counted_at
+    with write_session(engine) as session:
+        judge(session, session.get_one(Project, cast.demo), cast.mary, choice="tie")
+    keep_counting(engine, cast.demo, read, 60.0)
+    with write_session(engine) as session:
+        assert told(session, cast.demo).report.labels == 13, "not again at once"
+        session.scalars(select(JudgesReport)).one().counted_at = utc_now() - timedelta(seconds=31)
+    keep_counting(engine, cast.demo, read, 60.0)
+    with read_session(engine) as session:
+        assert told(session, cast.demo).report.labels == 14
+        assert len(read[cast.demo]) == 0, "all of them are young"
+
+
+def test_labels_that_are_settled_are_read_once(engine: Engine, cast: Cast) -> None:
+    furnish(engine, cast)
+    with write_session(engine) as session:
+        newest = judge(session, session.get_one(Project, cast.demo), cast.mary, choice="tie").id
+    with read_session(engine) as session:
+        first = columns.read(session, cast.demo)
+        assert len(columns.settled(session, cast.demo, first)) == 0
+        again = columns.read(session, cast.demo, first.only(first.label < 5))
+        assert first.label.tolist() == again.label.tolist()
+        assert sorted(map(len, again.said)) == [0, 1]
+        assert columns.read(session, cast.demo, most=3).label.tolist() == first.label.tolist()[:3]
+        assert newest == first.label[-1]
