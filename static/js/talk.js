@@ -47,10 +47,11 @@ function enterSends(event) {
   form.requestSubmit(form.querySelector("[value=both_bad]") ?? undefined);
 }
 
-// Until the server has what is kept: an answer that does not come is asked for again, what is refused is told.
+// Until the server has what is kept: an answer that does not come is asked for again, what is refused is told. It is kept until the
+// page shows what came of it: a page that is loaded again meanwhile may have been drawn before.
 async function goOn(talk, key) {
-  for (let waitMs = 500; localStorage.getItem(key); waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
-    const step = JSON.parse(localStorage.getItem(key));
+  for (let waitMs = 500, kept; (kept = localStorage.getItem(key)); waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
+    const step = JSON.parse(kept);
     const sent = step.kind === "say" ? read(talk, step.body, grow(talk, step.body.text)) : send(talk, step.body);
     const { state, why } = await sent;
     if (state === "waiting") {
@@ -58,8 +59,9 @@ async function goOn(talk, key) {
       await woken(waitMs);
       continue;
     }
-    localStorage.removeItem(key);
     await redraw(talk);
+    if (localStorage.getItem(key) === kept) localStorage.removeItem(key);
+    rest(talk);
     if (state === "refused") tell(talk, why, step);
   }
 }
@@ -90,7 +92,7 @@ async function redraw(talk) {
       talk.replaceChildren(...document.adoptNode(fresh).childNodes);
       await Promise.all([...talk.querySelectorAll("[data-connect]")].map((part) => attach(part)));
       talk.dispatchEvent(new Event("shown"));
-      return rest(talk);
+      return;
     }
     tell(talk, talk.querySelector("[data-notice]").dataset.noAnswer);
     await woken(waitMs);

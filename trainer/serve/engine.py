@@ -1,7 +1,7 @@
 """The one thread that computes: it takes a job, opens what it asks for, and tells the client what comes of it.
 
 It is the main thread, as a model's chat template can only be watched there. Answers to whoever asks the same models are written
-together, and between two tokens a text is scored if one waits.
+together, several policies take turns token by token, and between two tokens a text is scored if one waits.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from trainer.contract.english import SpokenError
@@ -23,6 +24,10 @@ from trainer.serve.open_models import OpenModels, OpenPolicy
 from trainer.serve.writing import Row, write
 
 LOOK_S: Final = 0.2  # between two looks whether it is time to stop
+MOST_BESIDE: Final = 2  # policies that write at once: each is slower for it
+ENDED: Final = object()
+
+Together = tuple[list[Job], list[Row]]  # clients whose answers are written together
 
 
 class Stopped(SpokenError):
@@ -32,31 +37,45 @@ class Stopped(SpokenError):
         super().__init__(Message("serving_stops"))
 
 
+@dataclass
+class _Live:
+    """Answers of one policy that are being written together, and those for which there was no room beside them."""
+
+    policy: OpenPolicy
+    name: str  # of the policy, as it was asked for
+    jobs: list[Job]
+    tokens: Iterator[None]
+    waiting: list[Together]
+
+
 class Engine:
     def __init__(self, desk: Desk, models: OpenModels, stopping: Callable[[], bool], used: Callable[[], None]) -> None:
         self._desk = desk
         self._models = models
         self._stopping = stopping
         self._used = used  # called after each job: the process is kept while it has some
+        self._live: list[_Live] = []
 
     def run(self) -> None:
-        """Until it is time to stop; who waits then is told so."""
+        """Until it is time to stop; who is served or waits then is told so."""
         while not self._stopping():
-            job = self._desk.take(LOOK_S)
+            job = self._next()
             if job is not None and isinstance(job.asked, Scoring):
                 self._score(job, job.asked)
             elif job is not None:
-                self._write(job, job.asked.models)
-        for left in self._desk.close():
+                self._begin(job, job.asked.models)
+            for one in list(self._live):
+                self._write_on(one)
+        served = [job for one in self._live for jobs in (one.jobs, *(jobs for jobs, _ in one.waiting)) for job in jobs]
+        for left in (*served, *self._desk.close()):
             refuse(left, Stopped())
 
-    def _between(self) -> None:
-        """Before each token of what is being written."""
-        if self._stopping():
-            raise Stopped
-        job = self._desk.take_scoring()
-        if job is not None and isinstance(job.asked, Scoring):
-            self._score(job, job.asked)
+    def _next(self) -> Job | None:
+        """Between two tokens a text to be scored, or answers of another policy, which takes its turns beside."""
+        if not self._live:
+            return self._desk.take(LOOK_S)
+        beside = len(self._live) < MOST_BESIDE
+        return self._desk.take_scoring() or (self._desk.take_beside([one.name for one in self._live]) if beside else None)
 
     # Scores
 
@@ -85,7 +104,8 @@ class Engine:
 
     # Answers
 
-    def _write(self, first: Job, models: Models) -> None:
+    def _begin(self, first: Job, models: Models) -> None:
+        """With it all who ask the same."""
         try:
             policy = self._models.policy(models)
         except Exception as error:
@@ -97,19 +117,42 @@ class Engine:
                 batch.append((job, _rows(job, policy.backbone)))
             except Exception as error:
                 refuse(job, error)
-        for together in _that_fit(batch):
-            self._write_together([job for job, _ in together], [row for _, rows in together for row in rows], policy)
-            self._used()
+        together = [([job for job, _ in group], [row for _, rows in group for row in rows]) for group in _that_fit(batch)]
+        writing = next((one for one in self._live if one.policy is policy), None)
+        if writing is not None:  # under another name: its decoder has one batch at a time
+            writing.waiting += together
+        elif together:
+            self._live.append(_Live(policy, models.policy, [], iter(()), together))
 
-    def _write_together(self, jobs: Sequence[Job], rows: Sequence[Row], policy: OpenPolicy) -> None:
+    def _write_on(self, one: _Live) -> None:
+        """One more token of each answer; where those are at their ends, the next ones begin, if there are any."""
         try:
-            write(policy.decoder, rows, eos_ids(policy.backbone), self._between)
+            if next(one.tokens, ENDED) is not ENDED:
+                return
         except Exception as error:
-            for job in jobs:
-                refuse(job, error)
+            self._leave(one.jobs, error)
+        else:
+            self._leave(one.jobs)
+        one.jobs = []
+        if not one.waiting:
+            self._live.remove(one)
             return
+        one.jobs, rows = one.waiting.pop(0)
+        try:
+            one.tokens = write(one.policy.decoder, rows, eos_ids(one.policy.backbone))
+        except Exception as error:
+            one.tokens = iter(())
+            self._leave(one.jobs, error)
+            one.jobs = []
+
+    def _leave(self, jobs: Sequence[Job], error: Exception | None = None) -> None:
         for job in jobs:
-            job.tell(None)
+            if error is None:
+                job.tell(None)
+            else:
+                refuse(job, error)
+        if jobs:
+            self._used()
 
 
 def refuse(job: Job, error: Exception) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -59,6 +59,15 @@ class Desk:
         """A text to be scored, if one waits: it takes a moment, an answer that is being written may take a minute."""
         with self._changed:
             return self._scoring()
+
+    def take_beside(self, policies: Collection[str]) -> Job | None:
+        """Who has waited longest of those that ask for answers of none of these policies, which are writing."""
+        with self._changed:
+            asked = (job for job in self._waiting if isinstance(job.asked, Writing) and not job.gone.is_set())
+            found = next((job for job in asked if job.asked.models.policy not in policies), None)
+            if found is not None:
+                self._waiting.remove(found)
+            return found
 
     def take_alike(self, models: Models) -> list[Job]:
         """Those that ask the same models for answers, as many as are written together, in their order."""

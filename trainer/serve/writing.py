@@ -6,7 +6,7 @@ Knows a decoder; neither text nor clients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -38,15 +38,15 @@ class Row:
 
 
 @torch.no_grad()
-def write(decoder: Decoder, rows: Sequence[Row], ends: set[int], between: Callable[[], None]) -> None:
-    """Write all rows to their ends; `between` runs before each token and may raise to stop.
+def write(decoder: Decoder, rows: Sequence[Row], ends: set[int]) -> Iterator[None]:
+    """Write all rows to their ends, a token of each at a time: whoever asks for the next may do something else in between.
 
     Raises FloatingPointError where the logits are not finite.
     """
     live = list(rows)
     logits = decoder.start([row.prompt_ids for row in live], max(row.max_tokens for row in live))
     while live:
-        between()
+        yield
         tokens = _draw(logits, live)
         done = [place for place, (row, token) in enumerate(zip(live, tokens.tolist(), strict=True)) if _ended(row, token, ends)]
         if done:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,9 @@ def test_clients_of_one_model_are_written_together_and_each_gets_its_own(
 ) -> None:
     together: list[int] = []
 
-    def noting(decoder: Decoder, rows: Sequence[Row], ends: set[int], between: Callable[[], None]) -> None:
+    def noting(decoder: Decoder, rows: Sequence[Row], ends: set[int]) -> Iterator[None]:
         together.append(len(rows))
-        write(decoder, rows, ends, between)
+        return write(decoder, rows, ends)
 
     monkeypatch.setattr(engines, "write", noting)
     all_told = asked_of(tmp_path, *(writing(llama_folder, seeds=(seed,)) for seed in range(3)))
@@ -108,6 +109,34 @@ def test_a_text_is_scored_while_an_answer_is_being_written(llama_done: RunFolder
     assert scores[0] is not None
     assert len(scores[0]["scores"]) == 1
     assert text_of(told) == text_of(asked_of(tmp_path, writing(base, reward=reward, max_tokens=200))[0])
+
+
+def test_two_policies_take_turns_and_each_writes_as_if_it_were_alone(
+    llama_folder: Path, simple_lm_folder: Path, tmp_path: Path
+) -> None:
+    desk = Desk()
+    order: list[str] = []
+    jobs = {name: job(writing(folder, max_tokens=40)) for name, folder in (("llama", llama_folder), ("simple", simple_lm_folder))}
+    for name, (one, told) in jobs.items():
+
+        def tell(event: Event | None, name: str = name, told: list[Any] = told) -> None:
+            told.append(event)
+            order.append(name)
+
+        one.tell = tell
+        desk.put(one)
+    Engine(desk, OpenModels(tmp_path), lambda: all(told[-1:] == [None] for _, told in jobs.values()), lambda: None).run()
+    turns = sum(one != other for one, other in pairwise(order))
+    assert turns > 10, "they take turns"
+    for folder, (_, told) in zip((llama_folder, simple_lm_folder), jobs.values(), strict=True):
+        assert text_of(told) == text_of(asked_of(tmp_path, writing(folder, max_tokens=40))[0])
+
+
+def test_one_policy_under_two_names_writes_one_batch_after_the_other(llama_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "policy").symlink_to(llama_folder)
+    named = [writing(name, max_tokens=30) for name in ("policy", tmp_path.resolve() / "policy")]
+    first, second = asked_of(tmp_path, *named)
+    assert text_of(first) == text_of(second) == text_of(asked_of(tmp_path, named[0])[0])
 
 
 def test_what_cannot_be_done_is_refused_in_words_and_the_next_client_is_served(
