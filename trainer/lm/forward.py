@@ -346,7 +346,8 @@ def own_forward(model: Any, **given: Any) -> Any:
     """
     named, any_name = _parameters(type(model).forward)
     known = {name: value for name, value in given.items() if name in named or (any_name and name in SWALLOWED)}
-    return model(**{name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in known.items()})
+    device = next(model.parameters()).device
+    return model(**{name: value.to(device) if isinstance(value, Tensor) else value for name, value in known.items()})
 
 
 @lru_cache(maxsize=8)

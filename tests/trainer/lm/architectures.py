@@ -163,6 +163,35 @@ MADE: dict[str, Callable[[], Any]] = {
     ),
 }
 
+# The families that people bring most (docs/scale.md has a row for each).
+FAMILIES: dict[str, Callable[[], Any]] = {
+    "GPT-2": MADE["gpt2"],
+    "Llama": _make("LlamaForCausalLM", "LlamaConfig", **_SIZES, **_LAYERS),
+    "Qwen2": _make("Qwen2ForCausalLM", "Qwen2Config", **_SIZES | {"vocab_size": 264}, **_LAYERS),  # its tokenizer adds one
+    "Qwen3": MADE["qwen3"],
+    "Gemma 3": _make("Gemma3ForCausalLM", "Gemma3TextConfig", **_SIZES, **_LAYERS, head_dim=8, sliding_window=8),
+    "Mistral": _make("MistralForCausalLM", "MistralConfig", **_SIZES, **_LAYERS, sliding_window=None),
+    "Mistral, sliding window": _make("MistralForCausalLM", "MistralConfig", **_SIZES, **_LAYERS, sliding_window=8),
+    "Phi-3": _make("Phi3ForCausalLM", "Phi3Config", **_SIZES, **_LAYERS),
+    "OPT": _make(
+        "OPTForCausalLM", "OPTConfig", **_SIZES, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, word_embed_proj_dim=32
+    ),
+    "GPT-NeoX": _make(
+        "GPTNeoXForCausalLM", "GPTNeoXConfig", **_SIZES, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
+    ),
+    "Falcon": _make("FalconForCausalLM", "FalconConfig", **_SIZES, num_hidden_layers=2, num_attention_heads=4),
+    "Mixtral (experts)": _make(
+        "MixtralForCausalLM",
+        "MixtralConfig",
+        **_SIZES,
+        **_LAYERS,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        sliding_window=None,
+    ),
+    "Mamba": MADE["mamba"],
+}
+
 REFUSED: dict[str, Callable[[], Any]] = {
     "bert": _make("BertLMHeadModel", "BertConfig", **_SIZES, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4),
     "xlnet": _make("XLNetLMHeadModel", "XLNetConfig", vocab_size=259, d_model=32, n_layer=2, n_head=4, d_inner=48),

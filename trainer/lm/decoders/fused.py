@@ -32,6 +32,8 @@ class _Layer:
         self.down = _fused([mlp.down_proj])
         self.act = mlp.act_fn
         self.scaling: float = attention.scaling
+        # Of queries and of keys, each head on its own, where a family has them.
+        self.head_norms = (attention.q_norm, attention.k_norm) if hasattr(attention, "q_norm") else None
 
 
 class FusedDecoder:
@@ -137,6 +139,8 @@ class FusedDecoder:
                 seen[index] = x.view(n, length, width)  # nothing below writes into it
             qkv = layer.qkv(layer.attention_norm(x)).view(n, length, heads + 2 * kv, self.head_dim)
             qk = qkv[:, :, : heads + kv]
+            if layer.head_norms is not None:
+                qk = torch.cat([norm(part) for norm, part in zip(layer.head_norms, qk.split([heads, kv], 2), strict=True)], 2)
             qk = torch.addcmul(qk * cos, torch.cat((qk[..., half:], qk[..., :half]), -1), sin)
             new_keys[index] = qk[:, :, heads:].permute(0, 2, 3, 1)
             new_values[index] = qkv[:, :, heads + kv :].transpose(1, 2)
