@@ -2,7 +2,8 @@
 
 On judgements of others (llmfao, DICES-350, scratchplot, tulu1; files of JSON lines, gzip): Krippendorff's alpha beside
 `krippendorff`, Bradley-Terry beside `evalica`, Dawid-Skene beside `crowd-kit`, and how many of its labels are the experts'. What
-differs is named, and the exit status is 1. The last line on stdout is one JSON object.
+differs is named, and the exit status is 1. Then a made-up crowd's figures are counted as a worker counts them, its labels in
+memory. The last line on stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ import pandas as pd
 from crowdkit.aggregation import DawidSkene, MajorityVote
 from evalica import Winner, bradley_terry
 
+from app.quality.columns import NAMES, UNKNOWN, Columns
+from app.quality.counting import count
 from app.quality.measures.agreement import Level, alpha
 from app.quality.measures.by_person import Floats, Ints
 from app.quality.measures.dawid_skene import accuracies, dawid_skene
@@ -39,6 +42,8 @@ from bench.installation import say
 ALIKE: Final = 1e-9  # alphas
 ALIKE_STRENGTH: Final = 1e-4  # log strengths; evalica stops sooner than we do
 EXPERTS: Final = 0.69  # of DICES-350's items, Dawid-Skene says what the experts say
+
+OVERLAP: Final = 3  # people to a task of the made-up crowd
 
 Row = dict[str, Any]
 
@@ -167,6 +172,47 @@ def truths_of_dices(data: Path) -> dict[str, float]:
     }
 
 
+def crowd(labels: int, people: int) -> Columns:
+    """Three people to a task, a quarter of them ratings, among answers of 20 contenders; four of five say what is true."""
+    draw = np.random.default_rng(0)
+    tasks = labels // OVERLAP
+    task = np.repeat(np.arange(tasks), OVERLAP)
+    n = len(task)
+    truth = np.repeat(2 * draw.integers(0, 2, tasks), OVERLAP)
+    outcome = np.where(draw.random(n) < 0.8, truth, draw.integers(0, 4, n))
+    swapped = draw.random(n) < 0.5
+    rated = np.repeat(draw.random(tasks) < 0.25, OVERLAP)
+    made: dict[str, Ints] = dict.fromkeys(NAMES, np.zeros(n, np.int64))
+    made |= {name: draw.integers(0, 20, n) for name in ("left_contender", "right_contender")}
+    made |= {name: draw.integers(100, 1000, n) for name in ("left_bytes", "right_bytes")}
+    made |= {
+        "label": np.arange(1, n + 1),
+        "task": task,
+        "person": 1 + (task * 7 + np.tile(draw.permutation(people)[:OVERLAP], tasks)) % people,
+        "choice": np.where(rated, UNKNOWN, np.where(swapped & (outcome % 2 == 0), 2 - outcome, outcome)),
+        "overall": np.where(rated, np.clip(truth + draw.integers(1, 4, n), 1, 5), 0),
+        "left": 2 * task + 1 + swapped,
+        "right": 2 * task + 2 - swapped,
+        "spent_ms": draw.integers(1_000, 60_000, n),
+        "criteria": draw.integers(0, 3, n),
+    }
+    return Columns(**made, said=[{}, {"fluency": "left"}, {"accuracy": 3}])
+
+
+def counted(labels: int, people: int) -> dict[str, float]:
+    """Seconds of the figures of a whole crowd, and how much of them the processor worked."""
+    columns = crowd(labels, people)
+    began, worked = time.perf_counter(), time.process_time()
+    found = count(columns, {})
+    return {
+        "labels": found.labels,
+        "people": len(found.people),
+        "pairs": len(found.pairs),
+        "s": round(time.perf_counter() - began, 2),
+        "processor_s": round(time.process_time() - worked, 2),
+    }
+
+
 def broken(found: dict[str, Any]) -> list[str]:
     """What is not as it should be."""
     problems = [f"alpha of {name} differs" for name, one in found["alpha"].items() if one["differs"] > ALIKE]
@@ -182,11 +228,15 @@ def broken(found: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder with the judgements")
-    data: Path = parser.parse_args().data
+    parser.add_argument("--labels", type=int, default=200_000, help="of the made-up crowd")
+    parser.add_argument("--people", type=int, default=200)
+    given = parser.parse_args()
+    data: Path = given.data
     found = {
         "alpha": alphas(data),
         "bradley_terry": strengths_of_models(data),
         "dawid_skene": truths_of_dices(data),
+        "counting": counted(given.labels, given.people),
     }
     problems = broken(found)
     for problem in problems:

@@ -57,7 +57,8 @@ class Columns:
         return len(self.label)
 
     def only(self, which: Bools) -> Columns:
-        return _columns([getattr(self, name)[which] for name in NAMES], self.said)
+        places = np.flatnonzero(which)
+        return _columns([getattr(self, name).take(places) for name in NAMES], self.said)
 
     @property
     def in_force(self) -> Columns:

@@ -22,7 +22,7 @@ LONGER: Final = 1.25  # times as long: there is a longer answer
 READ_BYTES_A_S: Final = 25.0  # about 250 English words, or 500 Chinese characters, a minute
 HASTY: Final = 0.25  # of the time that reading takes: nobody has read the answers
 MOST_SHOWN: Final = 40  # people of whom each two are compared: those with the most labels
-ROUNDS: Final = 15  # of finding truths: what changes afterwards is far inside of every interval
+ROUNDS: Final = 10  # of finding truths: what changes afterwards is far inside of every interval
 OUTCOMES: Final = 4  # the first is better, tie, the second, both bad
 
 

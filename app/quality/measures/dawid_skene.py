@@ -62,9 +62,9 @@ def dawid_skene(
 
 def _tables(items: Ints, people: Ints, values: Ints, truths: Floats, sizes: tuple[int, int, int]) -> Floats:
     _, count, size = sizes
-    said = people * size + values
+    said, by_value = people * size + values, np.ascontiguousarray(truths.T)
     tables = np.stack(
-        [np.bincount(said, weights=truths[items, true], minlength=count * size) for true in range(size)], axis=1
+        [np.bincount(said, weights=by_value[true].take(items), minlength=count * size) for true in range(size)], axis=1
     ).reshape(count, size, size)  # (people, value said, true value) by how `said` counts
     tables = np.maximum(tables.transpose(0, 2, 1), LEAST)
     found: Floats = tables / tables.sum(axis=2, keepdims=True)
@@ -73,8 +73,8 @@ def _tables(items: Ints, people: Ints, values: Ints, truths: Floats, sizes: tupl
 
 def _said(items: Ints, people: Ints, values: Ints, tables: Floats, sizes: tuple[int, int, int]) -> Floats:
     count, _, size = sizes
-    logs = np.log(tables)
-    return np.stack([np.bincount(items, weights=logs[people, true, values], minlength=count) for true in range(size)], axis=1)
+    said, logs = people * size + values, np.ascontiguousarray(np.log(tables).transpose(1, 0, 2)).reshape(size, -1)
+    return np.stack([np.bincount(items, weights=one.take(said), minlength=count) for one in logs], axis=1)
 
 
 def accuracies(items: Ints, people: Ints, values: Ints, found: Truths) -> list[Figure]:

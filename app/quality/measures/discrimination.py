@@ -20,7 +20,7 @@ from trainer.contract.intervals import NORMAL_95
 
 SPREAD: Final = 1.0  # standard deviation of discriminations around 1, before anything was said
 RIDGE: Final = 0.1  # on strengths: the fit exists where somebody never lost, and draws nobody with many verdicts anywhere
-TURNS: Final = 20
+TURNS: Final = 10
 STEPS: Final = 100
 SAME: Final = 1e-3  # discriminations, from a turn to the next
 TOLERANCE: Final = 1e-6
