@@ -70,17 +70,12 @@ def _measured(house: Installation, turns: int) -> dict[str, Any]:
 
 
 def _turn(house: Installation, chat: int, number: int) -> tuple[float, float]:
-    """Seconds until something stood there and until both answers did."""
+    """Seconds until something stood there and until both answers did; while the model is being opened it is said again."""
     body = {"client_id": str(uuid.uuid4()), "text": SAID[(number - 1) % len(SAID)]}
-    key = {"authorization": f"Bearer {house.key}"}
-    began, first, last = time.monotonic(), 0.0, {}
-    with httpx.stream("POST", f"{house.url}/api/v1/chats/{chat}/turns", headers=key, json=body, timeout=300) as reply:
-        reply.raise_for_status()
-        for line in reply.iter_lines():
-            if line:
-                last = json.loads(line.removeprefix("data: "))
-                first = first or (time.monotonic() - began if last.get("left") else 0.0)
-    whole = time.monotonic() - began
+    began = time.monotonic()
+    while (said := _said(house, chat, body)) is None:
+        time.sleep(1)
+    first, whole, last = said[0] - began, said[1] - began, said[2]
     if not last.get("done"):
         raise RuntimeError(f"the turn was not answered: {last}")
     say(f"Turn {number}: first words after {first:.2f} s, both answers after {whole:.2f} s")
@@ -88,6 +83,21 @@ def _turn(house: Installation, chat: int, number: int) -> tuple[float, float]:
         choice = {"client_id": str(uuid.uuid4()), "turn": number, "choice": "left"}
         house.send("POST", f"/chats/{chat}/choice", json=choice)
     return round(first, 2), round(whole, 2)
+
+
+def _said(house: Installation, chat: int, body: dict[str, str]) -> tuple[float, float, dict[str, Any]] | None:
+    """When the first words came and when the last event did, and that event; None where the models are away."""
+    key = {"authorization": f"Bearer {house.key}"}
+    first, last = 0.0, {}
+    with httpx.stream("POST", f"{house.url}/api/v1/chats/{chat}/turns", headers=key, json=body, timeout=300) as reply:
+        if reply.status_code == 503:
+            return None
+        reply.raise_for_status()
+        for line in reply.iter_lines():
+            if line:
+                last = json.loads(line.removeprefix("data: "))
+                first = first or (time.monotonic() if last.get("left") else 0.0)
+    return first, time.monotonic(), last
 
 
 def _options() -> argparse.Namespace:
