@@ -31,6 +31,9 @@ from app.chats import routes as chats_routes
 from app.contenders import api as contenders_api
 from app.contenders import import_api as answers_api
 from app.contenders import import_routes as answers_routes
+from app.contenders import routes as contenders_routes
+from app.contenders.outside import api as outside_api
+from app.contenders.outside import routes as outside_routes
 from app.database.capacity import Capacity
 from app.database.engine import InstantReads, make_engine
 from app.database.group_commit import WriteGroup
@@ -100,6 +103,7 @@ from trainer.contract.serving.questions import MOST_WAITING
 CALLS = (
     *(queue_api, labels_api, guidelines_api, practice_api, accounts_api, keys_api, people_api, audit_api, projects_api),
     *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, answers_api, given_api),
+    outside_api,
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
     *(quality_api, gold_api),
 )
@@ -126,6 +130,8 @@ PAGES = (
         proposal_routes,
         prompts_routes,
         answers_routes,
+        contenders_routes,
+        outside_routes,
         rounds_routes,
         evaluation_routes,
         runs_routes,

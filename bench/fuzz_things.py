@@ -54,6 +54,7 @@ NOUNS: Final[tuple[tuple[str, str], ...]] = (
     (r"\w+ /prompts/\{id\}", "prompt"),
     (r"\w+ /rounds/\{id\}", "round"),
     (r"\w+ /evaluations/\{id\}", "evaluation"),
+    (r"\w+ /outside-models/\{id\}", "outside model"),
     (r"\w+ /runs/\{id\}", "run"),
     (r"\w+ /checkpoints/\{id\}", "checkpoint"),
 )
@@ -74,6 +75,8 @@ TELLS: Final[dict[str, str]] = {
     "GET /projects/{slug}/prompts": "prompt",
     "POST /projects/{slug}/chats": "chat",
     "GET /projects/{slug}/chats": "chat",
+    "POST /outside-models": "outside model",
+    "GET /outside-models": "outside model",
     "POST /projects/{slug}/rounds": "live round",
     "GET /projects/{slug}/rounds": "round",
     "POST /projects/{slug}/evaluations": "live evaluation",

@@ -1,4 +1,4 @@
-"""`python -m trainer {sample,reward,ppo,preference,sft} RUN_DIR`: do one run; all it needs is in its folder.
+"""`python -m trainer {sample,ask,reward,ppo,preference,sft} RUN_DIR`: do one run; all it needs is in its folder.
 
 Exit status: 0 done, 2 refused (result.json says why), 3 cancelled (its state is saved; starting it again goes on), 75 another
 process is at work in the folder. Anything else is a crash, and starting it again goes on from the last saved state.
@@ -38,6 +38,7 @@ from trainer.contract.messages import Message, as_json
 from trainer.files import tensorboard
 from trainer.worker.process import TUNING
 
+WITHOUT_TORCH = frozenset({"ask"})  # kinds of runs that open no model: torch takes seconds to load
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # crashing again and again would change nothing
 
 
@@ -74,21 +75,21 @@ def _do(kind: str, path: Path) -> int:
         tensorboard.require()
     except (ConfigError, Refused, KeyError, ValueError) as error:
         return _refuse(kind, path, error)
-    _use_threads()
-    from trainer.lm.backbone import BackboneError
-    from trainer.lm.integrity.loaded_whole import is_lack_of_memory
-
+    if kind not in WITHOUT_TORCH:
+        _use_threads()
     work = _work(kind)
     try:
         work(folder)
-    except (Refused, BackboneError, ConfigError) as error:
+    except (SpokenError, ConfigError) as error:
         return _refuse(kind, path, error)
     except (MemoryError, RuntimeError) as error:
+        from trainer.lm.integrity.loaded_whole import is_lack_of_memory
+
         if not is_lack_of_memory(error):
             raise
         return _refuse(kind, path, Refused(Message("run_out_of_memory")))  # a second try would need as much
-    except Cancelled:
-        folder.finish("cancelled", reason=Message("cancelled_resumable"))
+    except Cancelled as stop:
+        folder.finish("cancelled", reason=Message("cancelled_resumable"), **stop.figures)
         return EXIT_CANCELLED
     except Exception as error:
         if _disk_error(error) not in NO_ROOM:

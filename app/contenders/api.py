@@ -33,6 +33,8 @@ def add_contender(session: WriteDb, caller: Caller, project_id: CurrentProjectId
     project = session.get_one(Project, project_id)
     if body.name is not None:
         made = service.name_stranger(session, project, body.name, caller.user_id)
+    elif body.outside is not None:
+        made = service.name_outside(session, project, body.outside, caller.user_id)
     else:
         made = service.name_ours(session, project, body.checkpoint, body.best_of, body.reward)
     return contender_replies(session, [made])[0]

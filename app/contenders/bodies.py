@@ -22,15 +22,17 @@ class ContenderReply(Reply):
     checkpoint_id: int | None
     best_of: int
     reward_id: int | None = Field(description="By which one of several answers is chosen.")
-    model: str | None
+    outside_id: int | None = Field(description="Of a model outside: as the owner registered it.")
     created_at: datetime
     archived_at: datetime | None
 
 
 class NewContender(Body):
-    """A policy of the project's, asked once or best of several; or, with a name, answers that were written elsewhere."""
+    """A policy of the project's, asked once or best of several; a registered model outside; or, with a name, answers that were
+    written elsewhere."""
 
     name: Name | None = None
+    outside: Id | None = Field(None, description="A model outside that the owner registered.")
     checkpoint: Id | None = None
     best_of: Annotated[int, Field(ge=1, le=16)] = 1
     reward: Id | None = Field(None, description="The reward model that chooses; needed with best_of.")

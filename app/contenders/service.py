@@ -12,7 +12,7 @@ from app.database.audit import record
 from app.database.taking_turns import hold
 from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
-from app.models import ALONE, Checkpoint, Contender, Drawn, Project
+from app.models import ALONE, Checkpoint, Contender, Drawn, OutsideModel, Project
 from app.runs.checkpoints import root_of
 from app.runs.runs import own_checkpoint
 from trainer.contract.messages import Message
@@ -78,12 +78,39 @@ def name_stranger(session: Session, project: Project, name: str, by: int | None)
     return found
 
 
+def name_outside(session: Session, project: Project, outside_id: int, by: int | None) -> Contender:
+    """A model that the owner registered, picked for this project; where it is one already, that one.
+
+    Raises Invalid, and Conflict where answers were brought in under its name.
+    """
+    hold(session, project)
+    model = session.get(OutsideModel, outside_id)
+    if model is None or model.archived_at is not None:
+        raise Invalid(_("There is no such model to pick. The owner registers models outside."), {"outside": _("not registered")})
+    mine = select(Contender).where(Contender.project_id == project.id)
+    if (found := session.scalar(mine.where(Contender.outside_id == model.id))) is not None:
+        return found
+    if session.scalar(mine.where(Contender.name == model.name)) is not None:
+        raise Conflict(_("A contender of this project is called %(name)s already.", name=model.name))
+    made = Contender(project_id=project.id, kind="outside", name=model.name, outside_id=model.id, created_by=by)
+    session.add(made)
+    session.flush()
+    record(session, by, "contender.added", f"contender {made.id}", {"name": made.name}, project.id)
+    return made
+
+
 def list_contenders(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Contender]:
     """The newest first; `before` is the id the page before ended with."""
     query = select(Contender).where(Contender.project_id == project_id)
     if before is not None:
         query = query.where(Contender.id < before)
     return list(session.scalars(query.order_by(Contender.id.desc()).limit(limit)))
+
+
+def picked_models(session: Session, project_id: int) -> set[int]:
+    """The models outside that are contenders of this project."""
+    mine = select(Contender.outside_id).where(Contender.project_id == project_id, Contender.outside_id.is_not(None))
+    return {one for one in session.scalars(mine) if one is not None}
 
 
 def names(session: Session, contender_ids: Iterable[int]) -> dict[int, Message]:

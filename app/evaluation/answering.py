@@ -24,7 +24,8 @@ def start(
 ) -> Evaluation:
     """Compare these contenders with the baseline, by default the policy in force. Nothing is promoted by it.
 
-    Ours answer first; what was imported is there already. Raises Invalid, and Conflict while another evaluation goes on.
+    Ours and models outside answer first; what was imported is there already. Raises Invalid, and Conflict while another
+    evaluation goes on.
     """
     hold(session, project)
     if service.live_evaluations(session, project.id):
@@ -62,18 +63,19 @@ def _own(session: Session, project: Project, contender_id: int, field: str) -> C
     found = session.get(Contender, contender_id)
     if found is None or found.project_id != project.id or found.archived_at is not None:
         raise Invalid(_("%(number)s is no contender of this project.", number=contender_id), {field: _("no contender here")})
-    if found.kind == "outside":
-        raise Invalid(_("A model outside cannot be asked yet; import its answers."), {field: _("cannot be asked")})
     return found
 
 
 def _have_answered(
     session: Session, project: Project, evaluation: Evaluation, contender: Contender, each: int, by: int | None
 ) -> None:
+    asked = {"split": "holdout", "prompt_ids": evaluation.prompt_ids}
+    if contender.kind == "outside":
+        queue_run(session, project, "ask", {"per_prompt": each}, asked | {"contender": contender.id}, by)
     if contender.checkpoint_id is None:
         return
     config: dict[str, Any] = {"per_prompt": min(64, each), "best_of": contender.best_of}
-    inputs: dict[str, Any] = {"checkpoint": contender.checkpoint_id, "split": "holdout", "prompt_ids": evaluation.prompt_ids}
+    inputs: dict[str, Any] = asked | {"checkpoint": contender.checkpoint_id}
     if contender.reward_id is not None:
         inputs["reward"] = contender.reward_id
     queue_run(session, project, "sample", config, inputs, by)

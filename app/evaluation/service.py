@@ -28,7 +28,8 @@ from app.models import (
     utc_now,
 )
 from app.queue.asking import unmet
-from app.runs.runs import MOST_ANSWERS
+from app.runs.runs import LIVE as LIVE_RUNS
+from app.runs.runs import MOST_ANSWERS, WRITES_ANSWERS
 from trainer.contract.messages import Message
 
 LIVE: Final = ("answering", "open")
@@ -124,10 +125,10 @@ def begin(
 def still_answering(session: Session, evaluation: Evaluation) -> bool:
     """Whether a run writes answers of one of its contenders, or is to."""
     contenders = {evaluation.baseline_id, *(one.contender_id for one in candidates_of(session, evaluation))}
-    theirs = set(session.scalars(select(Contender.checkpoint_id).where(Contender.id.in_(contenders))))
-    runs = select(Run.inputs).where(Run.project_id == evaluation.project_id, Run.kind == "sample")
-    live = session.scalars(runs.where(Run.state.in_(("queued", "running"))))
-    return any(inputs.get("checkpoint") in theirs and "prompt_ids" in inputs for inputs in live)
+    theirs = set(session.scalars(select(Contender.checkpoint_id).where(Contender.id.in_(contenders)))) - {None}
+    runs = select(Run.inputs).where(Run.project_id == evaluation.project_id, Run.kind.in_(WRITES_ANSWERS))
+    live = [inputs for inputs in session.scalars(runs.where(Run.state.in_(LIVE_RUNS))) if "prompt_ids" in inputs]
+    return any(inputs.get("checkpoint") in theirs or inputs.get("contender") in contenders for inputs in live)
 
 
 def open_to_people(session: Session, evaluation: Evaluation) -> bool:

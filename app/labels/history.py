@@ -16,7 +16,7 @@ from app.labels.record import is_latest
 from app.labels.withdraw import still_stands
 from app.language.languages import _
 from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc, utc_now
-from app.queue.claim import IN_ORDER, NOT_SAID, last_place, not_had, open_to
+from app.queue.claim import IN_ORDER, NOT_SAID, Ended, cut_marks, last_place, not_had, open_to
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
 MOST_SAID: Final = 300_000  # characters of comments and rewrites on a page of a verdict's versions, beyond the first
@@ -117,9 +117,12 @@ def history(session: Session, label_id: int, *, only_of: int | None = None, befo
         session.get_one(Prompt, task.prompt_id).messages,
         left.text,
         right.text if right else None,
-        left.finish_reason == "length",
-        right is not None and right.finish_reason == "length",
+        *cut_marks(_ended(left), _ended(right) if right else None),
     )
+
+
+def _ended(answer: Generation) -> Ended:
+    return answer.run_id or answer.checkpoint_id, answer.finish_reason
 
 
 def _page_of_versions(session: Session, mine: Sequence[ColumnElement[bool]], before: int) -> tuple[list[Label], int | None]:

@@ -5,7 +5,7 @@ Relationships are not declared: services say which rows they join, so no page ca
 
 from app.models.base import Base, Utc, utc_now
 from app.models.chats import Chat, ChatTurn, ProposedPrompt
-from app.models.contenders import Contender
+from app.models.contenders import Contender, OutsideModel
 from app.models.evaluations import Evaluation, EvaluationCandidate, EvaluationTask
 from app.models.leaderboards import Leaderboard
 from app.models.people import (
@@ -51,6 +51,7 @@ __all__ = [
     "Label",
     "Leaderboard",
     "Membership",
+    "OutsideModel",
     "PasswordLink",
     "PracticeTask",
     "PracticeVerdict",

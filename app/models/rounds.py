@@ -48,7 +48,7 @@ class Checkpoint(Base):
 class Run(Base):
     __tablename__ = "runs"
     __table_args__ = (
-        one_of("kind", "sample", "reward", "ppo", "preference", "sft"),
+        one_of("kind", "sample", "ask", "reward", "ppo", "preference", "sft"),
         one_of("state", "queued", "running", "done", "failed", "cancelled"),
         UniqueConstraint("retry_of_id"),
         Index("ix_runs_state", "state", "id"),

@@ -24,6 +24,7 @@ from sqlalchemy import (
     case,
     delete,
     exists,
+    func,
     insert,
     literal,
     literal_column,
@@ -44,6 +45,7 @@ NOT_SAID: Final = (LEASE_EXPIRED, GIVEN_BACK)  # reasons that nobody gave; `leas
 NEAR: Final = 200  # open seats looked at, oldest first, before the search starts behind the person's own last seat
 FRONT: Final = -(2**62)  # before and behind every place that a seat can have
 BACK: Final = 2**62
+Ended = tuple[int | None, str]  # the run or checkpoint that wrote an answer, if one did, and how it ended
 MOST_HELD: Final = 4  # seats one person may hold: the one in hand, the next ones, and verdicts that are still on their way
 
 
@@ -144,10 +146,24 @@ def _remember_lost_lease(connection: Connection, task_id: int, annotator_id: int
 
 
 def _served(row: Row[Any], swapped: bool, until: datetime | None) -> ServedTask:
-    first, second = (row.first, row.first_ended == "length"), (row.second, row.second_ended == "length")
+    second_end = (row.second_by, row.second_ended) if row.second is not None else None
+    first_cut, second_cut = cut_marks((row.first_by, row.first_ended), second_end)
+    first, second = (row.first, first_cut), (row.second, second_cut)
     (left, left_cut), (right, right_cut) = (second, first) if swapped and row.second is not None else (first, second)
     shown = (row.criteria, row.guideline_version, left_cut, right_cut)
     return ServedTask(row.task_id, row.kind, until, row.messages, left, right, *shown)
+
+
+def cut_marks(first: Ended, second: Ended | None) -> tuple[bool, bool]:
+    """Which of a task's answers are marked as cut by the length limit; each by what wrote it here and how it ended.
+
+    Of an answer that was brought in nobody knows that, and beside one there is no mark at all: it would tell whose the
+    other is.
+    """
+    ends = [first] if second is None else [first, second]
+    known = all(by is not None for by, _how in ends)
+    cut = [known and how == "length" for _by, how in ends]
+    return cut[0], len(cut) > 1 and cut[1]
 
 
 # The statements, built once.
@@ -170,6 +186,8 @@ def _shown() -> Select[Any]:
             _second.text.label("second"),
             _first.finish_reason.label("first_ended"),
             _second.finish_reason.label("second_ended"),
+            func.coalesce(_first.run_id, _first.checkpoint_id).label("first_by"),
+            func.coalesce(_second.run_id, _second.checkpoint_id).label("second_by"),
             Project.criteria,
             Project.guideline_version,
         )

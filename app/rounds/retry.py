@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
@@ -13,7 +13,7 @@ from app.errors import Conflict
 from app.language.languages import _
 from app.models import Generation, Project, Round, Run
 from app.rounds import service
-from app.runs.runs import hold_run, queue_run, retries_of, runs_of_round
+from app.runs.runs import hold_run, prompts_to_answer, queue_run, retries_of, runs_of_round
 from trainer.contract.config import CONFIGS
 
 
@@ -63,11 +63,21 @@ def _reopen(session: Session, round_: Round, stage: str) -> None:
 
 def _again(session: Session, run: Run, round_: Round | None, by: int | None) -> Run:
     project = session.get_one(Project, run.project_id)
-    again = queue_run(session, project, run.kind, _settings(session, run), run.inputs, by, round_)
+    again = queue_run(session, project, run.kind, _settings(session, run), _inputs(session, run), by, round_)
     again.retry_of_id = run.id
     record(session, by, "run.retried", f"run {run.id}", {"as": again.id}, run.project_id)
     session.flush()
     return again
+
+
+def _inputs(session: Session, run: Run) -> dict[str, Any]:
+    """The run's own. Whoever is paid for answers is asked for those that are missing."""
+    if run.kind != "ask":
+        return run.inputs
+    written = select(Generation.prompt_id, func.count()).where(Generation.run_id == run.id).group_by(Generation.prompt_id)
+    there = {prompt_id for prompt_id, answers in session.execute(written) if answers >= run.config["per_prompt"]}
+    missing = [one.id for one in prompts_to_answer(session, run.project_id, run.inputs) if one.id not in there]
+    return run.inputs | ({"prompt_ids": missing} if there and missing else {})
 
 
 def _settings(session: Session, run: Run) -> dict[str, Any]:

@@ -27,7 +27,7 @@ async def data_folder(request: Request) -> Path:
 
 Data = Annotated[Path, Depends(data_folder)]
 
-Kind = Literal["sample", "reward", "ppo", "preference", "sft"]
+Kind = Literal["sample", "ask", "reward", "ppo", "preference", "sft"]
 
 
 class RunReply(Reply):
@@ -80,6 +80,7 @@ class NewRun(Body):
         default_factory=dict,
         description="Settings, and what it works on: sample takes checkpoint, split (train, holdout, all), prompt_ids and, where "
         "best_of is more than 1, reward (by default the newest that passed its test); "
+        "ask takes contender (a model outside), split and prompt_ids; "
         "reward takes policy; ppo takes reward and start; preference takes start; sft takes text (the name "
         "of one), rewrites (true: what annotators wrote instead) and base.",
     )

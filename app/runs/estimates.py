@@ -20,18 +20,19 @@ from app.queue import make_tasks
 from app.runs import refill
 from app.runs.run_order import SILENT, turns
 from app.runs.run_settings import expected_config
-from app.runs.runs import LIVE
+from app.runs.runs import LIVE, WRITES_ANSWERS
 from app.runs.usable_labels import usable_label_count
 from trainer.contract.config import CONFIGS, config_dict
 
 REMEMBERED = 5  # past runs of a kind that the expectation rests on
 # Seconds to load a model, and seconds per unit of work, of a model of 135M parameters on two processor cores in float32. PPO's is
 # bench/loop.py's; a label's lies between one about answers written here, which need no reading, and an imported one.
-START_S = {"reward": 20.0, "ppo": 20.0, "sample": 10.0, "preference": 30.0, "sft": 20.0}
+START_S = {"reward": 20.0, "ppo": 20.0, "sample": 10.0, "ask": 5.0, "preference": 30.0, "sft": 20.0}
 PER_UNIT_S = {
     "reward": 0.15,
     "ppo": 0.0035,
     "sample": 0.004,
+    "ask": 0.004,  # four requests at once, of a service that writes 64 tokens a second
     "preference": 0.15,
     "sft": 600.0,
 }  # a text's length is not known here: ten minutes
@@ -182,11 +183,11 @@ def _units_of(session: Session, run: Run) -> float:
         return 1.0
     if run.kind in ("reward", "preference"):
         return _units(run.kind, settings, 0, run.label_count or usable_label_count(session, run.project_id))
-    return _units(run.kind, settings, _prompts_of(session, run) if run.kind == "sample" else 0, 0)
+    return _units(run.kind, settings, _prompts_of(session, run) if run.kind in WRITES_ANSWERS else 0, 0)
 
 
 def _prompts_of(session: Session, run: Run) -> int:
-    """How many prompts a sample run answers."""
+    """How many prompts a run answers."""
     ids = run.inputs.get("prompt_ids")
     if isinstance(ids, list):
         return len(ids)

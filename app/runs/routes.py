@@ -24,7 +24,7 @@ from app.runs.figures.result import figures_of, notices_of
 from app.runs.figures.reward_quality import quality_of
 from app.runs.lineage.data_set import data_sets
 from app.runs.run_order import names_seen, worker_standing
-from app.runs.runs import LIVE, get_run, prompts_by_id, retries_of
+from app.runs.runs import LIVE, WRITES_ANSWERS, get_run, prompts_by_id, retries_of
 from app.settings import Settings
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID
@@ -71,7 +71,7 @@ def show_run(
         notices=notices_of(run.result),
         panel=_panel(session, run, samples, step),
         answers=checkpoints.list_generations(session, project.id, split="holdout", run_id=run.id, limit=SHOWN_ANSWERS)
-        if run.kind == "sample"
+        if run.kind in WRITES_ANSWERS
         else [],
         log=run_files.log_tail(at, 16 * 1024),
         worker=worker,

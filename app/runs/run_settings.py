@@ -76,6 +76,8 @@ def settings_of_project(sampling: Mapping[str, Any], training: Mapping[str, Mapp
     own: dict[str, Any] = {}
     if kind == "sample":
         own = dict(sampling) | {"seed": secrets.randbelow(2**31)}  # a repeated seed would write the same answers again
+    elif kind == "ask":  # as long and as varied as ours, with which its answers are compared
+        own = {name: sampling[name] for name in ("per_prompt", "temperature", "max_new_tokens") if name in sampling}
     elif kind in ("ppo", "preference"):
         # Both must sample as the answers that people judge were sampled.
         own = {name: sampling[name] for name in ("temperature", "max_new_tokens") if name in sampling}

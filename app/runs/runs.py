@@ -13,7 +13,7 @@ from app.database.taking_turns import hold
 from app.errors import Conflict, Invalid, NotFound
 from app.language.formats import listed
 from app.language.languages import _
-from app.models import Checkpoint, Project, Prompt, Round, Run, utc_now
+from app.models import Checkpoint, Contender, OutsideModel, Project, Prompt, Round, Run, utc_now
 from app.runs import checkpoints
 from app.runs.run_files import TEXT_NAME
 from app.runs.run_settings import run_config, with_chooser
@@ -22,10 +22,12 @@ from trainer.contract.config import CONFIGS, config_dict
 from trainer.contract.messages import Message
 
 LIVE = ("queued", "running")
+WRITES_ANSWERS = ("sample", "ask")  # kinds of runs whose rows are answers
 MOST_WAITING = 20  # runs of a project that people queued by hand or by key; a round queues one after the other
 MOST_ANSWERS = 20_000  # of one sample run: about a day of a small model on a small machine
 INPUT_NAMES: dict[str, frozenset[str]] = {
     "sample": frozenset({"checkpoint", "split", "prompt_ids", "reward", "scored_by"}),
+    "ask": frozenset({"contender", "split", "prompt_ids"}),
     "reward": frozenset({"policy"}),
     "ppo": frozenset({"reward", "start"}),
     "preference": frozenset({"start"}),
@@ -110,7 +112,8 @@ def queue_run(
         raise Invalid(Message("labels_prefer_nothing"), {"method": _("there is none yet")})
     if kind == "sample":
         checked, settings = with_chooser(session, project, checked, settings, asked_for="best_of" in config)
-        _check_answers(session, project, checked, settings["per_prompt"] * settings["best_of"])
+    if kind in WRITES_ANSWERS:
+        _check_answers(session, project, checked, settings["per_prompt"] * settings.get("best_of", 1))
     run = Run(
         project_id=project.id,
         round_id=round_.id if round_ else None,
@@ -178,17 +181,15 @@ def prompts_to_answer(session: Session, project_id: int, inputs: Mapping[str, An
 def _checked_inputs(session: Session, project: Project, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "sample":
         checkpoint = own_checkpoint(session, project, given.get("checkpoint"), "checkpoint", "policy")
-        split = given.get("split", "train")
-        if split not in ("train", "holdout", "all"):
-            raise Invalid(_("split is train, holdout or all."), {"split": _("must be train, holdout or all")})
-        inputs = {"checkpoint": (checkpoint or checkpoints.current_policy(session, project)).id, "split": split}
+        asked = (checkpoint or checkpoints.current_policy(session, project)).id
+        inputs = {"checkpoint": asked, **_prompts_named(given)}
         if (reward := own_checkpoint(session, project, given.get("reward"), "reward", "reward")) is not None:
             inputs["reward"] = reward.id
         if (scorer := own_checkpoint(session, project, given.get("scored_by"), "scored_by", "reward")) is not None:
             inputs["scored_by"] = scorer.id  # each answer is kept as it is drawn, with what this reward model says of it
-        if (ids := given.get("prompt_ids")) is not None:
-            inputs["prompt_ids"] = _prompt_ids(ids)
         return inputs
+    if kind == "ask":
+        return {"contender": _model_outside(session, project, given.get("contender")).id, **_prompts_named(given)}
     if kind == "ppo":
         reward = own_checkpoint(session, project, given.get("reward"), "reward", "reward")
         reward = reward or checkpoints.newest_reward(session, project.id)
@@ -207,6 +208,29 @@ def _checked_inputs(session: Session, project: Project, kind: str, given: Mappin
     if kind == "sft":
         return _sft_inputs(session, project, given)
     raise AssertionError(kind)
+
+
+def _prompts_named(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Which prompts a run is to answer."""
+    split = given.get("split", "train")
+    if split not in ("train", "holdout", "all"):
+        raise Invalid(_("split is train, holdout or all."), {"split": _("must be train, holdout or all")})
+    named = {"prompt_ids": _prompt_ids(given["prompt_ids"])} if given.get("prompt_ids") is not None else {}
+    return {"split": split, **named}
+
+
+def _model_outside(session: Session, project: Project, value: Any) -> Contender:
+    """The project's contender with this id, which can be asked. Raises Invalid."""
+    found = session.get(Contender, value) if type(value) is int and 0 < value < 2**63 else None
+    if found is None or found.project_id != project.id or found.outside_id is None:
+        raise Invalid(
+            _("contender must be the id of a model outside that was picked for this project."), {"contender": _("none")}
+        )
+    if session.get_one(OutsideModel, found.outside_id).archived_at is not None:
+        raise Invalid(
+            _("%(name)s is asked no more: its owner took it out of use.", name=found.name), {"contender": _("not in use")}
+        )
+    return found
 
 
 def _sft_inputs(session: Session, project: Project, given: Mapping[str, Any]) -> dict[str, Any]:

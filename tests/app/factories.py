@@ -18,6 +18,7 @@ from app.models import (
     Generation,
     Guideline,
     Membership,
+    OutsideModel,
     Project,
     Prompt,
     Run,
@@ -137,6 +138,14 @@ def make_generation(session: Session, prompt: Prompt, checkpoint_id: int, text: 
     session.add(generation)
     session.flush()
     return generation
+
+
+def make_outside(session: Session, name: str = "GPT") -> OutsideModel:
+    """A model that the owner registered."""
+    model = OutsideModel(name=name, address="https://api.example.org/v1", model="gpt-x", own_network=False)
+    session.add(model)
+    session.flush()
+    return model
 
 
 def make_stranger(session: Session, project_id: int, name: str = "gpt-x") -> Contender:

@@ -64,6 +64,8 @@ PAGES = (
     "/projects/demo/agreement",
     "/projects/demo/annotators/{judge}",
     "/projects/demo/gold?task={task}",
+    "/projects/demo/contenders",
+    "/outside-models",
     "/rounds/{round}",
     "/rounds/{live_round}",
     "/runs/{ppo}",

@@ -81,6 +81,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "reward": frozenset({"contract", "files", "lm"}),
     "ppo": frozenset({"contract", "files", "lm", "sft"}),  # rewards by protocols; trainer/__main__.py hands it them
     "outside": frozenset({"contract"}),
+    "ask": frozenset({"contract"}),
     "preference": frozenset({"contract", "files", "lm", "reward", "sft"}),  # how labels are read, no more
     "sft": frozenset({"contract", "files", "lm"}),
     "sample": frozenset({"contract", "files", "lm", "reward"}),

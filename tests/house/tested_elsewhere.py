@@ -42,6 +42,8 @@ TESTED_ELSEWHERE = {
     "app/quality/gold/forms.py": "app/quality/gold/test_service.py",
     "app/quality/gold/routes.py": "app/quality/gold/test_service.py",
     "app/models/leaderboards.py": "app/evaluation/leaderboard/test_tally.py",
+    "app/contenders/outside/api.py": "app/contenders/outside/test_service.py",
+    "app/contenders/outside/routes.py": "app/contenders/outside/test_service.py",
     "app/contenders/api.py": "app/evaluation/test_api.py",
     "app/contenders/bodies.py": "app/evaluation/test_api.py",
     "app/contenders/bringing_in.py": "app/contenders/test_import_api.py",

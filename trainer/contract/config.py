@@ -15,11 +15,12 @@ from trainer.contract.messages import Message
 from trainer.contract.offline_config import PreferenceConfig, SFTConfig
 from trainer.contract.ppo_config import PPOConfig
 from trainer.contract.reward_config import RewardConfig
-from trainer.contract.sample_config import SampleConfig
+from trainer.contract.sample_config import AskConfig, SampleConfig
 from trainer.contract.setting import ConfigError, settings_of, typed
 
 __all__ = [
     "CONFIGS",
+    "AskConfig",
     "ConfigError",
     "PPOConfig",
     "PreferenceConfig",
@@ -30,10 +31,11 @@ __all__ = [
     "make_config",
 ]
 
-RunConfig = SampleConfig | RewardConfig | PPOConfig | PreferenceConfig | SFTConfig
+RunConfig = SampleConfig | AskConfig | RewardConfig | PPOConfig | PreferenceConfig | SFTConfig
 
-CONFIGS: dict[str, type[SampleConfig] | type[RewardConfig] | type[PPOConfig] | type[PreferenceConfig] | type[SFTConfig]] = {
+CONFIGS: dict[str, type[RunConfig]] = {
     "sample": SampleConfig,
+    "ask": AskConfig,
     "reward": RewardConfig,
     "ppo": PPOConfig,
     "preference": PreferenceConfig,

@@ -49,7 +49,11 @@ class Unanswered(Refused):
 
 
 class Cancelled(Exception):
-    """A person or a shutdown stopped the run; its resumable state is on disk."""
+    """A person or a shutdown stopped the run; its resumable state is on disk. Figures stand in result.json."""
+
+    def __init__(self, figures: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.figures = dict(figures or {})
 
 
 def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
@@ -136,6 +140,22 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             if line.strip():
                 yield json.loads(line)
+
+
+def drop_broken_tail(path: Path) -> None:
+    """Forget a last line of a JSON-lines file that a crash cut short; it would be half a row."""
+    if not path.exists():
+        return
+    whole_lines = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        whole_lines.append(line.decode())
+    write_atomic(path, "".join(whole_lines))
 
 
 def digest_of(folder: Path, *names: str) -> str:

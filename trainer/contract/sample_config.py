@@ -46,11 +46,9 @@ def top_rated_too() -> Any:
     )
 
 
-@dataclass(frozen=True)
-class SampleConfig:
-    """Write answers for prompts."""
-
-    per_prompt: int = setting(
+def per_prompt() -> Any:
+    """The setting for how many answers there are to compare."""
+    return setting(
         2,
         "Answers to each prompt",
         "People compare the answers to one prompt. More give more to compare, and take longer to write.",
@@ -59,7 +57,11 @@ class SampleConfig:
         most=1000,
         group="answers",
     )
-    temperature: float = setting(
+
+
+def variety() -> Any:
+    """The setting for how much answers differ."""
+    return setting(
         0.7,
         "Variety",
         "Low: nearly the same safe answer each time, with little to choose between. High: more surprising answers, and more that "
@@ -68,7 +70,11 @@ class SampleConfig:
         most=HOTTEST,
         group="answers",
     )
-    max_new_tokens: int = setting(
+
+
+def longest_answer() -> Any:
+    """The setting for where an answer is cut."""
+    return setting(
         64,
         "Longest answer",
         "An answer is cut there, in the middle of a sentence if need be, and people judge what is left. A token is a short word "
@@ -78,6 +84,15 @@ class SampleConfig:
         most=MOST_NEW_TOKENS,
         group="answers",
     )
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Write answers for prompts."""
+
+    per_prompt: int = per_prompt()
+    temperature: float = variety()
+    max_new_tokens: int = longest_answer()
     batch_size: int = setting(
         16, "Batch size", "Answers decoded together: more are faster and take more memory.", "answers", least=1, most=4096
     )
@@ -94,6 +109,22 @@ class SampleConfig:
     dtype: str = arithmetic()
     device: str = device()
     seed: int = seed("The same seed draws the same answers.")
+
+    def __post_init__(self) -> None:
+        check(self, ())
+
+
+@dataclass(frozen=True)
+class AskConfig:
+    """Have a model outside answer prompts. Variety and longest answer are those of our own answers, so that neither shows."""
+
+    per_prompt: int = per_prompt()
+    temperature: float = variety()
+    max_new_tokens: int = longest_answer()
+    at_once: int = setting(4, "Requests at once", "More are faster, and some services refuse them.", "requests", least=1, most=64)
+    timeout_s: float = setting(
+        120.0, "Longest wait", "An answer that takes longer is asked for again.", "seconds", least=1, most=3600
+    )
 
     def __post_init__(self) -> None:
         check(self, ())

@@ -510,6 +510,29 @@ SETTINGS: Final = {
     "answers_are_compared": "This must be at least %(least)s with RLOO and GRPO, which compare answers to the same prompt.",
 }
 
+# Models outside: where they are asked, and what came of it.
+ASKING: Final = {
+    "no_address": "This must be an address such as %(example)s, without a question mark or a fragment.",
+    "address_names_a_user": "The address names a user or a password. A key belongs into a variable of the environment.",
+    "address_never_asked": (
+        "No model is asked at such an address: it is link-local, or one at which machines of a cloud keep their secrets."
+    ),
+    "address_of_own_network": (
+        "This address is of this machine or its network, or begins with http. Say that it lies in your own network, if that is "
+        "meant."
+    ),
+    "asking_outside": "Asking %(model)s; tokens counted so far: %(tokens)s",
+    "asked_for_nothing": "%(model)s answered no prompt. %(error)s",
+    "model_outside_not_asked": "%(model)s could not be asked: %(error)s",
+    "model_outside_not_reached": "%(model)s could not be asked, tried %(times)s times: %(error)s",
+    "model_outside_wants_a_pause": "%(model)s asks to be left alone for %(minutes)s minutes.",
+    "model_outside_said": "It replied with status %(status)s: %(said)s",
+    "model_outside_too_long": "It replied with more than %(most)s bytes.",
+    "model_outside_said_nothing": "Its reply holds no text.",
+    "key_not_set": "The variable %(variable)s, which holds the key, is not set where the worker runs.",
+    "unanswered": "Prompts that it did not answer: %(count)s (%(names)s). %(because)s",
+}
+
 SENTENCES: Final = (
     CHECKPOINTS
     | RUNS
@@ -520,6 +543,7 @@ SENTENCES: Final = (
     | SAMPLING
     | MODELS
     | SERVING
+    | ASKING
     | FILES
     | REWARD
     | PPO

@@ -7,19 +7,16 @@ Redirections are not followed: only the address that the owner named is ever ask
 
 from __future__ import annotations
 
-import http.client
 import json
 import queue
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from trainer.contract.english import SpokenError
 from trainer.contract.folder import Unanswered
 from trainer.contract.messages import Message
+from trainer.contract.outside.post import NotAsked, Passing, TooLong, headers_with, post, silent
 from trainer.outside.scores import checked
 
 ANSWERS_AT_ONCE: Final = 64  # of one request
@@ -28,18 +25,8 @@ MOST_BYTES: Final = 2**20  # of a reply
 TIMEOUT_S: Final = 60.0  # of one request, from its beginning to the last byte of the reply
 WAITS_S: Final = (1.0, 4.0, 15.0, 60.0)  # before it is asked again
 LOOK_S: Final = 0.2  # between two looks whether the run is to stop
-MAY_PASS: Final = frozenset({408, 429})  # beside 5xx
 
 Conversation = Sequence[Mapping[str, str]]
-
-
-class Passing(SpokenError):
-    """It did not work this time."""
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_what: Any) -> None:
-        return None
 
 
 class Address:
@@ -52,10 +39,7 @@ class Address:
         self._url = url
         self._timeout_s = timeout_s
         self._waits_s = waits_s
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "tastemaker"}
-        if key is not None:
-            self._headers["Authorization"] = f"Bearer {key}"
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._headers = headers_with(key)
 
     def __call__(self, prompts: Sequence[Conversation], answers: Sequence[str], check: Callable[[], None]) -> list[float]:
         """Scores in the order of the answers. Raises Unanswered, and what `check` raises where the run is to stop."""
@@ -88,38 +72,21 @@ class Address:
                 reply = replies.get(timeout=max(0.0, min(LOOK_S, end - time.monotonic())))
             except queue.Empty:
                 if time.monotonic() >= end:
-                    raise self._silent() from None
+                    raise silent(self._timeout_s) from None
                 continue
             if isinstance(reply, Exception):
                 raise reply
             return reply
 
     def _post(self, body: bytes, replies: queue.SimpleQueue[bytes | Exception]) -> None:
-        request = urllib.request.Request(self._url, body, self._headers, method="POST")
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as reply:
-                found = reply.read(MOST_BYTES + 1)
-            if len(found) > MOST_BYTES:
-                raise Unanswered(Message("outside_too_long", name=self._name, most=MOST_BYTES))
-            replies.put(found)
-        except urllib.error.HTTPError as error:
-            error.close()
-            replies.put(self._refused(error.code))
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            silent = isinstance(reason, TimeoutError)
-            replies.put(self._silent() if silent else Passing(Message("written", text=f"{reason}" or type(error).__name__)))
+            replies.put(post(self._url, body, self._headers, timeout_s=self._timeout_s, most=MOST_BYTES))
+        except TooLong:
+            replies.put(Unanswered(Message("outside_too_long", name=self._name, most=MOST_BYTES)))
+        except NotAsked as error:
+            replies.put(Unanswered(Message("outside_failed", name=self._name, error=error.message)))
         except Exception as error:
             replies.put(error)
-
-    def _silent(self) -> Passing:
-        return Passing(Message("outside_silent", seconds=self._timeout_s))
-
-    def _refused(self, status: int) -> Exception:
-        why = Message("outside_status", status=status)
-        if status in MAY_PASS or status >= 500:
-            return Passing(why)
-        return Unanswered(Message("outside_failed", name=self._name, error=why))
 
     def _scores(self, reply: bytes) -> object:
         try:

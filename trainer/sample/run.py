@@ -9,7 +9,6 @@ best, with the seed by which it alone would be drawn again. A run may also only 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from trainer.contract.config import RewardConfig, SampleConfig
-from trainer.contract.folder import Refused, RunFolder, read_jsonl, write_atomic
+from trainer.contract.folder import Refused, RunFolder, drop_broken_tail, read_jsonl
 from trainer.contract.messages import Message
 from trainer.contract.texts import said
 from trainer.lm.backbone import Backbone, context_length, eos_ids
@@ -62,7 +61,7 @@ def run(folder: RunFolder) -> None:
     jobs = _jobs(prompts, policy, config, left_out)
     if not jobs:
         raise Refused(left_out.why(Message("no_room_for_answers", tokens=config.max_new_tokens)), left_out.figures)
-    _drop_broken_tail(folder)
+    drop_broken_tail(folder.file(GENERATIONS))
     writer = _Writer(folder, policy, len(jobs))
     missing = [job for job in jobs if job.key not in writer.there]
     started = time.monotonic()
@@ -199,20 +198,3 @@ def derived_seed(run_seed: int, prompt_id: int, index: int, draw: int = 0) -> in
     name = f"{run_seed}/{prompt_id}/{index}" + (f"/{draw}" if draw else "")
     digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-def _drop_broken_tail(folder: RunFolder) -> None:
-    """Forget a last line that a crash cut short; it would be half an answer."""
-    path = folder.file(GENERATIONS)
-    if not path.exists():
-        return
-    whole = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n"):
-            break
-        whole.append(line.decode())
-    write_atomic(path, "".join(whole))

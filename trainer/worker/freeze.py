@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from app.database.engine import read_session
 from app.models import Project, Round, Run
 from app.runs.run_files import run_folder
-from app.runs.runs import get_run
+from app.runs.runs import WRITES_ANSWERS, get_run
 from app.settings import Settings
 from trainer.contract.folder import make, to_disk, write_atomic
 from trainer.contract.ppo_config import MOST_OUTSIDE
@@ -38,6 +38,7 @@ class Prepared:
     label_digest: str | None
     label_count: int | None
     outside: tuple[str, ...] = ()  # names of rewards outside of the model that it is paid by
+    key_variable: str | None = None  # that holds the key of the model outside that it asks
     written: Path | None = field(default=None, compare=False)  # where it lies until `publish`; none: it was there already
 
 
@@ -81,7 +82,7 @@ def _prepared(folder: Path, written: Path) -> Prepared:
     inputs, config = specification["inputs"], specification["config"]
     outside = tuple(weights_by_name("outside", config.get("outside", ""), MOST_OUTSIDE))
     where = written if written != folder else None
-    return Prepared(folder, inputs.get("label_digest"), inputs.get("label_count"), outside, where)
+    return Prepared(folder, inputs.get("label_digest"), inputs.get("label_count"), outside, inputs.get("key_variable"), where)
 
 
 def _forget_claims(runs: Path, run_id: int, fence: int) -> None:
@@ -100,7 +101,7 @@ def _freeze(engine: Engine, settings: Settings, run_id: int, folder: Path, still
         day = session.get_one(Project, run.project_id).created_at.date().isoformat()
         specification = {"kind": run.kind, "config": run.config, "day": day, "inputs": inputs}
         failed = run_folder(settings.runs, run.retry_of_id) if run.retry_of_id is not None else None
-    if failed is not None and run.kind != "sample":  # whose answers are rows of the run that wrote them
+    if failed is not None and run.kind not in WRITES_ANSWERS:  # whose answers are rows of the run that wrote them
         _take_state(failed, folder, specification)
     still_ours()
     for path in folder.rglob("*"):  # what was copied, too

@@ -21,6 +21,7 @@ import psutil
 from app.settings import Settings
 from trainer.contract.environment import die_with, go_first, needed, session_gives_way, with_rewards
 from trainer.contract.folder import forget_unfinished, write_atomic
+from trainer.contract.outside.address import KEY_VARIABLE
 
 # A training step frees and takes the same large blocks again; given back to the kernel each time, they cost a page fault per
 # 4 KiB. Huge pages and never giving back made a step 1.4-1.75 times as fast (glibc; elsewhere these are ignored).
@@ -36,13 +37,18 @@ TUNING = {
 }
 
 
-def environment_of(settings: Settings, outside: Iterable[str]) -> dict[str, str]:
-    """What a run is told that is paid by these rewards outside of the model: their addresses and keys, and no other."""
+def environment_of(settings: Settings, outside: Iterable[str], key_variable: str | None = None) -> dict[str, str]:
+    """What a run is told that is paid by these rewards outside of the model: their addresses and keys, and no other.
+
+    `key_variable`: the one that holds the key of the model outside that it asks.
+    """
     environment = needed(os.environ) | {"HF_HUB_DISABLE_TELEMETRY": "1"}
     environment.pop("TASTEMAKER_THREADS", None)  # 0 means for us what its absence means for a run
     if settings.threads:
         environment["TASTEMAKER_THREADS"] = str(settings.threads)
     keys = {name: key.get_secret_value() for name, key in settings.reward_keys.items()}
+    if key_variable is not None and KEY_VARIABLE.fullmatch(key_variable) and key_variable in os.environ:
+        environment[key_variable] = os.environ[key_variable]
     return environment | with_rewards(settings.rewards, keys, outside)
 
 

@@ -22,6 +22,7 @@ from app.rounds import service
 from app.runs.checkpoints import get_checkpoint, root_of
 from app.runs.left_out import DIGESTS, Why
 from app.runs.run_files import log_tail
+from app.runs.runs import WRITES_ANSWERS
 from trainer.contract.folder import read_jsonl
 from trainer.contract.messages import Message, from_json, reason_of
 
@@ -87,14 +88,18 @@ def _stored(session: Session, run: Run, rows: list[dict[str, Any]]) -> bool:
         settings |= {"best_of": run.config["best_of"], "reward": run.inputs["reward"]}
     elif run.inputs.get("scored_by") is not None:
         settings["scored_by"] = run.inputs["scored_by"]
-    contender = contender_of(session, get_checkpoint(session, run.inputs["checkpoint"]), drawn(settings))
+    checkpoint_id = run.inputs.get("checkpoint")  # none: a model outside was asked
+    if checkpoint_id is not None:
+        contender_id = contender_of(session, get_checkpoint(session, checkpoint_id), drawn(settings)).id
+    else:
+        contender_id = run.inputs["contender"]
     try:
         with session.begin_nested():
             session.add_all(
                 Generation(
                     prompt_id=row["prompt_id"],
-                    contender_id=contender.id,
-                    checkpoint_id=run.inputs["checkpoint"],
+                    contender_id=contender_id,
+                    checkpoint_id=checkpoint_id,
                     run_id=run.id,
                     number=row["index"],
                     settings=settings | {name: row[name] for name in ("score", "mean_score") if name in row},
@@ -144,7 +149,7 @@ def record_done(session: Session, run: Run, folder: Path) -> None:
     run.result = read_result(folder)
     run.state, run.ended_at, run.eta_s = "done", utc_now(), None
     run.step = run.total
-    if run.kind == "sample":
+    if run.kind in WRITES_ANSWERS:
         count = session.scalar(select(func.count(Generation.id)).where(Generation.run_id == run.id)) or 0
         run.result = run.result | {"generations": count}
     if (folder / "checkpoint" / "manifest.json").exists():
@@ -169,7 +174,7 @@ def close_run(run: Run, state: str, message: Message, result: dict[str, Any] | N
 
 def go_on(session: Session, run: Run) -> None:
     """What waited for a run that has ended: tasks of its answers, the next stage of its round."""
-    if run.kind == "sample":
+    if run.kind in WRITES_ANSWERS:
         asking.note_due(session, run.project_id)  # what waited for answers of this run waits for them no longer
     if run.round_id is not None:
         service.advance_round(session, session.get_one(Round, run.round_id))

@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict
-from app.models import Project, Prompt, Round, Run
+from app.models import Contender, OutsideModel, Project, Prompt, Round, Run
 from app.prompts.lengths import prompts_to_watch
 from app.runs.checkpoints import get_checkpoint, newest_reward, root_of
 from app.runs.lineage import label_index
@@ -41,6 +41,16 @@ def _write_sample(session: Session, settings: Settings, run: Run, folder: Path) 
     reward = run.inputs.get("reward") or run.inputs.get("scored_by")  # by which answers are chosen, or only scored
     if reward is not None:
         inputs["reward"] = model_spec(settings.data, get_checkpoint(session, reward).source)
+    return inputs
+
+
+def _write_ask(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
+    contender = session.get_one(Contender, run.inputs["contender"])
+    model = session.get_one(OutsideModel, contender.outside_id)
+    _write_prompts(folder / "prompts.jsonl", prompts_to_answer(session, run.project_id, run.inputs))
+    inputs: dict[str, Any] = {name: getattr(model, name) for name in ("address", "model", "key_variable", "own_network")}
+    if model.prompt_price is not None:
+        inputs["usd_per_million"] = {"prompt_tokens": model.prompt_price, "answer_tokens": model.answer_price}
     return inputs
 
 
@@ -154,6 +164,7 @@ def _write_prompts(path: Path, prompts: Iterable[Prompt]) -> None:
 
 _WRITERS = {
     "sample": _write_sample,
+    "ask": _write_ask,
     "reward": _write_reward,
     "ppo": _write_ppo,
     "preference": _write_preference,

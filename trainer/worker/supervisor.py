@@ -29,7 +29,7 @@ from app.models import Run, Worker, utc_now
 from app.queue import asking
 from app.removal.taking_out import take_out
 from app.runs.limits import limits_of, memory_of
-from app.runs.runs import get_run, hold_run
+from app.runs.runs import WRITES_ANSWERS, get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import in_one_sentence, open_database
 from trainer.contract.environment import RAN_AWAY, give_way, template_ran_away
@@ -165,7 +165,7 @@ class Supervisor:
             claimed.kind,
             fence,
             prepared.folder,
-            RunProcess(claimed.kind, prepared.folder, environment_of(self._settings, prepared.outside)),
+            RunProcess(claimed.kind, prepared.folder, environment_of(self._settings, prepared.outside, prepared.key_variable)),
             results.NewGenerations(prepared.folder, stored),
         )
 
@@ -214,7 +214,7 @@ class Supervisor:
 
     def _store_generations(self, held: Held) -> bool:
         """Make rows of answers, and have them asked about, so that people can begin while the rest is being written."""
-        if held.kind != "sample":
+        if held.kind not in WRITES_ANSWERS:
             return False
         if not held.unstored:
             held.unstored = held.generations.read(GENERATIONS_AT_ONCE)

@@ -66,6 +66,18 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "tokens": Figure(N_("Tokens written"), N_("A token is a piece of a word."), for_experts=True),
         "seconds": Figure(N_("Time spent writing"), form="seconds", for_experts=True),
     },
+    "ask": {
+        "generations": Figure(N_("Answers written")),
+        "unanswered_prompts": Figure(N_("Prompts that it did not answer")),
+        "cost_usd": Figure(
+            N_("Cost in US dollars"), N_("By the prices that the owner gave, of the tokens that the other side counted.")
+        ),
+        "prompt_tokens": Figure(N_("Tokens of prompts"), N_("As the other side counts them.")),
+        "answer_tokens": Figure(
+            N_("Tokens of answers"), N_("As the other side counts them; answers of no use are paid for, too.")
+        ),
+        "seconds": Figure(N_("Time spent asking"), form="seconds", for_experts=True),
+    },
     "reward": {
         "accuracy": Figure(
             N_("Agrees with people on comparisons"),

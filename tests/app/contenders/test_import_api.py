@@ -84,8 +84,8 @@ def test_answers_come_in_once_with_their_prompts_and_contenders(engine: Engine, 
 def test_one_bad_line_keeps_everything_out_unless_it_may_be_left_out(engine: Engine, cast: Cast, api: Api) -> None:
     with write_session(engine) as session:
         foreign = factories.make_prompt(session, cast.other).id
-        outside = {"kind": "outside", "name": "taken", "address": "http://127.0.0.1:1/v1", "model": "m"}
-        session.add(Contender(project_id=cast.demo, **outside))
+        outside_id = factories.make_outside(session).id
+        session.add(Contender(project_id=cast.demo, kind="outside", name="taken", outside_id=outside_id))
     items = [answer("A."), {"prompt_id": foreign, "text": "B.", "model": "gpt-x"}, answer("C.", model="taken"), answer("\0")]
     grace = api("admin", who="Grace")
     refused = grace.post(URL, json={"items": items})

@@ -76,9 +76,7 @@ def test_ours_are_called_by_their_checkpoint_and_others_by_their_own_name(engine
     [
         ({"kind": "policy"}, "ours_have_checkpoints"),
         ({"kind": "imported"}, "others_have_names"),
-        ({"kind": "outside", "name": "x", "model": "x"}, "outside_has_an_address"),
-        ({"kind": "outside", "name": "x", "address": "https://example.org"}, "outside_has_a_model"),
-        ({"kind": "imported", "name": "x", "key_variable": "KEY"}, "keys_are_for_outside"),
+        ({"kind": "outside", "name": "x"}, "outside_is_registered"),
         ({"kind": "imported", "name": "x", "best_of": 2}, "choosing_needs_several"),
         ({"kind": "best_of", "checkpoint_id": 1, "best_of": 4}, "choosing_needs_a_reward"),
     ],
@@ -91,8 +89,9 @@ def test_each_kind_has_what_it_needs_and_nothing_else(engine: Engine, project: P
 def test_a_name_is_one_contenders_in_a_project_and_free_in_another(engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         session.add_all(Contender(project_id=project_id, kind="imported", name="gpt-x") for project_id in (cast.demo, cast.other))
+        outside = factories.make_outside(session).id
     with pytest.raises(IntegrityError, match="UNIQUE constraint failed"), write_session(engine) as session:
-        session.add(Contender(project_id=cast.demo, kind="outside", name="gpt-x", address="https://example.org", model="gpt-x"))
+        session.add(Contender(project_id=cast.demo, kind="outside", name="gpt-x", outside_id=outside))
 
 
 def test_a_contender_that_is_not_there_is_not_found(engine: Engine, cast: Cast) -> None:

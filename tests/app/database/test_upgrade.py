@@ -53,7 +53,10 @@ BEFORE_CONTENDERS = (
     *(f"DROP TABLE {table}" for table in ("chat_turns", "chats", "proposed_prompts")),
     "ALTER TABLE projects DROP COLUMN chat_on",
     "DROP TABLE leaderboards",
-    *(f"DROP TABLE {table}" for table in ("evaluation_tasks", "evaluation_candidates", "evaluations", "contenders")),
+    *(
+        f"DROP TABLE {table}"
+        for table in ("evaluation_tasks", "evaluation_candidates", "evaluations", "contenders", "outside_models")
+    ),
     *(f"ALTER TABLE projects DROP COLUMN evaluation_{column}" for column in ("on", "share", "budget", "flag_margin", "promotes")),
     "ALTER TABLE checkpoints DROP COLUMN promotion_reason",
 )

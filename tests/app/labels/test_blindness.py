@@ -12,7 +12,7 @@ import re
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -83,7 +83,9 @@ def two_models(engine: Engine, cast: Cast) -> None:
         ask(session, project, random.Random(5))
 
 
-def everything_an_annotator_does(app: FastAPI, browser: TestClient, program: TestClient) -> Iterator[Any]:
+def everything_an_annotator_does(
+    app: FastAPI, browser: TestClient, program: TestClient, ids: Sequence[str] = ("7340017", "9210023", "8100000")
+) -> Iterator[Any]:
     """Every page and call of Mary's session, refused ones too."""
     for _ in range(4):
         yield browser.get("/projects/demo/annotate")
@@ -100,7 +102,7 @@ def everything_an_annotator_does(app: FastAPI, browser: TestClient, program: Tes
     task = yield from _claimed(program)
     yield browser.post(f"/tasks/{task['id']}/skip")
     for method, path in sorted(RULES):
-        for one in ("1", "7340017", "9210023", "8100000"):
+        for one in ("1", *ids):
             if method == "GET" and ("{id}" in path or one == "1"):
                 filled = re.sub(r"\{(?!slug|id)\w+\}", "x", path.replace("{slug}", "demo").replace("{id}", one))
                 yield (program if path.startswith("/api/") else browser).get(filled)
@@ -119,13 +121,13 @@ def _verdict(task: dict[str, Any]) -> dict[str, Any]:
     return said | {"client_id": str(uuid.uuid4())}
 
 
-def leaks(replies: Iterator[Any]) -> list[str]:
+def leaks(replies: Iterator[Any], secret: Mapping[str, Sequence[str]] = NAMES) -> list[str]:
     """Where a reply says something that only one of the models has. What the caller asked for themselves is no news."""
     found = []
     for reply in replies:
         said = [reply.text, *(f"{name}: {value}" for name, value in reply.headers.multi_items())]
         asked = str(reply.request.url)
-        for what, names in NAMES.items():
+        for what, names in secret.items():
             for name in names:
                 if name not in asked and any(name in part for part in said):
                     found.append(f"{reply.request.method} {reply.request.url.path} tells {what}: {name}")

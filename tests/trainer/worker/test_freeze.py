@@ -22,6 +22,7 @@ from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task, make_labels
+from trainer.contract.config import SampleConfig
 from trainer.contract.folder import UNDATED, RunFolder, read_jsonl
 from trainer.reward.data import read_labels
 from trainer.worker import freeze, run_inputs
@@ -46,6 +47,7 @@ def test_a_sample_run_gets_its_prompts_and_model(
     factories.make_prompt(session, demo.id, split="holdout")
     run = service.queue_run(session, demo, "sample", {"seed": 3}, {}, cast.grace)
     folder = RunFolder(prepare(session, engine, settings, run).folder)
+    assert isinstance(folder.config, SampleConfig)
     assert (folder.kind, folder.config.seed) == ("sample", 3)
     assert folder.inputs == {"policy": "models/tiny", "cache": str(settings.cache)}
     assert rows(folder.path, "prompts.jsonl") == [

@@ -1,0 +1,59 @@
+"""One request to an address of others: who is talked to, what comes back, and how long they want to be left alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import partial
+
+import pytest
+
+from tests.trainer.contract.outside.chat_server import no, serving
+from trainer.contract.outside.address import may_reach
+from trainer.contract.outside.post import NotAsked, Passing, TooLong, headers_with, post
+
+send = partial(post, body=b'{"messages": [{"content": "Hello"}]}', headers=headers_with(None), timeout_s=5, most=10_000)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+
+
+def test_a_reply_comes_whole_or_not_at_all() -> None:
+    with serving() as there:
+        assert b"You said: Hello" in send(there.address)
+        with pytest.raises(TooLong):
+            post(there.address, b'{"messages": [{"content": "Hello"}]}', headers_with(None), timeout_s=5, most=20)
+
+
+def test_the_machine_that_answers_is_looked_at_before_a_word_is_said() -> None:
+    with serving() as there:
+        with pytest.raises(NotAsked):
+            send(there.address, reaches=partial(may_reach, own_network=False))
+        assert there.asked == []
+        assert send(there.address, reaches=partial(may_reach, own_network=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "most"),
+    [
+        ("7", 7, 7),
+        (format_datetime(datetime.now(UTC) + timedelta(seconds=3000), usegmt=True), 2900, 3001),
+        (format_datetime(datetime.now(UTC) - timedelta(seconds=30), usegmt=True), 0, 0),
+        *((odd, 0, 0) for odd in ("soon", "-3", "1e9", "", "Mon, 99 Foo 2026")),
+    ],
+)
+def test_how_long_to_wait_is_heard_in_seconds_and_as_a_moment(given: str, least: float, most: float) -> None:
+    with serving(lambda _body, _number: no(503, headers={"Retry-After": given})) as there, pytest.raises(Passing) as refused:
+        send(there.address)
+    assert least <= refused.value.after_s <= most
+
+
+def test_a_proxy_of_the_environment_does_the_talking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in one's own network, and what it reaches is its business."""
+    monkeypatch.delenv("no_proxy")
+    with serving() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.address.removesuffix("/v1"))
+        assert b"You said" in send("http://models.example.org/v1", reaches=partial(may_reach, own_network=False))
+    assert proxy.paths == ["http://models.example.org/v1"]
