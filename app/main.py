@@ -74,6 +74,8 @@ from app.removal import routes as removal_routes
 from app.rounds import api as rounds_api
 from app.rounds import preference_routes, sft_routes
 from app.rounds import routes as rounds_routes
+from app.rounds.unattended import api as unattended_api
+from app.rounds.unattended import routes as unattended_routes
 from app.runs import api as runs_api
 from app.runs import routes as runs_routes
 from app.runs.limits import limits_of
@@ -97,6 +99,8 @@ from app.web.rate_limit import RateLimit
 from app.web.watch import api as health_api
 from app.web.watch import csp_reports
 from app.web.watch.health import HealthWatch
+from app.webhooks import api as webhooks_api
+from app.webhooks import routes as webhooks_routes
 from trainer.contract.serving.questions import MOST_WAITING
 
 # Tried in this order: the busiest first, and a fixed address before one that takes any word in its place.
@@ -105,7 +109,7 @@ CALLS = (
     *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, answers_api, given_api),
     outside_api,
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
-    *(quality_api, gold_api),
+    *(quality_api, gold_api, webhooks_api, unattended_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -119,6 +123,7 @@ PAGES = (
         installation_routes,
         audit_routes,
         own_routes,
+        webhooks_routes,
         csp_reports,
         language_routes,
     ),
@@ -133,6 +138,7 @@ PAGES = (
         contenders_routes,
         outside_routes,
         rounds_routes,
+        unattended_routes,
         evaluation_routes,
         runs_routes,
         preference_routes,

@@ -48,6 +48,7 @@ NOUNS: Final[tuple[tuple[str, str], ...]] = (
     (r"\w+ /projects/\{slug\}/gold/\{id\}", "known answer"),
     (r"\w+ /projects/\{slug\}/invitations/\{id\}", "invitation"),
     (r"\w+ /users/\{id\}", "leaver"),
+    (r"\w+ /webhooks/\{id\}", "webhook"),
     (r"\w+ /keys/\{id\}", "key"),
     (r"\w+ /tasks/\{id\}", "held"),
     (r"\w+ /labels/\{id\}", "label"),
@@ -65,6 +66,7 @@ OWN: Final = frozenset({"held", "judged", "met", "label", "chat"})  # of one cal
 TELLS: Final[dict[str, str]] = {
     "POST /users": "program",
     "POST /users/{id}/keys": "key",
+    "POST /webhooks": "webhook",
     "POST /projects/{slug}/invitations": "invitation",
     "GET /projects/{slug}/invitations": "invitation",
     "POST /projects/{slug}/practice-tasks": "practice task",
@@ -99,6 +101,7 @@ FIRST: Final = {
     "chat": "POST /projects/{slug}/chats",
     "invitation": "POST /projects/{slug}/invitations",
     "key": "POST /users/{id}/keys",
+    "webhook": "POST /webhooks",
 }
 
 

@@ -65,6 +65,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "recovery_codes.made": N_("made recovery codes"),
     "role.changed": N_("changed a role"),
     "round.started": N_("started a round"),
+    "rounds.paused": N_("paused rounds that start by themselves"),
+    "rounds.resumed": N_("let rounds start by themselves again"),
     "run.cancelled": N_("cancelled a run"),
     "run.queued": N_("queued a run"),
     "run.retried": N_("queued a failed run again"),
@@ -74,6 +76,9 @@ ACTIONS: Final[Mapping[str, str]] = {
     "session.opened": N_("signed in"),
     "sessions.closed": N_("signed out everywhere"),
     "sign_in.failed": N_("failed to sign in"),
+    "webhook.added": N_("registered a webhook"),
+    "webhook.removed": N_("removed a webhook"),
+    "webhook.secret_renewed": N_("gave a webhook another secret"),
 }
 
 THINGS: Final[Mapping[str, str]] = {
@@ -84,6 +89,7 @@ THINGS: Final[Mapping[str, str]] = {
     "answers": N_("Answers"),
     "tasks": N_("Tasks"),
     "round": N_("Rounds"),
+    "rounds": N_("Pauses"),
     "run": N_("Runs"),
     "project": N_("Settings"),
     "prompts": N_("Prompts"),
@@ -92,6 +98,7 @@ THINGS: Final[Mapping[str, str]] = {
     "member": N_("Members"),
     "invitation": N_("Invitations"),
     "password_link": N_("Password links"),
+    "webhook": N_("Webhooks"),
 }
 
 
@@ -108,6 +115,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "round": N_("round %(number)s"),
     "run": N_("run %(number)s"),
     "user": N_("user %(number)s"),
+    "webhook": N_("webhook %(number)s"),
 }
 
 DETAILS: Final[Mapping[str, str]] = {
@@ -171,6 +179,9 @@ VALUES: Final[Mapping[str, Mapping[str, str]]] = {
         "gold_pauses": N_("Pause who misses too many"),
         "gold_share": N_("Share of known answers"),
         "guidelines": N_("Guidelines"),
+        "month_evaluation_labels": N_("Verdicts in evaluations a month, at most"),
+        "month_hours": N_("Hours of training a month, at most"),
+        "month_labels": N_("Labels a month, at most"),
         "name": N_("Name"),
         "overlap": N_("Labels per task"),
         "practice_tasks": N_("Practice tasks"),

@@ -8,9 +8,10 @@ from sqlalchemy import Text, exists, func, select, type_coerce
 from sqlalchemy.orm import Session, aliased
 
 from app.database.audit import record
-from app.models import Contender, Evaluation, EvaluationCandidate, Generation, Round
+from app.models import Checkpoint, Contender, Evaluation, EvaluationCandidate, Generation, Project, Round
 from app.runs.checkpoints import get_checkpoint, score_of
-from trainer.contract.messages import Message
+from app.webhooks.announcing import announce
+from trainer.contract.messages import Message, as_json
 
 Scores = tuple[float, float]  # before, after
 
@@ -32,6 +33,7 @@ def raise_alarm(session: Session, evaluation: Evaluation, candidate: EvaluationC
     candidate.alarm = alarm
     details: dict[str, Any] = {"evaluation": evaluation.id, "score_before": scores[0], "score": scores[1]}
     record(session, None, "evaluation.alarmed", f"checkpoint {checkpoint.id}", details, evaluation.project_id)
+    _announce(session, evaluation, alarm, checkpoint)
     return True
 
 
@@ -57,6 +59,15 @@ def alarmed_rounds(session: Session, round_ids: list[int]) -> set[int]:
         .where(Evaluation.round_id.in_(round_ids), _ALARMED)
     )
     return {round_id for round_id in found if round_id is not None}
+
+
+def _announce(session: Session, evaluation: Evaluation, alarm: Message, checkpoint: Checkpoint) -> None:
+    project = session.get_one(Project, evaluation.project_id)
+    round_ = session.get(Round, evaluation.round_id) if evaluation.round_id is not None else None
+    message = Message("announce_alarm", alarm=alarm)
+    if round_ is not None:
+        message = Message("announce_alarm_of_round", number=round_.number, alarm=alarm)
+    announce(session, project, "alarm", message, round_, {"checkpoint": checkpoint.id, "alarm": as_json(alarm)})
 
 
 def _risen(scores: Scores | None) -> Scores | None:

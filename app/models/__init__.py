@@ -6,8 +6,7 @@ Relationships are not declared: services say which rows they join, so no page ca
 from app.models.base import Base, Utc, utc_now
 from app.models.chats import Chat, ChatTurn, ProposedPrompt
 from app.models.contenders import Contender, OutsideModel
-from app.models.evaluations import Evaluation, EvaluationCandidate, EvaluationTask
-from app.models.leaderboards import Leaderboard
+from app.models.evaluations import Evaluation, EvaluationCandidate, EvaluationTask, Leaderboard
 from app.models.people import (
     ApiKey,
     AuditEntry,
@@ -25,10 +24,12 @@ from app.models.projects import Guideline, Project, Prompt
 from app.models.quality import Check, Exclusion, Gold, JudgesReport
 from app.models.rounds import ALONE, Checkpoint, Drawn, Generation, Round, Run, Worker, drawn, drawn_alone
 from app.models.tasks import NEXT_PLACE, Label, Seat, Skip, Task
+from app.models.webhooks import Announcement, Delivery, Webhook
 
 __all__ = [
     "ALONE",
     "NEXT_PLACE",
+    "Announcement",
     "ApiKey",
     "AuditEntry",
     "Base",
@@ -37,6 +38,7 @@ __all__ = [
     "Check",
     "Checkpoint",
     "Contender",
+    "Delivery",
     "Drawn",
     "Evaluation",
     "EvaluationCandidate",
@@ -68,6 +70,7 @@ __all__ = [
     "Task",
     "User",
     "Utc",
+    "Webhook",
     "Worker",
     "drawn",
     "drawn_alone",

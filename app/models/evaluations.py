@@ -1,4 +1,4 @@
-"""Evaluations: candidates beside a baseline, as people judge them blind; what was asked for it, and what they came to."""
+"""Evaluations: candidates beside a baseline, as people judge them blind; what was asked for it and came of it; leaderboards."""
 
 from __future__ import annotations
 
@@ -88,3 +88,17 @@ class EvaluationTask(Base):
     place: Mapped[int]  # of the prompt among `prompt_ids`
     pair: Mapped[int]  # 0, 1, ... of the prompt
     predicted: Mapped[float | None]  # that the candidate's answer wins, by the round's reward model; frozen before any verdict
+
+
+class Leaderboard(Base):
+    """What was counted of a project's labels, so that no page counts a million. One row a project; it can be thrown away."""
+
+    __tablename__ = "leaderboards"
+    __table_args__ = (UniqueConstraint("project_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id", index=False)
+    label_id: Mapped[int] = mapped_column(default=0)  # counted up to here
+    counts: Mapped[dict[str, Any]] = mapped_column(
+        default=dict
+    )  # "contender contender longer" -> wins, ties, losses of the first

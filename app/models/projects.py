@@ -57,6 +57,10 @@ class Project(Base):
     trigger_labels: Mapped[int | None]  # a round starts every so many new labels
     trigger_hours: Mapped[float | None]  # and/or every so many hours
     triggers_on: Mapped[bool] = mapped_column(default=False)
+    paused_at: Mapped[datetime | None]  # no round starts by itself, whatever the triggers say
+    month_labels: Mapped[int | None]  # of which, once given in a month, people are asked no more and no round starts by itself
+    month_evaluation_labels: Mapped[int | None]  # likewise, of verdicts in evaluations
+    month_hours: Mapped[float | None]  # of training in a month; then no round starts by itself
     evaluation_on: Mapped[bool] = mapped_column(default=False)  # people judge a round's candidates blind before one is promoted
     evaluation_share: Mapped[float] = mapped_column(default=0.3)  # of the tasks that are served, while an evaluation is open
     evaluation_budget: Mapped[int] = mapped_column(default=400)  # verdicts on each candidate; then it is rejected

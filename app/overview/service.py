@@ -14,14 +14,16 @@ from app.labels.empty_desk import Waiting, waiting
 from app.labels.withdraw import still_stands
 from app.language import formats
 from app.language.languages import _
-from app.models import Checkpoint, Generation, Label, Project, Prompt, Round, Run, utc_now
+from app.models import Announcement, Checkpoint, Generation, Label, Project, Prompt, Round, Run, utc_now
 from app.queue import make_tasks
 from app.rounds import service
 from app.rounds.triggers import NextTrigger, next_trigger
+from app.rounds.unattended.budgets import Budget, budgets
 from app.runs import checkpoints, estimates, refill
 from app.runs.estimates import Wait
 from app.runs.figures.reward_quality import quality_of
 from app.runs.run_order import Standing, names_seen, turns, worker_standing
+from app.webhooks.announcing import latest
 from trainer.contract.messages import Message
 
 LATEST_ROUNDS = 5
@@ -68,6 +70,8 @@ class Overview:
     policy: Checkpoint | None
     alarm: Message | None  # until people have decided on a later candidate
     alarm_round: Round | None  # whose candidate raised it
+    announcements: list[Announcement]
+    budgets: list[Budget]  # of this month
     rounds: list[Round]
     stations: list[Station]
 
@@ -101,6 +105,8 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
         policy=policy,
         alarm=alarm,
         alarm_round=session.get(Round, evaluation.round_id) if evaluation and evaluation.round_id else None,
+        announcements=latest(session, project.id),
+        budgets=budgets(session, project),
         rounds=rounds,
         stations=_stations(session, project, open_round, waits_for_turn, trigger, open_tasks, rounds),
     )

@@ -48,6 +48,16 @@ class TriggersJson(Body):
     hours: float | None = Field(None, gt=0, description="A round starts every so many hours.")
 
 
+class BudgetsJson(Body):
+    """What a calendar month (UTC) may use up before nothing starts by itself any more; null: as much as there is."""
+
+    labels: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(None, description="Then people are asked no more.")
+    evaluation_labels: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="Verdicts in evaluations; then nobody is asked for more of them."
+    )
+    hours: Annotated[float, Field(ge=0.1, le=24 * 31)] | None = Field(None, description="Of training; answers do not count.")
+
+
 class EvaluationJson(Body):
     on: bool = Field(False, description="People judge a round's candidates blind before one is promoted.")
     share: float = Field(0.3, ge=0.05, le=0.9, description="Of the tasks that are served while an evaluation is open.")
@@ -88,6 +98,7 @@ class ProjectChanges(Body):
     triggers: TriggersJson | None = Field(None, description="What is left out of it stays as it is.")
     evaluation: EvaluationJson | None = Field(None, description="What is left out of it stays as it is.")
     chat_on: bool | None = Field(None, description="Annotators may talk to the policy, and judge what it says.")
+    budgets: BudgetsJson | None = Field(None, description="What is left out of it stays as it is.")
 
 
 class NewProject(ProjectChanges):
@@ -123,6 +134,8 @@ class ProjectReply(ProjectSummary):
     triggers: TriggersJson
     evaluation: EvaluationJson
     chat_on: bool
+    budgets: BudgetsJson
+    paused_at: datetime | None = Field(description="Since when no round starts by itself, whatever the triggers say.")
     policy_id: int | None
 
 
@@ -173,12 +186,14 @@ def change_project(_usable: UsableChange, session: WriteDb, caller: Caller, slug
 
 
 def _values(body: ProjectChanges) -> ProjectValues:
-    values = body.model_dump(exclude_none=True, exclude={"triggers", "evaluation"})
+    values = body.model_dump(exclude_none=True, exclude={"triggers", "evaluation", "budgets"})
     if body.triggers is not None:  # here null is a value: no such trigger
         given = body.triggers.model_dump(exclude_unset=True)
         values |= {TRIGGERS[name]: value for name, value in given.items()}
     if body.evaluation is not None:
         values |= {f"evaluation_{name}": value for name, value in body.evaluation.model_dump(exclude_unset=True).items()}
+    if body.budgets is not None:
+        values |= {f"month_{name}": value for name, value in body.budgets.model_dump(exclude_unset=True).items()}
     return cast(ProjectValues, values)
 
 
@@ -215,5 +230,9 @@ def _reply(session: Session, project: Project) -> ProjectReply:
             promotes=project.evaluation_promotes,
         ),
         chat_on=project.chat_on,
+        budgets=BudgetsJson(
+            labels=project.month_labels, evaluation_labels=project.month_evaluation_labels, hours=project.month_hours
+        ),
+        paused_at=project.paused_at,
         policy_id=project.policy_id,
     )

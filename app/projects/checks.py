@@ -243,4 +243,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "gold_pauses": _on_off,
     "trigger_labels": _or_none(whole_number(1, 1_000_000)),
     "trigger_hours": _or_none(number_between(0.1, 24 * 366)),
+    "month_labels": _or_none(whole_number(1, 10_000_000)),
+    "month_evaluation_labels": _or_none(whole_number(1, 10_000_000)),
+    "month_hours": _or_none(number_between(0.1, 24 * 31)),
 }

@@ -30,6 +30,9 @@ LABELS: Final = {
     "triggers_on": N_("Start rounds without asking"),
     "trigger_labels": N_("After this many new labels"),
     "trigger_hours": N_("After this many hours"),
+    "month_labels": N_("Labels a month, at most"),
+    "month_evaluation_labels": N_("Verdicts in evaluations a month, at most"),
+    "month_hours": N_("Hours of training a month, at most"),
     "evaluation_on": N_("Let people judge candidates blind"),
     "evaluation_share": N_("Share of tasks"),
     "evaluation_budget": N_("Verdicts on each candidate"),
@@ -38,6 +41,7 @@ LABELS: Final = {
     "chat_on": N_("Let annotators talk to the model"),
 }
 SWITCHES: Final = ("triggers_on", "evaluation_on", "evaluation_promotes", "chat_on")
+OR_NONE: Final = ("trigger_labels", "trigger_hours", "month_labels", "month_evaluation_labels", "month_hours")
 SHARES: Final = ("evaluation_share", "evaluation_flag_margin")
 WEIGHTS: Final = "training.reward.criteria_weights"  # on the page one field per criterion
 OUTSIDE: Final = "training.ppo.outside"  # and one per reward outside of the model
@@ -109,11 +113,8 @@ def outside_help() -> str:
 
 def words_of(project: Project, *, with_base_model: bool) -> Words:
     """The form as the project stands; the base model has a field only while it can be changed."""
-    words = {
-        "name": project.name,
-        "trigger_labels": "" if project.trigger_labels is None else str(project.trigger_labels),
-        "trigger_hours": "" if project.trigger_hours is None else f"{project.trigger_hours:g}",
-    }
+    words = {"name": project.name}
+    words |= {name: "" if (value := getattr(project, name)) is None else f"{value:.15g}" for name in OR_NONE}
     words |= {name: "on" if getattr(project, name) else "" for name in SWITCHES}
     words |= {name: f"{getattr(project, name) * 100:.15g}" for name in SHARES}
     words["evaluation_budget"] = str(project.evaluation_budget)
@@ -128,7 +129,7 @@ def words_of(project: Project, *, with_base_model: bool) -> Words:
 def values_of(words: Words, changed: Words, project: Project) -> ProjectValues:
     """What the changed fields ask for; `words` is the whole form."""
     values: dict[str, Any] = {name: changed[name] for name in ("name", "base_model") if name in changed}
-    numbers = ("trigger_labels", "trigger_hours", "evaluation_budget")
+    numbers = (*OR_NONE, "evaluation_budget")
     values |= {name: number_of(changed[name]) for name in numbers if name in changed}
     values |= {name: share_of(changed[name]) for name in SHARES if name in changed}
     values |= {name: changed[name] == "on" for name in SWITCHES if name in changed}

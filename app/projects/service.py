@@ -53,6 +53,9 @@ class ProjectValues(TypedDict, total=False):
     triggers_on: bool
     trigger_labels: int | None
     trigger_hours: float | None
+    month_labels: int | None
+    month_evaluation_labels: int | None
+    month_hours: float | None
     evaluation_on: bool
     evaluation_share: float
     evaluation_budget: int

@@ -1,8 +1,8 @@
 """Removing what belonged to a deleted project, in small bites, so that nobody waits for it: the worker does it beside its runs.
 
-Rows that others point to go last: labels, talks, checks and known answers, seats and tasks, answers, practice, contenders,
-rounds with runs and checkpoints, prompts, guidelines. Each bite finds what is left by itself, so a crash in between costs
-nothing. The project's own row stays.
+Rows that others point to go last: labels, talks, checks and known answers, seats and tasks, answers, announcements, practice,
+contenders, rounds with runs and checkpoints, prompts, guidelines. Each bite finds what is left by itself, so a crash in between
+costs nothing. The project's own row stays.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
 from app.models import (
+    Announcement,
     Chat,
     ChatTurn,
     Check,
     Checkpoint,
     Contender,
+    Delivery,
     Evaluation,
     EvaluationCandidate,
     EvaluationTask,
@@ -173,6 +175,11 @@ _ORDER: tuple[tuple[Callable[[int], Any], Callable[[Session, Iterable[int]], Non
         _remove(EvaluationCandidate),
     ),
     (lambda project: select(ProposedPrompt.id).where(ProposedPrompt.project_id == project), _remove(ProposedPrompt)),
+    (
+        lambda project: select(Delivery.id).join(Announcement).where(Announcement.project_id == project),
+        _remove(Delivery),
+    ),
+    (lambda project: select(Announcement.id).where(Announcement.project_id == project), _remove(Announcement)),
     (lambda project: select(PracticeVerdict.id).where(PracticeVerdict.project_id == project), _remove(PracticeVerdict)),
     (lambda project: select(PracticeTask.id).where(PracticeTask.project_id == project), _remove(PracticeTask)),
     (lambda project: select(Prompt.id).where(Prompt.project_id == project), _remove(Prompt)),

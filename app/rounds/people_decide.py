@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from sqlalchemy import Engine
@@ -14,13 +15,17 @@ from app.errors import Refusal
 from app.evaluation import asking, service
 from app.evaluation.look import foresee, look, write_down
 from app.models import Contender, Evaluation, Project, Round
+from app.rounds import announced
 from app.rounds.promotion import promote, reject
 from app.runs.checkpoints import current_policy, get_checkpoint
 from trainer.contract.messages import Message
 
 
-def look_after(engine: Engine, project_id: int) -> None:
-    """Look at each evaluation of a project: ask on, or do what people have decided. Two who look at once do it once."""
+def look_after(engine: Engine, project_id: int, *, asks: bool = True) -> None:
+    """Look at each evaluation of a project: ask on, or do what people have decided. Two who look at once do it once.
+
+    `asks`: whether people may be asked more; what they are asked already, they may answer.
+    """
     with read_session(engine) as session:
         found = [(one.id, one.state) for one in service.live_evaluations(session, project_id)]
     for evaluation_id, state in found:
@@ -32,7 +37,7 @@ def look_after(engine: Engine, project_id: int) -> None:
             continue
         seen = look(engine, evaluation_id)
         with read_session(engine) as session:
-            due = asking.is_due(session, session.get_one(Evaluation, evaluation_id))
+            due = asks and asking.is_due(session, session.get_one(Evaluation, evaluation_id))
         if seen is None and not due:
             continue
         with write_session(engine) as session:
@@ -40,7 +45,7 @@ def look_after(engine: Engine, project_id: int) -> None:
             evaluation = session.get_one(Evaluation, evaluation_id, populate_existing=True)
             if seen is not None and write_down(session, evaluation, seen) and seen.decision is not None:
                 _decide(session, project, evaluation)
-            else:
+            elif asks:
                 asking.go_on(session, project, evaluation)
 
 
@@ -69,19 +74,21 @@ def _decide(session: Session, project: Project, evaluation: Evaluation) -> None:
     if round_.state != "evaluation":
         return
     round_.state = "decision"
-    if not project.evaluation_promotes or (evaluation.winner_id is not None and not _in_force(session, project, evaluation)):
-        return
     session.flush()
-    try:
-        with session.begin_nested():
-            if evaluation.winner_id is None:
-                reject(session, round_, None)
-            else:
-                winner = session.get_one(Contender, evaluation.winner_id)
-                promote(session, get_checkpoint(session, winner.checkpoint_id or 0), None, confirmed=True)
-            round_.reason = evaluation.reason
-    except Refusal:  # it cannot be promoted any more, for instance because it was by hand: an admin sees why
-        round_.state = "decision"
+    if project.evaluation_promotes and (evaluation.winner_id is None or _in_force(session, project, evaluation)):
+        with contextlib.suppress(Refusal):  # it cannot be promoted any more, for instance because it was by hand
+            with session.begin_nested():
+                _do(session, round_, evaluation)
+            return
+    announced.waits(session, round_, evaluation.reason)
+
+
+def _do(session: Session, round_: Round, evaluation: Evaluation) -> None:
+    if evaluation.winner_id is None:
+        reject(session, round_, None, said=evaluation.reason)
+        return
+    winner = session.get_one(Contender, evaluation.winner_id)
+    promote(session, get_checkpoint(session, winner.checkpoint_id or 0), None, confirmed=True, said=evaluation.reason)
 
 
 def _in_force(session: Session, project: Project, evaluation: Evaluation) -> bool:

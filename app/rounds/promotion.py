@@ -16,6 +16,7 @@ from app.language.formats import number, percent
 from app.language.languages import _
 from app.models import Checkpoint, EvaluationCandidate, Project, Round, Run, utc_now
 from app.queue import asking
+from app.rounds import announced
 from app.runs import refill
 from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, policies_of_round, root_of, turned_down
 from trainer.contract.messages import Message
@@ -23,13 +24,21 @@ from trainer.contract.messages import Message
 WAITING: Final = ("evaluation", "decision")  # for people, and for an admin; an admin need not wait for people
 
 
-def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirmed: bool = False, reason: str = "") -> None:
+def promote(
+    session: Session,
+    checkpoint: Checkpoint,
+    by: int | None,
+    *,
+    confirmed: bool = False,
+    reason: str = "",
+    said: Message | None = None,
+) -> None:
     """Make a policy the project's own. New tasks mix its answers with those of the policy it replaces, and come before
     the tasks that wait already: they are due, and the worker makes them.
 
     Promoting an older policy is how one goes back. Raises Conflict for a reward model, for the policy already in place, for one
     that grew out of another base, until it is `confirmed` for one whose answers scored no higher after its PPO run, and without a
-    `reason` for one that people turned down the last time they were asked.
+    `reason` for one that people turned down the last time they were asked. `said`: what people said, where that decided.
     """
     project = hold(session, session.get_one(Project, checkpoint.project_id))
     if checkpoint.kind != "policy":
@@ -56,11 +65,13 @@ def promote(session: Session, checkpoint: Checkpoint, by: int | None, *, confirm
         .where(Round.project_id == project.id)
         .where(or_(Round.candidate_id == checkpoint.id, Round.id.in_(made_in)))
         .where(Round.state.in_(WAITING))
-    )
+    ).all()
+    why = Message("written", text=reason) if reason else said
     for round_ in waiting:
         round_.candidate_id = checkpoint.id  # of several
-        _decide(session, round_, "promoted", by)
-        round_.reason = Message("written", text=reason) if reason else None
+        _decide(session, round_, "promoted", by, why)
+    if not waiting:
+        announced.promoted(session, project, checkpoint, why)
     details = _details(replaced, did_not_rise(session, checkpoint)) | {"reason": reason, "against": _against(refused)}
     record(session, by, "policy.promoted", f"checkpoint {checkpoint.id}", details, project.id)
     session.flush()
@@ -138,17 +149,20 @@ def settle_promoted(session: Session, round_: Round) -> None:
     for candidate in policies_of_round(session, round_.id) if round_.state in WAITING else ():
         if project.policy_id == candidate.id:
             round_.candidate_id = candidate.id
-            _decide(session, round_, "promoted", candidate.promoted_by)
+            why = Message("written", text=candidate.promotion_reason) if candidate.promotion_reason else None
+            _decide(session, round_, "promoted", candidate.promoted_by, why)
 
 
-def reject(session: Session, round_: Round, by: int | None, reason: str = "") -> None:
-    """Turn a round's candidates down: the policy stays as it is. Raises Conflict when nothing waits for a decision."""
+def reject(session: Session, round_: Round, by: int | None, reason: str = "", said: Message | None = None) -> None:
+    """Turn a round's candidates down: the policy stays as it is. Raises Conflict when nothing waits for a decision.
+
+    `said`: what people said, where that decided.
+    """
     hold(session, session.get_one(Project, round_.project_id))
     hold(session, round_)
     if round_.state not in WAITING:
         raise Conflict(_("This round does not wait for a decision."))
-    _decide(session, round_, "rejected", by)
-    round_.reason = Message("written", text=reason) if reason else None
+    _decide(session, round_, "rejected", by, Message("written", text=reason) if reason else said)
     candidates = [candidate.id for candidate in policies_of_round(session, round_.id)]
     details: dict[str, Any] = {"candidate": round_.candidate_id, "reason": reason}
     if len(candidates) > 1:
@@ -157,8 +171,10 @@ def reject(session: Session, round_: Round, by: int | None, reason: str = "") ->
     session.flush()
 
 
-def _decide(session: Session, round_: Round, decision: str, by: int | None) -> None:
+def _decide(session: Session, round_: Round, decision: str, by: int | None, reason: Message | None) -> None:
     if (evaluation := evaluation_of(session, round_)) is not None:
         cancel(session, evaluation)  # unless people have decided
     now = utc_now()
     round_.state, round_.decision, round_.decided_by, round_.decided_at, round_.ended_at = "done", decision, by, now, now
+    round_.reason = reason
+    announced.decided(session, round_)

@@ -22,7 +22,7 @@ from app.language.languages import _
 from app.models import Checkpoint, Generation, Project, Prompt, Round, Run, drawn_alone, utc_now
 from app.prompts.lengths import lengths_of
 from app.queue import asking
-from app.rounds import evaluating
+from app.rounds import announced, evaluating
 from app.rounds.promotion import promote, reject, settle_promoted
 from app.runs import checkpoints
 from app.runs.run_settings import expected_config, run_configs
@@ -183,13 +183,13 @@ def advance_round(session: Session, round_: Round) -> None:
     bad = next((run for run in runs if run.state != "done"), None)
     if bad is not None and not _goes_on(session, round_, runs):
         refused = bad.result.get("status") == "refused"
-        _close(round_, "cancelled" if bad.state == "cancelled" else "refused" if refused else "failed", bad.message)
+        _close(session, round_, "cancelled" if bad.state == "cancelled" else "refused" if refused else "failed", bad.message)
     else:
         try:
             with session.begin_nested():
                 _next_stage(session, round_, runs)
         except Refusal as refusal:  # the run itself ended well: what it made stays
-            _close(round_, "failed", _stuck(round_.state, refusal.message))
+            _close(session, round_, "failed", _stuck(round_.state, refusal.message))
     session.flush()
 
 
@@ -216,7 +216,7 @@ def cancel_run(session: Session, run: Run, by: int | None) -> None:
         round_ = hold(session, get_round(session, run.round_id))
         if round_.state in STAGES:
             _cancel_others(session, round_, by)
-            _close(round_, "cancelled", CANCELLED_RUN[run.kind])
+            _close(session, round_, "cancelled", CANCELLED_RUN[run.kind])
             evaluating.cancel(session, round_)
     session.flush()
 
@@ -227,7 +227,7 @@ def cancel_round(session: Session, round_: Round, by: int | None) -> None:
     if round_.state not in (*STAGES, "evaluation"):
         raise Conflict(_("This round does not compute any more."))
     _cancel_others(session, round_, by)
-    _close(round_, "cancelled", Message("round_cancelled"))
+    _close(session, round_, "cancelled", Message("round_cancelled"))
     evaluating.cancel(session, round_)
     session.flush()
 
@@ -268,6 +268,8 @@ def _next_stage(session: Session, round_: Round, runs: Sequence[Run]) -> None:
     else:
         evaluating.open_or_decide(session, round_)
         settle_promoted(session, round_)
+        if round_.state == "decision":
+            announced.waits(session, round_)
 
 
 def _after_reward(session: Session, round_: Round, run: Run) -> None:
@@ -275,7 +277,7 @@ def _after_reward(session: Session, round_: Round, run: Run) -> None:
     round_.reward_id = reward.id if reward else None
     if reward is None or not run.result.get("gate_passed"):
         why = reason_of(run.result) or Message("not_better_than_chance")
-        _close(round_, "refused", Message("no_training", reason=why))
+        _close(session, round_, "refused", Message("no_training", reason=why))
         return
     project = session.get_one(Project, round_.project_id)
     round_.state = "ppo"
@@ -288,7 +290,7 @@ def _after_training(session: Session, round_: Round) -> None:
     candidates = checkpoints.policies_of_round(session, round_.id)
     if not candidates:
         alone = round_.methods == ("ppo",)
-        _close(round_, "failed", Message("ppo_left_nothing") if alone else Message("training_left_nothing"))
+        _close(session, round_, "failed", Message("ppo_left_nothing") if alone else Message("training_left_nothing"))
         return
     project = session.get_one(Project, round_.project_id)
     round_.candidate_id = candidates[0].id
@@ -329,5 +331,6 @@ def _stuck(stage: str, reason: Message) -> Message:
     return Message("stuck_after_ppo", reason=reason) if stage == "ppo" else Message("stuck_after_sample", reason=reason)
 
 
-def _close(round_: Round, state: str, reason: Message | None) -> None:
+def _close(session: Session, round_: Round, state: str, reason: Message | None) -> None:
     round_.state, round_.reason, round_.ended_at = state, reason, utc_now()
+    announced.ended(session, round_)

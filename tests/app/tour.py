@@ -36,6 +36,7 @@ PAGES = (
     "/projects/demo/people",
     "/projects/demo/audit",
     "/audit",
+    "/webhooks",
     "/projects/demo/settings",
     "/projects/demo/settings/questions",
     "/projects/demo/settings/guidelines",

@@ -90,6 +90,34 @@ EVALUATIONS: Final = {
     "nothing_to_compare": "There was nothing to compare: no held-out prompt has answers of all that differ.",
 }
 
+# What is announced of a project, on its overview and to webhooks; and how sending it went.
+ANNOUNCEMENTS: Final = {
+    "announce_promoted": "Round %(number)s: “%(policy)s” was promoted.",
+    "announce_promoted_because": "Round %(number)s: “%(policy)s” was promoted. %(reason)s",
+    "announce_rejected": "Round %(number)s: its candidate was turned down.",
+    "announce_rejected_because": "Round %(number)s: its candidate was turned down. %(reason)s",
+    "announce_waits": "Round %(number)s waits for the decision of an admin.",
+    "announce_waits_because": "Round %(number)s waits for the decision of an admin. %(reason)s",
+    "announce_failed": "Round %(number)s failed. %(reason)s",
+    "announce_refused": "Round %(number)s stopped itself. %(reason)s",
+    "announce_policy": "“%(policy)s” was made the policy.",
+    "announce_policy_because": "“%(policy)s” was made the policy. %(reason)s",
+    "announce_alarm": "Alarm: %(alarm)s",
+    "announce_alarm_of_round": "Alarm in round %(number)s: %(alarm)s",
+    "announce_paused": "Rounds that start by themselves are paused.",
+    "announce_resumed": "Rounds start by themselves again.",
+    "announce_labels_used": "The month's budget of labels (%(used)s) is used. It begins again on %(day)s.",
+    "announce_verdicts_used": "The month's budget of verdicts in evaluations (%(used)s) is used. It begins again on %(day)s.",
+    "announce_hours_used": "The month's budget of hours of training (%(used)s) is used. It begins again on %(day)s.",
+    "webhook_test": "A test: whoever reads this is told what happens here.",
+    "webhook_name_unknown": "The name %(host)s leads nowhere: %(error)s",
+    "webhook_place_refused": (
+        "The name %(host)s leads to an address of the network itself, or over the public network without https."
+    ),
+    "webhook_no_answer": "No answer: %(error)s",
+    "webhook_answered": "It was answered with status %(status)s, which does not say that it was taken.",
+}
+
 # Why a run could not be queued or started.
 QUEUEING: Final = {
     "no_prompt_to_answer": "There is no prompt to answer; import prompts first.",
@@ -538,6 +566,7 @@ SENTENCES: Final = (
     | RUNS
     | ROUNDS
     | EVALUATIONS
+    | ANNOUNCEMENTS
     | QUEUEING
     | WORKING
     | SAMPLING

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
+from app.database.taking_turns import hold
 from app.errors import Refusal
 from app.evaluation.leaderboard.tally import keep_counting
 from app.models import Project
@@ -25,6 +26,7 @@ from app.rounds import people_decide
 from app.rounds.promotion import ask_first
 from app.rounds.service import advance_round, start_round, undone_rounds
 from app.rounds.triggers import NextTrigger, next_trigger
+from app.rounds.unattended.budgets import announce_used, asks_no_more, budgets, unannounced
 from app.runs.refill import Refill, plan_refill, queue_refill, refill_prompts
 from trainer.worker.failures import living_on
 from trainer.worker.prompt_lengths import Count
@@ -99,13 +101,17 @@ def _in_turn(project_ids: Iterable[int], last: int) -> list[int]:
 
 
 def _look_after(engine: Engine, project_id: int, end: float, looks: Looks) -> None:
-    """Go on with what was left undone, start the round that is due and refill the queue that runs low.
+    """Go on with what was left undone, start the round that is due and refill the queue that runs low, as far as the month's
+    budgets go.
 
     What is wanted is found while others write; whether somebody was faster, whoever does it asks again.
     """
     try:
         with read_session(engine) as session:
-            low = bool(refill_prompts(session, session.get_one(Project, project_id)))
+            project = session.get_one(Project, project_id)
+            used = budgets(session, project)
+            low = not asks_no_more(used) and bool(refill_prompts(session, project))
+            news = bool(unannounced(session, project))
         if low:
             # About answers that are there, before more are written.
             asking.ask(engine, project_id, budget_s=end - time.monotonic(), unfinished=looks.unfinished)
@@ -113,13 +119,15 @@ def _look_after(engine: Engine, project_id: int, end: float, looks: Looks) -> No
             project = session.get_one(Project, project_id)
             undone, refill, coming = (
                 undone_rounds(session, project_id),
-                plan_refill(session, project),
+                plan_refill(session, project) if low else None,
                 next_trigger(session, project),
             )
-        people_decide.look_after(engine, project_id)
-        if undone or refill or coming.due:
+        people_decide.look_after(engine, project_id, asks=not asks_no_more(used, evaluation=True))
+        if undone or refill or coming.due or news:
             with write_session(engine) as session:
-                _serve(session, session.get_one(Project, project_id), refill, coming)
+                project = hold(session, session.get_one(Project, project_id))
+                announce_used(session, project)
+                _serve(session, project, refill, coming)
     except Refusal as refusal:  # somebody was faster, or a setting cannot be used: the pages say so too
         print(f"Project {project_id}: {refusal.detail}", file=sys.stderr)
 

@@ -1,7 +1,8 @@
 """The background process: `python -m trainer.worker.supervisor` claims runs, starts each as a process, and keeps the rows true.
 
-One run at a time, one loop, no threads but a heartbeat while something takes long. Every write about a run carries its fence, the
-number of its claim: a worker that lost its run, because nothing was heard of it for too long, can no longer change anything.
+One run at a time, one loop, no threads but a heartbeat while something takes long, and a courier. Every write about a run carries
+its fence, the number of its claim: a worker that lost its run, because nothing was heard of it for too long, can no longer change
+anything.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from trainer.contract.messages import Message, reason_of
 from trainer.worker import claim, freeze, results
 from trainer.worker.chores import Looks, ask_what_is_due, look_after_projects
 from trainer.worker.claim import MOST_ATTEMPTS, Claimed, give_back
+from trainer.worker.courier import Courier
 from trainer.worker.failures import crashed, living_on, said, why_not_prepared
 from trainer.worker.heartbeat import BEAT_S, LostRun, beating
 from trainer.worker.process import RunProcess, end_orphan, environment_of, tidy
@@ -86,6 +88,7 @@ class Supervisor:
         self._held: Held | None = None
         self._beat_at = self._chores_at = self._removal_at = 0.0
         self._looks = Looks()
+        self._courier = Courier(engine)
         self._warm = Warm(settings.data, environment_of(settings, ()))
         self._claimed: Claimed | None = None  # until it has begun
         with write_session(engine) as session:
@@ -112,6 +115,8 @@ class Supervisor:
             self._take_out_deleted()
         if self._held is None:
             self._take_next()
+        with living_on("telling what was announced"):
+            self._courier.look()
         with living_on("keeping the warm process"):
             self._warm.look(beside_a_run=self._held is not None)
 
@@ -121,6 +126,7 @@ class Supervisor:
         if self._held is not None:
             self._hand_back(self._held)
         self._looks.count.end()
+        self._courier.close()
         with write_session(self._engine) as session:
             session.execute(delete(Worker).where(Worker.name == self.name))
         self._lock.end()

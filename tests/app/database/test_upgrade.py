@@ -59,6 +59,11 @@ BEFORE_CONTENDERS = (
     ),
     *(f"ALTER TABLE projects DROP COLUMN evaluation_{column}" for column in ("on", "share", "budget", "flag_margin", "promotes")),
     "ALTER TABLE checkpoints DROP COLUMN promotion_reason",
+    *(f"DROP TABLE {table}" for table in ("deliveries", "webhooks", "announcements")),
+    *(
+        f"ALTER TABLE projects DROP COLUMN {column}"
+        for column in ("paused_at", "month_labels", "month_evaluation_labels", "month_hours")
+    ),
 )
 _SEATS = "id, project_id, task_id, number, place, state, annotator_id, swapped, claimed_at, lease_until"
 BEFORE_JUDGES = (

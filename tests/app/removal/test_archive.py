@@ -233,4 +233,6 @@ def test_what_may_still_change_is_a_decision() -> None:
         "/tasks/{id}/withdraw",
         "/users/{id}/ownership",
         "/users/{id}/second-factor",
+        "/webhooks/{id}",
+        "/webhooks/{id}/removal",
     ]

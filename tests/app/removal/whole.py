@@ -23,13 +23,16 @@ from app.models import (
     Round,
     Run,
     Skip,
+    Webhook,
     utc_now,
 )
 from app.removal.deletion import Consequences, consequences, delete_project
 from app.removal.taking_out import take_out
 from app.web.security import digest
+from app.webhooks.announcing import announce
 from tests.app import factories
 from tests.app.rounds.test_service import label_task
+from trainer.contract.messages import Message
 
 STAYS = {"projects", "audit"}  # the project's own row, and what was said of it
 
@@ -85,6 +88,8 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
         PracticeVerdict(project_id=pid, task_id=practice.id, annotator_id=annotator_id, attempt=1, overall=3, is_right=True)
     )
     session.add(Leaderboard(project_id=pid))
+    session.add(Webhook(address="https://example.org/hooks", secret="whsec_AAAA"))
+    announce(session, project, "round.decided", Message("announce_rejected", number=1), round_)
     session.add(Invitation(token_hash=digest(f"token {pid}"), role="annotator", project_id=pid, expires_at=utc_now()))
     session.flush()
     for made in session.scalars(select(Run).where(Run.project_id == pid)):
