@@ -211,6 +211,7 @@ def test_what_may_still_change_is_a_decision() -> None:
         "/account/keys/{id}/revocation",
         "/chats/{id}/choice",
         "/evaluations/{id}/cancel",
+        "/outside-models/{id}",
         "/people/{id}/second-factor/removal",
         "/projects/{slug}",
         "/projects/{slug}/annotate/next",
