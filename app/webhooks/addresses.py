@@ -11,6 +11,7 @@ from app.errors import Invalid
 from app.language.languages import _
 from app.models.values import storable
 from trainer.contract.messages import Message
+from trainer.contract.outside.address import ip_of, is_never_asked
 
 MOST_CHARACTERS: Final = 500
 
@@ -50,7 +51,7 @@ def check(address: str) -> str:
             _("Leave out names, passwords and what follows a # sign: what is sent is signed already."),
             {"address": _("holds more than an address")},
         )
-    if (number := _number(host)) is not None and _is_refused(number, is_secure=scheme == "https"):
+    if (number := ip_of(host)) is not None and _is_refused(number, is_secure=scheme == "https"):
         raise Invalid(
             _("Nothing is sent to addresses of the network itself, nor over the public network without https."),
             {"address": _("take another")},
@@ -67,21 +68,13 @@ def place_of(address: str) -> Place:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise Unreachable(Message("webhook_name_unknown", host=host, error=str(storable(str(error)[:200])))) from error
-    numbers = [number for *_kind, where in found if (number := _number(str(where[0]))) is not None]
+    numbers = [number for *_kind, where in found if (number := ip_of(str(where[0]))) is not None]
     if not numbers or any(_is_refused(number, is_secure=is_secure) for number in numbers):
         raise Unreachable(Message("webhook_place_refused", host=host))
     return Place(str(numbers[0]), host, parts.port, is_secure)
 
 
-def _number(host: str) -> Number | None:
-    try:
-        number = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(number, "ipv4_mapped", None) or number
-
-
 def _is_refused(number: Number, *, is_secure: bool) -> bool:
     """One's own machine and network are let through: an installation's receivers usually stand there."""
-    of_the_network = number.is_link_local or number.is_multicast or number.is_unspecified
-    return of_the_network or (number.is_reserved and not number.is_loopback) or (number.is_global and not is_secure)
+    reserved = number.is_reserved and not number.is_loopback
+    return is_never_asked(str(number)) or reserved or (number.is_global and not is_secure)

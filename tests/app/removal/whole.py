@@ -12,17 +12,25 @@ from app.database.engine import read_session
 from app.evaluation.service import Candidate, begin, candidates_of
 from app.models import (
     Base,
+    Chat,
+    ChatTurn,
+    Check,
     Checkpoint,
     EvaluationTask,
+    Exclusion,
+    Gold,
     Invitation,
+    JudgesReport,
     Leaderboard,
     PracticeTask,
     PracticeVerdict,
     Project,
     Prompt,
+    ProposedPrompt,
     Round,
     Run,
     Skip,
+    Task,
     Webhook,
     utc_now,
 )
@@ -90,6 +98,8 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
     session.add(Leaderboard(project_id=pid))
     session.add(Webhook(address="https://example.org/hooks", secret="whsec_AAAA"))
     announce(session, project, "round.decided", Message("announce_rejected", number=1), round_)
+    _fill_talk(session, project, annotator_id, task)
+    _fill_checks(session, project, annotator_id, task)
     session.add(Invitation(token_hash=digest(f"token {pid}"), role="annotator", project_id=pid, expires_at=utc_now()))
     session.flush()
     for made in session.scalars(select(Run).where(Run.project_id == pid)):
@@ -98,6 +108,52 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
         (data / "runs" / str(made.id) / "checkpoint" / "weights").write_bytes(b"x" * 100)
     (data / "texts" / project.slug).mkdir(parents=True)
     (data / "texts" / project.slug / "tales.txt").write_text("Once.")
+
+
+def _fill_talk(session: Session, project: Project, annotator_id: int, task: Task) -> None:
+    """A talk of one turn that was judged, and the prompt that it proposed."""
+    chat = Chat(project_id=project.id, annotator_id=annotator_id, client_id=f"talk {project.id}")
+    session.add(chat)
+    session.flush()
+    policy_id = project.policy_id or 0
+    session.add(
+        ChatTurn(
+            chat_id=chat.id,
+            number=1,
+            client_id=f"turn {project.id}",
+            said="Why?",
+            left_policy_id=policy_id,
+            right_policy_id=policy_id,
+            left_seed=1,
+            right_seed=2,
+            left_generation_id=task.first_generation_id,
+            right_generation_id=task.second_generation_id,
+            task_id=task.id,
+            reply="So.",
+        )
+    )
+    session.add(ProposedPrompt(project_id=project.id, prompt_id=task.prompt_id, proposed_by=annotator_id))
+
+
+def _fill_checks(session: Session, project: Project, annotator_id: int, task: Task) -> None:
+    """A known answer that somebody is asked for, what was counted, and somebody whose labels train nothing."""
+    gold = Gold(
+        project_id=project.id,
+        prompt_id=task.prompt_id,
+        first_generation_id=task.first_generation_id,
+        second_generation_id=task.second_generation_id,
+        choice="first",
+        source_task_id=task.id,
+    )
+    session.add(gold)
+    session.flush()
+    session.add_all(
+        [
+            Check(project_id=project.id, task_id=task.id, annotator_id=annotator_id, gold_id=gold.id),
+            Exclusion(project_id=project.id, user_id=annotator_id),
+            JudgesReport(project_id=project.id, label_id=0, counted_at=utc_now(), figures={}),
+        ]
+    )
 
 
 def rows_of(session: Session, project_id: int) -> dict[str, int]:

@@ -35,6 +35,7 @@ def test_receivers_of_the_web_and_of_ones_own_network_can_be_registered(address:
         "https://[::1/",
         "https://user:secret@example.org/",
         "https://example.org/#here",
+        "https://100.100.100.200/latest/meta-data",  # where a cloud tells a machine its own passwords
         "https://example.org/a b",
         "https://ex\u00e4mple.org/",
         "https://example.org/" + "a" * 500,

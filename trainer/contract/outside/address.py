@@ -37,7 +37,7 @@ def problem_with(address: str, *, own_network: bool) -> Message | None:
         return Message("address_names_a_user")
     host = (url.hostname or "").rstrip(".")
     here = host == "localhost" or host.endswith(".localhost")
-    if (literal := _ip(host)) is not None:
+    if (literal := ip_of(host)) is not None:
         if is_never_asked(host):
             return Message("address_never_asked")
         here = not literal.is_global
@@ -48,19 +48,19 @@ def problem_with(address: str, *, own_network: bool) -> Message | None:
 
 def may_reach(ip: str, *, own_network: bool) -> bool:
     """Whether the machine that answered may be asked: one of the internet, or any of our own network where the owner said so."""
-    found = _ip(ip)
+    found = ip_of(ip)
     return found is not None and not is_never_asked(ip) and (own_network or found.is_global)
 
 
 def is_never_asked(ip: str) -> bool:
     """Link-local addresses, where clouds keep their machines' secrets, others of that kind, and what is no single machine."""
-    found = _ip(ip)
+    found = ip_of(ip)
     if found is None:
         return True
     return found.is_link_local or found.is_multicast or found.is_unspecified or str(found) in METADATA
 
 
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address that is written there. An IPv4 address inside of an IPv6 one is that IPv4 address."""
     try:
         found = ipaddress.ip_address(host.partition("%")[0])
