@@ -81,7 +81,7 @@ from app.runs import routes as runs_routes
 from app.runs.limits import limits_of
 from app.runs.lineage import api as lineage_api
 from app.serving import api as serving_api
-from app.serving import openai_api
+from app.serving import openai_api, playground_routes
 from app.serving.warm_process import WarmProcess
 from app.settings import Settings, get_settings
 from app.web import styleguide
@@ -137,6 +137,7 @@ PAGES = (
         answers_routes,
         contenders_routes,
         outside_routes,
+        playground_routes,
         rounds_routes,
         unattended_routes,
         evaluation_routes,
@@ -155,7 +156,9 @@ MAX_BODY = 1_000_000  # bytes; a route that takes an import says so with `max_bo
 JUDGING = re.compile(
     rf"{V1}/(projects/[^/]+/tasks/next|tasks/[^/]+/(label|skip|return|renew|withdraw))|/tasks/[^/]+/(label|skip)"
 )
-ASKING_MODELS = re.compile(rf"{V1}/projects/[^/]+/(score|generate)|({V1})?/chats/[^/]+/turns|{OPENAI}/chat/completions")
+ASKING_MODELS = re.compile(
+    rf"{V1}/projects/[^/]+/(score|generate)|({V1})?/chats/[^/]+/turns|{OPENAI}/chat/completions|/projects/[^/]+/playground(/answer)?"
+)
 LETTING_IN = ("/sign-in", "/invitations/", "/password/", "/account/password", "/account/second-factor")
 WITHOUT_A_PLACE = ("/static/", f"{V1}/health")
 

@@ -66,6 +66,7 @@ PAGES = (
     "/projects/demo/annotators/{judge}",
     "/projects/demo/gold?task={task}",
     "/projects/demo/contenders",
+    "/projects/demo/playground",
     "/outside-models",
     "/rounds/{round}",
     "/rounds/{live_round}",

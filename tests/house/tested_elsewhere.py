@@ -109,6 +109,7 @@ TESTED_ELSEWHERE = {
     "app/runs/usable_labels.py": "app/rounds/test_service.py",
     "app/serving/bodies.py": "app/serving/test_api.py",
     "app/serving/openai_bodies.py": "app/serving/test_openai_api.py",
+    "app/serving/playground_routes.py": "app/serving/test_playground.py",
     "app/serving/warm_process.py": "app/serving/test_api.py",
     "app/shipped.py": "test_wheel.py",
     "app/texts/highlighting.py": "app/texts/test_safe_html.py",

@@ -80,8 +80,8 @@ def why_refused(status: int, refusal: bytes, key: str | None) -> Message:
     """What a refusal says of itself, without the key, which some repeat."""
     error = _object(refusal).get("error")
     told = error.get("message") if isinstance(error, dict) else error
-    words = " ".join(told.split())[:MOST_TOLD] if isinstance(told, str) else ""
-    words = words.replace(key, "…") if key else words
+    words = " ".join(told.split()) if isinstance(told, str) else ""
+    words = (words.replace(key, "…") if key else words)[:MOST_TOLD]
     return Message("model_outside_said", status=status, said=words) if words else Message("outside_status", status=status)
 
 

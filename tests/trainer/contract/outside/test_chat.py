@@ -75,6 +75,9 @@ def test_the_newer_name_of_the_length_limit_is_heard_once() -> None:
 def test_a_refusal_is_told_in_its_own_words_without_the_key() -> None:
     told = json.dumps({"error": {"message": "Incorrect API key\nprovided: s3cret."}}).encode()
     assert english(why_refused(401, told, "s3cret")) == "It replied with status 401: Incorrect API key provided: …."
+    assert "s3c" not in english(why_refused(401, json.dumps({"error": "." * 297 + "s3cret"}).encode(), "s3cret")), (
+        "nor a part of it"
+    )
     assert english(why_refused(404, b'{"error": "no such model"}', None)) == "It replied with status 404: no such model"
     assert english(why_refused(400, b"<html>", None)) == "It replied with status 400."
 

@@ -1,0 +1,70 @@
+"""A model outside that answers at once, piece by piece: asked by the web process, in threads of their own, bounded as a run is.
+
+The warm process opens strangers' models and is told no key, so that it is not the one to ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Generator, Sequence
+from functools import lru_cache, partial
+from typing import Final
+
+from anyio import CapacityLimiter, to_thread
+
+from app.errors import Invalid, Unavailable
+from app.language.languages import _
+from app.models import OutsideModel
+from trainer.contract.messages import Message
+from trainer.contract.outside.address import CHAT, may_reach
+from trainer.contract.outside.chat import Piece, question, read_piece, why_refused
+from trainer.contract.outside.post import NotAsked, Passing, TooLong, headers_with, post_for_lines
+from trainer.contract.serving.questions import Turn
+
+AT_ONCE: Final = 8  # answers of models outside that are being written; more wait
+TIMEOUT_S: Final = 60.0  # until the next piece
+MOST_BYTES: Final = 4 * 2**20  # of a reply
+
+
+async def answer(model: OutsideModel, messages: Sequence[Turn], *, temperature: float, most_tokens: int) -> AsyncIterator[Piece]:
+    """Its answer as it grows. Raises Invalid for what it refuses, Unavailable for what may go another time."""
+    key = os.environ.get(model.key_variable) if model.key_variable else None
+    if model.key_variable and not key:
+        raise Unavailable(
+            _(
+                "The variable %(variable)s, which holds its key, is not set where the pages are served.",
+                variable=model.key_variable,
+            )
+        )
+    lines = post_for_lines(
+        model.address + CHAT,
+        question(messages, model=model.model, temperature=temperature, most_tokens=most_tokens, stream=True),
+        headers_with(key),
+        timeout_s=TIMEOUT_S,
+        most=MOST_BYTES,
+        reaches=partial(may_reach, own_network=model.own_network),
+    )
+    try:
+        while (line := await to_thread.run_sync(_next, lines, abandon_on_cancel=True, limiter=_threads())) is not None:
+            yield read_piece(line)
+    except Passing as error:
+        raise Unavailable(Message("model_outside_not_asked", model=model.name, error=error.message)) from None
+    except NotAsked as error:
+        why = why_refused(error.status, error.said, key) if error.status else error.message
+        raise Invalid(Message("model_outside_not_asked", model=model.name, error=why)) from None
+    except TooLong:
+        raise Invalid(Message("model_outside_too_long", most=MOST_BYTES)) from None
+    finally:
+        with contextlib.suppress(ValueError):  # a thread still waits in it, and lets go of it then
+            lines.close()
+
+
+def _next(lines: Generator[bytes]) -> bytes | None:
+    return next(lines, None)
+
+
+@lru_cache(maxsize=1)
+def _threads() -> CapacityLimiter:
+    """Of their own: whoever waits for a model outside holds no thread of those who judge."""
+    return CapacityLimiter(AT_ONCE)
