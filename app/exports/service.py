@@ -231,7 +231,9 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
     )
     if query.format != "labels":
         checks = Task.purpose.in_(("gold", "repeat"))  # which say something of their person alone
-        statement = statement.where(_in_force(export), ~Label.surplus, ~checks, Label.annotator_id.not_in(export.excluded))
+        statement = statement.where(_in_force(export), ~Label.surplus, ~checks)
+        if export.excluded:
+            statement = statement.where(Label.annotator_id.not_in(export.excluded))
     if query.format in ("preference", "ratings"):
         statement = statement.where(Label.kind == ("comparison" if query.format == "preference" else "rating"))
     if query.format == "sft":
