@@ -140,16 +140,16 @@ class _Asking:
                 self._take(job, reply)
 
     def figures(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"generations": len(self.there)}
-        found |= {"prompt_tokens": self.spent.prompt_tokens, "answer_tokens": self.spent.answer_tokens}
+        figures: dict[str, Any] = {"generations": len(self.there)}
+        figures |= {"prompt_tokens": self.spent.prompt_tokens, "answer_tokens": self.spent.answer_tokens}
         if (prices := self.folder.inputs.get("usd_per_million")) is not None:
             paid = prices["prompt_tokens"] * self.spent.prompt_tokens + prices["answer_tokens"] * self.spent.answer_tokens
-            found["cost_usd"] = paid / 1e6
+            figures["cost_usd"] = paid / 1e6
         if self.left_out:
-            found["unanswered_prompts"] = len(self.left_out)
-            found["unanswered_prompt_ids"] = list(self.left_out)[:MOST_NAMED]
-            found["unanswered_because"] = as_json(next(iter(self.left_out.values())))
-        return found
+            figures["unanswered_prompts"] = len(self.left_out)
+            figures["unanswered_prompt_ids"] = list(self.left_out)[:MOST_NAMED]
+            figures["unanswered_because"] = as_json(next(iter(self.left_out.values())))
+        return figures
 
     def told(self) -> Message | None:
         """What was left out, for people; None where nothing was."""

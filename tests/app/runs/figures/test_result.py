@@ -25,6 +25,7 @@ TRAINER = Path(__file__).parents[4] / "trainer"
 # Where a kind of run writes what ends in its result: functions and the names of what they gather.
 WRITERS = {
     "sample": [("sample/run.py", {"run", "_best_of_figures"})],
+    "ask": [("ask/run.py", {"run", "figures"})],
     "ppo": [("ppo/report.py", {"result"}), ("sft/ptx.py", {"figures"})],
     "preference": [("preference/run.py", {"run", "figures_of"}), ("sft/ptx.py", {"figures"})],
     "sft": [("sft/run.py", {"run"})],
@@ -36,7 +37,7 @@ WRITERS = {
     ],
 }
 NO_NUMBERS = {  # words, lists and what has figures of its own; told elsewhere, or by a message
-    *("status", "reason", "refused_prompt_ids", "refused_because"),
+    *("status", "reason", "refused_prompt_ids", "refused_because", "unanswered_prompt_ids", "unanswered_because"),
     *("form", "groups", "criteria", "flags_learned", "mix", "panel", "gate_passed", "gate_reason", "tested", "reliability"),
     *("figures_on", "annotators", "reliability_diagram"),
 }
