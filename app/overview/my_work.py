@@ -14,15 +14,14 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Row, and_, func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.labels.withdraw import still_stands
-from app.models import Evaluation, Label, Project, Round, Run, Task
+from app.models import Evaluation, Label, Project, Round, Task
 from app.overview.service import last_midnight
 from app.practice.service import NEAR_ENOUGH
-from app.runs.lineage.label_index import labels_of
-from app.runs.run_files import run_folder
+from app.runs.lineage.learners import rounds_that_learned
 from trainer.contract.intervals import wilson
 from trainer.contract.messages import Message
 
@@ -160,18 +159,8 @@ def _speed(session: Session, project_id: int, user_id: int, kind: str) -> Speed:
 
 
 def _learned(session: Session, project_id: int, user_id: int, runs: Path) -> list[Learned]:
-    """The latest rounds whose frozen labels hold some of this person's, newest first."""
-    rows = session.execute(
-        select(Round, Run.id, Evaluation.reason)
-        .join(Run, Run.round_id == Round.id)
-        .outerjoin(Evaluation, and_(Evaluation.round_id == Round.id, Evaluation.state == "decided"))
-        .where(Round.project_id == project_id, Run.kind == "reward", Run.label_digest.is_not(None))
-        .order_by(Round.number.desc(), Run.id.desc())
-        .limit(LATEST_ROUNDS)
-    ).all()
-    frozen = {run_id: labels_of(run_folder(runs, run_id)) for _round, run_id, _judged in rows}
-    if not any(map(len, frozen.values())):
-        return []
-    ids = session.scalars(select(Label.id).where(Label.project_id + 0 == project_id, Label.annotator_id == user_id)).all()
-    found = [Learned(round_, frozen[run_id].count(ids), len(frozen[run_id]), judged) for round_, run_id, judged in rows]
-    return [one for one in found if one.mine]
+    """The latest rounds that learned from some of this person's labels, newest first, and how people judged what came of them."""
+    found = rounds_that_learned(session, project_id, user_id, runs, LATEST_ROUNDS)
+    decided = select(Evaluation.round_id, Evaluation.reason).where(Evaluation.state == "decided")
+    reasons = dict(session.execute(decided.where(Evaluation.round_id.in_([one.round.id for one in found]))).all())
+    return [Learned(one.round, one.theirs, one.labels, reasons.get(one.round.id)) for one in found]

@@ -64,11 +64,12 @@ def due(session: Session, project: Project, user_id: int) -> list[Kind]:
         return []
     has_gold = session.scalar(select(Gold.id).where(Gold.project_id == project.id, Gold.retired_at.is_(None)).limit(1))
     shares: dict[Kind, float] = {"gold": project.gold_share if has_gold else 0.0, "repeat": project.repeat_share}
-    return [
-        kind
-        for kind, share in shares.items()
-        if share > 0 and _since(session, project, user_id, kind) >= _gap(session, project, user_id, kind, share)
-    ]
+    return [kind for kind, share in shares.items() if share > 0 and _is_due(session, project, user_id, kind, share)]
+
+
+def _is_due(session: Session, project: Project, user_id: int, kind: Kind, share: float) -> bool:
+    last = _last(session, project, user_id, kind)
+    return _since(session, project, user_id, last) >= _gap(project, user_id, kind, share, last)
 
 
 def _last(session: Session, project: Project, user_id: int, kind: Kind) -> Check | None:
@@ -77,17 +78,16 @@ def _last(session: Session, project: Project, user_id: int, kind: Kind) -> Check
     return session.scalar(mine.order_by(Check.id.desc()).limit(1))
 
 
-def _since(session: Session, project: Project, user_id: int, kind: Kind) -> int:
-    """How many tasks they have answered since their last check of the kind."""
+def _since(session: Session, project: Project, user_id: int, last: Check | None) -> int:
+    """How many tasks they have answered since their last check."""
     query = select(func.count()).where(Label.annotator_id == user_id, Label.project_id + 0 == project.id, Label.version == 1)
-    if (last := _last(session, project, user_id, kind)) is not None:
+    if last is not None:
         query = query.where(Label.created_at > last.created_at)
     return session.scalar(query) or 0
 
 
-def _gap(session: Session, project: Project, user_id: int, kind: Kind, share: float) -> float:
+def _gap(project: Project, user_id: int, kind: Kind, share: float, last: Check | None) -> float:
     """Tasks between two checks of a kind: drawn once for each gap, so that no rhythm tells; 1 / share on average."""
-    last = _last(session, project, user_id, kind)
     drawn = hashlib.blake2b(f"{project.id} {user_id} {kind} {last.id if last else 0}".encode(), digest_size=8).digest()
     return (0.5 + int.from_bytes(drawn) / 2**64) / share
 

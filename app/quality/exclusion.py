@@ -5,9 +5,6 @@ It is no withdrawal of a verdict (`app/labels/withdraw.py`), which is its author
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
@@ -15,18 +12,7 @@ from app.database.audit import record
 from app.database.taking_turns import hold
 from app.errors import Conflict, NotFound
 from app.language.languages import _
-from app.models import Exclusion, Label, Project, Round, Run, User
-from app.runs.lineage.label_index import labels_of
-from app.runs.run_files import run_folder
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """A round that learned from this person."""
-
-    round: Round
-    theirs: int
-    labels: int  # it learned from in all
+from app.models import Exclusion, Label, Project, User
 
 
 def exclude(session: Session, project: Project, user_id: int, reason: str, by: int) -> Exclusion:
@@ -56,21 +42,3 @@ def include(session: Session, project: Project, user_id: int, by: int) -> None:
 
 def _of(session: Session, project_id: int, user_id: int) -> Exclusion | None:
     return session.scalar(select(Exclusion).where(Exclusion.project_id == project_id, Exclusion.user_id == user_id))
-
-
-def learned_from(session: Session, project_id: int, user_id: int, runs: Path) -> list[Learned]:
-    """The rounds whose frozen labels hold some of this person's, the newest first."""
-    rows = session.execute(
-        select(Round, Run.id)
-        .join(Run, Run.round_id == Round.id)
-        .where(Round.project_id == project_id, Run.label_digest.is_not(None))
-        .order_by(Round.number.desc(), Run.id)
-    ).all()
-    ids = session.scalars(select(Label.id).where(Label.project_id + 0 == project_id, Label.annotator_id == user_id)).all()
-    found: dict[int, Learned] = {}
-    for round_, run_id in rows:
-        frozen = labels_of(run_folder(runs, run_id))
-        theirs = frozen.count(ids)
-        if theirs and (round_.id not in found or theirs > found[round_.id].theirs):
-            found[round_.id] = Learned(round_, theirs, len(frozen))
-    return list(found.values())

@@ -18,6 +18,7 @@ from app.quality.gold.forms import ExclusionForm
 from app.quality.measures.figure import Figure
 from app.quality.people import Standing, people_of, person_of
 from app.quality.service import Told, told
+from app.runs.lineage.learners import rounds_that_learned
 from app.settings import Settings
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID
@@ -109,7 +110,7 @@ def show_person(request: Request, session: Db, project_id: CurrentProjectId, use
         told=found,
         one=person_of(session, project_id, found, user_id),
         figures=[(name, _(label), unit, _(meaning)) for name, label, unit, meaning in FIGURES],
-        rounds=exclusion.learned_from(session, project_id, user_id, settings.runs),
+        rounds=rounds_that_learned(session, project_id, user_id, settings.runs),
     )
 
 

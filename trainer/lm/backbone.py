@@ -31,12 +31,8 @@ from trainer.lm.chat_template import first_line, plain_ids, templated_ids, turn_
 from trainer.lm.integrity.watchdog import RanAway
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-LLAMA_LIKE = {
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-}  # pre-norm layers on one residual stream, rotary positions, a bare linear head
+# Pre-norm layers on one residual stream, rotary positions, a bare linear head.
+LLAMA_LIKE = {"llama", "mistral", "qwen2", "qwen3"}
 MAMBA_LIKE = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}  # their fast kernels read out_proj past an adapter
 LORA_ALPHA_PER_RANK = 2  # the adapters' output is scaled by 2 at every rank, so that a learning rate keeps its meaning
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft asks transformers so

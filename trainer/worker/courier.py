@@ -9,10 +9,11 @@ from typing import Final
 from sqlalchemy import Engine
 
 from app.models import utc_now
-from app.webhooks.delivering import TIMEOUT_S, deliver, due_webhooks
+from app.webhooks.delivering import deliver, due_webhooks
 from trainer.worker.failures import living_on
 
 LOOK_S: Final = 1.0
+ARRIVING_S: Final = 2.0  # for what is on its way when the worker ends; another sends later what did not arrive
 
 
 class Courier:
@@ -36,7 +37,7 @@ class Courier:
 
     def close(self) -> None:
         """Let what is on its way arrive."""
-        end = time.monotonic() + TIMEOUT_S
+        end = time.monotonic() + ARRIVING_S
         for thread in self._threads.values():
             thread.join(max(0.0, end - time.monotonic()))
 

@@ -1,4 +1,4 @@
-"""What learned from a label: runs, and the checkpoints that came of them."""
+"""What learned from a label, or from a person's: runs, and the checkpoints that came of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import and_, exists, select
 from sqlalchemy.orm import Session
 
 from app.models import Checkpoint, Label, Round, Run
@@ -26,6 +26,15 @@ class Learner:
     version: int
     round: Round | None
     checkpoints: list[Checkpoint]  # what it left; of a round's reward run also the policies that were trained against it
+
+
+@dataclass(frozen=True, slots=True)
+class RoundLearned:
+    """A round that learned from a person's labels."""
+
+    round: Round
+    theirs: int
+    labels: int  # it learned from in all
 
 
 def learners_of(session: Session, versions: Sequence[Label], runs: Path, most: int = MOST) -> list[Learner]:
@@ -47,6 +56,29 @@ def learners_of(session: Session, versions: Sequence[Label], runs: Path, most: i
             found.append((run, version, round_))
     made = _made_by(session, [run for run, _version, _round in found])
     return [Learner(run, version, round_, made[run.id]) for run, version, round_ in found]
+
+
+def rounds_that_learned(
+    session: Session, project_id: int, user_id: int, runs: Path, most: int | None = None
+) -> list[RoundLearned]:
+    """Whose frozen labels hold some of this person's, the newest first; of the latest `most` rounds that froze any."""
+    froze = (Run.round_id == Round.id, Run.label_digest.is_not(None))
+    latest = (
+        select(Round.id).where(Round.project_id == project_id, exists().where(*froze)).order_by(Round.number.desc()).limit(most)
+    )
+    rows = session.execute(
+        select(Round, Run.id).join(Run, and_(*froze)).where(Round.id.in_(latest)).order_by(Round.number.desc(), Run.id)
+    ).all()
+    frozen = {run_id: labels_of(run_folder(runs, run_id)) for _round, run_id in rows}
+    if not any(map(len, frozen.values())):
+        return []
+    ids = session.scalars(select(Label.id).where(Label.project_id + 0 == project_id, Label.annotator_id == user_id)).all()
+    found: dict[int, RoundLearned] = {}
+    for round_, run_id in rows:
+        theirs = frozen[run_id].count(ids)
+        if theirs and (round_.id not in found or theirs > found[round_.id].theirs):
+            found[round_.id] = RoundLearned(round_, theirs, len(frozen[run_id]))
+    return list(found.values())
 
 
 def _made_by(session: Session, learned: Sequence[Run]) -> dict[int, list[Checkpoint]]:
