@@ -65,6 +65,15 @@ def test_every_page_fits_is_for_everybody_and_leaves_the_console_silent(
     assert [problem for problem in problems if "/no-such-page" not in problem] == []
 
 
+def test_every_page_fits_on_a_phone_in_the_language_of_the_longer_words(open_as: Open, ids: dict[str, int]) -> None:
+    page = open_as("Ada", viewport={"width": 360, "height": 740})
+    wide = {}
+    for path in PAGES:
+        page.goto(path.format(**ids))
+        wide[path] = page.evaluate("document.documentElement.scrollWidth")
+    assert {path: width for path, width in wide.items() if width > 360} == {}
+
+
 # Pages whose controls differ most from each other; the night tabs through all of them.
 TABBED = ("/account", "/projects/demo/annotate", "/projects/demo/labels", "/projects/demo/people", "/rounds/{round}")
 

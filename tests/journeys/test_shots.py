@@ -56,5 +56,5 @@ def shot(page: Page) -> bytes:
 def _named(paths: Iterable[str]) -> Iterable[tuple[str, str]]:
     """The name of each page's picture, from its address."""
     for path in paths:
-        words = path.replace("/projects/demo", "/project").strip("/").translate(str.maketrans("/", "-", "{}"))
+        words = path.replace("/projects/demo", "/project").strip("/").translate(str.maketrans("/?=", "---", "{}"))
         yield words or "start", path
