@@ -92,9 +92,10 @@ def test_from_the_one_time_link_to_rating_the_new_models_answers(chromium: Brows
     program = make_key(page, address)
     assert chromium.new_context().new_page().goto(house.link).status == 410  # type: ignore[union-attr]
 
-    # A small round, for a small machine.
+    # A small round, for a small machine; a task that comes back would be a verdict, but nothing new to learn from.
     training = {"ppo": {"updates": 2, "episodes": 16, "max_new_tokens": 24}}
-    changes = {"rating_share": 0.2, "queue_low_mark": 1, "training": training, "evaluation": {"on": False}}
+    changes = {"rating_share": 0.2, "queue_low_mark": 1, "repeat_share": 0, "training": training}
+    changes["evaluation"] = {"on": False}
     program.patch("/projects/demo", json=changes).raise_for_status()
     more = program.post("/projects/demo/runs", json={"kind": "sample"}).raise_for_status().json()["id"]
 
