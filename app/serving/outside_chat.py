@@ -17,8 +17,9 @@ from app.errors import Invalid, Unavailable
 from app.language.languages import _
 from app.models import OutsideModel
 from trainer.contract.messages import Message
-from trainer.contract.outside.address import CHAT, may_reach
+from trainer.contract.outside.address import CHAT, may_reach, problem_with
 from trainer.contract.outside.chat import Piece, question, read_piece, why_refused
+from trainer.contract.outside.key import UnusableKey, key_of
 from trainer.contract.outside.post import NotAsked, Passing, TooLong, headers_with, post_for_lines
 from trainer.contract.serving.questions import Turn
 
@@ -29,14 +30,9 @@ MOST_BYTES: Final = 4 * 2**20  # of a reply
 
 async def answer(model: OutsideModel, messages: Sequence[Turn], *, temperature: float, most_tokens: int) -> AsyncIterator[Piece]:
     """Its answer as it grows. Raises Invalid for what it refuses, Unavailable for what may go another time."""
-    key = os.environ.get(model.key_variable) if model.key_variable else None
-    if model.key_variable and not key:
-        raise Unavailable(
-            _(
-                "The variable %(variable)s, which holds its key, is not set where the pages are served.",
-                variable=model.key_variable,
-            )
-        )
+    key = _key(model.key_variable)
+    if problem := problem_with(model.address, own_network=model.own_network):  # as of one registered under earlier rules
+        raise Invalid(problem)
     lines = post_for_lines(
         model.address + CHAT,
         question(messages, model=model.model, temperature=temperature, most_tokens=most_tokens, stream=True),
@@ -58,6 +54,18 @@ async def answer(model: OutsideModel, messages: Sequence[Turn], *, temperature: 
     finally:
         with contextlib.suppress(ValueError):  # a thread still waits in it, and lets go of it then
             lines.close()
+
+
+def _key(variable: str | None) -> str | None:
+    try:
+        key = key_of(os.environ, variable)
+    except UnusableKey as error:
+        raise Unavailable(error.message) from None
+    if variable and key is None:
+        raise Unavailable(
+            _("The variable %(variable)s, which holds its key, is not set where the pages are served.", variable=variable)
+        )
+    return key
 
 
 def _next(lines: Generator[bytes]) -> bytes | None:

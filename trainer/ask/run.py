@@ -20,8 +20,9 @@ from typing import Any, Final, cast
 
 from trainer.contract.folder import Cancelled, Refused, RunFolder, Unanswered, drop_broken_tail, read_jsonl
 from trainer.contract.messages import Message, as_json
-from trainer.contract.outside.address import CHAT, may_reach
+from trainer.contract.outside.address import CHAT, may_reach, problem_with
 from trainer.contract.outside.chat import LIMITS, Answer, question, read_answer, wants_other_limit, why_refused
+from trainer.contract.outside.key import UnusableKey, key_of
 from trainer.contract.outside.post import NotAsked, Passing, TooLong, headers_with, post, silent
 from trainer.contract.sample_config import AskConfig
 
@@ -107,11 +108,12 @@ class _Asking:
         self.config = cast(AskConfig, self.folder.config)
         inputs = self.folder.inputs
         self.model: str = inputs["model"]
-        self.key = os.environ.get(inputs["key_variable"]) if inputs.get("key_variable") else None
-        if inputs.get("key_variable") and not self.key:
-            raise Refused(Message("key_not_set", variable=inputs["key_variable"]))
+        self.key = _key(inputs.get("key_variable"))
+        own_network = bool(inputs.get("own_network"))
+        if problem := problem_with(inputs["address"], own_network=own_network):  # as of one registered under earlier rules
+            raise Refused(problem)
         self.url = inputs["address"] + CHAT
-        self.reaches = partial(may_reach, own_network=bool(inputs.get("own_network")))
+        self.reaches = partial(may_reach, own_network=own_network)
         for name in (GENERATIONS, USAGE):
             drop_broken_tail(self.folder.file(name))
         self.there = {(row["prompt_id"], row["index"]) for row in read_jsonl(self.folder.file(GENERATIONS))}
@@ -260,3 +262,13 @@ class _Asking:
         done = self.total - len(self.waiting) - len(self.away)
         tokens = self.spent.prompt_tokens + self.spent.answer_tokens
         self.folder.progress(done, self.total, Message("asking_outside", model=self.model, tokens=tokens))
+
+
+def _key(variable: str | None) -> str | None:
+    try:
+        key = key_of(os.environ, variable)
+    except UnusableKey as error:
+        raise Refused(error.message) from None
+    if variable and key is None:
+        raise Refused(Message("key_not_set", variable=variable))
+    return key

@@ -374,6 +374,7 @@ PPO: Final = {
     "outside_not_reached": "The reward %(name)s could not be asked, tried %(times)s times: %(error)s",
     "outside_status": "It replied with status %(status)s.",
     "outside_silent": "No reply came within %(seconds)s seconds.",
+    "outside_cannot_be_asked": "No request can be made of this address and this key.",
     "outside_too_long": "The reward %(name)s replied with more than %(most)s bytes.",
     "outside_no_scores": "The reward %(name)s did not reply with a list of numbers.",
     "outside_count": "The reward %(name)s gave %(found)s scores for %(answers)s answers.",
@@ -540,7 +541,9 @@ SETTINGS: Final = {
 
 # Models outside: where they are asked, and what came of it.
 ASKING: Final = {
-    "no_address": "This must be an address such as %(example)s, without a question mark or a fragment.",
+    "no_address": (
+        "This must be an address such as %(example)s, without a question mark, a fragment, or a percent sign in its host."
+    ),
     "address_names_a_user": "The address names a user or a password. A key belongs into a variable of the environment.",
     "address_never_asked": (
         "No model is asked at such an address: it is link-local, or one at which machines of a cloud keep their secrets."
@@ -558,6 +561,7 @@ ASKING: Final = {
     "model_outside_too_long": "It replied with more than %(most)s bytes.",
     "model_outside_said_nothing": "Its reply holds no text.",
     "key_not_set": "The variable %(variable)s, which holds the key, is not set where the worker runs.",
+    "key_unusable": "The variable %(variable)s, which holds the key, has more in it than one line of plain letters and signs.",
     "unanswered": "Prompts that it did not answer: %(count)s (%(names)s). %(because)s",
 }
 

@@ -21,7 +21,7 @@ import psutil
 from app.settings import Settings
 from trainer.contract.environment import die_with, go_first, needed, session_gives_way, with_rewards
 from trainer.contract.folder import forget_unfinished, write_atomic
-from trainer.contract.outside.address import KEY_VARIABLE
+from trainer.contract.outside.key import KEY_VARIABLE
 
 # A training step frees and takes the same large blocks again; given back to the kernel each time, they cost a page fault per
 # 4 KiB. Huge pages and never giving back made a step 1.4-1.75 times as fast (glibc; elsewhere these are ignored).

@@ -14,7 +14,8 @@ from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
 from app.language.run_messages import told
 from app.models import Contender, OutsideModel, Run, utc_now
-from trainer.contract.outside.address import KEY_VARIABLE, base_of, problem_with
+from trainer.contract.outside.address import base_of, problem_with
+from trainer.contract.outside.key import KEY_VARIABLE
 
 MOST_PRICE = 1_000_000.0  # US dollars for a million tokens
 

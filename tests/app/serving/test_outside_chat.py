@@ -15,7 +15,7 @@ import pytest
 from app.errors import Invalid, Unavailable
 from app.models import OutsideModel
 from app.serving.outside_chat import answer
-from tests.trainer.contract.outside.chat_server import no, serving
+from tests.trainer.contract.outside.chat_server import by_another_name, no, serving
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -97,7 +97,14 @@ def test_what_is_refused_and_what_may_pass_is_told_without_the_key(monkeypatch: 
     with serving(lambda _body, _number: no(503)) as there, pytest.raises(Unavailable, match="status 503"):
         written(model(there.address))
     with serving() as there, pytest.raises(Invalid, match="No model is asked at such an address"):
-        written(model(there.address, own_network=False))
+        written(model(by_another_name(there), own_network=False))
+    assert there.asked == []
+    with pytest.raises(Invalid, match="a percent sign in its host"):
+        written(model("http://localhos%74/v1"))
+    monkeypatch.setenv("SOME_API_KEY", "s3cret\ns3cret")
+    with serving() as there, pytest.raises(Unavailable, match="SOME_API_KEY, which holds the key") as unusable:
+        written(model(there.address, key_variable="SOME_API_KEY"))
+    assert "s3cret" not in unusable.value.detail
     monkeypatch.delenv("SOME_API_KEY")
     with pytest.raises(Unavailable, match="SOME_API_KEY"):
         written(model("http://127.0.0.1:9/v1", key_variable="SOME_API_KEY"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.contract.outside.chat_server import Reply, Served, echo, no, says, serving
+from tests.trainer.contract.outside.chat_server import Reply, Served, by_another_name, echo, no, says, serving
 from trainer.__main__ import main
 from trainer.ask.run import run
 from trainer.contract.english import english
@@ -72,7 +72,7 @@ def test_every_prompt_is_answered_and_what_it_cost_is_counted(tmp_path: Path) ->
 def test_the_key_comes_from_the_variable_that_is_named_and_stands_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SOME_API_KEY", "s3cret")
+    monkeypatch.setenv("SOME_API_KEY", "s3cret\n")
     with serving() as there:
         folder = folder_of(tmp_path / "run", there, key_variable="SOME_API_KEY")
         run(folder)
@@ -187,8 +187,26 @@ def test_a_cancel_is_obeyed_within_a_second_and_says_what_was_spent(tmp_path: Pa
 def test_a_machine_that_may_not_be_asked_is_told_nothing(tmp_path: Path) -> None:
     """The name looked harmless when it was registered, and leads to this machine now."""
     with serving() as there, pytest.raises(Refused, match="No model is asked at such an address"):
-        run(folder_of(tmp_path / "run", there, own_network=False))
+        run(folder_of(tmp_path / "run", by_another_name(there), own_network=False))
     assert there.asked == []
+
+
+def test_an_address_of_earlier_rules_is_asked_no_more(tmp_path: Path) -> None:
+    with serving() as there, pytest.raises(Refused, match="a percent sign in its host"):
+        run(folder_of(tmp_path / "run", there.address.replace("127.0.0.1", "localhos%74")))
+    assert there.asked == []
+
+
+def test_a_key_that_no_header_can_hold_is_said_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "s3cret\ns3cret")
+    with serving() as there:
+        folder = folder_of(tmp_path / "run", there, key_variable="SOME_API_KEY")
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer", "ask", str(folder.path)], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+    assert "SOME_API_KEY, which holds the key, has more in it" in english(from_json(result(folder)["reason"]))
+    assert b"s3cret" not in done.stdout + done.stderr
+    assert all("s3cret" not in path.read_text() for path in folder.path.iterdir())
 
 
 def test_the_newer_name_of_the_length_limit_is_used_once_it_is_asked_for(tmp_path: Path) -> None:

@@ -7,16 +7,17 @@ name may lead elsewhere tomorrow. What only this machine can reach must never be
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Final
 from urllib.parse import urlsplit
 
 from trainer.contract.messages import Message
 
 CHAT: Final = "/chat/completions"
-KEY_VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,79}_API_KEY")  # no other secret can be sent anywhere by naming its variable
 # Where clouds tell a machine its own passwords, at addresses that are not link-local.
 METADATA: Final = frozenset({"fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"})
+NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: how a network without IPv4 reaches addresses of IPv4
+
+Number = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def base_of(address: str) -> str:
@@ -29,6 +30,7 @@ def problem_with(address: str, *, own_network: bool) -> Message | None:
     try:
         url = urlsplit(address)
         usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and address.isascii()
+        usable = usable and "%" not in url.netloc  # whoever connects reads another host out of it
     except ValueError:
         usable = False
     if not usable or any(sign.isspace() or not sign.isprintable() for sign in address) or url.query or url.fragment:
@@ -57,13 +59,22 @@ def is_never_asked(ip: str) -> bool:
     found = ip_of(ip)
     if found is None:
         return True
-    return found.is_link_local or found.is_multicast or found.is_unspecified or str(found) in METADATA
+    reserved = found.is_reserved and not found.is_loopback
+    return reserved or _is_local(found) or found.is_multicast or found.is_unspecified or str(found) in METADATA
 
 
-def ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that is written there. An IPv4 address inside of an IPv6 one is that IPv4 address."""
+def _is_local(found: Number) -> bool:
+    return found.is_link_local or (isinstance(found, ipaddress.IPv6Address) and found.is_site_local)
+
+
+def ip_of(host: str) -> Number | None:
+    """The address that is written there. An IPv4 address inside of an IPv6 one, for whoever translates, is that IPv4 address."""
     try:
         found = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    if isinstance(found, ipaddress.IPv4Address):
+        return found
+    if found in NAT64:
+        return ipaddress.IPv4Address(found.packed[-4:])
+    return found.ipv4_mapped or found.sixtofour or found

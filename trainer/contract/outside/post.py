@@ -15,8 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final, Self
 
 from trainer.contract.english import SpokenError
 from trainer.contract.messages import Message
@@ -87,13 +86,15 @@ def post_for_lines(
 def _replied(
     url: str, body: bytes, headers: Mapping[str, str], timeout_s: float, reaches: Reaches | None
 ) -> Iterator[http.client.HTTPResponse]:
-    request = urllib.request.Request(url, body, dict(headers), method="POST")
     try:
+        request = urllib.request.Request(url, body, dict(headers), method="POST")
         with _opener(reaches).open(request, timeout=timeout_s) as reply:
             yield reply
     except urllib.error.HTTPError as error:
         with error:
             raise _refused(error) from None
+    except (ValueError, http.client.InvalidURL):  # whose words repeat the header or the address
+        raise NotAsked(Message("outside_cannot_be_asked")) from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, _Forbidden):
@@ -139,9 +140,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class _Watched(http.client.HTTPConnection):
     """Looks at who answered before anything is said."""
 
-    def __init__(self, *given: Any, reaches: Reaches, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self._reaches = reaches
+    _reaches: Reaches
+
+    @classmethod
+    def by(cls, reaches: Reaches, *given: Any, **named: Any) -> Self:
+        """Set afterwards: HTTPSConnection hands nothing on that it does not know."""
+        made = cls(*given, **named)
+        made._reaches = reaches
+        return made
 
     def connect(self) -> None:
         super().connect()
@@ -162,17 +168,18 @@ class _WatchedHandler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         if _by_proxy(request):
             return super().http_open(request)
-        return self.do_open(partial(_Watched, reaches=self._reaches), request)
+        return self.do_open(partial(_Watched.by, self._reaches), request)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         if _by_proxy(request):
             return super().https_open(request)
-        watched = partial(_WatchedTLS, reaches=self._reaches)
+        watched = partial(_WatchedTLS.by, self._reaches)
         return self.do_open(watched, request, context=ssl.create_default_context())
 
 
 def _by_proxy(request: urllib.request.Request) -> bool:
-    return request.host != urlsplit(request.full_url).netloc
+    """By what urllib has made of the request: over TLS a proxy opens a tunnel, else it is told the whole address."""
+    return request.has_proxy() or getattr(request, "_tunnel_host", None) is not None
 
 
 def _opener(reaches: Reaches | None) -> urllib.request.OpenerDirector:

@@ -38,6 +38,11 @@ def echo(body: dict[str, Any], _number: int = 0) -> Reply:
     return says(f"You said: {body['messages'][-1]['content']}")
 
 
+def by_another_name(there: Served) -> str:
+    """Its address as one of the internet would look; who connects finds this machine."""
+    return there.address.replace("http://127.0.0.1", "https://127.1")
+
+
 @contextmanager
 def serving(answering: Answering = echo) -> Iterator[Served]:
     lock = threading.Lock()

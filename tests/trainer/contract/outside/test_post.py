@@ -53,6 +53,31 @@ def told_to_wait(given: str) -> float:
     return refused.value.after_s
 
 
+@pytest.mark.parametrize(
+    "url", ["https://a..b/v1", "http://127.0.0.1:s3cret/v1", "http://[::1/s3cret", "http://127.0.0.1/s3cret v1"]
+)
+def test_what_no_request_can_be_made_of_is_refused_once_and_not_repeated(url: str) -> None:
+    with pytest.raises(NotAsked) as refused:
+        send(url)
+    assert "s3cret" not in str(refused.value)
+    with serving() as there, pytest.raises(NotAsked) as refused:
+        post(there.address, b"{}", headers_with("s3cret\n"), timeout_s=5, most=100)
+    assert (there.asked, "s3cret" in str(refused.value)) == ([], False)
+
+
+def test_tls_is_spoken_to_a_machine_that_may_be_asked() -> None:
+    """The server speaks none, which is said by who tried."""
+    with serving() as there, pytest.raises(Passing, match="SSL"):
+        send(there.address.replace("http:", "https:"), reaches=partial(may_reach, own_network=True))
+
+
+@pytest.mark.parametrize("host", ["%31%32%37.0.0.1", "localhos%74"])
+def test_a_host_is_looked_at_however_it_is_written(host: str) -> None:
+    with serving() as there, pytest.raises(NotAsked, match="No model is asked at such an address"):
+        send(there.address.replace("127.0.0.1", host), reaches=partial(may_reach, own_network=False))
+    assert there.asked == []
+
+
 def test_a_proxy_of_the_environment_does_the_talking(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands in one's own network, and what it reaches is its business."""
     monkeypatch.delenv("no_proxy")
