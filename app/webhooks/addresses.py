@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -11,17 +10,16 @@ from app.errors import Invalid
 from app.language.languages import _
 from app.models.values import storable
 from trainer.contract.messages import Message
-from trainer.contract.outside.address import ip_of, is_never_asked
+from trainer.contract.outside.address import Number, ip_of, is_never_asked
 
 MOST_CHARACTERS: Final = 500
-
-Number = ipaddress.IPv4Address | ipaddress.IPv6Address
+MOST_NUMBERS: Final = 4  # of a name that are tried, all within the time that a try is claimed for
 
 
 class Place(NamedTuple):
-    """Where a request goes: the number that was looked at is the one that is connected to, whatever the name says next."""
+    """Where a request goes: the numbers that were looked at are those that are connected to, whatever the name says next."""
 
-    number: str
+    numbers: tuple[str, ...]  # in the resolver's order
     host: str  # as the address names it: for the Host line, and for the certificate
     port: int | None
     is_secure: bool
@@ -68,13 +66,12 @@ def place_of(address: str) -> Place:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise Unreachable(Message("webhook_name_unknown", host=host, error=str(storable(str(error)[:200])))) from error
-    numbers = [number for *_kind, where in found if (number := ip_of(str(where[0]))) is not None]
-    if not numbers or any(_is_refused(number, is_secure=is_secure) for number in numbers):
+    numbers = {number: known for *_kind, where in found if (known := ip_of(number := str(where[0]))) is not None}
+    if not numbers or any(_is_refused(known, is_secure=is_secure) for known in numbers.values()):
         raise Unreachable(Message("webhook_place_refused", host=host))
-    return Place(str(numbers[0]), host, parts.port, is_secure)
+    return Place(tuple(numbers)[:MOST_NUMBERS], host, parts.port, is_secure)
 
 
 def _is_refused(number: Number, *, is_secure: bool) -> bool:
     """One's own machine and network are let through: an installation's receivers usually stand there."""
-    reserved = number.is_reserved and not number.is_loopback
-    return is_never_asked(str(number)) or reserved or (number.is_global and not is_secure)
+    return is_never_asked(str(number)) or (number.is_global and not is_secure)

@@ -7,6 +7,7 @@ Every try of an announcement bears the same id, by which a receiver knows one th
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -109,15 +110,10 @@ def headers_of(one: Try, now: datetime) -> dict[str, str]:
 
 def _send(one: Try, now: datetime) -> tuple[int | None, Message | None]:
     """The status of the answer, and what is wrong with it. A redirect is not followed: its target was not registered."""
-    from httpx2 import Client, HTTPError, InvalidURL  # here: whoever announces needs none of it
+    from httpx2 import HTTPError, InvalidURL  # here: whoever announces needs none of it
 
     try:
-        address, host, secure = _at(place_of(one.address), one.address)
-        body, headers = one.body.encode(), headers_of(one, now) | host
-        client = Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
-        sending = client.stream("POST", address, content=body, headers=headers, extensions=secure)
-        with client, sending as answer:  # whose words are nobody's business
-            status = int(answer.status_code)
+        status = _post(one, now, place_of(one.address))
     except Unreachable as error:
         return None, error.message
     except (HTTPError, InvalidURL, OSError) as error:
@@ -126,12 +122,34 @@ def _send(one: Try, now: datetime) -> tuple[int | None, Message | None]:
     return status, None if 200 <= status < 300 else Message("webhook_answered", status=status)
 
 
-def _at(place: Place, address: str) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """The address by the number that was looked at, and the name for the Host line and the certificate."""
+def _post(one: Try, now: datetime, place: Place) -> int:
+    """The status of whoever answers at the first number that a connection can be made to. Nobody else is told anything."""
+    from httpx2 import ConnectError, ConnectTimeout
+
+    *before, last = place.numbers
+    for number in before:
+        with contextlib.suppress(ConnectError, ConnectTimeout):
+            return _post_to(number, one, now, place)
+    return _post_to(last, one, now, place)
+
+
+def _post_to(number: str, one: Try, now: datetime, place: Place) -> int:
+    from httpx2 import Client
+
+    address, host, secure = _at(number, place, one.address)
+    body, headers = one.body.encode(), headers_of(one, now) | host
+    client = Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+    sending = client.stream("POST", address, content=body, headers=headers, extensions=secure)
+    with client, sending as answer:  # whose words are nobody's business
+        return int(answer.status_code)
+
+
+def _at(number: str, place: Place, address: str) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """The address by a number that was looked at, and the name for the Host line and the certificate."""
     from httpx2 import URL
 
     named = URL(address)
-    at = named.copy_with(host=place.number)
+    at = named.copy_with(host=number)
     return str(at), {"host": named.netloc.decode("ascii")}, {"sni_hostname": place.host} if place.is_secure else {}
 
 

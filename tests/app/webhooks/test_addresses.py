@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from app.errors import Invalid
@@ -57,8 +61,24 @@ def test_anything_else_is_refused_in_words(address: str) -> None:
 
 def test_a_name_is_looked_up_when_something_is_sent() -> None:
     place = place_of("http://localhost:9000/hooks")
-    assert (place.number in ("127.0.0.1", "::1"), place.host, place.port) == (True, "localhost", 9000)
+    assert set(place.numbers) <= {"127.0.0.1", "::1"}
+    assert (place.numbers != (), place.host, place.port) == (True, "localhost", 9000)
     with pytest.raises(Unreachable):
         place_of("https://no-such-host.invalid/")
     with pytest.raises(Unreachable):
         place_of("http://2130706433.invalid/")
+
+
+def leading_to(*numbers: str) -> Callable[..., list[tuple[Any, ...]]]:
+    """A resolver that finds these for every name."""
+    return lambda _host, port, **_asked: [(0, 0, 0, "", (number, port)) for number in numbers]
+
+
+def test_all_numbers_of_a_name_are_kept_as_they_are_connected_to_and_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network without IPv4 reaches addresses of IPv4 by numbers of its own, which are those of the addresses meant."""
+    monkeypatch.setattr(socket, "getaddrinfo", leading_to("64:ff9b::808:808", "8.8.8.8", "8.8.8.8"))
+    assert place_of("https://hooks.example.org/").numbers == ("64:ff9b::808:808", "8.8.8.8")
+    for refused in ("169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "fec0::1"):
+        monkeypatch.setattr(socket, "getaddrinfo", leading_to("8.8.8.8", refused))
+        with pytest.raises(Unreachable):
+            place_of("https://hooks.example.org/")

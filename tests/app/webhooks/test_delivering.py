@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 import standardwebhooks
@@ -207,3 +209,23 @@ def test_a_name_that_leads_to_the_networks_own_devices_is_not_asked(engine: Engi
     trouble = delivery(engine, webhook_id).trouble
     assert trouble is not None
     assert trouble.code == "webhook_place_refused"
+
+
+def test_a_name_whose_first_number_nobody_listens_at_is_reached_by_the_next(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def two_numbers(host: str, *asked: Any, **more: Any) -> list[tuple[Any, ...]]:
+        return [
+            found
+            for number in ("::1", "127.0.0.1")
+            for found in look_up(number if host == "receiver.test" else host, *asked, **more)
+        ]
+
+    with receiving() as receiver:
+        monkeypatch.setattr(socket, "getaddrinfo", two_numbers)
+        webhook_id, _secret = registered(engine, f"http://receiver.test:{receiver.port}/hooks")
+        something_happens(engine)
+        assert deliver(engine, webhook_id) == 1
+        assert [one.headers["host"] for one in receiver.received] == [f"receiver.test:{receiver.port}"]
