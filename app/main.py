@@ -65,6 +65,8 @@ from app.prompts import proposal_routes, proposals_api
 from app.prompts import routes as prompts_routes
 from app.quality import api as quality_api
 from app.quality import routes as quality_routes
+from app.quality.adjudication import api as adjudication_api
+from app.quality.adjudication import routes as adjudication_routes
 from app.quality.gold import api as gold_api
 from app.quality.gold import routes as gold_routes
 from app.queue import api as queue_api
@@ -109,7 +111,7 @@ CALLS = (
     *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, answers_api, given_api),
     outside_api,
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
-    *(quality_api, gold_api, webhooks_api, unattended_api),
+    *(quality_api, gold_api, adjudication_api, webhooks_api, unattended_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -147,6 +149,7 @@ PAGES = (
         leaderboard_routes,
         quality_routes,
         gold_routes,
+        adjudication_routes,
         exports_routes,
         styleguide,
     ),

@@ -46,6 +46,8 @@ NOUNS: Final[tuple[tuple[str, str], ...]] = (
     (r"\w+ /projects/\{slug\}/people/\{id\}", "person"),
     (r"\w+ /projects/\{slug\}/annotators/\{id\}", "person"),
     (r"\w+ /projects/\{slug\}/gold/\{id\}", "known answer"),
+    (r"\w+ /projects/\{slug\}/disputes/\{id\}", "dispute"),
+    (r"\w+ /projects/\{slug\}/doubts/\{id\}", "doubt"),
     (r"\w+ /projects/\{slug\}/invitations/\{id\}", "invitation"),
     (r"\w+ /users/\{id\}", "leaver"),
     (r"\w+ /webhooks/\{id\}", "webhook"),
@@ -87,6 +89,8 @@ TELLS: Final[dict[str, str]] = {
     "GET /projects/{slug}/checkpoints": "checkpoint",
     "POST /projects/{slug}/gold": "known answer",
     "GET /projects/{slug}/gold": "known answer",
+    "GET /projects/{slug}/disputes": "dispute",
+    "GET /projects/{slug}/doubts": "doubt",
 }
 # Of the caller's own, what is over after a call that succeeded.
 USES_UP: Final = {"POST /tasks/{id}/skip", "POST /tasks/{id}/return", "POST /tasks/{id}/label"} | {
@@ -275,6 +279,9 @@ BODIES: Final[dict[str, Callable[[int], Any]]] = {
     "POST /users/{id}/keys": lambda number: {"scopes": ["annotate"], "expires_in_days": 1},
     "PUT /projects/{slug}/annotators/{id}/exclusion": lambda number: {"reason": "Guessed."},
     "POST /projects/{slug}/gold": lambda number: {"task_id": number, "choice": "first"},
+    "POST /projects/{slug}/disputes/{id}/settlement": lambda number: {"client_id": str(uuid.uuid4()), "choice": "left"},
+    "POST /projects/{slug}/disputes/{id}/doubts": lambda number: {"label_id": number, "comment": "Did you see the date?"},
+    "POST /projects/{slug}/doubts/{id}/answer": lambda number: {"answer": "I did."},
     "PUT /projects/{slug}/people/{id}/role": lambda number: {"role": "annotator"},
     "POST /projects/{slug}/invitations": lambda number: {"role": "annotator"},
     "PATCH /projects/{slug}": lambda number: {"guidelines": f"Prefer what helps, for the {number}th time."},

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData
 
@@ -20,6 +21,13 @@ from app.models import Label
 from app.queue.bodies import SkipIn
 from app.web.field_errors import sentence
 
+
+async def submitted(request: Request) -> FormData:
+    """The form, read before anything else is done."""
+    return await request.form()
+
+
+Submitted = Annotated[FormData, Depends(submitted)]
 _BODY: Final[TypeAdapter[Any]] = TypeAdapter(LabelIn)
 _NUMBERS: Final = ("strength", "overall", "active_ms", "wall_ms")
 _ABOUT_SKIPPING: Final = ("reason", "reason_words")

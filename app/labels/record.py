@@ -17,9 +17,10 @@ from sqlalchemy.orm import aliased
 from app.database.prepared import Prepared
 from app.errors import Conflict, Invalid, NotFound
 from app.labels import disputed
+from app.labels.disputed import REVIEW
 from app.labels.verdict import Rewrite, Verdict, check
 from app.language.languages import _
-from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, Utc
+from app.models import Dispute, Generation, Label, Project, Prompt, Seat, Skip, Task, Utc
 from app.queue.claim import second_stands_left
 from trainer.contract.texts import trimmed
 
@@ -40,9 +41,16 @@ class Stored:
 
 
 def record_label(
-    connection: Connection, task_id: int, annotator_id: int, verdict: Verdict, *, interface: str, now: datetime
+    connection: Connection,
+    task_id: int,
+    annotator_id: int,
+    verdict: Verdict,
+    *,
+    interface: str,
+    now: datetime,
+    settles: bool = False,
 ) -> Stored:
-    """Store the verdict as a label, or find it stored.
+    """Store the verdict as a label, or find it stored. `settles`: a reviewer's, on what people differ on.
 
     Raises Invalid for a verdict that does not fit the task, NotFound for a task this person never had, and Conflict when
     `client_id` was used for another verdict, or this one was changed too often.
@@ -71,18 +79,24 @@ def record_label(
         )
     seat_id = task.seat_id or connection.execute(_FREE_SEAT, {"task": task_id}).scalar()
     label = _label(connection, task, seat_id, annotator_id, verdict, interface, now)
+    if settles or task.reason_before == REVIEW:
+        if task.settled_by not in (None, annotator_id):
+            raise Conflict(_("Another reviewer has settled this meanwhile. Nothing of yours was saved."))
+        label |= {"served_reason": REVIEW, "overruled": False}
     made = _INSERT[connection.dialect.name].first(connection, label)
     if made is None:
         return _stored_before(connection, label)
     if task.label_id is not None:
         connection.execute(SUPERSEDE, {"label": task.label_id})
-    if task.others:
-        disputed.note(connection, task_id)
     if task.withdrawn and task.seat_id is not None:  # only who still has their seat opened another by withdrawing
         connection.execute(_FILL_GAP, {"task": task_id})
     if seat_id is not None and task.seat_state != "done":
         swapped = label["left_generation_id"] != task.first_generation_id
         _FINISH.first(connection, {"seat": seat_id, "me": annotator_id, "swapped_then": swapped, "now": now})
+    if label["served_reason"] == REVIEW:
+        disputed.settle(connection, task_id, annotator_id, now)
+    elif task.others:
+        disputed.follow(connection, task_id, now)
     return Stored(made.id, task_id, label["version"], label["surplus"], now, created=True)
 
 
@@ -123,6 +137,7 @@ def _label(
         "withdrawn": False,
         "surplus": seat_id is None,
         "trains": task.trains,
+        "overruled": task.settled_by is not None,
         "client_id": verdict.client_id,
         "payload_hash": verdict.digest(task.id, annotator_id),
         "kind": task.kind,
@@ -228,6 +243,8 @@ _CONTEXT: Final = Prepared(
         Label.id.label("label_id"),
         Label.version,
         Label.withdrawn,
+        Label.served_reason.label("reason_before"),
+        Dispute.settled_by,
         Skip.id.label("skip_id"),
         exists().where(_theirs.task_id == Task.id, _theirs.annotator_id != _me).label("others"),
     )
@@ -236,6 +253,7 @@ _CONTEXT: Final = Prepared(
     .outerjoin(Seat, and_(Seat.task_id == Task.id, Seat.annotator_id == _me))
     .outerjoin(Label, and_(Label.task_id == Task.id, Label.annotator_id == _me, is_latest(Label)))
     .outerjoin(Skip, and_(Skip.task_id == Task.id, Skip.annotator_id == _me))
+    .outerjoin(Dispute, Dispute.task_id == Task.id)
     .where(Task.id == _task)
 )
 _FREE_SEAT: Final = (

@@ -21,6 +21,7 @@ from app.guidelines.starting_point import told
 from app.labels import forms, history
 from app.labels.api import storing, withdrawing
 from app.labels.empty_desk import waiting
+from app.labels.forms import Submitted
 from app.labels.verdict import SKIP_REASONS
 from app.language.languages import _
 from app.models import Project, utc_now
@@ -34,14 +35,6 @@ from app.web.pages import redirect, render
 from app.web.security import Caller, Principal
 
 router = APIRouter()
-
-
-async def submitted(request: Request) -> FormData:
-    """The form, read before anything else is done."""
-    return await request.form()
-
-
-Submitted = Annotated[FormData, Depends(submitted)]
 
 
 async def task_to_show(

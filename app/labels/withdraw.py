@@ -1,8 +1,8 @@
 """Take a verdict back: a new version that withdraws it. The rows stay, and none of them is in force.
 
-It counts nowhere from then on. The task is short of a label then, so a seat opens for somebody else, unless it is about a turn of
-a talk, which nobody else had; its author is not asked again, but may open it and answer once more, which closes that seat again
-while it is free.
+It counts nowhere from then on. The task is short of a label then, so a seat opens for somebody else, unless it is about a turn
+of a talk, which nobody else had, or a reviewer settled it; its author is not asked again, but may open it and answer once more,
+which closes that seat again while it is free.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sqlalchemy.orm import aliased
 
 from app.errors import NotFound
 from app.labels import disputed
+from app.labels.disputed import REVIEW
 from app.labels.record import INSERT, SUPERSEDE, Stored, is_latest, one_at_a_time, stored_before
 from app.language.languages import _
 from app.models import Label, Project, Seat, Task
@@ -39,9 +40,12 @@ def withdraw(connection: Connection, task_id: int, annotator_id: int, client_id:
     row = _withdrawal(label) | {"client_id": client_id, "payload_hash": payload_hash, "created_at": now}
     made = connection.execute(INSERT[connection.dialect.name], row | {"interface_version": interface}).one()
     connection.execute(SUPERSEDE, {"label": label.id})
-    disputed.note(connection, task_id)
-    if not label.surplus and label.served_reason != "chat":
+    if label.served_reason == REVIEW:
+        disputed.open_again(connection, task_id, now)
+        return Stored(made.id, task_id, row["version"], label.surplus, now, created=True)
+    if not label.surplus and not label.overruled and label.served_reason != "chat":
         _open_seat_if_short(connection, label.project_id, task_id)
+    disputed.follow(connection, task_id, now)
     return Stored(made.id, task_id, row["version"], label.surplus, now, created=True)
 
 

@@ -21,7 +21,7 @@ from app.models.people import (
 )
 from app.models.practice import PracticeTask, PracticeVerdict
 from app.models.projects import Guideline, Project, Prompt
-from app.models.quality import Check, Exclusion, Gold, JudgesReport
+from app.models.quality import Check, Dispute, Doubt, Exclusion, Gold, JudgesReport
 from app.models.rounds import ALONE, Checkpoint, Drawn, Generation, Round, Run, Worker, drawn, drawn_alone
 from app.models.tasks import NEXT_PLACE, Label, Seat, Skip, Task
 from app.models.webhooks import Announcement, Delivery, Webhook
@@ -39,6 +39,8 @@ __all__ = [
     "Checkpoint",
     "Contender",
     "Delivery",
+    "Dispute",
+    "Doubt",
     "Drawn",
     "Evaluation",
     "EvaluationCandidate",

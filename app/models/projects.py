@@ -48,6 +48,7 @@ class Project(Base):
     )  # criteria and flags once in use: labels refer to them by key, and a late verdict may still name one
     text_display: Mapped[str] = mapped_column(String(10), default="written")  # how a model's text is shown
     overlap: Mapped[int] = mapped_column(default=1)  # seats of a task
+    extra_seats: Mapped[int] = mapped_column(default=1)  # further people asked where those differ, before a reviewer is
     rating_share: Mapped[float] = mapped_column(default=0.25)  # share of tasks that are ratings
     sampling: Mapped[dict[str, Any]]  # trainer.contract.config.SampleConfig values
     training: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"reward": {...}, "ppo": {...}} overrides for rounds

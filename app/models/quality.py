@@ -1,11 +1,13 @@
-"""What judges the judges: known answers, tasks that look after people, whose labels train nothing, and what was counted."""
+"""What judges the judges: known answers, tasks that look after people, tasks on which people differ, whose labels train nothing,
+and what was counted.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, String, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, key, one_of, utc_now
@@ -54,6 +56,53 @@ class Check(Base):
     repeats_id: Mapped[int | None] = key("tasks.id")  # the task they had answered
     gold_id: Mapped[int | None] = key("golds.id")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Dispute(Base):
+    """A task on which people differ so much that no verdict has more than half: somebody else is asked, then a reviewer."""
+
+    __tablename__ = "disputes"
+    __table_args__ = (
+        UniqueConstraint("task_id"),
+        one_of("state", "asking", "open", "doubted", "settled", "closed"),
+        CheckConstraint("(state = 'settled') = (settled_by IS NOT NULL)", name="settled_by_somebody"),
+        Index("ix_disputes_state", "project_id", "state", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id", index=False)
+    task_id: Mapped[int] = key("tasks.id", index=False)
+    # asking: another person is asked; open: a reviewer is; doubted: verdicts were sent back; closed: people agree by now
+    state: Mapped[str] = mapped_column(String(10))
+    seats_added: Mapped[int] = mapped_column(default=0)
+    settled_by: Mapped[int | None] = key("users.id")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    settled_at: Mapped[datetime | None]
+
+
+_OPEN = text("closed_at IS NULL")
+
+
+class Doubt(Base):
+    """A verdict that a reviewer sent back to its person, with a comment; they correct it, or answer."""
+
+    __tablename__ = "doubts"
+    __table_args__ = (
+        UniqueConstraint("label_id"),
+        CheckConstraint("answer = '' OR closed_at IS NOT NULL", name="answered_is_closed"),
+        Index("ix_doubts_open", "annotator_id", "project_id", postgresql_where=_OPEN, sqlite_where=_OPEN),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id")
+    dispute_id: Mapped[int] = key("disputes.id")
+    label_id: Mapped[int] = key("labels.id", index=False)  # the version that it is about
+    annotator_id: Mapped[int] = key("users.id", index=False)  # whose that is
+    comment: Mapped[str]
+    answer: Mapped[str] = mapped_column(default="")
+    created_by: Mapped[int] = key("users.id")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    closed_at: Mapped[datetime | None]  # answered, or another version came
 
 
 class Exclusion(Base):

@@ -111,7 +111,7 @@ class Label(Base):
         CheckConstraint("(version = 1) = (supersedes_id IS NULL)", name="later_versions_supersede"),
         CheckConstraint("NOT (withdrawn AND current)", name="withdrawn_is_not_current"),
         Index("ix_labels_project_id_current", "project_id", "current", "id"),
-        Index("ix_labels_usable", "project_id", "current", "surplus", "trains", "annotator_id"),
+        Index("ix_labels_usable", "project_id", "current", "surplus", "trains", "overruled", "annotator_id"),
         Index("ix_labels_rewritten", "project_id", postgresql_where=_REWRITTEN, sqlite_where=_REWRITTEN),
         Index("ix_labels_annotator_id", "annotator_id", "id"),
         Index("ix_labels_annotator_id_created_at", "annotator_id", "created_at"),
@@ -124,10 +124,13 @@ class Label(Base):
     annotator_id: Mapped[int] = key("users.id", index=False)
     version: Mapped[int] = mapped_column(default=1)
     supersedes_id: Mapped[int | None] = key("labels.id", index=False)
-    current: Mapped[bool] = mapped_column(default=True)  # in force: no later version, not withdrawn; the one field that changes
+    current: Mapped[bool] = mapped_column(
+        default=True
+    )  # in force: no later version, not withdrawn; it changes, as one other does
     withdrawn: Mapped[bool] = mapped_column(default=False)  # this version takes the verdict back
     surplus: Mapped[bool] = mapped_column(default=False)  # arrived after its lease was given to someone else
     trains: Mapped[bool] = mapped_column(default=True)  # asked for training, about a prompt of the train split
+    overruled: Mapped[bool] = mapped_column(default=False)  # a reviewer settled its task: theirs trains instead
     client_id: Mapped[str] = mapped_column(String(36))
     payload_hash: Mapped[str] = mapped_column(String(64))
     kind: Mapped[str] = mapped_column(String(10))

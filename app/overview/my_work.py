@@ -17,6 +17,7 @@ from typing import Final
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session, aliased
 
+from app.labels.disputed import REVIEW
 from app.labels.withdraw import still_stands
 from app.models import Evaluation, Label, Project, Round, Task
 from app.overview.service import last_midnight
@@ -118,7 +119,7 @@ def agreements(session: Session, project_id: int, user_id: int) -> list[Agreemen
         .where(mine.project_id + 0 == project_id, mine.annotator_id == user_id, other.annotator_id != user_id)
         # The first verdict of mine: by correcting it, step by step, one could otherwise find out what the other said.
         .where(mine.version == 1, still_stands(mine), other.current, ~mine.surplus, ~other.surplus)
-        .where(Task.purpose.not_in(("gold", "repeat")))
+        .where(Task.purpose.not_in(("gold", "repeat")), mine.served_reason != REVIEW, other.served_reason != REVIEW)
         .order_by(mine.id.desc())
         .limit(MOST_PAIRS)
     )

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from app.database.engine import Db
 from app.overview.my_work import DAYS, ENOUGH_TASKS, work_of
+from app.quality.adjudication.doubts import sent_back
 from app.quality.steadiness import steadiness
 from app.settings import Settings
 from app.web.gate import CurrentProject
@@ -24,6 +25,7 @@ def show_work(request: Request, project: CurrentProject, caller: Caller, session
         "overview/my_work.html",
         project=project,
         work=work_of(session, project, caller.user_id, settings.runs),
+        back=sent_back(session, project.id, caller.user_id),
         steady=steadiness(session, project.id, caller.user_id),
         enough=ENOUGH_TASKS,
         days=DAYS,

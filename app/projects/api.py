@@ -76,6 +76,10 @@ class ProjectChanges(Body):
     flags: list[FlagJson] | None = Field(None, description="What may be wrong with an answer, as annotators can tick it.")
     text_display: Literal["written", "markdown"] | None = Field(None, description="How a model's text is shown.")
     overlap: Id | None = Field(None, description="Labels wanted for each task.")
+    extra_seats: Annotated[int, Field(ge=0, le=5)] | None = Field(
+        None,
+        description="How many more are asked while no verdict has more than half; then a reviewer is.",
+    )
     rating_share: float | None = Field(None, ge=0, le=1, description="Share of tasks that are ratings; the rest are comparisons.")
     queue_low_mark: Id | None = Field(None, description="Open tasks under which the queue refills itself.")
     practice_tasks: Annotated[int, Field(ge=0, le=50)] | None = Field(
@@ -122,6 +126,7 @@ class ProjectReply(ProjectSummary):
     retired: RetiredJson = Field(description="Criteria and flags once in use; labels still name them.")
     text_display: str
     overlap: int
+    extra_seats: int
     rating_share: float
     queue_low_mark: int
     practice_tasks: int
@@ -212,6 +217,7 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         retired=RetiredJson.model_validate(project.retired),
         text_display=project.text_display,
         overlap=project.overlap,
+        extra_seats=project.extra_seats,
         rating_share=project.rating_share,
         queue_low_mark=project.queue_low_mark,
         practice_tasks=project.practice_tasks,

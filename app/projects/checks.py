@@ -23,6 +23,7 @@ MAX_FLAGS = 20
 MAX_WEIGHT = 10.0  # of a flag, in units of the latent reward
 TEXT_DISPLAYS = ("written", "markdown")
 MAX_OVERLAP = 20
+MAX_EXTRA_SEATS = 5
 TRAINED_BY_ROUNDS = ("reward", "ppo")
 PLACES = {"sample": "sampling"} | {kind: f"training.{kind}" for kind in TRAINED_BY_ROUNDS}  # where their settings are
 
@@ -225,6 +226,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "flags": _flags,
     "text_display": _text_display,
     "overlap": whole_number(1, MAX_OVERLAP),
+    "extra_seats": whole_number(0, MAX_EXTRA_SEATS),
     "rating_share": share_between(0, 1),
     "queue_low_mark": whole_number(1, 10_000),
     "practice_tasks": practice.CHECKS["practice_tasks"],

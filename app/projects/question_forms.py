@@ -33,6 +33,7 @@ LABELS: Final = {
     "criteria": N_("Criteria"),
     "flags": N_("Flags"),
     "overlap": N_("Labels per task"),
+    "extra_seats": N_("More where people differ"),
     "rating_share": N_("Ratings"),
     "queue_low_mark": N_("Refill below"),
     "text_display": N_("Text of answers"),
@@ -64,6 +65,7 @@ def questions_of(project: Project) -> Questions:
         },
         words={
             "overlap": str(project.overlap),
+            "extra_seats": str(project.extra_seats),
             "rating_share": f"{project.rating_share * 100:g}",
             "queue_low_mark": str(project.queue_low_mark),
             "text_display": project.text_display,
@@ -151,6 +153,7 @@ def values_of(questions: Questions, used: Mapping[Kind, Set[str]]) -> ProjectVal
             for row, key in _keyed(questions.rows["flags"], "flag", used["flags"])
         ),
         "overlap": number_of(words.get("overlap", "")),
+        "extra_seats": number_of(words.get("extra_seats", "")),
         "rating_share": share_of(words.get("rating_share", "")),
         "queue_low_mark": number_of(words.get("queue_low_mark", "")),
         "text_display": words.get("text_display", ""),

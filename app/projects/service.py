@@ -44,6 +44,7 @@ class ProjectValues(TypedDict, total=False):
     flags: list[Flag]
     text_display: str  # "written" or "markdown"
     overlap: int
+    extra_seats: int  # further people asked where those differ
     rating_share: float
     queue_low_mark: int
     practice_tasks: int

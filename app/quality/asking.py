@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.labels.disputed import REVIEW
 from app.models import NEXT_PLACE, Check, Gold, Label, Membership, Project, Prompt, Seat, Skip, Task, utc_now
 from app.queue.asking import AHEAD, unmet
 from app.queue.claim import GIVEN_BACK, IN_ORDER
@@ -102,6 +103,7 @@ def _repeat(session: Session, project: Project, user_id: int, draw: random.Rando
     theirs = (
         select(Label.id)
         .where(Label.annotator_id == user_id, Label.project_id + 0 == project.id, Label.version == 1)
+        .where(Label.served_reason != REVIEW)
         .order_by(Label.id.desc())
         .offset(FAR)
         .limit(FURTHEST)

@@ -1,7 +1,7 @@
 """A project's verdicts as narrow columns, one entry a label, read once: later looks add what came since.
 
-A label whose version is superseded, a withdrawal, and one that came too late is in no figure. Labels younger than a minute are
-read again at the next look: one with a lower id may still be being written.
+A label whose version is superseded, a withdrawal, one that came too late, and a reviewer's, who saw the others', is in no figure.
+Labels younger than a minute are read again at the next look: one with a lower id may still be being written.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from sqlalchemy import Row, Text, bindparam, case, cast, func, select
+from sqlalchemy import Row, Text, bindparam, case, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.labels.disputed import REVIEW
 from app.models import Generation, Label, utc_now
 from app.quality.measures.by_person import Bools, Ints
 
@@ -127,7 +128,7 @@ _STATEMENT: Final = (
         func.coalesce(Label.active_ms, Label.wall_ms, UNKNOWN),
         case((Label.served_reason.in_(("gold", "repeat")), 1), else_=0),
         case((Label.withdrawn, 1), else_=0),
-        case((Label.surplus, 1), else_=0),
+        case((or_(Label.surplus, Label.served_reason == REVIEW), 1), else_=0),
         cast(Label.criteria, Text),
     )
     .join(_left, _left.id == Label.left_generation_id)

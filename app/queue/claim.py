@@ -100,6 +100,11 @@ def reopen(connection: Connection, project_id: int, annotator_id: int, task_id: 
     return None if row is None else _served(row, second_stands_left(task_id, annotator_id), None)
 
 
+def shown_to(connection: Connection, task_id: int, person_id: int) -> ServedTask:
+    """A task as this person would see it, whether they were asked or not: for who settles what others differ on."""
+    return _served(_SHOWN.first(connection, {"task": task_id}), second_stands_left(task_id, person_id), None)
+
+
 def second_stands_left(task_id: int, annotator_id: int) -> bool:
     """The coin that decides the sides: even over tasks and people, and the same each time one person sees one task.
 

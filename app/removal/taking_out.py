@@ -28,6 +28,8 @@ from app.models import (
     Checkpoint,
     Contender,
     Delivery,
+    Dispute,
+    Doubt,
     Evaluation,
     EvaluationCandidate,
     EvaluationTask,
@@ -159,6 +161,8 @@ def _remove_tasks(session: Session, ids: Iterable[int]) -> None:
 
 
 _ORDER: tuple[tuple[Callable[[int], Any], Callable[[Session, Iterable[int]], None]], ...] = (
+    (lambda project: select(Doubt.id).where(Doubt.project_id == project), _remove(Doubt)),
+    (lambda project: select(Dispute.id).where(Dispute.project_id == project), _remove(Dispute)),
     (lambda project: select(Label.id).where(Label.project_id == project, Label.current), _remove(Label)),
     (lambda project: select(Label.id).where(Label.project_id == project).order_by(Label.id.desc()), _remove_versions),
     (lambda project: select(ChatTurn.id).join(Chat).where(Chat.project_id == project), _remove(ChatTurn)),

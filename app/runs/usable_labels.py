@@ -11,7 +11,7 @@ from trainer.contract.offline_config import BAD_RATING, GOOD_RATING, TOP_RATING
 
 def usable_labels(project_id: int) -> Select[Label, Task, Prompt]:
     """Current verdicts of people who held their seat, on questions asked for training, about prompts of the train split, less
-    those of people whose labels were withdrawn from training.
+    those of people whose labels were withdrawn from training. Where a reviewer settled what people differ on, theirs alone.
 
     Gold, repeats and evaluation tasks measure people and models; holdout prompts measure the reward model. None may leak in here.
     """
@@ -27,6 +27,7 @@ def _usable(project_id: int) -> tuple[ColumnElement[bool], ...]:
     """All of one index, `ix_labels_usable`, so that a million are counted without a look at any of them."""
     return (
         *(Label.project_id == project_id, Label.current.is_(True), Label.surplus.is_(False), Label.trains.is_(True)),
+        Label.overruled.is_(False),
         not_excluded(project_id),
     )
 

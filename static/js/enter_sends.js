@@ -7,6 +7,8 @@ export function connect(desk) {
     if (!form || form.closest("[inert]")) return;
     const from = seen(event.target) ? event.target : form;
     const fromInside = event.ctrlKey || event.metaKey;
+    const own = from.closest("form");
+    if (own && own !== form) return fromInside ? own.requestSubmit() : undefined; // it sends itself, and nothing else
     if (from.closest("a, button, summary") || (from.closest("textarea, select") && !fromInside)) return;
     event.preventDefault();
     const other = [...form.querySelectorAll("[data-enter]")].find(seen);

@@ -10,12 +10,14 @@ from sqlalchemy.orm import Session
 from app.chats import service as chats
 from app.chats import turns
 from app.labels.verdict import Rewrite, Verdict
-from app.models import Project, Run, Task, utc_now
+from app.models import Label, Project, Run, Task, utc_now
+from app.quality.adjudication import service as adjudication
 from app.serving.warm_process import Answer
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
+from tests.app.quality.adjudication.differing import differ, dispute_of
 from tests.app.rounds import told
 from trainer.contract.messages import Message
 
@@ -65,6 +67,8 @@ PAGES = (
     "/projects/demo/agreement",
     "/projects/demo/annotators/{judge}",
     "/projects/demo/gold?task={task}",
+    "/projects/demo/disputes",
+    "/projects/demo/disputes/{dispute}",
     "/projects/demo/contenders",
     "/projects/demo/playground",
     "/outside-models",
@@ -99,6 +103,7 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
         "version": project.guideline_version,
         "label": label.id,
         "judge": cast.mary,
+        "dispute": _dispute(session, project, cast),
         "task": label.task_id,
         "prompt": session.scalars(select(Task.prompt_id)).first() or 0,
         "round": first.round,
@@ -109,6 +114,16 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
         "candidate": first.candidate,
         "reward": first.reward,
     }
+
+
+def _dispute(session: Session, project: Project, cast: Cast) -> int:
+    """What Mary and Alan differ on; Mary is asked to look again."""
+    task = differ(session, project, {cast.mary: {"choice": "tie", "comment": "Both."}, cast.alan: {"choice": "both_bad"}})
+    dispute = dispute_of(session, task.id)
+    assert dispute is not None
+    labels = session.scalars(select(Label.id).where(Label.task_id == task.id, Label.annotator_id == cast.mary))
+    adjudication.send_back(session, project, dispute.id, labels.one(), "Is the *date* right?", cast.ada)
+    return dispute.id
 
 
 def _talk(session: Session, project: Project, person: int, choice: str) -> int:

@@ -1,9 +1,9 @@
 """Who met whom, and what people said of it: counted once, label by label, so that a page adds what came since and no more.
 
 Counted are comparisons of two contenders on prompts that no training saw, without those whose answer is known (gold), those
-that came back to somebody (repeats) and those that came too late. A correction takes back what it supersedes, a withdrawal
-does nothing else. Labels are counted in the order of their ids, and only once they are a minute old: by then none with a
-lower id is still being written.
+that came back to somebody (repeats), reviewers' and those that came too late. A correction takes back what it supersedes, a
+withdrawal does nothing else. Labels are counted in the order of their ids, and only once they are a minute old: by then none
+with a lower id is still being written.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _said(label: type[Label]) -> Select[Any]:
         .join(left, left.id == label.left_generation_id)
         .join(right, right.id == label.right_generation_id)
         .where(label.kind == "comparison", not_(label.trains), not_(label.surplus))
-        .where(label.served_reason.not_in(("gold", "repeat")))
+        .where(label.served_reason.not_in(("gold", "repeat", "review")))
         .where(left.contender_id != right.contender_id)
         .group_by(*by)
     )

@@ -62,8 +62,12 @@ BEFORE_CONTENDERS = (
     *(f"DROP TABLE {table}" for table in ("deliveries", "webhooks", "announcements")),
     *(
         f"ALTER TABLE projects DROP COLUMN {column}"
-        for column in ("paused_at", "month_labels", "month_evaluation_labels", "month_hours")
+        for column in ("paused_at", "month_labels", "month_evaluation_labels", "month_hours", "extra_seats")
     ),
+    *(f"DROP TABLE {table}" for table in ("doubts", "disputes")),
+    "DROP INDEX ix_labels_usable",
+    "ALTER TABLE labels DROP COLUMN overruled",
+    "CREATE INDEX ix_labels_usable ON labels (project_id, current, surplus, trains)",
 )
 _SEATS = "id, project_id, task_id, number, place, state, annotator_id, swapped, claimed_at, lease_until"
 BEFORE_JUDGES = (

@@ -10,16 +10,21 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
+from app.labels.disputed import is_contested
 from app.labels.record import record_label
 from app.labels.search import LabelFilter, count_labels, search_labels, with_tasks
 from app.labels.verdict import Verdict
 from app.labels.withdraw import withdraw
-from app.models import Label, Prompt, Seat, Task
+from app.models import Label, Project, Prompt, Seat, Task
+from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.labels.judged import judge
 from tests.app.labels.test_grown import plans
 from tests.app.labels.test_record import say
+from tests.app.quality.adjudication.differing import differ, dispute_of
 from tests.app.queue.test_claim import NOON, make_tasks
 
 SAID: dict[str, list[dict[str, Any]]] = {
@@ -132,3 +137,88 @@ def test_a_text_and_a_dispute_are_looked_for_together(engine: Engine, cast: Cast
             wanted = LabelFilter(disputed=True, text=prompt.messages[0]["content"])
             for one in (wanted, with_tasks(session, cast.demo, wanted)):
                 assert {row.label.task_id for row in search_labels(session, cast.demo, one)} == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdicts", "contested"),
+    [
+        ("comparison", [], False),
+        ("comparison", [7], False),
+        ("comparison", [7, 7], False),
+        ("comparison", [7, 8], True),
+        ("comparison", [7, 7, 8], False),
+        ("comparison", [7, 8, -1], True),
+        ("comparison", [7, 7, 8, 8], True),
+        ("rating", [3, 4], False),
+        ("rating", [2, 4], True),
+        ("rating", [1, 3, 5], True),
+        ("rating", [2, 3, 5], False),
+    ],
+)
+def test_a_task_is_contested_while_no_verdict_has_more_than_half(kind: str, verdicts: list[int], contested: bool) -> None:
+    assert is_contested(kind, verdicts) == contested
+
+
+def stands(session: Session, task_id: int) -> tuple[str, int, int]:
+    """The state of its dispute, how many were asked for it, and its free seats."""
+    free = len(session.scalars(select(Seat.id).where(Seat.task_id == task_id, Seat.state == "free")).all())
+    dispute = dispute_of(session, task_id)
+    return (dispute.state, dispute.seats_added, free) if dispute else ("", 0, free)
+
+
+def test_another_person_is_asked_before_a_reviewer_is(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        task = differ(session, project, {cast.mary: {"choice": "tie"}, cast.grace: {"choice": "both_bad"}}, extra_seats=1)
+        assert stands(session, task.id) == ("asking", 1, 1)
+        first, another = session.scalars(select(Seat.place).where(Seat.task_id == task.id, Seat.number.in_((1, 3)))).all()
+        assert first == another, "they meet it where it stands in the queue"
+        judge(session, project, cast.alan, task=task, choice="tie")
+        assert stands(session, task.id) == ("closed", 1, 0), "two of three agree"
+        judge_again(session, task.id, cast.alan, "left")
+        assert stands(session, task.id) == ("open", 1, 0)
+
+
+def test_who_agrees_is_followed_by_nobody(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        alike = {cast.mary: {"choice": "tie"}, cast.grace: {"choice": "tie"}}
+        near = {cast.mary: {"overall": 3}, cast.grace: {"overall": 4}}
+        for said, kind in ((alike, "comparison"), (near, "rating")):
+            task = differ(session, project, said, kind, extra_seats=1)
+            assert stands(session, task.id) == ("", 0, 0)
+
+
+def test_nobody_is_asked_before_those_who_are_asked_already(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        task = factories.make_task(session, project, seats=3)
+        judge(session, project, cast.mary, task=task, choice="tie")
+        judge(session, project, cast.grace, task=task, choice="both_bad")
+        assert stands(session, task.id) == ("", 0, 1)
+        judge(session, project, cast.alan, task=task, choice="both_bad")
+        assert stands(session, task.id) == ("", 0, 0)
+
+
+def test_what_measures_models_or_people_is_left_alone(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for purpose in ("evaluation", "repeat", "gold"):
+            task = factories.make_task(session, project, seats=2)
+            task.purpose = purpose
+            judge(session, project, cast.mary, task=task, choice="tie")
+            judge(session, project, cast.grace, task=task, choice="both_bad")
+            assert stands(session, task.id) == ("", 0, 0)
+
+
+def test_a_verdict_that_is_withdrawn_ends_it(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        task = differ(session, project, {cast.mary: {"choice": "tie"}, cast.grace: {"choice": "both_bad"}})
+        assert stands(session, task.id) == ("open", 0, 0)
+        withdraw(session.connection(), task.id, cast.mary, say().client_id, interface="test", now=NOON)
+        assert stands(session, task.id) == ("closed", 0, 0)
+
+
+def judge_again(session: Session, task_id: int, person: int, choice: str) -> None:
+    record_label(session.connection(), task_id, person, say(choice), interface="test", now=NOON)

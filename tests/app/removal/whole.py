@@ -16,11 +16,14 @@ from app.models import (
     ChatTurn,
     Check,
     Checkpoint,
+    Dispute,
+    Doubt,
     EvaluationTask,
     Exclusion,
     Gold,
     Invitation,
     JudgesReport,
+    Label,
     Leaderboard,
     PracticeTask,
     PracticeVerdict,
@@ -100,6 +103,7 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
     announce(session, project, "round.decided", Message("announce_rejected", number=1), round_)
     _fill_talk(session, project, annotator_id, task)
     _fill_checks(session, project, annotator_id, task)
+    _fill_dispute(session, project, annotator_id, task)
     session.add(Invitation(token_hash=digest(f"token {pid}"), role="annotator", project_id=pid, expires_at=utc_now()))
     session.flush()
     for made in session.scalars(select(Run).where(Run.project_id == pid)):
@@ -133,6 +137,16 @@ def _fill_talk(session: Session, project: Project, annotator_id: int, task: Task
         )
     )
     session.add(ProposedPrompt(project_id=project.id, prompt_id=task.prompt_id, proposed_by=annotator_id))
+
+
+def _fill_dispute(session: Session, project: Project, annotator_id: int, task: Task) -> None:
+    """Something that people differ on, and a verdict that was sent back."""
+    dispute = Dispute(project_id=project.id, task_id=task.id, state="doubted")
+    session.add(dispute)
+    session.flush()
+    label = session.scalars(select(Label).where(Label.task_id == task.id, Label.current)).one()
+    about = {"dispute_id": dispute.id, "label_id": label.id, "annotator_id": annotator_id, "created_by": annotator_id}
+    session.add(Doubt(project_id=project.id, comment="Sure?", **about))
 
 
 def _fill_checks(session: Session, project: Project, annotator_id: int, task: Task) -> None:
