@@ -19,7 +19,7 @@ from app.errors import Invalid, Refusal
 from app.guidelines.service import told_text
 from app.language.languages import _
 from app.models import Project
-from app.queue.task_requests import require_practised
+from app.queue.task_requests import require_asked
 from app.serving.bodies import Warm
 from app.texts.safe_html import render_markdown
 from app.web.field_errors import sentence
@@ -61,7 +61,7 @@ def show_chats(
 
 @router.post("/projects/{slug}/chats")
 def begin_chat(request: Request, project: CurrentProject, caller: Caller, session: WriteDb, words: Submitted) -> Response:
-    require_practised(caller)
+    require_asked(caller)
     chat = service.start(session, project.id, caller.user_id, _read(NewChat, words).client_id.lower())
     return redirect(request, f"/chats/{chat.id}")
 
@@ -77,7 +77,7 @@ async def say(
 ) -> Response:
     """What the script does piece by piece: the page comes once both answers are there."""
     try:
-        require_practised(caller)
+        require_asked(caller)
         body = _read(TurnIn, words)
         said = (chat_id, caller.user_id, body.client_id.lower(), body.text)
         engine = get_engine(request)

@@ -19,7 +19,7 @@ from app.labels import disputed
 from app.labels.disputed import REVIEW
 from app.labels.record import INSERT, SUPERSEDE, Stored, is_latest, one_at_a_time, stored_before
 from app.language.languages import _
-from app.models import Label, Project, Seat, Task
+from app.models import Gold, Label, Project, Seat, Task
 
 
 def withdraw(connection: Connection, task_id: int, annotator_id: int, client_id: str, *, interface: str, now: datetime) -> Stored:
@@ -65,8 +65,12 @@ def _withdrawal(label: Row[Any]) -> dict[str, Any]:
 
 
 def _open_seat_if_short(connection: Connection, project_id: int, task_id: int) -> None:
-    """Another seat, unless those that wait and the verdicts in force are as many as the project wants. A check has one person."""
-    if connection.execute(select(Task.purpose).where(Task.id == task_id)).scalar_one() in ("gold", "repeat"):
+    """Another seat, unless those that wait and the verdicts in force are as many as the project wants. A check has one person,
+    and what became a known answer is asked as a check alone.
+    """
+    known = exists().where(Gold.source_task_id == task_id)
+    purpose, is_known = connection.execute(select(Task.purpose, known).where(Task.id == task_id)).one()
+    if purpose in ("gold", "repeat") or is_known:
         return
     wanted = connection.execute(select(Project.overlap).where(Project.id == project_id)).scalar_one()
     in_force = select(func.count()).where(Label.task_id == task_id, Label.current, ~Label.surplus).scalar_subquery()

@@ -9,6 +9,7 @@ stands, is drawn anew.
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ Kind = Literal["repeat", "gold"]
 
 FAR: Final = 40  # of their own labels lie between a task and its return, at least
 FURTHEST: Final = 400  # and at most, of those that are looked at
+LONGEST: Final = 1.5  # times the average: the longest gap between two checks of a kind
 NEXT_TASKS: Final = 12  # where a check is put: one of the next tasks that nobody has met, at random
-RECENT: Final = 200  # labels by which the people who work now are known
 ACTIVE: Final = timedelta(minutes=30)
 KEPT: Final = timedelta(days=1)  # a check that its person did not come to is taken out again
 
@@ -43,16 +44,19 @@ class Question:
 
 
 def who_works(session: Session, project: Project) -> list[int]:
-    """The people whose labels are among the latest, and not old."""
-    latest = (
-        select(Label.annotator_id, Label.created_at)
-        .where(Label.project_id == project.id)
-        .order_by(Label.id.desc())
-        .limit(RECENT)
-        .subquery()
+    """The members who gave a label lately."""
+    recent = exists().where(
+        Label.annotator_id == Membership.user_id,
+        Label.created_at > utc_now() - ACTIVE,
+        Label.project_id + 0 == project.id,  # by person: a project has far more labels
     )
-    recent = select(latest.c.annotator_id).where(latest.c.created_at > utc_now() - ACTIVE).distinct()
-    return sorted(session.scalars(recent))
+    return sorted(session.scalars(select(Membership.user_id).where(Membership.project_id == project.id, recent)))
+
+
+def next_question(session: Session, project: Project, user_id: int, draw: random.Random) -> Question | None:
+    """Of the first kind that is due and of which there is any."""
+    asked = (question(session, project, user_id, kind, draw) for kind in due(session, project, user_id))
+    return next((one for one in asked if one is not None), None)
 
 
 def due(session: Session, project: Project, user_id: int) -> list[Kind]:
@@ -70,7 +74,8 @@ def due(session: Session, project: Project, user_id: int) -> list[Kind]:
 
 def _is_due(session: Session, project: Project, user_id: int, kind: Kind, share: float) -> bool:
     last = _last(session, project, user_id, kind)
-    return _since(session, project, user_id, last) >= _gap(project, user_id, kind, share, last)
+    enough = math.ceil(LONGEST / share)  # a longer gap is none: who has met every known answer is not counted further
+    return _since(session, project, user_id, last, enough) >= _gap(project, user_id, kind, share, last)
 
 
 def _last(session: Session, project: Project, user_id: int, kind: Kind) -> Check | None:
@@ -79,18 +84,18 @@ def _last(session: Session, project: Project, user_id: int, kind: Kind) -> Check
     return session.scalar(mine.order_by(Check.id.desc()).limit(1))
 
 
-def _since(session: Session, project: Project, user_id: int, last: Check | None) -> int:
-    """How many tasks they have answered since their last check."""
-    query = select(func.count()).where(Label.annotator_id == user_id, Label.project_id + 0 == project.id, Label.version == 1)
+def _since(session: Session, project: Project, user_id: int, last: Check | None, most: int) -> int:
+    """How many tasks they have answered since their last check; counted up to so many."""
+    query = select(Label.id).where(Label.annotator_id == user_id, Label.project_id + 0 == project.id, Label.version == 1)
     if last is not None:
         query = query.where(Label.created_at > last.created_at)
-    return session.scalar(query) or 0
+    return session.scalar(select(func.count()).select_from(query.limit(most).subquery())) or 0
 
 
 def _gap(project: Project, user_id: int, kind: Kind, share: float, last: Check | None) -> float:
     """Tasks between two checks of a kind: drawn once for each gap, so that no rhythm tells; 1 / share on average."""
     drawn = hashlib.blake2b(f"{project.id} {user_id} {kind} {last.id if last else 0}".encode(), digest_size=8).digest()
-    return (0.5 + int.from_bytes(drawn) / 2**64) / share
+    return (LONGEST - 1.0 + int.from_bytes(drawn) / 2**64) / share
 
 
 def question(session: Session, project: Project, user_id: int, kind: Kind, draw: random.Random) -> Question | None:
@@ -115,7 +120,7 @@ def _repeat(session: Session, project: Project, user_id: int, draw: random.Rando
         .join(first, first.task_id == Task.id)
         .join(theirs, theirs.c.id == first.id)
         .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(Task.purpose.in_(("train", "evaluation")), Prompt.archived_at.is_(None))
+        .where(Task.purpose.in_(("train", "evaluation")), Task.served_reason != "chat", Prompt.archived_at.is_(None))
         .where(exists().where(Label.task_id == Task.id, Label.annotator_id == user_id, Label.current))
         .where(~exists().where(Check.annotator_id == user_id, Check.repeats_id == Task.id))
     ).scalars()
@@ -127,8 +132,12 @@ def _repeat(session: Session, project: Project, user_id: int, draw: random.Rando
 
 
 def _gold(session: Session, project: Project, user_id: int, draw: random.Random) -> Question | None:
-    """A known answer that they have not met, neither as such nor as the task that it comes from."""
-    met = exists().where(Label.task_id == Gold.source_task_id, Label.annotator_id == user_id)
+    """A known answer that they have not met, and will not meet, neither as such nor as the task that it comes from."""
+    met = or_(
+        exists().where(Label.task_id == Gold.source_task_id, Label.annotator_id == user_id),
+        exists().where(Skip.task_id == Gold.source_task_id, Skip.annotator_id == user_id),
+        exists().where(Seat.task_id == Gold.source_task_id, Seat.state != "done"),
+    )
     found = session.scalars(
         select(Gold)
         .join(Prompt, Prompt.id == Gold.prompt_id)
@@ -212,7 +221,8 @@ def unused(session: Session, project: Project) -> list[int]:
     """Tasks whose seat nobody will take: their person passed them over, or has not come for long."""
     passed_over = exists().where(Skip.task_id == Seat.task_id, Skip.annotator_id == Seat.reserved_for, Skip.reason != GIVEN_BACK)
     old = exists().where(Check.task_id == Seat.task_id, Check.created_at < utc_now() - KEPT)
-    free = (Seat.project_id == project.id, Seat.state == "free", Seat.reserved_for.is_not(None))
+    # By who they are kept for: a project has far more free seats.
+    free = (Seat.project_id + 0 == project.id, Seat.state == "free", Seat.reserved_for.is_not(None))
     return list(session.scalars(select(Seat.task_id).where(*free, or_(passed_over, old))))
 
 

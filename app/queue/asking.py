@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, aliased
 from app.database.engine import read_session, write_session
 from app.database.slices import Slices
 from app.database.taking_turns import hold
-from app.models import Generation, Label, Project, Seat, Skip, Task, drawn, utc_now
+from app.models import Generation, Gold, Label, Project, Seat, Skip, Task, drawn, utc_now
 from app.queue import make_tasks
 
 AHEAD: Final = 2**40  # from one promotion's places to the next one's; no seat has an id so large
@@ -136,10 +136,11 @@ def take_apart(engine: Engine, project_id: int) -> None:
 
 
 def unmet() -> tuple[ColumnElement[bool], ...]:
-    """Nobody holds a seat of the task, has answered it or passed it over."""
+    """Nobody holds a seat of the task, has answered it or passed it over, and no known answer comes from it."""
     taken = aliased(Seat)
     return (
         ~exists().where(taken.task_id == Task.id, taken.state != "free"),
         ~exists().where(Label.task_id == Task.id),
         ~exists().where(Skip.task_id == Task.id),
+        ~exists().where(Gold.source_task_id == Task.id),
     )

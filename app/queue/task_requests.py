@@ -31,7 +31,7 @@ def claiming(
     """
     if caller.archived or caller.paused:
         return _nothing
-    require_practised(caller)
+    require_asked(caller)
     return partial(
         claim.claim_next,
         project_id=project_id,
@@ -42,8 +42,15 @@ def claiming(
     )
 
 
-def require_practised(caller: Principal) -> None:
-    """Raises NotAllowed for somebody who has to practise first."""
+def require_asked(caller: Principal) -> None:
+    """Raises NotAllowed for somebody who is asked nothing: who is paused, or has to practise first."""
+    if caller.paused:
+        raise NotAllowed(
+            _(
+                "Some of your answers differ from ones that were agreed on. That happens when guidelines are unclear, or after a "
+                "long day. Everything you did is kept; an admin has been told and will talk to you."
+            )
+        )
     if caller.practice_due:
         raise NotAllowed(_("Real tasks open after the practice of this project. It takes a few minutes; start it first."))
 

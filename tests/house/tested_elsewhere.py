@@ -32,7 +32,6 @@ TESTED_ELSEWHERE = {
     "app/models/quality.py": "app/quality/test_asking.py",
     "app/quality/api.py": "app/quality/test_service.py",
     "app/quality/bodies.py": "app/quality/test_service.py",
-    "app/quality/chores.py": "app/quality/test_asking.py",
     "app/quality/columns.py": "app/quality/test_service.py",
     "app/quality/people.py": "app/quality/test_service.py",
     "app/quality/report.py": "app/quality/test_counting.py",

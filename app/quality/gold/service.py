@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, delete, func, select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
@@ -16,7 +16,7 @@ from app.database.taking_turns import hold
 from app.errors import Conflict, Invalid, NotFound
 from app.labels.disputed import said
 from app.language.languages import _
-from app.models import Check, Generation, Gold, Label, Project, Prompt, Task, utc_now
+from app.models import Check, Generation, Gold, Label, Project, Prompt, Seat, Task, utc_now
 
 UNANIMOUS: Final = 3  # verdicts at least, all alike
 LOOKED_AT: Final = 50_000  # ids of labels, the newest
@@ -108,7 +108,7 @@ def promote(session: Session, project: Project, task_id: int, by: int) -> Gold:
 def author(session: Session, project: Project, task_id: int, choice: str | None, overall: int | None, by: int) -> Gold:
     """Somebody says what is right about the answers of a task, whatever people said: `choice` of a comparison, else `overall`.
 
-    Raises NotFound, Invalid.
+    Raises NotFound, Invalid, and Conflict where nobody has judged the task yet or it has a known answer.
     """
     hold(session, project)
     task = asked(session, project.id, task_id).task
@@ -118,10 +118,16 @@ def author(session: Session, project: Project, task_id: int, choice: str | None,
         raise Invalid(_("Say which answer is right."), {"overall": _("A number from 1 to 5.")})
     if session.scalar(select(Gold.id).where(Gold.source_task_id == task.id)) is not None:
         raise Conflict(_("This task has a known answer already."))
+    if session.scalar(select(Label.id).where(Label.task_id == task.id, Label.current).limit(1)) is None:
+        raise Conflict(
+            _("Nobody has judged this task yet. Open the label of one that somebody has, and say there what is right.")
+        )
     return _store(session, project, task, choice, overall, by)
 
 
 def _store(session: Session, project: Project, task: Task, choice: str | None, overall: int | None, by: int) -> Gold:
+    """From now on it is asked as a check alone; whoever holds the task at this moment may still answer it."""
+    session.execute(delete(Seat).where(Seat.task_id == task.id, Seat.state == "free"))
     gold = Gold(
         project_id=project.id,
         prompt_id=task.prompt_id,

@@ -10,15 +10,16 @@ from tests.app.exports.judging import judge
 
 
 def make_gold(session: Session, project: Project, choice: str = "first") -> Gold:
-    """On answers of their own."""
-    task = factories.make_task(session, project)
+    """On answers of their own, of which no task asks."""
+    assert project.policy_id is not None
+    prompt = factories.make_prompt(session, project.id)
+    first, second = (factories.make_generation(session, prompt, project.policy_id) for _ in range(2))
     gold = Gold(
         project_id=project.id,
-        prompt_id=task.prompt_id,
-        first_generation_id=task.first_generation_id,
-        second_generation_id=task.second_generation_id,
+        prompt_id=prompt.id,
+        first_generation_id=first.id,
+        second_generation_id=second.id,
         choice=choice,
-        source_task_id=task.id,
     )
     session.add(gold)
     session.flush()

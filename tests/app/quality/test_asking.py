@@ -24,6 +24,7 @@ from app.queue.make_tasks import open_task_count
 from app.runs.usable_labels import usable_label_count
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.exports.judging import judge
 from tests.app.quality.checked import make_gold
 
 Api = Callable[..., TestClient]
@@ -36,10 +37,7 @@ def furnish(engine: Engine, cast: Cast, *, tasks: int, golds: int = 0, **values:
         for name, value in ({"gold_share": 0.0, "repeat_share": 0.0} | values).items():
             setattr(project, name, value)
         for _ in range(golds):
-            gold = make_gold(session, project)
-            seats = session.scalars(select(Seat).where(Seat.task_id == gold.source_task_id))
-            for seat in seats:
-                session.delete(seat)
+            make_gold(session, project)
         for _ in range(tasks):
             factories.make_task(session, project)
 
@@ -203,6 +201,18 @@ def test_a_check_that_was_passed_over_or_left_is_taken_out(engine: Engine, cast:
         assert asking.unused(session, project) == [left]
         asking.take_out(session, asking.unused(session, project))
         assert session.get(Task, left) is None
+
+
+def test_a_turn_of_a_talk_does_not_come_back(engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its person wrote it: they would know it, and its place in a talk is gone."""
+    monkeypatch.setattr(asking, "FAR", 0)
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        turn = factories.make_task(session, project, served_reason="chat")
+        judge(session, project, cast.mary, turn, choice="left", served_reason="chat")
+        assert asking.question(session, project, cast.mary, "repeat", random.Random(1)) is None
+        judge(session, project, cast.mary, choice="left")
+        assert asking.question(session, project, cast.mary, "repeat", random.Random(1)) is not None
 
 
 def test_where_nothing_waits_no_check_is_made(engine: Engine, cast: Cast) -> None:

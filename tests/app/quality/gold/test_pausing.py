@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
+from app.chats.service import start
 from app.database.engine import write_session
 from app.models import AuditEntry, Gold, Label, Project
 from app.quality.gold import pausing
@@ -51,6 +53,8 @@ def test_who_is_paused_is_asked_nothing_and_told_kindly_until_an_admin_lets_them
 ) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
+        project.chat_on = True
+        talk = start(session, cast.demo, cast.mary, str(uuid4())).id
         for _ in range(9):
             answer_gold(session, project, cast.mary, right=False)
         factories.make_task(session, project)
@@ -59,7 +63,14 @@ def test_who_is_paused_is_asked_nothing_and_told_kindly_until_an_admin_lets_them
     mary, grace = api("annotate", who="Mary"), as_user("Grace")
     assert mary.post("/api/v1/projects/demo/tasks/next").status_code == 204
     assert mary.get("/api/v1/projects/demo/waiting").json()["reason"] == "paused"
-    assert "A break for you" in as_user("Mary").get("/projects/demo/annotate").text
+    browser, begun = as_user("Mary"), {"client_id": str(uuid4())}
+    assert "A break for you" in browser.get("/projects/demo/annotate").text
+    assert mary.post("/api/v1/projects/demo/chats", json=begun).status_code == 403
+    assert browser.post("/projects/demo/chats", data=begun).status_code == 403
+    assert mary.post(f"/api/v1/chats/{talk}/turns", json=begun | {"text": "Hello?"}).status_code == 403
+    said = browser.post(f"/chats/{talk}/turns", data=begun | {"text": "Hello?"})
+    assert said.status_code == 403
+    assert "an admin has been told" in said.text
     page = grace.get(f"/projects/demo/annotators/{cast.mary}").text
     assert "They are asked nothing at present" in page
     assert "paused" in grace.get("/projects/demo/agreement").text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, select
@@ -10,7 +11,7 @@ from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
 from app.errors import Conflict, Invalid, NotFound
-from app.models import Gold, Project
+from app.models import Gold, Project, Seat
 from app.quality.gold import service as gold
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -61,6 +62,10 @@ def test_an_admin_says_what_is_right(engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
         compared, rated = factories.make_task(session, project), factories.make_task(session, project, "rating")
+        with pytest.raises(Conflict):
+            gold.author(session, project, compared.id, "tie", None, cast.grace)  # nobody has judged it yet
+        judge(session, project, cast.mary, compared, choice="left")
+        judge(session, project, cast.mary, rated, overall=4)
         assert gold.author(session, project, compared.id, "tie", None, cast.grace).choice == "tie"
         assert gold.author(session, project, rated.id, None, 2, cast.grace).overall == 2
         for task, choice, overall in ((compared, None, 3), (rated, "first", None), (rated, None, 6)):
@@ -72,10 +77,30 @@ def test_an_admin_says_what_is_right(engine: Engine, cast: Cast) -> None:
             gold.author(session, project, 99_999, "first", None, cast.grace)
 
 
+def test_what_became_a_known_answer_is_asked_as_a_check_alone(engine: Engine, cast: Cast, api: Api) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.overlap = 3
+        task_id = factories.make_task(session, project, seats=3).id
+    mary, alan = api("annotate", who="Mary"), api("annotate", who="Alan")
+    for person in (mary, alan):
+        assert person.post(f"{V1}/tasks/next").json()["id"] == task_id
+    assert mary.post(f"/api/v1/tasks/{task_id}/label", json={"client_id": str(uuid4()), "choice": "left"}).status_code == 201
+    with write_session(engine) as session:
+        gold.author(session, session.get_one(Project, cast.demo), task_id, "tie", None, cast.grace)
+        seats = session.scalars(select(Seat.annotator_id).where(Seat.task_id == task_id))
+        assert set(seats) == {cast.mary, cast.alan}, "nobody else is asked"
+    assert alan.post(f"/api/v1/tasks/{task_id}/label", json={"client_id": str(uuid4()), "choice": "left"}).status_code == 201
+    assert mary.post(f"/api/v1/tasks/{task_id}/withdraw", json={"client_id": str(uuid4())}).status_code == 201
+    with read_session(engine) as session:
+        assert session.scalar(select(Seat.id).where(Seat.task_id == task_id, Seat.state == "free")) is None
+
+
 def test_by_page_and_by_key(engine: Engine, cast: Cast, as_user: As, api: Api) -> None:
     task_id = agreed(engine, cast)
     with write_session(engine) as session:
-        other = factories.make_task(session, session.get_one(Project, cast.demo)).id
+        project = session.get_one(Project, cast.demo)
+        other = judge(session, project, cast.mary, choice="left").task_id
     grace, key = as_user("Grace"), api("admin", who="Grace")
     assert "Make it a known answer" in grace.get("/projects/demo/gold").text
     assert grace.post("/projects/demo/gold", data={"task": task_id}).status_code == 303
