@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, exists, or_, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -28,6 +28,7 @@ from app.models import (
     utc_now,
 )
 from app.queue.asking import unmet
+from app.queue.make_tasks import ASKED
 from app.runs.runs import LIVE as LIVE_RUNS
 from app.runs.runs import MOST_ANSWERS, WRITES_ANSWERS
 from trainer.contract.messages import Message
@@ -196,8 +197,6 @@ def ask_no_more(session: Session, evaluation: Evaluation) -> None:
         session.execute(statement.execution_options(synchronize_session=False))
 
 
-_ASKED = exists().where(or_(Task.first_generation_id == Generation.id, Task.second_generation_id == Generation.id))
-
 Answers = dict[tuple[int, int], list[Answer]]  # by contender and prompt, the newest first
 
 
@@ -206,7 +205,7 @@ def answers_by_contender(session: Session, evaluation: Evaluation, prompt_ids: C
     contenders = [evaluation.baseline_id, *(one.contender_id for one in candidates_of(session, evaluation))]
     written = (
         select(Generation.contender_id, Generation.prompt_id, Generation.id, Generation.text, Generation.settings)
-        .where(Generation.contender_id.in_(contenders), Generation.prompt_id.in_(prompt_ids), ~_ASKED)
+        .where(Generation.contender_id.in_(contenders), Generation.prompt_id.in_(prompt_ids), ~ASKED)
         .order_by(Generation.id.desc())
     )
     found: Answers = defaultdict(list)

@@ -14,11 +14,14 @@ from typing import Any, Final
 from sqlalchemy import Select, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
-from app.models import NEXT_PLACE, Checkpoint, Drawn, Generation, Project, Prompt, Run, Seat, Skip, Task, drawn, utc_now
+from app.models import NEXT_PLACE, ChatTurn, Checkpoint, Drawn, Generation, Project, Prompt, Run, Seat, Skip, Task, drawn, utc_now
 from app.queue.claim import GIVEN_BACK
 
 BATCH: Final = 200  # tasks stored at once; reading their numbers back costs the square of this
-_ASKED: Final = exists().where(or_(Task.first_generation_id == Generation.id, Task.second_generation_id == Generation.id))
+ASKED: Final = or_(  # a text seen twice would tell which model wrote it: also where it was read in a talk and nothing chosen
+    exists().where(or_(Task.first_generation_id == Generation.id, Task.second_generation_id == Generation.id)),
+    exists().where(or_(ChatTurn.left_generation_id == Generation.id, ChatTurn.right_generation_id == Generation.id)),
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +71,7 @@ def store(session: Session, project: Project, questions: Sequence[Question]) -> 
     Seats are claimed in the order of their places: what the project adds to those puts the tasks before all that waits.
     """
     planned = [answer for question in questions for answer in question.answers]
-    asked = set(session.scalars(select(Generation.id).where(Generation.id.in_(planned), _ASKED)))
+    asked = set(session.scalars(select(Generation.id).where(Generation.id.in_(planned), ASKED)))
     used = select(Prompt.id).where(Prompt.id.in_({question.prompt_id for question in questions}), Prompt.archived_at.is_(None))
     in_use = set(session.scalars(used))
     new = [question for question in questions if question.prompt_id in in_use and asked.isdisjoint(question.answers)]
@@ -88,13 +91,13 @@ def previous_is_answering(session: Session, project: Project) -> bool:
 
 def prompts_with_unasked_answers(session: Session, checkpoint_id: int) -> set[int]:
     """The prompts to which a policy has written an answer that no task asks about."""
-    query = select(Generation.prompt_id).where(Generation.checkpoint_id == checkpoint_id, ~_ASKED)
+    query = select(Generation.prompt_id).where(Generation.checkpoint_id == checkpoint_id, ~ASKED)
     return set(session.scalars(query.distinct()))
 
 
 def unasked_answers(session: Session, checkpoint_id: int) -> set[tuple[int, Drawn]]:
     """The same prompts, and how those answers were come by."""
-    query = select(Generation.prompt_id, Generation.settings).where(Generation.checkpoint_id == checkpoint_id, ~_ASKED)
+    query = select(Generation.prompt_id, Generation.settings).where(Generation.checkpoint_id == checkpoint_id, ~ASKED)
     return {(prompt_id, drawn(settings)) for prompt_id, settings in session.execute(query)}
 
 
@@ -131,12 +134,12 @@ def _pools(session: Session, project: Project, *, new_alone: bool) -> list[Pool]
         select(func.min(Checkpoint.id)).where(Checkpoint.project_id == project.id, Checkpoint.kind == "policy")
     )
     pools: dict[tuple[int, Drawn], Pool] = {}  # answers that were chosen meet no others: the choice would be compared as well
-    for generation_id, prompt_id, text, settings in session.execute(_answers(project.id, policy_id).where(~_ASKED)):
+    for generation_id, prompt_id, text, settings in session.execute(_answers(project.id, policy_id).where(~ASKED)):
         pool = pools.setdefault((prompt_id, drawn(settings)), Pool(prompt_id, new_alone=new_alone))
         pool.fresh.append((generation_id, text))
     if pools and project.previous_policy_id is not None:
         # A text a person has seen before would tell which model wrote it, so an old answer is asked about once as well.
-        unasked = session.execute(_answers(project.id, project.previous_policy_id).where(~_ASKED))
+        unasked = session.execute(_answers(project.id, project.previous_policy_id).where(~ASKED))
         for generation_id, prompt_id, text, settings in unasked:
             if (met := pools.get((prompt_id, drawn(settings)))) is not None:
                 met.previous.append((generation_id, text))

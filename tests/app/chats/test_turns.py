@@ -86,6 +86,16 @@ def test_labels_of_talks_count_for_the_reward_at_once_and_their_prompts_wait(eng
         assert claim_next(session.connection(), cast.demo, cast.alan, now=utc_now(), lease=timedelta(minutes=5)) is None
 
 
+def test_what_was_read_in_a_talk_is_asked_nowhere_else_though_nothing_was_chosen(engine: Engine, cast: Cast, talk: Talk) -> None:
+    text = "Why is the sky blue?"
+    with write_session(engine) as session:
+        factories.make_prompt(session, cast.demo, text, digest=prompt_digest([{"role": "user", "content": text}]))
+    talk.keep(talk.say(text), "Air.", "Magic.")
+    with read_session(engine) as session:
+        assert session.scalar(select(func.count()).select_from(Generation)) == 2
+        assert plan(session, session.get_one(Project, cast.demo)) == []
+
+
 def test_of_a_tie_goes_on_what_stood_left_and_of_two_bad_ones_the_persons_own_words(engine: Engine, talk: Talk) -> None:
     assert talk.turn("One?", "tie").reply == "One? Left."
     asked = talk.say("Two?")
