@@ -27,12 +27,14 @@ from app.chats.bodies import (
 )
 from app.chats.service import TurnShown
 from app.database.engine import Db, WriteDb, get_engine, read_session
-from app.errors import Refusal
+from app.database.failures import in_words, is_clash
+from app.errors import Busy, Refusal
 from app.labels.verdict import Verdict
 from app.language.languages import known
 from app.models import utc_now
-from app.queue.task_requests import require_practised
+from app.queue.task_requests import require_asked
 from app.serving.bodies import Warm, unless_gone
+from app.settings import Settings
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID, Limit, Page, cursor_id, json_dumps, json_reply, moment_text
 from app.web.security import Caller, Principal
@@ -51,7 +53,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 @router.post("/projects/{slug}/chats", status_code=201, responses={409: {"description": "Switched off here"}})
 def begin_chat(session: WriteDb, caller: Caller, project_id: CurrentProjectId, body: NewChat) -> ChatBegun:
     """A new talk; the same send again finds the same one."""
-    require_practised(caller)
+    require_asked(caller)
     return ChatBegun.model_validate(service.start(session, project_id, caller.user_id, body.client_id.lower()))
 
 
@@ -79,24 +81,29 @@ def show_chat(session: Db, caller: Caller, chat_id: ChatId) -> ChatReply:
 @router.post("/chats/{id}/turns", response_class=StreamingResponse, responses={200: STREAM, **_REFUSALS})
 async def say(request: Request, caller: Caller, chat_id: ChatId, warm: Warm, body: TurnIn) -> Response:
     """Say something; both continuations come as they are written. The same send again goes on with the same turn."""
-    require_practised(caller)
+    require_asked(caller)
     engine = get_engine(request)
     said = (chat_id, caller.user_id, body.client_id.lower(), body.text)
     turn = Turn(engine, warm, await written(engine, lambda session: turns.say(session, *said)))
     await unless_gone(request, turn.begin())
     headers = {"X-Accel-Buffering": "no"}  # nginx would keep the pieces until there are many
-    return StreamingResponse(_events(engine, turn, caller.user_id), media_type="text/event-stream", headers=headers)
+    settings: Settings = request.app.state.settings
+    return StreamingResponse(_events(engine, turn, caller.user_id, settings), media_type="text/event-stream", headers=headers)
 
 
-async def _events(engine: Engine, turn: Turn, annotator_id: int) -> AsyncIterator[str]:
+async def _events(engine: Engine, turn: Turn, annotator_id: int, settings: Settings) -> AsyncIterator[str]:
     yield _event({"turn": turn.asked.number})
     try:
         async for left, right in turn.grow():
             yield _event({"left": left, "right": right})
-    except Refusal as refusal:  # the reply has begun, so that there is no other status to say it with
+        done = await run_in_threadpool(_done, engine, turn, annotator_id)
+    except Exception as error:  # the reply has begun, so that there is no other status to say it with
+        refusal = Busy() if is_clash(error) else error if isinstance(error, Refusal) else in_words(error, settings.data)
+        if refusal is None:
+            raise
         yield _event({"error": {"title": known(refusal.title), "status": refusal.status, "detail": refusal.detail}})
         return
-    yield _event(await run_in_threadpool(_done, engine, turn, annotator_id))
+    yield _event(done)
 
 
 def _done(engine: Engine, turn: Turn, annotator_id: int) -> dict[str, Any]:

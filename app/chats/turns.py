@@ -131,13 +131,13 @@ def keep(session: Session, asked: Asked, answers: tuple[Answer, Answer]) -> None
 
     Two that are the same leave nothing to judge: the talk goes on with them. Raises Conflict where something else was said since.
     """
-    chat = hold(session, session.get_one(Chat, asked.chat_id))
-    turn = _turn(session, chat, asked.number)
+    chat = session.get_one(Chat, asked.chat_id)
+    project = hold(session, session.get_one(Project, chat.project_id))  # others may say the same first words at this moment
+    turn = _turn(session, hold(session, chat), asked.number)
     if turn.client_id != asked.client_id:
         raise Conflict(_("Something else was said in this place meanwhile."))
     if turn.left_generation_id is not None:
         return
-    project = session.get_one(Project, chat.project_id)
     prompt_id = proposals.prompt_of(session, project, asked.messages)
     written = zip((turn.left_policy_id, turn.right_policy_id), (asked.left, asked.right), answers, strict=True)
     left, right = [_keep(session, prompt_id, policy_id, writing, answer) for policy_id, writing, answer in written]

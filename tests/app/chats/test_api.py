@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +14,12 @@ from httpx2 import Response
 from sqlalchemy import Engine, func, select, update
 from starlette.testclient import TestClient
 
-from app.database.engine import read_session, write_session
+from app.chats.answering import Turn
+from app.chats.api import _events
+from app.database.engine import make_engine, read_session, write_session
 from app.models import ChatTurn, Generation, Label, Project
 from app.serving import warm_process
+from app.settings import Settings
 from tests.app.chats.talk import Talk, new_id
 from tests.app.conftest import Cast
 from trainer.worker.warm import Warm
@@ -106,6 +112,24 @@ def test_where_the_models_are_away_it_is_said_and_the_turn_waits(
     assert int(refused.headers["retry-after"]) >= 1
     shown = mary.get(f"/api/v1/chats/{talk.id}").json()["turns"]
     assert [(turn["said"], turn["state"], turn["left"]) for turn in shown] == [("Hello?", "asked", None)]
+
+
+def test_a_database_that_fails_while_a_reply_is_on_its_way_is_told_in_it(
+    engine: Engine, cast: Cast, talking: None, tmp_path: Path
+) -> None:
+    talk, said = Talk(engine, cast), new_id()
+    asked = talk.say("Hello?", said)
+    talk.keep(asked)
+    answered = replace(asked, answered=True)
+    gone = make_engine(f"sqlite:///{tmp_path / 'gone' / 'tastemaker.db'}")
+
+    async def all_events() -> list[str]:
+        turn = Turn(gone, None, answered)  # type: ignore[arg-type]  # nobody is asked again
+        return [event async for event in _events(gone, turn, cast.mary, Settings(data=tmp_path / "gone"))]
+
+    told = [json.loads(event.removeprefix("data: ")) for event in asyncio.run(all_events())]
+    assert told[0] == {"turn": 1}
+    assert told[-1]["error"]["status"] == 503
 
 
 def test_it_is_off_until_an_admin_switches_it_on(api: Api, engine: Engine, cast: Cast) -> None:

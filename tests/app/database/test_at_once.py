@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, func, select, text
@@ -16,13 +18,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from app.chats import service as chats
+from app.chats.turns import Asked, keep
 from app.database.engine import read_session, write_session
 from app.database.taking_turns import hold
 from app.errors import Conflict
 from app.guidelines import service as guidelines
 from app.main import create_app
-from app.models import Guideline, Project, Prompt, Round, Run, Task, utc_now
+from app.models import ChatTurn, Generation, Guideline, Project, Prompt, Round, Run, Task, utc_now
 from app.prompts import service as prompts
+from app.prompts.proposals import prompt_of
 from app.prompts.search import put_away
 from app.queue import asking, make_tasks
 from app.queue.claim import claim_next
@@ -30,10 +35,12 @@ from app.removal.archive import archive
 from app.rounds import retry, service
 from app.runs import checkpoints
 from app.runs.refill import plan_refill, queue_refill
+from app.serving.warm_process import Answer
 from app.settings import Settings
 from tests.app import factories
 from tests.app.rounds.test_service import make_labels
 from tests.postgres import engine, server
+from trainer.contract.serving.questions import Models, Writing
 from trainer.worker.chores import Looks, look_after_projects
 
 __all__ = ["engine", "server"]
@@ -382,6 +389,33 @@ def test_no_question_is_stored_about_a_prompt_that_is_put_away_meanwhile(engine:
     assert made == len(questions) - 1
     with read_session(engine) as session:
         assert session.scalars(select(Task.id).where(Task.prompt_id == gone)).all() == []
+
+
+def test_what_many_say_at_once_in_the_same_words_is_answered_to_each(engine: Engine, project_id: int) -> None:
+    """Each in a talk of their own: their answers are of one model to one prompt, and get numbers of their own."""
+    messages: list[prompts.Message] = [{"role": "user", "content": "Hello?"}]
+    with write_session(engine) as session:
+        project = session.get_one(Project, project_id)
+        assert project.policy_id is not None
+        project.chat_on = True
+        prompt_of(session, project, messages)  # whoever makes it holds the others up by that alone
+        person = factories.make_user(session, f"Talker{project_id}").id
+        policy_id = project.policy_id
+        talks = [chats.start(session, project_id, person, str(uuid4())).id for _ in range(MANY)]
+        drawn = {"left_policy_id": policy_id, "right_policy_id": policy_id, "left_seed": 1, "right_seed": 2}
+        turns = [ChatTurn(chat_id=talk, number=1, client_id=str(uuid4()), said="Hello?", **drawn) for talk in talks]
+        session.add_all(turns)
+        writing = Writing(Models("models/tiny", "", ""), [], 8, 1.0, 1.0, [1])
+        asked = [Asked(one.chat_id, 1, one.client_id, False, messages, writing, writing) for one in turns]
+
+    def kept(one: Asked) -> None:
+        with write_session(engine) as session:
+            keep(session, one, (Answer("One.", "eos", 1, [1]), Answer("Other.", "eos", 1, [2])))
+
+    at_once([partial(kept, one) for one in asked])
+    with read_session(engine) as session:
+        numbers = select(Generation.number).join(Prompt, Prompt.id == Generation.prompt_id).where(Prompt.project_id == project_id)
+        assert sorted(session.scalars(numbers)) == list(range(2 * MANY))
 
 
 def test_two_prompts_that_become_one_text_at_once_stay_two(engine: Engine, program: TestClient, project_id: int) -> None:
