@@ -76,6 +76,7 @@ from app.removal import routes as removal_routes
 from app.rounds import api as rounds_api
 from app.rounds import preference_routes, sft_routes
 from app.rounds import routes as rounds_routes
+from app.rounds.evaluations import routes as evaluations_routes
 from app.rounds.unattended import api as unattended_api
 from app.rounds.unattended import routes as unattended_routes
 from app.runs import api as runs_api
@@ -142,6 +143,7 @@ PAGES = (
         playground_routes,
         rounds_routes,
         unattended_routes,
+        evaluations_routes,
         evaluation_routes,
         runs_routes,
         preference_routes,

@@ -113,6 +113,13 @@ def picked_models(session: Session, project_id: int) -> set[int]:
     return {one for one in session.scalars(mine) if one is not None}
 
 
+def contenders_alone(session: Session, checkpoint_ids: Iterable[int]) -> dict[int, int]:
+    """By policy: the contender that it is when it is asked once. None of one that has answered nothing."""
+    mine = select(Contender.checkpoint_id, Contender.id).where(Contender.kind == "policy")
+    found = session.execute(mine.where(Contender.checkpoint_id.in_(set(checkpoint_ids))))
+    return {policy: contender for policy, contender in found if policy is not None}
+
+
 def names(session: Session, contender_ids: Iterable[int]) -> dict[int, Message]:
     """What contenders are called, by id: ours by their checkpoint, the others by their own name."""
     asked = (

@@ -27,6 +27,8 @@ def start(
     Ours and models outside answer first; what was imported is there already. Raises Invalid, and Conflict while another
     evaluation goes on.
     """
+    if not candidate_ids:
+        raise Invalid(_("Choose at least one contender to compare."), {"candidates": _("This is needed.")})
     hold(session, project)
     if service.live_evaluations(session, project.id):
         raise Conflict(_("People judge in another evaluation of this project now; one at a time."))

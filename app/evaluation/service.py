@@ -74,6 +74,24 @@ def live_evaluations(session: Session, project_id: int) -> list[Evaluation]:
     return list(session.scalars(live.order_by(Evaluation.id)))
 
 
+def list_evaluations(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Evaluation]:
+    """The newest first; `before` is the id the page before ended with."""
+    query = select(Evaluation).where(Evaluation.project_id == project_id)
+    if before is not None:
+        query = query.where(Evaluation.id < before)
+    return list(session.scalars(query.order_by(Evaluation.id.desc()).limit(limit)))
+
+
+def contenders_compared(session: Session, evaluations: Sequence[Evaluation]) -> dict[int, list[int]]:
+    """By evaluation: its candidates that may win, then the baseline."""
+    mine = EvaluationCandidate.evaluation_id.in_([one.id for one in evaluations])
+    found: dict[int, list[int]] = {one.id: [] for one in evaluations}
+    for one in session.scalars(select(EvaluationCandidate).where(mine).order_by(EvaluationCandidate.id)):
+        if one.promotable:
+            found[one.evaluation_id].append(one.contender_id)
+    return {one.id: [*found[one.id], one.baseline_id] for one in evaluations}
+
+
 def candidates_of(session: Session, evaluation: Evaluation) -> list[EvaluationCandidate]:
     """In the order in which they were named."""
     mine = select(EvaluationCandidate).where(EvaluationCandidate.evaluation_id == evaluation.id)

@@ -23,6 +23,7 @@ class Standing:
     """One candidate. `words` say how often it wins; empty until something was counted."""
 
     id: int
+    contender_id: int
     name: Message
     promotable: bool
     figures: Mapping[str, Any]  # as app.evaluation.look.standing_of makes them; empty until the first look
@@ -61,7 +62,7 @@ def tell(session: Session, evaluation: Evaluation) -> EvaluationStory:
     candidates = service.candidates_of(session, evaluation)
     called = names(session, [evaluation.baseline_id, *(one.contender_id for one in candidates)])
     standings = [
-        Standing(one.id, name, one.promotable, one.standing or {}, words_of(one.standing, name), one.alarm)
+        Standing(one.id, one.contender_id, name, one.promotable, one.standing or {}, words_of(one.standing, name), one.alarm)
         for one in candidates
         for name in [called[one.contender_id]]
     ]

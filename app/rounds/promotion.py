@@ -18,7 +18,7 @@ from app.models import Checkpoint, EvaluationCandidate, Project, Round, Run, utc
 from app.queue import asking
 from app.rounds import announced
 from app.runs import refill
-from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, policies_of_round, root_of, turned_down
+from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, not_shown, policies_of_round, root_of, turned_down
 from trainer.contract.messages import Message
 
 WAITING: Final = ("evaluation", "decision")  # for people, and for an admin; an admin need not wait for people
@@ -121,6 +121,12 @@ def _needs_a_reason(refused: EvaluationCandidate) -> str:
         return _(
             "The alarm stands: this policy's score rose, and people do not prefer its answers; compared blind, it wins "
             "%(share)s. It is promoted only with a reason: write why.",
+            share=said,
+        )
+    if not_shown(refused):
+        return _(
+            "The budget was spent and people did not show that they prefer this policy: compared blind, it wins %(share)s. It is "
+            "promoted only with a reason: write why.",
             share=said,
         )
     return _(

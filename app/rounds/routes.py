@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from app.contenders.service import contenders_alone
 from app.database.engine import Db, WriteDb
 from app.errors import Refusal
 from app.evaluation.alarm import alarmed_rounds
@@ -20,6 +21,7 @@ from app.models import Project, Run
 from app.prompts.lengths import lengths_of, read_in_part
 from app.rounds import retry, round_story, service, triggers
 from app.rounds.api import Usable
+from app.rounds.unattended.budgets import budgets, holds_back
 from app.runs import checkpoints, estimates, run_files
 from app.runs.bodies import PathId
 from app.runs.figures import charts
@@ -150,7 +152,9 @@ def show_round(request: Request, session: Db, caller: Caller, id: PathId) -> Res
         quality=quality_of(told.reward.metrics) if told.reward else None,
         learned_from=learned_from(told.reward.metrics) if told.reward else "",
         ppo=ppo,
+        contenders=contenders_alone(session, [round_.start_policy_id, *(one.checkpoint.id for one in told.candidates)]),
         judged=tell(session, evaluation) if (evaluation := evaluation_of(session, round_)) else None,
+        held_back=holds_back(budgets(session, project), evaluation=True),
         failed=retry.retryable(session, round_),
         notices=notices_of(ppo.result) if ppo else [],
         fell=checkpoints.did_not_rise(session, told.of_ppo) if told.of_ppo else None,

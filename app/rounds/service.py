@@ -7,7 +7,7 @@ of its own. One that fails takes no other with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -85,6 +85,12 @@ def list_rounds(session: Session, project_id: int, before: int | None = None, li
     if before is not None:
         query = query.where(Round.id < before)
     return list(session.scalars(query.order_by(Round.id.desc()).limit(limit)))
+
+
+def numbers_of(session: Session, round_ids: Iterable[int | None]) -> dict[int, int]:
+    """How rounds are called, by id."""
+    wanted = {one for one in round_ids if one is not None}
+    return dict(session.execute(select(Round.id, Round.number).where(Round.id.in_(wanted))).all())
 
 
 def open_round(session: Session, project_id: int) -> Round | None:

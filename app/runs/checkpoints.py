@@ -213,3 +213,8 @@ def turned_down(session: Session, checkpoint: Checkpoint) -> EvaluationCandidate
     decided = (one for one in stood if one.standing and (one.standing["rejects"] or one.standing["promotes"]))
     last = next(decided, None)
     return last if last is not None and last.standing is not None and last.standing["rejects"] else None
+
+
+def not_shown(refused: EvaluationCandidate) -> bool:
+    """Whether it was turned down because the budget was spent, with nothing shown either way."""
+    return bool((refused.standing or {}).get("spent"))

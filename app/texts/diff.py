@@ -51,6 +51,34 @@ def changed_lines(before: str, after: str) -> tuple[Line, ...]:
 
 
 @lru_cache(maxsize=64)
+def both_whole(one: str, other: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+    """Two texts, neither of them earlier, each in pieces from its beginning to its end: what only the first one says is "gone",
+    what only the other one says "new".
+    """
+    lines, others = one.splitlines(keepends=True), other.splitlines(keepends=True)
+    if max(len(lines), len(others)) > MOST_LINES:
+        lines, others = [one], [other]
+    pieces: list[Piece] = []
+    for is_same, one_from, one_to, other_from, other_to in _matched(lines, others):
+        mine, theirs = "".join(lines[one_from:one_to]), "".join(others[other_from:other_to])
+        pieces += [Piece("same", mine)] if is_same else (Piece(kind, text) for kind, text in _words_changed(mine, theirs))
+    first, second = (_phrases([piece for piece in pieces if piece.kind in ("same", kind)]) for kind in ("gone", "new"))
+    return first, second
+
+
+def _phrases(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+    """Words that differ one after the other are one piece, with the spaces that both texts have between them."""
+    found: list[Piece] = []
+    for piece in pieces:
+        if len(found) > 1 and found[-2].kind == piece.kind != "same" and not found[-1].text.strip(" "):
+            between = found.pop()
+            found[-1] = Piece(piece.kind, found[-1].text + between.text + piece.text)
+        else:
+            found.append(piece)
+    return tuple(found)
+
+
+@lru_cache(maxsize=64)
 def unified(before: str, after: str, names: tuple[str, str]) -> str:
     """The same as `diff -u` writes it, for programs and terminals; empty when nothing changed.
 
@@ -81,7 +109,7 @@ def _same(text: str) -> Line:
 def _passage(old: str, new: str) -> Iterator[Line]:
     """Both versions of a changed passage in one: words that went, words that came, words that stayed."""
     pieces: list[Piece] = []
-    for kind, text in _words_changed(old, new):
+    for kind, text in _words_changed(old, new, between="\n"):
         for number, part in enumerate(text.split("\n")):
             if number:
                 yield Line(tuple(pieces) or (Piece("same", ""),))
@@ -92,10 +120,11 @@ def _passage(old: str, new: str) -> Iterator[Line]:
         yield Line(tuple(pieces))
 
 
-def _words_changed(old: str, new: str) -> Iterator[tuple[Kind, str]]:
+def _words_changed(old: str, new: str, between: str = "") -> Iterator[tuple[Kind, str]]:
+    """`between` parts two passages that are too long to be compared."""
     was, now = _WORDS.findall(old), _WORDS.findall(new)
     if max(len(was), len(now)) > MOST_WORDS:
-        yield from (("gone", old), ("same", "\n"), ("new", new))
+        yield from (("gone", old), *((("same", between),) if between else ()), ("new", new))
         return
     for is_same, was_from, was_to, now_from, now_to in _matched(was, now):
         if is_same:

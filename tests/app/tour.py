@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.chats import service as chats
 from app.chats import turns
+from app.contenders.service import contenders_alone
 from app.labels.verdict import Rewrite, Verdict
-from app.models import Label, Project, Run, Task, utc_now
+from app.models import EvaluationCandidate, Label, Project, Run, Task, utc_now
 from app.quality.adjudication import service as adjudication
 from app.serving.warm_process import Answer
 from app.settings import Settings
@@ -64,6 +65,10 @@ PAGES = (
     "/projects/demo/sft",
     "/projects/demo/checkpoints",
     "/projects/demo/leaderboard",
+    "/projects/demo/leaderboard/side-by-side",
+    "/projects/demo/leaderboard/side-by-side?one={before}&other={after}",
+    "/projects/demo/evaluations",
+    "/evaluations/{evaluation}",
     "/projects/demo/agreement",
     "/projects/demo/annotators/{judge}",
     "/projects/demo/gold?task={task}",
@@ -97,7 +102,11 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     told.a_worker(session)
     project.chat_on = True
     talks = [_talk(session, project, cast.ada, choice) for choice in ("both_bad", "")]
+    contenders = contenders_alone(session, [project.policy_id or 0, first.candidate])
     return {
+        "evaluation": _evaluation(session, project, contenders[first.candidate]),
+        "before": contenders[project.policy_id or 0],
+        "after": contenders[first.candidate],
         "chat": talks[0],
         "answered_chat": talks[1],
         "version": project.guideline_version,
@@ -124,6 +133,15 @@ def _dispute(session: Session, project: Project, cast: Cast) -> int:
     labels = session.scalars(select(Label.id).where(Label.task_id == task.id, Label.annotator_id == cast.mary))
     adjudication.send_back(session, project, dispute.id, labels.one(), "Is the *date* right?", cast.ada)
     return dispute.id
+
+
+def _evaluation(session: Session, project: Project, candidate: int) -> int:
+    """One that people judge, while the month's budget holds it back; its id."""
+    project.month_evaluation_labels = 0
+    made = factories.make_evaluation(session, project.id, state="open", opened_at=utc_now())
+    session.add(EvaluationCandidate(evaluation_id=made.id, contender_id=candidate))
+    session.flush()
+    return made.id
 
 
 def _talk(session: Session, project: Project, person: int, choice: str) -> int:

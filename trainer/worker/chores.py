@@ -26,7 +26,7 @@ from app.rounds import people_decide
 from app.rounds.promotion import ask_first
 from app.rounds.service import advance_round, start_round, undone_rounds
 from app.rounds.triggers import NextTrigger, next_trigger
-from app.rounds.unattended.budgets import announce_used, asks_no_more, budgets, unannounced
+from app.rounds.unattended.budgets import announce_used, budgets, holds_back, unannounced
 from app.runs.refill import Refill, plan_refill, queue_refill, refill_prompts
 from trainer.worker.failures import living_on
 from trainer.worker.prompt_lengths import Count
@@ -110,7 +110,7 @@ def _look_after(engine: Engine, project_id: int, end: float, looks: Looks) -> No
         with read_session(engine) as session:
             project = session.get_one(Project, project_id)
             used = budgets(session, project)
-            low = not asks_no_more(used) and bool(refill_prompts(session, project))
+            low = holds_back(used) is None and bool(refill_prompts(session, project))
             news = bool(unannounced(session, project))
         if low:
             # About answers that are there, before more are written.
@@ -122,7 +122,7 @@ def _look_after(engine: Engine, project_id: int, end: float, looks: Looks) -> No
                 plan_refill(session, project) if low else None,
                 next_trigger(session, project),
             )
-        people_decide.look_after(engine, project_id, asks=not asks_no_more(used, evaluation=True))
+        people_decide.look_after(engine, project_id, asks=holds_back(used, evaluation=True) is None)
         if undone or refill or coming.due or news:
             with write_session(engine) as session:
                 project = hold(session, session.get_one(Project, project_id))

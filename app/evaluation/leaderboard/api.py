@@ -9,9 +9,11 @@ from pydantic import Field
 
 from app.database.engine import Db
 from app.evaluation.leaderboard.service import Row, leaderboard
+from app.evaluation.leaderboard.side_by_side import contenders_of, side_by_side
 from app.models import Project
+from app.runs.bodies import Cursor
 from app.web.gate import CurrentProjectId
-from app.web.json_types import CodedMessage, Reply, Told
+from app.web.json_types import MAX_ID, CodedMessage, Limit, Page, Reply, Told, cursor_id
 
 router = APIRouter(tags=["evaluation"])
 
@@ -37,6 +39,14 @@ class LeaderboardReply(Reply):
     items: list[StandingReply] = Field(description="The best first; those with too few verdicts last.")
 
 
+class SideBySideReply(Reply):
+    prompt_id: int
+    split: str = Field(description="`train` or `holdout`.")
+    messages: list[dict[str, str]]
+    one: str = Field(description="What the first contender said, its newest answer.")
+    other: str
+
+
 @router.get("/projects/{slug}/leaderboard", summary="All contenders by what people said of them blind")
 def show_leaderboard(
     session: Db,
@@ -47,6 +57,27 @@ def show_leaderboard(
 ) -> LeaderboardReply:
     board = leaderboard(session, session.get_one(Project, project_id), without_length=without_length)
     return LeaderboardReply(verdicts=board.verdicts, uncounted=board.uncounted, items=[_reply(row) for row in board.rows])
+
+
+@router.get("/projects/{slug}/side-by-side", summary="What two contenders said to the same prompts")
+def show_side_by_side(
+    session: Db,
+    project_id: CurrentProjectId,
+    one: Annotated[int, Query(ge=1, le=MAX_ID, description="A contender.")],
+    other: Annotated[int, Query(ge=1, le=MAX_ID, description="Another one.")],
+    limit: Annotated[Limit, Query()] = 50,
+    cursor: Cursor = None,
+) -> Page[SideBySideReply]:
+    """The newest prompts first, less what people may still be asked about."""
+    both = contenders_of(session, session.get_one(Project, project_id), one, other)
+    found = side_by_side(session, *both, before=cursor_id(cursor), limit=limit + 1)
+    items = [
+        SideBySideReply(
+            prompt_id=row.prompt.id, split=row.prompt.split, messages=row.prompt.messages, one=row.one.text, other=row.other.text
+        )
+        for row in found[:limit]
+    ]
+    return Page(items=items, next_cursor=str(items[-1].prompt_id) if len(found) > limit else None)
 
 
 def _reply(row: Row) -> StandingReply:

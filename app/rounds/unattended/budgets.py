@@ -64,9 +64,10 @@ def budgets(session: Session, project: Project, now: datetime | None = None) -> 
     return found
 
 
-def asks_no_more(found: list[Budget], *, evaluation: bool = False) -> bool:
-    """Whether people are asked nothing new this month: nothing at all, or nothing more for an evaluation."""
-    return any(one.is_used and (one.name == "labels" or (evaluation and one.name == "evaluation_labels")) for one in found)
+def holds_back(found: list[Budget], *, evaluation: bool = False) -> Budget | None:
+    """The one because of which people are asked nothing new this month: nothing at all, or nothing more for an evaluation."""
+    holding = ("labels", "evaluation_labels") if evaluation else ("labels",)
+    return next((one for one in found if one.is_used and one.name in holding), None)
 
 
 def waits_for(found: list[Budget]) -> str:

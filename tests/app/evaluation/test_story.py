@@ -10,7 +10,7 @@ from trainer.contract.messages import Message
 
 def standing(name: str, promotable: bool, low: float, high: float) -> Standing:
     figures = {"verdicts": 100, "mean": (low + high) / 2, "lower": low, "upper": high}
-    return Standing(1, Message("written", text=name), promotable, figures, "")
+    return Standing(1, 11, Message("written", text=name), promotable, figures, "")
 
 
 @pytest.mark.parametrize(
@@ -31,5 +31,5 @@ def test_who_did_better_is_said_where_the_intervals_say_it(
 
 
 def test_nothing_is_said_while_one_of_them_has_no_verdict() -> None:
-    silent = Standing(2, Message("written", text="Best of 4"), False, {}, "")
+    silent = Standing(2, 12, Message("written", text="Best of 4"), False, {}, "")
     assert beside([standing("The candidate", True, 0.6, 0.8), silent]) == ""

@@ -52,6 +52,8 @@ TWINS = {
     "/projects/{slug}/prompts/archive": "POST /projects/{slug}/prompts/archive",
     "/projects/{slug}/prompts/import": "POST /projects/{slug}/prompts",
     "/projects/{slug}/rounds": "POST /projects/{slug}/rounds",
+    "/projects/{slug}/evaluations": "POST /projects/{slug}/evaluations",
+    "/evaluations/{id}/cancel": "POST /evaluations/{id}/cancel",
     "/projects/{slug}/settings": "PATCH /projects/{slug}",
     "/projects/{slug}/settings/guidelines": "PATCH /projects/{slug}",
     "/projects/{slug}/settings/questions": "PATCH /projects/{slug}",

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from app.database.engine import read_session, write_session
 from app.models import Announcement, EvaluationCandidate, EvaluationTask, Label, Project, Round, Run, Seat, Task, utc_now
 from app.rounds import people_decide, service, triggers
-from app.rounds.unattended.budgets import asks_no_more, budgets, month_of
+from app.rounds.unattended.budgets import budgets, holds_back, month_of
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task, make_labels
@@ -150,7 +150,7 @@ def test_of_an_evaluation_nothing_more_is_asked_where_its_verdicts_are_used(
     with write_session(engine) as session:
         demo = session.get_one(Project, cast.demo)
         demo.month_evaluation_labels, demo.month_labels = None, 30
-        assert asks_no_more(budgets(session, demo))
+        assert holds_back(budgets(session, demo)) is not None
     look_after_projects(engine, Looks())
     assert asked == [True, False]
 

@@ -1,0 +1,87 @@
+"""What two contenders said to the same prompts, side by side, and where their words differ.
+
+Nobody reads here who wrote what they may still be asked about: prompts of an evaluation that goes on are left out, and so are
+answers of tasks that wait for a verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from app.contenders.service import get_contender
+from app.errors import Invalid, NotFound
+from app.evaluation.service import live_evaluations
+from app.language.languages import _
+from app.models import Contender, Generation, Project, Prompt, Seat, Task
+from app.texts.diff import Piece, both_whole
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """One prompt and the newest answer of each."""
+
+    prompt: Prompt
+    one: Generation
+    other: Generation
+
+    @property
+    def pieces(self) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+        """Both texts; what only one of them says is a piece of its own."""
+        return both_whole(self.one.text, self.other.text)
+
+
+def contenders_of(session: Session, project: Project, one_id: int, other_id: int) -> tuple[Contender, Contender]:
+    """Raises NotFound, and Invalid where it is one and the same."""
+    one, other = (get_contender(session, contender_id) for contender_id in (one_id, other_id))
+    if {one.project_id, other.project_id} != {project.id}:
+        raise NotFound(_("There is no such contender."))
+    if one is other:
+        raise Invalid(_("Choose two different contenders."), {"other": _("the same one")})
+    return one, other
+
+
+def side_by_side(
+    session: Session, one: Contender, other: Contender, *, before: int | None = None, limit: int = 10
+) -> list[SideBySide]:
+    """The newest prompts that both have answered; `before` is the prompt the page before ended with."""
+    first, second = aliased(Generation), aliased(Generation)
+    both = (
+        select(first.prompt_id, func.max(first.id), func.max(second.id))
+        .join(second, and_(second.prompt_id == first.prompt_id, second.contender_id == other.id))
+        .where(first.contender_id == one.id, _settled(first), _settled(second))
+        .group_by(first.prompt_id)
+        .order_by(first.prompt_id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        both = both.where(first.prompt_id < before)
+    if judged := prompts_judged_now(session, one.project_id):
+        both = both.where(first.prompt_id.not_in(judged))
+    found = session.execute(both).all()
+    answers = {one.id: one for one in _rows(session, Generation, [one for _prompt, *pair in found for one in pair])}
+    prompts = {one.id: one for one in _rows(session, Prompt, [prompt_id for prompt_id, *_pair in found])}
+    return [SideBySide(prompts[prompt_id], answers[left], answers[right]) for prompt_id, left, right in found]
+
+
+def prompts_judged_now(session: Session, project_id: int) -> set[int]:
+    """Those of evaluations that go on."""
+    return {prompt_id for one in live_evaluations(session, project_id) for prompt_id in one.prompt_ids}
+
+
+def _settled(answer: type[Generation]) -> ColumnElement[bool]:
+    """Whether no task about it waits for a verdict."""
+    waits = exists().where(
+        Task.prompt_id == answer.prompt_id,
+        or_(Task.first_generation_id == answer.id, Task.second_generation_id == answer.id),
+        Seat.task_id == Task.id,
+        Seat.state != "done",
+    )
+    return ~waits
+
+
+def _rows(session: Session, table: Any, ids: list[int]) -> list[Any]:
+    return list(session.scalars(select(table).where(table.id.in_(ids))))
