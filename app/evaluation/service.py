@@ -17,6 +17,7 @@ from app.models import (
     Contender,
     Evaluation,
     EvaluationCandidate,
+    EvaluationRest,
     EvaluationTask,
     Generation,
     Project,
@@ -203,6 +204,7 @@ def ask_no_more(session: Session, evaluation: Evaluation) -> None:
         .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
         .where(EvaluationCandidate.evaluation_id == evaluation.id, *unmet())
     )
+    session.execute(delete(EvaluationRest).where(EvaluationRest.evaluation_id == evaluation.id))
     waiting = session.scalars(mine).all()
     # Kept first: whoever claims meanwhile passes them over, and whoever was faster is seen here.
     session.execute(select(Seat.id).where(Seat.task_id.in_(waiting)).order_by(Seat.id).with_for_update()).all()

@@ -6,7 +6,7 @@ Relationships are not declared: services say which rows they join, so no page ca
 from app.models.base import Base, Utc, utc_now
 from app.models.chats import Chat, ChatTurn, ProposedPrompt
 from app.models.contenders import Contender, OutsideModel
-from app.models.evaluations import Evaluation, EvaluationCandidate, EvaluationTask, Leaderboard
+from app.models.evaluations import Evaluation, EvaluationCandidate, EvaluationRest, EvaluationTask, Leaderboard
 from app.models.people import (
     ApiKey,
     AuditEntry,
@@ -44,6 +44,7 @@ __all__ = [
     "Drawn",
     "Evaluation",
     "EvaluationCandidate",
+    "EvaluationRest",
     "EvaluationTask",
     "Exclusion",
     "Generation",

@@ -1,4 +1,4 @@
-"""Evaluations: candidates beside a baseline, as people judge them blind; what was asked for it and came of it; leaderboards."""
+"""Evaluations: candidates beside a baseline, as people judge them blind; what was asked, who rests, what came of it; a board."""
 
 from __future__ import annotations
 
@@ -88,6 +88,18 @@ class EvaluationTask(Base):
     place: Mapped[int]  # of the prompt among `prompt_ids`
     pair: Mapped[int]  # 0, 1, ... of the prompt
     predicted: Mapped[float | None]  # that the candidate's answer wins, by the round's reward model; frozen before any verdict
+
+
+class EvaluationRest(Base):
+    """Somebody who is ahead of all the others in an evaluation: asked none of the project's until the others have caught up."""
+
+    __tablename__ = "evaluation_rests"
+    __table_args__ = (UniqueConstraint("project_id", "annotator_id", "evaluation_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = key("projects.id", index=False)
+    evaluation_id: Mapped[int] = key("evaluations.id")
+    annotator_id: Mapped[int] = key("users.id")
 
 
 class Leaderboard(Base):

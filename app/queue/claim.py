@@ -1,7 +1,8 @@
 """Give a person a task: take one seat, for some minutes.
 
 Nobody is asked the same task twice, nobody holds two seats of one task, and a page that is loaded again shows the task it
-showed before. Which answer stands left is drawn here, by the server.
+showed before. A prompt comes back to a person after some others, while there are others; who rests in an evaluation is asked
+about other things. Which answer stands left is drawn here, by the server.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.database.prepared import Prepared
-from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc
+from app.models import EvaluationRest, Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc
 
 LEASE_EXPIRED: Final = "lease expired"  # the reasons on skips that say only that somebody had the task: the clock took it,
 GIVEN_BACK: Final = "given back"  # or they returned it unused, and it stays open to them
 NOT_SAID: Final = (LEASE_EXPIRED, GIVEN_BACK)  # reasons that nobody gave; `lease.skip` keeps people's own words apart from them
 NEAR: Final = 200  # open seats looked at, oldest first, before the search starts behind the person's own last seat
+APART: Final = 20  # tasks of a person between two that ask about one prompt: pairs that follow each other tell of an evaluation
 FRONT: Final = -(2**62)  # before and behind every place that a seat can have
 BACK: Final = 2**62
 Ended = tuple[int | None, str]  # the run or checkpoint that wrote an answer, if one did, and how it ended
@@ -120,7 +122,8 @@ def _open_seat(
     """The seat this person holds, or the oldest they may take.
 
     Where tasks have several seats, a busy person has had most of the oldest ones. The search therefore looks at the oldest
-    few, then from that person's own last seat on, and only then at everything.
+    few, then from that person's own last seat on, and only then at everything: there it takes a prompt, too, that they have
+    just had.
     """
     values: dict[str, Any] = {"project": project_id, "me": annotator_id, "now": now}
     candidate = _CANDIDATE
@@ -137,8 +140,8 @@ def _open_seat(
         last = connection.execute(_LAST_PLACE, {"project": project_id, "me": annotator_id}).scalar()
         after = FRONT if last is None else last
         seat = candidate.first(connection, values | {"after": after, "upto": BACK, "near": BACK})
-        if seat is None and last is not None:
-            seat = candidate.first(connection, values | {"after": FRONT, "upto": last, "near": BACK})
+        if seat is None:
+            seat = _AT_LAST.first(connection, values | {"after": FRONT, "upto": BACK, "near": BACK})
     return seat
 
 
@@ -220,6 +223,29 @@ def open_to(annotator_id: Any) -> ColumnElement[bool]:
     return or_(Seat.reserved_for.is_(None), Seat.reserved_for == annotator_id)
 
 
+def _not_just_had() -> ColumnElement[bool]:
+    """Whether the task's prompt is none of those that the person had last, or has in hand. Found by the person's index."""
+
+    def theirs(state: str) -> Select[Any]:
+        mine, task = aliased(Seat), aliased(Task)
+        last = (
+            select(mine.task_id)
+            .where(mine.annotator_id == _me, mine.project_id == bindparam("project"), mine.state == state)
+            .order_by(mine.claimed_at.desc())
+            .limit(APART)
+            .subquery(f"{state}_last")
+        )
+        return select(task.prompt_id).where(task.id == last.c.task_id)
+
+    return and_(Task.prompt_id.not_in(theirs("done")), Task.prompt_id.not_in(theirs("leased")))
+
+
+def _not_resting() -> ColumnElement[bool]:
+    """Whether the task is of no evaluation, or the person does not rest in one of the project's."""
+    rests = exists().where(EvaluationRest.project_id == bindparam("project"), EvaluationRest.annotator_id == _me)
+    return or_(Task.purpose != "evaluation", ~rests)
+
+
 def last_place(annotator_id: Any, project_id: Any) -> Select[int]:
     """Where in the queue the seat stands that this person took last of those they are done with."""
     return (
@@ -240,8 +266,8 @@ def _held(limit: int) -> Select[Any]:
     )
 
 
-def _candidate(*first: Select[Any]) -> CompoundSelect[Any]:
-    """A row of `first`, else the older one of the oldest expired and the oldest free seat.
+def _candidate(*first: Select[Any], but: ColumnElement[bool]) -> CompoundSelect[Any]:
+    """A row of `first`, else the older one of the oldest expired and the oldest free seat, both as `but` has them.
 
     The window's order is the index's, so both databases stop at the first row that passes.
     """
@@ -260,15 +286,17 @@ def _candidate(*first: Select[Any]) -> CompoundSelect[Any]:
     free = (
         select(*_SEAT, literal(1).label("rank"))
         .join_from(window, Seat, Seat.id == window.c.id)
-        .where(Seat.state == "free", open_to(_me), not_had(Seat.task_id))
+        .join(Task, Task.id == Seat.task_id)
+        .where(Seat.state == "free", open_to(_me), not_had(Seat.task_id), but)
         .order_by(window.c.place, window.c.id)  # a join need not keep the window's order
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
     )
     expired = (
         select(*_SEAT, literal(1).label("rank"))
+        .join(Task, Task.id == Seat.task_id)
         .where(Seat.project_id == bindparam("project"), Seat.state == "leased", Seat.lease_until < _now)
-        .where(open_to(_me), not_had(Seat.task_id))
+        .where(open_to(_me), not_had(Seat.task_id), but)
         .order_by(*IN_ORDER)
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
@@ -304,7 +332,8 @@ _REOPENED: Final = _shown().where(
     or_(*(_had(table, Task.id) for table in (Seat, Skip, Label))),
 )
 _HELD: Final = _held(MOST_HELD)
-_CANDIDATE: Final = Prepared(_candidate(_held(1)))
-_UNHELD: Final = Prepared(_candidate())
+_CANDIDATE: Final = Prepared(_candidate(_held(1), but=and_(_not_resting(), _not_just_had())))
+_UNHELD: Final = Prepared(_candidate(but=and_(_not_resting(), _not_just_had())))
+_AT_LAST: Final = Prepared(_candidate(but=_not_resting()))
 _TAKE: Final = Prepared(_take())
 _LAST_PLACE: Final = last_place(_me, bindparam("project"))

@@ -32,6 +32,7 @@ from app.models import (
     Doubt,
     Evaluation,
     EvaluationCandidate,
+    EvaluationRest,
     EvaluationTask,
     Exclusion,
     Generation,
@@ -178,6 +179,7 @@ _ORDER: tuple[tuple[Callable[[int], Any], Callable[[Session, Iterable[int]], Non
         lambda project: select(EvaluationCandidate.id).join(Evaluation).where(Evaluation.project_id == project),
         _remove(EvaluationCandidate),
     ),
+    (lambda project: select(EvaluationRest.id).where(EvaluationRest.project_id == project), _remove(EvaluationRest)),
     (lambda project: select(ProposedPrompt.id).where(ProposedPrompt.project_id == project), _remove(ProposedPrompt)),
     (
         lambda project: select(Delivery.id).join(Announcement).where(Announcement.project_id == project),

@@ -12,9 +12,9 @@ from app.database.audit import record
 from app.database.engine import read_session, write_session
 from app.database.taking_turns import hold
 from app.errors import Refusal
-from app.evaluation import asking, service
+from app.evaluation import asking, resting, service
 from app.evaluation.look import foresee, look, write_down
-from app.models import Contender, Evaluation, Project, Round
+from app.models import Contender, Evaluation, Project, Round, utc_now
 from app.rounds import announced
 from app.rounds.promotion import promote, reject
 from app.runs.checkpoints import current_policy, get_checkpoint
@@ -37,12 +37,16 @@ def look_after(engine: Engine, project_id: int, *, asks: bool = True) -> None:
             continue
         seen = look(engine, evaluation_id)
         with read_session(engine) as session:
-            due = asks and asking.is_due(session, session.get_one(Evaluation, evaluation_id))
-        if seen is None and not due:
+            evaluation = session.get_one(Evaluation, evaluation_id)
+            due = asks and asking.is_due(session, evaluation)
+            rest = resting.resting(session, evaluation, utc_now())
+            changed = rest != resting.rests(session, evaluation)
+        if seen is None and not due and not changed:
             continue
         with write_session(engine) as session:
             project = hold(session, session.get_one(Project, project_id))
             evaluation = session.get_one(Evaluation, evaluation_id, populate_existing=True)
+            resting.write_down(session, evaluation, rest if evaluation.state == "open" else set())
             if seen is not None and write_down(session, evaluation, seen) and seen.decision is not None:
                 _decide(session, project, evaluation)
             elif asks:

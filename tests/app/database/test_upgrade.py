@@ -55,7 +55,14 @@ BEFORE_CONTENDERS = (
     "DROP TABLE leaderboards",
     *(
         f"DROP TABLE {table}"
-        for table in ("evaluation_tasks", "evaluation_candidates", "evaluations", "contenders", "outside_models")
+        for table in (
+            "evaluation_rests",
+            "evaluation_tasks",
+            "evaluation_candidates",
+            "evaluations",
+            "contenders",
+            "outside_models",
+        )
     ),
     *(f"ALTER TABLE projects DROP COLUMN evaluation_{column}" for column in ("on", "share", "budget", "flag_margin", "promotes")),
     "ALTER TABLE checkpoints DROP COLUMN promotion_reason",

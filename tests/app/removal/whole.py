@@ -18,6 +18,7 @@ from app.models import (
     Checkpoint,
     Dispute,
     Doubt,
+    EvaluationRest,
     EvaluationTask,
     Exclusion,
     Gold,
@@ -89,6 +90,7 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
     evaluation = begin(session, project, baseline, [Candidate(contender)], round_=round_)
     assert evaluation is not None
     (candidate,) = candidates_of(session, evaluation)
+    session.add(EvaluationRest(project_id=pid, evaluation_id=evaluation.id, annotator_id=annotator_id))
     session.add(EvaluationTask(candidate_id=candidate.id, task_id=task.id, prompt_id=task.prompt_id, place=0, pair=0))
     practice = PracticeTask(
         project_id=pid, kind="rating", messages=[{"role": "user", "content": "?"}], left_text="A", overall=3, explanation="So."
