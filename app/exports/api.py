@@ -63,6 +63,10 @@ def export_labels(request: Request, project: CurrentProject, session: Db, query:
     `preference` is read by TRL's RewardTrainer and DPOTrainer as it is; `kto` and `sft` by the trainers of those names. A column
     has one type in every file: nothing is null, a number nobody gave is 0, a text nobody wrote is empty. Without any row,
     JSON Lines are an empty file and CSV is its header.
+
+    `soft_label` (of `preference`, `ratings` and `labels`) is what everybody said of the task: `n` people, and the share of them
+    for each answer. Where a reviewer settled what people differ on, their verdict is the task's only row, beside those shares;
+    what the others said is in `labels`, `overruled`.
     """
     return export_response(request, service.prepare_export(session, project, query))
 

@@ -17,6 +17,13 @@ from trainer.contract.offline_config import BAD_RATING, GOOD_RATING, TOP_RATING
 Format = Literal["preference", "ratings", "kto", "sft", "labels"]
 FORMATS: tuple[Format, ...] = ("preference", "ratings", "kto", "sft", "labels")
 Row = dict[str, Any]
+Verdict = str | int | None  # comparable between people: an answer's id, "tie" or "both_bad"; of a rating the number
+SCORES = ("1", "2", "3", "4", "5")
+SOFT: dict[str, tuple[str, ...]] = {  # what the shares of each format are of, beside `n`
+    "preference": ("chosen", "rejected", "tie", "both_bad"),
+    "ratings": SCORES,
+    "labels": ("left", "right", "tie", "both_bad", *SCORES),
+}
 
 
 class Answer(NamedTuple):
@@ -52,7 +59,9 @@ class Judged(NamedTuple):
     left: Answer
     right: Answer | None
     created_at: datetime
+    settled: bool  # a reviewer's verdict on what people differed on
     details: Row  # what only the format `labels` shows
+    verdicts: Sequence[Verdict] = ()  # of all people on the task, this one among them unless it is a reviewer's
 
     def chosen_and_rejected(self) -> tuple[Answer, Answer]:
         if self.right is None or self.choice not in ("left", "right"):
@@ -60,9 +69,26 @@ class Judged(NamedTuple):
         return (self.left, self.right) if self.choice == "left" else (self.right, self.left)
 
 
-def agreement(verdicts: Sequence[str | int | None]) -> float:
+def agreement(verdicts: Sequence[Verdict]) -> float:
     """The share of labels that give a task's most frequent verdict; one label agrees with itself."""
     return max(Counter(verdicts).values()) / len(verdicts)
+
+
+def soft_label(judged: Judged, format: Format, answers: Mapping[str, int]) -> Row:
+    """How many people judged the task, and the share of them that said each thing; `answers` are the ids of what was chosen from.
+
+    0 where a thing is no answer to a task of this kind.
+    """
+    rating = judged.kind == "rating"
+    meant: dict[str, Verdict] = {one: one for one in SOFT[format]} | dict(answers)
+    meant = {name: (int(name) if name in SCORES else None) if rating else verdict for name, verdict in meant.items()}
+    times, n = Counter(judged.verdicts), len(judged.verdicts)
+    shares = {name: round(times[verdict] / n, 6) if n and verdict is not None else 0.0 for name, verdict in meant.items()}
+    return {"n": n} | shares
+
+
+def _right_id(judged: Judged) -> int:
+    return judged.right.generation_id if judged.right is not None else 0
 
 
 def rows_of(judged: Judged, format: Format, criteria: Sequence[str]) -> Iterator[Row]:
@@ -89,6 +115,7 @@ def _preference(judged: Judged) -> Iterator[Row]:
         "rejected": _said(rejected),
         **_origin(judged),
         "strength": judged.strength or 0,
+        "soft_label": soft_label(judged, "preference", {"chosen": chosen.generation_id, "rejected": rejected.generation_id}),
         "created_at": rfc3339(judged.created_at),
         "chosen_checkpoint": chosen.checkpoint_id,
         "rejected_checkpoint": rejected.checkpoint_id,
@@ -108,6 +135,7 @@ def _rating(judged: Judged, criteria: Sequence[str]) -> Iterator[Row]:
         "response": _said(judged.left),
         "overall": judged.overall,
         "criteria": {key: judged.criteria.get(key, 0) for key in criteria},
+        "soft_label": soft_label(judged, "ratings", {}),
         **_origin(judged),
         "created_at": rfc3339(judged.created_at),
         "checkpoint": judged.left.checkpoint_id,
@@ -172,6 +200,7 @@ def _label(judged: Judged, criteria: Sequence[str]) -> Row:
         "left": _shown(judged.left),
         "right": _shown(judged.right or NO_ANSWER),
         **judged.details,
+        "soft_label": soft_label(judged, "labels", {"left": judged.left.generation_id, "right": _right_id(judged)}),
         "created_at": rfc3339(judged.created_at),
         **_source(judged),
     }
@@ -226,20 +255,37 @@ def columns_of(format: Format, criteria: Sequence[str]) -> list[str]:
     origin, source = ["label_id", "task_id", "annotator"], ["prompt_id", "external_id", "split", "extra"]
     if format == "preference":
         sides = [f"{side}_{part}" for part in ("checkpoint", "cut", "best_of") for side in ("chosen", "rejected")]
-        return ["prompt", "chosen", "rejected", *origin, "strength", "created_at", *sides, *source]
+        return ["prompt", "chosen", "rejected", *origin, "strength", *_soft(format), "created_at", *sides, *source]
     if format == "ratings":
-        return ["prompt", "response", "overall", *criteria, *origin, "created_at", "checkpoint", "cut", "best_of", *source]
+        asked = ["prompt", "response", "overall", *criteria, *_soft(format)]
+        return [*asked, *origin, "created_at", "checkpoint", "cut", "best_of", *source]
     if format == "kto":
         return ["prompt", "completion", "label", *origin, "created_at", "checkpoint", "cut", "best_of", *source]
     if format == "sft":
         return ["prompt", "completion", "source", *origin, "created_at", *source]
     shown = [f"{side}_{part}" for side in ("left", "right") for part in ("text", "checkpoint", "generation_id", "cut", "best_of")]
     return [
-        *(*origin, "version", "supersedes_label_id", "current", "withdrawn", "surplus", "kind", "choice", "strength", "overall"),
+        *(
+            *origin,
+            "version",
+            "supersedes_label_id",
+            "current",
+            "withdrawn",
+            "surplus",
+            "overruled",
+            "kind",
+            "choice",
+            "strength",
+            "overall",
+        ),
         *("criteria", "flags", "rewrite_side", "rewrite_text", "comment", "prompt", *shown),
         *("purpose", "served_reason", "reward_checkpoint", "guideline_version", "interface_version"),
-        *("wall_ms", "active_ms", "client_id", "created_at", *source),
+        *("wall_ms", "active_ms", "client_id", *_soft(format), "created_at", *source),
     ]
+
+
+def _soft(format: Format) -> list[str]:
+    return [f"soft_label_{name}" for name in ("n", *SOFT[format])]
 
 
 def flat(row: Row) -> Row:
@@ -248,6 +294,8 @@ def flat(row: Row) -> Row:
     if "messages" in cells:
         *prompt, answer = cells.pop("messages")
         cells |= {"prompt": prompt, "completion": [answer]}
+    if "soft_label" in cells:
+        cells |= {f"soft_label_{name}": value for name, value in cells.pop("soft_label").items()}
     for name in ("prompt", "chosen", "rejected", "response", "completion"):
         if name in cells:
             cells[name] = transcript(cells[name])

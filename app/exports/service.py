@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -25,15 +25,16 @@ from app.database.engine import read_session
 from app.database.slices import giving_way
 from app.errors import Invalid
 from app.exports.csv_text import csv_lines
-from app.exports.rows import Answer, Format, Judged, agreement, columns_of, flat, rows_of
+from app.exports.rows import SOFT, Answer, Format, Judged, Verdict, agreement, columns_of, flat, rows_of
+from app.labels.disputed import REVIEW
 from app.language.languages import _
-from app.models import Exclusion, Generation, Label, Project, Prompt, Task
+from app.models import Dispute, Exclusion, Generation, Label, Project, Prompt, Task
 from app.prompts.service import Split
 from app.web.json_types import in_utc, json_dumps
 from trainer.contract.offline_config import TOP_RATING
 
 CHUNK_LABELS = 500
-_LAYOUT = 5  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+_LAYOUT = 6  # rises when rows change their form, so that a stored ETag does not vouch for the old one
 
 BYTE_ORDER_MARK = "\ufeff"  # without it Excel takes UTF-8 for the system's own encoding, and Chinese is lost
 
@@ -42,14 +43,16 @@ As = Literal["jsonl", "csv"]
 _left = aliased(Generation, name="left_generation")
 _right = aliased(Generation, name="right_generation")
 _later = aliased(Label, name="later")
+_review = aliased(Label, name="review")
 
 # What only the format `labels` shows.
 _DETAILS: Final[dict[str, Any]] = {
     "version": Label.version,
     "supersedes_label_id": Label.supersedes_id,
-    "current": None,  # as of the export's moment
+    "current": None,  # as of the export's moment, as `overruled` is
     "withdrawn": Label.withdrawn,
     "surplus": Label.surplus,
+    "overruled": None,
     "purpose": Task.purpose,
     "served_reason": Label.served_reason,
     "reward_checkpoint": Label.reward_checkpoint_id,
@@ -169,7 +172,7 @@ def stream_export(engine: Engine, export: Export) -> Iterator[bytes]:
     while True:
         with read_session(engine) as session:
             found = session.connection().execute(_labels_after(export, after)).all()  # rows, and no objects made of them
-            kept = _agreed(session, export, found)
+            kept = _with_verdicts(session, export, found)
         if not found:
             return
         after = found[-1][0]
@@ -207,12 +210,23 @@ def _in_force(export: Export) -> ColumnElement[bool]:
     return and_(~later, ~Label.withdrawn)
 
 
+def _overruled(export: Export) -> ColumnElement[bool]:
+    """A reviewer settled its task, as of the export's moment: theirs trains instead."""
+    theirs = select(_review.id).where(_review.task_id == Label.task_id, _review.served_reason == REVIEW, ~_review.withdrawn)
+    superseded = select(_later.id).where(_later.supersedes_id == _review.id, _later.id <= export.last_label_id).exists()
+    settled = theirs.where(_review.id <= export.last_label_id, ~superseded).exists()
+    differed = select(Dispute.id).where(Dispute.task_id == Label.task_id).exists()  # few are: the others are looked at no further
+    return and_(Label.served_reason != REVIEW, differed, settled)
+
+
 def _labels_after(export: Export, after: int) -> Select[Any]:
     query = export.query
-    details = [_in_force(export) if column is None else column for column in _DETAILS.values()]
+    as_of = {"current": _in_force(export), "overruled": _overruled(export)}
+    details = [as_of.get(name, column) for name, column in _DETAILS.items()]
     columns: list[Any] = [  # in the order in which `_judged` takes them apart
         *(Label.id, Label.task_id, Label.annotator_id, Label.kind, Label.choice, Label.strength, Label.overall),
         *(_json(Label.criteria), _json(Label.flags), _json(Label.rewrite), Label.comment, Label.created_at),
+        Label.served_reason == REVIEW,
         *(Task.prompt_id, Prompt.external_id, Prompt.split, _json(Prompt.extra), _json(Prompt.messages)),
         *_of_answer(_left),
         *_of_answer(_right),
@@ -231,7 +245,7 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
     )
     if query.format != "labels":
         checks = Task.purpose.in_(("gold", "repeat"))  # which say something of their person alone
-        statement = statement.where(_in_force(export), ~Label.surplus, ~checks)
+        statement = statement.where(_in_force(export), ~Label.surplus, ~checks, ~_overruled(export))
         if export.excluded:
             statement = statement.where(Label.annotator_id.not_in(export.excluded))
     if query.format in ("preference", "ratings"):
@@ -258,26 +272,34 @@ def _json(column: InstrumentedAttribute[Any]) -> ColumnElement[str]:
     return cast(column, Text)
 
 
-def _agreed(session: Session, export: Export, found: Sequence[Row[Any]]) -> list[Judged]:
-    """The labels of tasks that people agree on enough."""
+def _with_verdicts(session: Session, export: Export, found: Sequence[Row[Any]]) -> list[Judged]:
+    """With what all people said of each task, where that is asked; the labels of tasks that they agree on enough, or that a
+    reviewer settled.
+    """
     judged = [_judged(row, export) for row in giving_way(found)]
-    if not judged or export.query.min_agreement <= 0:
+    least = export.query.min_agreement
+    if not judged or (least <= 0 and export.query.format not in SOFT):
         return judged
-    task_ids = {item.task_id for item in judged}
-    verdicts: dict[int, list[str | int | None]] = defaultdict(list)
-    for task_id, choice, overall, left, right in session.execute(
-        select(Label.task_id, Label.choice, Label.overall, Label.left_generation_id, Label.right_generation_id).where(
-            Label.task_id.in_(task_ids), Label.id <= export.last_label_id, ~Label.surplus, _in_force(export)
-        )
-    ):
+    verdicts = _verdicts(session, export, {item.task_id for item in judged})
+    judged = [item._replace(verdicts=verdicts[item.task_id]) for item in judged]
+    return [item for item in judged if least <= 0 or item.settled or (item.verdicts and agreement(item.verdicts) >= least)]
+
+
+def _verdicts(session: Session, export: Export, task_ids: Iterable[int]) -> dict[int, list[Verdict]]:
+    """By task, as of the export's moment: of people whose labels train, without late ones and a reviewer's."""
+    found: dict[int, list[Verdict]] = defaultdict(list)
+    columns = (Label.task_id, Label.choice, Label.overall, Label.left_generation_id, Label.right_generation_id)
+    statement = select(*columns).where(Label.task_id.in_(task_ids), Label.id <= export.last_label_id, ~Label.surplus)
+    statement = statement.where(Label.served_reason != REVIEW, Label.annotator_id.not_in(export.excluded), _in_force(export))
+    for task_id, choice, overall, left, right in session.connection().execute(statement):
         # A side means nothing across people, who see it swapped; the generation does.
-        verdicts[task_id].append(overall if choice is None else {"left": left, "right": right}.get(choice, choice))
-    return [item for item in judged if verdicts[item.task_id] and agreement(verdicts[item.task_id]) >= export.query.min_agreement]
+        found[task_id].append(overall if choice is None else {"left": left, "right": right}.get(choice, choice))
+    return found
 
 
 def _judged(row: Sequence[Any], export: Export) -> Judged:
     label_id, task_id, annotator_id, kind, choice, strength, overall, criteria, flags, rewrite, comment, created_at, *about = row
-    prompt_id, external_id, split, extra, messages, *answers_and_details = about
+    settled, prompt_id, external_id, split, extra, messages, *answers_and_details = about
     return Judged(
         label_id=label_id,
         task_id=task_id,
@@ -298,6 +320,7 @@ def _judged(row: Sequence[Any], export: Export) -> Judged:
         left=_answer(*answers_and_details[:5]),
         right=None if answers_and_details[5] is None else _answer(*answers_and_details[5:10]),
         created_at=created_at,
+        settled=settled,
         details=_details(answers_and_details[10:]),
     )
 

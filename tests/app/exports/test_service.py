@@ -56,6 +56,7 @@ def test_a_preference_row_is_what_trl_reads(engine: Engine, project: Project, ca
             "task_id": ids[1],
             "annotator": "annotator-1",
             "strength": 2,
+            "soft_label": {"n": 1, "chosen": 1.0, "rejected": 0.0, "tie": 0.0, "both_bad": 0.0},
             "created_at": "2026-03-31T12:00:00.000Z",
             "chosen_checkpoint": project.policy_id,
             "rejected_checkpoint": project.policy_id,
