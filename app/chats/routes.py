@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from app.chats import service, turns
@@ -17,6 +18,8 @@ from app.chats.bodies import LONGEST_SAID, ChoiceIn, NewChat, TurnIn
 from app.database.engine import Db, WriteDb, get_engine, read_session
 from app.errors import Invalid, Refusal
 from app.guidelines.service import told_text
+from app.guidelines.starting_point import told
+from app.labels.forms import flags_of, values_again, values_of
 from app.language.languages import _
 from app.models import Project
 from app.queue.task_requests import require_asked
@@ -90,21 +93,32 @@ async def say(
     return redirect(request, f"/chats/{chat_id}")
 
 
+async def choice_form(request: Request) -> FormData:
+    return await request.form()
+
+
 @router.post("/chats/{id}/choice")
-async def choose(request: Request, project: CurrentProject, caller: Caller, chat_id: ChatId, words: Submitted) -> Response:
-    begun = words.get("choice") != "both_bad"  # and then the mind was changed
-    given = {name: value for name, value in words.items() if value and not (begun and name == "words")}
+async def choose(
+    request: Request, project: CurrentProject, caller: Caller, chat_id: ChatId, form: Annotated[FormData, Depends(choice_form)]
+) -> Response:
+    words = {name: value for name, value in form.items() if isinstance(value, str)}
+    choice = words.get("choice")
+    left_out = {"words"} if choice != "both_bad" else set()  # begun, and then the mind was changed
+    if choice in ("tie", "both_bad"):
+        left_out.add("strength")
     try:
-        body = _read(ChoiceIn, given)
+        body = _read(ChoiceIn, {name: value for name, value in words.items() if value and name not in left_out}, flags_of(form))
         await written(get_engine(request), choosing(chat_id, caller, body.turn, body.verdict()))
     except Refusal as refusal:
-        return await run_in_threadpool(_page, request, project, caller, chat_id, refusal, words)
+        return await run_in_threadpool(_page, request, project, caller, chat_id, refusal, words, values_again(form))
     return redirect(request, f"/chats/{chat_id}")
 
 
-def _read(model: type[Given], words: Words) -> Given:
+def _read(model: type[Given], words: Words, flags: dict[str, list[str]] | None = None) -> Given:
     """Raises Invalid for a form that no page of ours sends, or what is too long."""
-    given = {name: value.replace("\r\n", "\n") for name, value in words.items() if name in model.model_fields}
+    given: dict[str, Any] = {name: value.replace("\r\n", "\n") for name, value in words.items() if name in model.model_fields}
+    if flags:
+        given["flags"] = flags
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -119,6 +133,7 @@ def _page(
     chat_id: int,
     refusal: Refusal | None = None,
     words: Words | None = None,
+    values: dict[str, Any] | None = None,
 ) -> Response:
     with read_session(get_engine(request)) as session:
         chat = service.own_chat(session, chat_id, caller.user_id)
@@ -137,6 +152,8 @@ def _page(
         last=last,
         refusal=refusal,
         words=words or {},
+        values=values or values_of(None),
+        flags=told(project.flags),
         client_id=str(uuid.uuid4()),
         longest=LONGEST_SAID,
         guidelines=guidelines,

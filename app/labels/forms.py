@@ -42,11 +42,8 @@ def verdict_of(form: FormData) -> Verdict:
     is_rating = "overall" in body
     criteria = _parts(form, "criteria")
     body["criteria"] = {key: _number(value) if is_rating else value for key, value in criteria.items()}
-    flags: dict[str, list[str]] = defaultdict(list)
-    for name, value in form.multi_items():
-        if name.startswith("flags.") and isinstance(value, str):
-            flags[name.removeprefix("flags.")].append(value)
-    body["flags"] = flags["response"] if is_rating else dict(flags)
+    flags = flags_of(form)
+    body["flags"] = flags.get("response", []) if is_rating else flags
     body |= _rewrite(form, is_rating)
     if "choice" not in body and not is_rating:
         raise Invalid(_("Choose an answer first, then save."), {"choice": _("Choose A, B, tie or both bad.")})
@@ -57,6 +54,15 @@ def verdict_of(form: FormData) -> Verdict:
     except ValidationError as error:
         raise Invalid(_("This verdict cannot be saved as it is. Nothing was stored."), _sentences(error)) from error
     return verdict
+
+
+def flags_of(form: FormData) -> dict[str, list[str]]:
+    """Keys of the flags that are ticked, by side."""
+    flags: dict[str, list[str]] = defaultdict(list)
+    for name, value in form.multi_items():
+        if name.startswith("flags.") and isinstance(value, str):
+            flags[name.removeprefix("flags.")].append(value)
+    return dict(flags)
 
 
 def skip_reason_of(form: FormData) -> str:

@@ -3,6 +3,7 @@
 import { attach } from "./main.js";
 import { fetchPage } from "./fetch_page.js";
 import { read, send } from "./talk_stream.js";
+import { flagsOf } from "./verdict.js";
 
 const LONGEST_WAIT_MS = 8000;
 
@@ -24,13 +25,16 @@ export function connect(talk) {
 
 // What the form asks for, as the API takes it; none where a box is empty.
 function stepOf(form, submitter) {
-  const given = Object.fromEntries(new FormData(form, submitter));
+  const data = new FormData(form, submitter);
+  const given = Object.fromEntries(data);
   if (form.dataset.kind === "say") {
     if (!given.text.trim()) return null;
     const other = form.dataset.asked !== undefined && given.text !== form.elements.text.defaultValue;
     return { kind: "say", body: { client_id: other ? form.elements.client_id.dataset.other : given.client_id, text: given.text } };
   }
-  const body = { client_id: given.client_id, turn: Number(given.turn), choice: given.choice };
+  const { client_id, turn, choice, comment } = given;
+  const body = { client_id, turn: Number(turn), choice, comment, flags: flagsOf(data) };
+  if (given.strength && ["left", "right"].includes(choice)) body.strength = Number(given.strength);
   if (given.choice === "both_bad") {
     if (!given.words.trim()) return form.elements.words.focus();
     body.words = given.words;
@@ -39,9 +43,9 @@ function stepOf(form, submitter) {
   return { kind: "choice", body };
 }
 
-// Enter sends from inside a box, Shift and Enter begin a line; not while a sign is being composed.
+// Enter sends from inside a box of what is said, Shift and Enter begin a line; not while a sign is being composed.
 function enterSends(event) {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || !event.target.matches("textarea")) return;
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || !event.target.matches("#text, #words")) return;
   event.preventDefault();
   const { form } = event.target;
   form.requestSubmit(form.querySelector("[value=both_bad]") ?? undefined);

@@ -34,12 +34,18 @@ function bodyOf(form) {
   body.active_ms = number("active_ms");
   body.wall_ms = number("wall_ms");
   body.criteria = Object.fromEntries(parts(data, "criteria").map(([key, value]) => [key, rating ? Number(value) : value]));
-  const flags = {};
-  for (const [side, flag] of parts(data, "flags")) (flags[side] ??= []).push(flag);
+  const flags = flagsOf(data);
   body.flags = rating ? (flags.response ?? []) : flags;
   const [rewrite] = parts(data, "rewrite");
   if (rewrite) body.rewrite = rating ? rewrite[1] : { side: rewrite[0], text: rewrite[1] };
   return body;
+}
+
+// Keys of the flags that are ticked, by side.
+export function flagsOf(data) {
+  const flags = {};
+  for (const [side, flag] of parts(data, "flags")) (flags[side] ??= []).push(flag);
+  return flags;
 }
 
 function parts(data, field) {

@@ -13,6 +13,7 @@ from app.database.engine import read_session, write_session
 from app.models import Chat, ChatTurn, Checkpoint, Generation, Project, Prompt, Task
 from app.texts.safe_html import shown
 from tests.app.chats.conftest import alive, talking, warm
+from tests.app.chats.talk import Talk
 from tests.app.conftest import Cast
 from tests.journeys.desk import press, stored, watch
 from tests.trainer.conftest import llama_folder
@@ -129,6 +130,32 @@ def test_five_turns_by_keyboard_with_a_reload_and_a_cut_in_the_middle(
         conversation = [text for pair in zip(said, replies, strict=False) if pair[1].strip() for text in pair]
         assert [message["content"].strip() for message in last.messages] == [*map(str.strip, conversation), "Goodbye."]
     assert [one for one in complaints if "ERR_INTERNET_DISCONNECTED" not in one and "Failed to load" not in one] == []
+
+
+def test_flags_strength_and_comment_by_keyboard(open_as: Open, engine: Engine, cast: Cast, talking: None) -> None:
+    talk = Talk(engine, cast)
+    talk.keep(talk.say("Is it far?"), "Very.", "Not at all.")
+    page = open_as("Mary")
+    complaints = watch(page)
+    page.goto(f"/chats/{talk.id}")
+    page.wait_for_load_state("networkidle")
+    press(page, "Shift+F")
+    expect(page.locator("[name='flags.right']").first).to_be_focused()
+    press(page, " ")
+    press(page, "7")
+    page.get_by_text("Add a comment").click()
+    page.keyboard.type("One line")
+    press(page, "Enter")
+    page.keyboard.type("and another.")
+    assert stored(engine) == [], "Enter begins a line in a comment"
+    press(page, "Escape")
+    press(page, "1")
+    chosen(page, 1)
+    (label,) = stored(engine)
+    key = label.flags["right"][0]
+    assert (label.choice, label.strength, label.flags) == ("left", 2, {"right": [key]})
+    assert label.comment == "One line\nand another."
+    assert complaints == []
 
 
 def as_seen(text: str) -> str:

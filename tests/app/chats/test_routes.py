@@ -50,6 +50,33 @@ def test_a_talk_is_begun_chosen_in_and_listed(as_user: As, engine: Engine, cast:
         assert (label.choice, label.active_ms, label.rewrite) == ("both_bad", 800, {"side": "left", "text": "384,400 km."})
 
 
+def test_flags_strength_and_a_comment_are_said_as_on_the_desk(as_user: As, engine: Engine, cast: Cast, talking: None) -> None:
+    mary, talk = as_user("Mary"), Talk(engine, cast)
+    talk.keep(talk.say("Is it far?"), "Very.", "Not at all.")
+    page = mary.get(f"/chats/{talk.id}").text
+    flags = re.findall(r'name="flags\.(left|right)" value="(\w+)" form="choice"', page)
+    assert {side for side, _key in flags} == {"left", "right"}
+    key = flags[0][1]
+    form = {"client_id": field(page, "client_id"), "turn": "1", "strength": "2", "flags.right": [key], "comment": "So\r\nso."}
+    refused = mary.post(f"/chats/{talk.id}/choice", data=form | {"choice": "both_bad", "words": ""})
+    assert refused.status_code == 422
+    assert re.search(f'name="flags.right" value="{key}" form="choice" checked', refused.text), "nothing that was said is lost"
+    assert "So\nso.</textarea>" in refused.text.replace("\r", "")
+    assert mary.post(f"/chats/{talk.id}/choice", data=form | {"choice": "left"}).status_code == 303
+    with read_session(engine) as session:
+        label = session.scalars(select(Label)).one()
+    assert (label.choice, label.strength, label.flags, label.comment) == ("left", 2, {"right": [key]}, "So\nso.")
+
+
+def test_a_strength_that_was_chosen_before_a_tie_is_left_out(as_user: As, engine: Engine, cast: Cast, talking: None) -> None:
+    mary, talk = as_user("Mary"), Talk(engine, cast)
+    talk.keep(talk.say("Is it far?"), "Very.", "Not at all.")
+    form = {"client_id": new_id(), "turn": "1", "strength": "3", "choice": "tie"}
+    assert mary.post(f"/chats/{talk.id}/choice", data=form).status_code == 303
+    with read_session(engine) as session:
+        assert session.scalars(select(Label.strength)).one() is None
+
+
 @pytest.mark.timeout(300)
 def test_what_is_said_in_a_form_is_answered_on_the_next_page(
     as_user: As, engine: Engine, cast: Cast, talking: None, live: dict[str, int], warm: Warm
