@@ -89,6 +89,7 @@ class Skip(Base):
 
 
 _REWRITTEN = text("rewrite IS NOT NULL")
+_FIRST = text("version = 1")
 
 
 class Label(Base):
@@ -113,6 +114,7 @@ class Label(Base):
         Index("ix_labels_project_id_current", "project_id", "current", "id"),
         Index("ix_labels_usable", "project_id", "current", "surplus", "trains", "overruled", "annotator_id"),
         Index("ix_labels_rewritten", "project_id", postgresql_where=_REWRITTEN, sqlite_where=_REWRITTEN),
+        Index("ix_labels_first", "project_id", "created_at", postgresql_where=_FIRST, sqlite_where=_FIRST),
         Index("ix_labels_annotator_id", "annotator_id", "id"),
         Index("ix_labels_annotator_id_created_at", "annotator_id", "created_at"),
     )

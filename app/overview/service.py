@@ -80,7 +80,8 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
     """What the overview page says to this person; none is the owner, who may know every project."""
     open_round = service.open_round(session, project.id)
     waits_for_turn = service.waits_for_turn(session, open_round)
-    trigger = next_trigger(session, project)
+    used = budgets(session, project)
+    trigger = next_trigger(session, project, used=used)
     policy = session.get(Checkpoint, project.policy_id) if project.policy_id else None
     rounds = service.list_rounds(session, project.id, limit=LATEST_ROUNDS)
     open_tasks = make_tasks.open_task_count(session, project.id)
@@ -106,7 +107,7 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
         alarm=alarm,
         alarm_round=session.get(Round, evaluation.round_id) if evaluation and evaluation.round_id else None,
         announcements=latest(session, project.id),
-        budgets=budgets(session, project),
+        budgets=used,
         rounds=rounds,
         stations=_stations(session, project, open_round, waits_for_turn, trigger, open_tasks, rounds),
     )

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.language.languages import _, ngettext
 from app.models import Project, Round, utc_now
 from app.rounds import service
-from app.rounds.unattended.budgets import budgets, waits_for
+from app.rounds.unattended.budgets import Budget, budgets, waits_for
 from app.runs.usable_labels import usable_label_count
 
 FAILED_ROUNDS = 3  # in a row, and none starts by itself until somebody has started one
@@ -30,8 +30,10 @@ class NextTrigger:
     due: str | None  # "labels" or "hours" when a round is to start now
 
 
-def next_trigger(session: Session, project: Project, now: datetime | None = None) -> NextTrigger:
-    """What the project's triggers say at this moment."""
+def next_trigger(
+    session: Session, project: Project, now: datetime | None = None, used: list[Budget] | None = None
+) -> NextTrigger:
+    """What the project's triggers say at this moment. `used`: its budgets, where they were counted already."""
     now = now or utc_now()
     last = session.scalar(select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(1))
     usable = usable_label_count(session, project.id)
@@ -39,18 +41,18 @@ def next_trigger(session: Session, project: Project, now: datetime | None = None
     left = max(0, project.trigger_labels - new) if project.trigger_labels is not None else None
     since = last.started_at if last else project.created_at
     due_at = since + timedelta(hours=project.trigger_hours) if project.trigger_hours is not None else None
-    waits = _waits_for(session, project, usable, new) or (_held_back(session, project, now) if project.triggers_on else "")
+    waits = _waits_for(session, project, usable, new)
+    if project.triggers_on and not waits:
+        waits = held_back(project, budgets(session, project, now) if used is None else used)
     due = None
     if project.triggers_on and not waits:
         due = "labels" if left == 0 else "hours" if due_at is not None and due_at <= now else None
     return NextTrigger(project.triggers_on, usable, new, left, due_at, waits, due)
 
 
-def _held_back(session: Session, project: Project, now: datetime) -> str:
+def held_back(project: Project, used: list[Budget]) -> str:
     """By a pause, or by what a month may use up."""
-    if project.paused_at is not None:
-        return _("somebody to end the pause")
-    return waits_for(budgets(session, project, now))
+    return _("somebody to end the pause") if project.paused_at is not None else waits_for(used)
 
 
 def _waits_for(session: Session, project: Project, usable: int, new: int) -> str:

@@ -25,7 +25,7 @@ from app.queue import asking
 from app.rounds import people_decide
 from app.rounds.promotion import ask_first
 from app.rounds.service import advance_round, start_round, undone_rounds
-from app.rounds.triggers import NextTrigger, next_trigger
+from app.rounds.triggers import NextTrigger, held_back, next_trigger
 from app.rounds.unattended.budgets import announce_used, budgets, holds_back, unannounced
 from app.runs.refill import Refill, plan_refill, queue_refill, refill_prompts
 from trainer.worker.failures import living_on
@@ -88,11 +88,18 @@ def ask_what_is_due(engine: Engine, looks: Looks) -> None:
     for project_id in _in_turn(found, looks.asked):
         looks.asked = project_id
         with living_on(f"asking about answers of project {project_id}"):
+            if _asks_no_more(engine, project_id):
+                continue  # it stays due, until the month's budget begins again
             if found[project_id]:
                 ask_first(engine, project_id)
             asking.ask(engine, project_id, budget_s=end - time.monotonic(), unfinished=looks.unfinished)
         if time.monotonic() > end:
             break
+
+
+def _asks_no_more(engine: Engine, project_id: int) -> bool:
+    with read_session(engine) as session:
+        return holds_back(budgets(session, session.get_one(Project, project_id))) is not None
 
 
 def _in_turn(project_ids: Iterable[int], last: int) -> list[int]:
@@ -111,7 +118,7 @@ def _look_after(engine: Engine, project_id: int, end: float, looks: Looks) -> No
             project = session.get_one(Project, project_id)
             used = budgets(session, project)
             low = holds_back(used) is None and bool(refill_prompts(session, project))
-            news = bool(unannounced(session, project))
+            news = bool(unannounced(session, project, used))
         if low:
             # About answers that are there, before more are written.
             asking.ask(engine, project_id, budget_s=end - time.monotonic(), unfinished=looks.unfinished)
@@ -120,13 +127,13 @@ def _look_after(engine: Engine, project_id: int, end: float, looks: Looks) -> No
             undone, refill, coming = (
                 undone_rounds(session, project_id),
                 plan_refill(session, project) if low else None,
-                next_trigger(session, project),
+                next_trigger(session, project, used=used),
             )
         people_decide.look_after(engine, project_id, asks=holds_back(used, evaluation=True) is None)
         if undone or refill or coming.due or news:
             with write_session(engine) as session:
                 project = hold(session, session.get_one(Project, project_id))
-                announce_used(session, project)
+                announce_used(session, project, used)
                 _serve(session, project, refill, coming)
     except Refusal as refusal:  # somebody was faster, or a setting cannot be used: the pages say so too
         print(f"Project {project_id}: {refusal.detail}", file=sys.stderr)
@@ -137,5 +144,10 @@ def _serve(session: Session, project: Project, refill: Refill | None, coming: Ne
         advance_round(session, round_)
     if refill is not None:
         queue_refill(session, project, refill)
-    if coming.due is not None:
+    if coming.due is not None and _is_still_wanted(session, project):
         start_round(session, project, coming.due, None, usable=coming.usable)
+
+
+def _is_still_wanted(session: Session, project: Project) -> bool:
+    """Whether a round may start by itself, now that the project is held: it was found due a while ago."""
+    return project.triggers_on and not held_back(project, budgets(session, project))

@@ -72,6 +72,7 @@ BEFORE_CONTENDERS = (
         for column in ("paused_at", "month_labels", "month_evaluation_labels", "month_hours", "extra_seats")
     ),
     *(f"DROP TABLE {table}" for table in ("doubts", "disputes")),
+    "DROP INDEX ix_labels_first",
     "DROP INDEX ix_labels_usable",
     "ALTER TABLE labels DROP COLUMN overruled",
     "CREATE INDEX ix_labels_usable ON labels (project_id, current, surplus, trains)",

@@ -12,13 +12,14 @@ from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
 from app.models import Announcement, EvaluationCandidate, EvaluationTask, Label, Project, Round, Run, Seat, Task, utc_now
+from app.queue import asking
 from app.rounds import people_decide, service, triggers
-from app.rounds.unattended.budgets import budgets, holds_back, month_of
+from app.rounds.unattended.budgets import _labels, budgets, holds_back, month_of
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task, make_labels
 from trainer.contract.english import english
-from trainer.worker.chores import Looks, look_after_projects
+from trainer.worker.chores import Looks, ask_what_is_due, look_after_projects
 
 Browser = Callable[[str], TestClient]
 
@@ -116,10 +117,52 @@ def test_a_worker_starts_the_round_that_is_due(engine: Engine, cast: Cast) -> No
     assert there(engine, cast)[0] == 1
 
 
+def test_what_was_said_while_a_worker_looked_holds_the_round_back(
+    engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The round was found due, and then somebody paused, took the triggers away or lowered a budget: it was confirmed to them."""
+    said: dict[str, object] = {}
+
+    def meanwhile(engine: Engine, project_id: int, *, asks: bool) -> None:
+        with write_session(engine) as session:
+            for name, value in said.items():
+                setattr(session.get_one(Project, cast.demo), name, value)
+
+    monkeypatch.setattr(people_decide, "look_after", meanwhile)
+    ready(engine, cast)
+    unsaid = {"paused_at": None, "triggers_on": True, "month_labels": None}
+    for now in ({"paused_at": utc_now()}, {"triggers_on": False}, {"month_labels": 5}):
+        said.update(unsaid | now)
+        with write_session(engine) as session:
+            for name, value in unsaid.items():
+                setattr(session.get_one(Project, cast.demo), name, value)
+        look_after_projects(engine, Looks())
+        assert there(engine, cast)[0] == 0, now
+    said.update(unsaid)
+    look_after_projects(engine, Looks())
+    look_after_projects(engine, Looks())
+    assert there(engine, cast)[0] == 1
+
+
+def test_a_months_labels_are_found_without_reading_those_before(session: Session, demo: Project) -> None:
+    begin, _again = month_of(utc_now())
+    counted = _labels(demo.id, begin).compile(session.connection(), compile_kwargs={"render_postcompile": True})
+    plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {counted}", tuple(counted.construct_params().values()))
+    assert any("USING INDEX ix_labels_first (project_id=? AND created_at>?)" in row.detail for row in plan)
+
+
 def test_once_the_labels_are_used_nothing_is_started_or_asked_and_it_is_announced_once(engine: Engine, cast: Cast) -> None:
     ready(engine, cast, month_labels=30, queue_low_mark=1000)
+    with write_session(engine) as session:
+        policy_id = session.get_one(Project, cast.demo).policy_id
+        assert policy_id is not None
+        prompt = factories.make_prompt(session, cast.demo)
+        for _ in range(2):
+            factories.make_generation(session, prompt, policy_id)
+        asking.note_due(session, cast.demo)
     before = there(engine, cast)
     for _ in range(3):
+        ask_what_is_due(engine, Looks())
         look_after_projects(engine, Looks())
     assert there(engine, cast) == before
     with read_session(engine) as session:
@@ -130,9 +173,11 @@ def test_once_the_labels_are_used_nothing_is_started_or_asked_and_it_is_announce
     assert english(told.message) == f"The month's budget of labels (30) is used. It begins again on {day}."
     with write_session(engine) as session:
         session.get_one(Project, cast.demo).month_labels = 31
+    ask_what_is_due(engine, Looks())
     look_after_projects(engine, Looks())
-    rounds, runs, _seats = there(engine, cast)
+    rounds, runs, seats = there(engine, cast)
     assert (rounds, runs > before[1] + 1) == (1, True), "a budget that was raised lets rounds start again"
+    assert seats > before[2], "and what was due stayed due"
 
 
 def test_of_an_evaluation_nothing_more_is_asked_where_its_verdicts_are_used(
