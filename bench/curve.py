@@ -40,7 +40,7 @@ from trainer.lm.backbone import Backbone
 from trainer.lm.loading import load_backbone
 from trainer.reward.adapter import train
 from trainer.reward.data import Answer, Comparison, Labels, encode_all
-from trainer.reward.run import fitted_head
+from trainer.reward.people.standards import fitted_head
 
 COUNTS = (50, 100, 200, 400, 1000)
 

@@ -109,7 +109,7 @@ def foreknown(_labels: Labels, _features: dict[str, Tensor]) -> Head:
 
 
 def of_a_run(labels: Labels, features: dict[str, Tensor]) -> Head:
-    from trainer.reward.run import fitted_head
+    from trainer.reward.people.standards import fitted_head
 
     return fitted_head(features, labels, CONFIG)
 
@@ -140,7 +140,7 @@ def passes(world: World, looks: int = 1, fit: Fit | None = None) -> list[bool]:
 def predicted(labels: Labels, features: dict[str, Tensor], learn: Fit) -> HeldOut:
     """Every label by a head that did not see its prompt."""
     split = split_prompts(labels, CONFIG)
-    parts, _heads = cross_validate(labels, split, lambda rest: learn(rest, features), lambda head: head.reward(features))
+    parts, _heads = cross_validate(labels, split, lambda rest: learn(rest, features), features)
     return join(parts)
 
 

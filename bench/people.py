@@ -24,7 +24,7 @@ from trainer.reward.data import Answer, Labels, ids_of_text
 from trainer.reward.features import LENGTH, SUM
 from trainer.reward.head.model import Head
 from trainer.reward.held_out import cross_validate, join, split_prompts
-from trainer.reward.run import fitted_head
+from trainer.reward.people.standards import fitted_head
 
 JUDGED = "pairs_tulu1.jsonl.gz"
 CONFIG = RewardConfig(max_tokens=256, judge_share=0.0)
@@ -42,7 +42,7 @@ class People:
         def fitted(some: Labels) -> Head:
             return fitted_head(features, some, CONFIG)
 
-        parts, _ = cross_validate(labels, split_prompts(labels, CONFIG), fitted, lambda head: head.reward(features))
+        parts, _ = cross_validate(labels, split_prompts(labels, CONFIG), fitted, features)
         found = validation.headline_figures(join(parts))
         self.figures = {
             "pairs": len(labels.comparisons),

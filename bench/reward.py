@@ -170,15 +170,13 @@ def _fitted_head(labels: Labels, backbone: Backbone, cache: Path, config: Reward
     """The head on the frozen base; its temperature is what its own held-out folds of the training pairs ask for."""
     from trainer.reward import validation
     from trainer.reward.held_out import cross_validate, join, split_prompts
-    from trainer.reward.run import fitted_head
+    from trainer.reward.people.standards import fitted_head
 
     started = time.monotonic()
     features = features_of(backbone, labels, cache, config)
     head = fitted_head(features, labels, config)
     seconds = time.monotonic() - started
-    folds, _ = cross_validate(
-        labels, split_prompts(labels, config), lambda rest: fitted_head(features, rest, config), lambda one: one.reward(features)
-    )
+    folds, _ = cross_validate(labels, split_prompts(labels, config), lambda rest: fitted_head(features, rest, config), features)
     own = join(folds)
     heat = validation.temperature(own.delta * validation.signs(own.comparisons))
     return Fitted(lambda asked: head.reward(features_of(backbone, asked, cache, config)), heat, seconds)

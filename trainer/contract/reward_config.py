@@ -86,6 +86,19 @@ class RewardConfig:
         choices={"auto": "Automatic", "on": "Always", "off": "Never: everybody counts the same"},
         group="learned",
     )
+    taste: str = setting(
+        "everybody",
+        "Whose taste the model follows",
+        "Where held-out comparisons say that people's tastes differ, two groups of people are told apart. The model follows what "
+        "everybody likes on average, or one group alone; where tastes are one, everybody.",
+        choices={
+            "everybody": "Everybody's, on average",
+            "larger": "The larger group's",
+            "smaller": "The smaller group's",
+            "off": "Everybody's: tastes are not told apart",
+        },
+        group="learned",
+    )
     leniency: bool = setting(True, "Leniency of raters", "Learn each annotator's leniency and noise in ratings.")
     length_covariate: bool = setting(
         True,

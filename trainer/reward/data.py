@@ -19,6 +19,7 @@ from trainer.contract.texts import json_lines
 from trainer.lm.backbone import Backbone, chat_ids, context_length, end_id, eos_ids
 from trainer.lm.chat_template import text_ids
 from trainer.lm.left_out import LeftOut, Name
+from trainer.reward.people.checks import Checks, read_checks
 
 CHOICES = ("left", "right", "tie", "both_bad")
 SOURCES = ("verdict", "rewrite")
@@ -96,6 +97,7 @@ class Labels:
     flag_judgements: list[FlagJudgement] = field(default_factory=list)
     panel: list[int] = field(default_factory=list)  # indices into answers
     skipped: int = 0
+    checks: dict[str, Checks] = field(default_factory=dict)  # what repeats and known answers say of each person
 
     @property
     def usable(self) -> int:
@@ -149,6 +151,15 @@ class Labels:
             panel=[at[answer] for answer in self.panel if answer in at],
         )
 
+    def by_people(self, names: Collection[str]) -> Labels:
+        """The judgements of these people, about the same answers."""
+        return replace(
+            self,
+            comparisons=[label for label in self.comparisons if label.annotator in names],
+            ratings=[label for label in self.ratings if label.annotator in names],
+            flag_judgements=[given for given in self.flag_judgements if given.annotator in names],
+        )
+
     def on(self, prompts: Collection[str]) -> Labels:
         """The judgements on these prompts (hashes), about the same answers."""
         return replace(
@@ -186,6 +197,7 @@ def read_labels(folder: Path) -> Labels:
         labels.ratings.append(Rating(index(answer), overall, annotator, answer.prompt_key, criteria))
         labels.flag_judgements.append(FlagJudgement(index(answer), flags, annotator, answer.prompt_key))
     labels.panel = [index(answer) for answer in _rows(folder / "panel.jsonl", _panel)]
+    labels.checks = read_checks(folder)
     return labels
 
 

@@ -72,6 +72,7 @@ def earlier_heads(checkpoint_folder: str) -> dict[str, Head]:
 def write_head(folder: Path, head: Head, settings: dict[str, Any], name: str = "head") -> None:
     """Write `NAME.safetensors` and `NAME.json`; `settings` are max_tokens, pessimism, panel_mean, panel_deviation, ..."""
     tensors = {f"{key}.{part}": getattr(group, part) for key, group in head.groups.items() for part in PARTS}
+    tensors |= {f"{key}.axis": group.axis for key, group in head.groups.items() if group.axis is not None}
     tensors |= {"shrink": head.shrink} | ({"precision": head.precision} if head.precision is not None else {})
     save_file({key: tensor.float().contiguous() for key, tensor in tensors.items()}, folder / f"{name}.safetensors")
     people = {field.name: getattr(head, field.name) for field in fields(head) if field.name not in POSTERIOR}
@@ -103,7 +104,7 @@ def normalised(rewards: Tensor, settings: dict[str, Any]) -> Tensor:
 def _read_head(folder: Path, name: str, settings: dict[str, Any]) -> ScaledHead:
     tensors = load_file(folder / f"{name}.safetensors")
     loaded = {
-        key: Group(prior=entry["prior"], **{part: tensors[f"{key}.{part}"] for part in PARTS})
+        key: Group(prior=entry["prior"], axis=tensors.get(f"{key}.axis"), **{part: tensors[f"{key}.{part}"] for part in PARTS})
         for key, entry in settings["groups"].items()
     }
     return ScaledHead(Head(loaded, tensors["shrink"], **settings["people"], precision=tensors.get("precision")), settings)

@@ -57,22 +57,29 @@ def split_prompts(labels: Labels, config: RewardConfig) -> Split:
     return Split(folds(rest, min(config.folds, len(rest)), config.seed), judge)
 
 
-def predict(labels: Labels, fold: int, rewards: Tensor, people: Head) -> HeldOut:
-    """What rewards (answers,) and people's parameters say about these labels, which `fold` held out."""
-    pairs = Rows(labels.comparisons, [], HeadSettings())
+def predict(labels: Labels, fold: int, rewards: Tensor, people: Head, axis: Tensor | None = None) -> HeldOut:
+    """What rewards (answers,) and people's parameters say about these labels, which `fold` held out.
+
+    `axis` (answers,): of tastes, where rewards are of the place that the head follows; without it people's tastes are one.
+    """
+    pairs = Rows(labels.comparisons, [], HeadSettings(), levels=False)
     rated = Rows([], labels.ratings, HeadSettings(), levels=False)
-    delta = rewards[pairs.left] - rewards[pairs.right]
+    delta, reward = rewards[pairs.left] - rewards[pairs.right], rewards[rated.rated]
+    own, felt = delta, reward
     known = pairs.known(people)
-    own = rewards[rated.rated]
+    if people.taste and axis is not None:
+        own = delta + (known["taste"] - people.followed)[pairs.person] * (axis[pairs.left] - axis[pairs.right])
+        felt = reward + (rated.known(people)["taste"] - people.followed)[rated.person] * axis[rated.rated]
     scored = labels.ratings and people.cutpoints
     return HeldOut(
         labels.comparisons,
         delta,
-        likelihoods.comparison(delta, pairs.verdict, known["log_nu"][0], pairs.reliability(known)),
+        own,
+        likelihoods.comparison(own, pairs.verdict, known["log_nu"][0], pairs.reliability(known)),
         torch.full((len(labels.comparisons),), fold),
         labels.ratings,
-        own,
-        rated.loglik(own, rated.known(people)) if scored else torch.zeros(len(labels.ratings), dtype=torch.float64),
+        reward,
+        rated.loglik(felt, rated.known(people)) if scored else torch.zeros(len(labels.ratings), dtype=torch.float64),
     )
 
 
@@ -80,14 +87,14 @@ def cross_validate(
     labels: Labels,
     split: Split,
     fit: Callable[[Labels], Head],
-    rewards: Callable[[Head], Tensor],  # of every answer
+    features: Mapping[str, Tensor],  # of every answer
     tick: Callable[[int, HeldOut], None] = lambda _fold, _part: None,  # after each fold, with its part; may raise to cancel
 ) -> tuple[list[HeldOut], list[Head]]:
     """Every label of the reward's prompts predicted once, by a head fitted to the other folds: a part and a head for each."""
     parts, heads = [], []
     for fold in range(split.count):
         head = fit(labels.on(split.outside(fold)))
-        parts.append(predict(labels.on(split.inside(fold)), fold, rewards(head), head))
+        parts.append(predict(labels.on(split.inside(fold)), fold, head.reward(features), head, head.axis(features)))
         heads.append(head)
         tick(fold, parts[-1])
     return parts, heads

@@ -15,6 +15,7 @@ VERDICTS = {"left": LEFT, "tie": TIE, "both_bad": TIE, "right": RIGHT}
 BEYOND = 1e4  # a cutpoint nobody passes; infinity would make the noise's derivative 0 times infinity
 RELIABILITY_PRIOR = (8.0, 1.5)  # Beta, worth nine judgements
 RELIABILITY_MODE = (RELIABILITY_PRIOR[0] - 1) / (sum(RELIABILITY_PRIOR) - 2)  # .93
+CLARITY = (1.5, 1.0)  # log odds: how clear questions are, before any came back; mean and deviation
 STRENGTH_WEIGHTS = {None: 1.0, 1: 0.5, 2: 1.0, 3: 1.5}
 
 
@@ -117,6 +118,24 @@ def reliability_prior(reliability: Tensor) -> Tensor:
     a, b = RELIABILITY_PRIOR
     kept = reliability.clamp(1e-12, 1 - 1e-12)
     return ((a - 1) * kept.log() + (b - 1) * (1 - kept).log()).sum()
+
+
+def checks(
+    reliability: Tensor,  # (J,) Crowd-BT's etas
+    clarity: Tensor,  # (1,) in (0, 1): mean of (P(left) - P(right))^2 over questions, as somebody sure answers them
+    asked: Tensor,  # (J, 4) how often: asked again, the same said; asked what is known, right
+) -> Tensor:
+    """(J,) log-likelihood of what came of repeats and of known answers.
+
+    Of a question that somebody sure answers with probabilities (1 + m) / 2 and (1 - m) / 2, a judge of reliability eta says the
+    same twice with probability (1 + ((2 eta - 1) m)^2) / 2, and what is right with (1 + (2 eta - 1) m) / 2. The mean of m^2 over
+    questions is the clarity; a known answer is taken to be as clear as the root of it. Steadiness alone does not tell whoever
+    says the opposite from whoever says what is right; known answers do.
+    """
+    again, same, known, right = asked.unbind(1)
+    lean = 2 * reliability - 1
+    steady, knows = (1 + clarity * lean.square()) / 2, (1 + clarity.sqrt() * lean) / 2
+    return same * steady.log() + (again - same) * (1 - steady).log() + right * knows.log() + (known - right) * (1 - knows).log()
 
 
 def reliability_of(

@@ -4,7 +4,7 @@ Read the labels; read every answer once with the frozen base; fit the head on al
 everything that is not the judge's; where there are enough labels, train adapters too and keep what is better on a held-out fold;
 fit a head for every criterion and for the flags; take off the scores what the folds' heads disagree by; put them on the panel's
 scale; say whether PPO may use it. Nothing is chosen on a prompt that is then reported as held out, but for two choices that
-figures name (reliability, adapters).
+figures name (by whose standards, adapters).
 """
 
 from __future__ import annotations
@@ -31,28 +31,25 @@ from trainer.reward.data import Labels, TokenSequence, encode_labels, most_token
 from trainer.reward.features import FeatureCache, choose_layers, groups, pooled_states
 from trainer.reward.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
 from trainer.reward.gate import gate, looked
-from trainer.reward.head.fitting import fit
-from trainer.reward.head.label_rows import settings_of
 from trainer.reward.head.model import Head
 from trainer.reward.head_files import RESERVED, earlier_heads
 from trainer.reward.held_out import (
     FEWEST_PROMPTS,
     Split,
     cross_validate,
-    fold_metrics,
     headline,
     held_out_figures,
     join,
     predict,
     split_prompts,
 )
+from trainer.reward.people.standards import Fit, choose_standards, fitted_head, follow, standards_figures
 from trainer.reward.save import RewardHeads, disagreement, member_unit, save, scale
 from trainer.reward.score_weights import OVERALL
 from trainer.reward.validation import HeldOut
 
 FEWEST_LABELS = 30  # by one criterion, for a head of its own
 LABEL_COUNTS = ("labels", "skipped", "prompts", "comparisons", "ratings", "ties", "both_bad")  # of everything judged
-Fit = Callable[[Labels], Head]
 
 
 def run(folder: RunFolder) -> None:
@@ -78,10 +75,13 @@ def run(folder: RunFolder) -> None:
     own, judged = labels.on(split.folds), labels.on(split.judge)  # what the reward learns from, and the judge
     read_at = time.monotonic()
 
-    parts, members, fitted, figures = choose_reliability(folder, own, features, split, config, earlier.get(OVERALL))
-    head = fitted(own)
-    judge = fitted_head(features, judged, config, bool(head.reliability), earlier.get("judge")) if split.judge else None
-    held = join([*parts, predict(judged, split.count, head.reward(features), head)])
+    chosen, figures = choose_standards(folder, own, features, split, config, earlier.get(OVERALL))
+    head, members, parts, people = follow(chosen.fitted(own), chosen, own, split, features, config)
+    judge = fitted_head(features, judged, config, chosen.standards, earlier.get("judge")) if split.judge else None
+    judge = judge.following(people) if judge and people else judge
+    asked = judged if people is None else judged.by_people(people)
+    held = join([*parts, predict(asked, split.count, head.reward(features), head, head.axis(features))])
+    figures |= standards_figures(head, own, people)
     figures |= held_out_figures(labels, held, sequences, config.leniency)
     figures |= left_out.figures | {"form": "head", "groups": head.shares(), "judge_labels": judged.usable}
     figures |= {"judged_answers": len(labels.judged), "cut_answers": sum(answer.cut for answer in labels.judged)}
@@ -94,7 +94,7 @@ def run(folder: RunFolder) -> None:
     figures["flags_learned"] = flags is not None
     tuned: FineTuned | None = None
     if wants_adapter(labels, config):
-        tuned, compared = try_adapter(folder, own, sequences, features, split, fitted, head, config)
+        tuned, compared = try_adapter(folder, own, sequences, features, split, chosen.fitted, head, config)
         figures |= compared
     kept = RewardHeads(head, members, tuned, judge, criteria, flags, typical_cost(own, costs) if flags else 0.0)
     rewards = head.reward(features) if tuned is None else tuned.rewards(sequences, folder.check)
@@ -104,8 +104,8 @@ def run(folder: RunFolder) -> None:
     scales = scale(kept, labels, features, rewards, lengths, config, split.folds, unit)
     figures |= people_figures(labels, held, head) | answer_figures(kept, own, features, rewards, scales.scores, lengths)
     figures |= {"mix": scales.mix.weights, "panel": scales.panel, **scales.heads[OVERALL]}
-    passed, reason, asked = gate_of_what_is_paid(figures, config, earlier_tests)
-    figures |= {"gate_passed": passed, "gate_reason": as_json(reason), "tested": asked, "earlier_tests": earlier_tests}
+    passed, reason, tested = gate_of_what_is_paid(figures, config, earlier_tests)
+    figures |= {"gate_passed": passed, "gate_reason": as_json(reason), "tested": tested, "earlier_tests": earlier_tests}
     save(folder, backbone, kept, scales, figures)  # before anything that differs from run to run
     figures |= {"fit_s": round(time.monotonic() - read_at, 3), "seconds": round(time.monotonic() - started, 3)}
     numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
@@ -170,58 +170,6 @@ def say_whole(loss: float) -> Message:
     return Message("adapters_on_all_labels", loss=loss)
 
 
-def fitted_head(
-    features: dict[str, Tensor], labels: Labels, config: RewardConfig, reliability: bool = False, earlier: Head | None = None
-) -> Head:
-    return fit(features, labels.comparisons, labels.ratings, settings_of(config, reliability), earlier)
-
-
-def choose_reliability(
-    folder: RunFolder,
-    labels: Labels,  # the reward's
-    features: dict[str, Tensor],
-    split: Split,
-    config: RewardConfig,
-    earlier: Head | None,
-) -> tuple[list[HeldOut], list[Head], Fit, dict[str, Any]]:
-    """Every label predicted by a head fitted to the other folds, with and without annotators' reliability where the settings
-    leave it open; the better one's predictions and heads, how to fit it, and both figures.
-
-    A warm refit keeps what the earlier head chose where the settings leave it open. Of the held-out older labels its heads know
-    the prior variances, which were chosen with them in sight.
-    """
-    metrics = Metrics(folder.file("metrics.jsonl"))
-    metrics.rewind(0)
-    several = len({label.annotator for label in labels.comparisons}) > 1
-    ways = {"on": [True], "off": [False], "auto": [False, True] if several else [False]}[config.reliability]
-    if earlier is not None and config.reliability == "auto":
-        ways = [bool(earlier.reliability)]
-    total = len(ways) * split.count + 1
-
-    def attempt(number: int, reliability: bool) -> tuple[list[HeldOut], list[Head], Fit]:
-        def fitted(some: Labels) -> Head:
-            return fitted_head(features, some, config, reliability, earlier)
-
-        def tick(fold: int, part: HeldOut) -> None:
-            if number == 0:
-                metrics.write(fold + 1, fold_metrics(part))
-            folder.check()
-            done = number * split.count + fold + 1
-            folder.progress(done, total, Message("fitted_without_fold", fold=fold + 1, folds=split.count))
-
-        return *cross_validate(labels, split, fitted, lambda head: head.reward(features), tick), fitted
-
-    tried = [attempt(number, way) for number, way in enumerate(ways)]
-    losses = [validation.mean(-join(parts).verdicts.loglik) or 0.0 for parts, *_ in tried]
-    best = losses.index(min(losses))
-    figures: dict[str, Any] = {"reliability": ways[best]}
-    if len(ways) > 1:
-        for way, loss, (parts, *_) in zip(ways, losses, tried, strict=True):
-            said = "with" if way else "without"
-            figures |= {f"nll_{said}_reliability": loss, f"accuracy_{said}_reliability": validation.accuracy(join(parts))}
-    return *tried[best], figures
-
-
 def fit_criteria(
     folder: RunFolder, labels: Labels, features: dict[str, Tensor], split: Split, config: RewardConfig, earlier_tests: int
 ) -> tuple[dict[str, Head], dict[str, dict[str, Any]]]:
@@ -242,7 +190,7 @@ def fit_criteria(
         def fitted(part: Labels) -> Head:
             return fitted_head(features, part, config)
 
-        parts, _ = cross_validate(some, split, fitted, lambda head: head.reward(features))
+        parts, _ = cross_validate(some, split, fitted, features)
         figures[key] |= validation.headline_figures(join(parts), config.leniency)
         passed, reason = gate(figures[key], earlier_tests)
         figures[key] |= {"gate_passed": passed, "tested": looked(reason)}

@@ -22,9 +22,10 @@ from trainer.reward.data import Labels, most_tokens
 from trainer.reward.flags import flag_cost
 from trainer.reward.head.model import Head
 from trainer.reward.head_files import CRITERION, JUDGE, MEMBER, jackknife_deviation, write_adapter, write_head
+from trainer.reward.people.checks import PEOPLE
 from trainer.reward.score_weights import FLAGS, OVERALL, ScoreWeights
 
-INPUTS = ("preferences.jsonl", "ratings.jsonl", "panel.jsonl")
+INPUTS = ("preferences.jsonl", "ratings.jsonl", "panel.jsonl", PEOPLE)
 
 
 @dataclass(frozen=True)

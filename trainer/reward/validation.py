@@ -31,7 +31,8 @@ class HeldOut(NamedTuple):
 
     comparisons: list[Comparison]
     delta: Tensor  # (N,) reward of left minus right
-    loglik: Tensor  # (N,) nats
+    own: Tensor  # (N,) the same by the taste of whoever judged
+    loglik: Tensor  # (N,) nats, by their taste
     comparison_fold: Tensor  # (N,) int64
     ratings: list[Rating]
     reward: Tensor  # (M,)
@@ -44,6 +45,7 @@ class HeldOut(NamedTuple):
         return self._replace(
             comparisons=[label for label in self.comparisons if label.is_verdict],
             delta=self.delta[rows],
+            own=self.own[rows],
             loglik=self.loglik[rows],
             comparison_fold=self.comparison_fold[rows],
         )
@@ -148,11 +150,11 @@ def headline_figures(held: HeldOut, within_person: bool = True) -> dict[str, Any
     return found | rated | {"of": "comparisons"}
 
 
-def accuracy(held: HeldOut) -> float | None:
-    """Share of decided verdicts that the held-out rewards put the right way round."""
+def accuracy(held: HeldOut, *, own: bool = False) -> float | None:
+    """Share of decided verdicts that the held-out rewards put the right way round; `own`: each by its person's taste."""
     held = held.verdicts
     sign = signs(held.comparisons)
-    return mean(correct(held.delta * sign)[sign != 0])
+    return mean(correct((held.own if own else held.delta) * sign)[sign != 0])
 
 
 def signs(comparisons: Sequence[Comparison]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from sqlalchemy.orm import Session, aliased
 
 from app.exports.service import pseudonyms
 from app.models import Checkpoint, Generation, Label, Prompt, drawn_alone
+from app.quality.noise.checked import checked
 from app.runs.lineage import label_index
 from app.runs.lineage.label_index import DEMONSTRATIONS, LABEL_FILES, noted
 from app.runs.usable_labels import usable_demonstrations, usable_labels, usable_rewrites
 from trainer.contract.folder import digest_of
+from trainer.reward.people.checks import PEOPLE, Checks
 
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
 
@@ -45,6 +48,20 @@ def freeze_rewrites(session: Session, project_id: int, folder: Path, *, top_rate
 def freeze_panel(session: Session, base_id: int, folder: Path) -> None:
     """Write panel.jsonl."""
     write_rows(folder / "panel.jsonl", _panel(session, base_id))
+
+
+def freeze_people(session: Session, project_id: int, folder: Path) -> None:
+    """Write people.jsonl: what came of each person's repeats and known answers."""
+    people = pseudonyms(session, project_id)
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    for one in checked(session, project_id):
+        asked, right = ("known", "right") if one.gold else ("asked_again", "same")
+        counts[one.user_id].update({asked: 1, right: int(one.right)})
+    rows = (
+        {"annotator": people[user_id], **{name: found[name] for name in Checks._fields}}
+        for user_id, found in sorted(counts.items())
+    )
+    write_rows(folder / PEOPLE, rows)
 
 
 def _descendants(session: Session, base: Checkpoint, project_id: int) -> set[int]:

@@ -154,6 +154,32 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "nll_with_reliability": Figure(N_("Surprise weighing annotators by reliability"), _SURPRISE, for_experts=True),
         "accuracy_without_reliability": Figure(N_("Right taking everyone at their word"), form="share", for_experts=True),
         "accuracy_with_reliability": Figure(N_("Right weighing annotators by reliability"), form="share", for_experts=True),
+        "people_weighed": Figure(N_("People whose reliability was weighed"), for_experts=True),
+        "people_counting_less": Figure(
+            N_("People who count less"), N_("A verdict of theirs says less than half of what a sure one does."), for_experts=True
+        ),
+        "people_turned_round": Figure(
+            N_("People who mean the opposite"), N_("Their verdicts are taken the other way round."), for_experts=True
+        ),
+        "taste_p_value": Figure(
+            N_("Chance that tastes are one"),
+            N_(
+                "How often people who are all alike would seem to differ so much. Tastes are told apart to try it at 0.1 or less."
+            ),
+            for_experts=True,
+        ),
+        "taste_gain": Figure(
+            N_("Surprise saved by telling tastes apart"),
+            N_("Nats a verdict. Kept where it is surely above 0."),
+            interval=True,
+            for_experts=True,
+        ),
+        "nll_without_taste": Figure(N_("Surprise with one taste for all"), _SURPRISE, for_experts=True),
+        "nll_with_taste": Figure(N_("Surprise telling tastes apart"), _SURPRISE, for_experts=True),
+        "accuracy_without_taste": Figure(N_("Right with one taste for all"), form="share", for_experts=True),
+        "accuracy_with_taste": Figure(N_("Right telling tastes apart"), form="share", for_experts=True),
+        "taste_larger": Figure(N_("People in the larger group of taste"), for_experts=True),
+        "taste_smaller": Figure(N_("People in the smaller group of taste"), for_experts=True),
         "adapter_accuracy": Figure(
             N_("Right with adapters"), N_("Layers trained on top of the base model."), "share", for_experts=True
         ),

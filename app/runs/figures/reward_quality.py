@@ -8,6 +8,7 @@ from typing import Any
 
 from app.language import formats
 from app.language.languages import _
+from app.runs.figures.standards import standards_of
 
 FEWEST_PAIRS = 10  # of verdicts by two people on the same answers, before it is told what a perfect model would reach
 
@@ -49,6 +50,7 @@ class Quality:
     ceiling_high: float | None
     agreement: float | None
     ceiling_pairs: int | None
+    standards: list[str]  # sentences: whose verdicts count less, and whose taste it follows
     beside: list[tuple[str, str]]
     groups: list[Share]  # by what the judgement was like
     criteria: list[Share]  # `more`: the weight in PPO's reward
@@ -75,6 +77,7 @@ def quality_of(figures: Mapping[str, Any], names: Mapping[str, str] | None = Non
                 ceiling_high=_number(told, "ceiling_high"),
                 agreement=_number(told, "agreement"),
                 ceiling_pairs=pairs if "ceiling" in figures else None,
+                standards=standards_of(figures),
                 beside=_beside(figures),
                 groups=_groups(figures),
                 criteria=_parts(figures, "criteria", "labels", "weight", names or {}),

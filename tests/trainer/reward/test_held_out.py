@@ -56,7 +56,7 @@ def test_nothing_of_a_held_out_prompt_is_fitted() -> None:
         seen.append(set(rest.prompt_keys))
         return fit(features, rest.comparisons, rest.ratings, HeadSettings())
 
-    parts, heads = cross_validate(given, split, spy, lambda head: head.reward(features), lambda _fold, _part: None)
+    parts, heads = cross_validate(given, split, spy, features, lambda _fold, _part: None)
 
     assert len(heads) == split.count
     for learned, part in zip(seen, parts, strict=True):

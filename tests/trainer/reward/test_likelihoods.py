@@ -167,3 +167,12 @@ def test_the_prior_of_reliability_peaks_where_it_says() -> None:
     densest = grid[torch.stack([likelihoods.reliability_prior(eta[None]) for eta in grid]).argmax()]
 
     assert float(densest) == pytest.approx(likelihoods.RELIABILITY_MODE, abs=0.01)
+
+
+def test_what_checks_say_of_a_judge_by_hand() -> None:
+    """Clarity .64: a sure judge says the same again with chance .82, and what is right with .9; a coin .5 of either."""
+    asked = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]], dtype=F64)
+    clarity = torch.tensor([0.64], dtype=F64)
+    for eta, again, known in ((1.0, 0.82, 0.9), (0.5, 0.5, 0.5), (0.0, 0.82, 0.1)):
+        found = likelihoods.checks(torch.full((4,), eta, dtype=F64), clarity, asked).exp().tolist()
+        assert found == pytest.approx([again, 1 - again, known, 1 - known])

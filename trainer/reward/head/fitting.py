@@ -18,6 +18,8 @@ from trainer.reward.head.label_rows import HeadSettings, Rows
 from trainer.reward.head.model import Group, Head
 from trainer.reward.head.posterior import LARGE, posterior
 from trainer.reward.head.prior_scales import find_prior_scales
+from trainer.reward.head.tastes import first_places, places_of
+from trainer.reward.people.checks import Checks
 
 EVIDENCE_LABELS = 500  # of either kind; more do not change the prior much, and cost their cube
 STANDARD_ANSWERS = 4000  # at most so many tell a feature's mean and deviation
@@ -31,15 +33,16 @@ def fit(
     ratings: Sequence[Rating],
     settings: HeadSettings,
     earlier: Head | None = None,
+    checks: Mapping[str, Checks] | None = None,  # what repeats and known answers say of each person
 ) -> Head:
     """Fit the reward to labels; deterministic. Raises ValueError without labels.
 
     With an `earlier` head the fit is warm: the groups that it kept, the variances that it found and its weights are where this
-    one begins, and only weights, people and posterior are fitted anew.
+    one begins, and only weights, people and posterior are fitted anew; the places of people's tastes begin where they were, too.
     """
     if not comparisons and not ratings:
         raise ValueError("a reward needs at least one label")
-    rows = Rows(comparisons, ratings, settings)
+    rows = Rows(comparisons, ratings, settings, checks=checks)
     if earlier is None:
         kept = _weigh(features, comparisons, ratings, settings, rows)
     else:
@@ -55,12 +58,28 @@ def fit(
         [rows.design(features[name], group, dtype) * group.prior**0.5 for name, group in kept.items()], 1
     )  # unit prior on every column
     roots = torch.cat([torch.full_like(group.weights, group.prior**0.5) for group in kept.values()])
-    start = torch.cat([group.weights for group in earlier.groups.values()]).double() / roots if earlier else None
+    start = _weights(earlier) / roots[:, None] if earlier else None
+    if settings.taste:
+        known = earlier.taste if earlier else {}
+        people["taste"] = places_of(rows, known) if known else first_places(rows, scaled, people, start)
+        start = start if known else None
     mean, shrink, precision = posterior(rows, scaled, people, start)
-    widths = [len(group.weights) for group in kept.values()]
-    for group, part in zip(kept.values(), torch.split(mean * roots, widths), strict=True):
-        group.weights = part.float()
-    return replace(rows.head(kept, (shrink * roots).float(), people), precision=precision)
+    weights, widths = mean * roots[:, None], [len(group.weights) for group in kept.values()]
+    followed = float(people["taste"][rows.person].mean()) if settings.taste else 0.0
+    for group, part in zip(kept.values(), torch.split(weights, widths), strict=True):
+        group.weights = (part[:, 0] + followed * part[:, -1]).float()
+        group.axis = part[:, 1].float() if settings.taste else None
+    spread = torch.cat([roots] * mean.shape[1])
+    return replace(rows.head(kept, (shrink * spread).float(), people), precision=precision, followed=followed)
+
+
+def _weights(head: Head) -> Tensor:
+    """(D, parts) float64 of a fitted head: what stands at place 0, and the axis where it has one."""
+    weights = torch.cat([group.weights for group in head.groups.values()]).double()
+    if not head.taste:
+        return weights[:, None]
+    axis = torch.cat([group.axis for group in head.groups.values() if group.axis is not None]).double()
+    return torch.stack([weights - head.followed * axis, axis], 1)
 
 
 def _weigh(

@@ -17,6 +17,7 @@ from trainer.contract.config import RewardConfig
 from trainer.reward import likelihoods
 from trainer.reward.data import Comparison, Rating
 from trainer.reward.head.model import Group, Head
+from trainer.reward.people.checks import Checks
 
 LEAST_CURVATURE = 1e-9
 SURE = 1 - 1e-9  # the reliability of somebody taken at their word
@@ -28,19 +29,29 @@ class HeadSettings:
     rating_weight: float = 1.0
     rewrite_weight: float = 1.0
     reliability: bool = False  # learn how often each annotator means the other side
+    taste: bool = False  # learn an axis along which annotators' tastes differ, and where each of them stands on it
     leniency: bool = True  # learn each annotator's leniency and noise in ratings
     points: int = 5  # of a rating: 1 to `points`
 
 
-def settings_of(config: RewardConfig, reliability: bool = False) -> HeadSettings:
-    return HeadSettings(config.both_bad_weight, config.rating_weight, config.rewrite_weight, reliability, config.leniency)
+def settings_of(config: RewardConfig, reliability: bool = False, taste: bool = False) -> HeadSettings:
+    return HeadSettings(config.both_bad_weight, config.rating_weight, config.rewrite_weight, reliability, taste, config.leniency)
 
 
 class Rows:
-    """Labels as rows. The people's parameters, which all rows share, are passed to every method as name -> tensor."""
+    """Labels as rows. The people's parameters, which all rows share, are passed to every method as name -> tensor.
+
+    Where tastes differ (`taste` is among the parameters), a row has two parts: what everybody shares, and the axis of tastes, of
+    which its person's place says how much they take.
+    """
 
     def __init__(
-        self, comparisons: Sequence[Comparison], ratings: Sequence[Rating], settings: HeadSettings, levels: bool | None = None
+        self,
+        comparisons: Sequence[Comparison],
+        ratings: Sequence[Rating],
+        settings: HeadSettings,
+        levels: bool | None = None,
+        checks: Mapping[str, Checks] | None = None,
     ) -> None:
         self.left = torch.tensor([label.left for label in comparisons], dtype=torch.long)
         self.right = torch.tensor([label.right for label in comparisons], dtype=torch.long)
@@ -57,6 +68,9 @@ class Rows:
         self.names, self.judge = _numbered([label.annotator for label in ratings])
         self.levels = bool(self.bad.any()) if levels is None else levels
         self.settings = settings
+        compared = [label.annotator for label in comparisons] * (2 if self.levels else 1)
+        self.everybody, self.person = _numbered(compared + [label.annotator for label in ratings])
+        self.checked = _checked(self.voters, checks or {})
 
     @property
     def answers(self) -> Tensor:
@@ -82,6 +96,8 @@ class Rows:
         if self.settings.reliability and len(self.verdict):
             mode = torch.tensor(likelihoods.RELIABILITY_MODE)
             start["trust"] = torch.logit(mode).expand(len(self.voters)).clone()
+            if bool(self.checked.any()):
+                start["clarity"] = torch.tensor([likelihoods.CLARITY[0]])
         if len(self.rated):
             start |= {"cuts": torch.tensor([-2.0, *[0.0] * (self.settings.points - 2)])}
             if len(self.verdict):  # with ratings alone the prior of the weights is the scale already
@@ -97,12 +113,41 @@ class Rows:
             values["threshold"] = [head.threshold or 0.0]
         if head.reliability and len(self.verdict):
             values["trust"] = [_logit(head.reliability.get(name, likelihoods.RELIABILITY_MODE)) for name in self.voters]
+        if head.taste:
+            values["taste"] = [head.taste.get(name, head.followed) for name in self.everybody]
         if len(self.rated):
             steps = [high - low for low, high in pairwise(head.cutpoints)]
             values |= {"cuts": [head.cutpoints[0], *map(math.log, steps)], "log_scale": [math.log(head.scale)]}
             values["leniency"] = [head.leniency.get(name, 0.0) for name in self.names]
             values["noise"] = [head.noise.get(name, 1.0) for name in self.names]
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+
+    def nothing(self, columns: int, people: Mapping[str, Tensor]) -> Tensor:
+        """(columns, parts) zeros: weights of whoever knows nothing yet."""
+        return torch.zeros(columns, 2 if "taste" in people else 1, dtype=torch.float64)
+
+    def told(self, parts: Tensor, people: Mapping[str, Tensor]) -> Tensor:
+        """(rows, parts) -> (rows,) u, each row's by its own person's taste."""
+        u: Tensor = parts[:, 0]
+        return u + people["taste"][self.person] * parts[:, 1] if "taste" in people else u
+
+    def parted(self, slope: Tensor, people: Mapping[str, Tensor]) -> Tensor:
+        """(rows,) slope in u -> (rows, parts) slope in each part."""
+        parts = [slope, slope * people["taste"][self.person]] if "taste" in people else [slope]
+        return torch.stack(parts, 1)
+
+    def widened(self, basis: Tensor, people: Mapping[str, Tensor]) -> Tensor:
+        """(rows, D) -> (rows, parts D): the columns of all that u is linear in."""
+        if "taste" not in people:
+            return basis
+        return torch.cat([basis, basis * people["taste"][self.person][:, None].to(basis.dtype)], 1)
+
+    def alike(self, kernel: Tensor, people: Mapping[str, Tensor]) -> Tensor:
+        """(rows, rows) prior covariance of what is shared -> that of u."""
+        if "taste" not in people:
+            return kernel
+        place = people["taste"][self.person]
+        return kernel * (1 + place[:, None] * place)
 
     def loglik(self, u: Tensor, people: Mapping[str, Tensor]) -> Tensor:
         """(rows,) weighted log-likelihood of every row."""
@@ -139,9 +184,15 @@ class Rows:
 
     def log_prior(self, people: Mapping[str, Tensor]) -> Tensor:
         deviations = {"log_nu": 2.0, "threshold": 3.0, "cuts": 3.0, "log_scale": 0.5, "leniency": 1.0, "log_noise": 0.5}
+        deviations["taste"] = 1.0
         terms = [likelihoods.normal_prior(people[name], deviation) for name, deviation in deviations.items() if name in people]
         if "trust" in people:
             terms.append(likelihoods.reliability_prior(torch.sigmoid(people["trust"])))
+        if "clarity" in people:
+            middle, deviation = likelihoods.CLARITY
+            terms.append(likelihoods.normal_prior(people["clarity"] - middle, deviation))
+            known = likelihoods.checks(torch.sigmoid(people["trust"]), torch.sigmoid(people["clarity"]), self.checked)
+            terms.append(known.sum())
         return torch.stack(terms).sum()
 
     def head(self, groups: dict[str, Group], shrink: Tensor, people: Mapping[str, Tensor]) -> Head:
@@ -158,6 +209,7 @@ class Rows:
             leniency=dict(zip(self.names, people["leniency"].tolist(), strict=True)) if learned else {},
             noise=dict(zip(self.names, _relative_noise(people).tolist(), strict=True)) if learned else {},
             reliability=dict(zip(self.voters, trust, strict=True)) if trust else {},
+            taste=dict(zip(self.everybody, people["taste"].tolist(), strict=True)) if "taste" in people else {},
         )
 
     def reliability(self, people: Mapping[str, Tensor]) -> Tensor | None:
@@ -182,3 +234,9 @@ def _relative_noise(people: Mapping[str, Tensor]) -> Tensor:
 def _logit(share: float) -> float:
     kept = min(max(share, 1 - SURE), SURE)
     return math.log(kept / (1 - kept))
+
+
+def _checked(names: Sequence[str], checks: Mapping[str, Checks]) -> Tensor:
+    """(people, 4) how often each was asked again, said the same, was asked what is known, was right."""
+    found = [checks.get(name, Checks()) for name in names]
+    return torch.tensor(found, dtype=torch.float64).reshape(len(names), len(Checks._fields))

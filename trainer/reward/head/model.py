@@ -6,8 +6,8 @@ of it from labels. Knows no file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class Group:
     spread: Tensor  # (D,) or (1,)
     prior: float  # variance of each weight, and so the group's part in the prior variance of an average row
     weights: Tensor  # (D,)
+    axis: Tensor | None = None  # (D,) along which people's tastes differ, in the units of the weights
 
     def standardise(self, values: Tensor) -> Tensor:
         """(N, D) raw -> (N, D) float64."""
@@ -30,6 +31,9 @@ class Group:
 @dataclass
 class Head:
     """A fitted reward: groups that matter, the people's parameters, and the posterior of the weights.
+
+    Where tastes differ, the reward of a person whose place on the axis is s is w + (s - followed) axis: the weights are those of
+    the place that is followed. The posterior is then of what stands at place 0, and of the axis.
 
     The posterior covariance is `A - C' C` with A the diagonal of prior variances and C = `shrink`, (k, all D), whose columns go
     by the groups in their order; or, where there were more labels than columns, that of A^1/2 v with `precision` (all D, all D)
@@ -45,6 +49,8 @@ class Head:
     leniency: dict[str, float] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
     reliability: dict[str, float] = field(default_factory=dict)  # Crowd-BT's eta; empty where everyone is taken at their word
+    taste: dict[str, float] = field(default_factory=dict)  # each person's place on the axis; empty where tastes are one
+    followed: float = 0.0  # the place whose reward this is
     precision: Tensor | None = None
 
     def reward(self, features: Mapping[str, Tensor]) -> Tensor:
@@ -52,10 +58,34 @@ class Head:
         parts = [group.standardise(features[name]) @ group.weights.double() for name, group in self.groups.items()]
         return torch.stack(parts).sum(0)
 
+    def axis(self, features: Mapping[str, Tensor]) -> Tensor:
+        """(N,) float64: what a step along the axis of tastes adds to a reward; 0 where tastes are one."""
+        parts = [
+            group.standardise(features[name]) @ group.axis.double()
+            for name, group in self.groups.items()
+            if group.axis is not None
+        ]
+        return torch.stack(parts).sum(0) if parts else torch.zeros(len(next(iter(features.values()))), dtype=torch.float64)
+
+    def following(self, names: Collection[str]) -> Head:
+        """The same fit as the reward of these people's mean taste; of those it never met it takes nothing."""
+        met = [self.taste[name] for name in names if name in self.taste]
+        if not met:
+            return self
+        place = sum(met) / len(met)
+        groups = {
+            name: replace(group, weights=group.weights + (place - self.followed) * group.axis)
+            for name, group in self.groups.items()
+            if group.axis is not None
+        }
+        return replace(self, groups=groups, followed=place)
+
     def deviation(self, features: Mapping[str, Tensor]) -> Tensor:
         """(N,) posterior standard deviation of the reward's difference to that of the average labelled answer."""
         columns = torch.cat([group.standardise(features[name]) for name, group in self.groups.items()], 1)
         prior = torch.cat([torch.full_like(group.weights, group.prior).double() for group in self.groups.values()])
+        if self.taste:
+            columns, prior = torch.cat([columns, self.followed * columns], 1), prior.repeat(2)
         if self.precision is not None:
             spread: Tensor = torch.linalg.solve_triangular(self.precision.double(), (columns * prior.sqrt()).T, upper=False)
             return spread.square().sum(0).sqrt()

@@ -22,47 +22,53 @@ LARGE = 2e9  # multiplications of a Gram matrix from which float32 pays
 def posterior(
     rows: Rows, scaled: Tensor, people: dict[str, Tensor], start: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Mean (D,) of the weights, and their covariance in the smaller of two forms; `people` is fitted along, in place.
+    """Mean (D, k) of the weights, and their covariance in the smaller of two forms; `people` is fitted along, in place.
 
-    With as many rows as columns or more: no C, (0, D), and the Cholesky factor L (D, D) of the precision. With fewer, the work is
-    done in the rows' space (the kernel trick, Woodbury's identity): C (rows, D) with covariance `1 - C' C`, and no L.
-    `start` (D,): a guess of the mean.
+    With as many rows as columns or more: no C, (0, k D), and the Cholesky factor L (k D, k D) of the precision. With fewer, the
+    work is done in the rows' space (the kernel trick, Woodbury's identity): C (rows, k D) with covariance `1 - C' C`, and no L.
+    k is 2 where people's tastes differ: weights, then the axis of tastes. `start` (D, k): a guess of the mean.
     """
     count, columns = scaled.shape
     if columns <= count:
-        mean = newton(rows, scaled, scaled.new_zeros(columns).double() if start is None else start, people, NEWTON_STEPS)
-        return mean, mean.new_zeros(0, columns), precision(scaled, rows.slopes(product(scaled, mean), people)[1])
+        mean = newton(rows, scaled, rows.nothing(columns, people) if start is None else start, people, NEWTON_STEPS)
+        curve = rows.slopes(rows.told(product(scaled, mean), people), people)[1]
+        return mean, mean.new_zeros(0, mean.numel()), precision(rows.widened(scaled, people), curve)
     kernel = (scaled @ scaled.T).double()
     basis = kernel_root(kernel)
-    found = newton(rows, basis, basis.new_zeros(count), people, NEWTON_STEPS)
-    mean = product(scaled.T, torch.linalg.solve_triangular(basis.T, found[:, None], upper=True)[:, 0])
-    curve = rows.slopes(basis @ found, people)[1]
-    spread = torch.linalg.cholesky(kernel + torch.diag(1 / curve))
-    return mean, torch.linalg.solve_triangular(spread.to(scaled.dtype), scaled, upper=False).double(), None
+    found = newton(rows, basis, rows.nothing(count, people), people, NEWTON_STEPS)
+    mean = product(scaled.T, torch.linalg.solve_triangular(basis.T, found, upper=True))
+    curve = rows.slopes(rows.told(basis @ found, people), people)[1]
+    spread = torch.linalg.cholesky(rows.alike(kernel, people) + torch.diag(1 / curve))
+    wide = rows.widened(scaled, people)
+    return mean, torch.linalg.solve_triangular(spread.to(wide.dtype), wide, upper=False).double(), None
 
 
 def newton(rows: Rows, basis: Tensor, coefficients: Tensor, people: dict[str, Tensor], steps: int) -> Tensor:
-    """Newton steps on v ~ N(0, 1) with u = basis @ v, and on the people's parameters in turn; returns v, float64."""
+    """Newton steps on v ~ N(0, 1), (D, k), with parts = basis @ v, and on the people's parameters in turn; returns v, float64."""
     for step in range(steps):
-        slope, curve = rows.slopes(product(basis, coefficients), people)
+        slope, curve = rows.slopes(rows.told(product(basis, coefficients), people), people)
         if step % REFRESH == 0:
-            factor = precision(basis, curve)
-        move = torch.cholesky_solve((product(basis.T, slope) - coefficients)[:, None], factor)[:, 0]
-        move = move * step_size(lambda v: rows.loglik(product(basis, v), people).sum() - v.square().sum() / 2, coefficients, move)
-        coefficients = coefficients + move
+            factor = precision(rows.widened(basis, people), curve)
+        pull = product(basis.T, rows.parted(slope, people)) - coefficients
+        move = torch.cholesky_solve(pull.T.reshape(-1, 1), factor).reshape(pull.T.shape).T
+
+        def objective(v: Tensor) -> Tensor:
+            return rows.loglik(rows.told(product(basis, v), people), people).sum() - v.square().sum() / 2
+
+        coefficients = coefficients + move * step_size(objective, coefficients, move)
         update_people(rows, product(basis, coefficients), people)
         if float(move.abs().max()) < TOLERANCE:
             break
     return coefficients
 
 
-def update_people(rows: Rows, u: Tensor, people: dict[str, Tensor]) -> None:
+def update_people(rows: Rows, parts: Tensor, people: dict[str, Tensor]) -> None:
     """One damped Newton step on the people's parameters, in place, the rewards held."""
     names, sizes = list(people), [len(value) for value in people.values()]
 
     def objective(flat: Tensor) -> Tensor:
-        parts = dict(zip(names, torch.split(flat, sizes), strict=True))
-        return rows.loglik(u, parts).sum() + rows.log_prior(parts)
+        own = dict(zip(names, torch.split(flat, sizes), strict=True))
+        return rows.loglik(rows.told(parts, own), own).sum() + rows.log_prior(own)
 
     flat = torch.cat(list(people.values()))
     at = flat.detach().requires_grad_()
@@ -103,5 +109,5 @@ def kernel_root(kernel: Tensor) -> Tensor:
 
 
 def product(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Matrix-vector product in the matrix's type, as float64."""
+    """Product with a vector, or a few of them, in the matrix's type, as float64."""
     return (matrix @ vector.to(matrix.dtype)).double()

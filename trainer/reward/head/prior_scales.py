@@ -26,14 +26,14 @@ def find_prior_scales(rows: Rows, designs: Mapping[str, Tensor], start: Mapping[
     kernels = torch.stack([design @ design.T for design in designs.values()])  # (G, n, n)
     even = dict.fromkeys(designs, PRIOR_START / len(designs))
     prior = torch.tensor([(start or even)[name] for name in designs], dtype=kernels.dtype)
-    people, u = rows.people(), torch.zeros(kernels.shape[1], dtype=kernels.dtype)
+    people, u = rows.people(), torch.zeros(kernels.shape[1], 1, dtype=kernels.dtype)
     for _ in range(STEPS):
         factor = kernel_root(torch.einsum("g,gij->ij", prior, kernels))
-        guess = torch.linalg.solve_triangular(factor, u[:, None], upper=False)[:, 0]
+        guess = torch.linalg.solve_triangular(factor, u, upper=False)
         found = newton(rows, factor, guess, people, steps=2)
         u = factor @ found
-        curve = rows.slopes(u, people)[1]
-        dual = torch.linalg.solve_triangular(factor.T, found[:, None], upper=True)[:, 0]
+        curve = rows.slopes(u[:, 0], people)[1]
+        dual = torch.linalg.solve_triangular(factor.T, found, upper=True)[:, 0]
         half = torch.linalg.solve_triangular(precision(factor, curve), factor.T * curve, upper=False)
         spread = torch.diag(curve) - half.T @ half
         wanted = torch.einsum("i,gij,j->g", dual, kernels, dual)

@@ -30,7 +30,8 @@ WRITERS = {
     "preference": [("preference/run.py", {"run", "figures_of"}), ("sft/ptx.py", {"figures"})],
     "sft": [("sft/run.py", {"run"})],
     "reward": [
-        ("reward/run.py", {"run", "choose_reliability", "people_figures", "answer_figures", "try_adapter"}),
+        ("reward/people/standards.py", {"choose_standards", "standards_figures"}),
+        ("reward/run.py", {"run", "people_figures", "answer_figures", "try_adapter"}),
         ("reward/held_out.py", {"held_out_figures"}),
         ("reward/validation.py", {"comparison_figures", "decided_figures", "rating_figures", "agreement_figures"}),
         ("reward/save.py", {"_moments"}),
@@ -39,6 +40,7 @@ WRITERS = {
 NO_NUMBERS = {  # words, lists and what has figures of its own; told elsewhere, or by a message
     *("status", "reason", "refused_prompt_ids", "refused_because", "unanswered_prompt_ids", "unanswered_because"),
     *("form", "groups", "criteria", "flags_learned", "mix", "panel", "gate_passed", "gate_reason", "tested", "reliability"),
+    *("taste", "taste_followed"),
     *("figures_on", "annotators", "reliability_diagram"),
 }
 

@@ -26,7 +26,7 @@ def evidence(rows: Rows, designs: dict[str, Tensor], prior: dict[str, float]) ->
     """
     basis = torch.cat([designs[name] * prior[name] ** 0.5 for name in designs], 1)
     people = rows.people()
-    mode = newton(rows, basis, basis.new_zeros(basis.shape[1]), people, steps=48)
+    mode = newton(rows, basis, basis.new_zeros(basis.shape[1], 1), people, steps=48)[:, 0]
     u = basis @ mode
     curve = rows.slopes(u, people)[1]
     hessian = torch.eye(len(mode), dtype=basis.dtype) + basis.T @ (basis * curve[:, None])
