@@ -64,10 +64,11 @@ def train(
     comparisons: Sequence[Comparison],
     ratings: Sequence[Rating],
     config: RewardConfig,
-    people: Head,  # a head fitted to the same labels: how these people tie and rate
+    people: Head,  # a head fitted to the same labels: how these people tie and rate, and where their tastes are
     tick: Callable[[int, int, float], None],  # (steps done, steps in all, loss); may raise Cancelled
     states: Path,  # folder of the resumable state; the finished weights stay there too
     reading: Callable[[int, int], None] = lambda _done, _total: None,  # (answers read, in all) before the first step; likewise
+    axis: Tensor | None = None,  # (answers,) what a step along the head's axis of tastes adds to a reward; none: tastes are one
 ) -> FineTuned:
     """Train adapters and head on labels; the same seed gives the same weights, in one go or in several."""
     attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
@@ -99,7 +100,7 @@ def train(
     for step in range(first, total):
         epoch, at = divmod(step, per_epoch)
         batch = [labels[row] for row in orders[epoch][at * config.batch_size : (at + 1) * config.batch_size]]
-        loss = _loss(backbone, head, sequences, batch, config, people)
+        loss = _loss(backbone, head, sequences, batch, config, people, axis)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([*trainable_parameters(backbone), head], MAX_GRAD_NORM)
@@ -174,8 +175,11 @@ def _loss(
     batch: Sequence[Comparison | Rating],
     config: RewardConfig,
     people: Head,
+    axis: Tensor | None,
 ) -> Tensor:
-    """Mean negative log-likelihood of a batch of labels; each different answer runs once."""
+    """Mean negative log-likelihood of a batch of labels; each different answer runs once. Adapters learn the reward that the head
+    follows, and what of a verdict is its person's own taste is the head's.
+    """
     comparisons = [label for label in batch if isinstance(label, Comparison)]
     ratings = [label for label in batch if isinstance(label, Rating)]
     answers = sorted(
@@ -189,5 +193,9 @@ def _loss(
         settings_of(config),
         levels=people.threshold is not None,
     )
+    known = rows.known(people)
+    place = known.pop("taste", None)
     u = rows.design(rewards.double()[:, None])[:, 0]
-    return -rows.loglik(u, rows.known(people)).sum() / len(batch)
+    if place is not None and axis is not None:
+        u = u + (place - people.followed)[rows.person] * rows.design(axis[answers][:, None])[:, 0]
+    return -rows.loglik(u, known).sum() / len(batch)

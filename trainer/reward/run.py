@@ -94,7 +94,7 @@ def run(folder: RunFolder) -> None:
     figures["flags_learned"] = flags is not None
     tuned: FineTuned | None = None
     if wants_adapter(labels, config):
-        tuned, compared = try_adapter(folder, own, sequences, features, split, chosen.fitted, head, config)
+        tuned, compared = try_adapter(folder, own, sequences, features, split, chosen.fitted, head, people, config)
         figures |= compared
     kept = RewardHeads(head, members, tuned, judge, criteria, flags, typical_cost(own, costs) if flags else 0.0)
     rewards = head.reward(features) if tuned is None else tuned.rewards(sequences, folder.check)
@@ -256,6 +256,7 @@ def try_adapter(
     split: Split,
     fitted: Fit,
     head: Head,
+    followed: frozenset[str] | None,
     config: RewardConfig,
 ) -> tuple[FineTuned | None, dict[str, Any]]:
     """Train adapters without the first fold and compare on it; the better, trained on everything, and its figures.
@@ -271,10 +272,12 @@ def try_adapter(
 
         states = folder.file("state") / state
         backbone, reading = load_backbone(source, config.dtype, device=config.device), partial(say_read, folder)
-        return train(backbone, sequences, labels.comparisons, labels.ratings, config, people, tick, states, reading)
+        axis = people.axis(features)
+        return train(backbone, sequences, labels.comparisons, labels.ratings, config, people, tick, states, reading, axis)
 
     rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
-    people = fitted(rest)
+    held = held if followed is None else held.by_people(followed)
+    people = fitted(rest) if followed is None else fitted(rest).following(followed)
     rewards = trained(rest, people, say_apart, "adapters-held-out").rewards(sequences, folder.check)
     mine = held_out_figures(labels, predict(held, 0, rewards, people), sequences, config.leniency)
     theirs = held_out_figures(labels, predict(held, 0, people.reward(features), people), sequences, config.leniency)

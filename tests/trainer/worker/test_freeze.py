@@ -21,10 +21,12 @@ from app.rounds import retry, service
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.quality.checked import answer_again, answer_gold
 from tests.app.rounds.test_service import label_task, make_labels
 from trainer.contract.config import SampleConfig
 from trainer.contract.folder import UNDATED, RunFolder, read_jsonl
 from trainer.reward.data import read_labels
+from trainer.reward.people.checks import Checks
 from trainer.worker import freeze, run_inputs
 from trainer.worker.heartbeat import LostRun
 
@@ -96,6 +98,21 @@ def test_a_reward_run_freezes_the_verdicts_with_their_digest(
     everything = "".join(path.read_text() for path in prepared.folder.glob("*.json*"))
     assert "Mary" not in everything
     assert "mary@" not in everything
+
+
+def test_a_reward_run_is_told_what_came_of_each_persons_checks_by_their_pseudonym(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    said = label_task(session, factories.make_task(session, demo), cast.mary, choice="left")
+    answer_again(session, demo, cast.mary, said, "left")
+    answer_gold(session, demo, cast.mary, right=True)
+    answer_gold(session, demo, cast.alan, right=False)
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+
+    frozen = read_labels(prepare(session, engine, settings, run).folder)
+
+    assert frozen.checks == {"annotator-1": Checks(1, 1, 1, 1), "annotator-2": Checks(known=1)}
+    assert len(frozen.comparisons) == 1, "checks train nothing"
 
 
 def test_a_preference_run_learns_from_the_very_file_that_a_reward_run_does(

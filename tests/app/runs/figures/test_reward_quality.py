@@ -109,3 +109,22 @@ def test_parts_of_the_judgements_are_told_apart() -> None:
 )
 def test_judgements_are_told_by_kind(figures: dict[str, int], words: str) -> None:
     assert learned_from(figures) == words
+
+
+def test_whose_verdicts_count_less_is_told_without_names() -> None:
+    quality = quality_of(
+        {
+            **FIGURES,
+            "people_weighed": 20,
+            "people_counting_less": 6,
+            "people_turned_round": 3,
+            "accuracy_without_reliability": 0.61,
+            "accuracy_with_reliability": 0.68,
+            "annotators": {"annotator-7": {}},
+        }
+    )
+    assert quality is not None
+    assert quality.standards == [
+        "6 of 20 people count for less: they often decide against what the others’ labels, or known answers, say. "
+        "Verdicts of 3 of them are taken the other way round. Of verdicts it had not seen, that foretells 68% in place of 61%."
+    ]
