@@ -188,13 +188,13 @@ def groups_of(head: Head, labels: Labels) -> list[frozenset[str]]:
 
 def standards_figures(head: Head, labels: Labels, people: frozenset[str] | None) -> dict[str, Any]:
     """How many people count less, are taken for the opposite, and are of which taste; nobody is named."""
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     if head.reliability:
-        found["people_weighed"] = len(head.reliability)
-        found["people_counting_less"] = sum(one < COUNTS_LESS for one in head.reliability.values())
-        found["people_turned_round"] = sum(one < SAYS_THE_OPPOSITE for one in head.reliability.values())
+        figures["people_weighed"] = len(head.reliability)
+        figures["people_counting_less"] = sum(one < COUNTS_LESS for one in head.reliability.values())
+        figures["people_turned_round"] = sum(one < SAYS_THE_OPPOSITE for one in head.reliability.values())
     groups = groups_of(head, labels)
     if groups:
-        found |= {"taste_larger": len(groups[0]), "taste_smaller": len(groups[1])}
-        found["taste_followed"] = "everybody" if people is None else ("larger" if people == groups[0] else "smaller")
-    return found
+        figures |= {"taste_larger": len(groups[0]), "taste_smaller": len(groups[1])}
+        figures["taste_followed"] = "everybody" if people is None else ("larger" if people == groups[0] else "smaller")
+    return figures

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 
+from app.database.engine import write_session
 from app.models import Project
 from app.quality.noise.checked import Checked, checked
 from tests.app import factories
@@ -10,17 +11,20 @@ from tests.app.exports.judging import judge
 from tests.app.quality.checked import answer_again, answer_gold
 
 
-def test_checks_are_told_in_their_order_and_a_side_is_no_answer(session: Session, cast: Cast) -> None:
-    project = session.get_one(Project, cast.demo)
-    answer_gold(session, project, cast.mary, right=True)
-    before = judge(session, project, cast.mary, factories.make_task(session, project), choice="left")
-    answer_again(session, project, cast.mary, before, "left")
-    answer_again(session, project, cast.alan, judge(session, project, cast.alan, factories.make_task(session, project)), "tie")
-    answer_gold(session, project, cast.mary, right=False)
+def test_checks_are_told_in_their_order_and_a_side_is_no_answer(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        answer_gold(session, project, cast.mary, right=True)
+        before = judge(session, project, cast.mary, factories.make_task(session, project), choice="left")
+        answer_again(session, project, cast.mary, before, "left")
+        answer_again(
+            session, project, cast.alan, judge(session, project, cast.alan, factories.make_task(session, project)), "tie"
+        )
+        answer_gold(session, project, cast.mary, right=False)
 
-    assert checked(session, project.id) == [
-        Checked(cast.mary, gold=True, right=True),
-        Checked(cast.mary, gold=False, right=True),
-        Checked(cast.alan, gold=False, right=False),
-        Checked(cast.mary, gold=True, right=False),
-    ]
+        assert checked(session, project.id) == [
+            Checked(cast.mary, gold=True, right=True),
+            Checked(cast.mary, gold=False, right=True),
+            Checked(cast.alan, gold=False, right=False),
+            Checked(cast.mary, gold=True, right=False),
+        ]
