@@ -41,7 +41,7 @@ PEOPLE: Final = 20
 NOISY: Final = ("opposite", "opposite", "opposite", "random", "random", "random")  # 30 % of the people, and of their labels
 MINORITY: Final = 8
 WIDTH: Final = 576  # of the base's layers
-READ: Final = (0, 4, 8)  # of those in the cache: enough to choose among
+READ: Final = (4,)  # of those in the cache
 TASTES_IN: Final = 4
 DIRECTIONS: Final = 40  # principal ones of the layer, in which tastes lie
 STRENGTH: Final = 3.0  # deviation of a difference of rewards: people are right on some 85 %
@@ -142,7 +142,7 @@ def interval(values: Sequence[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, help="pooled states of a base's answers; none: drawn")
-    parser.add_argument("--labels", type=int, default=600)
+    parser.add_argument("--labels", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     rows = []

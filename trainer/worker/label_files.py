@@ -18,8 +18,8 @@ from app.runs.lineage import label_index
 from app.runs.lineage.label_index import DEMONSTRATIONS, LABEL_FILES, noted
 from app.runs.usable_labels import usable_demonstrations, usable_labels, usable_rewrites
 from trainer.contract.folder import digest_of
-from trainer.reward.people.checks import PEOPLE, Checks
 
+CAME_OF_CHECKS = ("asked_again", "same", "known", "right")
 PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
 
 
@@ -58,10 +58,10 @@ def freeze_people(session: Session, project_id: int, folder: Path) -> None:
         asked, right = ("known", "right") if one.gold else ("asked_again", "same")
         counts[one.user_id].update({asked: 1, right: int(one.right)})
     rows = (
-        {"annotator": people[user_id], **{name: found[name] for name in Checks._fields}}
+        {"annotator": people[user_id], **{name: found[name] for name in CAME_OF_CHECKS}}
         for user_id, found in sorted(counts.items())
     )
-    write_rows(folder / PEOPLE, rows)
+    write_rows(folder / "people.jsonl", rows)
 
 
 def _descendants(session: Session, base: Checkpoint, project_id: int) -> set[int]:
