@@ -28,19 +28,27 @@ class Announcement(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+_IN_FORCE = text("removed_at IS NULL")
+
+
 class Webhook(Base):
     """An address that the installation's owner registered. One that was removed stays, for the log; nothing is sent to it."""
 
     __tablename__ = "webhooks"
+    __table_args__ = (Index("ix_webhooks_in_force", "address", unique=True, postgresql_where=_IN_FORCE, sqlite_where=_IN_FORCE),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     address: Mapped[str] = mapped_column(String(500))
     secret: Mapped[str] = mapped_column(String(100))  # "whsec_...": what is sent is signed with it, so it cannot be a digest
-    former_secret: Mapped[str | None] = mapped_column(String(100))
-    former_until: Mapped[datetime | None]  # both sign until then
+    former_secrets: Mapped[list[Any]] = mapped_column(default=list)  # [secret, until when it signs as well], the newest last
+    former_until: Mapped[datetime | None]  # until when the newest of them does
     created_by: Mapped[int | None] = key("users.id")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     removed_at: Mapped[datetime | None]
+
+    def still_signing(self, now: datetime) -> list[Any]:
+        """The former secrets that do, each with its end."""
+        return [[secret, until] for secret, until in self.former_secrets if datetime.fromisoformat(until) > now]
 
 
 _WAITING = text("state = 'waiting'")

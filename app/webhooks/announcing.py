@@ -25,6 +25,7 @@ Event = Literal[
     "test",
 ]
 LATEST: Final = 5
+IN_FORCE: Final = select(Webhook.id).where(Webhook.removed_at.is_(None)).order_by(Webhook.id)
 
 
 def announce(
@@ -51,8 +52,8 @@ def announce(
     session.add(told)
     session.flush()
     if event != "test":
-        in_force = session.scalars(select(Webhook.id).where(Webhook.removed_at.is_(None)).order_by(Webhook.id))
-        session.add_all(Delivery(webhook_id=webhook_id, announcement_id=told.id) for webhook_id in in_force.all())
+        in_force = session.scalars(IN_FORCE.with_for_update(read=True)).all()  # whoever removes one finds what waits for it
+        session.add_all(Delivery(webhook_id=webhook_id, announcement_id=told.id) for webhook_id in in_force)
         session.flush()
     return told
 

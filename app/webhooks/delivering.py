@@ -76,18 +76,18 @@ def _due(now: datetime) -> tuple[Any, ...]:
 
 
 def _claim(session: Session, delivery_id: int, now: datetime) -> Try | None:
-    """None where another worker makes this try, or the address was removed meanwhile."""
+    """None where another worker makes this try, the address was removed meanwhile, or workers died over all there are."""
     mine = update(Delivery).where(Delivery.id == delivery_id, *_due(now))
     number = session.scalar(mine.values(due_at=now + CLAIM, tries=Delivery.tries + 1, tried_at=now).returning(Delivery.tries))
     if number is None:
         return None
     delivery = session.get_one(Delivery, delivery_id)
     webhook = session.get_one(Webhook, delivery.webhook_id)
-    if webhook.removed_at is not None:
+    if webhook.removed_at is not None or number > len(WAITS) + 1:
+        delivery.state = "dropped" if webhook.removed_at is not None else "given_up"
         return None
     told = session.get_one(Announcement, delivery.announcement_id)
-    both = webhook.former_secret is not None and webhook.former_until is not None and webhook.former_until > now
-    former = (webhook.former_secret,) if both and webhook.former_secret else ()
+    former = (secret for secret, _until in reversed(webhook.still_signing(now)))
     return Try(delivery_id, number, told.name, webhook.address, (webhook.secret, *former), body_of(told))
 
 

@@ -12,14 +12,16 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
+from app.database.taking_turns import hold
 from app.errors import Conflict, NotFound
 from app.language.languages import _
 from app.models import Announcement, Delivery, Webhook, utc_now
 from app.webhooks.addresses import check
-from app.webhooks.announcing import announce
+from app.webhooks.announcing import IN_FORCE, announce
 from trainer.contract.messages import Message
 
 MOST: Final = 20  # addresses at once
+MOST_FORMER: Final = 5  # secrets that sign beside the newest
 BOTH_SIGN: Final = timedelta(days=1)  # after a new secret: long enough to bring it to the receiver
 
 
@@ -46,7 +48,9 @@ def get_webhook(session: Session, webhook_id: int) -> Webhook:
 
 def register(session: Session, address: str, by: int | None) -> Webhook:
     """Raises Invalid for what is no address, Conflict where it is registered or there are too many. Its secret is shown once."""
-    address, there = check(address), list_webhooks(session)
+    address = check(address)
+    session.execute(IN_FORCE.with_for_update(key_share=True))  # so that of two at once one is counted by the other
+    there = list_webhooks(session)
     if any(webhook.address == address for webhook in there):
         raise Conflict(_("This address is registered already."))
     if len(there) >= MOST:
@@ -59,8 +63,11 @@ def register(session: Session, address: str, by: int | None) -> Webhook:
 
 
 def renew_secret(session: Session, webhook: Webhook, by: int | None) -> str:
-    """The new secret, shown once. For a day the former one signs as well, so that no receiver misses anything."""
-    webhook.former_secret, webhook.former_until = webhook.secret, utc_now() + BOTH_SIGN
+    """The new secret, shown once. For a day each one before signs as well, so that no receiver misses anything."""
+    _hold(session, webhook)
+    now = utc_now()
+    webhook.former_until = now + BOTH_SIGN
+    webhook.former_secrets = [*webhook.still_signing(now), [webhook.secret, webhook.former_until.isoformat()]][-MOST_FORMER:]
     webhook.secret = _new_secret()
     record(session, by, "webhook.secret_renewed", f"webhook {webhook.id}", {"address": webhook.address})
     session.flush()
@@ -69,7 +76,8 @@ def renew_secret(session: Session, webhook: Webhook, by: int | None) -> str:
 
 def remove(session: Session, webhook: Webhook, by: int | None) -> None:
     """Nothing is sent there any more, what waits included. Its secrets are forgotten."""
-    webhook.removed_at, webhook.secret, webhook.former_secret = utc_now(), "", None
+    _hold(session, webhook)
+    webhook.removed_at, webhook.secret, webhook.former_secrets = utc_now(), "", []
     waiting = update(Delivery).where(Delivery.webhook_id == webhook.id, Delivery.state == "waiting")
     session.execute(waiting.values(state="dropped"))
     record(session, by, "webhook.removed", f"webhook {webhook.id}", {"address": webhook.address})
@@ -78,6 +86,7 @@ def remove(session: Session, webhook: Webhook, by: int | None) -> None:
 
 def send_test(session: Session, webhook: Webhook) -> Sent:
     """To be sent to this address alone, by a worker, as whatever else is."""
+    _hold(session, webhook)
     told = announce(session, None, "test", Message("webhook_test"))
     delivery = Delivery(webhook_id=webhook.id, announcement_id=told.id)
     session.add(delivery)
@@ -95,6 +104,12 @@ def log(session: Session, before: int | None = None, limit: int = 50) -> list[Se
     if before is not None:
         rows = rows.where(Delivery.id < before)
     return [Sent(*row) for row in session.execute(rows.order_by(Delivery.id.desc()).limit(limit))]
+
+
+def _hold(session: Session, webhook: Webhook) -> None:
+    """Raises NotFound for one that somebody removes at this moment."""
+    hold(session, webhook)
+    get_webhook(session, webhook.id)
 
 
 def _new_secret() -> str:

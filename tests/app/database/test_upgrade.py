@@ -18,7 +18,7 @@ from app.database import upgrade
 from app.database.engine import make_engine, read_session, write_session
 from app.database.upgrade import UpgradeError, head, is_at_head, require_head, revision_of, upgrade_to_head
 from app.errors import Unavailable
-from app.models import Base, Contender, Generation, Label, Membership, Project, Prompt, Round, Run, Seat, Task, User
+from app.models import Base, Contender, Generation, Label, Membership, Project, Prompt, Round, Run, Seat, Task, User, Webhook
 from app.models.criteria import default_flags
 from app.models.values import name_digest
 from tests.app import factories
@@ -469,6 +469,24 @@ def test_projects_that_had_one_name_are_told_apart_by_a_number(tmp_path: Path) -
     assert [name for name, _ in rows] == ["Poems", "poems (3)", "Poems (2)", " P\u200boems (4)", "Letters"]
     assert [digest for _, digest in rows] == [name_digest(name) for name, _ in rows], "as new names are digested"
     engine.dispose()
+
+
+def test_of_two_webhooks_at_one_address_the_first_stays_and_a_former_secret_signs_on(engine: Engine) -> None:
+    with write_session(engine) as session:
+        session.execute(text("DROP INDEX ix_webhooks_in_force"))
+        session.add_all(Webhook(address="https://example.org/", secret="whsec_AAAA") for _ in range(2))
+        session.flush()
+        session.execute(text("ALTER TABLE webhooks DROP COLUMN former_secrets"))
+        session.execute(text("ALTER TABLE webhooks ADD COLUMN former_secret VARCHAR(100)"))
+        session.execute(text("UPDATE webhooks SET former_secret = 'whsec_BBBB', former_until = '2026-12-24 12:00:00.000000'"))
+        session.execute(text("UPDATE alembic_version SET version_num = '91c4b7d2e0a6'"))
+
+    upgrade_to_head(engine.url.render_as_string(hide_password=False))
+
+    with read_session(engine) as session:
+        first, second = session.scalars(select(Webhook).order_by(Webhook.id)).all()
+    assert (first.removed_at, first.former_secrets) == (None, [["whsec_BBBB", "2026-12-24T12:00:00+00:00"]])
+    assert (second.removed_at is None, second.secret, second.former_secrets) == (False, "", [])
 
 
 def test_an_older_database_is_not_served(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import Engine, select
+import pytest
+from sqlalchemy import Engine, delete, select
+from sqlalchemy.exc import IntegrityError
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
+from app.errors import Conflict, NotFound
 from app.models import AuditEntry, Webhook
+from app.webhooks import service
 from app.webhooks.delivering import deliver
 from app.webhooks.service import MOST
 from tests.app.conftest import Cast
 from tests.app.webhooks.receiver import receiving
+from tests.postgres import engine as on_postgres
+from tests.postgres import server
+
+__all__ = ["on_postgres", "server"]
 
 V1 = "/api/v1"
 Browser = Callable[[str], TestClient]
@@ -89,3 +98,47 @@ def test_there_is_a_limit_to_how_many(api: Callable[..., TestClient], engine: En
         session.add_all(Webhook(address=f"https://example.org/{number}", secret="whsec_AAAA") for number in range(MOST))
     refused = api("admin", who="Ada").post(f"{V1}/webhooks", json={"address": "https://example.org/more"})
     assert (refused.status_code, "the most there can be" in refused.json()["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize("there", [0, MOST - 1])
+def test_of_two_who_register_at_once_the_second_finds_what_the_first_did(on_postgres: Engine, there: int) -> None:
+    """The same address twice, or one more than there can be."""
+    with write_session(on_postgres) as session:
+        session.execute(delete(Webhook))
+        session.add_all(Webhook(address=f"https://example.org/{number}", secret="whsec_AAAA") for number in range(there))
+
+    def register(address: str) -> None:
+        with write_session(on_postgres) as session:
+            service.register(session, address, None)
+
+    with ThreadPoolExecutor(1) as other:
+        with write_session(on_postgres) as session:
+            service.register(session, "https://example.org/hooks", None)
+            second = other.submit(register, "https://example.org/more" if there else "https://example.org/hooks")
+            with pytest.raises(TimeoutError):
+                second.result(0.5)
+        with pytest.raises((Conflict, IntegrityError)):  # a request that meets the latter is done again, and finds the former
+            second.result(20)
+    with read_session(on_postgres) as session:
+        assert len(service.list_webhooks(session)) == there + 1
+
+
+def test_who_renews_a_secret_while_it_is_removed_leaves_none_behind(on_postgres: Engine) -> None:
+    with write_session(on_postgres) as session:
+        session.execute(delete(Webhook))
+        webhook_id = service.register(session, "https://example.org/going", None).id
+
+    def renew() -> None:
+        with write_session(on_postgres) as session:
+            service.renew_secret(session, service.get_webhook(session, webhook_id), None)
+
+    with ThreadPoolExecutor(1) as other:
+        with write_session(on_postgres) as session:
+            service.remove(session, service.get_webhook(session, webhook_id), None)
+            second = other.submit(renew)
+            with pytest.raises(TimeoutError):
+                second.result(0.5)
+        with pytest.raises(NotFound):
+            second.result(20)
+    with read_session(on_postgres) as session:
+        assert session.get_one(Webhook, webhook_id).secret == ""
