@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.orm import Session
 
@@ -25,10 +28,13 @@ def usable_labels(project_id: int) -> Select[Label, Task, Prompt]:
 
 def _usable(project_id: int) -> tuple[ColumnElement[bool], ...]:
     """All of one index, `ix_labels_usable`, so that a million are counted without a look at any of them."""
+    return *_may_train(project_id), not_excluded(project_id)
+
+
+def _may_train(project_id: int) -> tuple[ColumnElement[bool], ...]:
     return (
         *(Label.project_id == project_id, Label.current.is_(True), Label.surplus.is_(False), Label.trains.is_(True)),
         Label.overruled.is_(False),
-        not_excluded(project_id),
     )
 
 
@@ -40,6 +46,18 @@ def not_excluded(project_id: int) -> ColumnElement[bool]:
 def usable_label_count(session: Session, project_id: int) -> int:
     """How many labels a reward run started now would learn from."""
     return session.scalar(select(func.count()).select_from(Label).where(*_usable(project_id))) or 0
+
+
+def excluded_since(session: Session, project_id: int, since: datetime) -> list[int]:
+    """Whose labels were withdrawn from training since then."""
+    excluded = select(Exclusion.user_id).where(Exclusion.project_id == project_id, Exclusion.created_at > since)
+    return list(session.scalars(excluded))
+
+
+def usable_before(session: Session, project_id: int, user_ids: Sequence[int], since: datetime) -> int:
+    """How many labels of these people, given before then, would train if they were not withdrawn."""
+    theirs = (*_may_train(project_id), Label.annotator_id.in_(user_ids), Label.created_at <= since)
+    return (session.scalar(select(func.count()).select_from(Label).where(*theirs)) or 0) if user_ids else 0
 
 
 def usable_by_method(session: Session, project_id: int) -> dict[str, int]:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.database.engine import write_session
 from app.errors import Conflict, Invalid
 from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Task, utc_now
+from app.quality.exclusion import exclude
 from app.rounds import service, triggers
 from app.runs import checkpoints, run_settings
 from app.runs.runs import MOST_WAITING, queue_run
@@ -364,6 +365,22 @@ def test_hours_trigger_a_round_only_when_there_is_a_new_label(session: Session, 
     assert triggers.next_trigger(session, demo).due == "hours"
     round_.started_at = utc_now() - timedelta(hours=1)
     assert triggers.next_trigger(session, demo).due is None
+
+
+def test_labels_withdrawn_from_training_hold_no_round_back(session: Session, demo: Project, cast: Cast) -> None:
+    """New are those that were given since, whatever left; and that some left is news, too."""
+    demo.trigger_labels, demo.trigger_hours, demo.triggers_on = 3, 2.0, True
+    make_labels(session, demo, 30, cast.alan)
+    round_ = candidate_round(session, demo, cast)
+    service.reject(session, round_, cast.grace)
+    assert triggers.next_trigger(session, demo).waits_for == "a new label"
+    exclude(session, demo, cast.alan, "Guessed.", cast.grace)
+    following = triggers.next_trigger(session, demo)
+    assert (following.new_labels, following.labels_left, following.waits_for, following.due) == (0, 3, "", None)
+    assert triggers.next_trigger(session, demo, utc_now() + timedelta(hours=3)).due == "hours"
+    make_labels(session, demo, 3, cast.mary)
+    following = triggers.next_trigger(session, demo)
+    assert (following.new_labels, following.due) == (3, "labels")
 
 
 def test_only_so_many_runs_wait(engine: Engine, cast: Cast) -> None:
