@@ -17,7 +17,20 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, s
 from sqlalchemy.orm import Session
 
 from app.evaluation import service
-from app.models import NEXT_PLACE, Evaluation, EvaluationCandidate, EvaluationTask, Project, Prompt, Seat, Skip, Task, utc_now
+from app.models import (
+    NEXT_PLACE,
+    Evaluation,
+    EvaluationCandidate,
+    EvaluationTask,
+    Exclusion,
+    Label,
+    Project,
+    Prompt,
+    Seat,
+    Skip,
+    Task,
+    utc_now,
+)
 from app.queue.asking import unmet
 from app.queue.claim import GIVEN_BACK, IN_ORDER
 
@@ -76,6 +89,37 @@ def _ask_no_further(evaluation: Evaluation, reached: int) -> None:
     behind = evaluation.prompt_ids[evaluation.planned :] if reached else []
     evaluation.prompt_ids = evaluation.prompt_ids[:reached] + behind
     evaluation.budget = min(evaluation.budget, max(1, reached) * evaluation.overlap * evaluation.pairs)
+
+
+def given_after_exclusion(label: type[Label]) -> ColumnElement[bool]:
+    """Whether its person's labels were withdrawn from training before they gave it: then it says nothing of a candidate either.
+
+    What was given before counts on: a bet is made on what comes, and takes nothing back that it has seen.
+    """
+    before = Exclusion.created_at < label.created_at
+    return exists().where(Exclusion.project_id == label.project_id, Exclusion.user_id == label.annotator_id, before)
+
+
+def short_of_verdicts(session: Session, evaluation: Evaluation) -> list[int]:
+    """Tasks to which somebody said what does not count, and for which nobody else is asked yet."""
+    if evaluation.state != "open":
+        return []
+    mine = select(EvaluationTask.task_id).join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
+    idle = exists().where(Label.task_id == EvaluationTask.task_id, Label.current, given_after_exclusion(Label))
+    counted = select(func.count()).where(
+        Label.task_id == EvaluationTask.task_id, Label.current, ~Label.surplus, ~given_after_exclusion(Label)
+    )
+    waiting = select(func.count()).where(Seat.task_id == EvaluationTask.task_id, Seat.state != "done")
+    missing = counted.scalar_subquery() + waiting.scalar_subquery() < evaluation.overlap
+    return list(session.scalars(mine.where(EvaluationCandidate.evaluation_id == evaluation.id, idle, missing)))
+
+
+def ask_others(session: Session, evaluation: Evaluation) -> None:
+    """One further person about each of these. The project is held."""
+    for task_id in short_of_verdicts(session, evaluation):
+        last = session.scalar(select(func.max(Seat.number)).where(Seat.task_id == task_id)) or 0
+        session.add(Seat(project_id=evaluation.project_id, task_id=task_id, number=last + 1))
+    session.flush()
 
 
 def is_due(session: Session, evaluation: Evaluation) -> bool:

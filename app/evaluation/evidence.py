@@ -11,7 +11,7 @@ from sqlalchemy import and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.evaluation import service
-from app.evaluation.asking import all_asked, win_probability
+from app.evaluation.asking import all_asked, given_after_exclusion, win_probability
 from app.evaluation.decision import Evidence, Unit
 from app.models import Evaluation, EvaluationCandidate, EvaluationTask, Generation, Label, Project, Skip, Task
 from app.queue.claim import NOT_SAID
@@ -44,9 +44,10 @@ class Said:
 
 
 def stamp(session: Session, evaluation: Evaluation) -> str:
-    """Differs whenever a verdict was given, changed or withdrawn, a task passed over, and when all was asked."""
+    """Differs whenever a verdict was given, changed or withdrawn, or one counts otherwise, a task passed over, and all asked."""
+    counts = case((and_(Label.current, ~given_after_exclusion(Label)), 1), else_=0)
     count, last, in_force = session.execute(
-        select(func.count(), func.coalesce(func.max(Label.id), 0), func.coalesce(func.sum(case((Label.current, 1), else_=0)), 0))
+        select(func.count(), func.coalesce(func.max(Label.id), 0), func.coalesce(func.sum(counts), 0))
         .select_from(Label)
         .join(EvaluationTask, EvaluationTask.task_id == Label.task_id)
         .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
@@ -168,7 +169,7 @@ def _asked(session: Session, evaluation: Evaluation) -> dict[int, list[Asked]]:
         .join(EvaluationCandidate, EvaluationCandidate.id == EvaluationTask.candidate_id)
         .join(Task, Task.id == EvaluationTask.task_id)
         .join(first, first.id == Task.first_generation_id)
-        .outerjoin(Label, and_(Label.task_id == Task.id, Label.current, ~Label.surplus))
+        .outerjoin(Label, and_(Label.task_id == Task.id, Label.current, ~Label.surplus, ~given_after_exclusion(Label)))
         .where(EvaluationCandidate.evaluation_id == evaluation.id)
         .order_by(EvaluationTask.candidate_id, EvaluationTask.place, EvaluationTask.pair, Label.id)
     )

@@ -38,7 +38,7 @@ def look_after(engine: Engine, project_id: int, *, asks: bool = True) -> None:
         seen = look(engine, evaluation_id)
         with read_session(engine) as session:
             evaluation = session.get_one(Evaluation, evaluation_id)
-            due = asks and asking.is_due(session, evaluation)
+            due = asks and (asking.is_due(session, evaluation) or bool(asking.short_of_verdicts(session, evaluation)))
             rest = resting.resting(session, evaluation, utc_now())
             changed = rest != resting.rests(session, evaluation)
         if seen is None and not due and not changed:
@@ -50,6 +50,7 @@ def look_after(engine: Engine, project_id: int, *, asks: bool = True) -> None:
             if seen is not None and write_down(session, evaluation, seen) and seen.decision is not None:
                 _decide(session, project, evaluation)
             elif asks:
+                asking.ask_others(session, evaluation)
                 asking.go_on(session, project, evaluation)
 
 

@@ -17,6 +17,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.labels.disputed import said
 from app.language.languages import _
 from app.models import Check, Generation, Gold, Label, Project, Prompt, Seat, Task, utc_now
+from app.runs.usable_labels import not_excluded
 
 UNANIMOUS: Final = 3  # verdicts at least, all alike
 LOOKED_AT: Final = 50_000  # ids of labels, the newest
@@ -64,7 +65,8 @@ def asked(session: Session, project_id: int, task_id: int) -> Asked:
 
 
 def unanimous(session: Session, project_id: int, task_id: int | None = None) -> list[Row[Task, Prompt, int]]:
-    """Tasks on which at least UNANIMOUS people said one thing, and which are no known answer yet; with how many they were.
+    """Tasks on which at least UNANIMOUS people whose labels may train said one thing, and which are no known answer yet; with how
+    many they were.
 
     Among the newest labels; all that are of `task_id`, where one is asked about.
     """
@@ -72,7 +74,7 @@ def unanimous(session: Session, project_id: int, task_id: int | None = None) -> 
     which = Label.id > last - LOOKED_AT if task_id is None else Label.task_id == task_id
     agreed = (
         select(Label.task_id, func.count().label("people"))
-        .where(Label.project_id == project_id, Label.current, ~Label.surplus, which)
+        .where(Label.project_id == project_id, Label.current, ~Label.surplus, which, not_excluded(project_id))
         .group_by(Label.task_id)
         .having(func.count() >= UNANIMOUS, func.count(said(Label).distinct()) == 1)
         .subquery()
@@ -97,7 +99,8 @@ def promote(session: Session, project: Project, task_id: int, by: int) -> Gold:
             _("A known answer needs %(least)s people who all said the same, and a prompt that is in use.", least=UNANIMOUS)
         )
     task = found[0][0]
-    label = session.scalars(select(Label).where(Label.task_id == task_id, Label.current, ~Label.surplus).limit(1)).one()
+    counted = (Label.task_id == task_id, Label.current, ~Label.surplus, not_excluded(project.id))
+    label = session.scalars(select(Label).where(*counted).limit(1)).one()
     better = {"left": label.left_generation_id, "right": label.right_generation_id}.get(label.choice or "")
     choice = label.choice
     if better is not None:

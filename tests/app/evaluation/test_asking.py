@@ -7,15 +7,19 @@ import json
 import random
 from collections.abc import Callable
 from datetime import timedelta
+from uuid import uuid4
 
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.contenders.service import contender_of
 from app.database.engine import read_session, write_session
-from app.evaluation import asking, service
+from app.evaluation import asking, evidence, service
 from app.evaluation.asking import win_probability
+from app.labels.record import record_label
+from app.labels.verdict import Verdict
 from app.models import Checkpoint, Evaluation, Project, Seat, Task, utc_now
+from app.quality.exclusion import exclude
 from app.queue.claim import claim_next
 from app.rounds import people_decide
 from tests.app import factories
@@ -214,6 +218,33 @@ def test_nothing_is_opened_to_people_where_no_candidate_has_answered(engine: Eng
         assert evaluation is not None
         assert not service.open_to_people(session, evaluation)
         assert [one.contender_id for one in service.candidates_of(session, evaluation)] == [new.id]
+
+
+def judge_next(engine: Engine, judged: Judged, person: int) -> int:
+    with write_session(engine) as session:
+        connection = session.connection()
+        found = claim_next(connection, judged.project, person, now=utc_now(), lease=timedelta(hours=1))
+        assert found is not None
+        record_label(connection, found.id, person, Verdict(str(uuid4()), choice="left"), interface="test", now=utc_now())
+        return found.id
+
+
+def test_what_is_said_after_a_withdrawal_from_training_counts_not_and_somebody_else_is_asked(engine: Engine) -> None:
+    judged = begin(engine, train=0, prompts=20)
+    people_decide.look_after(engine, judged.project)
+    guesses, admin, _other = judged.people
+    judge_next(engine, judged, guesses)
+    with write_session(engine) as session:
+        exclude(session, session.get_one(Project, judged.project), guesses, "Guessed.", admin)
+    idle = judge_next(engine, judged, guesses)
+    with read_session(engine) as session:
+        found = evidence._asked(session, session.get_one(Evaluation, judged.evaluation)).values()
+        assert sum(len(one.people) for tasks in found for one in tasks) == 1, "what was said before counts on"
+    for _ in range(2):
+        people_decide.look_after(engine, judged.project)
+    with read_session(engine) as session:
+        seats = session.execute(select(Seat.number, Seat.state).where(Seat.task_id == idle).order_by(Seat.number)).all()
+        assert seats == [(1, "done"), (2, "free")]
 
 
 def test_no_text_is_shown_twice_in_the_pairs_of_a_prompt() -> None:

@@ -21,6 +21,7 @@ from app.exports.service import ExportQuery, _labels_after, prepare_export, pseu
 from app.models import Generation, Label, Project, Prompt, Task, utc_now
 from app.prompts.importers import read_upload
 from app.prompts.service import PromptRow
+from app.quality.exclusion import exclude
 from app.web.json_types import json_dumps
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -237,6 +238,9 @@ def test_agreement_is_about_answers_and_not_about_sides(engine: Engine, project:
     assert len(rows(engine, project)) == 4
     assert {row["task_id"] for row in rows(engine, project, min_agreement=0.51)} == {agreed_task}
     assert len(rows(engine, project, min_agreement=0.5)) == 4
+    with write_session(engine) as session:
+        exclude(session, session.get_one(Project, project.id), cast.alan, "Guessed.", cast.grace)
+    assert len(rows(engine, project, min_agreement=1)) == 2, "whose labels train nothing says nothing of how far others agree"
 
 
 def test_agreement_is_the_share_of_the_most_frequent_verdict() -> None:

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from app.database.engine import read_session, write_session
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Gold, Project, Seat
+from app.quality.exclusion import exclude
 from app.quality.gold import service as gold
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -40,6 +41,16 @@ def test_what_all_said_becomes_the_known_answer(engine: Engine, cast: Cast) -> N
         assert [(task.id, people) for task, _, people in gold.unanimous(session, project.id)] == [(task_id, 3)]
         made = gold.promote(session, project, task_id, cast.grace)
         assert (made.choice, made.overall, made.source_task_id) == ("second", None, task_id)
+        assert gold.unanimous(session, project.id) == []
+        with pytest.raises(Conflict):
+            gold.promote(session, project, task_id, cast.grace)
+
+
+def test_whose_labels_train_nothing_makes_no_known_answer(engine: Engine, cast: Cast) -> None:
+    task_id = agreed(engine, cast)
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        exclude(session, project, cast.alan, "Guessed.", cast.grace)
         assert gold.unanimous(session, project.id) == []
         with pytest.raises(Conflict):
             gold.promote(session, project, task_id, cast.grace)
