@@ -24,7 +24,7 @@ from app.labels.bodies import (
 )
 from app.labels.empty_desk import waiting
 from app.labels.verdict import Verdict
-from app.models import Label, Project, utc_now
+from app.models import Label, Project, last_midnight, utc_now
 from app.queue.bodies import AnswerShown, Message, PromptShown
 from app.queue.task_requests import TaskId
 from app.web.gate import CurrentProjectId
@@ -108,7 +108,7 @@ def list_labels(
     )
     wanted = search.with_tasks(session, project_id, wanted)
     rows = search.search_labels(session, project_id, wanted, before=cursor_id(cursor), limit=limit + 1)
-    items = [_label(row.label, row.annotator, shows_reason=mine is None) for row in rows[:limit]]
+    items = [_label(row.label, row.annotator, caller) for row in rows[:limit]]
     return Page(items=items, next_cursor=str(items[-1].id) if len(rows) > limit else None)
 
 
@@ -116,9 +116,9 @@ def list_labels(
 def show_label(session: Db, caller: Caller, label_id: LabelId, before: Before = None) -> HistoryReply:
     mine = own_only(caller)
     found = history.history(session, label_id, only_of=mine, before=before)
-    versions = [_label(label, found.annotator.name, shows_reason=mine is None) for label in found.versions]
+    versions = [_label(label, found.annotator.name, caller) for label in found.versions]
     return HistoryReply(
-        label=_label(found.label, found.annotator.name, shows_reason=mine is None),
+        label=_label(found.label, found.annotator.name, caller),
         versions=versions,
         older=found.older,
         prompt=PromptShown(messages=[Message(**message) for message in found.messages]),
@@ -167,10 +167,15 @@ def _stored(stored: record.Stored) -> Response:
     return json_reply(reply, 201 if stored.created else 200)
 
 
-def _label(label: Label, annotator: str, *, shows_reason: bool) -> LabelReply:
+def sees_reason(caller: Principal, label: Label) -> bool:
+    """Whether they may know why it was asked: of their own verdicts not on the same day, so that nobody puts a check right."""
+    return own_only(caller) is None and (label.annotator_id != caller.user_id or label.created_at < last_midnight())
+
+
+def _label(label: Label, annotator: str, caller: Principal) -> LabelReply:
     fields = {name: getattr(label, name) for name in LabelReply.model_fields if name not in ("annotator", "served_reason")}
     return LabelReply(
         **fields,
         annotator=Annotator(id=label.annotator_id, name=annotator),
-        served_reason=label.served_reason if shows_reason else None,
+        served_reason=label.served_reason if sees_reason(caller, label) else None,
     )

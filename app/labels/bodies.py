@@ -128,7 +128,9 @@ class LabelReply(Reply):
     interface_version: str
     wall_ms: int | None
     active_ms: int | None
-    served_reason: str | None = Field(description="null where one sees only one's own labels: gold stays silent")
+    served_reason: str | None = Field(
+        description="null where one sees only one's own labels, and of one's own of today: checks stay silent"
+    )
     created_at: datetime
 
 

@@ -15,7 +15,7 @@ from app.errors import NotFound
 from app.labels.record import is_latest
 from app.labels.withdraw import still_stands
 from app.language.languages import _
-from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc, utc_now
+from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc, last_midnight
 from app.queue.claim import IN_ORDER, NOT_SAID, Ended, cut_marks, last_place, not_had, open_to
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
@@ -58,9 +58,8 @@ class History:
 
 
 def progress(session: Session, project_id: int, annotator_id: int) -> Progress:
-    midnight = utc_now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     here = {"project": project_id, "me": annotator_id}
-    today = session.scalar(_TODAY, here | {"midnight": midnight}) or 0
+    today = session.scalar(_TODAY, here | {"midnight": last_midnight()}) or 0
     left = session.scalar(_LEFT, here | {"most": COUNT_TO + 1}) or 0
     return Progress(today, min(left, COUNT_TO), left > COUNT_TO)
 

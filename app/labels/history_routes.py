@@ -15,7 +15,7 @@ from app.database.engine import Db
 from app.database.searching import total_of
 from app.guidelines.starting_point import told
 from app.labels import history, search
-from app.labels.api import Before, LabelId, own_only
+from app.labels.api import Before, LabelId, own_only, sees_reason
 from app.language.languages import _
 from app.models.criteria import names
 from app.runs.lineage.learners import learners_of
@@ -110,7 +110,8 @@ def show(request: Request, label_id: LabelId, caller: Caller, session: Db, befor
         flag_names=names(told(found.project.flags), told(found.project.retired["flags"])),
         criterion_names=names(told(found.project.criteria), told(found.project.retired["criteria"])),
         mine=found.annotator.id == caller.user_id,
-        shows_reason=mine is None,
+        shows_reason=sees_reason(caller, found.label),
+        shows_learners=mine is None,
         learners=learners_of(session, found.versions, settings.runs) if mine is None else [],
         client_id=str(uuid.uuid4()),
     )

@@ -3,7 +3,7 @@
 Relationships are not declared: services say which rows they join, so no page can query by accident.
 """
 
-from app.models.base import Base, Utc, utc_now
+from app.models.base import Base, Utc, last_midnight, utc_now
 from app.models.chats import Chat, ChatTurn, ProposedPrompt
 from app.models.contenders import Contender, OutsideModel
 from app.models.evaluations import Evaluation, EvaluationCandidate, EvaluationRest, EvaluationTask, Leaderboard
@@ -77,5 +77,6 @@ __all__ = [
     "Worker",
     "drawn",
     "drawn_alone",
+    "last_midnight",
     "utc_now",
 ]

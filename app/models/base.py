@@ -26,6 +26,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def last_midnight() -> datetime:
+    """Where the server stands."""
+    return utc_now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 class Utc(TypeDecorator[datetime]):
     """Aware UTC in and out; a naive datetime is refused. SQLite stores no zone, so it is put back on reading."""
 

@@ -19,8 +19,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.labels.disputed import REVIEW
 from app.labels.withdraw import still_stands
-from app.models import Evaluation, Label, Project, Round, Task
-from app.overview.service import last_midnight
+from app.models import Evaluation, Label, Project, Round, Task, last_midnight
 from app.practice.service import NEAR_ENOUGH
 from app.runs.lineage.learners import rounds_that_learned
 from trainer.contract.intervals import wilson

@@ -61,7 +61,7 @@ class WorkReply(Reply):
     days: list[DayReply]
     speeds: list[SpeedReply]
     agreements: list[AgreementReply]
-    steady: SteadyReply | None = Field(description="null until something came back to the caller")
+    steady: SteadyReply | None = Field(description="null until ten tasks came back to the caller, today's left out")
     learned: list[LearnedReply]
 
 

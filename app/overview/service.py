@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -14,7 +13,7 @@ from app.labels.empty_desk import Waiting, waiting
 from app.labels.withdraw import still_stands
 from app.language import formats
 from app.language.languages import _
-from app.models import Announcement, Checkpoint, Generation, Label, Project, Prompt, Round, Run, utc_now
+from app.models import Announcement, Checkpoint, Generation, Label, Project, Prompt, Round, Run, last_midnight
 from app.queue import make_tasks
 from app.rounds import service
 from app.rounds.triggers import NextTrigger, next_trigger
@@ -125,11 +124,6 @@ def pace_today(session: Session, project_id: int) -> Pace:
         .limit(MOST_TIMES)
     ).all()
     return Pace(labels, people, statistics.median(times) / 1000 if times else None, len(times))
-
-
-def last_midnight() -> datetime:
-    """Where the server stands."""
-    return utc_now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _prompt_count(session: Session, project_id: int) -> int:

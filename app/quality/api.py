@@ -13,6 +13,7 @@ from app.quality.measures.figure import Figure
 from app.quality.people import Standing, people_of
 from app.quality.service import told
 from app.web.gate import CurrentProjectId
+from app.web.security import Caller
 
 router = APIRouter(tags=["quality"])
 
@@ -31,9 +32,11 @@ def show_agreement(session: Db, project_id: CurrentProjectId) -> AgreementReply:
 
 
 @router.get("/projects/{slug}/annotators", summary="How each person judges: figures with n and interval, nobody ranked")
-def show_annotators(session: Db, project_id: CurrentProjectId) -> PeopleReply:
+def show_annotators(session: Db, caller: Caller, project_id: CurrentProjectId) -> PeopleReply:
+    """What repeats and known answers say of the caller is left out: it would tell them which tasks were such."""
     found = told(session, project_id)
-    return PeopleReply(counted_at=found.counted_at, items=[_person(one) for one in people_of(session, project_id, found)])
+    people = people_of(session, project_id, found, caller.user_id)
+    return PeopleReply(counted_at=found.counted_at, items=[_person(one) for one in people])
 
 
 def _person(one: Standing) -> PersonReply:

@@ -63,8 +63,11 @@ class Columns:
 
     @property
     def in_force(self) -> Columns:
-        superseded = np.isin(self.label, self.supersedes)
-        return self.only(~superseded & (self.withdrawn == 0) & (self.surplus == 0))
+        """Of each verdict the latest version, and of checks the first: whoever finds out which they were corrects them."""
+        stands = ~np.isin(self.label, self.supersedes) & (self.withdrawn == 0) & (self.surplus == 0)
+        of_checks = self.checks == 1
+        first = of_checks & (self.supersedes == 0) & np.isin(self.task, self.task[stands & of_checks])
+        return self.only((stands & ~of_checks) | first)
 
 
 NAMES: Final = tuple(one.name for one in fields(Columns) if one.name != "said")

@@ -70,10 +70,10 @@ class Grid:
 
 
 @router.get("/projects/{slug}/agreement")
-def show_agreement(request: Request, session: Db, project_id: CurrentProjectId) -> Response:
+def show_agreement(request: Request, session: Db, caller: Caller, project_id: CurrentProjectId) -> Response:
     project = session.get_one(Project, project_id)
     found = told(session, project_id)
-    people = people_of(session, project_id, found)
+    people = people_of(session, project_id, found, caller.user_id)
     return render(
         request,
         "quality/agreement.html",
@@ -100,7 +100,7 @@ def _grid(found: Told, people: Sequence[Standing]) -> Grid | None:
 
 
 @router.get("/projects/{slug}/annotators/{id}")
-def show_person(request: Request, session: Db, project_id: CurrentProjectId, user_id: PersonId) -> Response:
+def show_person(request: Request, session: Db, caller: Caller, project_id: CurrentProjectId, user_id: PersonId) -> Response:
     settings: Settings = request.app.state.settings
     found = told(session, project_id)
     return render(
@@ -108,7 +108,7 @@ def show_person(request: Request, session: Db, project_id: CurrentProjectId, use
         "quality/person.html",
         project=session.get_one(Project, project_id),
         told=found,
-        one=person_of(session, project_id, found, user_id),
+        one=person_of(session, project_id, found, user_id, caller.user_id),
         figures=[(name, _(label), unit, _(meaning)) for name, label, unit, meaning in FIGURES],
         rounds=rounds_that_learned(session, project_id, user_id, settings.runs),
     )

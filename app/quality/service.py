@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
+from app.labels.withdraw import still_stands
 from app.models import Check, Gold, JudgesReport, Label, Project, User, utc_now
 from app.quality.report import Person, Report, from_json, written
 
@@ -64,7 +65,8 @@ def known(session: Session, project_id: int) -> dict[int, Known]:
         return {"first": first, "second": second or 0, "tie": -TIE, "both_bad": -BOTH_BAD}.get(choice or "", UNKNOWN)
 
     found: dict[int, Known] = {}
-    before = and_(Label.task_id == Check.repeats_id, Label.annotator_id == Check.annotator_id, Label.current)
+    mine = (Label.task_id == Check.repeats_id, Label.annotator_id == Check.annotator_id)
+    before = and_(*mine, Label.version == 1, still_stands(Label))
     said = select(Check.task_id, Label.choice, Label.overall, Label.left_generation_id, Label.right_generation_id)
     for task_id, choice, overall, left, right in session.execute(said.join(Label, before).where(Check.project_id == project_id)):
         side = {"left": "first", "right": "second"}.get(choice or "", choice)

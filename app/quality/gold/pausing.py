@@ -17,6 +17,7 @@ from app.database.audit import record
 from app.database.taking_turns import hold
 from app.errors import Conflict
 from app.evaluation.sequence import Capital, Value
+from app.labels.withdraw import still_stands
 from app.language.languages import _
 from app.models import Check, Gold, Label, Membership, Project, User, utc_now
 
@@ -77,7 +78,7 @@ def _missed(session: Session, project_id: int, member: Membership) -> list[bool]
         .join(Check, Check.gold_id == Gold.id)
         .join(Label, Label.task_id == Check.task_id)
         .where(Check.project_id == project_id, Check.annotator_id == member.user_id)
-        .where(Label.annotator_id == member.user_id, Label.current)
+        .where(Label.annotator_id == member.user_id, Label.version == 1, still_stands(Label))
         .order_by(Label.id)
     )
     if member.resumed_at is not None:

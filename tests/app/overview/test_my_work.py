@@ -16,9 +16,8 @@ from app.contenders.service import contender_of
 from app.database.engine import write_session
 from app.labels.record import record_label
 from app.labels.verdict import Verdict
-from app.models import Checkpoint, Evaluation, Label, Project, Round, Task, utc_now
+from app.models import Checkpoint, Evaluation, Label, Project, Round, Task, last_midnight, utc_now
 from app.overview.my_work import Agreement, agreements, work_of
-from app.overview.service import last_midnight
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast

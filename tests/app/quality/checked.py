@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy.orm import Session
 
 from app.models import Check, Gold, Label, Project
@@ -37,9 +39,9 @@ def answer_gold(session: Session, project: Project, user_id: int, *, right: bool
     return judge(session, project, user_id, task, choice=choice, served_reason="gold", trains=False)
 
 
-def answer_again(session: Session, project: Project, user_id: int, before: Label, choice: str) -> Label:
+def answer_again(session: Session, project: Project, user_id: int, before: Label, choice: str, **values: Any) -> Label:
     task = factories.make_task(session, project, purpose="repeat", served_reason="repeat")
     task.first_generation_id, task.second_generation_id = before.left_generation_id, before.right_generation_id
     session.add(Check(project_id=project.id, task_id=task.id, annotator_id=user_id, repeats_id=before.task_id))
     session.flush()
-    return judge(session, project, user_id, task, choice=choice, served_reason="repeat", trains=False)
+    return judge(session, project, user_id, task, choice=choice, served_reason="repeat", trains=False, **values)

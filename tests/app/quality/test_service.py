@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
-from app.models import JudgesReport, Project, utc_now
+from app.models import JudgesReport, Label, Membership, Project, Task, last_midnight, utc_now
 from app.quality import columns, service
+from app.quality.gold import pausing
 from app.quality.service import keep_counting, told
-from app.quality.steadiness import steadiness
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
@@ -82,14 +82,81 @@ def test_a_pair_with_thirty_tasks_is_tinted(engine: Engine, cast: Cast, as_user:
     assert "heat--4" in as_user("Alan").get("/projects/demo/agreement").text
 
 
+def asked_again(engine: Engine, cast: Cast, said: list[str], at: datetime) -> list[int]:
+    """Mary said that the left one is better, and this when she was asked again; the tasks that came back."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        before = [judge(session, project, cast.mary, choice="left", created_at=at) for _ in said]
+        found = zip(before, said, strict=True)
+        return [answer_again(session, project, cast.mary, one, choice, created_at=at).task_id for one, choice in found]
+
+
 def test_ones_own_work_says_how_often_one_said_the_same_again(engine: Engine, cast: Cast, as_user: As, api: Api) -> None:
-    with read_session(engine) as session:
-        assert steadiness(session, cast.demo, cast.mary) is None
-    furnish(engine, cast)
-    assert "2 tasks" in as_user("Mary").get("/projects/demo/work").text
-    found = api("annotate", who="Mary").get("/api/v1/projects/demo/work").json()["steady"]
-    assert (found["n"], found["value"]) == (2, 0.5)
+    mary = api("annotate", who="Mary")
+
+    def steady() -> tuple[int, float] | None:
+        found = mary.get("/api/v1/projects/demo/work").json()["steady"]
+        return found and (found["n"], found["value"])
+
+    yesterday = last_midnight() - timedelta(hours=1)
+    asked_again(engine, cast, ["left"] * 6 + ["tie"] * 3, yesterday)
+    asked_again(engine, cast, ["left"], utc_now())
+    assert steady() is None, "nine, and which one came today is not told"
+    assert "came back" not in as_user("Mary").get("/projects/demo/work").text
+    (task_id,) = asked_again(engine, cast, ["tie"], yesterday)
+    assert steady() == (10, 0.6)
+    assert "10 tasks" in as_user("Mary").get("/projects/demo/work").text
+    with write_session(engine) as session:
+        first = session.scalars(select(Label).where(Label.task_id == task_id)).one()
+        judge(
+            session,
+            session.get_one(Project, cast.demo),
+            cast.mary,
+            session.get_one(Task, task_id),
+            choice="left",
+            supersedes=first,
+        )
+    assert steady() == (10, 0.6), "the first verdict counts"
     assert "Known answers" not in as_user("Alan").get("/projects/demo/work").text
+
+
+def test_who_corrects_a_check_is_no_steadier_and_no_more_right(engine: Engine, cast: Cast, api: Api) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        before = judge(session, project, cast.mary, choice="left")
+        again = answer_again(session, project, cast.mary, before, "tie")
+        wrong = answer_gold(session, project, cast.mary, right=False)
+        for one in (before, again, wrong):
+            task, choice = session.get_one(Task, one.task_id), "tie" if one is before else "left"
+            judge(session, project, cast.mary, task, choice=choice, supersedes=one, served_reason=one.served_reason)
+        member = session.scalars(select(Membership).where(Membership.user_id == cast.mary)).one()
+        assert pausing._missed(session, cast.demo, member) == [True]
+    (mary,) = api("export", who="Grace").get("/api/v1/projects/demo/annotators").json()["items"]
+    assert (mary["steady"]["n"], mary["steady"]["value"]) == (1, 0.0)
+    assert (mary["gold"]["n"], mary["gold"]["value"]) == (1, 0.0)
+
+
+def test_a_reviewer_who_judges_too_is_not_told_which_of_their_tasks_were_checks(
+    engine: Engine, cast: Cast, as_user: As, api: Api
+) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        before = judge(session, project, cast.alan, choice="left")
+        label_id = answer_again(session, project, cast.alan, before, "left").id
+    alan, grace = api("annotate", who="Alan"), api("annotate", who="Grace")
+    address = f"/api/v1/labels/{label_id}"
+    assert (alan.get(address).json()["label"]["served_reason"], grace.get(address).json()["label"]["served_reason"]) == (
+        None,
+        "repeat",
+    )
+    assert "asked once more" not in as_user("Alan").get(f"/labels/{label_id}").text
+    assert "asked once more" in as_user("Grace").get(f"/labels/{label_id}").text
+    for who, times in (("Alan", 0), ("Grace", 1)):
+        (alone,) = api("export", who=who).get("/api/v1/projects/demo/annotators").json()["items"]
+        assert alone["steady"]["n"] == times
+    with write_session(engine) as session:
+        session.get_one(Label, label_id).created_at = last_midnight() - timedelta(hours=1)
+    assert alan.get(address).json()["label"]["served_reason"] == "repeat"
 
 
 def test_a_large_project_is_counted_by_the_worker_once_labels_came(
