@@ -1,9 +1,10 @@
 """Who met whom, and what people said of it: counted once, label by label, so that a page adds what came since and no more.
 
-Counted are comparisons of two contenders on prompts that no training saw, without those whose answer is known (gold), those
-that came back to somebody (repeats), reviewers' and those that came too late. A correction takes back what it supersedes, a
-withdrawal does nothing else. Labels are counted in the order of their ids, and only once they are a minute old: by then none
-with a lower id is still being written.
+Counted are comparisons of two contenders on prompts that no training saw, whose answers were drawn: in evaluations and in talks.
+What somebody picked by hand (a task of the playground, tasks over the API) is not, for whoever picks may know who wrote what; nor
+is what looks after people (gold, repeats), what reviewers settle, or what came too late. A correction takes back what it
+supersedes, a withdrawal does nothing else. Labels are counted in the order of their ids, and only once they are a minute old: by
+then none with a lower id is still being written.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from app.evaluation.leaderboard.ranking import Met
 from app.models import Generation, Label, Leaderboard, Project, utc_now
 
 SLICE: Final = 10_000  # ids of labels that are counted at a time
+DRAWN: Final = ("evaluation", "chat")  # why a task was made, where nobody picked its answers
 BEHIND: Final = 1_000  # ids at least, before what a page counts by itself is kept
 AT_MOST: Final = 10_000  # ids that a page counts by itself
 SETTLED: Final = timedelta(minutes=1)
@@ -105,7 +107,7 @@ def _said(label: type[Label]) -> Select[Any]:
         .join(left, left.id == label.left_generation_id)
         .join(right, right.id == label.right_generation_id)
         .where(label.kind == "comparison", not_(label.trains), not_(label.surplus))
-        .where(label.served_reason.not_in(("gold", "repeat", "review")))
+        .where(label.served_reason.in_(DRAWN))
         .where(left.contender_id != right.contender_id)
         .group_by(*by)
     )

@@ -108,9 +108,12 @@ def test_who_was_longer_by_a_quarter_is_kept_apart(people: People) -> None:
 def test_what_trained_what_is_known_and_what_came_too_late_does_not_count(people: People) -> None:
     people.judge(0, 1, "left", trains=True)
     people.judge(0, 1, "left", served_reason="gold")
+    people.judge(0, 1, "left", served_reason="random")  # given by hand: training asks about no prompt that is held out
     people.judge(0, 1, "left", surplus=True)
     people.judge(0, 0, "left")
     assert people.met() == []
+    people.judge(0, 1, "left", served_reason="chat")
+    assert len(people.met()) == 1
 
 
 def test_a_correction_takes_back_what_it_supersedes_and_a_withdrawal_does_nothing_else(people: People) -> None:
