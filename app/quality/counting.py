@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from app.quality.columns import BOTH_BAD, LEFT, RIGHT, TIE, UNKNOWN, Columns
-from app.quality.measures.agreement import alpha, pairs
+from app.quality.measures.agreement import alpha, pairs, with_others
 from app.quality.measures.by_person import Bools, Floats, Ints, means_by, medians_by, shares_by
 from app.quality.measures.dawid_skene import accuracies, dawid_skene
 from app.quality.measures.discrimination import Judged, discriminations
@@ -51,7 +51,7 @@ def count(columns: Columns, known: dict[int, Known]) -> Report:
     return Report(
         labels=len(all_labels),
         questions=questions,
-        people=_people(all_labels, person, real, real_person, ids, known, alike),
+        people=_people(all_labels, person, real, real_person, ids, known),
         pairs=[
             Pair(int(ids[one]), int(ids[other]), share(float(alike.alike[one, other]), int(alike.both[one, other])))
             for one in shown
@@ -121,7 +121,6 @@ def _people(
     person: Ints,
     ids: Ints,
     known: dict[int, Known],
-    alike: _Alike,
 ) -> list[Person]:
     people = len(ids)
     compared = labels.choice != UNKNOWN
@@ -133,7 +132,7 @@ def _people(
     pace = seconds / np.maximum(reads, 0.1)
     steady, gold = _checked(all_labels, all_person, known, people)
     figures = {
-        "agrees": [share(float(same), int(both)) for same, both in zip(alike.alike.sum(1), alike.both.sum(1), strict=True)],
+        "agrees": _agrees(labels, person, people),
         "steady": steady,
         "gold": gold,
         "accuracy": _accuracies(labels.only(compared), person[compared], people),
@@ -150,6 +149,18 @@ def _people(
     return [
         Person(int(ids[one]), int(total[one]), **{name: found[one] for name, found in figures.items()}) for one in range(people)
     ]
+
+
+def _agrees(labels: Columns, person: Ints, people: int) -> list[Figure]:
+    """One trial a task, however many others judged it: their verdicts on it are not independent of each other."""
+    compared = labels.choice != UNKNOWN
+    outcome = _outcome(labels, labels.choice)
+    shares = np.empty(len(labels))
+    shares[compared] = with_others(labels.task[compared], outcome[compared])
+    shares[~compared] = with_others(labels.task[~compared], labels.overall[~compared], near=NEAR)
+    shared = ~np.isnan(shares)
+    alike, tasks = (np.bincount(person[shared], weights, people) for weights in (shares[shared], None))
+    return [share(float(hits), int(n)) for hits, n in zip(alike, tasks, strict=True)]
 
 
 def _longer(labels: Columns) -> Ints:

@@ -111,6 +111,18 @@ def pairs(units: Ints, people: Ints, values: Ints, count: int, *, near: int = 0)
     return Pairs(_mirrored(both, count), _mirrored(alike, count))
 
 
+def with_others(units: Ints, values: Ints, *, near: int = 0) -> Floats:
+    """Of each verdict the share of the others on the same unit that are alike; not a number where there is no other."""
+    if not len(units):
+        return np.zeros(0)
+    width = int(values.max()) + 1 + 2 * near
+    came = np.bincount(units * width + values + near, minlength=(int(units.max()) + 1) * width).reshape(-1, width)
+    alike = sum(came[units, values + near + step] for step in range(-near, near + 1)) - 1
+    with np.errstate(invalid="ignore"):
+        found: Floats = alike / (came.sum(axis=1)[units] - 1)
+    return found
+
+
 def _mirrored(counts: Ints, size: int) -> Ints:
     square = counts.reshape(size, size)
     found = square + square.T

@@ -61,6 +61,21 @@ def test_who_sees_an_answer_on_the_other_side_says_the_same_of_it() -> None:
     assert people(found)[1].agrees.value == 0.5
 
 
+def test_agreement_with_the_others_rests_on_tasks_and_not_on_pairs() -> None:
+    """Three others who said the same of one task are one trial of who agrees with them."""
+    found = count(
+        columns(
+            *({"task": 1, "person": person} for person in (1, 2, 3, 4)),
+            {"task": 2, "person": 1, "overall": 2},
+            {"task": 2, "person": 2, "overall": 3},
+            {"task": 2, "person": 3, "overall": 5},
+            {"task": 3, "person": 1},
+        ),
+        {},
+    )
+    assert [(one.agrees.n, one.agrees.value) for one in people(found).values()] == [(2, 0.75), (2, 0.75), (2, 0.5), (1, 1.0)]
+
+
 def test_a_superseded_version_a_withdrawal_and_a_late_verdict_count_for_nothing() -> None:
     found = count(
         columns(
