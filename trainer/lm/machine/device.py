@@ -35,6 +35,6 @@ def on_host(device: torch.device) -> bool:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether there are instructions for it; without, it is a detour."""
     if not on_host(device):
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has = torch.cpu.get_capabilities()
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))

@@ -34,8 +34,9 @@ def test_every_kind_of_run_that_computes_has_the_setting(kind: str) -> None:
 
 def test_bfloat16_is_asked_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False})
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert multiplies_bfloat16(GPU)
+    for has in (True, False):  # before Ampere it is emulated, which is slower than float32
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True, has=has: including_emulation or has)
+        assert multiplies_bfloat16(GPU) == has
     assert not multiplies_bfloat16(HOST)
 
 
