@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, s
 from sqlalchemy.orm import Session, aliased
 
 from app.labels.disputed import REVIEW
-from app.models import NEXT_PLACE, Check, Gold, Label, Membership, Project, Prompt, Seat, Skip, Task, utc_now
+from app.models import NEXT_PLACE, Check, Gold, Label, Membership, Project, Prompt, Seat, Skip, Task, User, utc_now
 from app.queue.asking import AHEAD, unmet
 from app.queue.claim import GIVEN_BACK, IN_ORDER
 
@@ -44,13 +44,14 @@ class Question:
 
 
 def who_works(session: Session, project: Project) -> list[int]:
-    """The members who gave a label lately."""
+    """Who gave a label lately, of the members and the owner."""
+    members = select(Membership.user_id).where(Membership.project_id == project.id)
     recent = exists().where(
-        Label.annotator_id == Membership.user_id,
+        Label.annotator_id == User.id,
         Label.created_at > utc_now() - ACTIVE,
         Label.project_id + 0 == project.id,  # by person: a project has far more labels
     )
-    return sorted(session.scalars(select(Membership.user_id).where(Membership.project_id == project.id, recent)))
+    return sorted(session.scalars(select(User.id).where(or_(User.is_owner, User.id.in_(members)), recent)))
 
 
 def next_question(session: Session, project: Project, user_id: int, draw: random.Random) -> Question | None:

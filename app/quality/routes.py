@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Path, Request
+from fastapi import APIRouter, Form, Path, Query, Request
+from sqlalchemy import func, select
 from starlette.responses import Response
 
 from app.database.engine import Db, WriteDb
 from app.language.languages import N_, _
-from app.models import Project
+from app.models import Project, Round
 from app.quality import exclusion
 from app.quality.gold import pausing
 from app.quality.gold.forms import ExclusionForm
@@ -29,6 +30,7 @@ router = APIRouter()
 
 PersonId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
+ROUNDS: Final = 10  # the latest, in which the page of a person looks for their labels; a link looks in all
 IN_GRID: Final = 16  # people whom the page compares with each other; the call has more
 
 # name of the figure -> its label, "share" or a number's unit, and what it says
@@ -100,8 +102,16 @@ def _grid(found: Told, people: Sequence[Standing]) -> Grid | None:
 
 
 @router.get("/projects/{slug}/annotators/{id}")
-def show_person(request: Request, session: Db, caller: Caller, project_id: CurrentProjectId, user_id: PersonId) -> Response:
+def show_person(
+    request: Request,
+    session: Db,
+    caller: Caller,
+    project_id: CurrentProjectId,
+    user_id: PersonId,
+    every_round: Annotated[bool, Query(description="look for their labels in all rounds, not in the latest alone")] = False,
+) -> Response:
     settings: Settings = request.app.state.settings
+    last = select(func.max(Round.number)).where(Round.project_id == project_id)
     found = told(session, project_id)
     return render(
         request,
@@ -110,7 +120,8 @@ def show_person(request: Request, session: Db, caller: Caller, project_id: Curre
         told=found,
         one=person_of(session, project_id, found, user_id, caller.user_id),
         figures=[(name, _(label), unit, _(meaning)) for name, label, unit, meaning in FIGURES],
-        rounds=rounds_that_learned(session, project_id, user_id, settings.runs),
+        rounds=rounds_that_learned(session, project_id, user_id, settings.runs, None if every_round else ROUNDS),
+        has_older=not every_round and (session.scalar(last) or 0) > ROUNDS,
     )
 
 

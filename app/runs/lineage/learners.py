@@ -72,7 +72,7 @@ def rounds_that_learned(
     frozen = {run_id: labels_of(run_folder(runs, run_id)) for _round, run_id in rows}
     if not any(map(len, frozen.values())):
         return []
-    ids = session.scalars(select(Label.id).where(Label.project_id + 0 == project_id, Label.annotator_id == user_id)).all()
+    ids = set(session.scalars(select(Label.id).where(Label.project_id + 0 == project_id, Label.annotator_id == user_id)))
     found: dict[int, RoundLearned] = {}
     for round_, run_id in rows:
         theirs = frozen[run_id].count(ids)

@@ -13,6 +13,7 @@ from app.database.engine import read_session, write_session
 from app.errors import Conflict, NotFound
 from app.models import AuditEntry, Checkpoint, Label, Project, Run
 from app.quality import exclusion
+from app.quality.routes import ROUNDS
 from app.runs.lineage import label_index
 from app.runs.usable_labels import usable_label_count
 from app.settings import Settings
@@ -106,6 +107,15 @@ def test_the_page_lists_the_rounds_that_learned_from_them_and_undoes_it(
     label_index.write(folder, {label_id, 999_999})
     grace, here = as_user("Grace"), f"/projects/demo/annotators/{cast.mary}"
     assert "learned from 1 of theirs, among 2 labels" in grace.get(here).text
+    assert "Look in all rounds" not in grace.get(here).text
+    with write_session(engine) as session:  # a run of so many rounds later
+        for number in range(2, ROUNDS + 2):
+            later = told.tell(session, session.get_one(Project, cast.demo), settings.runs, state="done", number=number)
+            frozen = select(Run).where(Run.round_id == later.round, Run.kind == "reward")
+            session.scalars(frozen).one().label_digest = "1" * 64
+    assert "learned from 1" not in grace.get(here).text, "the latest alone"
+    assert "Look in all rounds" in grace.get(here).text
+    assert "learned from 1 of theirs" in grace.get(f"{here}?every_round=true").text
     assert grace.post(f"{here}/exclusion", data={"reason": "Guessed"}).status_code == 303
     page = grace.get(here).text
     assert "Their labels train nothing" in page
