@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from app.models import Dispute, Doubt, Label, Project, Seat, Task
+from app.models import Dispute, Doubt, Gold, Label, Project, Seat, Task
 
 REVIEW: Final = "review"  # why a reviewer was asked: the reason that their labels give
 NEAR: Final = 1  # ratings so far apart are alike
@@ -129,10 +129,11 @@ _NOTE: Final = (
     .values(disputed=_DIFFERENT)
     .execution_options(synchronize_session=False)
 )
+_is_known = exists().where(Gold.source_task_id == Task.id)  # then it is asked as a check alone
 _STANDING: Final = (
     select(
         *(Task.id, Task.project_id, Task.kind, Task.purpose, Task.served_reason, Task.disputed),
-        *(Project.extra_seats, Dispute.state, Dispute.seats_added),
+        *(case((_is_known, 0), else_=Project.extra_seats).label("extra_seats"), Dispute.state, Dispute.seats_added),
     )
     .join_from(Task, Project, Project.id == Task.project_id)
     .outerjoin(Dispute, Dispute.task_id == Task.id)

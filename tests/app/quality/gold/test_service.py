@@ -91,7 +91,7 @@ def test_an_admin_says_what_is_right(engine: Engine, cast: Cast) -> None:
 def test_what_became_a_known_answer_is_asked_as_a_check_alone(engine: Engine, cast: Cast, api: Api) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
-        project.overlap = 3
+        project.overlap, project.extra_seats = 3, 1
         task_id = factories.make_task(session, project, seats=3).id
     mary, alan = api("annotate", who="Mary"), api("annotate", who="Alan")
     for person in (mary, alan):
@@ -101,7 +101,8 @@ def test_what_became_a_known_answer_is_asked_as_a_check_alone(engine: Engine, ca
         gold.author(session, session.get_one(Project, cast.demo), task_id, "tie", None, cast.grace)
         seats = session.scalars(select(Seat.annotator_id).where(Seat.task_id == task_id))
         assert set(seats) == {cast.mary, cast.alan}, "nobody else is asked"
-    assert alan.post(f"/api/v1/tasks/{task_id}/label", json={"client_id": str(uuid4()), "choice": "left"}).status_code == 201
+    differs = {"client_id": str(uuid4()), "choice": "tie"}
+    assert alan.post(f"/api/v1/tasks/{task_id}/label", json=differs).status_code == 201
     assert mary.post(f"/api/v1/tasks/{task_id}/withdraw", json={"client_id": str(uuid4())}).status_code == 201
     with read_session(engine) as session:
         assert session.scalar(select(Seat.id).where(Seat.task_id == task_id, Seat.state == "free")) is None
