@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.labels.withdraw import still_stands
 from app.models import Check, Gold, Label
 from app.quality.gold.pausing import NEAR, is_right
 
@@ -18,14 +19,20 @@ class Checked(NamedTuple):
 
 
 def checked(session: Session, project_id: int) -> list[Checked]:
-    """By the order of the labels; of a correction the last, and nothing that was taken back."""
+    """By the order of the labels; of each the first version, since whoever found out which were checks would correct them, and
+    nothing that was taken back.
+    """
     again, before = aliased(Label), aliased(Label)
+
+    def first_of(label: type[Label], task_id: Any) -> ColumnElement[bool]:
+        return and_(label.task_id == task_id, label.annotator_id == Check.annotator_id, label.version == 1, still_stands(label))
+
     rows = session.execute(
         select(again, Gold, before)
         .select_from(Check)
-        .join(again, and_(again.task_id == Check.task_id, again.annotator_id == Check.annotator_id, again.current))
+        .join(again, first_of(again, Check.task_id))
         .outerjoin(Gold, Gold.id == Check.gold_id)
-        .outerjoin(before, and_(before.task_id == Check.repeats_id, before.annotator_id == Check.annotator_id, before.current))
+        .outerjoin(before, first_of(before, Check.repeats_id))
         .where(Check.project_id == project_id)
         .order_by(again.id)
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from app.database.engine import write_session
-from app.models import Project
+from app.models import Project, Task
 from app.quality.noise.checked import Checked, checked
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -27,3 +27,14 @@ def test_checks_are_told_in_their_order_and_a_side_is_no_answer(engine: Engine, 
             Checked(cast.alan, gold=False, right=False),
             Checked(cast.mary, gold=True, right=False),
         ]
+
+
+def test_whoever_corrects_a_check_is_no_more_right_for_it(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        wrong = answer_gold(session, project, cast.mary, right=False)
+        judge(session, project, cast.mary, session.get_one(Task, wrong.task_id), choice="left", supersedes=wrong)
+        taken_back = answer_gold(session, project, cast.mary, right=False)
+        taken_back.current = False
+        session.flush()
+        assert checked(session, project.id) == [Checked(cast.mary, gold=True, right=False)]
