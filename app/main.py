@@ -69,6 +69,8 @@ from app.quality.adjudication import api as adjudication_api
 from app.quality.adjudication import routes as adjudication_routes
 from app.quality.gold import api as gold_api
 from app.quality.gold import routes as gold_routes
+from app.quality.hours import api as hours_api
+from app.quality.hours import routes as hours_routes
 from app.queue import api as queue_api
 from app.queue import given_api
 from app.removal import api as removal_api
@@ -112,7 +114,7 @@ CALLS = (
     *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, answers_api, given_api),
     outside_api,
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
-    *(quality_api, gold_api, adjudication_api, webhooks_api, unattended_api),
+    *(quality_api, gold_api, adjudication_api, hours_api, webhooks_api, unattended_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -152,6 +154,7 @@ PAGES = (
         quality_routes,
         gold_routes,
         adjudication_routes,
+        hours_routes,
         exports_routes,
         styleguide,
     ),

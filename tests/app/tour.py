@@ -72,6 +72,7 @@ PAGES = (
     "/projects/demo/agreement",
     "/projects/demo/annotators/{judge}",
     "/projects/demo/gold?task={task}",
+    "/projects/demo/hours",
     "/projects/demo/disputes",
     "/projects/demo/disputes/{dispute}",
     "/projects/demo/contenders",

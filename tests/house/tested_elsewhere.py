@@ -40,6 +40,8 @@ TESTED_ELSEWHERE = {
     "app/quality/adjudication/api.py": "app/quality/adjudication/test_service.py",
     "app/quality/adjudication/doubts.py": "app/quality/adjudication/test_service.py",
     "app/quality/adjudication/forms.py": "app/quality/adjudication/test_routes.py",
+    "app/quality/hours/api.py": "app/quality/hours/test_service.py",
+    "app/quality/hours/routes.py": "app/quality/hours/test_service.py",
     "app/quality/gold/api.py": "app/quality/gold/test_service.py",
     "app/quality/gold/forms.py": "app/quality/gold/test_service.py",
     "app/quality/gold/routes.py": "app/quality/gold/test_service.py",

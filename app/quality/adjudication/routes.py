@@ -130,7 +130,6 @@ def _page(
         "quality/dispute.html",
         status=refusal.status if refusal else 200,
         project=project,
-        place=f"/projects/{project.slug}/disputes",
         case=case,
         left=service.count_by_state(session, project.id)["open"],
         later=service.next_open(session, project.id, caller.user_id, after=dispute_id),
