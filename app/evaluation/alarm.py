@@ -39,13 +39,13 @@ def raise_alarm(session: Session, evaluation: Evaluation, candidate: EvaluationC
 
 def alarm_now(session: Session, project_id: int) -> tuple[Evaluation, Message] | None:
     """The newest alarm of a project, until people have decided on something later."""
-    later = aliased(Evaluation)
+    later = aliased(Evaluation)  # decided later, whichever was begun first
     row = session.execute(
         select(Evaluation, EvaluationCandidate.alarm)
         .join(EvaluationCandidate, EvaluationCandidate.evaluation_id == Evaluation.id)
         .where(Evaluation.project_id == project_id, _ALARMED)
-        .where(~exists().where(later.project_id == project_id, later.id > Evaluation.id, later.state == "decided"))
-        .order_by(Evaluation.id.desc(), EvaluationCandidate.id)
+        .where(~exists().where(later.project_id == project_id, later.ended_at > Evaluation.ended_at, later.state == "decided"))
+        .order_by(Evaluation.ended_at.desc().nulls_first(), Evaluation.id.desc(), EvaluationCandidate.id)
         .limit(1)
     ).first()
     return (row[0], row[1]) if row is not None and row[1] is not None else None

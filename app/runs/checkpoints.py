@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.database.taking_turns import hold
 from app.errors import NotFound
 from app.language.languages import _
-from app.models import Checkpoint, Contender, EvaluationCandidate, Generation, Project, Prompt, Run
+from app.models import Checkpoint, Contender, Evaluation, EvaluationCandidate, Generation, Project, Prompt, Run
 from trainer.contract.messages import Message
 
 
@@ -207,8 +207,9 @@ def turned_down(session: Session, checkpoint: Checkpoint) -> EvaluationCandidate
     stood = session.scalars(
         select(EvaluationCandidate)
         .join(Contender, Contender.id == EvaluationCandidate.contender_id)
+        .join(Evaluation, Evaluation.id == EvaluationCandidate.evaluation_id)
         .where(Contender.checkpoint_id == checkpoint.id, Contender.best_of == 1, EvaluationCandidate.promotable)
-        .order_by(EvaluationCandidate.id.desc())
+        .order_by(Evaluation.ended_at.desc().nulls_first(), EvaluationCandidate.id.desc())
     )
     decided = (one for one in stood if one.standing and (one.standing["rejects"] or one.standing["promotes"]))
     last = next(decided, None)

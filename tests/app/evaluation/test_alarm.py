@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from starlette.testclient import TestClient
 from app.database.engine import read_session, write_session
 from app.errors import Conflict
 from app.evaluation.alarm import alarm_now
-from app.models import AuditEntry, EvaluationCandidate, Generation, Run
+from app.models import AuditEntry, EvaluationCandidate, Generation, Run, utc_now
 from app.rounds import service
-from app.runs.checkpoints import get_checkpoint
+from app.runs.checkpoints import get_checkpoint, turned_down
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.evaluation.judged import Judged, begin, policy_of, round_of, taste, work
@@ -66,14 +67,34 @@ def test_an_alarm_is_noted_with_the_scores_and_with_what_people_said(either: Eng
 def test_it_stands_until_people_have_decided_on_something_later(engine: Engine) -> None:
     with write_session(engine) as session:
         project = factories.make_project(session)
-        first = factories.make_evaluation(session, project.id, state="decided", decision="rejected")
+        earlier = factories.make_evaluation(session, project.id, state="open")
+        first = factories.make_evaluation(session, project.id, state="decided", decision="rejected", ended_at=utc_now())
         alarm = Message("written", text="It rose.")
         session.add(EvaluationCandidate(evaluation_id=first.id, contender_id=first.baseline_id, alarm=alarm))
         session.flush()
         factories.make_evaluation(session, project.id, state="open")
-        assert alarm_now(session, project.id) == (first, alarm)
-        factories.make_evaluation(session, project.id, state="decided", decision="rejected")
+        factories.make_evaluation(
+            session, project.id, state="decided", decision="rejected", ended_at=utc_now() - timedelta(days=1)
+        )
+        assert alarm_now(session, project.id) == (first, alarm), "begun later, decided before"
+        earlier.state, earlier.decision, earlier.ended_at = "decided", "rejected", utc_now()
         assert alarm_now(session, project.id) is None
+
+
+def test_whether_people_turned_a_policy_down_is_what_they_decided_last(engine: Engine) -> None:
+    """Of two evaluations of it the one that was begun first was decided last."""
+    with write_session(engine) as session:
+        project = factories.make_project(session)
+        policy = factories.make_checkpoint(session, project.id, parent_id=project.policy_id)
+        contender = factories.contender_of(session, policy)
+        for said, days in (("rejects", 1), ("promotes", 2)):
+            ended = utc_now() - timedelta(days=days)
+            evaluation = factories.make_evaluation(session, project.id, state="decided", decision="rejected", ended_at=ended)
+            standing = {"rejects": False, "promotes": False} | {said: True}
+            mine = {"evaluation_id": evaluation.id, "contender_id": contender.id, "promotable": True}
+            session.add(EvaluationCandidate(**mine, standing=standing))
+        session.flush()
+        assert turned_down(session, policy) is not None
 
 
 def test_where_people_prefer_it_or_nothing_rose_there_is_none(engine: Engine) -> None:
