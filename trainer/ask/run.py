@@ -1,6 +1,7 @@
 """The ask run: a model outside answers prompts, some at once, each answer saved as it comes.
 
-What may pass is asked again, later and later, and not before the other side wants it (Retry-After). A prompt that is refused, or
+What may pass is asked again, later and later, and not before the other side wants it (Retry-After). Where the pace is too fast
+for it, nobody is asked for a while, and no question is held against that while others are answered. A prompt that is refused, or
 answered with nothing, is left out and named; only what no prompt could get past ends the run: a wrong key, a model that is not
 there, nobody who answers. Tokens are counted as the other side counts them, for answers that were of no use, too.
 """
@@ -33,6 +34,7 @@ WAITS_S: Final = (1.0, 4.0, 15.0, 60.0)  # before it is asked again
 MOST_PAUSE_S: Final = 600.0  # who wants to be left alone for longer ends the run, which can be done again
 LOOK_S: Final = 0.2  # between two looks whether the run is to stop
 OF_ALL: Final = frozenset({401, 402, 403, 404, 405})  # refusals that every other prompt would get, too
+TOO_FAST: Final = frozenset({429, 503})  # what the other side says to whoever asks too much, whatever is asked
 IN_A_ROW: Final = 3  # questions without any reply, and nobody is there
 MOST_NAMED: Final = 100  # of the prompts left out, in a result
 MOST_LISTED: Final = 10  # likewise, in a sentence
@@ -47,6 +49,7 @@ class Job:
     messages: Sequence[Mapping[str, str]]
     limit: str = LIMITS[0]  # the name under which the other side is told its length limit
     tries: int = 0
+    answered: int = 0  # questions of the run that were, by its last try
     due: float = 0.0  # monotonic seconds, before which it is not asked
 
     @property
@@ -100,6 +103,7 @@ class _Asking:
     left_out: dict[int, Message] = field(default_factory=dict)  # prompts, with the reason
     spent: Spent = field(default_factory=Spent)
     asked: int = 0
+    answered: int = 0
     in_vain: int = 0  # questions in a row that nobody replied to, however often they were put
     not_before: float = 0.0  # monotonic seconds: the other side wants a pause
     limit: str = LIMITS[0]
@@ -206,6 +210,7 @@ class _Asking:
     def _take(self, job: Job, reply: Answer | Exception) -> None:
         if isinstance(reply, Answer):
             self.in_vain = 0
+            self.answered += 1
             self._keep(job, reply)
         elif isinstance(reply, Passing):
             self._again(job, reply)
@@ -243,10 +248,13 @@ class _Asking:
         now = time.monotonic()
         if why.after_s > MOST_PAUSE_S:
             raise Unanswered(Message("model_outside_wants_a_pause", model=self.model, minutes=math.ceil(why.after_s / 60)))
-        if why.after_s:
-            self.not_before = max(self.not_before, now + why.after_s)
-        if job.tries < len(self.waits_s):
-            self.waiting.append(replace(job, tries=job.tries + 1, due=now + self.waits_s[job.tries]))
+        goes_on = why.status in TOO_FAST and self.answered > job.answered
+        tries = max(1, job.tries) if goes_on else job.tries + 1
+        if tries <= len(self.waits_s):
+            wait_s = self.waits_s[tries - 1]
+            pause_s = why.after_s or (wait_s if why.status in TOO_FAST else 0.0)
+            self.not_before = max(self.not_before, now + pause_s)
+            self.waiting.append(replace(job, tries=tries, answered=self.answered, due=now + wait_s))
             return
         self.in_vain += 1
         if self.in_vain >= IN_A_ROW or self.in_vain == self.total:

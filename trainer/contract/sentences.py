@@ -554,6 +554,7 @@ ASKING: Final = {
     ),
     "asking_outside": "Asking %(model)s; tokens counted so far: %(tokens)s",
     "asked_for_nothing": "%(model)s answered no prompt. %(error)s",
+    "model_outside_archived": "%(model)s is asked no more: the owner has taken it out of use.",
     "model_outside_not_asked": "%(model)s could not be asked: %(error)s",
     "model_outside_not_reached": "%(model)s could not be asked, tried %(times)s times: %(error)s",
     "model_outside_wants_a_pause": "%(model)s asks to be left alone for %(minutes)s minutes.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from importlib import import_module
 from typing import Final
 
 from sqlalchemy import Engine
@@ -20,6 +21,7 @@ class Courier:
     """`look()` never waits. What a thread has not sent when its worker ends, another sends later."""
 
     def __init__(self, engine: Engine) -> None:
+        import_module("httpx2")  # here: a run that is started while another thread imports would inherit the lock, held
         self._engine = engine
         self._threads: dict[int, threading.Thread] = {}  # by webhook
         self._look_at = 0.0

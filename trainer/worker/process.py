@@ -66,7 +66,7 @@ class RunProcess:
                 stderr=subprocess.STDOUT,
                 env={**TUNING, **environment},
                 start_new_session=True,
-                # Safe because this process has one thread.
+                # Safe because what runs before the new program imports nothing and takes no lock of another thread.
                 preexec_fn=lambda: _begin(parent),
             )
         try:

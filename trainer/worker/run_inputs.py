@@ -47,6 +47,8 @@ def _write_sample(session: Session, settings: Settings, run: Run, folder: Path) 
 def _write_ask(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
     contender = session.get_one(Contender, run.inputs["contender"])
     model = session.get_one(OutsideModel, contender.outside_id)
+    if model.archived_at is not None:
+        raise Conflict(Message("model_outside_archived", model=model.name))
     _write_prompts(folder / "prompts.jsonl", prompts_to_answer(session, run.project_id, run.inputs))
     inputs: dict[str, Any] = {name: getattr(model, name) for name in ("address", "model", "key_variable", "own_network")}
     if model.prompt_price is not None:

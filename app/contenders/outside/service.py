@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -14,6 +14,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
 from app.language.run_messages import told
 from app.models import Contender, OutsideModel, Run, utc_now
+from app.runs.runs import LIVE, request_cancel
 from trainer.contract.outside.address import base_of, problem_with
 from trainer.contract.outside.key import KEY_VARIABLE
 
@@ -73,10 +74,12 @@ def register(session: Session, given: Registration, by: int | None) -> OutsideMo
 
 
 def archive(session: Session, model_id: int, by: int | None) -> None:
-    """Ask it no more. What it answered stays, and so do the contenders of projects. Twice is once."""
+    """Ask it no more, by runs that go on neither. What it answered stays, and so do the contenders of projects. Twice is once."""
     model = get_model(session, model_id)
     if model.archived_at is None:
         model.archived_at = utc_now()
+        for run in session.scalars(_asked_of(model).where(Run.state.in_(LIVE)).order_by(Run.id)).all():
+            request_cancel(session, run, by)
         record(session, by, "outside_model.archived", f"outside model {model.id}", {"name": model.name})
     session.flush()
 
@@ -91,6 +94,11 @@ def uses(session: Session) -> dict[int, Use]:
         .group_by(Contender.outside_id)
     )
     return {model: Use(runs, int(prompt), int(answer), cost) for model, runs, prompt, answer, cost in session.execute(asked)}
+
+
+def _asked_of(model: OutsideModel) -> Select[Run]:
+    mine = select(Contender.id).where(Contender.outside_id == model.id)
+    return select(Run).where(Run.kind == "ask", Run.inputs["contender"].as_integer().in_(mine))
 
 
 def key_is_set(model: OutsideModel) -> bool:

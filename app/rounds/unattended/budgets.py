@@ -123,8 +123,10 @@ def _verdicts(project_id: int, begin: datetime) -> Select[int]:
 
 
 def _hours(session: Session, project_id: int, begin: datetime, now: datetime) -> float:
-    """Of runs that ended this month or go on, what lies in it."""
-    ran = select(Run.started_at, Run.ended_at).where(Run.project_id == project_id, Run.kind.in_(TRAINING))
+    """Of runs that ended this month or go on, what lies in it, up to the last sign of life: a run that waits for a worker again
+    computes nothing.
+    """
+    ran = select(Run.started_at, Run.ended_at, Run.heartbeat_at).where(Run.project_id == project_id, Run.kind.in_(TRAINING))
     rows = session.execute(ran.where(Run.started_at.is_not(None), or_(Run.ended_at.is_(None), Run.ended_at >= begin)))
-    spans = ((max(started, begin), ended or now) for started, ended in rows if started is not None)
+    spans = ((max(started, begin), min(ended or now, heard or now)) for started, ended, heard in rows if started is not None)
     return sum(max(0.0, (end - start).total_seconds()) for start, end in spans) / 3600

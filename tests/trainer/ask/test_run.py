@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,25 @@ def test_what_may_pass_is_asked_again_and_not_before_the_other_side_wants_it(tmp
         run(folder, waits_s=(0.05, 0.05))
     assert len(written(folder)) == 3
     assert len(there.asked) == 5
+    assert there.at[1] - there.at[0] >= 0.95, "nobody is asked meanwhile, the other prompts neither"
+
+
+def test_a_pace_that_is_too_fast_stops_all_questions_for_a_while_and_costs_no_prompt(tmp_path: Path) -> None:
+    """The other side answers two questions in each fifth of a second, and says nothing of when it wants the next."""
+    taken: Counter[int] = Counter()
+    taking = threading.Lock()
+
+    def two_at_a_time(body: dict[str, Any], _number: int) -> Reply:
+        with taking:
+            taken[window := int(time.monotonic() * 5)] += 1
+            return echo(body) if taken[window] <= 2 else no(429)
+
+    with serving(two_at_a_time) as there:
+        folder = folder_of(tmp_path / "run", there, prompts=16, config={"at_once": 8})
+        run(folder, waits_s=(0.2, 0.2))
+    assert len(written(folder)) == 16
+    with serving(lambda body, number: no(503) if number == 1 else echo(body)) as there:
+        run(folder_of(tmp_path / "other", there, config={"at_once": 1}))
     assert there.at[1] - there.at[0] >= 0.95, "nobody is asked meanwhile, the other prompts neither"
 
 

@@ -13,7 +13,7 @@ from app.contenders.outside.service import Registration, register
 from app.contenders.service import name_outside
 from app.database.engine import read_session, write_session
 from app.evaluation import answering
-from app.models import Contender, Evaluation, Generation, Project, Prompt, Run
+from app.models import Contender, Evaluation, Generation, OutsideModel, Project, Prompt, Run, utc_now
 from app.queue import given
 from app.rounds import people_decide, retry
 from app.runs.checkpoints import current_policy
@@ -187,3 +187,24 @@ def test_a_cancelled_run_ends_within_seconds_and_keeps_what_there_is(engine: Eng
         cancelled = session.get_one(Run, run)
         assert (cancelled.state, cancelled.result["answer_tokens"]) == ("cancelled", 10)
         assert len(session.scalars(select(Generation).where(Generation.run_id == run)).all()) == 2
+
+
+def test_a_model_out_of_use_is_asked_by_no_run_that_was_queued_before(engine: Engine, cast: Cast, settings: Settings) -> None:
+    worker = Supervisor(engine, settings)
+    try:
+        with serving() as there:
+            contender = picked(engine, cast.demo, there.address)
+            with write_session(engine) as session:
+                factories.make_prompt(session, cast.demo)
+                run_id = queue_run(
+                    session, session.get_one(Project, cast.demo), "ask", {"per_prompt": 1}, {"contender": contender}, None
+                ).id
+                for model in session.scalars(select(OutsideModel)):
+                    model.archived_at = utc_now()
+            work_until_idle(worker, engine)
+    finally:
+        worker.close()
+    assert there.asked == []
+    with read_session(engine) as session:
+        run = session.get_one(Run, run_id)
+        assert (run.state, run.message and run.message.code) == ("failed", "model_outside_archived")

@@ -21,6 +21,7 @@ from trainer.contract.english import SpokenError
 from trainer.contract.messages import Message
 
 MAY_PASS: Final = frozenset({408, 429})  # beside 5xx
+MOST_PAUSE_S: Final = 86_400.0  # that is heard of a wish to be left alone
 MOST_SAID: Final = 64 * 2**10  # bytes of what goes with a refusal
 JSON: Final = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "tastemaker"}
 
@@ -28,11 +29,11 @@ Reaches = Callable[[str], bool]  # of the IP address of whoever answered
 
 
 class Passing(SpokenError):
-    """It did not work this time. `after_s`: how long the other side asked to be left alone."""
+    """It did not work this time. `after_s`: how long the other side asked to be left alone; `status` 0 where it did not reply."""
 
-    def __init__(self, message: Message, after_s: float = 0.0) -> None:
+    def __init__(self, message: Message, status: int = 0, after_s: float = 0.0) -> None:
         super().__init__(message)
-        self.after_s = after_s
+        self.status, self.after_s = status, after_s
 
 
 class NotAsked(SpokenError):
@@ -111,7 +112,7 @@ def silent(timeout_s: float) -> Passing:
 def _refused(error: urllib.error.HTTPError) -> Passing | NotAsked:
     why = Message("outside_status", status=error.code)
     if error.code in MAY_PASS or error.code >= 500:
-        return Passing(why, _after_s(error.headers.get("Retry-After")))
+        return Passing(why, error.code, _after_s(error.headers.get("Retry-After")))
     try:
         return NotAsked(why, error.code, error.read(MOST_SAID))
     except (OSError, http.client.HTTPException):
@@ -123,13 +124,10 @@ def _after_s(given: str | None) -> float:
     if given is None:
         return 0.0
     try:
-        return (
-            max(0.0, float(given))
-            if given.strip().isdigit()
-            else max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
-        )
+        wait_s = float(given) if given.strip().isdigit() else parsedate_to_datetime(given).timestamp() - time.time()
     except (ValueError, OverflowError):
         return 0.0
+    return min(max(0.0, wait_s), MOST_PAUSE_S)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
-from app.contenders.outside.service import uses
+from app.contenders.outside.service import archive, uses
+from app.contenders.service import name_outside
 from app.database.engine import read_session, write_session
-from app.models import AuditEntry, Contender, OutsideModel
+from app.models import AuditEntry, Contender, OutsideModel, Project, Run
 from tests.app import factories
 from tests.app.conftest import Cast
 
@@ -114,3 +115,19 @@ def test_what_was_asked_of_a_model_is_counted_over_all_projects(engine: Engine, 
     assert (found[first].runs, found[first].prompt_tokens, found[first].answer_tokens) == (2, 101, 22)
     assert found[first].cost_usd == 0.75
     assert (found[second].prompt_tokens, found[second].cost_usd) == (0, None)
+
+
+def test_who_takes_a_model_out_of_use_cancels_what_asks_it_in_any_project(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        model, other = factories.make_outside(session, "GPT"), factories.make_outside(session, "Other")
+        states = {}
+        for project_id in (cast.demo, cast.other):
+            for one, state in ((model, "queued"), (model, "running"), (model, "done"), (other, "queued")):
+                contender = name_outside(session, session.get_one(Project, project_id), one.id, None)
+                run = factories.make_run(session, project_id, "ask", state=state, inputs={"contender": contender.id})
+                states[run.id] = (one.name, state)
+        archive(session, model.id, None)
+        archive(session, model.id, None)
+        found = {run.id: (run.state, run.cancel_requested_at is not None) for run in session.scalars(select(Run))}
+    ends = {"queued": ("cancelled", True), "running": ("running", True), "done": ("done", False)}
+    assert [found[run] for run in states] == [ends[state] if name == "GPT" else (state, False) for name, state in states.values()]

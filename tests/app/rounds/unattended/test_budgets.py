@@ -78,7 +78,11 @@ def test_hours_are_those_of_training_that_lie_in_the_month(session: Session, dem
     ran("preference", 5, None)  # goes on: 1 hour
     ran("sample", 1, 4)
     ran("sft", -5, -4)
-    assert used(session, demo, now)["hours"] == pytest.approx(2.5)
+    given_back = ran("ppo", 2, None)  # half an hour of it; since then it waits for a worker
+    given_back.state, given_back.heartbeat_at = "queued", begin + timedelta(hours=2.5)
+    cancelled = ran("ppo", 2, 5)  # likewise, until somebody cancelled it
+    cancelled.state, cancelled.heartbeat_at = "cancelled", begin + timedelta(hours=2.5)
+    assert used(session, demo, now)["hours"] == pytest.approx(3.5)
 
 
 def test_a_used_budget_holds_back_automatic_rounds_alone_and_says_until_when(session: Session, demo: Project, cast: Cast) -> None:

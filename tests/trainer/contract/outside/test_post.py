@@ -10,7 +10,7 @@ import pytest
 
 from tests.trainer.contract.outside.chat_server import no, serving
 from trainer.contract.outside.address import may_reach
-from trainer.contract.outside.post import NotAsked, Passing, TooLong, headers_with, post
+from trainer.contract.outside.post import MOST_PAUSE_S, NotAsked, Passing, TooLong, headers_with, post
 
 send = partial(post, body=b'{"messages": [{"content": "Hello"}]}', headers=headers_with(None), timeout_s=5, most=10_000)
 
@@ -35,7 +35,10 @@ def test_the_machine_that_answers_is_looked_at_before_a_word_is_said() -> None:
         assert send(there.address, reaches=partial(may_reach, own_network=True))
 
 
-@pytest.mark.parametrize(("given", "wait_s"), [("7", 7), *((odd, 0) for odd in ("soon", "-3", "1e9", "", "Mon, 99 Foo 2026"))])
+@pytest.mark.parametrize(
+    ("given", "wait_s"),
+    [("7", 7), ("9" * 400, MOST_PAUSE_S), *((odd, 0) for odd in ("soon", "-3", "1e9", "", "Mon, 99 Foo 2026"))],
+)
 def test_how_long_to_wait_is_heard_in_seconds(given: str, wait_s: float) -> None:
     assert told_to_wait(given) == wait_s
 
