@@ -18,7 +18,7 @@ from app.language.languages import _
 from app.models import OutsideModel
 from trainer.contract.messages import Message
 from trainer.contract.outside.address import CHAT, may_reach, problem_with
-from trainer.contract.outside.chat import Piece, question, read_piece, why_refused
+from trainer.contract.outside.chat import LIMITS, Piece, question, read_piece, wants_other_limit, why_refused
 from trainer.contract.outside.key import UnusableKey, key_of
 from trainer.contract.outside.post import NotAsked, Passing, TooLong, headers_with, post_for_lines
 from trainer.contract.serving.questions import Turn
@@ -33,27 +33,31 @@ async def answer(model: OutsideModel, messages: Sequence[Turn], *, temperature: 
     key = _key(model.key_variable)
     if problem := problem_with(model.address, own_network=model.own_network):  # as of one registered under earlier rules
         raise Invalid(problem)
-    lines = post_for_lines(
-        model.address + CHAT,
-        question(messages, model=model.model, temperature=temperature, most_tokens=most_tokens, stream=True),
-        headers_with(key),
-        timeout_s=TIMEOUT_S,
-        most=MOST_BYTES,
-        reaches=partial(may_reach, own_network=model.own_network),
-    )
-    try:
-        while (line := await to_thread.run_sync(_next, lines, abandon_on_cancel=True, limiter=_threads())) is not None:
-            yield read_piece(line)
-    except Passing as error:
-        raise Unavailable(Message("model_outside_not_asked", model=model.name, error=error.message)) from None
-    except NotAsked as error:
-        why = why_refused(error.status, error.said, key) if error.status else error.message
-        raise Invalid(Message("model_outside_not_asked", model=model.name, error=why)) from None
-    except TooLong:
-        raise Invalid(Message("model_outside_too_long", most=MOST_BYTES)) from None
-    finally:
-        with contextlib.suppress(ValueError):  # a thread still waits in it, and lets go of it then
-            lines.close()
+    for limit in LIMITS:
+        lines = post_for_lines(
+            model.address + CHAT,
+            question(messages, model=model.model, temperature=temperature, most_tokens=most_tokens, limit=limit, stream=True),
+            headers_with(key),
+            timeout_s=TIMEOUT_S,
+            most=MOST_BYTES,
+            reaches=partial(may_reach, own_network=model.own_network),
+        )
+        try:
+            while (line := await to_thread.run_sync(_next, lines, abandon_on_cancel=True, limiter=_threads())) is not None:
+                yield read_piece(line)
+            return
+        except Passing as error:
+            raise Unavailable(Message("model_outside_not_asked", model=model.name, error=error.message)) from None
+        except NotAsked as error:
+            if wants_other_limit(limit, error.said):
+                continue
+            why = why_refused(error.status, error.said, key) if error.status else error.message
+            raise Invalid(Message("model_outside_not_asked", model=model.name, error=why)) from None
+        except TooLong:
+            raise Invalid(Message("model_outside_too_long", most=MOST_BYTES)) from None
+        finally:
+            with contextlib.suppress(ValueError):  # a thread still waits in it, and lets go of it then
+                lines.close()
 
 
 def _key(variable: str | None) -> str | None:

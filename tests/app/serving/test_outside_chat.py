@@ -15,7 +15,7 @@ import pytest
 from app.errors import Invalid, Unavailable
 from app.models import OutsideModel
 from app.serving.outside_chat import answer
-from tests.trainer.contract.outside.chat_server import by_another_name, no, serving
+from tests.trainer.contract.outside.chat_server import Reply, by_another_name, echo, no, serving
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -108,3 +108,12 @@ def test_what_is_refused_and_what_may_pass_is_told_without_the_key(monkeypatch: 
     monkeypatch.delenv("SOME_API_KEY")
     with pytest.raises(Unavailable, match="SOME_API_KEY"):
         written(model("http://127.0.0.1:9/v1", key_variable="SOME_API_KEY"))
+
+
+def test_the_newer_name_of_the_length_limit_is_used_where_it_is_asked_for() -> None:
+    def new(body: dict[str, Any], _number: int) -> Reply:
+        return no(400, "'max_tokens' is not supported, use 'max_completion_tokens'") if "max_tokens" in body else echo(body)
+
+    with serving(new) as there:
+        written(model(there.address))
+    assert [one.get("max_completion_tokens") for one in there.asked] == [None, 7]
