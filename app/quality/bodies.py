@@ -47,6 +47,10 @@ class PersonReply(Reply):
     agrees: FigureReply = Field(description="with everybody else")
     steady: FigureReply = Field(description="said the same when a question came back")
     gold: FigureReply = Field(description="gave the known answer")
+    decides: dict[str, float] = Field(
+        description="probabilities of what they decide by: as most do (`shared`), by chance (`chance`), against all "
+        "(`opposite`), by a taste of their own (`taste`); empty under 30 choices where others chose, too"
+    )
     accuracy: FigureReply = Field(description="of choices, by what the others' verdicts make out to be true (Dawid-Skene)")
     discrimination: FigureReply = Field(description="Bradley-Terry by judge: 1 is average, 0 a guess, below 0 the opposite")
     leniency: FigureReply = Field(description="of ratings, over what others gave the same answers")

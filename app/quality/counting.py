@@ -14,7 +14,8 @@ from app.quality.measures.agreement import alpha, pairs, with_others
 from app.quality.measures.by_person import Bools, Floats, Ints, means_by, medians_by, shares_by
 from app.quality.measures.dawid_skene import accuracies, dawid_skene
 from app.quality.measures.discrimination import Judged, discriminations
-from app.quality.measures.figure import NOTHING, Figure, share
+from app.quality.measures.figure import ENOUGH, NOTHING, Figure, share
+from app.quality.noise.kinds import KINDS, Checks, probabilities
 from app.quality.report import Pair, Person, Question, Report
 
 NEAR: Final = 1  # ratings so far apart are alike
@@ -146,8 +147,26 @@ def _people(
         "hasty": shares_by(all_person[spent], pace < HASTY, people),
     }
     total = np.bincount(all_person, minlength=people)
+    decides = _kinds(labels.only(decided), person[decided], steady, gold)
     return [
-        Person(int(ids[one]), int(total[one]), **{name: found[one] for name, found in figures.items()}) for one in range(people)
+        Person(int(ids[one]), int(total[one]), **{name: found[one] for name, found in figures.items()}, decides=decides[one])
+        for one in range(people)
+    ]
+
+
+def _kinds(labels: Columns, person: Ints, steady: list[Figure], gold: list[Figure]) -> list[dict[str, float]]:
+    """Of each person what they decide by; nothing of those who chose too seldom where others did."""
+    shared = _shared(labels)
+    labels, person = labels.only(shared), person[shared]
+    (known, right), (again, same) = (
+        (np.array([one.n for one in some], float), np.array([one.n * (one.value or 0.0) for one in some]))
+        for some in (gold, steady)
+    )
+    signs = 1.0 - _outcome(labels, labels.choice)
+    found = probabilities(labels.task, person, signs, Checks(known, right, again, same))
+    n = np.bincount(person, minlength=len(gold))
+    return [
+        dict(zip(KINDS, map(float, one), strict=True)) if count >= ENOUGH else {} for one, count in zip(found, n, strict=True)
     ]
 
 

@@ -13,6 +13,8 @@ from app.quality.measures.figure import Figure
 
 Kind = Literal["comparison", "rating"]
 
+ONE_SIDE: Final = 0.15  # beyond a half, with the whole interval
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -42,6 +44,15 @@ class Person:
     seconds: Figure  # median, active
     reading: Figure  # median time over what reading the answers takes
     hasty: Figure  # of labels, faster than anybody reads
+    decides: Mapping[str, float] = field(
+        default_factory=dict
+    )  # kind of app.quality.noise.kinds -> its probability; none: too little
+
+    @property
+    def kind(self) -> str | None:
+        """What they most probably decide by, where that is more probable than all else; `side` of who would seem to guess."""
+        kind = next((kind for kind, probability in self.decides.items() if probability > 0.5), None)
+        return "side" if kind == "chance" and has_side(self.left) else kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,12 @@ class Report:
     pairs: list[Pair] = field(default_factory=list)
 
 
-FIGURES: Final = tuple(name for name in Person.__dataclass_fields__ if name not in ("user_id", "labels"))
+def has_side(left: Figure) -> bool:
+    """Whether so many choices were of one side that answers cannot have made them: sides are drawn."""
+    return left.low is not None and left.high is not None and (left.low > 0.5 + ONE_SIDE or left.high < 0.5 - ONE_SIDE)
+
+
+FIGURES: Final = tuple(name for name in Person.__dataclass_fields__ if name not in ("user_id", "labels", "decides"))
 
 
 def written(report: Report) -> dict[str, Any]:

@@ -193,3 +193,25 @@ def test_a_report_is_the_same_after_it_was_kept() -> None:
     found = count(columns({"task": 1, "person": 1}, {"task": 1, "person": 2, "choice": RIGHT}), {})
     assert from_json(json.loads(json.dumps(written(found)))) == found
     assert set(FIGURES) < set(Person.__dataclass_fields__)
+
+
+def test_of_who_chose_too_seldom_where_others_did_nothing_is_said_of_what_they_decide_by() -> None:
+    found = count(columns(*({"task": task, "person": person} for task in range(29) for person in (1, 2))), {})
+    assert [one.decides for one in found.people] == [{}, {}]
+
+
+def test_people_who_say_the_same_decide_as_most_do_and_the_report_is_kept_with_it() -> None:
+    rows = [{"task": task, "person": person, "choice": RIGHT * (task % 2)} for task in range(60) for person in (1, 2, 3)]
+    found = count(columns(*rows), {})
+    assert [one.kind for one in found.people] == ["shared"] * 3
+    assert from_json(json.loads(json.dumps(written(found)))) == found
+
+
+def test_who_always_chooses_one_side_goes_by_the_side_and_not_by_chance() -> None:
+    drawn = np.random.default_rng(0).integers(0, 2, 200)
+    rows = []
+    for task, first_left in enumerate(drawn.tolist()):
+        sides = {"left": 1, "right": 2} if first_left else {"left": 2, "right": 1}
+        rows += [{"task": task, "person": person, "choice": LEFT if first_left else RIGHT, **sides} for person in (1, 2, 3)]
+        rows.append({"task": task, "person": 4, "choice": LEFT, **sides})
+    assert people(count(columns(*rows), {}))[4].kind == "side"
