@@ -53,7 +53,7 @@ def crowd(seed: int, each: int, overlap: int) -> Crowd:
     people = np.concatenate([draw.permutation(PEOPLE) for _ in range(each)])[: questions * overlap]
     items = np.repeat(np.arange(questions), overlap)
     asked = _asked(draw, questions)
-    first_left = draw.integers(0, 2, len(items)) * 2.0 - 1.0
+    first_left = _sides(draw, len(items))
     signs, checks = np.zeros(len(items)), np.zeros((4, PEOPLE))
     for person, kind in enumerate(KINDS_OF_PEOPLE):
         mine = people == person
@@ -61,8 +61,8 @@ def crowd(seed: int, each: int, overlap: int) -> Crowd:
         known, again = draw.binomial(each, GOLD), draw.binomial(each, REPEATS)
         clear = np.column_stack([np.tile(STRENGTH * np.abs(draw.normal(size=(known, 1))) + SURE, (1, 2)), np.zeros(known)])
         twice = _asked(draw, again)
-        same = _said(draw, kind, twice) == _said(draw, kind, twice)
-        checks[:, person] = known, (_said(draw, kind, clear) > 0).sum(), again, same.sum()
+        same = _said(draw, kind, twice, _sides(draw, again)) == _said(draw, kind, twice, _sides(draw, again))
+        checks[:, person] = known, (_said(draw, kind, clear, _sides(draw, known)) > 0).sum(), again, same.sum()
     return Crowd(items, people, signs, signs == first_left, Checks(*checks))
 
 
@@ -72,9 +72,12 @@ def _asked(draw: np.random.Generator, count: int) -> Floats:
     return found
 
 
-def _said(draw: np.random.Generator, kind: str, asked: Floats, first_left: Floats | None = None) -> Floats:
-    """+1 for the first answer; `first_left` +1 where it stands left, drawn where it is not given."""
-    first_left = 2.0 * draw.integers(0, 2, len(asked)) - 1.0 if first_left is None else first_left
+def _sides(draw: np.random.Generator, count: int) -> Floats:
+    return 2.0 * draw.integers(0, 2, count).astype(np.float64) - 1.0
+
+
+def _said(draw: np.random.Generator, kind: str, asked: Floats, first_left: Floats) -> Floats:
+    """+1 for the first answer; `first_left` is +1 where it stands left."""
     better, theirs, longer = asked.T
     lean = {
         "hasty": 0.4 * better,

@@ -162,7 +162,7 @@ def _kinds(labels: Columns, person: Ints, steady: list[Figure], gold: list[Figur
         (np.array([one.n for one in some], float), np.array([one.n * (one.value or 0.0) for one in some]))
         for some in (gold, steady)
     )
-    signs = 1.0 - _outcome(labels, labels.choice)
+    signs: Floats = 1.0 - _outcome(labels, labels.choice).astype(np.float64)
     found = probabilities(labels.task, person, signs, Checks(known, right, again, same))
     n = np.bincount(person, minlength=len(gold))
     return [

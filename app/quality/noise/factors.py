@@ -49,7 +49,8 @@ def others(items: Ints, people: Ints, signs: Floats, place: Floats) -> Floats:
     first, cross, second = 1.0 + rest[:, 0], rest[:, 1], 1.0 + rest[:, 2]
     one, other = rest[:, 3], rest[:, 4]
     found: Floats = np.column_stack([second * one - cross * other, first * other - cross * one])
-    return found / (first * second - cross**2)[:, None]
+    found /= (first * second - cross**2)[:, None]
+    return found
 
 
 def _first(items: Ints, people: Ints, signs: Floats, count: int) -> Floats:
@@ -79,12 +80,11 @@ def _step(people: Ints, signs: Floats, means: Floats, place: Floats, count: int)
     chance = np.maximum(LEAST, 1.0 + signs * (place[people] * means).sum(1))
     pull = signs / chance
     slope = np.column_stack([np.bincount(people, pull * column, count) for column in means.T]) - PRIOR * place
-    first, cross, second = (
-        np.bincount(people, means[:, one] * means[:, other] / chance**2, count) for one, other in ((0, 0), (0, 1), (1, 1))
-    )
-    first, second = first + PRIOR, second + PRIOR
+    curve = [np.bincount(people, means[:, one] * means[:, other] / chance**2, count) for one, other in ((0, 0), (0, 1), (1, 1))]
+    first, cross, second = curve[0] + PRIOR, curve[1], curve[2] + PRIOR
     found: Floats = np.column_stack([second * slope[:, 0] - cross * slope[:, 1], first * slope[:, 1] - cross * slope[:, 0]])
-    return found / (first * second - cross**2)[:, None]
+    found /= (first * second - cross**2)[:, None]
+    return found
 
 
 def _shortened(place: Floats) -> Floats:

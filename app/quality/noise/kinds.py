@@ -58,7 +58,8 @@ def probabilities(items: Ints, people: Ints, signs: Floats, checks: Checks) -> F
         found[one] += np.log(np.maximum(LEAST, 1.0 + signs[mine, None] * (means[mine] @ _GRID.T))).sum(0)
     chance = np.exp(found - found.max(axis=1, keepdims=True))
     summed: Floats = np.column_stack([chance[:, kind == _KIND].sum(1) for kind in range(len(KINDS))])
-    return summed / summed.sum(1, keepdims=True)
+    summed /= summed.sum(1, keepdims=True)
+    return summed
 
 
 def latest(people: Ints, count: int) -> Ints:
@@ -78,4 +79,5 @@ def _of_checks(checks: Checks) -> Floats:
     steady = np.where(KINDS.index("chance") == _KIND, 0.0, np.maximum(STEADY, _LENGTH**2))
     known, right, again, same = (column[:, None] for column in checks)
     found: Floats = right * np.log(1 + lean) + (known - right) * np.log(1 - lean)
-    return found + same * np.log(1 + steady) + (again - same) * np.log(1 - steady)
+    found += same * np.log(1 + steady) + (again - same) * np.log(1 - steady)
+    return found
