@@ -44,6 +44,9 @@ from app.evaluation.leaderboard import api as leaderboard_api
 from app.evaluation.leaderboard import routes as leaderboard_routes
 from app.exports import api as exports_api
 from app.exports import routes as exports_routes
+from app.feedback import api as feedback_api
+from app.feedback import routes as feedback_routes
+from app.feedback import v1_api as feedback_v1
 from app.guidelines import api as guidelines_api
 from app.guidelines import editor_routes
 from app.guidelines import routes as guidelines_routes
@@ -115,6 +118,7 @@ CALLS = (
     outside_api,
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
     *(quality_api, gold_api, adjudication_api, hours_api, webhooks_api, unattended_api),
+    *(feedback_api, quality_api, gold_api, adjudication_api, webhooks_api, unattended_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -138,6 +142,7 @@ PAGES = (
         overview_routes,
         chats_routes,
         proposal_routes,
+        feedback_routes,
         prompts_routes,
         answers_routes,
         contenders_routes,
@@ -194,6 +199,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for calls in CALLS:
         app.include_router(gated(calls.router), prefix=V1)
     app.include_router(gated(openai_api.router), prefix=OPENAI, include_in_schema=False)  # described by OpenAI
+    app.include_router(gated(feedback_v1.router), prefix=OPENAI, include_in_schema=False)
     for pages in PAGES:
         app.include_router(gated(pages.router), include_in_schema=False)
     app.mount("/static", StaticPages(), name="static")

@@ -7,6 +7,7 @@ call ends who calls or what the others are about.
 from __future__ import annotations
 
 import shutil
+import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.contenders.service import contender_of
 from app.database.engine import make_engine, write_session
+from app.feedback import service as feedback
 from app.models import (
     ApiKey,
     Checkpoint,
@@ -70,6 +72,7 @@ def furnish(data: Path) -> tuple[Callers, dict[str, list[Any]]]:
         things["prompt"] = [factories.make_prompt(session, bench.id).id for _ in range(SPARE)]
         things["policy"] = [bench.policy_id]
         things["proposed"] = _proposed(session, bench, callers)
+        things["feedback"] = _feedback(session, bench, callers)
         bench.chat_on = True
         things |= _school(session, callers)
         things |= _rounds(session, callers, data)
@@ -86,6 +89,13 @@ def _proposed(session: Session, bench: Project, callers: Callers) -> list[int]:
     for prompt_id in found:
         proposals.propose(session, bench.id, prompt_id, callers.ids["annotator"])
     return found
+
+
+def _feedback(session: Session, bench: Project, callers: Callers) -> list[int]:
+    """Thumbs that wait for an admin."""
+    about = feedback.About(bench.id, bench.policy_id or 0, [{"role": "user", "content": "In use?"}], "Yes.", None)
+    given = [feedback.Said(str(uuid.uuid4()), "up", True) for _ in range(SPARE)]
+    return [feedback.give(session, about, said, callers.ids["admin"])[0].id for said in given]
 
 
 def _add_caller(session: Session, kind: str, callers: Callers) -> None:

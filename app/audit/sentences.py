@@ -18,6 +18,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "evaluation.started": N_("started an evaluation"),
     "evaluation.cancelled": N_("cancelled an evaluation"),
     "evaluation.decided": N_("closed an evaluation: people had decided"),
+    "feedback.accepted": N_("let feedback from use in"),
+    "feedback.refused": N_("left feedback from use out"),
     "gold.added": N_("added a known answer"),
     "gold.retired": N_("put a known answer away"),
     "gold.used_again": N_("used a known answer again"),

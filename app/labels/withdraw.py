@@ -1,8 +1,8 @@
 """Take a verdict back: a new version that withdraws it. The rows stay, and none of them is in force.
 
 It counts nowhere from then on. The task is short of a label then, so a seat opens for somebody else, unless it is about a turn
-of a talk, which nobody else had, or a reviewer settled it; its author is not asked again, but may open it and answer once more,
-which closes that seat again while it is free.
+of a talk or came from use, which nobody else had, or a reviewer settled it; its author is not asked again, but may open it and
+answer once more, which closes that seat again while it is free.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
 from app.labels import disputed
@@ -43,10 +43,15 @@ def withdraw(connection: Connection, task_id: int, annotator_id: int, client_id:
     if label.served_reason == REVIEW:
         disputed.open_again(connection, task_id, now)
         return Stored(made.id, task_id, row["version"], label.surplus, now, created=True)
-    if not label.surplus and not label.overruled and label.served_reason != "chat":
+    if not label.surplus and not label.overruled and label.served_reason not in ("chat", "feedback"):
         _open_seat_if_short(connection, label.project_id, task_id)
     disputed.follow(connection, task_id, now)
     return Stored(made.id, task_id, row["version"], label.surplus, now, created=True)
+
+
+def task_of(session: Session, label_id: int) -> int:
+    """The task that a label is about."""
+    return session.get_one(Label, label_id).task_id
 
 
 def still_stands(label: type[Label]) -> ColumnElement[bool]:

@@ -7,6 +7,7 @@ from app.models.base import Base, Utc, last_midnight, utc_now
 from app.models.chats import Chat, ChatTurn, ProposedPrompt
 from app.models.contenders import Contender, OutsideModel
 from app.models.evaluations import Evaluation, EvaluationCandidate, EvaluationRest, EvaluationTask, Leaderboard
+from app.models.feedback import Feedback, KeptAnswer
 from app.models.people import (
     ApiKey,
     AuditEntry,
@@ -47,12 +48,14 @@ __all__ = [
     "EvaluationRest",
     "EvaluationTask",
     "Exclusion",
+    "Feedback",
     "Generation",
     "Gold",
     "Guideline",
     "Installation",
     "Invitation",
     "JudgesReport",
+    "KeptAnswer",
     "Label",
     "Leaderboard",
     "Membership",

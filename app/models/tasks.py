@@ -24,7 +24,7 @@ class Task(Base):
     __table_args__ = (
         one_of("kind", "comparison", "rating"),
         one_of("purpose", "train", "gold", "repeat", "evaluation"),
-        one_of("served_reason", "random", "uncertain", "gold", "repeat", "evaluation", "chat"),
+        one_of("served_reason", "random", "uncertain", "gold", "repeat", "evaluation", "chat", "feedback"),
         CheckConstraint("(kind = 'comparison') = (second_generation_id IS NOT NULL)", name="comparison_has_two"),
         CheckConstraint("second_generation_id <> first_generation_id", name="generations_differ"),
         Index("ix_tasks_project_id_purpose", "project_id", "purpose", "id"),

@@ -137,5 +137,6 @@ _STATEMENT: Final = (
     .join(_left, _left.id == Label.left_generation_id)
     .outerjoin(_right, _right.id == Label.right_generation_id)
     .where(Label.project_id == bindparam("project"), Label.id > bindparam("since"))
+    .where(Label.served_reason != "feedback")  # said by whoever uses a program, and not by whose key it came with
     .order_by(Label.id)
 )

@@ -1,8 +1,8 @@
 """Removing what belonged to a deleted project, in small bites, so that nobody waits for it: the worker does it beside its runs.
 
-Rows that others point to go last: labels, talks, checks and known answers, seats and tasks, answers, announcements, practice,
-contenders, rounds with runs and checkpoints, prompts, guidelines. Each bite finds what is left by itself, so a crash in between
-costs nothing. The project's own row stays.
+Rows that others point to go last: feedback, labels, talks, checks and known answers, seats and tasks, answers, announcements,
+practice, contenders, rounds with runs and checkpoints, prompts, guidelines. Each bite finds what is left by itself, so a crash in
+between costs nothing. The project's own row stays.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ from app.models import (
     EvaluationRest,
     EvaluationTask,
     Exclusion,
+    Feedback,
     Generation,
     Gold,
     Guideline,
     JudgesReport,
+    KeptAnswer,
     Label,
     Leaderboard,
     PracticeTask,
@@ -162,6 +164,8 @@ def _remove_tasks(session: Session, ids: Iterable[int]) -> None:
 
 
 _ORDER: tuple[tuple[Callable[[int], Any], Callable[[Session, Iterable[int]], None]], ...] = (
+    (lambda project: select(Feedback.id).where(Feedback.project_id == project), _remove(Feedback)),
+    (lambda project: select(KeptAnswer.id).where(KeptAnswer.project_id == project), _remove(KeptAnswer)),
     (lambda project: select(Doubt.id).where(Doubt.project_id == project), _remove(Doubt)),
     (lambda project: select(Dispute.id).where(Dispute.project_id == project), _remove(Dispute)),
     (lambda project: select(Label.id).where(Label.project_id == project, Label.current), _remove(Label)),

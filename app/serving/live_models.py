@@ -57,12 +57,18 @@ def answering_projects(session: Session, by: Principal) -> list[Project]:
 
 
 def named_models(session: Session, by: Principal, name: str) -> Live:
-    """The models behind a name: a project's slug for the policy in force, `slug@12` for checkpoint 12 of it. Raises NotFound."""
+    """The models behind a name. Raises NotFound, and Unavailable where no worker is alive to ask."""
+    project, policy = named_policy(session, by, name)
+    return live_models(session, project, policy.id if policy is not None else None)
+
+
+def named_policy(session: Session, by: Principal, name: str) -> tuple[Project, Checkpoint | None]:
+    """What a name says: a project's slug, none for its policy in force, `slug@12` for checkpoint 12 of it. Raises NotFound."""
     slug, at, number = name.partition("@")
     project = next((one for one in answering_projects(session, by) if one.slug == slug), None)
     if project is None or (at and not (number.isascii() and number.isdigit() and len(number) < 19)):
         raise NotFound(_("There is no such model. GET /v1/models names those that you may ask."))
-    return live_models(session, project, int(number) if at else None)
+    return project, _policy(session, project, int(number)) if at else None
 
 
 def require_reward(live: Live) -> int:

@@ -5,22 +5,27 @@ A model's name is its project's: `demo` is the policy in force there, `demo@12` 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
+from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
-from app.database.engine import get_engine, read_session
+from app.database.engine import get_engine, read_session, write_turn
 from app.errors import Refusal
+from app.serving import kept_answers
 from app.serving.bodies import Warm, unless_gone
-from app.serving.live_models import Live, answering_projects, named_models
+from app.serving.live_models import Live, answering_projects, named_models, named_policy
 from app.serving.openai_bodies import Completion, CompletionIn
-from app.serving.warm_process import Answering
+from app.serving.warm_process import Answer, Answering
 from app.web.error_replies import openai_problem
 from app.web.json_types import json_dumps, json_reply
-from app.web.security import Caller
+from app.web.security import Caller, Principal
+from trainer.contract.serving.questions import Writing
 
 router = APIRouter()
 
@@ -40,36 +45,69 @@ def live_model(request: Request, caller: Caller, body: CompletionIn) -> Live:
 
 
 @router.post("/chat/completions")
-async def complete(request: Request, live: Annotated[Live, Depends(live_model)], warm: Warm, body: CompletionIn) -> Response:
+async def complete(
+    request: Request, caller: Caller, live: Annotated[Live, Depends(live_model)], warm: Warm, body: CompletionIn
+) -> Response:
     asked, completion = body.asked_of(live.models), Completion(body.model)
+    keeper = _Keeper(request, caller, live, completion, asked) if body.store else None
     if not body.stream:
         prompt_tokens, answers = await unless_gone(request, warm.answers(asked))
+        if keeper is not None:
+            await keeper.keep(answers)
         return json_reply(completion.whole(prompt_tokens, answers))
     held = AsyncExitStack()
     answering = await unless_gone(request, held.enter_async_context(warm.answering(asked)))
     with_usage = body.stream_options is not None and body.stream_options.include_usage
     return StreamingResponse(
-        _events(completion, answering, held, len(asked.seeds), with_usage),
+        _events(completion, answering, held, len(asked.seeds), with_usage, keeper),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},  # nginx would keep the pieces until there are many
     )
 
 
+@dataclass(frozen=True)
+class _Keeper:
+    """Keeps a completion's answers, for its caller said `store`."""
+
+    request: Request
+    caller: Principal
+    live: Live
+    completion: Completion
+    asked: Writing
+
+    async def keep(self, answers: Sequence[Answer]) -> None:
+        async with write_turn(get_engine(self.request)) as session:
+            await to_thread.run_sync(self._keep, session, answers)
+
+    def _keep(self, session: Session, answers: Sequence[Answer]) -> None:
+        project, _policy = named_policy(session, self.caller, self.completion.model)
+        said = (self.live, self.completion.id, self.asked, answers)
+        kept_answers.keep(session, project.id, *said, self.caller.user_id)
+
+
 async def _events(
-    completion: Completion, answering: Answering, held: AsyncExitStack, count: int, with_usage: bool
+    completion: Completion,
+    answering: Answering,
+    held: AsyncExitStack,
+    count: int,
+    with_usage: bool,
+    keeper: _Keeper | None,
 ) -> AsyncIterator[str]:
-    """Server-sent events; where the reader goes away nobody writes on."""
-    tokens = 0
+    """Server-sent events; where the reader goes away nobody writes on, and nothing is kept."""
+    tokens, answers = 0, [Answer() for _ in range(count)]
     async with held:
         for index in range(count):
             yield _event(completion.chunk(index, {"role": "assistant", "content": ""}))
         try:
             async for piece in answering.pieces:
+                answers[piece.index].grow(piece)
                 if piece.text:
                     yield _event(completion.chunk(piece.index, {"content": piece.text}))
                 if piece.finish_reason:
                     tokens += piece.tokens
                     yield _event(completion.chunk(piece.index, {}, piece.finish_reason))
+            if keeper is not None:
+                await keeper.keep(answers)
         except Refusal as refusal:  # the reply has begun, so that there is no other status to say it with
             yield _event({"error": openai_problem(refusal.status, refusal.detail, refusal.fields)})
             return

@@ -36,7 +36,6 @@ NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "modalities": (["text"],),
     "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
-    "store": (False,),
 }
 NOTED_BY_NOBODY: Final = ("user", "metadata", "safety_identifier", "prompt_cache_key")  # about the caller, not about the answer
 
@@ -74,13 +73,14 @@ class CompletionIn(BaseModel):
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    store: bool | None = None  # the answers are kept, so that feedback may name them
 
     def asked_of(self, models: Models) -> Writing:
         """Raises Invalid for what cannot be done."""
         _refuse_what_is_not_done(self.model_extra or {})
         return Writing(
             models,
-            _conversation(self.messages),
+            conversation_of(self.messages),
             self.max_completion_tokens or self.max_tokens or LONGEST_BY_ITSELF,
             1.0 if self.temperature is None else self.temperature,
             self.top_p or 1.0,
@@ -96,7 +96,8 @@ def _refuse_what_is_not_done(others: Mapping[str, Any]) -> None:
         raise Invalid(_("This is not done here: %(name)s.", name=known), {name: _("not supported")} if name in NEUTRAL else {})
 
 
-def _conversation(messages: Sequence[MessageIn]) -> list[Turn]:
+def conversation_of(messages: Sequence[MessageIn]) -> list[Turn]:
+    """As models read it. Raises Invalid."""
     turns = [{"role": "system" if one.role == "developer" else one.role, "content": _text(one.content)} for one in messages]
     found = prompt_row(1, {"messages": turns})
     if isinstance(found, BadLine):

@@ -388,6 +388,14 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/projects/{slug}/generate"): _reviewer("slug", "generate"),
     ("GET", OPENAI + "/models"): _signed_in("generate"),  # of those projects whose reviewer or admin one is
     ("POST", OPENAI + "/chat/completions"): _signed_in("generate"),
+    ("POST", OPENAI + "/feedback"): _signed_in("generate"),
+    ("DELETE", OPENAI + "/feedback/{client_id}"): _signed_in("generate"),
+    ("GET", "/projects/{slug}/feedback"): _admin("slug"),
+    ("POST", "/projects/{slug}/feedback/{id}/acceptance"): _admin("slug"),
+    ("POST", "/projects/{slug}/feedback/{id}/refusal"): _admin("slug"),
+    ("GET", V1 + "/projects/{slug}/feedback"): _admin("slug", "admin"),
+    ("POST", V1 + "/projects/{slug}/feedback/{id}/accept"): _admin("slug", "admin"),
+    ("POST", V1 + "/projects/{slug}/feedback/{id}/refuse"): _admin("slug", "admin"),
     # exports
     ("GET", "/projects/{slug}/export"): _admin("slug"),
     ("GET", "/projects/{slug}/export/file"): _admin("slug"),
@@ -414,6 +422,8 @@ ALSO_BOUND = frozenset(
         ("GET", V1 + "/projects"),
         ("GET", OPENAI + "/models"),
         ("POST", OPENAI + "/chat/completions"),
+        ("POST", OPENAI + "/feedback"),
+        ("DELETE", OPENAI + "/feedback/{client_id}"),
     }
 )
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.chats import service as chats
 from app.chats import turns
 from app.contenders.service import contenders_alone
+from app.feedback.service import About, Said, give
 from app.labels.verdict import Rewrite, Verdict
 from app.models import EvaluationCandidate, Label, Project, Run, Task, utc_now
 from app.quality.adjudication import service as adjudication
@@ -53,6 +54,7 @@ PAGES = (
     "/projects/demo/prompts",
     "/projects/demo/prompts/import",
     "/projects/demo/prompts/proposed",
+    "/projects/demo/feedback",
     "/projects/demo/chats",
     "/chats/{chat}",
     "/chats/{answered_chat}",
@@ -102,6 +104,9 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     failed = factories.make_run(session, project.id, state="failed", message=Message("worker_died"), ended_at=utc_now())
     told.a_worker(session)
     project.chat_on = True
+    about = About(project.id, first.candidate, [{"role": "user", "content": "Is it <b>far</b>?"}], "Very far.\nI think.", None)
+    give(session, about, Said(str(uuid.uuid4()), "down", True, "Very far.\n384,400 km.", "Be exact."), cast.grace)
+    give(session, about, Said(str(uuid.uuid4()), "up", True), cast.grace)
     talks = [_talk(session, project, cast.ada, choice) for choice in ("both_bad", "")]
     contenders = contenders_alone(session, [project.policy_id or 0, first.candidate])
     return {

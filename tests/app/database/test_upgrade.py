@@ -50,7 +50,7 @@ BEFORE_CONTENDERS = (
     "ALTER TABLE before RENAME TO generations",
     "CREATE INDEX ix_generations_checkpoint_id ON generations (checkpoint_id)",
     "CREATE INDEX ix_generations_prompt_id_checkpoint_id ON generations (prompt_id, checkpoint_id)",
-    *(f"DROP TABLE {table}" for table in ("chat_turns", "chats", "proposed_prompts")),
+    *(f"DROP TABLE {table}" for table in ("feedback", "kept_answers", "chat_turns", "chats", "proposed_prompts")),
     "ALTER TABLE projects DROP COLUMN chat_on",
     "DROP TABLE leaderboards",
     *(
@@ -473,6 +473,8 @@ def test_projects_that_had_one_name_are_told_apart_by_a_number(tmp_path: Path) -
 
 def test_of_two_webhooks_at_one_address_the_first_stays_and_a_former_secret_signs_on(engine: Engine) -> None:
     with write_session(engine) as session:
+        for table in ("feedback", "kept_answers"):
+            session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("DROP INDEX ix_webhooks_in_force"))
         session.add_all(Webhook(address="https://example.org/", secret="whsec_AAAA") for _ in range(2))
         session.flush()

@@ -237,6 +237,7 @@ def test_what_may_still_change_is_a_decision() -> None:
         "/tasks/{id}/withdraw",
         "/users/{id}/ownership",
         "/users/{id}/second-factor",
+        "/v1/feedback/{client_id}",
         "/webhooks/{id}",
         "/webhooks/{id}/removal",
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine, Table, select
 from sqlalchemy.orm import Session
@@ -10,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.contenders.service import contender_of
 from app.database.engine import read_session
 from app.evaluation.service import Candidate, begin, candidates_of
+from app.feedback.service import About, Said, decide, give
 from app.models import (
     Base,
     Chat,
@@ -24,6 +27,7 @@ from app.models import (
     Gold,
     Invitation,
     JudgesReport,
+    KeptAnswer,
     Label,
     Leaderboard,
     PracticeTask,
@@ -101,6 +105,7 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
         PracticeVerdict(project_id=pid, task_id=practice.id, annotator_id=annotator_id, attempt=1, overall=3, is_right=True)
     )
     session.add(Leaderboard(project_id=pid))
+    _fill_feedback(session, project, annotator_id)
     session.add(Webhook(address="https://example.org/hooks", secret="whsec_AAAA"))
     announce(session, project, "round.decided", Message("announce_rejected", number=1), round_)
     _fill_talk(session, project, annotator_id, task)
@@ -114,6 +119,19 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
         (data / "runs" / str(made.id) / "checkpoint" / "weights").write_bytes(b"x" * 100)
     (data / "texts" / project.slug).mkdir(parents=True)
     (data / "texts" / project.slug / "tales.txt").write_text("Once.")
+
+
+def _fill_feedback(session: Session, project: Project, person: int) -> None:
+    """Of a kept answer, and let in."""
+    policy = session.get_one(Checkpoint, project.policy_id)
+    of: dict[str, Any] = {"project_id": project.id, "policy_id": policy.id, "kept_by": person}
+    said: dict[str, Any] = {"messages": [{"role": "user", "content": "?"}], "text": "So.", "token_ids": [1], "settings": {}}
+    kept = KeptAnswer(**of, **said, completion_id=f"c{project.id}", number=0, seed=1, finish_reason="eos")
+    session.add(kept)
+    session.flush()
+    answer = About(project.id, policy.id, kept.messages, kept.text, kept.id)
+    given, _created = give(session, answer, Said(str(uuid.uuid4()), "down", True, "So it is."), person)
+    decide(session, project.id, given.id, person, accepted=True, now=utc_now())
 
 
 def _fill_talk(session: Session, project: Project, annotator_id: int, task: Task) -> None:

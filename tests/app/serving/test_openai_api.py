@@ -14,13 +14,13 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from openai import OpenAI
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
-from app.database.engine import write_session
+from app.database.engine import read_session, write_session
 from app.errors import Invalid
 from app.main import capacity_of
-from app.models import ApiKey, Project, utc_now
+from app.models import ApiKey, KeptAnswer, Project, utc_now
 from app.serve import most_connections
 from app.serving import warm_process
 from app.serving.openai_bodies import CompletionIn
@@ -53,6 +53,26 @@ def address(app: FastAPI, settings: Settings) -> Iterator[str]:
 def client_of(api: Api, address: str, *scopes: str, who: str = "Alan") -> OpenAI:
     key = api(*scopes, who=who).headers["authorization"].removeprefix("Bearer ")
     return OpenAI(base_url=address, api_key=key, max_retries=0, timeout=150)
+
+
+@patient
+def test_answers_that_are_to_be_kept_can_be_spoken_of_later(
+    api: Api, engine: Engine, cast: Cast, address: str, live: dict[str, int], warm: Warm
+) -> None:
+    client = client_of(api, address, "generate")
+    asked: Any = {"model": "demo", "messages": MESSAGES, "max_tokens": 8}
+    whole = client.chat.completions.create(**asked, seed=3, n=2, store=True)
+    chunks = list(client.chat.completions.create(**asked, seed=3, store=True, stream=True))
+    client.chat.completions.create(**asked, seed=3)
+    with read_session(engine) as session:
+        kept = session.scalars(select(KeptAnswer).order_by(KeptAnswer.id)).all()
+        texts = [choice.message.content for choice in whole.choices]
+        assert [(one.completion_id, one.number) for one in kept] == [(whole.id, 0), (whole.id, 1), (chunks[0].id, 0)]
+        assert [one.text for one in kept] == [*texts, texts[0]], "the same seed, whole or piece by piece"
+        assert (kept[0].policy_id, kept[0].seed, kept[0].kept_by) == (live["policy"], 3, cast.alan)
+        assert all(one.token_ids and one.finish_reason in ("eos", "length") for one in kept)
+    said = {"client_id": "00000000-0000-4000-8000-000000000001", "completion_id": whole.id, "thumb": "up", "consent": True}
+    assert client.post("/feedback", body=said, cast_to=object)["state"] == "waiting"  # type: ignore[index]
 
 
 @patient

@@ -83,6 +83,8 @@ TWINS = {
     "/webhooks/{id}/removal": "DELETE /webhooks/{id}",
     "/webhooks/{id}/secret": "POST /webhooks/{id}/secret",
     "/webhooks/{id}/test": "POST /webhooks/{id}/test",
+    "/projects/{slug}/feedback/{id}/acceptance": "POST /projects/{slug}/feedback/{id}/accept",
+    "/projects/{slug}/feedback/{id}/refusal": "POST /projects/{slug}/feedback/{id}/refuse",
     "/v1/chat/completions": "POST /projects/{slug}/generate",
     "/tasks/{id}/label": "POST /tasks/{id}/label",
     "/tasks/{id}/renew": "POST /tasks/{id}/renew",
@@ -91,6 +93,7 @@ TWINS = {
 }
 # What only a person in a browser does.
 PERSONAL = {
+    "/v1/feedback": "a call of its own, beside those that OpenAI's clients make",
     "/sign-in": "a key needs no sign-in",
     "/sign-in/code": "a key needs no sign-in",
     "/sign-out": "a key has no session",
