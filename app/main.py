@@ -117,8 +117,7 @@ CALLS = (
     *(installation_api, my_work_api, prompts_api, rounds_api, evaluation_api, contenders_api, answers_api, given_api),
     outside_api,
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
-    *(quality_api, gold_api, adjudication_api, hours_api, webhooks_api, unattended_api),
-    *(feedback_api, quality_api, gold_api, adjudication_api, webhooks_api, unattended_api),
+    *(feedback_api, quality_api, gold_api, adjudication_api, hours_api, webhooks_api, unattended_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
