@@ -34,7 +34,7 @@ from trainer.lm.loading import load_backbone
 from trainer.preference.data import Material, Pair, Text, encode
 from trainer.preference.log_ratios import LogRatios
 from trainer.preference.look import Asked
-from trainer.preference.objectives import DPO
+from trainer.preference.objectives import DPO, budget_of
 from trainer.preference.run import train
 from trainer.reward.data import Answer
 from trainer.worker.process import TUNING
@@ -107,7 +107,7 @@ def material(rows: list[tuple[int, Text, Text]]) -> Material[Pair]:
 def implicit_margins(backbone: Backbone, rows: list[tuple[int, Text, Text]], config: PreferenceConfig) -> list[float]:
     """beta times the log-ratio of each chosen answer less that of the rejected one."""
     texts = [text for _, chosen, rejected in rows for text in (chosen, rejected)]
-    ratios = LogRatios(backbone, texts, config.temperature, config.microbatch, lambda: None, lambda _done: None)
+    ratios = LogRatios(backbone, texts, config.temperature, budget_of(config), lambda: None, lambda _done: None)
     with torch.no_grad():
         found = torch.cat([ratios.of(part) for part in torch.split(torch.arange(len(texts)), config.microbatch)])
     margins: list[float] = (config.beta * (found[::2] - found[1::2])).tolist()

@@ -34,13 +34,14 @@ from bench.installation import ROOT, default_model, say
 from bench.never_end import never_end
 from trainer.contract.config import PPOConfig
 from trainer.contract.folder import RunFolder, read_jsonl
+from trainer.contract.memory.forecast import WRITTEN_AT_ONCE
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, attach_lora
 from trainer.lm.generate import generate
 from trainer.lm.loading import load_backbone
 from trainer.ppo.advantages import ESTIMATORS
 from trainer.ppo.reward import Ids, Reward, Rule
-from trainer.ppo.rollout import DECODED_TOGETHER, Prompt
+from trainer.ppo.rollout import Prompt
 from trainer.ppo.run import train
 from trainer.reward.features import choose_layers
 from trainer.reward.head.model import Group, Head
@@ -65,7 +66,7 @@ def main() -> int:
         attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
         prompts, held_out = told_apart(backbone.tokenizer, config.episodes // config.answers_per_prompt, options.held_out)
         never_end(backbone)
-        reward: Reward = Rule(planted) if options.planted else _scorer(folder / "reward", backbone)
+        reward: Reward = Rule(planted) if options.planted else random_scorer(folder / "reward", backbone)
         shares = [even_share(backbone, config, held_out)] if held_out else []
         say(f"{options.updates} updates and one to warm up")
         with contextlib.redirect_stdout(sys.stderr):
@@ -131,7 +132,7 @@ def even_share(backbone: Backbone, config: PPOConfig, prompts: list[list[int]]) 
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
         generator=torch.Generator().manual_seed(config.seed),
-        batch_size=DECODED_TOGETHER,
+        batch_size=WRITTEN_AT_ONCE,
     )
     return round(float(planted([], [answer.ids for answer in answers]).mean()) / PLANTED_SCALE, 4)
 
@@ -180,7 +181,7 @@ def planted(_prompts: Ids, answers: Ids) -> Tensor:
     return torch.tensor([PLANTED_SCALE * sum(token % 2 == 0 for token in given) / len(given) for given in answers])
 
 
-def _scorer(folder: Path, backbone: Backbone) -> Scorer:
+def random_scorer(folder: Path, backbone: Backbone) -> Scorer:
     """A reward head of random weights on a few layers: what it says does not matter here, what it costs does."""
     width, layers = backbone.plain.config.hidden_size, choose_layers(backbone)
     generator = torch.Generator().manual_seed(0)

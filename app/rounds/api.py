@@ -9,9 +9,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from app.database.engine import Db, WriteDb, get_engine, read_session
 from app.models import Project
 from app.rounds import retry, service, triggers
-from app.rounds.bodies import ExpectedReply, NewRound, NextRoundReply, Promotion, Rejection, RoundReply, round_reply
+from app.rounds.bodies import ExpectedReply, MemoryReply, NewRound, NextRoundReply, Promotion, Rejection, RoundReply, round_reply
 from app.runs import checkpoints, estimates
 from app.runs.bodies import CheckpointReply, Cursor, Data, PathId, RunReply, checkpoint_reply, page_of, run_reply
+from app.runs.memory.needs import needs
+from app.runs.run_settings import expected_config
 from app.runs.usable_labels import usable_label_count
 from app.web.gate import CurrentProjectId
 from app.web.json_types import Limit, Page, cursor_id
@@ -59,6 +61,7 @@ def next_round(session: Db, project_id: CurrentProjectId) -> NextRoundReply:
     project = session.get_one(Project, project_id)
     following = triggers.next_trigger(session, project)
     expected = estimates.expected_times(session, project)
+    configs = {stage: expected_config(project, stage, {}) for stage in service.STAGES}
     return NextRoundReply(
         triggers_on=following.on,
         new_labels=following.new_labels,
@@ -66,6 +69,7 @@ def next_round(session: Db, project_id: CurrentProjectId) -> NextRoundReply:
         due_at=following.due_at,
         waits_for=following.waits_for,
         expected={stage: ExpectedReply.model_validate(one) for stage, one in expected.items()},
+        memory={stage: MemoryReply.model_validate(one) for stage, one in needs(project.base_model, configs).items()},
     )
 
 

@@ -65,6 +65,14 @@ class ExpectedReply(Reply):
     measured: bool = Field(description="False: a guess, because this project has no finished run of that kind.")
 
 
+class MemoryReply(Reply):
+    peak: int = Field(description="Bytes at the peak, by arithmetic on the model's sizes and the settings.")
+    there: int | None = Field(description="Bytes that a run may take; null on a GPU, where the worker knows.")
+    parts: dict[str, int] = Field(description="Bytes by what takes them, the most first.")
+    computes_twice: bool = Field(description="Whether layers are computed twice to save memory.")
+    refusal: str = Field(description="Why it would not be started; empty where it fits.")
+
+
 class NextRoundReply(Reply):
     triggers_on: bool
     new_labels: int
@@ -72,6 +80,7 @@ class NextRoundReply(Reply):
     due_at: datetime | None
     waits_for: str
     expected: dict[str, ExpectedReply]
+    memory: dict[str, MemoryReply] = Field(description="By stage; empty where nothing tells the model's sizes.")
 
 
 def round_reply(session: Session, round_: Round) -> RoundReply:

@@ -27,6 +27,7 @@ from app.runs.bodies import PathId
 from app.runs.figures import charts
 from app.runs.figures.result import figures_of, notices_of
 from app.runs.figures.reward_quality import learned_from, quality_of
+from app.runs.memory.needs import needs
 from app.runs.run_order import names_seen, worker_standing
 from app.runs.run_settings import expected_config
 from app.runs.runs import retries_of, runs_outside_rounds
@@ -109,6 +110,7 @@ def _new_round_page(
     labels_too: bool = False,
 ) -> Response:
     project = session.get_one(Project, project_id)
+    configs = {stage: expected_config(project, stage, {}) for stage in ("reward", "ppo", "sample")}
     return render(
         request,
         "rounds/new.html",
@@ -126,7 +128,8 @@ def _new_round_page(
         lengths=lengths_of(session, project),
         read_in_part=read_in_part(session, project),
         fewest_watched=FEWEST_WATCHED,
-        settings={stage: config_dict(expected_config(project, stage, {})) for stage in ("reward", "ppo", "sample")},
+        settings={stage: config_dict(config) for stage, config in configs.items()},
+        memory=needs(project.base_model, configs),
         worker=worker_standing(session),
     )
 

@@ -10,11 +10,10 @@ from typing import Final
 import psutil
 
 from app.settings import Settings
-from trainer.contract.environment import memory_bytes
+from trainer.contract.environment import SHARE, memory_bytes
 from trainer.contract.messages import Message
 
 GIB: Final = 2**30
-SHARE: Final = 0.9  # of the machine's memory, where no setting says how much
 
 
 @dataclass(frozen=True, slots=True)

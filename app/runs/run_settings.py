@@ -17,6 +17,7 @@ from app.language.languages import _
 from app.language.run_messages import told
 from app.models import ALONE, Checkpoint, Drawn, Project
 from app.runs.checkpoints import get_checkpoint, newest_reward, root_of
+from app.runs.memory.needs import does_not_fit
 from app.settings import get_settings
 from trainer.contract.config import (
     ConfigError,
@@ -89,7 +90,8 @@ def settings_of_project(sampling: Mapping[str, Any], training: Mapping[str, Mapp
 def _made(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
     config = make_config(kind, settings_of_project(project.sampling, project.training, kind) | dict(given))
     criteria = criteria_of(project.criteria, project.retired)
-    if problems := ruled_out(config, criteria, context_tokens(project.base_model)):
+    problems = ruled_out(config, criteria, context_tokens(project.base_model))
+    if problems := problems or does_not_fit(kind, config, project.base_model):
         raise ConfigError(problems)
     return config
 

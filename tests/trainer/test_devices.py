@@ -19,6 +19,7 @@ from trainer.lm.backbone import Backbone, trainable_parameters
 from trainer.lm.decoders.make_decoder import make_decoder
 from trainer.lm.forward import pack, with_trunk
 from trainer.lm.generate import generate
+from trainer.lm.slices import Budget
 from trainer.ppo.reward import Rule
 from trainer.ppo.rollout import Prompt
 from trainer.ppo.run import train
@@ -89,7 +90,7 @@ def preferences(policy: Backbone, _path: Path) -> list[float]:
     texts = [Text(prompt, answer) for prompt in PROMPTS for answer in ANSWERS[:2]]
     config = PreferenceConfig(microbatch=2)
     pairs, singles = [Pair(0, 1), Pair(3, 2)], [Single(0, True, 3), Single(4, False, 1)]
-    ratios = LogRatios(policy, texts, 0.7, 2, lambda: None, lambda _done: None)
+    ratios = LogRatios(policy, texts, 0.7, Budget(2, 2048), lambda: None, lambda _done: None)
     said = [
         DPO(ratios, config, pairs).ask(pairs, True, lambda: None),
         KTO(ratios, config, singles).ask(singles, True, lambda: None),
@@ -102,7 +103,7 @@ def next_tokens(policy: Backbone, _path: Path) -> list[float]:
     packed = keeps_apart(policy)
     loss = loss_sum(policy, rows, packed)
     loss.backward()  # type: ignore[no-untyped-call]
-    beside = Demonstrations(policy, [one for row in rows for one in row], per_step=2, size=2, seed=0)
+    beside = Demonstrations(policy, [one for row in rows for one in row], per_step=2, budget=Budget(2, 2048), seed=0)
     return [float(loss.detach()), mean_loss(policy, rows, packed), beside.learn(0, 1.0, lambda: None)]
 
 

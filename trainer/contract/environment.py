@@ -34,6 +34,9 @@ GOES_BEFORE_RUNS: Final = 800
 
 TOKEN: Final = "HF_TOKEN"  # for who fetches a model; a run finds what was fetched
 
+RUN_MEMORY: Final = "TASTEMAKER_RUN_MEMORY_GB"  # that a run may take; 0 or nothing: most of the machine's
+SHARE: Final = 0.9  # of the machine's memory, where nothing says how much
+
 NAMES: Final = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV"),
@@ -44,7 +47,7 @@ NAMES: Final = frozenset(
         *("HF_HOME", "HF_ENDPOINT", "HF_TOKEN_PATH", "HUGGINGFACE_HUB_CACHE", "TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS"),
         *("DISABLE_TELEMETRY", "DO_NOT_TRACK"),
         *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE"),  # not NVIDIA_API_KEY
-        *("TASTEMAKER_THREADS", "TASTEMAKER_TENSORBOARD"),
+        *("TASTEMAKER_THREADS", "TASTEMAKER_TENSORBOARD", RUN_MEMORY),
     }
 )
 PREFIXES: Final = (
@@ -159,6 +162,11 @@ def memory_bytes() -> int:
         with contextlib.suppress(OSError, ValueError):  # in a container not there by this path, or "max"
             most.append(int(file.read_text(encoding="ascii")))
     return min(most)
+
+
+def run_memory_bytes() -> float:
+    """What one run may take of it, as the supervisor holds it to (docs/decisions/0019)."""
+    return float(os.environ.get(RUN_MEMORY) or 0) * 2**30 or SHARE * memory_bytes()
 
 
 def _limits() -> Iterator[Path]:

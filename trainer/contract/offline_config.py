@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from trainer.contract.messages import Message
-from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, device, seed, top_rated_too
+from trainer.contract.sample_config import (
+    HOTTEST,
+    MOST_NEW_TOKENS,
+    arithmetic,
+    device,
+    microbatch_tokens,
+    recompute,
+    seed,
+    top_rated_too,
+)
 from trainer.contract.setting import check, setting
 
 MOST_PARAMETERS: Final = 200_000_000  # of a new SimpleLM: a few GB while it trains, and more than such a model makes use of
@@ -41,6 +50,8 @@ class SFTConfig:
         least=2,  # one to read and one to predict
         most=131_072,
     )
+    microbatch_tokens: int = microbatch_tokens()
+    recompute: str = recompute()
     look_every: int = setting(
         0,
         "Look at the held-out loss every",
@@ -118,6 +129,8 @@ class PreferenceConfig:
         least=2,  # a comparison
         most=65_536,
     )
+    microbatch_tokens: int = microbatch_tokens()
+    recompute: str = recompute()
     beta: float = setting(
         0.1,
         "KL weight β",

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from trainer.contract.messages import Message
-from trainer.contract.sample_config import HOTTEST, MOST_NEW_TOKENS, arithmetic, device, seed, top_rated_too
+from trainer.contract.sample_config import (
+    HOTTEST,
+    MOST_NEW_TOKENS,
+    arithmetic,
+    device,
+    microbatch_tokens,
+    recompute,
+    seed,
+    top_rated_too,
+)
 from trainer.contract.setting import SHARE, ConfigError, check, setting, weights_by_name
 
 FEWEST_WATCHED: Final = 4  # held-out prompts, under which their answers say nothing
@@ -70,6 +79,8 @@ class PPOConfig:
         least=1,
         most=65_536,
     )
+    microbatch_tokens: int = microbatch_tokens()
+    recompute: str = recompute()
     learning_rate: float = setting(1e-3, "Learning rate", "The peak; linear to 0 over the run.", least=1e-9, most=1)
     advantage: str = setting(
         "gae",

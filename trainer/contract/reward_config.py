@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trainer.contract.messages import Message
-from trainer.contract.sample_config import arithmetic, device, seed
+from trainer.contract.sample_config import arithmetic, device, microbatch_tokens, recompute, seed
 from trainer.contract.setting import SHARE, ConfigError, check, setting, weights_by_name
 
 MOST_WEIGHT: Final = 100.0
@@ -138,6 +138,8 @@ class RewardConfig:
     learning_rate: float = setting(2e-4, "Learning rate", "The peak, of the adapters and their head.", least=1e-9, most=1)
     epochs: int = setting(1, "Epochs", "Passes over the labels when adapters are trained.", least=1, most=1000)
     batch_size: int = setting(8, "Batch size", "Comparisons per optimiser step.", "comparisons", least=1, most=4096)
+    microbatch_tokens: int = microbatch_tokens()
+    recompute: str = recompute()
     max_tokens: int = setting(
         0,
         "Tokens read",

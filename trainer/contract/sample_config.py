@@ -32,6 +32,30 @@ def device() -> Any:
     )
 
 
+def microbatch_tokens() -> Any:
+    """The setting for how many tokens one pass holds, whatever the texts' number."""
+    return setting(
+        2048,
+        "Tokens in a microbatch",
+        "Of prompts and answers in one forward and backward pass, padding counted; a single text may be longer. Fewer take less "
+        "memory. Does not change the result.",
+        "tokens",
+        least=1,
+        most=1_000_000,
+    )
+
+
+def recompute() -> Any:
+    """The setting for what is kept of a forward pass until its gradients are computed."""
+    return setting(
+        "auto",
+        "Compute layers twice",
+        "Of each layer only its input is kept for the backward pass, and the rest computed again there: a third slower, with far "
+        "less memory. Automatic: where a run would not fit otherwise. Known as gradient checkpointing.",
+        choices={"auto": "Automatic", "on": "On", "off": "Off"},
+    )
+
+
 def seed(help: str) -> Any:
     return setting(0, "Seed", help, least=0, most=MOST_WHOLE)
 

@@ -48,6 +48,18 @@ RUNS: Final = {
     "run_out_of_memory": (
         "There is not enough memory for it here. A lower batch size, shorter answers or a smaller model need less."
     ),
+    "fits_with_number": (
+        "The run would take about %(gigabytes)s GiB of memory at its peak, and may take %(there)s GiB here. With %(most)s it "
+        "fits."
+    ),
+    "fits_with_choice": (
+        "The run would take about %(gigabytes)s GiB of memory at its peak, and may take %(there)s GiB here. With “%(choice)s” it "
+        "fits."
+    ),
+    "fits_with_nothing": (
+        "The run would take about %(gigabytes)s GiB of memory at its peak, and may take %(there)s GiB here. No single setting "
+        "makes it fit: take a smaller model, or a larger machine."
+    ),
     "worker_idle": "Waiting for runs",
     "worker_busy": "Run %(number)s",
 }

@@ -26,13 +26,15 @@ from transformers.pytorch_utils import Conv1D
 from trainer.contract.english import SpokenError
 from trainer.contract.environment import template_ran_away
 from trainer.contract.folder import UNDATED, Refused
+from trainer.contract.memory.shape import LAYER_BY_LAYER
 from trainer.contract.messages import Message
 from trainer.lm.chat_template import first_line, plain_ids, templated_ids, turn_end
 from trainer.lm.integrity.watchdog import RanAway
+from trainer.lm.machine.recompute import recomputing
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Pre-norm layers on one residual stream, rotary positions, a bare linear head.
-LLAMA_LIKE = {"llama", "mistral", "qwen2", "qwen3"}
+LLAMA_LIKE = LAYER_BY_LAYER
 MAMBA_LIKE = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}  # their fast kernels read out_proj past an adapter
 LORA_ALPHA_PER_RANK = 2  # the adapters' output is scaled by 2 at every rank, so that a learning rate keeps its meaning
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft asks transformers so
@@ -72,6 +74,7 @@ class Backbone:
     base_weights: dict[str, Tensor] | None = None
     frozen_head: Any = None  # a vocabulary head that no training moves, laid out by trainer.lm.lm_head
     packed_layers: Any = None  # frozen layers laid out for decoding, made by trainer.lm.decoders.fused
+    recompute: bool = False  # what its layers compute is not kept for gradients: trainer.lm.machine.recompute
     way: Any = None  # how answers are written with a forward that is not ours, found by trainer.lm.decoders.ways
 
     @property
@@ -281,6 +284,11 @@ def decoder_layers(model: Any) -> tuple[str, nn.ModuleList]:
         raise BackboneError(Message("model_no_layers", architecture=type(model).__name__))
     count = layer_count(model.config)
     return next((found for found in outermost if len(found[1]) == count), max(outermost, key=lambda found: len(found[1])))
+
+
+def layers_run(backbone: Backbone) -> contextlib.AbstractContextManager[None]:
+    """Inside, the model's own forward keeps for gradients what is to be kept of its layers."""
+    return recomputing(decoder_layers(backbone.plain)[1]) if backbone.recompute else contextlib.nullcontext()
 
 
 def train_everything(backbone: Backbone) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from trainer.lm.backbone import Backbone
+from trainer.lm.backbone import Backbone, layers_run
 from trainer.lm.forward import llama_like, own_forward
 from trainer.lm.prefix_tree import PrefixTree, tree_batches, tree_states
 
@@ -50,7 +50,8 @@ def read(
     lengths = torch.tensor([len(text) for text in texts])
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(list(text)) for text in texts], batch_first=True)
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-    out = own_forward(backbone.plain, input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
+    with layers_run(backbone):
+        out = own_forward(backbone.plain, input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
     layers = out.hidden_states
     layers = layers if top is None else layers[: top + 1]
 

@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainer.lm.backbone import Backbone, layer_by_layer, reference
+from trainer.contract.memory.forecast import MOST_KEPT
+from trainer.lm.backbone import Backbone, layer_by_layer, layers_run, reference
 from trainer.lm.lm_head import ComparedLogprobs, compare, from_logits, lm_head, token_logprobs
 from trainer.lm.machine.device import HOST
+from trainer.lm.machine.recompute import recomputed
 from trainer.lm.recorded_states import RecordedStates
 
 LayerVisit = Callable[[int, Tensor], None]
 SWALLOWED = {"use_cache", "output_hidden_states"}  # what a forward without these names passes on to its layers
-MOST_RECORDED = 2 * 2**30  # bytes of the trunk's states of texts that are read again; past it they are computed each time
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class ReadAgain:
             return None
         embedding = self._backbone.plain.get_input_embeddings().weight
         tokens = int(self._packed.lengths.sum())
-        fits = tokens * embedding.shape[1] * embedding.element_size() <= MOST_RECORDED
+        fits = tokens * embedding.shape[1] * embedding.element_size() <= MOST_KEPT
         return [torch.empty(0)] * len(self._packed.ids) if fits else None
 
 
@@ -309,13 +310,18 @@ def _layers(
     cos, sin = decoder.rotary_emb(rest, at[None])
     hidden = torch.zeros(shared + length, shared + length, dtype=rest.dtype, device=rest.device)
     hidden.masked_fill_(at[None, :] > at[:, None], torch.finfo(rest.dtype).min)
+
+    def step(layer: nn.Module, prefix: Tensor | None, rest: Tensor) -> tuple[Tensor | None, Tensor]:
+        memory = _Prefix() if prefix is not None else None
+        if prefix is not None:
+            prefix = _layer(layer, prefix, hidden[:shared, :shared], (cos[:, :shared], sin[:, :shared]), memory)
+        return prefix, _layer(layer, rest, hidden[shared:], (cos[:, shared:], sin[:, shared:]), memory)
+
     for index in range(start, stop):
         if visit is not None:
             visit(index, rest)
-        memory = _Prefix() if prefix is not None else None
-        if prefix is not None:
-            prefix = _layer(decoder.layers[index], prefix, hidden[:shared, :shared], (cos[:, :shared], sin[:, :shared]), memory)
-        rest = _layer(decoder.layers[index], rest, hidden[shared:], (cos[:, shared:], sin[:, shared:]), memory)
+        given = decoder.layers[index], prefix, rest
+        prefix, rest = recomputed(step, *given) if backbone.recompute else step(*given)
     return prefix, rest
 
 
@@ -330,7 +336,8 @@ def _plain_pass(backbone: Backbone, packed: Packed, visit: LayerVisit | None) ->
     ids = torch.cat([packed.prefix.expand(batch, -1), packed.ids], 1)
     lengths = shared + packed.prompt_lengths + packed.response_lengths
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-    out = own_forward(backbone.plain, input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
+    with layers_run(backbone):
+        out = own_forward(backbone.plain, input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
     out.logits = out.logits[:, shared:]
     out.hidden_states = tuple(layer[:, shared:] for layer in out.hidden_states)
     if visit is not None:

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from trainer.contract.memory.forecast import WRITTEN_TOKENS
 from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, BackboneError, context_length, eos_ids
 from trainer.lm.decoders.make_decoder import make_decoder
@@ -60,8 +61,10 @@ def generate(
     by_length = sorted(range(len(prompt_ids)), key=lambda index: len(prompt_ids[index]))
     with torch.no_grad():
         decoder = make_decoder(backbone, recording.layers if recording else ())
-        for start in range(0, len(by_length), batch_size):
-            live = by_length[start : start + batch_size]
+        while by_length:
+            longest = len(prompt_ids[by_length[-1]]) + max_new_tokens
+            size = max(1, min(batch_size, WRITTEN_TOKENS // longest))
+            live, by_length = by_length[:size], by_length[size:]
             written: dict[int, list[int]] = {index: [] for index in live}
             if check is not None:
                 check()

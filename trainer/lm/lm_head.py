@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trainer.contract.memory.forecast import HEAD_ROWS
 from trainer.lm.backbone import Backbone
 from trainer.lm.machine.weight_layouts import Linear, laid_out
-
-HEAD_ROWS = 256  # rows of vocabulary logits held at once
 
 
 class ComparedLogprobs(NamedTuple):

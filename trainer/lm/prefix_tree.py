@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
 from trainer.lm.backbone import Backbone
 from trainer.lm.machine.device import HOST
+from trainer.lm.machine.recompute import recomputed
 
 ATTENTION = "tastemaker_prefix_tree"  # the name that transformers knows it by
 LEAST_SHARED = 8  # tokens of a branch in common; one costs each layer another call, about as much as a few tokens do
@@ -110,14 +111,18 @@ def tree_states(backbone: Backbone, tree: PrefixTree, visit: Callable[[int, Tens
     `visit` receives (i, (N, D)) with the input of each layer i, which is `hidden_states[i]`, and last the result.
     """
     decoder = backbone.plain.model
-    with _attending(backbone):
-        states = decoder.embed_tokens(tree.ids[None])
-        rope = decoder.rotary_emb(states, tree.positions[None])
-        layers = decoder.layers[:top]
-        for index, layer in enumerate(layers):
-            visit(index, states[0])
+    states = decoder.embed_tokens(tree.ids[None])
+    rope = decoder.rotary_emb(states, tree.positions[None])
+    layers = decoder.layers[:top]
+
+    def step(layer: nn.Module, states: Tensor) -> Tensor:
+        with _attending(backbone):
             out = layer(states, position_embeddings=rope, tree=tree)
-            states = out if isinstance(out, Tensor) else out[0]
+        return out if isinstance(out, Tensor) else out[0]
+
+    for index, layer in enumerate(layers):
+        visit(index, states[0])
+        states = recomputed(step, layer, states) if backbone.recompute else step(layer, states)
     found: Tensor = (decoder.norm(states) if len(layers) == len(decoder.layers) else states)[0]
     visit(len(layers), found)
     return found

@@ -28,7 +28,7 @@ from trainer.lm.recorded_states import RecordedStates
 from trainer.ppo.learner import Learner
 from trainer.ppo.outside import NOBODY, Mixture, Outside, ask, mixture
 from trainer.ppo.reward import Onlooker, Reward, Verdicts, joined
-from trainer.ppo.rollout import Plan, Prompt, Rollout, Trajectory, draw_plan, micro_batches
+from trainer.ppo.rollout import Plan, Prompt, Rollout, Trajectory, budget_of, draw_plan, micro_batches
 
 
 @torch.no_grad()
@@ -94,7 +94,7 @@ def _under_policy_and_reference(
     blank = torch.zeros(mask.shape)
     logprobs, ref_logprobs, exact_kl, entropy, values, base_logprobs = (blank.clone() for _ in range(6))
     backbone, to_base = learner.backbone, learner.backbone.reference_is_base
-    panel = micro_batches(torch.arange(config.episodes, len(mask)), packed.lengths, config.microbatch)
+    panel = micro_batches(torch.arange(config.episodes, len(mask)), packed.lengths, budget_of(config))
     for piece in [*(piece for step in plan[0] for piece in step), *panel]:
         rows = packed.rows(piece)
         watches = _watch(check), _watch(check, onlooker if to_base else None, piece)

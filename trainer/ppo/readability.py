@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trainer.lm.backbone import Backbone, bare_base, eos_ids
 from trainer.lm.forward import pack, response_logprobs
+from trainer.lm.slices import Budget
 from trainer.ppo.rollout import Rollout
 
 REPEATED = 4  # tokens of a passage that an answer says again
@@ -31,15 +32,15 @@ class Readability(NamedTuple):
 
 
 @torch.no_grad()
-def readability(backbone: Backbone, rollout: Rollout, size: int, check: Callable[[], None]) -> Readability:
-    """Of the answers to held-out prompts in a rollout; `size` at a time where passes have to be made."""
+def readability(backbone: Backbone, rollout: Rollout, budget: Budget, check: Callable[[], None]) -> Readability:
+    """Of the answers to held-out prompts in a rollout; within a budget where passes have to be made."""
     rows = rollout.held_out_rows
     answers, asked = rollout.answers[rows], rollout.asked[rows]
     own = rollout.measured.rows(rows)
     prompts, replies = [prompt.ids for prompt in asked], [given.ids for given in answers]
     return Readability(
         fluency=own.under_base.sum(1) / own.lengths,
-        relevance=relevance(backbone, prompts, replies, size, check),
+        relevance=relevance(backbone, prompts, replies, budget, check),
         repetition=torch.tensor([repeated(ids, REPEATED) for ids in replies]),
         cut=torch.tensor([float(given.finish_reason == "length") for given in answers]),
         words=words_of(backbone, replies),
@@ -57,7 +58,7 @@ def relevance(
     backbone: Backbone,
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]],
-    size: int,
+    budget: Budget,
     check: Callable[[], None],
 ) -> Tensor:
     """(n,) pointwise mutual information of prompt and answer under the base, per token of the prompt that is its own.
@@ -67,7 +68,7 @@ def relevance(
     """
     own = own_tokens(prompts)
     others = [*answers[1:], answers[0]]
-    parts = []
+    parts, size = [], budget.rows_of(max(map(len, answers)) + max(map(len, own)))
     for start in range(0, len(own), size):
         check()
         some = own[start : start + size]

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from trainer.contract.config import PPOConfig
+from trainer.contract.memory.forecast import WRITTEN_AT_ONCE
 from trainer.lm.backbone import Backbone
 from trainer.lm.forward import Packed, first_trained_layer, has_trunk
 from trainer.lm.generate import Generated, generate
 from trainer.lm.recorded_states import RecordedStates
+from trainer.lm.slices import Budget, slices
 from trainer.ppo.advantages import k1
 from trainer.ppo.reward import Reward
-
-DECODED_TOGETHER = 64
 
 Plan = Sequence[Sequence[Sequence[Tensor]]]  # epochs of minibatches of micro-batches of rows
 
@@ -145,7 +145,7 @@ def write_answers(
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
         generator=sampling,
-        batch_size=DECODED_TOGETHER,
+        batch_size=WRITTEN_AT_ONCE,
         check=check,
         recording=recording,
     )
@@ -156,11 +156,15 @@ def draw_plan(config: PPOConfig, packed: Packed, shuffling: torch.Generator) -> 
     epochs = []
     for _ in range(config.epochs):
         steps = torch.randperm(config.episodes, generator=shuffling).chunk(config.minibatches)
-        epochs.append([micro_batches(step, packed.lengths, config.microbatch) for step in steps])
+        epochs.append([micro_batches(step, packed.lengths, budget_of(config)) for step in steps])
     return epochs
 
 
-def micro_batches(index: Tensor, lengths: Tensor, size: int) -> Sequence[Tensor]:
-    """Rows `index` in micro-batches of at most `size`, of like lengths (N,), so that little is padding; longest first."""
-    ordered = index[lengths[index].argsort(descending=True, stable=True)]
-    return torch.split(ordered, size) if len(ordered) else ()
+def micro_batches(index: Tensor, lengths: Tensor, budget: Budget) -> Sequence[Tensor]:
+    """Rows `index` in micro-batches of like lengths (N,)."""
+    return [index[part] for part in slices(lengths[index], budget)]
+
+
+def budget_of(config: PPOConfig) -> Budget:
+    """What one forward and backward pass may hold."""
+    return Budget(config.microbatch, config.microbatch_tokens)

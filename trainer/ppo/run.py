@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trainer.contract.config import PPOConfig, config_dict
 from trainer.contract.folder import Cancelled, Refused, RunFolder, Unanswered, read_jsonl
+from trainer.contract.memory.forecast import ROLLOUTS_FOR_LENGTH
 from trainer.contract.messages import Message, as_json, from_json
 from trainer.files.checkpoint import CheckpointError
 from trainer.files.metrics import Metrics
@@ -27,6 +28,7 @@ from trainer.lm.forward import response_logprobs
 from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone, load_policy, save_policy
+from trainer.lm.machine.fit import make_room
 from trainer.ppo import report
 from trainer.ppo.advantages import ESTIMATORS, explained_variance, k3, scaled, shaped_rewards
 from trainer.ppo.evaluate_rollout import evaluate, mixture_on
@@ -36,11 +38,10 @@ from trainer.ppo.losses import clipped_share, policy_loss, value_loss
 from trainer.ppo.outside import NOBODY, SCALED_ON, Mixture, Outside
 from trainer.ppo.readability import readability
 from trainer.ppo.reward import Reward
-from trainer.ppo.rollout import Prompt, Rollout, to_record, write_answers
+from trainer.ppo.rollout import Prompt, Rollout, budget_of, to_record, write_answers
 from trainer.ppo.safe_state import SafeState
 from trainer.sft.ptx import Demonstrations, read_demonstrations
 
-LENGTH_ROLLOUTS = 4
 BAD_STEPS_TO_ROLL_BACK = 3
 
 OpenReward = Callable[[str, Backbone], Reward]  # a reward checkpoint's folder, what it may score on; raises CheckpointError
@@ -65,6 +66,7 @@ def run(folder: RunFolder, open_reward: OpenReward, open_outside: OpenOutside) -
     if not prompts:
         raise Refused(left_out.why(Message("no_short_prompt", tokens=config.max_prompt_tokens)), left_out.figures)
     held_out = read_prompts(folder, "panel_prompts.jsonl", backbone, config, left_out)
+    make_room(backbone, folder.kind, config, len(held_out))
     panel = (held_out or prompts)[: config.panel_prompts]
     demonstrations = read_demonstrations(folder, config, backbone, config.episodes // config.minibatches, left_out)
     figures = train(folder, config, backbone, reward, prompts, panel, held_out, demonstrations, outside) | left_out.figures
@@ -172,7 +174,7 @@ def length_before(learner: Learner, config: PPOConfig, prompts: Sequence[Prompt]
     """(N,) tokens of answers that the policy gives before it learns, of more than one rollout: one alone is off by a tenth
     easily, and the price would push towards that chance for the whole run.
     """
-    asked = [prompts[index] for index in learner.next_prompts(LENGTH_ROLLOUTS * config.episodes)]
+    asked = [prompts[index] for index in learner.next_prompts(ROLLOUTS_FOR_LENGTH * config.episodes)]
     try:
         answers = write_answers(learner.backbone, config, asked, learner.sampling, None, check)
     except FloatingPointError as error:
@@ -210,6 +212,7 @@ def learn(
             answers = write_answers(learner.backbone, config, asked, learner.sampling, recording, folder.check)
             clock.append(time.monotonic())
             rollout = evaluate(learner, config, reward, asked, answers, recording, folder.check, outside)
+            del recording  # what it holds of each answer is not needed to learn from it
             rollout = replace(rollout, panel=len(panel), held_out=config.heldout_answers * len(held_out) if turn else 0)
             clock.append(time.monotonic())
         except FloatingPointError:  # not finite: try other prompts, and at the third time go back
@@ -261,7 +264,7 @@ def look_at_held_out(
     learner: Learner, config: PPOConfig, rollout: Rollout, ruling: Ruling, check: Callable[[], None]
 ) -> tuple[Ruling, dict[str, float]]:
     """What the guards say once answers to held-out prompts are looked at, too, and their metrics."""
-    read = readability(learner.backbone, rollout, config.microbatch, check)
+    read = readability(learner.backbone, rollout, budget_of(config), check)
     members = rollout.measured.rows(rollout.held_out_rows).members
     guard, decode = learner.guards.held_out, learner.backbone.tokenizer.decode
     figures, reason = guard.look(config, learner.update, members, read, learner.policy, decode, ruling.keepable)

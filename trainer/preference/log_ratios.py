@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainer.lm.backbone import Backbone, reference
 from trainer.lm.forward import ReadAgain, response_logprobs
+from trainer.lm.slices import Budget, slices
 from trainer.preference.data import Text
 
 
@@ -23,7 +24,7 @@ class LogRatios:
         backbone: Backbone,
         texts: Sequence[Text],
         temperature: float,  # divides the logits under both
-        size: int,  # texts in one pass
+        budget: Budget,  # of one pass
         check: Callable[[], None],
         said: Callable[[int], None],  # is told how many texts the reference has read
     ) -> None:
@@ -33,11 +34,12 @@ class LogRatios:
         self.lengths = self._texts.response_lengths.float()  # (N,) tokens of the answers
         self.tokens = self._texts.lengths  # (N,) of prompt and answer
         self.reference = torch.zeros(len(texts))  # (N,) nats
-        order = self.tokens.argsort(descending=True, stable=True)
-        for done, part in enumerate(torch.split(order, size)):
+        done = 0
+        for part in slices(self.tokens, budget):
             check()
             self._read(part)
-            said(min((done + 1) * size, len(texts)))
+            done += len(part)
+            said(done)
         if not bool(torch.isfinite(self.reference).all()):
             raise FloatingPointError("the reference's log-probabilities are not finite")
 

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import torch
 
 from trainer.contract.config import PreferenceConfig
+from trainer.contract.memory.forecast import WRITTEN_AT_ONCE
 from trainer.lm.backbone import Backbone
 from trainer.lm.forward import compared_logprobs, pack
 from trainer.lm.generate import Generated, generate
 from trainer.lm.left_out import Name
+from trainer.lm.slices import slices
 from trainer.preference.data import Example
-from trainer.preference.objectives import Objective, Said
+from trainer.preference.objectives import Objective, Said, budget_of
 
-DECODED_TOGETHER = 64
 SHOWN = 5  # prompts whose answers are kept for a person to read
 
 
@@ -70,12 +71,12 @@ def look(
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
         generator=torch.Generator().manual_seed(config.seed),
-        batch_size=DECODED_TOGETHER,
+        batch_size=WRITTEN_AT_ONCE,
         check=check,
     )
     packed = pack([prompt.ids for prompt in asked], [given.ids for given in answers])
     kl, entropy, fluency, tokens = torch.zeros(len(asked)), 0.0, 0.0, 0
-    for part in torch.split(torch.arange(len(asked)), config.microbatch):
+    for part in slices(packed.lengths, budget_of(config)):
         check()
         rows = packed.rows(part)
         found, _states = compared_logprobs(backbone, rows, config.temperature)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.contract.config import PreferenceConfig
+from trainer.lm.slices import Budget, slices
 from trainer.preference.data import Pair, Single
 from trainer.preference.log_ratios import LogRatios
 from trainer.preference.losses import dpo_loss, kto_loss, kto_reference, kto_weights, per_token
@@ -54,7 +55,7 @@ class DPO:
 
     def ask(self, examples: Sequence[Pair], learn: bool, check: Callable[[], None]) -> Said:
         total, sides, order = 0.0, [], []
-        for rows, piece in _pieces(torch.tensor(examples), self._ratios, max(1, self._config.microbatch // 2)):  # (n,), (n, 2)
+        for rows, piece in _pieces(torch.tensor(examples), self._ratios, budget_of(self._config, texts=2)):  # (n,), (n, 2)
             check()
             with torch.set_grad_enabled(learn):
                 chosen, rejected = self._found(piece.T.flatten()).chunk(2)
@@ -88,7 +89,7 @@ class KTO:
         kl = self._reference(examples, check)
         total, gains, order = 0.0, [], []
         told = torch.tensor([[single.answer, int(single.desirable)] for single in examples])
-        for rows, piece in _pieces(told, self._ratios, self._config.microbatch, columns=1):
+        for rows, piece in _pieces(told, self._ratios, budget_of(self._config), columns=1):
             check()
             desirable = piece[:, 1] == 1
             with torch.set_grad_enabled(learn):
@@ -108,16 +109,18 @@ class KTO:
         found = []
         with torch.no_grad():
             strangers = torch.tensor([[single.stranger] for single in examples])
-            for _rows, piece in _pieces(strangers, self._ratios, self._config.microbatch):
+            for _rows, piece in _pieces(strangers, self._ratios, budget_of(self._config)):
                 check()
                 found.append(self._ratios.of(piece[:, 0]))
         return kto_reference(torch.cat(found))
 
 
-def _pieces(examples: Tensor, ratios: LogRatios, size: int, columns: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Examples (N, c), whose first `columns` name texts, in parts of at most `size`, of like lengths, longest first: their
-    places (n,), and they (n, c).
-    """
-    longest = ratios.tokens[examples[:, :columns]].amax(1)
-    for rows in torch.split(longest.argsort(descending=True, stable=True), size):
+def budget_of(config: PreferenceConfig, texts: int = 1) -> Budget:
+    """What one forward and backward pass may hold of examples of so many texts each."""
+    return Budget(config.microbatch // texts, config.microbatch_tokens // texts)
+
+
+def _pieces(examples: Tensor, ratios: LogRatios, budget: Budget, columns: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Examples (N, c), whose first `columns` name texts, a slice at a time: their places (n,), and they (n, c)."""
+    for rows in slices(ratios.tokens[examples[:, :columns]].amax(1), budget):
         yield rows, examples[rows]

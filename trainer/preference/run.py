@@ -23,11 +23,12 @@ from trainer.lm.backbone import Backbone, attach_lora, context_length, pin_refer
 from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone, load_policy, save_policy
+from trainer.lm.machine.fit import make_room
 from trainer.preference.data import Example, Material, pairs, singles
 from trainer.preference.learner import Best, Learner
 from trainer.preference.log_ratios import LogRatios
 from trainer.preference.look import Asked, Look, look, shown
-from trainer.preference.objectives import DPO, KTO, Objective, Said
+from trainer.preference.objectives import DPO, KTO, Objective, Said, budget_of
 from trainer.reward.data import read_labels
 from trainer.reward.validation import interval
 from trainer.sft.ptx import Demonstrations, read_demonstrations
@@ -109,6 +110,7 @@ def train(
             reason = Message("no_short_prompt", tokens=config.max_prompt_tokens)
         raise Refused(left_out.why(reason), left_out.figures)
     texts = material.texts
+    make_room(backbone, folder.kind, config, len(texts))
     beside = read_demonstrations(folder, config, backbone, config.batch_size, left_out, material.holds_out)
     asked = asked or around([Asked(name, ids) for name, ids in material.asked.items()], config.look_answers)
     try:
@@ -116,7 +118,7 @@ def train(
             backbone,
             texts,
             config.temperature,
-            config.microbatch,
+            budget_of(config),
             folder.check,
             lambda done: folder.progress(done, len(texts), Message("reading_answers", done=done, total=len(texts))),
         )

@@ -8,7 +8,7 @@ state bit for bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from trainer.files.checkpoint import load_state, save_state
 from trainer.lm.backbone import Backbone, attach_lora, end_id, named_trainable, trainable_parameters
 from trainer.lm.batched_reading import batches, read
 from trainer.lm.machine.device import HOST
+from trainer.lm.machine.fit import make_room
 from trainer.reward.data import Comparison, Rating, TokenSequence
 from trainer.reward.head.fitting import fit, thin_out
 from trainer.reward.head.label_rows import HeadSettings, Rows, settings_of
@@ -72,6 +73,7 @@ def train(
 ) -> FineTuned:
     """Train adapters and head on labels; the same seed gives the same weights, in one go or in several."""
     attach_lora(backbone, config.lora_rank, config.lora_layers, config.seed)
+    make_room(backbone, "reward", config)
     generator = torch.Generator().manual_seed(config.seed)
     head = torch.nn.Parameter(torch.zeros(end_states(backbone, sequences[:1]).shape[1]))
     optimiser = torch.optim.AdamW([*trainable_parameters(backbone), head], lr=config.learning_rate, weight_decay=0.0)
@@ -100,9 +102,8 @@ def train(
     for step in range(first, total):
         epoch, at = divmod(step, per_epoch)
         batch = [labels[row] for row in orders[epoch][at * config.batch_size : (at + 1) * config.batch_size]]
-        loss = _loss(backbone, head, sequences, batch, config, people, axis)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = learn(backbone, head, sequences, batch, config, people, axis)
         torch.nn.utils.clip_grad_norm_([*trainable_parameters(backbone), head], MAX_GRAD_NORM)
         factor = min((step + 1) / max(1, WARMUP_SHARE * total), (total - step) / total)
         optimiser.param_groups[0]["lr"] = config.learning_rate * factor
@@ -111,7 +112,7 @@ def train(
             save(step + 1)
             saved = time.monotonic()
         try:
-            tick(step + 1, total, float(loss.detach()))
+            tick(step + 1, total, loss)
         except Cancelled:
             save(step + 1)
             raise
@@ -168,6 +169,43 @@ def head_token(backbone: Backbone) -> int:
     return end_id(backbone) if own is None else int(own)
 
 
+def learn(
+    backbone: Backbone,
+    head: Tensor,
+    sequences: Sequence[TokenSequence],
+    batch: Sequence[Comparison | Rating],
+    config: RewardConfig,
+    people: Head,
+    axis: Tensor | None,
+) -> float:
+    """Add the gradients of a batch's mean negative log-likelihood to those at hand, and return it."""
+    total = 0.0
+    for part in _passes(sequences, batch, config.microbatch_tokens):
+        loss = _loss(backbone, head, sequences, part, config, people, axis) / len(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total
+
+
+def _passes(
+    sequences: Sequence[TokenSequence], batch: Sequence[Comparison | Rating], tokens: int
+) -> Iterator[list[Comparison | Rating]]:
+    """The labels in parts whose answers have so many tokens together at most (one label at least), in their order."""
+    part: list[Comparison | Rating] = []
+    for label in batch:
+        if part and sum(len(sequences[answer].ids) for answer in _answers([*part, label])) > tokens:
+            yield part
+            part = []
+        part.append(label)
+    yield part
+
+
+def _answers(batch: Sequence[Comparison | Rating]) -> list[int]:
+    """Of these labels, each once."""
+    compared = {index for label in batch if isinstance(label, Comparison) for index in (label.left, label.right)}
+    return sorted(compared | {label.answer for label in batch if isinstance(label, Rating)})
+
+
 def _loss(
     backbone: Backbone,
     head: Tensor,
@@ -177,14 +215,12 @@ def _loss(
     people: Head,
     axis: Tensor | None,
 ) -> Tensor:
-    """Mean negative log-likelihood of a batch of labels; each different answer runs once. Adapters learn the reward that the head
-    follows, and what of a verdict is its person's own taste is the head's.
+    """Negative log-likelihood of labels; each different answer runs once. Adapters learn the reward that the head follows, and
+    what of a verdict is its person's own taste is the head's.
     """
     comparisons = [label for label in batch if isinstance(label, Comparison)]
     ratings = [label for label in batch if isinstance(label, Rating)]
-    answers = sorted(
-        {index for label in comparisons for index in (label.left, label.right)} | {label.answer for label in ratings}
-    )
+    answers = _answers(batch)
     at = {answer: row for row, answer in enumerate(answers)}
     rewards = end_states(backbone, [sequences[answer] for answer in answers]) @ head
     rows = Rows(
@@ -198,4 +234,4 @@ def _loss(
     u = rows.design(rewards.double()[:, None])[:, 0]
     if place is not None and axis is not None:
         u = u + (place - people.followed)[rows.person] * rows.design(axis[answers][:, None])[:, 0]
-    return -rows.loglik(u, known).sum() / len(batch)
+    return -rows.loglik(u, known).sum()

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.lm.backbone import Backbone
+from trainer.lm.backbone import Backbone, layers_run
 from trainer.lm.forward import llama_like, own_forward
 from trainer.lm.lm_head import token_logprobs
 from trainer.sft.documents import Sequence
 
 Row = list[Sequence]
 
-PASS_TOKENS = 2048  # padded, in one forward and backward pass; does not change the result
+LOOK_TOKENS = 2048  # padded, in one pass without gradients
 SHUFFLED_BATCHES = 50  # over which rows are sorted by length: random enough to learn from, alike enough to waste little
 SAME = 1e-2  # of what the first text changes where nothing keeps them apart; rounding is far under that, a leak is all of it
 IGNORED = -100
@@ -70,11 +70,11 @@ def predicted(rows: list[Row]) -> int:
     return sum(len(sequence.ids) - sequence.first for row in rows for sequence in row)
 
 
-def passes(rows: list[Row]) -> Iterator[list[Row]]:
-    """The rows in parts of at most PASS_TOKENS padded tokens (one row at least), in their order."""
+def passes(rows: list[Row], tokens: int) -> Iterator[list[Row]]:
+    """The rows in parts of at most so many padded tokens (one row at least), in their order."""
     part: list[Row] = []
     for row in rows:
-        if part and max(map(row_length, [*part, row])) * (len(part) + 1) > PASS_TOKENS:
+        if part and max(map(row_length, [*part, row])) * (len(part) + 1) > tokens:
             yield part
             part = []
         part.append(row)
@@ -88,7 +88,8 @@ def loss_sum(model: Backbone, rows: list[Row], packed: bool) -> Tensor:
     chosen = wanted[:, 1:] != IGNORED
     targets = wanted[:, 1:][chosen]
     if llama_like(model) and packed:  # states only: the vocabulary's logits are made slice by slice
-        states = model.plain.model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+        with layers_run(model):
+            states = model.plain.model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
         return -token_logprobs(model, states[:, :-1][chosen], targets, 1.0)[0].sum()
     logits = _logits(model, ids, positions, packed)
     return F.cross_entropy(logits[:, :-1][chosen].float(), targets, reduction="sum")
@@ -97,7 +98,7 @@ def loss_sum(model: Backbone, rows: list[Row], packed: bool) -> Tensor:
 @torch.no_grad()
 def mean_loss(model: Backbone, rows: list[Row], packed: bool) -> float:
     """Mean negative log-likelihood per predicted token, in nats."""
-    total = sum(float(loss_sum(model, part, packed)) for part in passes(sorted(rows, key=row_length)))
+    total = sum(float(loss_sum(model, part, packed)) for part in passes(sorted(rows, key=row_length), LOOK_TOKENS))
     return total / max(predicted(rows), 1)
 
 
@@ -119,7 +120,8 @@ def keeps_apart(model: Backbone) -> bool:
 def _logits(model: Backbone, ids: Tensor, positions: Tensor, packed: bool) -> Tensor:
     """(B, L, V) logits at every position."""
     places = {"position_ids": positions} if packed else {}  # no mask: padding comes after everything that is predicted
-    found: Tensor = own_forward(model.plain, input_ids=ids, use_cache=False, **places).logits
+    with layers_run(model):
+        found: Tensor = own_forward(model.plain, input_ids=ids, use_cache=False, **places).logits
     return found
 
 

@@ -18,6 +18,7 @@ from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, context_length
 from trainer.lm.forward import ReadAgain, response_logprobs
 from trainer.lm.left_out import LeftOut
+from trainer.lm.slices import Budget, slices
 from trainer.sft.documents import Demonstration, Sequence, conversations, encode
 
 TEMPERATURE = 1.0  # an sft run's, whatever the answers are drawn at: what is learned is the model, not how it is sampled
@@ -32,11 +33,11 @@ class Demonstrations:
         sequences: Listed[Sequence],  # at least one
         *,
         per_step: int,  # demonstrations of an optimiser step; all where there are fewer
-        size: int,  # in one forward and backward pass
+        budget: Budget,  # of one forward and backward pass
         seed: int,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._backbone, self._size, self._seed = backbone, size, seed
+        self._backbone, self._budget, self._seed = backbone, budget, seed
         self._texts = ReadAgain(
             backbone, [one.ids[: one.first] for one in sequences], [one.ids[one.first :] for one in sequences]
         )
@@ -86,9 +87,8 @@ class Demonstrations:
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
         return torch.randperm(len(self._texts.lengths), generator=generator)
 
-    def _pieces(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Parts of like lengths, longest first."""
-        return torch.split(rows[self._texts.lengths[rows].argsort(descending=True, stable=True)], self._size)
+    def _pieces(self, rows: Tensor) -> Iterator[Tensor]:
+        return (rows[part] for part in slices(self._texts.lengths[rows], self._budget))
 
 
 def read_demonstrations(
@@ -110,7 +110,8 @@ def read_demonstrations(
     sequences = encode(backbone, list(found), block, left_out)
     if not sequences:
         raise Refused(left_out.why(Message("no_demonstration", setting=f"{folder.kind}.ptx_weight")), left_out.figures)
-    return Demonstrations(backbone, sequences, per_step=per_step, size=config.microbatch, seed=config.seed, check=folder.check)
+    budget = Budget(config.microbatch, config.microbatch_tokens)
+    return Demonstrations(backbone, sequences, per_step=per_step, budget=budget, seed=config.seed, check=folder.check)
 
 
 def _prompts(demonstration: Demonstration) -> Iterator[list[dict[str, str]]]:

@@ -26,6 +26,7 @@ from trainer.lm.backbone import Backbone, attach_lora, named_trainable
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_policy, save_policy
 from trainer.lm.machine.device import choose_device
+from trainer.lm.machine.fit import make_room
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 from trainer.sft.documents import Document, encode, read_documents, split
 from trainer.sft.packing import Row, epoch_batches, keeps_apart, loss_sum, mean_loss, pack, passes, predicted
@@ -48,6 +49,7 @@ def run(folder: RunFolder) -> None:
     folder.progress(0, 1, Message("reading_text"))
     training, held_out = split(read_documents(folder))
     model = _open(folder, config, training)
+    make_room(model, folder.kind, config)
     packed, left_out = keeps_apart(model), LeftOut()
     rows, test = (_rows(model, part, config, packed, left_out) for part in (training, held_out))
     if not rows:
@@ -150,7 +152,7 @@ class _Learner:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         tokens, total = predicted(batch), 0.0
-        for part in passes(batch):
+        for part in passes(batch, self.config.microbatch_tokens):
             loss = loss_sum(self.model, part, self.packed)
             (loss / tokens).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())

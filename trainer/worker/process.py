@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from app.settings import Settings
-from trainer.contract.environment import die_with, go_first, needed, session_gives_way, with_rewards
+from trainer.contract.environment import RUN_MEMORY, die_with, go_first, needed, session_gives_way, with_rewards
 from trainer.contract.folder import forget_unfinished, write_atomic
 from trainer.contract.outside.key import KEY_VARIABLE
 
@@ -46,6 +46,7 @@ def environment_of(settings: Settings, outside: Iterable[str], key_variable: str
     environment.pop("TASTEMAKER_THREADS", None)  # 0 means for us what its absence means for a run
     if settings.threads:
         environment["TASTEMAKER_THREADS"] = str(settings.threads)
+    environment[RUN_MEMORY] = str(settings.run_memory_gb)
     keys = {name: key.get_secret_value() for name, key in settings.reward_keys.items()}
     if key_variable is not None and KEY_VARIABLE.fullmatch(key_variable) and key_variable in os.environ:
         environment[key_variable] = os.environ[key_variable]

@@ -22,6 +22,7 @@ from trainer.contract.folder import EXIT_DONE, EXIT_REFUSED
 from trainer.contract.messages import from_json
 from trainer.lm.backbone import Backbone
 from trainer.lm.generate import Generated
+from trainer.lm.slices import Budget
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner
 from trainer.ppo.reward import Rule
@@ -44,7 +45,7 @@ def first_gradients(backbone: Backbone, advantage: float, weight: float, **confi
     move_adapters(backbone)
     rollout = evaluate(learner, settings, Rule(even_share), PROMPTS[:8], ANSWERS, None, lambda: None)
     advantages = torch.where(rollout.measured.mask, advantage, 0.0)
-    term = Demonstrations(backbone, texts(9), per_step=5, size=3, seed=0) if weight else None
+    term = Demonstrations(backbone, texts(9), per_step=5, budget=Budget(3, 2048), seed=0) if weight else None
     found: list[Tensor] = []
 
     def watch(taken: torch.optim.Optimizer, *_given: Any) -> None:
@@ -67,7 +68,7 @@ def test_without_an_advantage_a_step_is_an_sft_step_with_one_it_is_the_sum(name:
     alone = first_gradients(policy(), 0.0, 0.5)
     backbone = policy()
     move_adapters(backbone)
-    batch = Demonstrations(backbone, texts(9), per_step=5, size=3, seed=0).batch(0)
+    batch = Demonstrations(backbone, texts(9), per_step=5, budget=Budget(3, 2048), seed=0).batch(0)
     rows = [[texts(9)[at]] for at in batch]
     torch.autograd.backward(0.5 * loss_sum(backbone, rows, False) / predicted(rows))
     sft = [parameter.grad for parameter in backbone.model.parameters() if parameter.grad is not None]
@@ -84,7 +85,7 @@ def losses(path: Path, weight: float) -> tuple[float, float, list[float]]:
     backbone = llama_policy()
     folder = ppo_folder(path, **(SMALL | {"updates": 12, "kl_stop_nats": 1e6, "length_control": "off", "ptx_weight": weight}))
     assert isinstance(folder.config, PPOConfig)
-    term = Demonstrations(backbone, ODD, per_step=4, size=3, seed=0)
+    term = Demonstrations(backbone, ODD, per_step=4, budget=Budget(3, 2048), seed=0)
     before = term.loss()
     figures = train(folder, folder.config, backbone, Rule(even_share), PROMPTS, PROMPTS[:2], (), term if weight else None)
     assert figures.get("demonstrations") == (7 if weight else None)

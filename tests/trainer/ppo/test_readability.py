@@ -10,6 +10,7 @@ from trainer.contract.config import PPOConfig
 from trainer.lm.backbone import bare_base, named_trainable
 from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.generate import Generated
+from trainer.lm.slices import Budget
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner
 from trainer.ppo.readability import own_tokens, readability, relevance, repeated
@@ -38,7 +39,7 @@ def looked_at() -> tuple[Learner, Rollout]:
 
 def test_only_answers_to_held_out_prompts_are_looked_at() -> None:
     learner, rollout = looked_at()
-    read = readability(learner.backbone, rollout, 2, lambda: None)
+    read = readability(learner.backbone, rollout, Budget(2, 2048), lambda: None)
     assert read.repetition.tolist() == pytest.approx([0, 2 / 3, 0])
     assert read.cut.tolist() == [0, 1, 0]
     assert read.words == {12: 1, 13: 1, 14: 1, 15: 6, 16: 1}  # an end is no word
@@ -50,7 +51,7 @@ def test_only_answers_to_held_out_prompts_are_looked_at() -> None:
 def test_relevance_is_what_an_answer_says_of_its_own_prompt_and_no_other_does() -> None:
     backbone = llama_policy()
     prompts, answers = [[5, 20, 6], [5, 21, 22, 6], [5, 23, 6]], [[7, 8], [9], [10, 11, 12]]
-    found = relevance(backbone, prompts, answers, 2, lambda: None)
+    found = relevance(backbone, prompts, answers, Budget(2, 2048), lambda: None)
 
     def nats(before: list[int], text: list[int]) -> float:
         with torch.no_grad():
@@ -62,7 +63,7 @@ def test_relevance_is_what_an_answer_says_of_its_own_prompt_and_no_other_does() 
         nats([10, 11, 12], [23]) - nats([7, 8], [23]),
     ]
     assert found.tolist() == pytest.approx(expected, abs=1e-4)
-    same = relevance(backbone, prompts, [[7, 8]] * 3, 2, lambda: None)
+    same = relevance(backbone, prompts, [[7, 8]] * 3, Budget(2, 2048), lambda: None)
     assert same.tolist() == pytest.approx([0, 0, 0], abs=1e-5)  # what says the same of all says nothing of any
 
 

@@ -29,6 +29,7 @@ from trainer.lm.backbone import Backbone, bare_base, named_trainable, pin_refere
 from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.generate import Generated
 from trainer.lm.loading import load_backbone, load_policy
+from trainer.lm.slices import Budget
 from trainer.ppo.evaluate_rollout import evaluate
 from trainer.ppo.learner import Learner
 from trainer.ppo.reward import Ids, Rule
@@ -239,7 +240,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path, kind: str, e
         term = None
         if kind == "ptx":  # three of seven in each of two steps an epoch
             talks = [Sequence([5, 6, 7 + at, 8, 3 + at], 2) for at in range(7)]
-            term = Demonstrations(policy, talks, per_step=3, size=2, seed=0)
+            term = Demonstrations(policy, talks, per_step=3, budget=Budget(2, 2048), seed=0)
         train(folder, folder.config, policy, rule, prompts, prompts[:2], prompts[:5], term)
         return policy
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.trainer.tiny import disturb, llama_policy, simple_policy
 from trainer.lm import forward
 from trainer.lm.backbone import Backbone, pin_reference, reference
+from trainer.lm.slices import Budget
 from trainer.preference.data import Text
 from trainer.preference.log_ratios import LogRatios
 
@@ -28,7 +29,7 @@ def texts() -> list[Text]:
 
 
 def ratios(backbone: Backbone, temperature: float = 0.7, size: int = 4) -> LogRatios:
-    return LogRatios(backbone, texts(), temperature, size, lambda: None, lambda _: None)
+    return LogRatios(backbone, texts(), temperature, Budget(size, 2048), lambda: None, lambda _: None)
 
 
 @torch.no_grad()
@@ -75,7 +76,7 @@ def test_a_pinned_reference_is_the_policy_it_was() -> None:
 def test_recorded_states_change_no_log_ratio_and_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[Tensor, list[Tensor]]] = []
     for most in (2**30, 0):
-        monkeypatch.setattr(forward, "MOST_RECORDED", most)
+        monkeypatch.setattr(forward, "MOST_KEPT", most)
         backbone = llama_policy()
         disturb(backbone)
         asked = ratios(backbone)

@@ -13,6 +13,7 @@ from tests.trainer.preference.test_log_ratios import texts
 from tests.trainer.tiny import disturb, llama_policy
 from trainer.contract.config import PreferenceConfig
 from trainer.lm.backbone import Backbone, named_trainable
+from trainer.lm.slices import Budget
 from trainer.preference.data import Pair, Single
 from trainer.preference.log_ratios import LogRatios
 from trainer.preference.objectives import DPO, KTO, Said
@@ -25,7 +26,7 @@ def asked(method: str, microbatch: int, learn: bool = True, only: slice = slice(
     backbone = llama_policy()
     disturb(backbone)
     config = PreferenceConfig(method=method, microbatch=microbatch, beta=0.5)
-    ratios = LogRatios(backbone, texts(), 0.7, 4, lambda: None, lambda _: None)
+    ratios = LogRatios(backbone, texts(), 0.7, Budget(4, 2048), lambda: None, lambda _: None)
     examples: Any = SINGLES if method == "kto" else PAIRS
     objective: Any = (KTO if method == "kto" else DPO)(ratios, config, examples)
     said = objective.ask(examples[only], learn, lambda: None)
@@ -63,7 +64,9 @@ def test_hits_are_told_in_the_order_in_which_examples_were_given(method: str) ->
 def test_ktos_hits_are_in_order_too() -> None:
     """By its rule, from the log-ratios of each answer: better than the reference point for a good one, worse for another."""
     said, _, backbone = asked("kto", 2, learn=False)
-    found = LogRatios(backbone, texts(), 0.7, 4, lambda: None, lambda _: None).of(torch.tensor([one.answer for one in SINGLES]))
+    found = LogRatios(backbone, texts(), 0.7, Budget(4, 2048), lambda: None, lambda _: None).of(
+        torch.tensor([one.answer for one in SINGLES])
+    )
     assert said.kl_reference is not None
     assert said.hits is not None
     right = [(gain > said.kl_reference) == one.desirable for gain, one in zip(found.tolist(), SINGLES, strict=True)]
@@ -79,7 +82,9 @@ def test_a_step_of_dpo_makes_chosen_answers_likelier_than_rejected_ones() -> Non
             parameter.sub_(0.02 * parameter.grad)
     config = PreferenceConfig(beta=0.5)
     # the reference is the base, which no step moves
-    again = DPO(LogRatios(backbone, texts(), 0.7, 4, lambda: None, lambda _: None), config, PAIRS).ask(PAIRS, False, lambda: None)
+    again = DPO(LogRatios(backbone, texts(), 0.7, Budget(4, 2048), lambda: None, lambda _: None), config, PAIRS).ask(
+        PAIRS, False, lambda: None
+    )
     assert again.loss < said.loss
     assert again.chosen - again.rejected > said.chosen - said.rejected
 
@@ -96,7 +101,7 @@ def test_kto_says_by_which_point_it_counted_and_has_no_mean_of_nothing() -> None
 def test_a_policy_that_has_not_moved_is_right_by_halves(method: str) -> None:
     backbone = llama_policy()
     config = PreferenceConfig(method=method, beta=0.5)
-    ratios = LogRatios(backbone, texts(), 0.7, 4, lambda: None, lambda _: None)
+    ratios = LogRatios(backbone, texts(), 0.7, Budget(4, 2048), lambda: None, lambda _: None)
     examples: Any = SINGLES if method == "kto" else PAIRS
     objective: Any = (KTO if method == "kto" else DPO)(ratios, config, examples)
     ratios.of = lambda rows: torch.zeros(len(rows))  # type: ignore[method-assign]

@@ -27,6 +27,7 @@ from trainer.files import checkpoint
 from trainer.lm.backbone import chat_ids, named_trainable
 from trainer.lm.chat_template import text_ids
 from trainer.lm.loading import load_policy
+from trainer.lm.slices import Budget
 from trainer.preference.data import Pair, Text, held_out_prompts
 from trainer.preference.learner import Learner
 from trainer.preference.log_ratios import LogRatios
@@ -337,7 +338,7 @@ def nll(path: Path) -> float:
     policy = load_policy(str(path / "checkpoint"), trainable=True)
     asked = chat_ids(policy.tokenizer, [{"role": "user", "content": "Say 1"}])
     ids = [*asked, *text_ids(policy.tokenizer, "green rain falls", "")]
-    return Demonstrations(policy, [Sequence(ids, len(asked))], per_step=1, size=1, seed=0).loss()
+    return Demonstrations(policy, [Sequence(ids, len(asked))], per_step=1, budget=Budget(1, 2048), seed=0).loss()
 
 
 def test_a_demonstration_about_a_held_out_prompt_is_not_learned_from(tmp_path: Path, base: Path) -> None:
@@ -369,8 +370,10 @@ def test_where_the_labels_say_nothing_a_step_is_an_sft_step(tmp_path: Path) -> N
     config = folder.config
     assert isinstance(config, PreferenceConfig)
     learner = Learner(backbone, config, len(texts))
-    objective = DPO(LogRatios(backbone, texts, 0.7, 4, lambda: None, lambda _: None), config, [Pair(at, at) for at in range(8)])
-    term = Demonstrations(backbone, sequences, per_step=config.batch_size, size=4, seed=0)
+    objective = DPO(
+        LogRatios(backbone, texts, 0.7, Budget(4, 2048), lambda: None, lambda _: None), config, [Pair(at, at) for at in range(8)]
+    )
+    term = Demonstrations(backbone, sequences, per_step=config.batch_size, budget=Budget(4, 2048), seed=0)
     theirs = [parameter for _, parameter in named_trainable(sft)]
     optimiser = torch.optim.Adam(theirs, lr=config.learning_rate)
     gradients: list[list[torch.Tensor]] = []

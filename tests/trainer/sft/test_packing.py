@@ -90,12 +90,11 @@ def test_an_epoch_visits_every_row_once_in_an_order_of_its_seed() -> None:
     assert max(spread) < 15  # of 58
 
 
-def test_a_pass_is_bounded_and_does_not_change_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_is_bounded_and_does_not_change_the_sum() -> None:
     model = llama_policy()
     rows = pack(texts(12), 24)
     whole = float(loss_sum(model, rows, True))
-    monkeypatch.setattr("trainer.sft.packing.PASS_TOKENS", 50)
-    parts = list(passes(rows))
+    parts = list(passes(rows, 50))
     assert len(parts) > 1
     assert [row for part in parts for row in part] == rows
     assert all(len(part) * max(map(row_length, part)) <= 50 for part in parts)

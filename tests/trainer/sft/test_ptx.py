@@ -19,6 +19,7 @@ from trainer.lm import forward
 from trainer.lm.backbone import Backbone, attach_lora, trainable_parameters
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone
+from trainer.lm.slices import Budget
 from trainer.sft.documents import Sequence
 from trainer.sft.packing import loss_sum, predicted
 from trainer.sft.ptx import Demonstrations, read_demonstrations
@@ -43,7 +44,7 @@ POLICIES: dict[str, Callable[[], Backbone]] = {
 
 
 def some(backbone: Backbone, sequences: list[Sequence], per_step: int = 100, size: int = 4, seed: int = 0) -> Demonstrations:
-    return Demonstrations(backbone, sequences, per_step=per_step, size=size, seed=seed)
+    return Demonstrations(backbone, sequences, per_step=per_step, budget=Budget(size, 2048), seed=seed)
 
 
 def gradients(backbone: Backbone) -> list[Tensor]:
@@ -99,7 +100,7 @@ def test_micro_batches_and_the_record_of_the_trunk_change_neither_loss_nor_gradi
     disturb(backbone)
     whole, gradient = learned(backbone, some(backbone, sequences, per_step=5, size=9))
     for size, most in ((1, 2**30), (3, 2**30), (9, 0)):
-        monkeypatch.setattr(forward, "MOST_RECORDED", most)
+        monkeypatch.setattr(forward, "MOST_KEPT", most)
         loss, other = learned(backbone, some(backbone, sequences, per_step=5, size=size))
         assert loss == pytest.approx(whole, rel=1e-5)
         torch.testing.assert_close(other, gradient, rtol=1e-4, atol=1e-5)

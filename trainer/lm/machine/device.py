@@ -12,7 +12,9 @@ from typing import Final
 
 import torch
 
+from trainer.contract.environment import SHARE, run_memory_bytes
 from trainer.contract.folder import Refused
+from trainer.contract.memory.machine import Machine, this_processor
 from trainer.contract.messages import Message
 
 HOST: Final = torch.device("cpu")
@@ -30,6 +32,13 @@ def choose_device(device: str) -> torch.device:
 def on_host(device: torch.device) -> bool:
     """Whether it is the processor itself, for which there are layouts and kernels of its own."""
     return device.type == HOST.type
+
+
+def machine_of(device: torch.device) -> Machine:
+    """What a run may take of the memory that its models lie in."""
+    if on_host(device):
+        return this_processor(run_memory_bytes())
+    return Machine(SHARE * torch.cuda.get_device_properties(device).total_memory, gpu=True, bfloat16=True)
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
