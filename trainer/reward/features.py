@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -82,17 +82,16 @@ class FeatureCache:
     def __contains__(self, digest: str) -> bool:
         return digest in self._where
 
-    def read(self, digests: Iterable[str]) -> dict[str, Tensor]:
-        """The cached rows among `digests`, each shard opened once."""
+    def read(self, digests: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """The cached rows among `digests`, each shard opened once and none held."""
         wanted: dict[Path, list[str]] = {}
         for digest in digests:
             if digest in self._where:
                 wanted.setdefault(self._where[digest], []).append(digest)
-        found: dict[str, Tensor] = {}
         for path, keys in wanted.items():
             with safe_open(path, "pt") as shard:
-                found |= {key: shard.get_tensor(key) for key in keys}
-        return found
+                for key in keys:
+                    yield key, shard.get_tensor(key)
 
     def write(self, rows: Mapping[str, Tensor]) -> None:
         """Keep rows, by digest."""
@@ -122,16 +121,29 @@ def pooled_states(
     layers: Sequence[int],
     cache: FeatureCache | None = None,
     tick: Callable[[int, int], None] = lambda _done, _total: None,
+    place: Path | None = None,  # a file that holds them where they may be many; in memory without
 ) -> dict[int, Tensor]:
     """Layer -> (N, D) float32 means over each answer's tokens, under the reference. Each different text runs once, if at all.
 
-    `tick(done, total)` counts texts after every batch; what it raises (a cancelled run) comes through once the work so far
+    In a file each layer lies by itself, so that whoever reads some of them has only those in memory, which the kernel may drop
+    again. `tick(done, total)` counts texts after every batch; what it raises (a cancelled run) comes through once the work so far
     is in the cache.
     """
     digests = [sequence.digest for sequence in sequences]
     unique = dict(zip(digests, sequences, strict=True))
-    rows = cache.read(unique) if cache else {}
-    missing = [digest for digest in unique if digest not in rows]
+    places: dict[str, list[int]] = {}
+    for row, digest in enumerate(digests):
+        places.setdefault(digest, []).append(row)
+    widths = _widths(backbone, sequences[0], layers)
+    table = table_in(place, len(digests), widths)
+
+    def put(digest: str, row: Tensor) -> None:
+        for layer, part in zip(table, torch.split(row, widths), strict=True):
+            layer[places[digest]] = part
+
+    missing = [digest for digest in unique if cache is None or digest not in cache]
+    for digest, kept in cache.read(unique) if cache else ():
+        put(digest, kept)
     fresh: dict[str, Tensor] = {}
     done = len(unique) - len(missing)
     tick(done, len(unique))
@@ -141,18 +153,30 @@ def pooled_states(
             with reference(backbone):
                 means = answer_means(backbone, [unique[key] for key in keys], layers)
             flat = torch.cat([means[layer] for layer in layers], 1)
-            fresh |= {key: flat[index].clone() for index, key in enumerate(keys)}
+            for index, key in enumerate(keys):
+                put(key, flat[index])
+            if cache:
+                fresh |= {key: flat[index].clone() for index, key in enumerate(keys)}
             if cache and len(fresh) >= SHARD_TEXTS:
                 cache.write(fresh)
-                rows, fresh = rows | fresh, {}
+                fresh = {}
             done += len(keys)
             tick(done, len(unique))
     finally:
         if cache:
             cache.write(fresh)
-    rows |= fresh
-    table = torch.stack([rows[digest] for digest in digests])
-    return dict(zip(layers, torch.split(table, _widths(backbone, sequences[0], layers), 1), strict=True))
+    return dict(zip(layers, table, strict=True))
+
+
+def table_in(place: Path | None, rows: int, widths: Sequence[int]) -> list[Tensor]:
+    """(rows, width) for each of the widths, in memory or in a file that this run begins anew."""
+    if place is None:
+        return [torch.empty(rows, width) for width in widths]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    numbers = torch.from_file(str(place), shared=True, size=rows * sum(widths), dtype=torch.float32)
+    parts = torch.split(numbers, [rows * width for width in widths])
+    return [part.view(rows, width) for part, width in zip(parts, widths, strict=True)]
 
 
 def recorded_means(recording: RecordedStates, index: int, sequence: TokenSequence, layers: Sequence[int]) -> Tensor:

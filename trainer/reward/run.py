@@ -143,7 +143,7 @@ def read_answers(
     layers = choose_layers(backbone)
     place = folder.inputs.get("cache")
     cache = FeatureCache((folder.path / place) if place else folder.file("state"), backbone, layers)
-    means = pooled_states(backbone, sequences, layers, cache, partial(say_read, folder))
+    means = pooled_states(backbone, sequences, layers, cache, partial(say_read, folder), folder.file("state") / "features.bin")
     finite = torch.stack([torch.isfinite(states).all(1) for states in means.values()]).all(0)
     for answer, whole in zip(labels.answers, finite.tolist(), strict=True):
         if not whole:
@@ -153,7 +153,8 @@ def read_answers(
         raise Refused(Message("base_not_finite"))
     read = [sequences[index] for index in kept]
     lengths = torch.tensor([len(item.response_ids) for item in read], dtype=torch.float32)
-    means = {layer: states[kept] for layer, states in means.items()}
+    if len(kept) < len(sequences):  # else no copy
+        means = {layer: states[kept] for layer, states in means.items()}
     return labels.about(kept), read, groups(means, lengths, config.length_covariate)
 
 

@@ -172,3 +172,17 @@ def test_features_for_which_there_is_no_room_leave_nothing(llama_folder: str, tm
     assert "digest" not in cache
     cache.write(rows)
     assert "digest" in cache
+
+
+def test_in_a_file_the_means_are_the_same_and_lie_there_layer_by_layer(backbone: Backbone, tmp_path: Path) -> None:
+    items, layers = sequences(backbone), choose_layers(backbone)
+    expected = pooled_states(backbone, items + items, layers)
+    place = tmp_path / "state" / "features.bin"
+
+    for cache in (None, FeatureCache(tmp_path, backbone, layers), FeatureCache(tmp_path, backbone, layers)):
+        found = pooled_states(backbone, items + items, layers, cache, place=place)
+        for layer in layers:
+            assert torch.equal(found[layer], expected[layer])
+
+    numbers = torch.from_file(str(place), size=place.stat().st_size // 4, dtype=torch.float32)
+    assert torch.equal(numbers, torch.cat([expected[layer].flatten() for layer in layers]))

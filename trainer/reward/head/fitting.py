@@ -54,9 +54,10 @@ def fit(
     columns = sum(len(group.weights) for group in kept.values())
     size = len(comparisons) * (1 + rows.levels) + len(ratings)
     dtype = torch.float32 if size * columns * min(size, columns) > LARGE else torch.float64
-    scaled = torch.cat(
-        [rows.design(features[name], group, dtype) * group.prior**0.5 for name, group in kept.items()], 1
-    )  # unit prior on every column
+    widths = [len(group.weights) for group in kept.values()]
+    scaled = torch.empty(size, columns, dtype=dtype)  # unit prior on every column
+    for (name, group), part in zip(kept.items(), torch.split(scaled, widths, 1), strict=True):
+        torch.mul(rows.design(features[name], group, dtype), group.prior**0.5, out=part)
     roots = torch.cat([torch.full_like(group.weights, group.prior**0.5) for group in kept.values()])
     start = _weights(earlier) / roots[:, None] if earlier else None
     if settings.taste:
@@ -64,7 +65,7 @@ def fit(
         people["taste"] = places_of(rows, known) if known else first_places(rows, scaled, people, start)
         start = start if known else None
     mean, shrink, precision = posterior(rows, scaled, people, start)
-    weights, widths = mean * roots[:, None], [len(group.weights) for group in kept.values()]
+    weights = mean * roots[:, None]
     followed = float(people["taste"][rows.person].mean()) if settings.taste else 0.0
     for group, part in zip(kept.values(), torch.split(weights, widths), strict=True):
         group.weights = (part[:, 0] + followed * part[:, -1]).float()

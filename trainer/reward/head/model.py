@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+ROWS_AT_ONCE = 8192  # whose features are widened together
+
 
 @dataclass
 class Group:
@@ -55,7 +57,10 @@ class Head:
 
     def reward(self, features: Mapping[str, Tensor]) -> Tensor:
         """(N,) float64 latent rewards from raw features, group -> (N, D)."""
-        parts = [group.standardise(features[name]) @ group.weights.double() for name, group in self.groups.items()]
+        parts = [
+            torch.cat([group.standardise(some) @ group.weights.double() for some in torch.split(features[name], ROWS_AT_ONCE)])
+            for name, group in self.groups.items()
+        ]
         return torch.stack(parts).sum(0)
 
     def axis(self, features: Mapping[str, Tensor]) -> Tensor:

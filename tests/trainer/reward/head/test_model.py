@@ -14,7 +14,7 @@ from trainer.reward.data import Comparison, Rating
 from trainer.reward.head.fitting import fit
 from trainer.reward.head.label_rows import HeadSettings, Rows
 from trainer.reward.head.model import Head
-from trainer.reward.head.posterior import JITTERS, kernel_root
+from trainer.reward.head.posterior import JITTERS, kernel_root, precision
 
 F64 = torch.float64
 SETTINGS = HeadSettings()
@@ -287,3 +287,30 @@ def test_more_labels_than_answers_differ_in_have_a_kernel_that_can_be_factorised
     torch.testing.assert_close(factor @ factor.T, kernel, atol=JITTERS[-1] + 1e-6, rtol=1e-12)
     with pytest.raises(ValueError, match="not finite"):
         kernel_root(torch.full((3, 3), float("nan"), dtype=torch.float64))
+
+
+def test_many_rows_are_weighed_in_parts_and_steered_by_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = Planted(answers=400)
+    labels = planted.comparisons(600)
+    whole = fit(planted.features, labels, [], SETTINGS)
+    rewards = whole.reward(planted.features)
+
+    monkeypatch.setattr("trainer.reward.head.posterior.CURVED_ROWS", 150)
+    monkeypatch.setattr("trainer.reward.head.posterior.ROWS_AT_ONCE", 64)
+    monkeypatch.setattr("trainer.reward.head.model.ROWS_AT_ONCE", 7)
+    parts = fit(planted.features, labels, [], SETTINGS)
+
+    torch.testing.assert_close(parts.reward(planted.features), rewards, atol=5e-3, rtol=0)
+    assert whole.precision is not None
+    assert parts.precision is not None
+    torch.testing.assert_close(parts.precision, whole.precision, atol=0.05, rtol=0.01)
+
+
+def test_the_curvature_of_some_rows_weighs_as_that_of_all() -> None:
+    draw = torch.Generator().manual_seed(0)
+    basis, curve = torch.randn(3000, 4, generator=draw, dtype=F64), torch.rand(3000, generator=draw, dtype=F64)
+    exact = basis.T @ (basis * curve[:, None]) + torch.eye(4, dtype=F64)
+    factor = precision(basis, curve)
+    torch.testing.assert_close(factor @ factor.T, exact)
+    some = precision(basis, curve, most=1000)
+    torch.testing.assert_close((some @ some.T).diagonal(), exact.diagonal(), rtol=0.15, atol=0)
