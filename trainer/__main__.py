@@ -3,6 +3,9 @@
 Exit status: 0 done, 2 refused (result.json says why), 3 cancelled (its state is saved; starting it again goes on), 75 another
 process is at work in the folder. Anything else is a crash, and starting it again goes on from the last saved state.
 TASTEMAKER_THREADS sets the processor cores used, TASTEMAKER_TENSORBOARD writes TensorBoard events into the folder.
+
+`torchrun --nproc-per-node N -m trainer KIND RUN_DIR` does it in N processes, with one result. The first has the folder; the
+others read a copy of it, which goes with them.
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ import importlib
 import json
 import os
 import re
+import shutil
+import signal
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial, reduce
@@ -28,6 +34,7 @@ from trainer.contract.folder import (
     EXIT_REFUSED,
     EXIT_RETRY,
     Cancelled,
+    Lost,
     Refused,
     RunFolder,
     forget_unfinished,
@@ -39,6 +46,8 @@ from trainer.files import tensorboard
 from trainer.worker.process import TUNING
 
 WITHOUT_TORCH = frozenset({"ask"})  # kinds of runs that open no model: torch takes seconds to load
+EXIT_LOST = 1
+OF_THE_FIRST = ("lock", "log.txt", "process.json", "progress.json", "result.json", "cancel", "checkpoint")  # in a run's folder
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # crashing again and again would change nothing
 
 
@@ -52,26 +61,55 @@ def main(arguments: Sequence[str]) -> int:
     if not (given.folder / "run.json").is_file():
         print(f"error: {given.folder} holds no run.json, so it is not a run folder", file=sys.stderr)
         return EXIT_REFUSED
-    with (given.folder / "lock").open("a") as lock:  # the kernel lets go of it when this process ends, however it ends
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return _first(given.kind, given.folder)
+    from trainer.lm.machine import processes
+
+    if given.kind in WITHOUT_TORCH:
+        print(f"error: a run of kind {given.kind} is done by one process", file=sys.stderr)
+        return EXIT_REFUSED
+    with processes.joined():
+        if processes.first():
+            return _first(given.kind, given.folder, lambda answer: bool(processes.together(answer)))
+        return EXIT_DONE if not processes.together(None)[0] else _other(given.kind, given.folder)
+
+
+def _first(kind: str, path: Path, tell: Callable[[bool], bool] = bool) -> int:
+    """Do the run, as the only process or the first; the others are told whether there is anything to do."""
+    with (path / "lock").open("a") as lock:  # the kernel lets go of it when this process ends, however it ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"error: another process is at work in {given.folder}", file=sys.stderr)
+            tell(False)
+            print(f"error: another process is at work in {path}", file=sys.stderr)
             return EXIT_RETRY
-        forget_unfinished(given.folder)  # not what is young: whoever started this may just be writing process.json
-        return _do(given.kind, given.folder)
+        forget_unfinished(path)  # not what is young: whoever started this may just be writing process.json
+        if _is_done(path):
+            tell(False)
+            print(f"{path} is done already; {path / 'result.json'} holds the result")
+            return EXIT_DONE
+        (path / "result.json").unlink(missing_ok=True)  # the last word of an attempt that was cancelled or refused
+        tell(True)
+        return _do(kind, path, path)
 
 
-def _do(kind: str, path: Path) -> int:
-    if _is_done(path):
-        print(f"{path} is done already; {path / 'result.json'} holds the result")
-        return EXIT_DONE
-    (path / "result.json").unlink(missing_ok=True)  # the last word of an attempt that was cancelled or refused
+def _other(kind: str, path: Path) -> int:
+    """Do one's share of a run whose first process is another. It is that one whom signals stop, and this one ends with it."""
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, signal.SIG_IGN)
+    with tempfile.TemporaryDirectory(prefix="tastemaker-share-") as place:
+        own = Path(place, "run")
+        shutil.copytree(path, own, ignore=lambda _at, names: [name for name in names if name in OF_THE_FIRST])
+        return _do(kind, own, path)
+
+
+def _do(kind: str, path: Path, home: Path) -> int:
     try:
-        folder = RunFolder(path)
+        folder = RunFolder(path, home)
         if folder.kind != kind:
             raise Refused(Message("wrong_kind", kind=folder.kind))
-        folder.catch_signals()
+        if path == home:
+            folder.catch_signals()
         tensorboard.require()
     except (ConfigError, Refused, KeyError, ValueError) as error:
         return _refuse(kind, path, error)
@@ -91,6 +129,10 @@ def _do(kind: str, path: Path) -> int:
     except Cancelled as stop:
         folder.finish("cancelled", reason=Message("cancelled_resumable"), **stop.figures)
         return EXIT_CANCELLED
+    except Lost:
+        if path == home:
+            print("error: another process of this run is gone; started again, in any number, it goes on", file=sys.stderr)
+        return EXIT_LOST
     except Exception as error:
         if _disk_error(error) not in NO_ROOM:
             raise

@@ -132,6 +132,7 @@ TESTED_ELSEWHERE = {
     "app/web/last_used.py": "app/web/test_security.py",
     "app/web/middleware/origin.py": "app/web/test_hostile.py",
     "app/web/middleware/too_large.py": "app/web/test_hostile.py",
+    "trainer/lm/machine/processes.py": "trainer/test_processes.py",
     "trainer/lm/decoders/decoder.py": "trainer/lm/decoders/test_ways.py",
     "trainer/lm/decoders/fused.py": "trainer/lm/test_generate.py",
     "trainer/lm/decoders/own_forward.py": "trainer/lm/decoders/test_ways.py",

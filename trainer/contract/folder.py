@@ -44,6 +44,10 @@ class Refused(SpokenError):
         self.figures = dict(figures or {})
 
 
+class Lost(Exception):
+    """Another of the processes that do this run together is gone; the run's resumable state is on disk."""
+
+
 class Unanswered(Refused):
     """Somebody outside did not do their part: the run ends with its state on disk, and done again it goes on."""
 
@@ -178,10 +182,12 @@ def _day_of(spec: Mapping[str, Any]) -> date:
 
 
 class RunFolder:
-    """The files of one run. Opening it installs the SIGTERM handler that turns into `Cancelled` at the next `check()`."""
+    """The files of one run."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, home: Path | None = None) -> None:
+        """`home`: the run's folder, where this is what another process of the same run has for itself."""
         self.path = path.resolve()
+        self.home = home.resolve() if home else self.path
         spec = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         self.kind: str = spec["kind"]
         self.config: RunConfig = make_config(self.kind, spec.get("config", {}))
@@ -205,12 +211,12 @@ class RunFolder:
 
     def resolve(self, source: str) -> str:
         """A model spec as the loaders take it: paths relative to the folder become absolute, hub ids stay."""
-        local = self.path / source
+        local = self.home / source
         return str(local.resolve()) if local.exists() else source
 
     @property
     def stopping(self) -> bool:
-        return self._stopping or self.file("cancel").exists()
+        return self._stopping or (self.home / "cancel").exists()
 
     def check(self) -> None:
         """Raise Cancelled when someone asked to stop. Call between units of work of at most a few seconds."""
@@ -255,6 +261,8 @@ class RunFolder:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
     def _draw(self, step: int, total: int, message: str) -> None:
+        if self.home != self.path:
+            return
         if not sys.stderr.isatty():
             print(f"[{step}/{total}] {message}", flush=True)
             return

@@ -91,7 +91,7 @@ class ReadAgain:
         self.lengths = self._packed.lengths  # (N,) of prompt and answer, less the prefix that all prompts share
 
     def first(self, index: Tensor) -> Packed:
-        """The rows `index` (n,) as they are read for the first time, which each has to be before it is read again."""
+        """The rows `index` (n,) as they are read for the first time."""
         rows = self._packed.rows(index)
         if self.kept is not None:
             rows = with_trunk(self._backbone, rows)
@@ -102,7 +102,11 @@ class ReadAgain:
         return rows
 
     def rows(self, index: Tensor) -> Packed:
-        """The rows `index` (n,), to be read again."""
+        """The rows `index` (n,), to be read again; some may have been read by another process only."""
+        if self.kept is not None:
+            unread = [at for at in index.tolist() if not len(self.kept[at])]
+            if unread:
+                self.first(torch.tensor(unread))
         rows = self._packed.rows(index)
         rows = replace(rows, width=int(rows.response_lengths.max()))
         if self.kept is None:

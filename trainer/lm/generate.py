@@ -37,7 +37,7 @@ def generate(
     *,
     max_new_tokens: int,
     temperature: float,
-    generator: torch.Generator | Sequence[torch.Generator],
+    generator: torch.Generator | Sequence[torch.Generator] | Tensor,
     batch_size: int,
     check: Callable[[], None] | None = None,
     on_done: Callable[[int, Generated], None] | None = None,
@@ -46,14 +46,17 @@ def generate(
     """Answer every prompt, drawing each token from softmax(logits / temperature); temperature 0 takes the likeliest.
 
     Which random numbers a row gets depends on its place in `prompt_ids` alone (or on its own generator, when there is one for
-    each), so neither batch size nor the other rows change an answer beyond rounding. `check` runs before every step and may
+    each; or they are given as they are, by `uniform_draws`), so neither batch size nor the other rows change an answer beyond
+    rounding. `check` runs before every step and may
     raise to stop; `on_done(index, answer)` is called when a row ends. With a `recording` (Llama-like models only) every row
     also reads its last token, and what its layers saw is there before `on_done`. Raises BackboneError when a prompt and its
     answer do not fit the model's context, FloatingPointError when the logits are not finite.
     """
     _must_fit(backbone, prompt_ids, max_new_tokens)
     if isinstance(generator, torch.Generator):
-        draws = torch.rand(len(prompt_ids), max_new_tokens, generator=generator, dtype=torch.float64)
+        draws = uniform_draws(len(prompt_ids), max_new_tokens, generator)
+    elif isinstance(generator, Tensor):
+        draws = generator
     else:
         draws = torch.stack([torch.rand(max_new_tokens, generator=own, dtype=torch.float64) for own in generator])
     ends = eos_ids(backbone)
@@ -95,6 +98,11 @@ def generate(
                 if live and recording is None:
                     logits = decoder.step(tokens)
     return [answer for answer in answers if answer is not None]
+
+
+def uniform_draws(answers: int, max_new_tokens: int, generator: torch.Generator) -> Tensor:
+    """(answers, max_new_tokens) float64 in [0, 1): a number for each token of each answer."""
+    return torch.rand(answers, max_new_tokens, generator=generator, dtype=torch.float64)
 
 
 def draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:

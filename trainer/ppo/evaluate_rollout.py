@@ -7,16 +7,18 @@ another; a reward that reads the base's states looks on at the same passes. Know
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from trainer.contract.config import PPOConfig
-from trainer.lm.backbone import bare_base
+from trainer.lm.backbone import Backbone, bare_base
 from trainer.lm.forward import (
     LayerVisit,
     Packed,
     compared_logprobs,
+    has_trunk,
     pack,
     response_logprobs,
     spread,
@@ -24,6 +26,8 @@ from trainer.lm.forward import (
     with_trunk,
 )
 from trainer.lm.generate import Generated
+from trainer.lm.machine import processes
+from trainer.lm.machine.processes import dealt, said_by_first, several, undealt, united
 from trainer.lm.recorded_states import RecordedStates
 from trainer.ppo.learner import Learner
 from trainer.ppo.outside import NOBODY, Mixture, Outside, ask, mixture
@@ -48,10 +52,10 @@ def evaluate(
     epoch, whose ratios are therefore exactly 1. Raises FloatingPointError when anything is not finite.
     """
     packed = pack([prompt.ids for prompt in asked], [given.ids for given in answers])
-    onlooker = reward.onlooker(learner.backbone, packed)
+    onlooker = None if several() else reward.onlooker(learner.backbone, packed)  # it would see the rows of one process
     watch = _watch(check, onlooker, torch.arange(len(asked)))
     if recording is None:
-        packed = with_trunk(learner.backbone, packed, watch)
+        packed = _shared_trunk(learner.backbone, packed, watch)
     else:
         packed = with_recording(learner.backbone, packed, recording, watch)
     plan = draw_plan(config, packed, learner.shuffling)
@@ -59,7 +63,7 @@ def evaluate(
     said = onlooker.verdicts() if onlooker is not None else _in_parts(reward, asked, answers, config.microbatch, check)
     scores = _rewarded(config, reward, said.scores, answers)
     if outside and learner.mixture is not None:
-        given = ask(outside, learner.backbone, asked, answers, check)
+        given = said_by_first(lambda: ask(outside, learner.backbone, asked, answers, check))
         measured = measured._replace(outside=given)
         scores = learner.mixture.mixed(scores, given)
     measured = measured._replace(scores=scores, judged=said.judged, overall=said.overall, members=said.members)
@@ -83,7 +87,20 @@ def mixture_on(
     """How scores are mixed from now on, by what the model and the rewards outside say of these answers. Raises Refused."""
     said = _in_parts(reward, asked, answers, config.microbatch, check)
     scores = _rewarded(config, reward, said.scores, answers)
-    return mixture(config.outside_weights(), scores, ask(outside, learner.backbone, asked, answers, check))
+    given = said_by_first(lambda: ask(outside, learner.backbone, asked, answers, check))
+    return mixture(config.outside_weights(), scores, given)
+
+
+def _shared_trunk(backbone: Backbone, packed: Packed, watch: LayerVisit) -> Packed:
+    """`with_trunk`, each process for its share of the rows."""
+    if not has_trunk(backbone) or not several() or len(packed.ids) < processes.place()[1]:
+        return with_trunk(backbone, packed, watch)
+    own = torch.tensor(dealt(range(len(packed.ids))))
+    part = with_trunk(backbone, packed.rows(own), watch)
+    assert part.states is not None
+    states = part.states.new_zeros(*packed.ids.shape, part.states.shape[-1])
+    states[own, : part.states.shape[1]] = part.states
+    return replace(packed, prefix_states=part.prefix_states, states=united(states))
 
 
 def _under_policy_and_reference(
@@ -95,7 +112,7 @@ def _under_policy_and_reference(
     logprobs, ref_logprobs, exact_kl, entropy, values, base_logprobs = (blank.clone() for _ in range(6))
     backbone, to_base = learner.backbone, learner.backbone.reference_is_base
     panel = micro_batches(torch.arange(config.episodes, len(mask)), packed.lengths, budget_of(config))
-    for piece in [*(piece for step in plan[0] for piece in step), *panel]:
+    for piece in dealt([*(piece for step in plan[0] for piece in step), *panel]):
         rows = packed.rows(piece)
         watches = _watch(check), _watch(check, onlooker if to_base else None, piece)
         found, states = compared_logprobs(backbone, rows, config.temperature, *watches)
@@ -106,6 +123,8 @@ def _under_policy_and_reference(
             with bare_base(backbone):
                 said = response_logprobs(backbone, rows, config.temperature, _watch(check, onlooker, piece))
             base_logprobs[piece] = said.logprobs
+    for figure in (logprobs, ref_logprobs, exact_kl, entropy, values, *(() if to_base else (base_logprobs,))):
+        united(figure)
     scores = torch.zeros(len(mask))
     measured = Trajectory(logprobs, ref_logprobs, exact_kl, entropy, values, scores, mask)
     return measured if to_base else measured._replace(base_logprobs=base_logprobs)
@@ -116,12 +135,12 @@ def _in_parts(
 ) -> Verdicts:
     """The reward's own passes, `size` answers at a time."""
     parts = []
-    for start in range(0, len(asked), size):
+    for start in dealt(range(0, len(asked), size)):
         check()
         given = answers[start : start + size]
         prompt_ids = [prompt.ids for prompt in asked[start : start + size]]
         parts.append(reward.verdicts(prompt_ids, [one.ids for one in given], [one.finish_reason == "length" for one in given]))
-    return joined(parts)
+    return joined(undealt(parts))
 
 
 def _rewarded(config: PPOConfig, reward: Reward, scores: Tensor, answers: Sequence[Generated]) -> Tensor:

@@ -19,6 +19,7 @@ from trainer.contract.config import PPOConfig
 from trainer.files.checkpoint import capture_rng, load_state, restore_rng, save_state
 from trainer.lm.backbone import Backbone, named_trainable
 from trainer.lm.lm_head import lm_head
+from trainer.lm.machine.processes import add_up_gradients
 from trainer.lm.value_head import ValueHead
 from trainer.ppo.advantages import adapted_beta, k1
 from trainer.ppo.guards import Guards, Judgement, LengthPrice, plain, restored
@@ -81,6 +82,7 @@ class Learner:
 
     def step(self, loss: float, learning_rate: float, max_norm: float) -> float:
         """One optimiser step on the gradients at hand, skipped when not finite; returns the norm before clipping."""
+        add_up_gradients(self.parameters)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, max_norm))
         if math.isfinite(loss) and math.isfinite(norm):
             for group in self.optimiser.param_groups:

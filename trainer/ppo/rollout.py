@@ -16,7 +16,8 @@ from trainer.contract.config import PPOConfig
 from trainer.contract.memory.forecast import WRITTEN_AT_ONCE
 from trainer.lm.backbone import Backbone
 from trainer.lm.forward import Packed, first_trained_layer, has_trunk
-from trainer.lm.generate import Generated, generate
+from trainer.lm.generate import Generated, generate, uniform_draws
+from trainer.lm.machine.processes import dealt, in_parts, several
 from trainer.lm.recorded_states import RecordedStates
 from trainer.lm.slices import Budget, slices
 from trainer.ppo.advantages import k1
@@ -124,7 +125,7 @@ class Rollout:
 
 def to_record(backbone: Backbone, reward: Reward) -> RecordedStates | None:
     """What to keep while answers are written: the frozen trunk's output, and what the reward reads of the layers under it."""
-    if not has_trunk(backbone):
+    if not has_trunk(backbone) or several():  # whose answers are read by other processes than wrote them
         return None
     first = first_trained_layer(backbone)
     return RecordedStates({first, *(layer for layer in reward.layers if layer < first)})
@@ -138,16 +139,19 @@ def write_answers(
     recording: RecordedStates | None,
     check: Callable[[], None],
 ) -> list[Generated]:
-    """One sampled answer per prompt."""
-    return generate(
-        backbone,
-        [prompt.ids for prompt in asked],
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        generator=sampling,
-        batch_size=WRITTEN_AT_ONCE,
-        check=check,
-        recording=recording,
+    """One sampled answer per prompt; each process writes its share, with the draws that an answer has by its place."""
+    draws, own = uniform_draws(len(asked), config.max_new_tokens, sampling), dealt(range(len(asked)))
+    return in_parts(
+        lambda: generate(
+            backbone,
+            [asked[at].ids for at in own],
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            generator=draws[own],
+            batch_size=WRITTEN_AT_ONCE,
+            check=check,
+            recording=recording,
+        )
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from trainer.contract.config import PPOConfig, config_dict
-from trainer.contract.folder import Cancelled, Refused, RunFolder, Unanswered, read_jsonl
+from trainer.contract.folder import Cancelled, Lost, Refused, RunFolder, Unanswered, read_jsonl
 from trainer.contract.memory.forecast import ROLLOUTS_FOR_LENGTH
 from trainer.contract.messages import Message, as_json, from_json
 from trainer.files.checkpoint import CheckpointError
@@ -29,6 +29,7 @@ from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone, load_policy, save_policy
 from trainer.lm.machine.fit import make_room
+from trainer.lm.machine.processes import dealt, summed, undealt
 from trainer.ppo import report
 from trainer.ppo.advantages import ESTIMATORS, explained_variance, k3, scaled, shaped_rewards
 from trainer.ppo.evaluate_rollout import evaluate, mixture_on
@@ -147,7 +148,7 @@ def train(
             states.take()
         figures = learn(folder, config, learner, states, reward, prompts, panel, held_out, demonstrations, outside)
         return figures if demonstrations is None else figures | demonstrations.figures
-    except (Cancelled, Unanswered):
+    except (Cancelled, Lost, Unanswered):
         states.keep()
         raise
 
@@ -294,7 +295,7 @@ def optimise(
         tokens = int(whole.mask[torch.cat(list(pieces))].sum())
         policy_total = value_total = 0.0
         log_ratios, value_moves = [], []
-        for piece in pieces:
+        for piece in dealt(pieces):
             check()
             old = whole.rows(piece)
             new = response_logprobs(learner.backbone, rollout.packed.rows(piece), config.temperature)
@@ -306,7 +307,8 @@ def optimise(
             value_total += float(value.detach())
             log_ratios.append((new.logprobs - old.logprobs).detach()[old.mask])
             value_moves.append((values - old.values).detach()[old.mask])
-        log_ratio, value_move = torch.cat(log_ratios), torch.cat(value_moves)
+        policy_total, value_total = summed(policy_total), summed(value_total)
+        log_ratio, value_move = torch.cat(undealt(log_ratios)), torch.cat(undealt(value_moves))
         approx_kl = float(k3(torch.zeros_like(log_ratio), log_ratio).mean())
         figures = {
             "losses/policy_loss": policy_total,

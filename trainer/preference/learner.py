@@ -16,6 +16,7 @@ from torch import Tensor
 from trainer.contract.config import PreferenceConfig
 from trainer.files.checkpoint import load_state, save_state
 from trainer.lm.backbone import Backbone, named_trainable
+from trainer.lm.machine.processes import add_up_gradients
 from trainer.preference.look import Look
 
 MOST_BAD_STEPS = 3
@@ -75,6 +76,7 @@ class Learner:
     def take_step(self, loss: float, metrics: dict[str, float]) -> None:
         """One step on the gradients at hand, skipped when not finite. `metrics` of its batch become `unsaid`, with its own."""
         rate = self.learning_rate
+        add_up_gradients(list(self.policy.values()))
         norm = float(torch.nn.utils.clip_grad_norm_(list(self.policy.values()), self.config.max_grad_norm))
         if math.isfinite(loss) and math.isfinite(norm):
             for group in self.optimiser.param_groups:

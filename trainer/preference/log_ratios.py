@@ -12,6 +12,8 @@ from torch import Tensor
 
 from trainer.lm.backbone import Backbone, reference
 from trainer.lm.forward import ReadAgain, response_logprobs
+from trainer.lm.machine import processes
+from trainer.lm.machine.processes import dealt, united
 from trainer.lm.slices import Budget, slices
 from trainer.preference.data import Text
 
@@ -35,11 +37,12 @@ class LogRatios:
         self.tokens = self._texts.lengths  # (N,) of prompt and answer
         self.reference = torch.zeros(len(texts))  # (N,) nats
         done = 0
-        for part in slices(self.tokens, budget):
+        for part in dealt(slices(self.tokens, budget)):
             check()
             self._read(part)
             done += len(part)
-            said(done)
+            said(min(done * processes.place()[1], len(texts)))
+        self.reference = united(self.reference)
         if not bool(torch.isfinite(self.reference).all()):
             raise FloatingPointError("the reference's log-probabilities are not finite")
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.contract.config import PreferenceConfig
+from trainer.lm.machine.processes import dealt, summed, undealt
 from trainer.lm.slices import Budget, slices
 from trainer.preference.data import Pair, Single
 from trainer.preference.log_ratios import LogRatios
@@ -55,7 +56,7 @@ class DPO:
 
     def ask(self, examples: Sequence[Pair], learn: bool, check: Callable[[], None]) -> Said:
         total, sides, order = 0.0, [], []
-        for rows, piece in _pieces(torch.tensor(examples), self._ratios, budget_of(self._config, texts=2)):  # (n,), (n, 2)
+        for rows, piece in dealt(_pieces(torch.tensor(examples), self._ratios, budget_of(self._config, texts=2))):  # (n,), (n, 2)
             check()
             with torch.set_grad_enabled(learn):
                 chosen, rejected = self._found(piece.T.flatten()).chunk(2)
@@ -65,9 +66,9 @@ class DPO:
             total += float(loss.detach())
             sides.append(torch.stack([chosen, rejected]).detach())
             order.append(rows)
-        chosen, rejected = torch.cat(sides, 1)[:, torch.cat(order).argsort()] * self._config.beta
+        chosen, rejected = torch.cat(undealt(sides), 1)[:, torch.cat(undealt(order)).argsort()] * self._config.beta
         hits = correct(chosen - rejected)
-        return Said(total, float(hits.mean()), float(chosen.mean()), float(rejected.mean()), hits=hits)
+        return Said(summed(total), float(hits.mean()), float(chosen.mean()), float(rejected.mean()), hits=hits)
 
     def _found(self, rows: Tensor) -> Tensor:
         found = self._ratios.of(rows)
@@ -89,7 +90,7 @@ class KTO:
         kl = self._reference(examples, check)
         total, gains, order = 0.0, [], []
         told = torch.tensor([[single.answer, int(single.desirable)] for single in examples])
-        for rows, piece in _pieces(told, self._ratios, budget_of(self._config), columns=1):
+        for rows, piece in dealt(_pieces(told, self._ratios, budget_of(self._config), columns=1)):
             check()
             desirable = piece[:, 1] == 1
             with torch.set_grad_enabled(learn):
@@ -100,19 +101,20 @@ class KTO:
             total += float(loss.detach())
             gains.append(found.detach())
             order.append(rows)
-        gain, good = torch.cat(gains)[torch.cat(order).argsort()], told[:, 1] == 1
+        gain, good = torch.cat(undealt(gains))[torch.cat(undealt(order)).argsort()], told[:, 1] == 1
         hits = correct(torch.where(good, gain - kl, kl - gain))
         rewards = self._config.beta * gain
-        return Said(total, float(hits.mean()), float(rewards[good].mean()), float(rewards[~good].mean()), float(kl), hits)
+        said = float(hits.mean()), float(rewards[good].mean()), float(rewards[~good].mean()), float(kl)
+        return Said(summed(total), *said, hits)
 
     def _reference(self, examples: Sequence[Single], check: Callable[[], None]) -> Tensor:
         found = []
         with torch.no_grad():
             strangers = torch.tensor([[single.stranger] for single in examples])
-            for _rows, piece in _pieces(strangers, self._ratios, budget_of(self._config)):
+            for _rows, piece in dealt(_pieces(strangers, self._ratios, budget_of(self._config))):
                 check()
                 found.append(self._ratios.of(piece[:, 0]))
-        return kto_reference(torch.cat(found))
+        return kto_reference(torch.cat(undealt(found)))
 
 
 def budget_of(config: PreferenceConfig, texts: int = 1) -> Budget:

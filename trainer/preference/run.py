@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 
 from trainer.contract.config import PreferenceConfig, config_dict
-from trainer.contract.folder import Cancelled, Refused, RunFolder, read_jsonl
+from trainer.contract.folder import Cancelled, Lost, Refused, RunFolder, read_jsonl
 from trainer.contract.messages import Message
 from trainer.files.metrics import Metrics
 from trainer.lm.backbone import Backbone, attach_lora, context_length, pin_reference
@@ -181,7 +181,7 @@ def learn(
                 said = now
     except FloatingPointError:  # while it was looked at
         return broke(learner)
-    except Cancelled:
+    except (Cancelled, Lost):
         learner.save(states)
         raise
     return broke(learner)

@@ -25,6 +25,7 @@ from trainer.lm.forward import llama_like
 from trainer.lm.generate import Generated, generate
 from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_policy
+from trainer.lm.machine.processes import dealt, place, together
 from trainer.lm.recorded_states import RecordedStates
 from trainer.reward.data import most_tokens, token_sequence
 from trainer.reward.features import FeatureCache, choose_layers, recorded_means
@@ -65,10 +66,12 @@ def run(folder: RunFolder) -> None:
     writer = _Writer(folder, policy, len(jobs))
     missing = [job for job in jobs if job.key not in writer.there]
     started = time.monotonic()
-    at_once = max(1, config.batch_size // config.best_of)
+    at_once = max(1, config.batch_size // config.best_of) * place()[1]
     for start in range(0, len(missing), at_once):
-        for job in writer.write(missing[start : start + at_once]):
+        lost = writer.write(dealt(missing[start : start + at_once]))
+        for job in (one for own in together(lost) for one in own):
             left_out.not_finite(job.prompt_id)
+        writer.take_what_others_wrote()
     if not writer.there:
         raise Refused(Message("cannot_be_sampled", model=folder.inputs["policy"]), left_out.figures)
     seconds, told = time.monotonic() - started, left_out.said()
@@ -111,6 +114,7 @@ class _Writer:
         self.scorer = best_of.open_if_asked(folder, policy)
         self.there = {(row["prompt_id"], row["index"]) for row in read_jsonl(folder.file(GENERATIONS))}
         self.tokens = 0  # of the answers written here
+        self.fresh: list[dict[str, Any]] = []  # rows that the other processes have not heard of
         folder.progress(len(self.there), total, Message("writing_answers"))
 
     def write(self, batch: Sequence[Job]) -> list[Job]:
@@ -127,6 +131,13 @@ class _Writer:
             half = len(missing) // 2
             return self.write(missing[:half]) + self.write(missing[half:])
         return []
+
+    def take_what_others_wrote(self) -> None:
+        """Put the rows of the other processes beside one's own."""
+        hands = together(self.fresh)
+        self.fresh = []
+        for row in (row for number, hand in enumerate(hands) if number != place()[0] for row in hand):
+            self._take(row)
 
     def _answer(self, batch: Sequence[Job]) -> None:
         n = self.config.best_of
@@ -161,18 +172,22 @@ class _Writer:
     def _save(self, job: Job, seed: int, answer: Generated, **scores: float) -> None:
         text = said(self.policy.tokenizer.decode(answer.ids, skip_special_tokens=True))
         row = {"prompt_id": job.prompt_id, "index": job.number, "seed": seed, "text": text}
-        self.folder.append(GENERATIONS, [row | {"token_ids": answer.ids, "finish_reason": answer.finish_reason} | scores])
-        self.there.add(job.key)
-        self.tokens += len(answer.ids)
+        self.fresh.append(row | {"token_ids": answer.ids, "finish_reason": answer.finish_reason} | scores)
+        self._take(self.fresh[-1])
+
+    def _take(self, row: dict[str, Any]) -> None:
+        self.folder.append(GENERATIONS, [row])
+        self.there.add((row["prompt_id"], row["index"]))
+        self.tokens += len(row["token_ids"])
         self.folder.progress(len(self.there), self.total, Message("writing_answers"))
 
 
 def open_cache(folder: RunFolder, policy: Backbone) -> FeatureCache | None:
     """Where a reward run on this very base will look for features; None where there is no such run, or no layer to watch."""
-    place = folder.inputs.get("cache")
-    if place is None or policy.adapted or not llama_like(policy):
+    kept = folder.inputs.get("cache")
+    if kept is None or policy.adapted or not llama_like(policy):
         return None
-    return FeatureCache(folder.path / place, policy, choose_layers(policy))
+    return FeatureCache(folder.home / kept, policy, choose_layers(policy))
 
 
 def keep_features(

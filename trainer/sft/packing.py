@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from trainer.lm.backbone import Backbone, layers_run
 from trainer.lm.forward import llama_like, own_forward
 from trainer.lm.lm_head import token_logprobs
+from trainer.lm.machine.processes import dealt, summed
 from trainer.sft.documents import Sequence
 
 Row = list[Sequence]
@@ -98,8 +99,8 @@ def loss_sum(model: Backbone, rows: list[Row], packed: bool) -> Tensor:
 @torch.no_grad()
 def mean_loss(model: Backbone, rows: list[Row], packed: bool) -> float:
     """Mean negative log-likelihood per predicted token, in nats."""
-    total = sum(float(loss_sum(model, part, packed)) for part in passes(sorted(rows, key=row_length), LOOK_TOKENS))
-    return total / max(predicted(rows), 1)
+    total = sum(float(loss_sum(model, part, packed)) for part in dealt(passes(sorted(rows, key=row_length), LOOK_TOKENS)))
+    return summed(total) / max(predicted(rows), 1)
 
 
 @torch.no_grad()

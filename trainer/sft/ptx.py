@@ -18,6 +18,7 @@ from trainer.contract.messages import Message
 from trainer.lm.backbone import Backbone, context_length
 from trainer.lm.forward import ReadAgain, response_logprobs
 from trainer.lm.left_out import LeftOut
+from trainer.lm.machine.processes import dealt, summed
 from trainer.lm.slices import Budget, slices
 from trainer.sft.documents import Demonstration, Sequence, conversations, encode
 
@@ -44,7 +45,7 @@ class Demonstrations:
         self._cut = sum(one.cut for one in sequences)
         self._per_step = min(per_step, len(sequences))
         with torch.no_grad():
-            for part in self._pieces(torch.arange(len(sequences))):
+            for part in dealt(self._pieces(torch.arange(len(sequences)))):
                 check()
                 self._texts.first(part)
 
@@ -67,18 +68,19 @@ class Demonstrations:
         """Add the gradients of `weight` times the loss of this step to those at hand; returns the loss, in nats per token."""
         batch, total = self.batch(step), 0.0
         tokens = int(self._texts.response_lengths[batch].sum())
-        for piece in self._pieces(batch):
+        for piece in dealt(self._pieces(batch)):
             check()
             loss = self._nll(piece) / tokens
             torch.autograd.backward(weight * loss)
             total += float(loss.detach())
-        return total
+        return summed(total)
 
     @torch.no_grad()
     def loss(self) -> float:
         """Mean negative log-likelihood of a token of all demonstrations under the policy as it is, in nats."""
         every = torch.arange(len(self._texts.lengths))
-        return sum(float(self._nll(piece)) for piece in self._pieces(every)) / int(self._texts.response_lengths.sum())
+        total = sum(float(self._nll(piece)) for piece in dealt(self._pieces(every)))
+        return summed(total) / int(self._texts.response_lengths.sum())
 
     def _nll(self, rows: Tensor) -> Tensor:
         return -response_logprobs(self._backbone, self._texts.rows(rows), TEMPERATURE).logprobs.sum()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from trainer.contract.config import SFTConfig, config_dict
-from trainer.contract.folder import Cancelled, Refused, RunFolder
+from trainer.contract.folder import Cancelled, Lost, Refused, RunFolder
 from trainer.contract.messages import Message
 from trainer.files.checkpoint import load_state, save_state
 from trainer.files.metrics import Metrics
@@ -27,6 +27,7 @@ from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_policy, save_policy
 from trainer.lm.machine.device import choose_device
 from trainer.lm.machine.fit import make_room
+from trainer.lm.machine.processes import add_up_gradients, dealt, summed
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 from trainer.sft.documents import Document, encode, read_documents, split
 from trainer.sft.packing import Row, epoch_batches, keeps_apart, loss_sum, mean_loss, pack, passes, predicted
@@ -103,7 +104,7 @@ def train(folder: RunFolder, learner: _Learner) -> None:
             if now - saved > SAVE_EVERY_S:
                 learner.save(states)
                 saved = now
-    except Cancelled:
+    except (Cancelled, Lost):
         learner.save(states)
         raise
 
@@ -152,14 +153,15 @@ class _Learner:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         tokens, total = predicted(batch), 0.0
-        for part in passes(batch, self.config.microbatch_tokens):
+        for part in dealt(passes(batch, self.config.microbatch_tokens)):
             loss = loss_sum(self.model, part, self.packed)
             (loss / tokens).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
+        add_up_gradients(list(self.parameters.values()))
         torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), MAX_GRAD_NORM)
         self.optimiser.step()
         self.step += 1
-        self.train_loss = total / tokens
+        self.train_loss = summed(total) / tokens
         return rate
 
     def look(self) -> float:
