@@ -4,10 +4,9 @@ Relationships are not declared: services say which rows they join, so no page ca
 """
 
 from app.models.base import Base, Utc, last_midnight, utc_now
-from app.models.chats import Chat, ChatTurn, ProposedPrompt
+from app.models.chats import Chat, ChatTurn, Feedback, KeptAnswer, ProposedPrompt
 from app.models.contenders import Contender, OutsideModel
 from app.models.evaluations import Evaluation, EvaluationCandidate, EvaluationRest, EvaluationTask, Leaderboard
-from app.models.feedback import Feedback, KeptAnswer
 from app.models.people import (
     ApiKey,
     AuditEntry,

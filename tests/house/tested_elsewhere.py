@@ -29,7 +29,6 @@ TESTED_ELSEWHERE = {
     "app/feedback/bodies.py": "app/feedback/test_v1_api.py",
     "app/feedback/routes.py": "app/feedback/test_service.py",
     "app/serving/kept_answers.py": "app/feedback/test_v1_api.py",
-    "app/models/feedback.py": "app/feedback/test_service.py",
     "app/errors.py": "app/web/test_hostile.py",
     "app/evaluation/leaderboard/api.py": "app/evaluation/leaderboard/test_service.py",
     "app/evaluation/leaderboard/frontier.py": "app/evaluation/leaderboard/test_service.py",

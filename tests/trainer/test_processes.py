@@ -23,6 +23,8 @@ from tests.trainer.preference import test_run as preference
 from tests.trainer.sft import test_run as sft
 from trainer.__main__ import EXIT_LOST, main
 from trainer.contract.folder import EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, read_jsonl
+from trainer.ppo import run as ppo_run
+from trainer.ppo.rollout import write_answers
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(900)]
 
@@ -51,7 +53,7 @@ def made(llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         preference.write(path / "prompts.jsonl", asked)
         return path
 
-    looked_at = {"heldout_every": 1, "heldout_answers": 1, "updates": 3, "learning_rate": 1e-3}
+    looked_at: dict[str, Any] = {"heldout_every": 1, "heldout_answers": 1, "updates": 3, "learning_rate": 1e-3}
     return {
         "ppo": lambda path: ppo.make_run(path, llama_folder, reward, **looked_at),
         "dpo": lambda path: preference.make(path, base, epochs=1),
@@ -111,17 +113,15 @@ def test_where_one_is_lost_the_run_ends_and_any_number_goes_on(tmp_path: Path, m
     assert main(["ppo", str(whole)]) == EXIT_DONE
 
     def die_in_the_third_rollout(number: int) -> None:
-        from trainer.ppo import run
-
-        write, begun = run.write_answers, iter(range(100))
+        begun = iter(range(100))
 
         def written(*given: Any) -> Any:
             if next(begun) == 3:  # the first looks how long answers are
                 os._exit(9)
-            return write(*given)
+            return write_answers(*given)
 
         if number == 1:
-            run.write_answers = written
+            vars(ppo_run)["write_answers"] = written
 
     assert do_in_processes(2, "ppo", broken, die_in_the_third_rollout) == [EXIT_LOST, 9]
     assert not (broken / "result.json").exists()

@@ -93,8 +93,9 @@ def _signs(session: Session, project_id: int, since: datetime, until: datetime) 
     for user_id, at, active_ms in session.execute(judged.where(Label.created_at >= since, Label.created_at < until)):
         found[user_id].append(Sign(at, None if active_ms is None else timedelta(milliseconds=active_ms), judged=True))
     taken = select(Seat.annotator_id, Seat.claimed_at).where(Seat.project_id == project_id, Seat.annotator_id.is_not(None))
-    for user_id, at in session.execute(taken.where(Seat.claimed_at >= since, Seat.claimed_at < until)):
-        found[user_id].append(Sign(at))
+    for person_id, claimed_at in session.execute(taken.where(Seat.claimed_at >= since, Seat.claimed_at < until)):
+        if person_id is not None and claimed_at is not None:
+            found[person_id].append(Sign(claimed_at))
     passed = select(Skip.annotator_id, Skip.created_at).join(Task, Task.id == Skip.task_id).where(Task.project_id == project_id)
     passed = passed.where(Skip.reason.not_in(NOT_SAID), Skip.created_at >= since, Skip.created_at < until)
     for user_id, at in session.execute(passed):

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
+from app.contenders.service import contender_of
 from app.database.engine import read_session, write_session
 from app.errors import Conflict
 from app.evaluation.alarm import alarm_now
@@ -86,7 +87,7 @@ def test_whether_people_turned_a_policy_down_is_what_they_decided_last(engine: E
     with write_session(engine) as session:
         project = factories.make_project(session)
         policy = factories.make_checkpoint(session, project.id, parent_id=project.policy_id)
-        contender = factories.contender_of(session, policy)
+        contender = contender_of(session, policy)
         for said, days in (("rejects", 1), ("promotes", 2)):
             ended = utc_now() - timedelta(days=days)
             evaluation = factories.make_evaluation(session, project.id, state="decided", decision="rejected", ended_at=ended)
