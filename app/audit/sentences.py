@@ -114,6 +114,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "checkpoint": N_("checkpoint %(number)s"),
     "contender": N_("contender %(number)s"),
     "evaluation": N_("evaluation %(number)s"),
+    "feedback": N_("feedback %(number)s"),
     "invitation": N_("invitation %(number)s"),
     "key": N_("key %(number)s"),
     "outside model": N_("model outside %(number)s"),

@@ -30,12 +30,12 @@ from tests.sft_model import simple_model
 
 __all__ = ["simple_model"]
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_HAND = 10  # verdicts given in the browser before a program with the same taste gives the rest
 LEFT_OPEN = 2  # old tasks, beside the one on the desk and the one fetched ahead, that are still there when the new model's come
-PATIENCE_MS = 180_000
+PATIENCE_MS = 400_000
 
 
 @dataclass

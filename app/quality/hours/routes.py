@@ -14,7 +14,7 @@ from app.exports.csv_text import csv_lines
 from app.exports.service import BYTE_ORDER_MARK
 from app.models import Project, utc_now
 from app.quality.hours import service
-from app.quality.hours.service import IDLE, Worked
+from app.quality.hours.service import Worked
 from app.web.gate import CurrentProjectId
 from app.web.pages import render
 
@@ -43,7 +43,6 @@ def show_hours(
         totals=service.totals(worked),
         since=since.isoformat(),
         until=until.isoformat(),
-        idle=int(IDLE.total_seconds() // 60),
     )
 
 

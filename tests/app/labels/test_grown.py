@@ -84,12 +84,12 @@ def test_what_stands_around_it_reads_through_nothing(grown: Engine) -> None:
     assert len(labels) >= LABELS
     assert progress == Progress(progress.today, history.COUNT_TO, True)
     assert read_through(found) == []
-    assert any("ix_labels_annotator_id_created_at" in step for step in found)
+    assert any("ix_labels_annotator_id_created_at" in step for step in found), found
 
 
 def test_labels_that_a_run_would_learn_from_are_counted_without_a_look_at_them(grown: Engine) -> None:
     with read_session(grown) as session, plans(session) as found:
         assert usable_label_count(session, 1) >= LABELS
     assert [step for step in found if "labels" in step] == [
-        "SEARCH labels USING COVERING INDEX ix_labels_usable (project_id=? AND current=? AND surplus=? AND trains=?)"
+        "SEARCH labels USING COVERING INDEX ix_labels_usable (project_id=? AND current=? AND surplus=? AND trains=? AND overruled=?)"
     ]

@@ -46,12 +46,12 @@ def seen(page: str) -> str:
 
 def test_the_consequences_are_said_first(as_user: As, api: Api, filled: None) -> None:
     page = seen(as_user("Grace").get("/projects/demo/settings/removal").text)
-    assert "People who lose it 3 Prompts 3 Answers of models 6 Labels 3 Checkpoints 3 Folders of runs 8, 821 bytes" in page
+    assert "People who lose it 3 Prompts 4 Answers of models 7 Labels 4 Checkpoints 3 Folders of runs 8, 821 bytes" in page
     assert api("admin", who="Grace").get(f"{V1}/projects/demo/consequences").json() == {
         "people": 3,
-        "prompts": 3,
+        "prompts": 4,
         "answers": 6,
-        "labels": 3,
+        "labels": 4,
         "checkpoints": 3,
         "live_runs": 0,
         "folders": 8,
@@ -95,7 +95,7 @@ def test_the_audit_trail_keeps_that_it_was_there(as_user: As, engine: Engine, ca
     with read_session(engine) as session:
         entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "project.deleted")).one()
     assert (entry.actor_id, entry.subject, entry.project_id) == (cast.grace, "demo", cast.demo)
-    assert entry.details == {"name": "Demo", "prompts": 3, "labels": 3, "checkpoints": 3}
+    assert entry.details == {"name": "Demo", "prompts": 4, "labels": 4, "checkpoints": 3}
 
 
 def test_nobody_waits_while_it_is_counted_what_goes_with_a_project(
@@ -164,5 +164,5 @@ def test_a_program_deletes_with_the_name_repeated(api: Api, cast: Cast, filled: 
     body = json.dumps({"name": "Demo"})
     gone = admin.request("DELETE", f"{V1}/projects/demo", content=body, headers={"content-type": "application/json"})
     assert gone.status_code == 202, gone.text
-    assert (gone.json()["prompts"], gone.json()["labels"]) == (3, 3)
+    assert (gone.json()["prompts"], gone.json()["labels"]) == (4, 4)
     assert admin.request("DELETE", f"{V1}/projects/demo", json={"name": "Demo"}).status_code == 404

@@ -106,7 +106,7 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
     )
     session.add(Leaderboard(project_id=pid))
     _fill_feedback(session, project, annotator_id)
-    session.add(Webhook(address="https://example.org/hooks", secret="whsec_AAAA"))
+    session.add(Webhook(address=f"https://example.org/hooks/{project.id}", secret="whsec_AAAA"))
     announce(session, project, "round.decided", Message("announce_rejected", number=1), round_)
     _fill_talk(session, project, annotator_id, task)
     _fill_checks(session, project, annotator_id, task)
