@@ -289,7 +289,7 @@ def _address(path: str, rule: Rule, ids: dict[str, int]) -> str:
         subject = "Spare"  # nor does this one, who is put out and let in again
     if "/keys/{id}" in path:
         subject = "spare key"
-    values = {"slug": "demo", "token": "token", "name": "manifest.json", "id": str(ids[subject])}
+    values = {"slug": "demo", "token": "token", "name": "manifest.json", "client_id": "1", "id": str(ids[subject])}
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
 
 
