@@ -29,7 +29,7 @@ def test_layers_are_computed_twice_where_the_run_would_not_fit_otherwise(
     monkeypatch.setenv(RUN_MEMORY, "2000")
     make_room(backbone, "ppo", LONG)
     assert not backbone.recompute
-    monkeypatch.setenv(RUN_MEMORY, "500")
+    monkeypatch.setenv(RUN_MEMORY, "10")
     make_room(backbone, "ppo", LONG)
     assert backbone.recompute
 
