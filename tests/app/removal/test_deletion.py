@@ -50,7 +50,7 @@ def test_the_consequences_are_said_first(as_user: As, api: Api, filled: None) ->
     assert api("admin", who="Grace").get(f"{V1}/projects/demo/consequences").json() == {
         "people": 3,
         "prompts": 4,
-        "answers": 6,
+        "answers": 7,
         "labels": 4,
         "checkpoints": 3,
         "live_runs": 0,
