@@ -66,10 +66,11 @@ BEFORE_CONTENDERS = (
     ),
     *(f"ALTER TABLE projects DROP COLUMN evaluation_{column}" for column in ("on", "share", "budget", "flag_margin", "promotes")),
     "ALTER TABLE checkpoints DROP COLUMN promotion_reason",
+    "ALTER TABLE checkpoints DROP COLUMN pruned_at",
     *(f"DROP TABLE {table}" for table in ("deliveries", "webhooks", "announcements")),
     *(
         f"ALTER TABLE projects DROP COLUMN {column}"
-        for column in ("paused_at", "month_labels", "month_evaluation_labels", "month_hours", "extra_seats")
+        for column in ("paused_at", "month_labels", "month_evaluation_labels", "month_hours", "extra_seats", "keep_days")
     ),
     *(f"DROP TABLE {table}" for table in ("doubts", "disputes")),
     "DROP INDEX ix_labels_first",
