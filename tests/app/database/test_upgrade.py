@@ -477,6 +477,8 @@ def test_of_two_webhooks_at_one_address_the_first_stays_and_a_former_secret_sign
         for table in ("feedback", "kept_answers"):
             session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("DROP INDEX ix_webhooks_in_force"))
+        session.execute(text("ALTER TABLE projects DROP COLUMN keep_days"))
+        session.execute(text("ALTER TABLE checkpoints DROP COLUMN pruned_at"))
         session.add_all(Webhook(address="https://example.org/", secret="whsec_AAAA") for _ in range(2))
         session.flush()
         session.execute(text("ALTER TABLE webhooks DROP COLUMN former_secrets"))
