@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import errno
 import fcntl
+import gc
 import importlib
 import json
 import os
@@ -143,7 +144,17 @@ def _do(kind: str, path: Path, home: Path) -> int:
 
 
 def _work(kind: str) -> Callable[[RunFolder], None]:
-    """What does a run of this kind. Imported only now, because it loads torch; PPO is handed what opens its rewards here."""
+    """What does a run of this kind. Imported only now, because it loads torch."""
+    gc.disable()  # of the half million objects that come now nothing is garbage, and to look for some takes a second
+    try:
+        return _imported(kind)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _imported(kind: str) -> Callable[[RunFolder], None]:
+    """PPO is handed what opens its rewards here."""
     if kind == "ppo":
         from trainer.outside.opening import open_rewards
         from trainer.ppo.run import run
