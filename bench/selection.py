@@ -6,7 +6,8 @@ what is left by the product's head, fitted anew to what is picked. Beside what p
 preferences, 15 % of their verdicts turned round, the held-out ones none.
 
 Labels to 95 % of the accuracy that all of the pool gives are read off the mean curve over seeds; a rule's share of those that
-uniform draws need comes with a 95 % interval, which draws seeds with replacement, the same for both. `--work` keeps the answers
+uniform draws need comes with a 95 % interval, which draws seeds with replacement, the same for both. Where a curve is there at
+the first step already, or never, neither number nor interval is given. `--work` keeps the answers
 read, so that a second call is quick. One JSON line last.
 """
 
@@ -98,33 +99,42 @@ def replay(
     return curves, accuracy(fitted(range(len(pool))), features, asked)
 
 
-def labels_to(curve: Sequence[float], steps: Sequence[int], target: float) -> float:
-    """Where a curve first reaches the target, between two steps by a straight line; the last step where it never does."""
-    if curve[0] >= target:
-        return float(steps[0])
-    for place in range(1, len(steps)):
-        if curve[place] >= target:
-            part = (target - curve[place - 1]) / (curve[place] - curve[place - 1])
+def labels_to(curve: Sequence[float], steps: Sequence[int], target: float) -> float | None:
+    """Where a curve first reaches the target, between two steps by a straight line; None where it is there at the first step
+    already, or at none: how many labels it takes is then not to be read off.
+    """
+    for place, value in enumerate(curve):
+        if value >= target and place:
+            part = (target - curve[place - 1]) / (value - curve[place - 1])
             return steps[place - 1] + part * (steps[place] - steps[place - 1])
-    return float(steps[-1])
+        if value >= target:
+            break
+    return None
 
 
 def summary(curves: dict[str, Tensor], full: Tensor, steps: Sequence[int]) -> dict[str, Any]:
     """Figures of one set: `curves` are rule -> (seeds, steps), `full` (seeds,)."""
 
-    def needed(name: str, seeds: Tensor) -> float:
+    def needed(name: str, seeds: Tensor) -> float | None:
         return labels_to(curves[name][seeds].mean(0).tolist(), steps, ENOUGH * float(full[seeds].mean()))
+
+    def share(name: str, seeds: Tensor) -> float | None:
+        mine, uniform = needed(name, seeds), needed("uniform", seeds)
+        return None if mine is None or uniform is None else mine / uniform
 
     every = torch.arange(len(full))
     drawn = torch.randint(len(full), (RESAMPLES, len(full)), generator=torch.Generator().manual_seed(0))
     found: dict[str, Any] = {"full_accuracy": round(float(full.mean()), 4), "seeds": len(full), "rules": {}}
     for name, curve in curves.items():
-        ratios = torch.tensor([needed(name, seeds) / needed("uniform", seeds) for seeds in drawn])
+        enough, of_uniform = needed(name, every), share(name, every)
+        ratios = [share(name, seeds) for seeds in drawn]
+        known = torch.tensor([ratio for ratio in ratios if ratio is not None])
+        sure = of_uniform is not None and len(known) == RESAMPLES  # an interval of some of the draws would be too narrow
         gains = (curve - curves["uniform"]).mean(1)[drawn].mean(1)
         found["rules"][name] = {
-            "labels_enough": round(needed(name, every)),
-            "of_uniform": round(needed(name, every) / needed("uniform", every), 2),
-            "of_uniform_95": [round(float(ratios.quantile(end)), 2) for end in (0.025, 0.975)],
+            "labels_enough": None if enough is None else round(enough),
+            "of_uniform": None if of_uniform is None else round(of_uniform, 2),
+            "of_uniform_95": [round(float(known.quantile(end)), 2) for end in (0.025, 0.975)] if sure else None,
             "gain": round(float((curve - curves["uniform"]).mean()), 4),
             "gain_95": [round(float(gains.quantile(end)), 4) for end in (0.025, 0.975)],
             "curve": [round(value, 3) for value in curve.mean(0).tolist()],
@@ -145,9 +155,12 @@ def measure(name: str, features: dict[str, Tensor], labels: Labels, taste: str, 
     curves = {rule: torch.tensor([curve[rule] for curve, _full in parts]) for rule in RULES}
     found = summary(curves, torch.tensor([full for _curve, full in parts]), steps)
     for rule, line in found["rules"].items():
-        low, high = line["of_uniform_95"]
-        share = f"{line['of_uniform']} ({low} to {high}) of what uniform draws need"
-        say(f"{name}, {taste}: {line['labels_enough']} labels would have been enough by {rule}, {share}")
+        if line["labels_enough"] is None:
+            there = line["curve"][0] >= ENOUGH * found["full_accuracy"]
+            told = f"{'at most' if there else 'more than'} {steps[0] if there else steps[-1]} labels would have been enough"
+        else:
+            told = f"{line['labels_enough']} labels would have been enough"
+        say(f"{name}, {taste}: {told} by {rule}; of what uniform draws need {line['of_uniform']}, {line['of_uniform_95']}")
     return {"pool": len(pool), "held_out": len(asked), "steps": steps} | found
 
 

@@ -34,10 +34,18 @@ def test_no_prompt_is_both_asked_and_held_out_and_held_out_verdicts_are_not_turn
     assert 0.05 < turned / len(pool) < 0.25
 
 
-def test_a_curve_arrives_between_two_steps_or_never() -> None:
+def test_a_curve_arrives_between_two_steps_and_else_says_nothing() -> None:
     assert labels_to([0.5, 0.6, 0.8], [40, 60, 100], 0.7) == pytest.approx(80)
-    assert labels_to([0.5, 0.6, 0.8], [40, 60, 100], 0.5) == 40
-    assert labels_to([0.5, 0.6, 0.8], [40, 60, 100], 0.9) == 100
+    assert labels_to([0.5, 0.6, 0.8], [40, 60, 100], 0.5) is None
+    assert labels_to([0.5, 0.6, 0.8], [40, 60, 100], 0.9) is None
+
+
+def test_no_share_of_labels_is_told_where_the_first_step_is_enough() -> None:
+    there = torch.tensor([[0.9, 0.9, 0.9]] * 4)
+    line = summary({"uniform": there, "d_optimal": there}, torch.full((4,), 0.9), [40, 100, 200])["rules"]["d_optimal"]
+
+    assert line["labels_enough"] is line["of_uniform"] is line["of_uniform_95"] is None
+    assert line["gain_95"] == [0.0, 0.0]
 
 
 def test_a_rule_that_needs_half_of_the_labels_says_so_and_uniform_is_its_own_measure() -> None:
