@@ -166,10 +166,14 @@ def test_links_and_files_with_a_second_name_stay(engine: Engine, settings: Setti
     folder = weights_of(engine, settings, fourth).parent
     folder.rename(tmp_path / "moved")
     folder.symlink_to(tmp_path / "moved")
+    state = next(settings.data.glob("runs/*/state"))
+    state.rename(tmp_path / "state")
+    state.symlink_to(tmp_path / "state")
     foretold, before = planned(engine, settings, cast.demo), octets(settings.data)
     assert not {first, third, fourth} & {piece.checkpoint_id for piece in foretold}
     assert free(engine, settings.data, cast.demo, foretold).octets == before - octets(settings.data)
     assert linked.is_file()
+    assert (tmp_path / "state" / "safe" / "adapter.safetensors").is_file()
     assert (tmp_path / "moved" / "adapter_model.safetensors").is_file()
 
 

@@ -62,3 +62,13 @@ def test_of_rewards_the_newest_stays_and_the_newest_that_passed(engine: Engine, 
         session.flush()
         kept = referred(session, project, settings.data)
         assert [one.id in kept for one in rewards] == [True, False, True]
+
+
+def test_who_went_back_can_go_forward_again(engine: Engine, settings: Settings, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        base_id = project.policy_id
+        first = make_round(session, project, settings.data, 1, days_ago=9, promoted=True)
+        project.previous_policy_id = project.policy_id = base_id  # gone back, and that twice
+        session.flush()
+        assert first.id in referred(session, project, settings.data), "no lineage leads to it any more"
