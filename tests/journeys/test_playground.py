@@ -37,7 +37,7 @@ def two_policies(engine: Engine, cast: Cast, live: dict[str, int], llama_folder:
         factories.make_checkpoint(session, project.id, parent_id=live["policy"], source=str(llama_folder))
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), pytest.param("dark", 360, marks=pytest.mark.nightly)])
 def test_two_answers_grow_are_scored_and_become_a_task(
     open_as: Open, engine: Engine, two_policies: None, warm: Warm, scheme: str, width: int
 ) -> None:

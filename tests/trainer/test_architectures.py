@@ -28,7 +28,15 @@ PPO = {
 
 
 @pytest.mark.parametrize(
-    ("architecture", "method"), [("mamba", "head"), ("rwkv", "head"), ("jamba", "head"), ("lfm2", "lora"), ("qwen3_next", "lora")]
+    ("architecture", "method"),
+    [
+        ("jamba", "head"),
+        ("lfm2", "lora"),
+        *(
+            pytest.param(name, method, marks=pytest.mark.nightly)
+            for name, method in (("mamba", "head"), ("rwkv", "head"), ("qwen3_next", "lora"))
+        ),
+    ],
 )
 def test_a_recurrent_or_hybrid_base_learns_a_reward_and_is_trained_on_it(architecture: str, method: str, tmp_path: Path) -> None:
     base = make_folder(tmp_path / "base", MADE[architecture])

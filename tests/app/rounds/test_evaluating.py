@@ -82,12 +82,12 @@ def test_a_harmed_candidate_is_rejected_and_its_open_tasks_are_taken_back(either
         assert session.scalar(unanswered) == 0
 
 
-def test_where_nothing_is_shown_within_the_budget_the_policy_stays(either: Engine) -> None:
-    judged = begin(either, prompts=25, evaluation_budget=25)
-    round_ = work(either, judged, lambda left, right: "tie")
+def test_where_nothing_is_shown_within_the_budget_the_policy_stays(engine: Engine) -> None:
+    judged = begin(engine, prompts=25, evaluation_budget=25)
+    round_ = work(engine, judged, lambda left, right: "tie")
     assert (round_.decision, round_.reason and round_.reason.code) == ("rejected", "budget_spent")
-    found = standing(either, judged.evaluation)
-    assert (found["units"], found["mean"], found["neither"]) == (25, 0.5, 25)
+    found = standing(engine, judged.evaluation)
+    assert (found["units"], found["mean"], found["nengine"]) == (25, 0.5, 25)
 
 
 def test_a_candidate_that_wins_but_is_flagged_more_often_is_not_promoted(engine: Engine) -> None:

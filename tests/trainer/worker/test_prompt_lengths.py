@@ -67,6 +67,7 @@ def test_while_answers_are_to_be_written_nothing_is_counted(engine: Engine, byte
     assert count._process is None
 
 
+@pytest.mark.nightly
 def test_a_model_that_is_not_here_is_asked_again_after_a_while_and_others_meanwhile(
     engine: Engine, byte_tokens: Path, count: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_model_that_is_not_here_is_asked_again_after_a_while_and_others_meanwh
     assert count._process is not None
 
 
+@pytest.mark.nightly
 def test_a_template_that_never_ends_is_asked_once_until_the_project_has_another_model(
     engine: Engine, byte_tokens: Path, count: Count, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
