@@ -1,14 +1,14 @@
 """How an order of several answers arises from their rewards: Plackett and Luce's choices in turn, with ties as Davidson's.
 
 From the answers that are left a person chooses the best, or several that are equally the best, until none is left:
-`P(S chosen | A left) = f(S) / sum of f(T) over every T in A`, with `f(S) = nu^(|S| - 1) exp(mean of the rewards in S)`. That is the
-Davidson-Luce model (Firth, Kosmidis & Turner 2019, arXiv:1909.07123; Turner, van Etten, Firth & Kosmidis 2020, Computational
-Statistics 35) with one departure: it has a free delta_n for ties of each size n, and here delta_n = nu^(n - 1). Of two answers it is
-`likelihoods.davidson` with the same nu; as nu goes to 0 it is Plackett-Luce (Luce 1959; Plackett 1975), whose partial orders from
-the top are the exploded logit (Beggs, Cardell & Hausman 1981).
+`P(S chosen | A left) = f(S) / sum of f(T) over every T in A`, with `f(S) = nu^(|S| - 1) exp(mean of the rewards in S)`. That is
+the Davidson-Luce model (Firth, Kosmidis & Turner 2019, arXiv:1909.07123; Turner, van Etten, Firth & Kosmidis 2020,
+Computational Statistics 35) with one departure: it has a free delta_n for ties of each size n; here delta_n = nu^(n - 1). Of two
+answers it is `likelihoods.davidson` with the same nu; as nu goes to 0 it is Plackett-Luce (Luce 1959; Plackett 1975), whose
+partial orders from the top are the exploded logit (Beggs, Cardell & Hausman 1981).
 
-A partial order has the sum of the probabilities of all orders, ties included, that agree with it. Those left at the end of an order
-need no sum: whatever comes then adds up to 1. What was passed over before a `last` group is summed over, course by course.
+A partial order has the sum of the probabilities of all orders, ties included, that agree with it. Those left at the end of an
+order need no sum: whatever comes then adds up to 1. What was passed over before a `last` group is summed over, course by course.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Steps(NamedTuple):
     chosen: Tensor  # (S,) int64, the set
     left: Tensor  # (S,) int64, the set it was chosen from
     ranking_of: Tensor  # (C,) int64, of each course
-    count: int  # rankings
+    rankings: int
 
 
 def courses(order: Order) -> list[list[Step]]:
     """Every way in which choices in turn can have led to an order: one, unless some were passed over before the last group."""
-    left, begin = (1 << order.count) - 1, list[Step]()
+    left, begin = (1 << order.size) - 1, list[Step]()
     for group in order.order:
         begin.append((_bits(group), left))
         left &= ~_bits(group)
@@ -53,10 +53,10 @@ def steps_of(orders: Sequence[Order]) -> Steps:
     rows, ranking_of = list[tuple[int, int, int, int]](), list[int]()
     for number, order in enumerate(orders):
         for course in courses(order):
-            rows += [(number, len(ranking_of), chosen, left) for chosen, left in course if left.bit_count() > 1]
+            rows += [(number, len(ranking_of), some, of) for some, of in course if of.bit_count() > 1]
             ranking_of.append(number)
-    columns = torch.tensor(rows, dtype=torch.long).reshape(-1, 4).unbind(1)
-    return Steps(*columns, torch.tensor(ranking_of, dtype=torch.long), len(orders))
+    ranking, course_of, chosen, left = torch.tensor(rows, dtype=torch.long).reshape(-1, 4).unbind(1)
+    return Steps(ranking, course_of, chosen, left, torch.tensor(ranking_of, dtype=torch.long), len(orders))
 
 
 def ranked(
@@ -71,9 +71,9 @@ def ranked(
     total = offered.masked_fill(~inside[steps.left - 1], -torch.inf).logsumexp(1)
     step = offered.gather(1, steps.chosen[:, None] - 1)[:, 0] - total
     course = rewards.new_zeros(len(steps.ranking_of)).index_add(0, steps.course, step)
-    most = rewards.new_full((steps.count,), -torch.inf).scatter_reduce(0, steps.ranking_of, course.detach(), "amax")
+    most = rewards.new_full((steps.rankings,), -torch.inf).scatter_reduce(0, steps.ranking_of, course.detach(), "amax")
     apart = (course - most[steps.ranking_of]).exp()
-    return most + rewards.new_zeros(steps.count).index_add(0, steps.ranking_of, apart).log()
+    return most + rewards.new_zeros(steps.rankings).index_add(0, steps.ranking_of, apart).log()
 
 
 def curvature(
@@ -84,7 +84,7 @@ def curvature(
     """(N, k, k) weights of the differences of each two rewards in the curvature: minus the Hessian is the sum over pairs of
     `w_ij (e_i - e_j)(e_i - e_j)'`, because nothing changes where all rewards rise together.
 
-    So an order is to a fit what as many independent differences are. Where equals are likelier than choices a weight can be under 0.
+    So an order is to a fit what as many differences are. Where equals are likelier than choices a weight can be under 0.
     """
     at = rewards.detach().requires_grad_()
     (slope,) = torch.autograd.grad(ranked(at, steps, log_nu).sum(), at, create_graph=True)
@@ -117,7 +117,7 @@ def _parts(whole: int) -> Iterator[int]:
 
 @lru_cache(maxsize=16)
 def _subsets(count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the sets 1 to 2^k - 1: (sets, k) shares of each answer in the mean, (sets,) sizes, (sets, sets) whether one is in the other."""
+    """Of the sets 1 to 2^k - 1: (sets, k) shares of the mean, (sets,) sizes, (sets, sets) which are inside of which."""
     sets = torch.arange(1, 1 << count)
     member = (sets[:, None] >> torch.arange(count)) & 1
     size = member.sum(1)

@@ -17,20 +17,20 @@ FEWEST, MOST = 3, 6  # answers of a ranking, as people are asked; two are a comp
 class Order(NamedTuple):
     """An order of k answers, partial where some are in no group."""
 
-    count: int  # k
+    size: int  # k
     order: tuple[tuple[int, ...], ...]
     last: tuple[int, ...] = ()
 
     @property
     def unplaced(self) -> tuple[int, ...]:
         placed = {place for group in (*self.order, self.last) for place in group}
-        return tuple(place for place in range(self.count) if place not in placed)
+        return tuple(place for place in range(self.size) if place not in placed)
 
     @property
     def is_sound(self) -> bool:
         """Whether no group is empty, no answer stands twice, and all of them are there."""
         placed = [place for group in (*self.order, self.last) for place in group]
-        return all(self.order) and len(placed) == len(set(placed)) and set(placed) <= set(range(self.count))
+        return all(self.order) and len(placed) == len(set(placed)) and set(placed) <= set(range(self.size))
 
     def pairs(self) -> Iterator[tuple[int, int]]:
         """The better and the worse of each two answers that it tells apart."""

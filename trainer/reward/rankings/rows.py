@@ -26,6 +26,7 @@ class Block(NamedTuple):
     steps: Steps
     upper: Tensor  # (pairs,) int64, of each two places: the first
     lower: Tensor  # and the second
+    pairs: list[list[tuple[int, int]]]  # of each ranking: the better and the worse place of each two that it tells apart
 
     @property
     def rows(self) -> int:
@@ -71,8 +72,8 @@ class RankingRows:
         return found
 
     def loglik(self, u: Tensor, log_nu: Tensor, reliability: Tensor | None) -> Tensor:
-        """(rows,) differences -> (rankings,) log-likelihood. With `reliability` (rankings,) it is Crowd-BT's mixture: with what is
-        left of it somebody ranks by the opposite of the rewards.
+        """(rows,) differences -> (rankings,) log-likelihood. With `reliability` (rankings,) it is Crowd-BT's mixture: as often as
+        is left of it somebody ranks by the opposite of the rewards.
         """
         found = u.new_zeros(len(self))
         for block, part in zip(self.blocks, self._parts(u), strict=True):
@@ -84,9 +85,23 @@ class RankingRows:
             found = found.index_add(0, block.numbers, said)
         return found
 
+    def hits(self, u: Tensor) -> Tensor:
+        """(rows,) differences -> (rankings,) share of the pairs told apart that go the same way, a half where it is 0; NaN
+        of a ranking that tells none apart.
+        """
+        found = torch.full((len(self),), torch.nan, dtype=torch.float64)
+        for block, part in zip(self.blocks, self._parts(u), strict=True):
+            rewards = block.rewards(part)
+            for row, (number, pairs) in enumerate(zip(block.numbers.tolist(), block.pairs, strict=True)):
+                if pairs:
+                    better, worse = torch.tensor(pairs).unbind(1)
+                    margin = rewards[row, better] - rewards[row, worse]
+                    found[number] = ((margin > 0).double() + 0.5 * (margin == 0).double()).mean()
+        return found
+
     def curve(self, u: Tensor, log_nu: Tensor, reliability: Tensor | None) -> Tensor:
-        """(rows,) curvature of each difference. Of somebody who may rank by the opposite it is (2 eta - 1)^2 of a sure one's: all of
-        it, or none of somebody's who throws a coin, and never negative, as the mixture's own could be.
+        """(rows,) curvature of each difference. Of somebody who may rank by the opposite it is (2 eta - 1)^2 of a sure one's:
+        none where a coin is thrown, and never negative for that, as the mixture's own could be.
         """
         found = [u.new_zeros(0)]
         for block, part in zip(self.blocks, self._parts(u), strict=True):
@@ -103,4 +118,5 @@ class RankingRows:
 def _block(rankings: Sequence[Ranking], numbers: Sequence[int]) -> Block:
     answers = torch.tensor([label.answers for label in rankings], dtype=torch.long)
     upper, lower = torch.tensor(list(combinations(range(answers.shape[1]), 2)), dtype=torch.long).unbind(1)
-    return Block(torch.tensor(numbers), answers, steps_of([label.said for label in rankings]), upper, lower)
+    orders = [label.said for label in rankings]
+    return Block(torch.tensor(numbers), answers, steps_of(orders), upper, lower, [list(order.pairs()) for order in orders])

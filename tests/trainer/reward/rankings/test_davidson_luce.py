@@ -65,8 +65,8 @@ PARTIAL = [
 
 @pytest.mark.parametrize("order", PARTIAL)
 def test_an_order_has_the_sum_of_all_that_agree_with_it(order: Order) -> None:
-    rewards = REWARDS[: order.count]
-    every = [groups for groups in weak_orders(tuple(range(order.count))) if agrees(groups, order)]
+    rewards = REWARDS[: order.size]
+    every = [groups for groups in weak_orders(tuple(range(order.size))) if agrees(groups, order)]
     total = sum(chance(groups, rewards, math.exp(-0.7)) for groups in every)
     assert loglik(order, rewards) == pytest.approx(math.log(total), abs=1e-12)
 
@@ -106,20 +106,20 @@ def test_a_hand_counted_order() -> None:
 @pytest.mark.parametrize("order", PARTIAL)
 def test_slopes_and_curvature_are_the_likelihoods_own(order: Order) -> None:
     steps, nu = steps_of([order]), torch.tensor(-0.7, dtype=torch.float64, requires_grad=True)
-    at = torch.tensor([REWARDS[: order.count]], dtype=torch.float64, requires_grad=True)
+    at = torch.tensor([REWARDS[: order.size]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, n: ranked(x, steps, n), (at, nu))
     weights = curvature(at, steps, nu.detach())[0]
     hessian = torch.autograd.functional.hessian(lambda x: ranked(x[None], steps, nu.detach())[0], at[0].detach())
     built = torch.zeros_like(hessian)
-    for one, other in combinations(range(order.count), 2):
-        apart = torch.zeros(order.count, dtype=torch.float64)
+    for one, other in combinations(range(order.size), 2):
+        apart = torch.zeros(order.size, dtype=torch.float64)
         apart[one], apart[other] = 1, -1
         built += weights[one, other] * torch.outer(apart, apart)
     torch.testing.assert_close(built, -hessian, atol=1e-10, rtol=0)
 
 
 def test_many_rankings_are_told_apart() -> None:
-    orders = [order for order in PARTIAL if order.count == 4]
+    orders = [order for order in PARTIAL if order.size == 4]
     at = torch.tensor([REWARDS] * len(orders), dtype=torch.float64)
     found = ranked(at, steps_of(orders), torch.tensor(-0.7, dtype=torch.float64))
     assert found.tolist() == pytest.approx([loglik(order, REWARDS) for order in orders])
