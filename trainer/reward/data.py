@@ -14,12 +14,13 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from trainer.contract.messages import Message
+from trainer.contract.orders import Order, order_of
 from trainer.files.readable import Unusable, must_be_one_of, rows
 from trainer.lm.backbone import Backbone, chat_ids, context_length, end_id, eos_ids
 from trainer.lm.chat_template import text_ids
 from trainer.lm.left_out import LeftOut, Name
 from trainer.reward.people.checks import Checks, read_checks
-from trainer.reward.rankings.ranking import Order, Ranking
+from trainer.reward.rankings.ranking import Ranking
 
 CHOICES = ("left", "right", "tie", "both_bad")
 SOURCES = ("verdict", "rewrite")
@@ -378,8 +379,7 @@ def _rating(row: dict[str, Any]) -> tuple[Answer, int, str, frozenset[str], Mapp
 def _ranking(row: dict[str, Any]) -> tuple[list[Answer], Order, bool, str, Mapping[str, Sequence[str]]]:
     """Answers are numbered from 1 in the file, as they were shown."""
     answers = [_answer({**row, "shown": shown}, "shown") for shown in row["answers"]]
-    groups = tuple(tuple(int(place) - 1 for place in group) for group in row["order"])
-    order = Order(len(answers), groups, tuple(int(place) - 1 for place in row.get("last", ())))
+    order = order_of(row, len(answers))
     if len(answers) < 2 or not order.is_sound:
         raise Unusable(Message("order_unreadable"))
     return answers, order, bool(row.get("all_bad", False)), str(row["annotator"]), row.get("flags") or NOTHING

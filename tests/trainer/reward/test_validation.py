@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from trainer.reward.data import Comparison, Labels, Rating
-from trainer.reward.held_out import fold_metrics
 from trainer.reward.gate import p_value
+from trainer.reward.held_out import fold_metrics
 from trainer.reward.rankings.ranking import Ranking
 from trainer.reward.validation import (
     HeldOut,

@@ -9,9 +9,9 @@ from itertools import combinations, permutations
 import pytest
 import torch
 
+from trainer.contract.orders import Order
 from trainer.reward import likelihoods
 from trainer.reward.rankings.davidson_luce import curvature, ranked, steps_of
-from trainer.reward.rankings.ranking import Order
 
 REWARDS = [0.3, -1.1, 0.8, 0.1]
 Groups = tuple[tuple[int, ...], ...]
