@@ -174,10 +174,11 @@ def sees_reason(caller: Principal, label: Label) -> bool:
     return own_only(caller) is None and (label.annotator_id != caller.user_id or label.created_at < last_midnight())
 
 
+OWN_WORDS: Final = ("annotator", "served_reason", "ranking")
+
+
 def _label(label: Label, annotator: str, caller: Principal) -> LabelReply:
-    fields = {
-        name: getattr(label, name) for name in LabelReply.model_fields if name not in ("annotator", "served_reason", "ranking")
-    }
+    fields = {name: getattr(label, name) for name in LabelReply.model_fields if name not in OWN_WORDS}
     return LabelReply(
         **fields,
         ranking=None if label.ranking is None else RankingSaid.model_validate(label.ranking),

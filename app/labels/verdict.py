@@ -24,8 +24,8 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Several answers put in order, by their numbers from 1, as they were shown. Who is in no group is worse than all of `order` and
-    better than all of `last`.
+    """Several answers put in order, by their numbers from 1, as they were shown. Who is in no group is worse than all of `order`
+    and better than all of `last`.
     """
 
     order: Sequence[Sequence[int]]  # the best first; those of one group are equal

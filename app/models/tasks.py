@@ -157,7 +157,7 @@ class Label(Base):
     choice: Mapped[str | None] = mapped_column(String(10))
     strength: Mapped[int | None]
     overall: Mapped[int | None]
-    # {"shown": [generation ids, as shown], "order": [[2], [1, 4]], "last": [3], "all_bad": false}, answers by number from 1 as shown
+    # {"shown": [generation ids, as shown], "order": [[2], [1, 4]], "last": [3], "all_bad": false}, answers from 1
     ranking: Mapped[dict[str, Any] | None]
     criteria: Mapped[dict[str, Any]] = mapped_column(default=dict)
     flags: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"left": ["untrue"], "right": []} or {"response": [...]}

@@ -24,9 +24,7 @@ Ranked = Annotated[list[Id], Field(min_length=3, max_length=6)]
 class NewTask(Body):
     first: Id | None = Field(None, description="A generation.")
     second: Id | None = Field(None, description="Another one to the same prompt; without one the first is rated.")
-    answers: Ranked | None = Field(
-        None, description="Three to six generations to one prompt, to be ranked; in place of the others."
-    )
+    answers: Ranked | None = Field(None, description="Three to six generations to one prompt, to be ranked.")
 
     @model_validator(mode="after")
     def one_or_the_other(self) -> Self:

@@ -119,10 +119,10 @@ def _rankings(session: Session, project_id: int, kin: set[int]) -> Iterator[dict
     people = pseudonyms(session, project_id)
     rows = session.execute(usable_labels(project_id).where(Label.kind == "ranking").order_by(Label.id)).all()
     for some in (rows[at : at + 500] for at in range(0, len(rows), 500)):
-        shown = {answer for label, _task, _prompt in some for answer in label.ranking["shown"]}
+        shown = {answer for label, _task, _prompt in some for answer in (label.ranking or {})["shown"]}
         answers = {one.id: one for one in session.scalars(select(Generation).where(Generation.id.in_(shown)))}
         for label, _task, prompt in some:
-            said = label.ranking
+            said = label.ranking or {}
             yield {
                 "label_id": label.id,
                 "prompt_id": prompt.id,

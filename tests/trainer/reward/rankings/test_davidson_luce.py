@@ -109,7 +109,8 @@ def test_slopes_and_curvature_are_the_likelihoods_own(order: Order) -> None:
     at = torch.tensor([REWARDS[: order.size]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, n: ranked(x, steps, n), (at, nu))
     weights = curvature(at, steps, nu.detach())[0]
-    hessian = torch.autograd.functional.hessian(lambda x: ranked(x[None], steps, nu.detach())[0], at[0].detach())
+    held = nu.detach()
+    hessian = torch.autograd.functional.hessian(lambda x: ranked(x[None], steps, held)[0], at[0].detach())  # type: ignore[no-untyped-call]
     built = torch.zeros_like(hessian)
     for one, other in combinations(range(order.size), 2):
         apart = torch.zeros(order.size, dtype=torch.float64)
