@@ -167,7 +167,7 @@ def _preferred(judged: Judged, chosen: Answer, rejected: Answer, *, implied: int
 
 
 def _soft_preference(judged: Judged, chosen: int, rejected: int) -> Row:
-    """Of a ranking's pair: the shares of people whose rankings put it so, or the other way round; the rest tell them not apart."""
+    """Of a ranking's pair: the shares of people whose rankings put it so, or the other way round."""
     if judged.ranking is None:
         return soft_label(judged, "preference", {"chosen": chosen, "rejected": rejected})
     said, n = judged.verdicts, len(judged.verdicts)

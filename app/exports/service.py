@@ -192,7 +192,7 @@ def has_rows(engine: Engine, export: Export) -> bool:
 
 
 def count_labels(session: Session, project_id: int) -> dict[str, int]:
-    """How many current labels each kind of verdict has, for the download page: choices by name, others as `rating` and `ranking`."""
+    """How many current labels each kind of verdict has, for the download page: choices by name, else its kind."""
     rows = session.execute(
         select(func.coalesce(Label.choice, Label.kind), func.count())
         .where(Label.project_id == project_id, Label.current)

@@ -113,17 +113,8 @@ def held_out(rows: list[Comparison], delta: list[float]) -> HeldOut:
     nothing = torch.zeros(0, dtype=F64)
     folds = torch.zeros(len(rows), dtype=torch.long)
     loglik = torch.arange(-1, -len(rows) - 1, -1, dtype=F64)
-    return HeldOut(
-        rows,
-        torch.tensor(delta, dtype=F64),
-        torch.tensor(delta, dtype=F64),
-        loglik,
-        folds,
-        [],
-        *[nothing] * 2,
-        [],
-        *[nothing] * 3,
-    )
+    said = torch.tensor(delta, dtype=F64)
+    return HeldOut(rows, said, said, loglik, folds, [], nothing, nothing, [], nothing, nothing, nothing)
 
 
 def test_a_rewrite_beside_its_answer_is_no_judgement_and_enters_no_accuracy() -> None:
