@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from trainer.contract.judgements.order import order_of
 from trainer.contract.offline_config import BAD_RATING, GOOD_RATING, TOP_RATING
-from trainer.contract.orders import order_of
 
 Format = Literal["preference", "ratings", "rankings", "kto", "sft", "labels"]
 FORMATS: tuple[Format, ...] = ("preference", "ratings", "rankings", "kto", "sft", "labels")

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from trainer.contract.judgements.order import Order, order_of
 from trainer.contract.messages import Message
-from trainer.contract.orders import Order, order_of
 from trainer.files.readable import Unusable, must_be_one_of, rows
 from trainer.lm.backbone import Backbone, chat_ids, context_length, end_id, eos_ids
 from trainer.lm.chat_template import text_ids

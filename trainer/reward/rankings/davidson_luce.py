@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.contract.orders import Order
+from trainer.contract.judgements.order import Order
 
 Step = tuple[int, int]  # who was chosen, and who were left to choose from, as sets of bits
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from trainer.contract.orders import Order
+from trainer.contract.judgements.order import Order
 
 
 class Ranking(NamedTuple):

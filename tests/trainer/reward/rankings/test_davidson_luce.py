@@ -9,7 +9,7 @@ from itertools import combinations, permutations
 import pytest
 import torch
 
-from trainer.contract.orders import Order
+from trainer.contract.judgements.order import Order
 from trainer.reward import likelihoods
 from trainer.reward.rankings.davidson_luce import curvature, ranked, steps_of
 
