@@ -23,9 +23,8 @@ export function connect(answers) {
   };
   const say = () => {
     if (allBad.checked) for (const list of lists) list.value = "";
-    const first = lists[0];
     const placed = lists.some((list) => list.value) || allBad.checked;
-    first.setCustomValidity(placed ? "" : answers.dataset.nothing);
+    allBad.setCustomValidity(placed ? "" : answers.dataset.nothing);
     form.querySelector("[data-order]").textContent = wordsOf(form) || answers.dataset.nothing;
   };
 
