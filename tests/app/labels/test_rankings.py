@@ -17,8 +17,7 @@ from app.models import Checkpoint, Generation, Label, Project, Prompt
 from tests.app import factories
 from tests.app.conftest import Cast
 from trainer.contract.folder import read_jsonl
-from trainer.preference.data import Labels
-from trainer.reward.data import read_labels
+from trainer.reward.data import Labels, read_labels
 from trainer.worker.label_files import freeze_labels
 
 V1 = "/api/v1"
