@@ -11,8 +11,9 @@ run:          ## set up, start web and worker, print the link to open
 
 # One thread of arithmetic, in the tests and in the runs they start: tiny models gain nothing from more, and wait for each other
 # where processors are few. Three processes of tests, each taking whole files: on two processors, because many tests wait for what
-# they started. No test may reach for the network.
-PYTEST = OMP_NUM_THREADS=1 TASTEMAKER_THREADS=1 HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# they started. No test may reach for the network. Compiled files are kept, whatever the environment says: hundreds of processes
+# are started.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 TASTEMAKER_THREADS=1 HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test:         ## set up (browser and database server included), check style and types, run every test
 	@bin/setup test

@@ -1,4 +1,4 @@
-"""The program `tastemaker`: `up | serve | work | admin-link | import | export | round | checkpoint | sft | backup`.
+"""The program `tastemaker`: `up | serve | work | admin-link | import | export | round | checkpoint | sft | backup | prune`.
 
 Each command loads what it needs.
 """
@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from app.disk.cli import add_arguments as add_prune_arguments
     from app.exports.cli import add_arguments as add_export_arguments
     from app.prompts.cli import add_arguments as add_import_arguments
     from app.rounds.cli import add_round_arguments, add_sft_arguments
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add_round_arguments(add("round", _round, "start a round of a project"))
     add_checkpoint_arguments(add("checkpoint", _checkpoint, "write a checkpoint as plain transformers opens it"))
     add_sft_arguments(add("sft", _sft, "train a language model on a text or on what annotators rewrote"))
+    add_prune_arguments(add("prune", _prune, "show what the run folders could free, and free it with --yes"))
     backup = add("backup", _backup, "copy the database while it is in use, and verify the copy")
     backup.add_argument("file", type=Path, help="where to; never overwritten")
     return parser
@@ -155,6 +157,12 @@ def _sft(settings: Settings, given: argparse.Namespace) -> int:
     from app.rounds.cli import run_sft
 
     return run_sft(_engine(settings), settings, given)
+
+
+def _prune(settings: Settings, given: argparse.Namespace) -> int:
+    from app.disk.cli import run
+
+    return run(_engine(settings), settings, given)
 
 
 def _engine(settings: Settings) -> Engine:

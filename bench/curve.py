@@ -65,7 +65,7 @@ def judge(answers: Sequence[Answer], score: Preference, count: int) -> list[Comp
     by_prompt: dict[str, list[int]] = defaultdict(list)
     for number, answer in enumerate(answers):
         by_prompt[answer.prompt_key].append(number)
-    taste = taste_of(score, [(_prompt(answers[some[0]]), [answers[one].text for one in some]) for some in by_prompt.values()])
+    taste = taste_of(score, [(prompt_of(answers[some[0]]), [answers[one].text for one in some]) for some in by_prompt.values()])
     pairs = [
         (key, left, right)
         for key, some in by_prompt.items()
@@ -90,12 +90,12 @@ def accuracy(answers: Sequence[Answer], score: Preference, rewards: Tensor) -> f
     """How often rewards order two answers to one prompt as the preference does."""
     by_prompt: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for answer, reward in zip(answers, rewards.tolist(), strict=True):
-        by_prompt[answer.prompt_key].append((score(_prompt(answer), answer.text), reward))
+        by_prompt[answer.prompt_key].append((score(prompt_of(answer), answer.text), reward))
     right, pairs = agreement(by_prompt.values())
     return round(right / pairs, 3)
 
 
-def _prompt(answer: Answer) -> str:
+def prompt_of(answer: Answer) -> str:
     return last_words([{"role": role, "content": content} for role, content in answer.messages])
 
 

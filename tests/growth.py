@@ -9,6 +9,7 @@ from typing import Any, Final
 
 CHARACTERS: Final = 5_000
 MOST_GROWTH: Final = 2.5
+MOST_EIGHTFOLD: Final = 27  # for eight times the text: short of the 64 of a square, and past what a cache that overflows costs
 TRIES: Final = 30  # at most, of both sizes in turn: something else may be using the machine
 NOTHING_S: Final = 0.0005  # a shorter time says nothing about growth
 
@@ -51,7 +52,7 @@ def grows_too_fast(
 
 
 def _too_fast(function: Callable[[str], Any], before: str, piece: str, characters: int) -> tuple[float, float] | None:
-    """The two times, if one doubling takes too long and three on end say the same: a cache that overflows does so once."""
+    """The two times, if one doubling takes too long and eight times the text says the same."""
     once, twice, eightfold = (
         (before + piece * (size // len(piece) + 1))[:size] for size in (characters, 2 * characters, 8 * characters)
     )
@@ -64,7 +65,7 @@ def _too_fast(function: Callable[[str], Any], before: str, piece: str, character
         if agreed == 2:  # once may be a short one that was disturbed
             return None
         short, long = min(short, took_s(function, once)), min(long, took_s(function, twice))
-    most = MOST_GROWTH**3 * max(short, NOTHING_S)
+    most = MOST_EIGHTFOLD * max(short, NOTHING_S)
     return None if any(took_s(function, eightfold) <= most for _ in range(3)) else (short, long)
 
 

@@ -43,6 +43,7 @@ class Checkpoint(Base):
     promoted_at: Mapped[datetime | None]
     promoted_by: Mapped[int | None] = key("users.id")
     promotion_reason: Mapped[str] = mapped_column(default="")  # what whoever promoted it last wrote
+    pruned_at: Mapped[datetime | None]  # its weights were folded away; figures, lineage and manifest stay
 
 
 class Run(Base):

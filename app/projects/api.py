@@ -103,6 +103,9 @@ class ProjectChanges(Body):
     evaluation: EvaluationJson | None = Field(None, description="What is left out of it stays as it is.")
     chat_on: bool | None = Field(None, description="Annotators may talk to the policy, and judge what it says.")
     budgets: BudgetsJson | None = Field(None, description="What is left out of it stays as it is.")
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        None, description="Days after which weights and states that nothing refers to are removed; null: never."
+    )
 
 
 class NewProject(ProjectChanges):
@@ -140,6 +143,7 @@ class ProjectReply(ProjectSummary):
     evaluation: EvaluationJson
     chat_on: bool
     budgets: BudgetsJson
+    keep_days: int | None = Field(description="Days after which weights and states that nothing refers to go; null: never.")
     paused_at: datetime | None = Field(description="Since when no round starts by itself, whatever the triggers say.")
     policy_id: int | None
 
@@ -197,6 +201,8 @@ def _values(body: ProjectChanges) -> ProjectValues:
         values |= {TRIGGERS[name]: value for name, value in given.items()}
     if body.evaluation is not None:
         values |= {f"evaluation_{name}": value for name, value in body.evaluation.model_dump(exclude_unset=True).items()}
+    if "keep_days" in body.model_fields_set:
+        values["keep_days"] = body.keep_days
     if body.budgets is not None:
         values |= {f"month_{name}": value for name, value in body.budgets.model_dump(exclude_unset=True).items()}
     return cast(ProjectValues, values)
@@ -239,6 +245,7 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         budgets=BudgetsJson(
             labels=project.month_labels, evaluation_labels=project.month_evaluation_labels, hours=project.month_hours
         ),
+        keep_days=project.keep_days,
         paused_at=project.paused_at,
         policy_id=project.policy_id,
     )

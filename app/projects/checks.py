@@ -247,5 +247,6 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "trigger_hours": _or_none(number_between(0.1, 24 * 366)),
     "month_labels": _or_none(whole_number(1, 10_000_000)),
     "month_evaluation_labels": _or_none(whole_number(1, 10_000_000)),
+    "keep_days": _or_none(whole_number(1, 36_500)),
     "month_hours": _or_none(number_between(0.1, 24 * 31)),
 }

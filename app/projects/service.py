@@ -57,6 +57,7 @@ class ProjectValues(TypedDict, total=False):
     month_labels: int | None
     month_evaluation_labels: int | None
     month_hours: float | None
+    keep_days: int | None  # weights and states that nothing refers to
     evaluation_on: bool
     evaluation_share: float
     evaluation_budget: int

@@ -18,7 +18,17 @@ from app.models import Checkpoint, EvaluationCandidate, Project, Round, Run, utc
 from app.queue import asking
 from app.rounds import announced
 from app.runs import refill
-from app.runs.checkpoints import Fell, current_policy, did_not_rise, doubt, not_shown, policies_of_round, root_of, turned_down
+from app.runs.checkpoints import (
+    Fell,
+    current_policy,
+    did_not_rise,
+    doubt,
+    not_shown,
+    policies_of_round,
+    require_weights,
+    root_of,
+    turned_down,
+)
 from trainer.contract.messages import Message
 
 WAITING: Final = ("evaluation", "decision")  # for people, and for an admin; an admin need not wait for people
@@ -43,6 +53,7 @@ def promote(
     project = hold(session, session.get_one(Project, checkpoint.project_id))
     if checkpoint.kind != "policy":
         raise Conflict(_("Only a policy can be promoted; this checkpoint is a reward model."))
+    require_weights(checkpoint)
     if project.policy_id == checkpoint.id:
         raise Conflict(_("This policy is the promoted one already."))
     current = current_policy(session, project)

@@ -124,7 +124,10 @@ def show_checkpoint(session: Db, data: Data, id: PathId) -> CheckpointReply:
 @router.get("/checkpoints/{id}/files/{name:path}", response_class=FileResponse)
 def download_file(session: Db, data: Data, id: PathId, name: Annotated[str, Path(max_length=300)]) -> FileResponse:
     """A file that the manifest names, or manifest.json itself. Of an adapter, the adapter as it is."""
-    found = run_files.checkpoint_folder(data, checkpoints.get_checkpoint(session, id).source)
+    checkpoint = checkpoints.get_checkpoint(session, id)
+    if name.endswith(run_files.WEIGHTS):
+        checkpoints.require_weights(checkpoint)
+    found = run_files.checkpoint_folder(data, checkpoint.source)
     if found is None:
         raise NotFound(_("The files of this checkpoint are not on this machine."))
     return _download(found, name)
@@ -136,6 +139,7 @@ def download_export(session: Db, data: Data, id: PathId, name: Annotated[str, Pa
     checkpoint = checkpoints.get_checkpoint(session, id)
     if checkpoint.run_id is None:
         raise NotFound(_("This model is as it came; nothing was exported from it."))
+    checkpoints.require_weights(checkpoint)
     return _download(run_files.export_folder(data / "runs", checkpoint.run_id), name)
 
 

@@ -66,6 +66,7 @@ class CheckpointSummary(Reply):
     metrics: dict[str, Any]
     created_at: datetime
     promoted_at: datetime | None
+    pruned_at: datetime | None = Field(description="When its weights were removed to free the disk; null while they are there.")
 
 
 class CheckpointReply(CheckpointSummary):

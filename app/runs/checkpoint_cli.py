@@ -17,7 +17,7 @@ from app.database.engine import read_session
 from app.errors import Conflict, NotFound
 from app.models import Generation, Prompt
 from app.runs import run_files
-from app.runs.checkpoints import get_checkpoint
+from app.runs.checkpoints import get_checkpoint, require_weights
 from app.settings import Settings
 from trainer.contract.environment import needed
 
@@ -39,7 +39,7 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
 def run_checkpoint(engine: Engine, settings: Settings, arguments: argparse.Namespace) -> int:
     """0 when it is written, or was there already; else the trainer's exit status, after its own words. Raises Refusal."""
     with read_session(engine) as session, tempfile.TemporaryDirectory() as answers:
-        checkpoint = get_checkpoint(session, arguments.checkpoint)
+        checkpoint = require_weights(get_checkpoint(session, arguments.checkpoint))
         at = run_files.checkpoint_folder(settings.data.resolve(), checkpoint.source)
         if at is None:
             raise NotFound("The files of this checkpoint are not on this machine.")

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.database.taking_turns import hold
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.language.languages import _
 from app.models import Checkpoint, Contender, Evaluation, EvaluationCandidate, Generation, Project, Prompt, Run
 from trainer.contract.messages import Message
@@ -33,6 +33,13 @@ def get_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
     checkpoint = session.get(Checkpoint, checkpoint_id)
     if checkpoint is None:
         raise NotFound(_("There is no such checkpoint."))
+    return checkpoint
+
+
+def require_weights(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint. Raises Conflict where its weights were folded away."""
+    if checkpoint.pruned_at is not None:
+        raise Conflict(Message("weights_pruned", number=checkpoint.id))
     return checkpoint
 
 
@@ -83,6 +90,7 @@ def starting_policies(session: Session, project: Project, limit: int = 25) -> li
         .where(Checkpoint.project_id == project.id)
         .where(Checkpoint.kind == "policy")
         .where(Checkpoint.id != current.id)
+        .where(Checkpoint.pruned_at.is_(None))
         .order_by(Checkpoint.id.desc())
         .limit(limit)
     )

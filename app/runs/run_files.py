@@ -17,6 +17,7 @@ from trainer.contract.folder import Refused, forget_unfinished, to_disk, whole
 from trainer.contract.messages import Message
 from trainer.contract.texts import text_of
 
+WEIGHTS = ".safetensors"  # ends the names of the large files of a checkpoint; the others say what it was
 LOG_BYTES = 64 * 1024
 TEXT_BYTES = 20 * 2**20
 TEXT_NAME = re.compile(r"[\w][\w .-]{0,120}\.(txt|jsonl)")

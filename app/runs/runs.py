@@ -257,7 +257,7 @@ def own_checkpoint(session: Session, project: Project, value: Any, field: str, k
             _("%(field)s must be the id of a %(kind)s checkpoint of this project.", field=field, kind=kind),
             {field: _("not a %(kind)s checkpoint here", kind=kind)},
         )
-    return found
+    return checkpoints.require_weights(found)
 
 
 def _prompt_ids(value: Any) -> list[int]:

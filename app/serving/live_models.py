@@ -13,7 +13,7 @@ from app.language.languages import _
 from app.models import Checkpoint, Membership, Project, Worker, utc_now
 from app.prompts.conversations import prompt_row
 from app.prompts.service import BadLine
-from app.runs.checkpoints import get_checkpoint, newest_reward, root_of
+from app.runs.checkpoints import get_checkpoint, newest_reward, require_weights, root_of
 from app.runs.run_order import SILENT
 from app.web.security import Principal
 from trainer.contract.serving.questions import Models, Turn
@@ -90,4 +90,4 @@ def _policy(session: Session, project: Project, checkpoint_id: int) -> Checkpoin
     policy = get_checkpoint(session, checkpoint_id)
     if policy.project_id != project.id or policy.kind != "policy":
         raise NotFound(_("This project has no such policy."))
-    return policy
+    return require_weights(policy)

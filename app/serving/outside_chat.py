@@ -34,16 +34,18 @@ async def answer(model: OutsideModel, messages: Sequence[Turn], *, temperature: 
     if problem := problem_with(model.address, own_network=model.own_network):  # as of one registered under earlier rules
         raise Invalid(problem)
     for limit in LIMITS:
-        lines = post_for_lines(
-            model.address + CHAT,
-            question(messages, model=model.model, temperature=temperature, most_tokens=most_tokens, limit=limit, stream=True),
-            headers_with(key),
-            timeout_s=TIMEOUT_S,
-            most=MOST_BYTES,
-            reaches=partial(may_reach, own_network=model.own_network),
+        reading = _Reading(
+            post_for_lines(
+                model.address + CHAT,
+                question(messages, model=model.model, temperature=temperature, most_tokens=most_tokens, limit=limit, stream=True),
+                headers_with(key),
+                timeout_s=TIMEOUT_S,
+                most=MOST_BYTES,
+                reaches=partial(may_reach, own_network=model.own_network),
+            )
         )
         try:
-            while (line := await to_thread.run_sync(_next, lines, abandon_on_cancel=True, limiter=_threads())) is not None:
+            while (line := await to_thread.run_sync(reading.next, abandon_on_cancel=True, limiter=_threads())) is not None:
                 yield read_piece(line)
             return
         except Passing as error:
@@ -56,8 +58,29 @@ async def answer(model: OutsideModel, messages: Sequence[Turn], *, temperature: 
         except TooLong:
             raise Invalid(Message("model_outside_too_long", most=MOST_BYTES)) from None
         finally:
-            with contextlib.suppress(ValueError):  # a thread still waits in it, and lets go of it then
-                lines.close()
+            reading.leave()
+
+
+class _Reading:
+    """A reply's lines, read in threads, let go of at once by whoever is last in it: here, or a thread that nobody waits for now.
+
+    Left to the collector of garbage, the model outside would write on for as long as that does not come.
+    """
+
+    def __init__(self, lines: Generator[bytes]) -> None:
+        self._lines = lines
+        self._left = False
+
+    def next(self) -> bytes | None:
+        line = next(self._lines, None)
+        if self._left:
+            self.leave()
+        return line
+
+    def leave(self) -> None:
+        self._left = True
+        with contextlib.suppress(ValueError):  # a thread is in it, and leaves it as soon as it may
+            self._lines.close()
 
 
 def _key(variable: str | None) -> str | None:
@@ -70,10 +93,6 @@ def _key(variable: str | None) -> str | None:
             _("The variable %(variable)s, which holds its key, is not set where the pages are served.", variable=variable)
         )
     return key
-
-
-def _next(lines: Generator[bytes]) -> bytes | None:
-    return next(lines, None)
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -39,15 +40,21 @@ __all__ = ["server"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `data`, prepared by a first start, and its `model`: copied for each test, since that takes two seconds."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    prepare(Settings(data=folder / "data", base_model=str(folder / "model")))
+    return folder
+
+
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(tmp_path: Path, prepared: Path) -> Settings:
     """An installation that was prepared once, with nobody in it."""
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
-    settings = Settings(data=tmp_path / "data", base_model=str(model))
-    prepare(settings)
-    return settings
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    return Settings(data=tmp_path / "data", base_model=str(tmp_path / "model"))
 
 
 def own(settings: Settings) -> None:

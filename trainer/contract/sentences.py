@@ -74,6 +74,10 @@ ROUNDS: Final = {
     "its_preference_run_cancelled": "Its training on labels was cancelled.",
     "ppo_left_nothing": "The PPO run left no checkpoint.",
     "training_left_nothing": "No method of training left a checkpoint.",
+    "weights_pruned": (
+        "The weights of checkpoint %(number)s were removed to free the disk, so it cannot be used any more. Its figures and its "
+        "lineage are kept."
+    ),
     "labels_of_round_gone": (
         "The labels that run %(number)s of this round learned from are not in its folder any more, or are not what they were; "
         "another method must not learn from others. Start a new round."

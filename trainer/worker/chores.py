@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, select
@@ -16,9 +18,10 @@ from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
 from app.database.taking_turns import hold
+from app.disk.pruning import free_what_is_due
 from app.errors import Refusal
 from app.evaluation.leaderboard.tally import keep_counting
-from app.models import Project
+from app.models import Project, utc_now
 from app.quality.chores import look_after_people
 from app.quality.service import keep_counting as keep_counting_people
 from app.queue import asking
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from app.quality.columns import Columns
 
 COUNTING_S = 1.0  # of a look, verdicts for leaderboards
+PRUNING_S = 3600.0  # from one look at what the disk holds to the next
 ASKING_S = 5.0  # of a look at all projects together; the run that is held is watched again afterwards
 
 
@@ -46,6 +50,7 @@ class Looks:
     looked_after: int = 0  # the project that was looked after last
     unfinished: dict[int, asking.Plan] = field(default_factory=dict)
     judged: dict[int, Columns] = field(default_factory=dict)  # labels of large projects, as they are counted
+    pruned_at: float | None = None  # by the monotonic clock
     count: Count = field(default_factory=Count)  # of prompts' tokens
 
 
@@ -78,6 +83,21 @@ def look_after_projects(engine: Engine, looks: Looks) -> None:
         with living_on(f"counting who judges in project {project_id}"):
             if keep_counting_people(engine, project_id, looks.judged, end - time.monotonic()):
                 break
+
+
+def free_the_disk(engine: Engine, data: Path, looks: Looks) -> None:
+    """Fold away what projects with a retention keep no longer, once an hour."""
+    if looks.pruned_at is not None and time.monotonic() < looks.pruned_at + PRUNING_S:
+        return
+    looks.pruned_at = time.monotonic()
+    keeping = select(Project.id, Project.keep_days).where(Project.keep_days.is_not(None), Project.archived_at.is_(None))
+    with read_session(engine) as session:
+        found = session.execute(keeping.order_by(Project.id)).all()
+    for project_id, days in found:
+        with living_on(f"freeing the disk of project {project_id}"):
+            freed = free_what_is_due(engine, data, project_id, utc_now() - timedelta(days=days or 0))
+            for path, why in freed.left:
+                print(f"{path} could not be removed: {why}", file=sys.stderr)
 
 
 def ask_what_is_due(engine: Engine, looks: Looks) -> None:

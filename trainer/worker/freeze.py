@@ -125,7 +125,11 @@ def _take_state(failed: Path, folder: Path, specification: Mapping[str, Any]) ->
     _same, other, missing = filecmp.cmpfiles(failed, folder, frozen, shallow=False)
     if other or missing:
         return
-    shutil.copytree(failed / "state", folder / "state")
+    try:
+        shutil.copytree(failed / "state", folder / "state")
+    except (FileNotFoundError, shutil.Error):  # it is being freed at this moment: the run begins anew
+        shutil.rmtree(folder / "state", ignore_errors=True)
+        return
     for name in ("metrics.jsonl", "samples.jsonl"):
         if (failed / name).is_file():
             shutil.copyfile(failed / name, folder / name)

@@ -11,9 +11,9 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict
-from app.models import Contender, OutsideModel, Project, Prompt, Round, Run
+from app.models import Checkpoint, Contender, OutsideModel, Project, Prompt, Round, Run
 from app.prompts.lengths import prompts_to_watch
-from app.runs.checkpoints import get_checkpoint, newest_reward, root_of
+from app.runs.checkpoints import get_checkpoint, newest_reward, require_weights, root_of
 from app.runs.lineage import label_index
 from app.runs.lineage.data_set import digested_files
 from app.runs.lineage.label_index import label_files
@@ -33,14 +33,14 @@ def write_inputs(session: Session, settings: Settings, run: Run, folder: Path) -
 
 
 def _write_sample(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
-    policy = get_checkpoint(session, run.inputs["checkpoint"])
+    policy = usable(session, run.inputs["checkpoint"])
     _write_prompts(folder / "prompts.jsonl", prompts_to_answer(session, run.project_id, run.inputs))
     inputs = {"policy": model_spec(settings.data, policy.source)}
     if policy.parent_id is None and policy.run_id is None:  # the base itself, whose states a reward model will read
         inputs["cache"] = str(settings.cache)
     reward = run.inputs.get("reward") or run.inputs.get("scored_by")  # by which answers are chosen, or only scored
     if reward is not None:
-        inputs["reward"] = model_spec(settings.data, get_checkpoint(session, reward).source)
+        inputs["reward"] = model_spec(settings.data, usable(session, reward).source)
     return inputs
 
 
@@ -57,7 +57,7 @@ def _write_ask(session: Session, settings: Settings, run: Run, folder: Path) -> 
 
 
 def _write_reward(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
-    base = root_of(session, get_checkpoint(session, run.inputs["policy"]))
+    base = root_of(session, usable(session, run.inputs["policy"]))
     digest, count = freeze_labels(session, base, run.project_id, folder)
     freeze_people(session, run.project_id, folder)
     freeze_panel(session, base.id, folder)
@@ -91,8 +91,8 @@ def _earlier_tests(session: Session, run: Run) -> int:
 
 
 def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
-    start = get_checkpoint(session, run.inputs["start"])
-    reward = get_checkpoint(session, run.inputs["reward"])
+    start = usable(session, run.inputs["start"])
+    reward = usable(session, run.inputs["reward"])
     base = root_of(session, start)
     _write_prompts(folder / "prompts.jsonl", prompts_to_answer(session, run.project_id, {"split": "train"}))
     project, practised = session.get_one(Project, run.project_id), run.config["max_prompt_tokens"]
@@ -107,7 +107,7 @@ def _write_ppo(session: Session, settings: Settings, run: Run, folder: Path) -> 
 
 
 def _write_preference(session: Session, settings: Settings, run: Run, folder: Path) -> dict[str, Any]:
-    start = get_checkpoint(session, run.inputs["start"])
+    start = usable(session, run.inputs["start"])
     base = root_of(session, start)
     digest, count = _rounds_labels(session, settings, run, folder) or freeze_labels(session, base, run.project_id, folder)
     asked = prompts_to_answer(session, run.project_id, {"split": "holdout"})[:SHOWN_PROMPTS]
@@ -147,7 +147,7 @@ def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> 
         source = text_file(settings.data.resolve(), slug, run.inputs["text"])
         shutil.copyfile(source, folder / ("demonstrations.jsonl" if source.suffix == ".jsonl" else "text.txt"))
     base = run.inputs.get("base")
-    inputs: dict[str, Any] = {"base": model_spec(settings.data, get_checkpoint(session, base).source) if base else None}
+    inputs: dict[str, Any] = {"base": model_spec(settings.data, usable(session, base).source) if base else None}
     if run.inputs.get("rewrites"):
         inputs |= _rewrites(session, run, folder)
     return inputs
@@ -174,6 +174,11 @@ _WRITERS = {
     "preference": _write_preference,
     "sft": _write_sft,
 }
+
+
+def usable(session: Session, checkpoint_id: int) -> Checkpoint:
+    """The checkpoint; also what was queued before its weights were removed is told so. Raises Conflict."""
+    return require_weights(get_checkpoint(session, checkpoint_id))
 
 
 def model_spec(data: Path, source: str) -> str:

@@ -67,10 +67,11 @@ BEFORE_CONTENDERS = (
     ),
     *(f"ALTER TABLE projects DROP COLUMN evaluation_{column}" for column in ("on", "share", "budget", "flag_margin", "promotes")),
     "ALTER TABLE checkpoints DROP COLUMN promotion_reason",
+    "ALTER TABLE checkpoints DROP COLUMN pruned_at",
     *(f"DROP TABLE {table}" for table in ("deliveries", "webhooks", "announcements")),
     *(
         f"ALTER TABLE projects DROP COLUMN {column}"
-        for column in ("paused_at", "month_labels", "month_evaluation_labels", "month_hours", "extra_seats")
+        for column in ("paused_at", "month_labels", "month_evaluation_labels", "month_hours", "extra_seats", "keep_days")
     ),
     *(f"DROP TABLE {table}" for table in ("doubts", "disputes")),
     "DROP INDEX ix_labels_first",
@@ -492,6 +493,8 @@ def test_of_two_webhooks_at_one_address_the_first_stays_and_a_former_secret_sign
         for table in ("feedback", "kept_answers"):
             session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("DROP INDEX ix_webhooks_in_force"))
+        session.execute(text("ALTER TABLE projects DROP COLUMN keep_days"))
+        session.execute(text("ALTER TABLE checkpoints DROP COLUMN pruned_at"))
         session.add_all(Webhook(address="https://example.org/", secret="whsec_AAAA") for _ in range(2))
         session.flush()
         session.execute(text("ALTER TABLE webhooks DROP COLUMN former_secrets"))

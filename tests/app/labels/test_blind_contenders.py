@@ -42,7 +42,7 @@ SECRET = {
     "ids of contenders": tuple(str(7_750_000 + number) for number in range(4)),
     "ids of checkpoints, runs and models": ("7340017", "7340029", "9210011", "9210023", "9210035", "9310047"),
     "ids of generations": tuple(str(8_100_000 + number) for number in range(100)),
-    "seeds, settings, scores, tokens": ("6661331", "0.73291", "0.61728", "0.50314", "55512", "66623"),
+    "seeds, settings, scores, tokens": ("6661331", "0.73291", "0.61728", "0.50314", "555120077", "666230077"),
     "times of writing": ("2021-03-14", "2022-03-14", "2023-03-14", "2024-03-13", "Mar 14, 202", "Mar 13, 2024"),
 }
 IDS = ("7340017", "9210023", "9310047", "7750002", "8100000")
@@ -102,7 +102,10 @@ def write(session: Session, prompt: Prompt, contender: Contender, kind: str, gen
         "policy": ours | {"run_id": 9_210_011, "settings": {"temperature": 0.73291}},
         "best_of": ours
         | {"run_id": 9_210_023, "settings": {"best_of": 4, "reward": 7_340_029, "score": 0.61728, "mean_score": 0.50314}},
-        "outside": {"run_id": 9_210_035, "settings": {"temperature": 0.73291, "prompt_tokens": 55_512, "answer_tokens": 66_623}},
+        "outside": {
+            "run_id": 9_210_035,
+            "settings": {"temperature": 0.73291, "prompt_tokens": 555_120_077, "answer_tokens": 666_230_077},
+        },
         "imported": {"settings": {}},
     }
     cut = kind != "imported" and number % 2 == 0
@@ -233,7 +236,7 @@ def plant_a_mark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plant_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
     told = queue_api._answer
-    monkeypatch.setattr(queue_api, "_answer", lambda text, cut: told(text, cut) | {"tokens": 66_623})
+    monkeypatch.setattr(queue_api, "_answer", lambda text, cut: told(text, cut) | {"tokens": 666_230_077})
 
 
 def plant_a_contender(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,175 @@
+"""What may be folded away of a project's run folders, and doing so: the same list is shown before, and freed.
+
+What goes: weights and exports of checkpoints that nothing refers to any more, and states of ended runs. What stays of every run:
+what it was told, its labels, figures, answers and log, and the manifest of its checkpoint.
+
+The database says first that weights are gone, then the files go. Dying in between leaves files that the next prune takes; the
+other way round somebody would begin with half of a model. docs/decisions/0052.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from app.database.audit import record
+from app.database.engine import read_session, write_session
+from app.database.taking_turns import hold
+from app.disk.references import referred
+from app.models import Checkpoint, Project, Round, Run, utc_now
+from app.runs.run_files import WEIGHTS, export_folder, run_folder
+from app.runs.runs import LIVE
+
+Kind = Literal["weights", "exports", "states"]
+KINDS: tuple[Kind, ...] = ("weights", "exports", "states")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file that may go."""
+
+    kind: Kind
+    run_id: int
+    checkpoint_id: int | None  # whose weights, or whose export
+    path: Path
+    octets: int
+
+
+@dataclass(slots=True)
+class Freed:
+    """What a prune came to."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    left: list[tuple[Path, str]] = field(default_factory=list)  # that could not be removed, and why
+
+    @property
+    def octets(self) -> int:
+        return sum(piece.octets for piece in self.pieces)
+
+
+def plan(session: Session, data: Path, project: Project, before: datetime) -> list[Piece]:
+    """What would go, of runs that ended before a moment. Changes nothing."""
+    runs = (data / "runs").resolve()
+    kept = referred(session, project, data)
+    made = {run.id: run for run in session.scalars(select(Run).where(Run.project_id == project.id).order_by(Run.id))}
+    again = {run.retry_of_id for run in made.values() if run.state in LIVE}
+    lately = set(session.scalars(select(Round.id).where(Round.project_id == project.id, Round.ended_at >= before)))
+    pieces: list[Piece] = []
+    for one in session.scalars(select(Checkpoint).where(Checkpoint.project_id == project.id).order_by(Checkpoint.id)):
+        run = made.get(one.run_id or 0)
+        if run is None or one.id in kept:
+            continue
+        if one.pruned_at is not None or (run.round_id not in lately and _is_old(run, before, one.created_at)):
+            pieces += _of_checkpoint(runs, data, one, run.id)
+    for run in made.values():
+        if _is_old(run, before) and run.id not in again:
+            pieces += [Piece("states", run.id, None, *file) for file in _files(runs, run_folder(runs, run.id) / "state")]
+    return pieces
+
+
+def free(engine: Engine, data: Path, project_id: int, pieces: Iterable[Piece], by: int | None = None) -> Freed:
+    """Fold away what was planned, but for what somebody refers to meanwhile. Doing it twice, or two at once, does no harm."""
+    wanted = list(pieces)
+    with write_session(engine) as session:
+        project = hold(session, session.get_one(Project, project_id))
+        kept = referred(session, project, data)
+        again = select(Run.retry_of_id).where(Run.project_id == project_id, Run.state.in_(LIVE), Run.retry_of_id.is_not(None))
+        taken_up = set(session.scalars(again))
+        wanted = [
+            piece
+            for piece in wanted
+            if (piece.checkpoint_id not in kept if piece.kind != "states" else piece.run_id not in taken_up)
+        ]
+        gone = {piece.checkpoint_id for piece in wanted if piece.checkpoint_id is not None}
+        news = session.scalars(select(Checkpoint).where(Checkpoint.id.in_(gone), Checkpoint.pruned_at.is_(None))).all()
+        for one in news:
+            one.pruned_at = utc_now()
+        if news:
+            record(session, by, "disk.pruned", project.slug, _noted(wanted), project_id)
+    freed = _remove(wanted)
+    if freed.pieces and not news:  # states, and what an earlier prune left; what cannot be removed is not noted every hour
+        with write_session(engine) as session:
+            slug = session.get_one(Project, project_id).slug
+            record(session, by, "disk.pruned", slug, _noted(freed.pieces), project_id)
+    return freed
+
+
+def _noted(pieces: list[Piece]) -> dict[str, int]:
+    weights = {piece.checkpoint_id for piece in pieces if piece.kind == "weights"}
+    return {"bytes": sum(piece.octets for piece in pieces), "files": len(pieces), "checkpoints": len(weights)}
+
+
+def free_what_is_due(engine: Engine, data: Path, project_id: int, before: datetime) -> Freed:
+    with read_session(engine) as session:
+        pieces = plan(session, data, session.get_one(Project, project_id), before)
+    return free(engine, data, project_id, pieces) if pieces else Freed()
+
+
+def _is_old(run: Run, before: datetime, made_at: datetime | None = None) -> bool:
+    ended = run.ended_at or made_at  # runs from before that time was kept
+    return run.state not in LIVE and ended is not None and ended < before
+
+
+def _of_checkpoint(runs: Path, data: Path, one: Checkpoint, run_id: int) -> Iterator[Piece]:
+    """Of weights that lie where the run put them; others are not ours to remove."""
+    folder = run_folder(runs, run_id) / "checkpoint"
+    if (data / one.source).resolve() != folder:
+        return
+    for path, octets in _files(runs, folder):
+        if path.suffix == WEIGHTS:
+            yield Piece("weights", run_id, one.id, path, octets)
+    for path, octets in _files(runs, export_folder(runs, run_id)):
+        yield Piece("exports", run_id, one.id, path, octets)
+
+
+def _files(runs: Path, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Plain files below a folder. No link is followed or removed, and a file that has another name elsewhere stays: it is shared,
+    and would free nothing.
+    """
+    if folder.resolve() != folder or not folder.is_relative_to(runs):
+        return
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place) / name
+            try:
+                found = path.lstat()
+            except OSError:
+                continue  # somebody else removed it
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                yield path, found.st_size
+
+
+def _remove(pieces: list[Piece]) -> Freed:
+    """One that cannot be removed holds up none of the others; the next prune tries it again."""
+    freed = Freed()
+    for piece in pieces:
+        try:
+            piece.path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            freed.left.append((piece.path, error.strerror or str(error)))
+            continue
+        freed.pieces.append(piece)
+    for folder in sorted({piece.path.parent for piece in freed.pieces if piece.kind != "weights"}, reverse=True):
+        _remove_empty(folder)
+    return freed
+
+
+def _remove_empty(folder: Path) -> None:
+    """The folder of a state or an export, and those that it lies in up to the run's own, while nothing is in them."""
+    while not folder.name.isdigit():
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
