@@ -106,7 +106,7 @@ def tuned_rewards(
     backbone = load_backbone(str(base), config.dtype)
     sequences = encode_all(backbone, labels.answers, config.max_tokens)
     people = fitted_head(features, labels, config)
-    tuned = train(backbone, sequences, labels.comparisons, [], config, people, lambda _done, _total, _loss: None, state)
+    tuned = train(backbone, sequences, labels, config, people, lambda _done, _total, _loss: None, state)
     return tuned.rewards(encode_all(backbone, asked, config.max_tokens), lambda: None)
 
 

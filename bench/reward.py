@@ -194,7 +194,7 @@ def _fitted_adapters(labels: Labels, backbone: Backbone, _cache: Path, config: R
     people = Head({}, torch.zeros(0, 0), NO_TIES, None, [], 1.0)
     sequences = encode_all(backbone, labels.answers, config.max_tokens)
     with tempfile.TemporaryDirectory() as states:
-        tuned = train(backbone, sequences, labels.comparisons, [], config, people, _say_step, Path(states))
+        tuned = train(backbone, sequences, labels, config, people, _say_step, Path(states))
     seconds = time.monotonic() - started
     return Fitted(lambda asked: tuned.rewards(encode_all(backbone, asked.answers, config.max_tokens), lambda: None), 1.0, seconds)
 

@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from trainer.contract.judgements.order import order_of
 from trainer.contract.offline_config import BAD_RATING, GOOD_RATING, TOP_RATING
 
-Format = Literal["preference", "ratings", "kto", "sft", "labels"]
-FORMATS: tuple[Format, ...] = ("preference", "ratings", "kto", "sft", "labels")
+Format = Literal["preference", "ratings", "rankings", "kto", "sft", "labels"]
+FORMATS: tuple[Format, ...] = ("preference", "ratings", "rankings", "kto", "sft", "labels")
 Row = dict[str, Any]
-Verdict = str | int | None  # comparable between people: an answer's id, "tie" or "both_bad"; of a rating the number
+Pairs = tuple[tuple[int, int], ...]
+Verdict = str | int | Pairs | None  # comparable between people: an answer's id, "tie" or "both_bad"; of a rating the number; of a
+# ranking the better and the worse answer of each two that it tells apart
 SCORES = ("1", "2", "3", "4", "5")
 SOFT: dict[str, tuple[str, ...]] = {  # what the shares of each format are of, beside `n`
     "preference": ("chosen", "rejected", "tie", "both_bad"),
@@ -61,12 +64,39 @@ class Judged(NamedTuple):
     created_at: datetime
     settled: bool  # a reviewer's verdict on what people differed on
     details: Row  # what only the format `labels` shows
+    ranking: Row | None = None  # as the label has it
+    ranked: Sequence[Answer] = ()  # a ranking's answers, as they were shown
     verdicts: Sequence[Verdict] = ()  # of all people on the task, this one among them unless it is a reviewer's
 
     def chosen_and_rejected(self) -> tuple[Answer, Answer]:
         if self.right is None or self.choice not in ("left", "right"):
             raise ValueError(f"label {self.label_id} prefers neither answer")
         return (self.left, self.right) if self.choice == "left" else (self.right, self.left)
+
+    def pairs(self) -> list[tuple[Answer, Answer]]:
+        """The better and the worse of each two answers that a ranking tells apart."""
+        told = order_of(self.ranking, len(self.ranked)).pairs() if self.ranking else ()
+        return [(self.ranked[better], self.ranked[worse]) for better, worse in told if not (self.ranking or {})["all_bad"]]
+
+
+def pairs_of(ranking: Mapping[str, Any]) -> Verdict:
+    """What a ranking says, comparable between people, who see the answers in other orders."""
+    if ranking["all_bad"]:
+        return "both_bad"
+    shown = ranking["shown"]
+    return tuple(sorted((shown[better], shown[worse]) for better, worse in order_of(ranking, len(shown)).pairs()))
+
+
+def order_words(ranking: Mapping[str, Any] | None) -> str:
+    """The order as it is written: `2 > 1 = 4 > ... > 3`, answers by number as they were shown; empty for none."""
+    if ranking is None:
+        return ""
+    if ranking["all_bad"]:
+        return "all bad"
+    order = order_of(ranking, len(ranking["shown"]))
+    groups = [" = ".join(map(str, group)) for group in ranking["order"]]
+    groups += ["..."] if order.unplaced else []
+    return " > ".join([*groups, " = ".join(map(str, ranking["last"]))] if ranking["last"] else groups)
 
 
 def agreement(verdicts: Sequence[Verdict]) -> float:
@@ -97,6 +127,8 @@ def rows_of(judged: Judged, format: Format, criteria: Sequence[str]) -> Iterator
         yield from _preference(judged)
     elif format == "ratings":
         yield from _rating(judged, criteria)
+    elif format == "rankings":
+        yield from _ranking(judged)
     elif format == "kto":
         yield from _kto(judged)
     elif format == "sft":
@@ -106,16 +138,23 @@ def rows_of(judged: Judged, format: Format, criteria: Sequence[str]) -> Iterator
 
 
 def _preference(judged: Judged) -> Iterator[Row]:
-    if judged.choice not in ("left", "right"):
-        return
-    chosen, rejected = judged.chosen_and_rejected()
-    yield {
+    """A comparison that prefers an answer; of a ranking each two answers that it tells apart: `implied` of them in all."""
+    if judged.choice in ("left", "right"):
+        yield _preferred(judged, *judged.chosen_and_rejected(), implied=0)
+    pairs = judged.pairs()
+    for chosen, rejected in pairs:
+        yield _preferred(judged, chosen, rejected, implied=len(pairs))
+
+
+def _preferred(judged: Judged, chosen: Answer, rejected: Answer, *, implied: int) -> Row:
+    return {
         "prompt": judged.messages,
         "chosen": _said(chosen),
         "rejected": _said(rejected),
         **_origin(judged),
         "strength": judged.strength or 0,
-        "soft_label": soft_label(judged, "preference", {"chosen": chosen.generation_id, "rejected": rejected.generation_id}),
+        "soft_label": _soft_preference(judged, chosen.generation_id, rejected.generation_id),
+        "implied": implied,
         "created_at": rfc3339(judged.created_at),
         "chosen_checkpoint": chosen.checkpoint_id,
         "rejected_checkpoint": rejected.checkpoint_id,
@@ -123,6 +162,36 @@ def _preference(judged: Judged) -> Iterator[Row]:
         "rejected_cut": rejected.cut,
         "chosen_best_of": chosen.best_of,
         "rejected_best_of": rejected.best_of,
+        **_source(judged),
+    }
+
+
+def _soft_preference(judged: Judged, chosen: int, rejected: int) -> Row:
+    """Of a ranking's pair: the shares of people whose rankings put it so, or the other way round."""
+    if judged.ranking is None:
+        return soft_label(judged, "preference", {"chosen": chosen, "rejected": rejected})
+    said, n = judged.verdicts, len(judged.verdicts)
+    ways = {"chosen": (chosen, rejected), "rejected": (rejected, chosen)}
+    times = {name: sum(isinstance(one, tuple) and pair in one for one in said) for name, pair in ways.items()}
+    times |= {"tie": 0, "both_bad": sum(one == "both_bad" for one in said)}
+    return {"n": n} | {name: round(count / n, 6) if n else 0.0 for name, count in times.items()}
+
+
+def _ranking(judged: Judged) -> Iterator[Row]:
+    """Its answers as they were shown, each with its place: 1 for the best, equals alike; 0 where it was not placed."""
+    if judged.ranking is None:
+        return
+    places = {number: place for place, group in enumerate(judged.ranking["order"], start=1) for number in group}
+    yield {
+        "prompt": judged.messages,
+        "answers": [
+            _shown(answer) | {"place": places.get(number, 0), "last": number in judged.ranking["last"]}
+            for number, answer in enumerate(judged.ranked, start=1)
+        ],
+        "ranking": order_words(judged.ranking),
+        "all_bad": judged.ranking["all_bad"],
+        **_origin(judged),
+        "created_at": rfc3339(judged.created_at),
         **_source(judged),
     }
 
@@ -171,6 +240,20 @@ def _desirability(judged: Judged) -> Iterator[tuple[Answer, bool]]:
     elif judged.choice == "both_bad" and judged.right is not None:
         yield judged.left, False
         yield judged.right, False
+    elif judged.ranking is not None:
+        pairs = judged.pairs()
+        better, worse = {one for one, _other in pairs}, {other for _one, other in pairs}
+        for answer in judged.ranked:
+            if judged.ranking["all_bad"] or (answer in worse and answer not in better and _is_an_end(judged)):
+                yield answer, False
+            elif answer in better and answer not in worse and judged.ranking["order"]:
+                yield answer, True
+
+
+def _is_an_end(judged: Judged) -> bool:
+    """Whether somebody said which is the worst: in so many words, or by an order of all."""
+    ranking = judged.ranking or {}
+    return bool(ranking["last"]) or not order_of(ranking, len(judged.ranked)).unplaced
 
 
 def _sft(judged: Judged) -> Iterator[Row]:
@@ -192,6 +275,8 @@ def _label(judged: Judged, criteria: Sequence[str]) -> Row:
         "choice": judged.choice or "",
         "strength": judged.strength or 0,
         "overall": judged.overall or 0,
+        "ranking": order_words(judged.ranking),
+        "ranked_ids": ", ".join(str(answer.generation_id) for answer in judged.ranked),
         "criteria": {key: _criterion(judged.criteria.get(key)) for key in criteria},
         "flags": {"left": _flags(judged, "left", "response"), "right": _flags(judged, "right")},
         "rewrite": dict(judged.rewrite or {"side": "", "text": ""}),
@@ -255,10 +340,12 @@ def columns_of(format: Format, criteria: Sequence[str]) -> list[str]:
     origin, source = ["label_id", "task_id", "annotator"], ["prompt_id", "external_id", "split", "extra"]
     if format == "preference":
         sides = [f"{side}_{part}" for part in ("checkpoint", "cut", "best_of") for side in ("chosen", "rejected")]
-        return ["prompt", "chosen", "rejected", *origin, "strength", *_soft(format), "created_at", *sides, *source]
+        return ["prompt", "chosen", "rejected", *origin, "strength", *_soft(format), "implied", "created_at", *sides, *source]
     if format == "ratings":
         asked = ["prompt", "response", "overall", *criteria, *_soft(format)]
         return [*asked, *origin, "created_at", "checkpoint", "cut", "best_of", *source]
+    if format == "rankings":
+        return ["prompt", "answers", "ranking", "all_bad", *origin, "created_at", *source]
     if format == "kto":
         return ["prompt", "completion", "label", *origin, "created_at", "checkpoint", "cut", "best_of", *source]
     if format == "sft":
@@ -277,6 +364,8 @@ def columns_of(format: Format, criteria: Sequence[str]) -> list[str]:
             "choice",
             "strength",
             "overall",
+            "ranking",
+            "ranked_ids",
         ),
         *("criteria", "flags", "rewrite_side", "rewrite_text", "comment", "prompt", *shown),
         *("purpose", "served_reason", "reward_checkpoint", "guideline_version", "interface_version"),
@@ -296,6 +385,8 @@ def flat(row: Row) -> Row:
         cells |= {"prompt": prompt, "completion": [answer]}
     if "soft_label" in cells:
         cells |= {f"soft_label_{name}": value for name, value in cells.pop("soft_label").items()}
+    if "answers" in cells:
+        cells["answers"] = "\n\n".join(f"{at}: {answer['text']}" for at, answer in enumerate(cells["answers"], start=1))
     for name in ("prompt", "chosen", "rejected", "response", "completion"):
         if name in cells:
             cells[name] = transcript(cells[name])

@@ -25,7 +25,7 @@ from app.database.engine import read_session
 from app.database.slices import giving_way
 from app.errors import Invalid
 from app.exports.csv_text import csv_lines
-from app.exports.rows import SOFT, Answer, Format, Judged, Verdict, agreement, columns_of, flat, rows_of
+from app.exports.rows import SOFT, Answer, Format, Judged, Verdict, agreement, columns_of, flat, pairs_of, rows_of
 from app.labels.disputed import REVIEW
 from app.language.languages import _
 from app.models import Dispute, Exclusion, Generation, Label, Project, Prompt, Task
@@ -34,7 +34,7 @@ from app.web.json_types import in_utc, json_dumps
 from trainer.contract.offline_config import TOP_RATING
 
 CHUNK_LABELS = 500
-_LAYOUT = 6  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+_LAYOUT = 7  # rises when rows change their form, so that a stored ETag does not vouch for the old one
 
 BYTE_ORDER_MARK = "\ufeff"  # without it Excel takes UTF-8 for the system's own encoding, and Chinese is lost
 
@@ -192,11 +192,11 @@ def has_rows(engine: Engine, export: Export) -> bool:
 
 
 def count_labels(session: Session, project_id: int) -> dict[str, int]:
-    """How many current labels each kind of verdict has, for the download page: choices by name, ratings as `rating`."""
+    """How many current labels each kind of verdict has, for the download page: choices by name, else its kind."""
     rows = session.execute(
-        select(func.coalesce(Label.choice, "rating"), func.count())
+        select(func.coalesce(Label.choice, Label.kind), func.count())
         .where(Label.project_id == project_id, Label.current)
-        .group_by(Label.choice)
+        .group_by(Label.choice, Label.kind)
     )
     return dict(rows.all())
 
@@ -226,7 +226,7 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
     columns: list[Any] = [  # in the order in which `_judged` takes them apart
         *(Label.id, Label.task_id, Label.annotator_id, Label.kind, Label.choice, Label.strength, Label.overall),
         *(_json(Label.criteria), _json(Label.flags), _json(Label.rewrite), Label.comment, Label.created_at),
-        Label.served_reason == REVIEW,
+        *(_json(Label.ranking), Label.served_reason == REVIEW),
         *(Task.prompt_id, Prompt.external_id, Prompt.split, _json(Prompt.extra), _json(Prompt.messages)),
         *_of_answer(_left),
         *_of_answer(_right),
@@ -249,7 +249,10 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
         if export.excluded:
             statement = statement.where(Label.annotator_id.not_in(export.excluded))
     if query.format in ("preference", "ratings"):
-        statement = statement.where(Label.kind == ("comparison" if query.format == "preference" else "rating"))
+        kinds = ("comparison", "ranking") if query.format == "preference" else ("rating",)
+        statement = statement.where(Label.kind.in_(kinds))
+    if query.format == "rankings":
+        statement = statement.where(Label.kind == "ranking")
     if query.format == "sft":
         statement = statement.where(or_(Label.rewrite.is_not(None), Label.overall == TOP_RATING))
     if query.since is not None:
@@ -276,7 +279,7 @@ def _with_verdicts(session: Session, export: Export, found: Sequence[Row[Any]]) 
     """With what all people said of each task, where that is asked; the labels of tasks that they agree on enough, or that a
     reviewer settled.
     """
-    judged = [_judged(row, export) for row in giving_way(found)]
+    judged = _with_ranked(session, [_judged(row, export) for row in giving_way(found)])
     least = export.query.min_agreement
     if not judged or (least <= 0 and export.query.format not in SOFT):
         return judged
@@ -285,21 +288,34 @@ def _with_verdicts(session: Session, export: Export, found: Sequence[Row[Any]]) 
     return [item for item in judged if least <= 0 or item.settled or (item.verdicts and agreement(item.verdicts) >= least)]
 
 
+def _with_ranked(session: Session, judged: list[Judged]) -> list[Judged]:
+    """With the answers of those that are rankings."""
+    shown = {one for item in judged if item.ranking for one in item.ranking["shown"]}
+    if not shown:
+        return judged
+    rows = session.execute(select(*_of_answer(Generation)).where(Generation.id.in_(shown)))
+    answers = {row[0]: _answer(*row) for row in rows}
+    return [item._replace(ranked=[answers[one] for one in item.ranking["shown"]]) if item.ranking else item for item in judged]
+
+
 def _verdicts(session: Session, export: Export, task_ids: Iterable[int]) -> dict[int, list[Verdict]]:
     """By task, as of the export's moment: of people whose labels train, without late ones and a reviewer's."""
     found: dict[int, list[Verdict]] = defaultdict(list)
-    columns = (Label.task_id, Label.choice, Label.overall, Label.left_generation_id, Label.right_generation_id)
+    columns = (Label.task_id, Label.choice, Label.overall, Label.left_generation_id, Label.right_generation_id, Label.ranking)
     statement = select(*columns).where(Label.task_id.in_(task_ids), Label.id <= export.last_label_id, ~Label.surplus)
     statement = statement.where(Label.served_reason != REVIEW, Label.annotator_id.not_in(export.excluded), _in_force(export))
-    for task_id, choice, overall, left, right in session.connection().execute(statement):
+    for task_id, choice, overall, left, right, ranking in session.connection().execute(statement):
         # A side means nothing across people, who see it swapped; the generation does.
-        found[task_id].append(overall if choice is None else {"left": left, "right": right}.get(choice, choice))
+        if ranking is not None:
+            found[task_id].append(pairs_of(ranking))
+        else:
+            found[task_id].append(overall if choice is None else {"left": left, "right": right}.get(choice, choice))
     return found
 
 
 def _judged(row: Sequence[Any], export: Export) -> Judged:
     label_id, task_id, annotator_id, kind, choice, strength, overall, criteria, flags, rewrite, comment, created_at, *about = row
-    settled, prompt_id, external_id, split, extra, messages, *answers_and_details = about
+    ranking, settled, prompt_id, external_id, split, extra, messages, *answers_and_details = about
     return Judged(
         label_id=label_id,
         task_id=task_id,
@@ -321,6 +337,7 @@ def _judged(row: Sequence[Any], export: Export) -> Judged:
         right=None if answers_and_details[5] is None else _answer(*answers_and_details[5:10]),
         created_at=created_at,
         settled=settled,
+        ranking=None if ranking is None else orjson.loads(ranking),
         details=_details(answers_and_details[10:]),
     )
 

@@ -18,6 +18,7 @@ from app.labels.bodies import (
     HistoryReply,
     LabelIn,
     LabelReply,
+    RankingSaid,
     StoredReply,
     WaitingReply,
     WithdrawIn,
@@ -77,7 +78,7 @@ def list_labels(
     caller: Caller,
     project_id: CurrentProjectId,
     annotator: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
-    kind: Literal["comparison", "rating"] | None = None,
+    kind: Literal["comparison", "rating", "ranking"] | None = None,
     choice: Literal["left", "right", "tie", "both_bad"] | None = None,
     text: Line = "",
     with_versions: Annotated[bool, Query(alias="history", description="corrected versions, too")] = False,
@@ -124,6 +125,7 @@ def show_label(session: Db, caller: Caller, label_id: LabelId, before: Before = 
         prompt=PromptShown(messages=[Message(**message) for message in found.messages]),
         left=AnswerShown(text=found.left, cut=found.left_cut),
         right=None if found.right is None else AnswerShown(text=found.right, cut=found.right_cut),
+        answers=[AnswerShown(text=text, cut=cut) for text, cut in found.answers],
     )
 
 
@@ -172,10 +174,14 @@ def sees_reason(caller: Principal, label: Label) -> bool:
     return own_only(caller) is None and (label.annotator_id != caller.user_id or label.created_at < last_midnight())
 
 
+OWN_WORDS: Final = ("annotator", "served_reason", "ranking")
+
+
 def _label(label: Label, annotator: str, caller: Principal) -> LabelReply:
-    fields = {name: getattr(label, name) for name in LabelReply.model_fields if name not in ("annotator", "served_reason")}
+    fields = {name: getattr(label, name) for name in LabelReply.model_fields if name not in OWN_WORDS}
     return LabelReply(
         **fields,
+        ranking=None if label.ranking is None else RankingSaid.model_validate(label.ranking),
         annotator=Annotator(id=label.annotator_id, name=annotator),
         served_reason=label.served_reason if sees_reason(caller, label) else None,
     )

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag
 
 from app.labels.empty_desk import Reason
 from app.labels.record import LONGEST_MS
-from app.labels.verdict import Rewrite, Verdict
+from app.labels.verdict import Order, Rewrite, Verdict
 from app.queue.bodies import AnswerShown, PromptShown
 from app.web.json_types import Body, Line, Reply, Text
 
@@ -80,12 +80,42 @@ class RatingIn(Body):
         )
 
 
+Number = Annotated[int, Field(ge=1, le=6, description="of an answer, from 1, as they were shown")]
+Equals = Annotated[list[Number], Field(max_length=6)]
+
+
+class RankingIn(Body):
+    client_id: ClientId
+    ranking: Annotated[
+        list[Equals],
+        Field(max_length=6, description="the best first, equals together; an answer in no group is worse than these"),
+    ]
+    last: Annotated[Equals, Field(description="the worst: answers in no group are better than these")] = []
+    all_bad: Annotated[bool, Field(description="every one of them; then `ranking` and `last` are empty")] = False
+    flags: dict[Literal["1", "2", "3", "4", "5", "6"], Flags] = {}
+    comment: Comment = ""
+    active_ms: Milliseconds | None = None
+    wall_ms: WallMs | None = None
+
+    def verdict(self) -> Verdict:
+        return Verdict(
+            client_id=self.client_id.lower(),
+            ranking=Order([list(group) for group in self.ranking], list(self.last), self.all_bad),
+            flags={number: list(flags) for number, flags in self.flags.items()},
+            comment=self.comment,
+            active_ms=self.active_ms,
+            wall_ms=self.wall_ms,
+        )
+
+
 def _kind(body: Any) -> str:
+    if isinstance(body, RankingIn) or (isinstance(body, dict) and "ranking" in body):
+        return "ranking"
     return "rating" if isinstance(body, RatingIn) or (isinstance(body, dict) and "overall" in body) else "comparison"
 
 
 LabelIn = Annotated[
-    Annotated[ComparisonIn, Tag("comparison")] | Annotated[RatingIn, Tag("rating")],
+    Annotated[ComparisonIn, Tag("comparison")] | Annotated[RatingIn, Tag("rating")] | Annotated[RankingIn, Tag("ranking")],
     Discriminator(_kind),
 ]
 
@@ -107,6 +137,12 @@ class Annotator(Reply):
     name: str
 
 
+class RankingSaid(Reply):
+    order: list[list[int]] = Field(description="answers by number from 1 as they were shown, the best first, equals together")
+    last: list[int]
+    all_bad: bool
+
+
 class LabelReply(Reply):
     id: int
     task_id: int
@@ -120,6 +156,7 @@ class LabelReply(Reply):
     choice: str | None
     strength: int | None
     overall: int | None
+    ranking: RankingSaid | None
     criteria: dict[str, Any]
     flags: dict[str, list[str]]
     rewrite: dict[str, str] | None
@@ -143,6 +180,7 @@ class HistoryReply(Reply):
     prompt: PromptShown
     left: AnswerShown
     right: AnswerShown | None
+    answers: list[AnswerShown] = Field([], description="of a ranking, as they were shown")
 
 
 class WaitingReply(Reply):

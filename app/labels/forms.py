@@ -38,6 +38,8 @@ def verdict_of(form: FormData) -> Verdict:
     texts = {name: value for name, value in form.multi_items() if isinstance(value, str) and value != "" and "." not in name}
     for name in ("csrf_token", *_ABOUT_SKIPPING):
         texts.pop(name, None)
+    if form.get("all_bad") or any(name.startswith("place.") for name in form):
+        return _validated(_ranking(form, texts))
     body: dict[str, Any] = {name: _number(value) if name in _NUMBERS else value for name, value in texts.items()}
     is_rating = "overall" in body
     criteria = _parts(form, "criteria")
@@ -49,11 +51,34 @@ def verdict_of(form: FormData) -> Verdict:
         raise Invalid(_("Choose an answer first, then save."), {"choice": _("Choose A, B, tie or both bad.")})
     if body.get("choice") in ("tie", "both_bad"):
         body.pop("strength", None)  # chosen for A or B before the mind was changed
+    return _validated(body)
+
+
+def _validated(body: dict[str, Any]) -> Verdict:
     try:
         verdict: Verdict = _BODY.validate_python(body).verdict()
     except ValidationError as error:
         raise Invalid(_("This verdict cannot be saved as it is. Nothing was stored."), _sentences(error)) from error
     return verdict
+
+
+def _ranking(form: FormData, texts: dict[str, str]) -> dict[str, Any]:
+    """Places that the lists have: 1 is the best, the same place means equal; `last` is the worst."""
+    body: dict[str, Any] = {name: _number(value) if name in _NUMBERS else value for name, value in texts.items()}
+    body["all_bad"] = body.pop("all_bad", "") == "yes"
+    places: dict[int, list[int | str]] = defaultdict(list)
+    last: list[int | str] = []
+    for number, place in _parts(form, "place").items():
+        if place == "last":
+            last.append(_number(number))
+        elif isinstance(at := _number(place), int):
+            places[at].append(_number(number))
+    order = [places[at] for at in sorted(places)]
+    if body["all_bad"]:
+        order, last = [], []
+    elif not order and not last:
+        raise Invalid(_("Give an answer a place first, then save."), {"ranking": _("One at least, or say that all are bad.")})
+    return body | {"ranking": order, "last": last, "flags": flags_of(form)}
 
 
 def flags_of(form: FormData) -> dict[str, list[str]]:
@@ -95,6 +120,10 @@ def values_of(label: Label | None) -> dict[str, Any]:
         return values
     values |= {"choice": label.choice or "", "strength": str(label.strength or ""), "overall": str(label.overall or "")}
     values["comment"] = label.comment
+    if label.ranking is not None:
+        values["all_bad"] = "yes" if label.ranking["all_bad"] else ""
+        values |= {f"place.{number}": "last" for number in label.ranking["last"]}
+        values |= {f"place.{one}": str(at) for at, group in enumerate(label.ranking["order"], start=1) for one in group}
     values |= {f"criteria.{key}": str(value) for key, value in label.criteria.items()}
     values |= {f"flags.{side}": list(flags) for side, flags in label.flags.items()}
     if label.rewrite:

@@ -55,6 +55,7 @@ class History:
     right: str | None
     left_cut: bool  # the length limit ended the answer
     right_cut: bool
+    answers: list[tuple[str, bool]]  # of a ranking, as they were shown, and whether each was cut
 
 
 def progress(session: Session, project_id: int, annotator_id: int) -> Progress:
@@ -117,7 +118,14 @@ def history(session: Session, label_id: int, *, only_of: int | None = None, befo
         left.text,
         right.text if right else None,
         *cut_marks(_ended(left), _ended(right) if right else None),
+        _ranked(session, label),
     )
+
+
+def _ranked(session: Session, label: Label) -> list[tuple[str, bool]]:
+    answers = [session.get_one(Generation, shown) for shown in (label.ranking or {}).get("shown", ())]
+    known = all(_ended(answer)[0] is not None for answer in answers)  # as for two: `cut_marks`
+    return [(answer.text, known and answer.finish_reason == "length") for answer in answers]
 
 
 def _ended(answer: Generation) -> Ended:

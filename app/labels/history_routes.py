@@ -39,7 +39,7 @@ def search_page(
     session: Db,
     annotator: Annotated[str, Query(max_length=19, pattern=r"^\d*$")] = "",
     verdict: Literal["", "left", "right", "tie", "both_bad", "1", "2", "3", "4", "5"] = "",
-    kind: Literal["", "comparison", "rating"] = "",
+    kind: Literal["", "comparison", "rating", "ranking"] = "",
     text: Line = "",
     prompt: Annotated[str, Query(max_length=19, pattern=r"^\d*$")] = "",
     flag: Annotated[str, Query(pattern=r"^([a-z][a-z0-9_]{0,39})?$")] = "",

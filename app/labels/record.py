@@ -21,7 +21,7 @@ from app.labels.disputed import REVIEW
 from app.labels.verdict import Rewrite, Verdict, check
 from app.language.languages import _
 from app.models import Dispute, Generation, Label, Project, Prompt, Seat, Skip, Task, Utc
-from app.queue.claim import second_stands_left
+from app.queue.claim import ranked_answers, second_stands_left
 from trainer.contract.texts import trimmed
 
 LONGEST_MS: Final = 2**31 - 1
@@ -59,8 +59,9 @@ def record_label(
     task = _CONTEXT.first(connection, {"task": task_id, "me": annotator_id})
     if task is None or not (task.seat_id or task.label_id or task.skip_id):
         raise NotFound(_("This task was never given to you."))
+    shown = _shown(connection, task, annotator_id)
     try:
-        check(verdict, task.kind, _keys(task, "criteria"), _keys(task, "flags"))
+        check(verdict, task.kind, _keys(task, "criteria"), _keys(task, "flags"), len(shown))
     except Invalid:
         # The criteria may have changed since it was stored; the same send is still answered with what is stored.
         known = connection.execute(_KNOWN, {"client": verdict.client_id}).first()
@@ -78,7 +79,7 @@ def record_label(
             )
         )
     seat_id = task.seat_id or connection.execute(_FREE_SEAT, {"task": task_id}).scalar()
-    label = _label(connection, task, seat_id, annotator_id, verdict, interface, now)
+    label = _label(connection, task, seat_id, annotator_id, verdict, interface, now, shown)
     if settles or task.reason_before == REVIEW:
         if task.settled_by not in (None, annotator_id):
             raise Conflict(_("Another reviewer has settled this meanwhile. Nothing of yours was saved."))
@@ -91,7 +92,7 @@ def record_label(
     if task.withdrawn and task.seat_id is not None:  # only who still has their seat opened another by withdrawing
         connection.execute(_FILL_GAP, {"task": task_id})
     if seat_id is not None and task.seat_state != "done":
-        swapped = label["left_generation_id"] != task.first_generation_id
+        swapped = label["right_generation_id"] is not None and label["left_generation_id"] != task.first_generation_id
         _FINISH.first(connection, {"seat": seat_id, "me": annotator_id, "swapped_then": swapped, "now": now})
     if label["served_reason"] == REVIEW:
         disputed.settle(connection, task_id, annotator_id, now)
@@ -111,6 +112,20 @@ def _keys(task: Row[Any], name: str) -> list[str]:
     return [item["key"] for item in getattr(task, name) + task.retired[name]]
 
 
+def _shown(connection: Connection, task: Row[Any], annotator_id: int) -> list[int]:
+    """A ranking's answers as its author saw them: by the server's own lot, never as the sender says. None of another task."""
+    if task.kind != "ranking":
+        return []
+    return [row.generation_id for row in ranked_answers(connection, task.id, annotator_id)]
+
+
+def _ranking(verdict: Verdict, shown: list[int]) -> dict[str, Any] | None:
+    if verdict.ranking is None:
+        return None
+    order = [sorted(group) for group in verdict.ranking.order]
+    return {"shown": shown, "order": order, "last": sorted(verdict.ranking.last), "all_bad": verdict.ranking.all_bad}
+
+
 def _label(
     connection: Connection,
     task: Row[Any],
@@ -119,6 +134,7 @@ def _label(
     verdict: Verdict,
     interface: str,
     now: datetime,
+    shown: list[int],
 ) -> dict[str, Any]:
     """The label's row. What stood left and right is read from the server's own coin, never from the sender."""
     swapped = second_stands_left(task.id, annotator_id) if task.swapped is None else task.swapped
@@ -126,6 +142,8 @@ def _label(
     left, right = task.first_generation_id, task.second_generation_id
     if swapped:
         left, right = right, left
+    if shown:
+        left = shown[0]
     return {
         "project_id": task.project_id,
         "task_id": task.id,
@@ -144,6 +162,7 @@ def _label(
         "choice": verdict.choice,
         "strength": verdict.strength,
         "overall": verdict.overall,
+        "ranking": _ranking(verdict, shown),
         "criteria": dict(verdict.criteria),
         "flags": {side: list(flags) for side, flags in verdict.flags.items() if flags},
         "rewrite": _changed(connection, verdict.rewrite, right if _is_right(verdict.rewrite) else left),

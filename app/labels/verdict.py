@@ -13,7 +13,7 @@ from app.language.languages import _
 
 CHOICES = ("left", "right", "tie", "both_bad")
 SKIP_REASONS = ("not_my_subject", "cannot_read", "broken", "upsetting", "other")
-SIDES = {"comparison": ("left", "right"), "rating": ("response",)}
+SIDES = {"comparison": ("left", "right"), "rating": ("response",), "ranking": ("1", "2", "3", "4", "5", "6")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,25 @@ class Rewrite:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """Several answers put in order, by their numbers from 1, as they were shown. Who is in no group is worse than all of `order`
+    and better than all of `last`.
+    """
+
+    order: Sequence[Sequence[int]]  # the best first; those of one group are equal
+    last: Sequence[int] = ()  # the worst, equal too
+    all_bad: bool = False  # every one of them; then none is placed
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """One verdict as its author sent it. `choice` belongs to a comparison, `overall` to a rating."""
+    """One verdict as its author sent it. `choice` belongs to a comparison, `overall` to a rating, `ranking` to a ranking."""
 
     client_id: str
     choice: str | None = None
     strength: int | None = None  # 1 slightly, 2 clearly, 3 much
     overall: int | None = None  # 1 to 5
+    ranking: Order | None = None
     criteria: Mapping[str, str | int] = field(default_factory=dict)  # a side or "tie"; 1 to 5 in a rating
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)  # per side
     rewrite: Rewrite | None = None
@@ -42,19 +54,26 @@ class Verdict:
         fields = asdict(self)
         if self.wall_ms is None:
             del fields["wall_ms"]  # verdicts stored before there was such a field keep their digest
+        if self.ranking is None:
+            del fields["ranking"]
         said = json.dumps([task_id, annotator_id, fields], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(said.encode()).hexdigest()
 
 
-def check(verdict: Verdict, kind: str, criteria: Collection[str], flags: Collection[str]) -> None:
+def check(verdict: Verdict, kind: str, criteria: Collection[str], flags: Collection[str], answers: int = 0) -> None:
     """Refuse a verdict that does not answer a task of this kind. Raises Invalid with one sentence per field.
 
-    `criteria` and `flags`: every key the project has or once had.
+    `criteria` and `flags`: every key the project has or once had; `answers`: how many a ranking is of.
     """
-    wrong = _comparison_faults(verdict) if kind == "comparison" else _rating_faults(verdict)
+    if kind == "ranking":
+        wrong = _ranking_faults(verdict, answers)
+    else:
+        wrong = _comparison_faults(verdict) if kind == "comparison" else _rating_faults(verdict)
+        if verdict.ranking is not None:
+            wrong["ranking"] = _("This task is no ranking.")
     if unknown := [key for key in verdict.criteria if key not in criteria]:
         wrong["criteria"] = _("This project has no criterion called %(names)s.", names=_listed(unknown))
-    sides = SIDES[kind]
+    sides = SIDES[kind][:answers] if kind == "ranking" else SIDES[kind]
     for side, ticked in verdict.flags.items():
         if side not in sides:
             wrong["flags"] = _("Flags belong to %(sides)s.", sides=listed(sides))
@@ -92,6 +111,31 @@ def _rating_faults(verdict: Verdict) -> dict[str, str]:
         wrong["strength"] = _("Only a comparison has a strength.")
     if any(value not in (1, 2, 3, 4, 5) for value in verdict.criteria.values()):
         wrong["criteria"] = _("In a rating a criterion is a score from 1 to 5.")
+    return wrong
+
+
+def _ranking_faults(verdict: Verdict, answers: int) -> dict[str, str]:
+    wrong = {}
+    said = verdict.ranking
+    if said is None:
+        return {"ranking": _("Put the answers in order: one at least, or say that all are bad.")}
+    placed = [number for group in (*said.order, said.last) for number in group]
+    if any(number not in range(1, answers + 1) for number in placed):
+        wrong["ranking"] = _("The answers are numbered from 1 to %(most)s.", most=answers)
+    elif len(placed) != len(set(placed)):
+        wrong["ranking"] = _("Each answer has one place.")
+    elif not all(said.order):
+        wrong["ranking"] = _("A place without an answer says nothing.")
+    elif said.all_bad and placed:
+        wrong["ranking"] = _("Put the answers in order, or say that all are bad, not both.")
+    elif not said.all_bad and (not placed or len(said.last) == answers):
+        wrong["ranking"] = _("Put the answers in order: one at least, or say that all are bad.")
+    if verdict.choice is not None or verdict.overall is not None or verdict.strength is not None:
+        wrong["choice"] = _("A ranking has an order, not a choice or a score.")
+    if verdict.criteria:
+        wrong["criteria"] = _("A ranking is of the whole answer, not by criteria.")
+    if verdict.rewrite is not None:
+        wrong["rewrite"] = _("A ranking has no rewrite.")
     return wrong
 
 

@@ -23,7 +23,7 @@ from app.models.practice import PracticeTask, PracticeVerdict
 from app.models.projects import Guideline, Project, Prompt
 from app.models.quality import Check, Dispute, Doubt, Exclusion, Gold, JudgesReport
 from app.models.rounds import ALONE, Checkpoint, Drawn, Generation, Round, Run, Worker, drawn, drawn_alone
-from app.models.tasks import NEXT_PLACE, Label, Seat, Skip, Task
+from app.models.tasks import NEXT_PLACE, Label, RankedAnswer, Seat, Skip, Task
 from app.models.webhooks import Announcement, Delivery, Webhook
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "Project",
     "Prompt",
     "ProposedPrompt",
+    "RankedAnswer",
     "RecoveryCode",
     "Round",
     "Run",

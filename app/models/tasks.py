@@ -22,11 +22,12 @@ from app.models.base import Base, key, one_of, utc_now
 class Task(Base):
     __tablename__ = "tasks"
     __table_args__ = (
-        one_of("kind", "comparison", "rating"),
+        one_of("kind", "comparison", "rating", "ranking"),
         one_of("purpose", "train", "gold", "repeat", "evaluation"),
         one_of("served_reason", "random", "uncertain", "gold", "repeat", "evaluation", "chat", "feedback"),
         CheckConstraint("(kind = 'comparison') = (second_generation_id IS NOT NULL)", name="comparison_has_two"),
         CheckConstraint("second_generation_id <> first_generation_id", name="generations_differ"),
+        CheckConstraint("kind <> 'ranking' OR purpose = 'train'", name="rankings_train"),
         Index("ix_tasks_project_id_purpose", "project_id", "purpose", "id"),
         Index("ix_tasks_disputed", "project_id", "id", postgresql_where=text("disputed"), sqlite_where=text("disputed = 1")),
     )
@@ -36,12 +37,28 @@ class Task(Base):
     prompt_id: Mapped[int] = key("prompts.id")
     kind: Mapped[str] = mapped_column(String(10))
     purpose: Mapped[str] = mapped_column(String(10), default="train")
-    first_generation_id: Mapped[int] = key("generations.id")
+    first_generation_id: Mapped[int] = key("generations.id")  # of a ranking: the first of its `RankedAnswer`s
     second_generation_id: Mapped[int | None] = key("generations.id")
     served_reason: Mapped[str] = mapped_column(String(10), default="random")
     reward_checkpoint_id: Mapped[int | None] = key("checkpoints.id")
     disputed: Mapped[bool] = mapped_column(default=False)  # verdicts in force say different things; the one field that changes
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class RankedAnswer(Base):
+    """One of the answers that a ranking is of. Each person sees them in an order of their own."""
+
+    __tablename__ = "ranked_answers"
+    __table_args__ = (
+        UniqueConstraint("task_id", "number"),
+        UniqueConstraint("task_id", "generation_id"),
+        CheckConstraint("number BETWEEN 1 AND 6", name="six_at_most"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = key("tasks.id", index=False)
+    number: Mapped[int]  # from 1
+    generation_id: Mapped[int] = key("generations.id")
 
 
 _RESERVED = text("reserved_for IS NOT NULL")
@@ -103,12 +120,13 @@ class Label(Base):
         UniqueConstraint("task_id", "annotator_id", "version"),
         UniqueConstraint("client_id"),
         UniqueConstraint("supersedes_id"),
-        one_of("kind", "comparison", "rating"),
+        one_of("kind", "comparison", "rating", "ranking"),
         one_of("choice", "left", "right", "tie", "both_bad"),
         CheckConstraint("strength BETWEEN 1 AND 3", name="strength_1_to_3"),
         CheckConstraint("overall BETWEEN 1 AND 5", name="overall_1_to_5"),
         CheckConstraint("(kind = 'comparison') = (choice IS NOT NULL)", name="comparison_has_choice"),
         CheckConstraint("(kind = 'rating') = (overall IS NOT NULL)", name="rating_has_overall"),
+        CheckConstraint("(kind = 'ranking') = (ranking IS NOT NULL)", name="ranking_has_order"),
         CheckConstraint("(version = 1) = (supersedes_id IS NULL)", name="later_versions_supersede"),
         CheckConstraint("NOT (withdrawn AND current)", name="withdrawn_is_not_current"),
         Index("ix_labels_project_id_current", "project_id", "current", "id"),
@@ -139,11 +157,13 @@ class Label(Base):
     choice: Mapped[str | None] = mapped_column(String(10))
     strength: Mapped[int | None]
     overall: Mapped[int | None]
+    # {"shown": [generation ids, as shown], "order": [[2], [1, 4]], "last": [3], "all_bad": false}, answers from 1
+    ranking: Mapped[dict[str, Any] | None]
     criteria: Mapped[dict[str, Any]] = mapped_column(default=dict)
     flags: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"left": ["untrue"], "right": []} or {"response": [...]}
     rewrite: Mapped[dict[str, Any] | None]  # {"side": "left"|"right"|"response", "text": "..."}
     comment: Mapped[str] = mapped_column(default="")
-    left_generation_id: Mapped[int] = key("generations.id")  # as shown; a rating's only answer stands left
+    left_generation_id: Mapped[int] = key("generations.id")  # as shown; a rating's only answer, and a ranking's first, stand left
     right_generation_id: Mapped[int | None] = key("generations.id")
     guideline_version: Mapped[int]
     interface_version: Mapped[str] = mapped_column(String(40))

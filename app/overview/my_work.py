@@ -93,7 +93,7 @@ def work_of(session: Session, project: Project, user_id: int, runs: Path) -> Wor
         per_hour=timed / seconds * 3600 if seconds else None,
         days=[(day, by_day[day]) for day in (midnight.date() - timedelta(days=back) for back in range(DAYS))],
         all_time=session.scalar(select(func.count(Label.id)).where(*mine, Label.version == 1)) or 0,
-        speeds=[_speed(session, project.id, user_id, kind) for kind in ("comparison", "rating")],
+        speeds=[_speed(session, project.id, user_id, kind) for kind in ("comparison", "rating", "ranking")],
         agreements=agreements(session, project.id, user_id),
         learned=_learned(session, project.id, user_id, runs),
     )
@@ -118,7 +118,12 @@ def agreements(session: Session, project_id: int, user_id: int) -> list[Agreemen
         .where(mine.project_id + 0 == project_id, mine.annotator_id == user_id, other.annotator_id != user_id)
         # The first verdict of mine: by correcting it, step by step, one could otherwise find out what the other said.
         .where(mine.version == 1, still_stands(mine), other.current, ~mine.surplus, ~other.surplus)
-        .where(Task.purpose.not_in(("gold", "repeat")), mine.served_reason != REVIEW, other.served_reason != REVIEW)
+        .where(
+            Task.purpose.not_in(("gold", "repeat")),
+            Task.kind != "ranking",
+            mine.served_reason != REVIEW,
+            other.served_reason != REVIEW,
+        )
         .order_by(mine.id.desc())
         .limit(MOST_PAIRS)
     )

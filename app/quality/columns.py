@@ -138,5 +138,6 @@ _STATEMENT: Final = (
     .outerjoin(_right, _right.id == Label.right_generation_id)
     .where(Label.project_id == bindparam("project"), Label.id > bindparam("since"))
     .where(Label.served_reason != "feedback")  # said by whoever uses a program, and not by whose key it came with
+    .where(Label.kind != "ranking")  # whose figures would be of another kind
     .order_by(Label.id)
 )

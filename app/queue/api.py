@@ -73,6 +73,8 @@ def _task(task: ServedTask) -> dict[str, Any]:
     }
     if task.kind == "comparison":
         shown |= {"left": _answer(task.left, task.left_cut), "right": _answer(task.right, task.right_cut)}
+    elif task.kind == "ranking":
+        shown["answers"] = [_answer(text, cut) for text, cut in task.answers]
     else:
         shown["response"] = _answer(task.left, task.left_cut)
     return shown | {"criteria": task.criteria, "guideline_version": task.guideline_version}

@@ -37,15 +37,16 @@ class AnswerShown(Reply):
 
 
 class TaskReply(Reply):
-    """A comparison has `left` and `right`, a rating has `response`. Nothing tells which model wrote what."""
+    """A comparison has `left` and `right`, a rating `response`, a ranking `answers`. Nothing tells which model wrote what."""
 
     id: int
-    kind: Literal["comparison", "rating"]
+    kind: Literal["comparison", "rating", "ranking"]
     lease_until: datetime
     prompt: PromptShown
     left: AnswerShown | None = None
     right: AnswerShown | None = None
     response: AnswerShown | None = None
+    answers: list[AnswerShown] | None = Field(None, description="of a ranking; numbered from 1 in this order")
     criteria: list[dict[str, Any]]
     guideline_version: int
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.database.prepared import Prepared
-from app.models import EvaluationRest, Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc
+from app.models import EvaluationRest, Generation, Label, Project, Prompt, RankedAnswer, Seat, Skip, Task, User, Utc
 
 LEASE_EXPIRED: Final = "lease expired"  # the reasons on skips that say only that somebody had the task: the clock took it,
 GIVEN_BACK: Final = "given back"  # or they returned it unused, and it stays open to them
@@ -59,12 +59,13 @@ class ServedTask:
     kind: str
     lease_until: datetime | None  # none: it is answered already, or somebody else has the seat now
     messages: list[dict[str, str]]
-    left: str  # the answer shown first; a rating's only one
+    left: str  # the answer shown first; a rating's only one, a ranking's first
     right: str | None
     criteria: list[dict[str, Any]]
     guideline_version: int
     left_cut: bool = False  # the length limit ended the answer, not its writer
     right_cut: bool = False
+    answers: tuple[tuple[str, bool], ...] = ()  # of a ranking: all of them as they are shown, and whether each was cut
 
 
 def claim_next(
@@ -92,19 +93,23 @@ def claim_next(
             continue  # PostgreSQL: somebody else was quicker
         if seat.annotator_id not in (None, annotator_id):
             _remember_lost_lease(connection, seat.task_id, seat.annotator_id, now)
-        return _served(_SHOWN.first(connection, {"task": seat.task_id}), taken.swapped, until)
+        shown = _SHOWN.first(connection, {"task": seat.task_id})
+        return _with_answers(connection, _served(shown, taken.swapped, until), annotator_id)
     return None
 
 
 def reopen(connection: Connection, project_id: int, annotator_id: int, task_id: int) -> ServedTask | None:
     """A task this person has had before (answered, skipped or lost), shown as it was shown then; none if they never had it."""
     row = connection.execute(_REOPENED, {"project": project_id, "me": annotator_id, "task": task_id}).first()
-    return None if row is None else _served(row, second_stands_left(task_id, annotator_id), None)
+    if row is None:
+        return None
+    return _with_answers(connection, _served(row, second_stands_left(task_id, annotator_id), None), annotator_id)
 
 
 def shown_to(connection: Connection, task_id: int, person_id: int) -> ServedTask:
     """A task as this person would see it, whether they were asked or not: for who settles what others differ on."""
-    return _served(_SHOWN.first(connection, {"task": task_id}), second_stands_left(task_id, person_id), None)
+    served = _served(_SHOWN.first(connection, {"task": task_id}), second_stands_left(task_id, person_id), None)
+    return _with_answers(connection, served, person_id)
 
 
 def second_stands_left(task_id: int, annotator_id: int) -> bool:
@@ -114,6 +119,24 @@ def second_stands_left(task_id: int, annotator_id: int) -> bool:
     random order, so the coin tells nobody which model wrote what.
     """
     return bool(hashlib.blake2b(b"%d side %d" % (task_id, annotator_id), digest_size=1).digest()[0] & 1)
+
+
+def ranked_answers(connection: Connection, task_id: int, annotator_id: int) -> list[Row[Any]]:
+    """A ranking's answers in the order in which this person sees them: drawn by the server, and the same each time."""
+
+    def lot(row: Row[Any]) -> bytes:
+        return hashlib.blake2b(b"%d answer %d of %d" % (task_id, row.number, annotator_id), digest_size=8).digest()
+
+    return sorted(connection.execute(_RANKED, {"task": task_id}), key=lot)
+
+
+def _with_answers(connection: Connection, task: ServedTask, annotator_id: int) -> ServedTask:
+    if task.kind != "ranking":
+        return task
+    rows = ranked_answers(connection, task.id, annotator_id)
+    known = all(row.by is not None for row in rows)  # as for two: `cut_marks`
+    answers = tuple((row.text, known and row.ended == "length") for row in rows)
+    return replace(task, left=answers[0][0], left_cut=answers[0][1], answers=answers)
 
 
 def _open_seat(
@@ -325,6 +348,17 @@ def _take() -> ReturningUpdate[int, bool]:
 
 
 _ONE_AT_A_TIME: Final = select(User.id).where(User.id == bindparam("me")).with_for_update()
+_RANKED: Final = (
+    select(
+        RankedAnswer.number,
+        RankedAnswer.generation_id,
+        Generation.text,
+        Generation.finish_reason.label("ended"),
+        func.coalesce(Generation.run_id, Generation.checkpoint_id).label("by"),
+    )
+    .join(Generation, Generation.id == RankedAnswer.generation_id)
+    .where(RankedAnswer.task_id == bindparam("task"))
+)
 _SHOWN: Final = Prepared(_shown().where(Task.id == bindparam("task")))
 _REOPENED: Final = _shown().where(
     Task.id == bindparam("task"),

@@ -14,12 +14,28 @@ from typing import Any, Final
 from sqlalchemy import Select, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
-from app.models import NEXT_PLACE, ChatTurn, Checkpoint, Drawn, Generation, Project, Prompt, Run, Seat, Skip, Task, drawn, utc_now
+from app.models import (
+    NEXT_PLACE,
+    ChatTurn,
+    Checkpoint,
+    Drawn,
+    Generation,
+    Project,
+    Prompt,
+    RankedAnswer,
+    Run,
+    Seat,
+    Skip,
+    Task,
+    drawn,
+    utc_now,
+)
 from app.queue.claim import GIVEN_BACK
 
 BATCH: Final = 200  # tasks stored at once; reading their numbers back costs the square of this
 ASKED: Final = or_(  # a text seen twice would tell which model wrote it: also where it was read in a talk and nothing chosen
     exists().where(or_(Task.first_generation_id == Generation.id, Task.second_generation_id == Generation.id)),
+    exists().where(RankedAnswer.generation_id == Generation.id),
     exists().where(or_(ChatTurn.left_generation_id == Generation.id, ChatTurn.right_generation_id == Generation.id)),
 )
 

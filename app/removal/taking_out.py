@@ -48,6 +48,7 @@ from app.models import (
     Project,
     Prompt,
     ProposedPrompt,
+    RankedAnswer,
     Round,
     Run,
     Seat,
@@ -158,7 +159,7 @@ def _remove_versions(session: Session, ids: Iterable[int]) -> None:
 
 
 def _remove_tasks(session: Session, ids: Iterable[int]) -> None:
-    for table in (Skip, Seat, EvaluationTask):
+    for table in (Skip, Seat, EvaluationTask, RankedAnswer):
         session.execute(delete(table).where(table.task_id.in_(ids)).execution_options(synchronize_session=False))
     session.execute(delete(Task).where(Task.id.in_(ids)).execution_options(synchronize_session=False))
 

@@ -62,8 +62,9 @@ def usable_before(session: Session, project_id: int, user_ids: Sequence[int], si
 
 def usable_by_method(session: Session, project_id: int) -> dict[str, int]:
     """From how many of them each method of training on labels would learn, were it started now."""
-    pairs = Label.choice.in_(("left", "right")) | Label.rewrite.is_not(None)
-    alone = (Label.choice == "both_bad") | (Label.overall >= GOOD_RATING) | (Label.overall <= BAD_RATING)
+    bad = func.coalesce(Label.ranking["all_bad"].as_boolean(), False)
+    pairs = Label.choice.in_(("left", "right")) | Label.rewrite.is_not(None) | (Label.ranking.is_not(None) & ~bad)
+    alone = (Label.choice == "both_bad") | bad | (Label.overall >= GOOD_RATING) | (Label.overall <= BAD_RATING)
     found = session.execute(
         select(func.count(case((pairs, 1))), func.count(case((pairs | alone, 1)))).where(*_usable(project_id))
     ).one()

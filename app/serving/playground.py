@@ -167,7 +167,7 @@ def keep_task(
     if prompt.archived_at is not None:
         raise Conflict(_("This prompt was put away. Bring it back first."))
     kept = [_keep_answer(session, project, prompt, one, settings) for one in picked]
-    ask_about(session, project, [(kept[0], kept[1] if len(kept) == 2 else None)], by)
+    ask_about(session, project, [tuple(kept)], by)
     return prompt
 
 

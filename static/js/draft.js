@@ -37,6 +37,7 @@ function restore(part, draft) {
     box.value = valueOf(box.name);
     if (box.value) box.closest("details")?.setAttribute("open", "");
   }
+  form.dispatchEvent(new Event("restored"));
 }
 
 function read(key) {

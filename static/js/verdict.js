@@ -1,8 +1,11 @@
+import { rankingOf, wordsOf } from "./ranking.js";
+
 // The annotating form as the API takes it, in an envelope for the outbox: {id, task, path, body, words, about}. A field of several
 // parts has a dot in its name: criteria.accuracy, flags.left.
 export function verdictOf(form, task) {
   const body = bodyOf(form);
-  const { words } = form.querySelector("[name=choice]:checked, [name=overall]:checked").dataset;
+  const chosen = form.querySelector("[name=choice]:checked, [name=overall]:checked");
+  const words = form.dataset.kind === "ranking" ? wordsOf(form) : chosen.dataset.words;
   return { id: body.client_id, task, path: "label", body, words, about: aboutOf(form) };
 }
 
@@ -28,6 +31,7 @@ function bodyOf(form) {
   const rating = form.dataset.kind === "rating";
   const body = { client_id: data.get("client_id"), comment: data.get("comment") ?? "" };
   const number = (name) => (data.get(name) ? Number(data.get(name)) : null);
+  if (form.dataset.kind === "ranking") return rankingBody(form, data, body, number);
   if (rating) body.overall = number("overall");
   else body.choice = data.get("choice");
   if (["left", "right"].includes(body.choice)) body.strength = number("strength");
@@ -39,6 +43,11 @@ function bodyOf(form) {
   const [rewrite] = parts(data, "rewrite");
   if (rewrite) body.rewrite = rating ? rewrite[1] : { side: rewrite[0], text: rewrite[1] };
   return body;
+}
+
+function rankingBody(form, data, body, number) {
+  const time = { active_ms: number("active_ms"), wall_ms: number("wall_ms") };
+  return { ...body, ...rankingOf(form), ...time, flags: flagsOf(data) };
 }
 
 // Keys of the flags that are ticked, by side.

@@ -21,6 +21,7 @@ from app.models import (
     OutsideModel,
     Project,
     Prompt,
+    RankedAnswer,
     Run,
     Seat,
     SignInSession,
@@ -180,6 +181,7 @@ def make_task(session: Session, project: Project, kind: str = "comparison", *, s
     prompt = make_prompt(session, project.id)
     first = make_generation(session, prompt, project.policy_id)
     second = make_generation(session, prompt, project.policy_id) if kind == "comparison" else None
+    others = [make_generation(session, prompt, project.policy_id).id for _ in range(3)] if kind == "ranking" else []
     task = Task(
         project_id=project.id,
         prompt_id=prompt.id,
@@ -190,6 +192,8 @@ def make_task(session: Session, project: Project, kind: str = "comparison", *, s
     )
     session.add(task)
     session.flush()
+    ranked = enumerate([first.id, *others], start=1) if others else ()
+    session.add_all(RankedAnswer(task_id=task.id, number=number, generation_id=one) for number, one in ranked)
     session.add_all(Seat(project_id=project.id, task_id=task.id, number=number) for number in range(1, seats + 1))
     session.flush()
     return task

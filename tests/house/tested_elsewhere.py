@@ -148,6 +148,7 @@ TESTED_ELSEWHERE = {
     "trainer/reward/head/posterior.py": "trainer/reward/head/test_model.py",
     "trainer/reward/head_files.py": "trainer/reward/test_scorer.py",
     "trainer/export/distil.py": "trainer/export/test_run.py",
+    "trainer/files/readable.py": "trainer/reward/test_data.py",
     "trainer/files/tensorboard.py": "trainer/files/test_metrics.py",
     "trainer/contract/ppo_config.py": "trainer/contract/test_config.py",
     "trainer/contract/reward_config.py": "trainer/contract/test_config.py",

@@ -303,6 +303,7 @@ FILES: Final = {
     "part_must_be_one_of": "“%(part)s” must be one of %(choices)s.",
     "criterion_unreadable": "A criterion must be one of %(choices)s.",
     "scores_unreadable": "“overall” and every criterion must be a whole number from 1 to 5.",
+    "order_unreadable": "“order” and “last” must name answers by their numbers, each at most once, in groups of at least one.",
     "turns_unreadable": "“messages” must be a list of objects with “role” and “content”.",
 }
 

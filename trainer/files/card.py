@@ -24,7 +24,7 @@ from trainer.files.checkpoint import MANIFEST, sha256_of
 
 CARD = "README.md"
 ROOT = Path(__file__).parents[2]
-LABEL_FILES = ("preferences.jsonl", "ratings.jsonl", "rewrites.jsonl")
+LABEL_FILES = ("preferences.jsonl", "ratings.jsonl", "rankings.jsonl", "rewrites.jsonl")
 # GGUF files whose metadata name no model of the hub, by SHA-256; ours is the default base.
 HUB_IDS = {"b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 _CACHED = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/")  # where huggingface_hub keeps a model

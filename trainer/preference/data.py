@@ -74,17 +74,20 @@ class _Judged(NamedTuple):
 
 
 def pairs(backbone: Backbone, labels: Labels, config: PreferenceConfig, left_out: LeftOut) -> Material[Pair]:
-    """Comparisons and rewrites that prefer one answer; what does not fit the settings is left out, and noted."""
+    """Comparisons and rewrites that prefer one answer, and each two answers that a ranking tells apart; what does not fit the
+    settings is left out, and noted.
+    """
     found = [
         _Judged(label.prompt_key, *((label.left, label.right) if label.choice == "left" else (label.right, label.left)))
         for label in labels.comparisons
         if label.choice in ("left", "right")
     ]
+    found += [_Judged(label.prompt_key, better, worse) for label in labels.rankings for better, worse in label.pairs]
     return _material(backbone, labels, config, left_out, found, _as_pairs)
 
 
 def singles(backbone: Backbone, labels: Labels, config: PreferenceConfig, left_out: LeftOut) -> Material[Single]:
-    """Every answer that was preferred, rated 4 or 5, beaten, rated 1 or 2, or one of two that were both bad."""
+    """Every answer that was preferred, ranked first, rated 4 or 5, beaten, ranked last, rated 1 or 2, or all bad."""
     found = []
     for label in labels.comparisons:
         if label.choice in ("left", "right"):
@@ -92,6 +95,10 @@ def singles(backbone: Backbone, labels: Labels, config: PreferenceConfig, left_o
             found += [_Judged(label.prompt_key, chosen, None), _Judged(label.prompt_key, None, rejected)]
         elif label.choice == "both_bad":
             found += [_Judged(label.prompt_key, None, answer) for answer in (label.left, label.right)]
+    for ranking in labels.rankings:
+        found += [_Judged(ranking.prompt_key, answer, None) for answer in ranking.best]
+        bad = ranking.answers if ranking.all_bad else ranking.worst
+        found += [_Judged(ranking.prompt_key, None, answer) for answer in bad]
     for rating in labels.ratings:
         if rating.overall >= GOOD_RATING:
             found.append(_Judged(rating.prompt_key, rating.answer, None))

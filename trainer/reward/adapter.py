@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,10 +23,13 @@ from trainer.lm.backbone import Backbone, attach_lora, end_id, named_trainable, 
 from trainer.lm.batched_reading import batches, read
 from trainer.lm.machine.device import HOST
 from trainer.lm.machine.fit import make_room
-from trainer.reward.data import Comparison, Rating, TokenSequence
+from trainer.reward.data import Comparison, Labels, Rating, TokenSequence
 from trainer.reward.head.fitting import fit, thin_out
 from trainer.reward.head.label_rows import HeadSettings, Rows, settings_of
 from trainer.reward.head.model import Head
+from trainer.reward.rankings.ranking import Ranking
+
+Judgement = Comparison | Rating | Ranking
 
 WARMUP_SHARE = 0.1
 MAX_GRAD_NORM = 1.0
@@ -62,8 +66,7 @@ class FineTuned:
 def train(
     backbone: Backbone,  # fresh: its adapters are attached here
     sequences: Sequence[TokenSequence],  # of every answer
-    comparisons: Sequence[Comparison],
-    ratings: Sequence[Rating],
+    given: Labels,
     config: RewardConfig,
     people: Head,  # a head fitted to the same labels: how these people tie and rate, and where their tastes are
     tick: Callable[[int, int, float], None],  # (steps done, steps in all, loss); may raise Cancelled
@@ -77,7 +80,7 @@ def train(
     generator = torch.Generator().manual_seed(config.seed)
     head = torch.nn.Parameter(torch.zeros(end_states(backbone, sequences[:1]).shape[1]))
     optimiser = torch.optim.AdamW([*trainable_parameters(backbone), head], lr=config.learning_rate, weight_decay=0.0)
-    labels: list[Comparison | Rating] = [*comparisons, *ratings]
+    labels: list[Judgement] = [*given.comparisons, *given.ratings, *given.rankings]
     per_epoch = -(-len(labels) // config.batch_size)
     total = per_epoch * config.epochs
     orders = [torch.randperm(len(labels), generator=generator).tolist() for _ in range(config.epochs)]
@@ -96,7 +99,7 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
     else:
         settings = settings_of(config, bool(people.reliability))
-        head.data.copy_(fit_start(backbone, sequences, comparisons, ratings, settings, reading))
+        head.data.copy_(fit_start(backbone, sequences, given, settings, reading))
         save(0)
     saved = time.monotonic()
     for step in range(first, total):
@@ -122,8 +125,7 @@ def train(
 def fit_start(
     backbone: Backbone,
     sequences: Sequence[TokenSequence],  # of every answer
-    comparisons: Sequence[Comparison],
-    ratings: Sequence[Rating],
+    labels: Labels,
     settings: HeadSettings,
     tick: Callable[[int, int], None],  # (answers read, answers in all); may raise Cancelled
 ) -> Tensor:
@@ -131,14 +133,19 @@ def fit_start(
 
     The rewards that it gives these labels' answers have mean 0, where the people's cutpoints expect it.
     """
-    compared, rated = thin_out(comparisons, START_LABELS), thin_out(ratings, START_LABELS)
-    answers = Rows(compared, rated, settings).answers.tolist()
+    some = replace(
+        labels,
+        comparisons=list(thin_out(labels.comparisons, START_LABELS)),
+        ratings=list(thin_out(labels.ratings, START_LABELS)),
+        rankings=list(thin_out(labels.rankings, START_LABELS)),
+        flag_judgements=[],
+        panel=[],
+    )
+    answers = Rows(some.comparisons, some.ratings, settings, rankings=some.rankings).answers.tolist()
     with torch.no_grad():
         states = end_states(backbone, [sequences[answer] for answer in answers], tick)
-    at = {answer: row for row, answer in enumerate(answers)}
-    compared = [label._replace(left=at[label.left], right=at[label.right]) for label in compared]
-    rated = [label._replace(answer=at[label.answer]) for label in rated]
-    group = fit({"end": states}, compared, rated, settings).groups["end"]
+    some = some.about(answers)
+    group = fit({"end": states}, some.comparisons, some.ratings, settings, rankings=some.rankings).groups["end"]
     head, level = group.weights / group.spread, group.centre / group.spread.square()
     return head - (head @ group.centre) / (level @ group.centre).clamp(min=1e-12) * level  # along what varies least
 
@@ -173,7 +180,7 @@ def learn(
     backbone: Backbone,
     head: Tensor,
     sequences: Sequence[TokenSequence],
-    batch: Sequence[Comparison | Rating],
+    batch: Sequence[Judgement],
     config: RewardConfig,
     people: Head,
     axis: Tensor | None,
@@ -187,11 +194,9 @@ def learn(
     return total
 
 
-def _passes(
-    sequences: Sequence[TokenSequence], batch: Sequence[Comparison | Rating], tokens: int
-) -> Iterator[list[Comparison | Rating]]:
+def _passes(sequences: Sequence[TokenSequence], batch: Sequence[Judgement], tokens: int) -> Iterator[list[Judgement]]:
     """The labels in parts whose answers have so many tokens together at most (one label at least), in their order."""
-    part: list[Comparison | Rating] = []
+    part: list[Judgement] = []
     for label in batch:
         if part and sum(len(sequences[answer].ids) for answer in _answers([*part, label])) > tokens:
             yield part
@@ -200,17 +205,18 @@ def _passes(
     yield part
 
 
-def _answers(batch: Sequence[Comparison | Rating]) -> list[int]:
+def _answers(batch: Sequence[Judgement]) -> list[int]:
     """Of these labels, each once."""
     compared = {index for label in batch if isinstance(label, Comparison) for index in (label.left, label.right)}
-    return sorted(compared | {label.answer for label in batch if isinstance(label, Rating)})
+    ranked = {index for label in batch if isinstance(label, Ranking) for index in label.answers}
+    return sorted(compared | ranked | {label.answer for label in batch if isinstance(label, Rating)})
 
 
 def _loss(
     backbone: Backbone,
     head: Tensor,
     sequences: Sequence[TokenSequence],
-    batch: Sequence[Comparison | Rating],
+    batch: Sequence[Judgement],
     config: RewardConfig,
     people: Head,
     axis: Tensor | None,
@@ -220,6 +226,7 @@ def _loss(
     """
     comparisons = [label for label in batch if isinstance(label, Comparison)]
     ratings = [label for label in batch if isinstance(label, Rating)]
+    rankings = [label for label in batch if isinstance(label, Ranking)]
     answers = _answers(batch)
     at = {answer: row for row, answer in enumerate(answers)}
     rewards = end_states(backbone, [sequences[answer] for answer in answers]) @ head
@@ -228,6 +235,7 @@ def _loss(
         [label._replace(answer=at[label.answer]) for label in ratings],
         settings_of(config),
         levels=people.threshold is not None,
+        rankings=[label._replace(answers=tuple(at[answer] for answer in label.answers)) for label in rankings],
     )
     known = rows.known(people)
     place = known.pop("taste", None)

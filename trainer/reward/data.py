@@ -1,4 +1,4 @@
-"""`preferences.jsonl`, `ratings.jsonl`, `panel.jsonl` -> answers, judgements, flags, token sequences, folds by prompt.
+"""`preferences.jsonl`, `ratings.jsonl`, `rankings.jsonl`, `panel.jsonl` -> answers, judgements, flags, token sequences, folds.
 
 Knows files and a tokenizer; no model, no database. An answer that several judgements speak of is kept once.
 """
@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from trainer.contract.folder import Refused
+from trainer.contract.judgements.order import Order, order_of
 from trainer.contract.messages import Message
-from trainer.contract.texts import json_lines
+from trainer.files.readable import Unusable, must_be_one_of, rows
 from trainer.lm.backbone import Backbone, chat_ids, context_length, end_id, eos_ids
 from trainer.lm.chat_template import text_ids
 from trainer.lm.left_out import LeftOut, Name
 from trainer.reward.people.checks import Checks, read_checks
+from trainer.reward.rankings.ranking import Ranking
 
 CHOICES = ("left", "right", "tie", "both_bad")
 SOURCES = ("verdict", "rewrite")
@@ -94,6 +95,7 @@ class Labels:
     answers: list[Answer] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     ratings: list[Rating] = field(default_factory=list)
+    rankings: list[Ranking] = field(default_factory=list)
     flag_judgements: list[FlagJudgement] = field(default_factory=list)
     panel: list[int] = field(default_factory=list)  # indices into answers
     skipped: int = 0
@@ -102,7 +104,7 @@ class Labels:
     @property
     def usable(self) -> int:
         """Verdicts, each once: a rewrite belongs to the verdict it came with."""
-        return sum(label.is_verdict for label in self.comparisons) + len(self.ratings)
+        return sum(label.is_verdict for label in self.comparisons) + len(self.ratings) + len(self.rankings)
 
     @property
     def criteria(self) -> list[str]:
@@ -120,19 +122,20 @@ class Labels:
                 if criterion in label.criteria
             ],
             ratings=[label._replace(overall=label.criteria[criterion]) for label in self.ratings if criterion in label.criteria],
+            rankings=[],
         )
 
     @property
     def judged(self) -> list[Answer]:
         """The answers that anybody judged."""
-        indices = {label.answer for label in self.ratings}
+        indices = {label.answer for label in self.ratings} | {index for label in self.rankings for index in label.answers}
         indices |= {index for label in self.comparisons if label.is_verdict for index in (label.left, label.right)}
         return [self.answers[index] for index in sorted(indices)]
 
     @property
     def prompt_keys(self) -> list[str]:
         """The judged prompts, sorted by hash."""
-        judged: list[Comparison | Rating] = [*self.comparisons, *self.ratings]
+        judged: list[Comparison | Rating | Ranking] = [*self.comparisons, *self.ratings, *self.rankings]
         return sorted({label.prompt_key for label in judged})
 
     def about(self, kept: Sequence[int]) -> Labels:
@@ -147,6 +150,11 @@ class Labels:
                 if label.left in at and label.right in at
             ],
             ratings=[label._replace(answer=at[label.answer]) for label in self.ratings if label.answer in at],
+            rankings=[
+                label._replace(answers=tuple(at[answer] for answer in label.answers))
+                for label in self.rankings
+                if at.keys() >= set(label.answers)
+            ],
             flag_judgements=[given._replace(answer=at[given.answer]) for given in self.flag_judgements if given.answer in at],
             panel=[at[answer] for answer in self.panel if answer in at],
         )
@@ -157,6 +165,7 @@ class Labels:
             self,
             comparisons=[label for label in self.comparisons if label.annotator in names],
             ratings=[label for label in self.ratings if label.annotator in names],
+            rankings=[label for label in self.rankings if label.annotator in names],
             flag_judgements=[given for given in self.flag_judgements if given.annotator in names],
         )
 
@@ -166,12 +175,13 @@ class Labels:
             self,
             comparisons=[label for label in self.comparisons if label.prompt_key in prompts],
             ratings=[label for label in self.ratings if label.prompt_key in prompts],
+            rankings=[label for label in self.rankings if label.prompt_key in prompts],
             flag_judgements=[given for given in self.flag_judgements if given.prompt_key in prompts],
         )
 
 
 def read_labels(folder: Path) -> Labels:
-    """Read the three files of a reward run. Raises Refused, naming the file and the line, on one that breaks the format."""
+    """Read the files of a reward run. Raises Refused, naming the file and the line, on one that breaks the format."""
     labels, known = Labels(), dict[Answer, int]()
 
     def index(answer: Answer) -> int:
@@ -180,7 +190,7 @@ def read_labels(folder: Path) -> Labels:
             labels.answers.append(answer)
         return known[answer]
 
-    for said in _rows(folder / "preferences.jsonl", _comparison):
+    for said in rows(folder / "preferences.jsonl", _comparison):
         key = said.left.prompt_key
         if said.source == "verdict":
             for answer, flags in ((said.left, said.flags["left"]), (said.right, said.flags["right"])):
@@ -193,10 +203,19 @@ def read_labels(folder: Path) -> Labels:
                 index(said.left), index(said.right), said.choice, said.strength, said.annotator, key, said.source, said.criteria
             )
         )
-    for answer, overall, annotator, flags, criteria in _rows(folder / "ratings.jsonl", _rating):
+    for answer, overall, annotator, flags, criteria in rows(folder / "ratings.jsonl", _rating):
         labels.ratings.append(Rating(index(answer), overall, annotator, answer.prompt_key, criteria))
         labels.flag_judgements.append(FlagJudgement(index(answer), flags, annotator, answer.prompt_key))
-    labels.panel = [index(answer) for answer in _rows(folder / "panel.jsonl", _panel)]
+    for answers, order, all_bad, annotator, flagged in rows(folder / "rankings.jsonl", _ranking):
+        key = answers[0].prompt_key
+        for place, answer in enumerate(answers, start=1):
+            labels.flag_judgements.append(FlagJudgement(index(answer), frozenset(flagged.get(str(place), ())), annotator, key))
+        if len({answer.text for answer in answers}) < len(answers):
+            labels.skipped += 1
+            continue
+        known_as = tuple(index(answer) for answer in answers)
+        labels.rankings.append(Ranking(known_as, order.order, order.last, all_bad, annotator, key))
+    labels.panel = [index(answer) for answer in rows(folder / "panel.jsonl", _panel)]
     labels.checks = read_checks(folder)
     return labels
 
@@ -298,41 +317,10 @@ def content_length(response_ids: Sequence[int], ends: set[int]) -> int:
     return length
 
 
-def _rows(path: Path, parse: Any) -> Iterator[Any]:
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, row in json_lines(path.name, file):
-            try:
-                yield parse(row)
-            except (KeyError, TypeError, ValueError) as error:
-                raise Refused(Message("row_unusable", file=path.name, row=number, problem=_why(error))) from error
-
-
-class _Unusable(ValueError):
-    """What is wrong with a row."""
-
-    def __init__(self, message: Message) -> None:
-        super().__init__(message.code)
-        self.message = message
-
-
-def _why(error: Exception) -> Message:
-    if isinstance(error, _Unusable):
-        return error.message
-    return (
-        Message("part_missing", part=str(error.args[0])) if isinstance(error, KeyError) else Message("written", text=str(error))
-    )
-
-
-def _must_be_one_of(part: str, *choices: str) -> _Unusable:
-    return _Unusable(Message("part_must_be_one_of", part=part, choices=", ".join(choices)))
-
-
 def _answer(row: dict[str, Any], part: str) -> Answer:
     messages = row["messages"]
     if not messages:
-        raise _Unusable(Message("part_empty", part="messages"))
+        raise Unusable(Message("part_empty", part="messages"))
     response = row[part]
     ids = response.get("token_ids")
     return Answer(
@@ -360,13 +348,13 @@ class _Said(NamedTuple):
 def _comparison(row: dict[str, Any]) -> _Said:
     criteria, source = row.get("criteria") or NOTHING, row.get("source", "verdict")
     if row["choice"] not in CHOICES:
-        raise _must_be_one_of("choice", *CHOICES)
+        raise must_be_one_of("choice", *CHOICES)
     if row.get("strength") not in (None, 1, 2, 3):
-        raise _must_be_one_of("strength", "1", "2", "3", "null")
+        raise must_be_one_of("strength", "1", "2", "3", "null")
     if source not in SOURCES:
-        raise _must_be_one_of("source", *SOURCES)
+        raise must_be_one_of("source", *SOURCES)
     if any(choice not in ("left", "right", "tie") for choice in criteria.values()):
-        raise _Unusable(Message("criterion_unreadable", choices="left, right, tie"))
+        raise Unusable(Message("criterion_unreadable", choices="left, right, tie"))
     flags = row.get("flags") or {}
     return _Said(
         _answer(row, "left"),
@@ -383,9 +371,18 @@ def _comparison(row: dict[str, Any]) -> _Said:
 def _rating(row: dict[str, Any]) -> tuple[Answer, int, str, frozenset[str], Mapping[str, int]]:
     criteria = row.get("criteria") or NOTHING
     if any(score not in (1, 2, 3, 4, 5) for score in (row["overall"], *criteria.values())):
-        raise _Unusable(Message("scores_unreadable"))
+        raise Unusable(Message("scores_unreadable"))
     answer = _answer(row, "response")
     return answer, int(row["overall"]), str(row["annotator"]), frozenset(row.get("flags") or ()), criteria
+
+
+def _ranking(row: dict[str, Any]) -> tuple[list[Answer], Order, bool, str, Mapping[str, Sequence[str]]]:
+    """Answers are numbered from 1 in the file, as they were shown."""
+    answers = [_answer({**row, "shown": shown}, "shown") for shown in row["answers"]]
+    order = order_of(row, len(answers))
+    if len(answers) < 2 or not order.is_sound:
+        raise Unusable(Message("order_unreadable"))
+    return answers, order, bool(row.get("all_bad", False)), str(row["annotator"]), row.get("flags") or NOTHING
 
 
 def _panel(row: dict[str, Any]) -> Answer:

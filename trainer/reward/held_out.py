@@ -71,6 +71,12 @@ def predict(labels: Labels, fold: int, rewards: Tensor, people: Head, axis: Tens
         own = delta + (known["taste"] - people.followed)[pairs.person] * (axis[pairs.left] - axis[pairs.right])
         felt = reward + (rated.known(people)["taste"] - people.followed)[rated.person] * axis[rated.rated]
     scored = labels.ratings and people.cutpoints
+    orders = Rows([], [], HeadSettings(), levels=False, rankings=labels.rankings)
+    apart = orders.ranked.differences(rewards[:, None])[:, 0]
+    by_taste = apart
+    if people.taste and axis is not None:
+        place = (orders.known(people)["taste"] - people.followed)[orders.person]
+        by_taste = apart + place * orders.ranked.differences(axis[:, None])[:, 0]
     return HeldOut(
         labels.comparisons,
         delta,
@@ -80,6 +86,10 @@ def predict(labels: Labels, fold: int, rewards: Tensor, people: Head, axis: Tens
         labels.ratings,
         reward,
         rated.loglik(felt, rated.known(people)) if scored else torch.zeros(len(labels.ratings), dtype=torch.float64),
+        labels.rankings,
+        orders.ranked.hits(apart),
+        orders.ranked.hits(by_taste),
+        orders.loglik(by_taste, orders.known(people)),
     )
 
 
@@ -120,7 +130,7 @@ def held_out_figures(
         "prompts": len(labels.prompt_keys),
         "rewrites": int(rewritten.sum()),
         "rewrite_accuracy": validation.mean(validation.correct(improved)[rewritten]),
-        **validation.comparison_figures(said.comparisons, said.delta, said.loglik, said.comparison_fold, lengths),
+        **validation.comparison_figures(said, lengths),
         **validation.rating_figures(held.ratings, held.reward, held.rating_loglik, within_person),
     }
 

@@ -274,7 +274,7 @@ def try_adapter(
         states = folder.file("state") / state
         backbone, reading = load_backbone(source, config.dtype, device=config.device), partial(say_read, folder)
         axis = people.axis(features)
-        return train(backbone, sequences, labels.comparisons, labels.ratings, config, people, tick, states, reading, axis)
+        return train(backbone, sequences, labels, config, people, tick, states, reading, axis)
 
     rest, held = labels.on(split.outside(0)), labels.on(split.inside(0))
     held = held if followed is None else held.by_people(followed)

@@ -25,7 +25,7 @@ from trainer.reward.head_files import CRITERION, JUDGE, MEMBER, jackknife_deviat
 from trainer.reward.people.checks import PEOPLE
 from trainer.reward.score_weights import FLAGS, OVERALL, ScoreWeights
 
-INPUTS = ("preferences.jsonl", "ratings.jsonl", "panel.jsonl", PEOPLE)
+INPUTS = ("preferences.jsonl", "ratings.jsonl", "rankings.jsonl", "panel.jsonl", PEOPLE)
 
 
 @dataclass(frozen=True)

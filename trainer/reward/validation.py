@@ -1,8 +1,8 @@
 """How good a reward is on judgements it has not seen: figures and intervals from held-out predictions. Pure functions.
 
-Accuracy counts verdicts for one side; ties and "both bad" have no right side and enter the log-loss only. Ratings count in pairs
-of one prompt: what sets prompts apart says nothing about answers. Intervals and tests go by prompts, because judgements of one
-prompt are not independent.
+Accuracy counts verdicts for one side; ties and "both bad" have no right side and enter the log-loss only. A ranking counts once,
+by the share of its pairs that are put the right way round. Ratings count in pairs of one prompt: what sets prompts apart says
+nothing about answers. Intervals and tests go by prompts, because judgements of one prompt are not independent.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from trainer.contract.intervals import wilson
 from trainer.reward import likelihoods
 from trainer.reward.data import Comparison, Labels, Rating
 from trainer.reward.gate import least_p_value, p_value
+from trainer.reward.rankings.ranking import Ranking
 
 RESAMPLES = 2000
 CALIBRATION_BINS = 8
@@ -37,6 +38,10 @@ class HeldOut(NamedTuple):
     ratings: list[Rating]
     reward: Tensor  # (M,)
     rating_loglik: Tensor  # (M,) nats
+    rankings: list[Ranking]
+    ranking_hit: Tensor  # (R,) share of a ranking's pairs that the rewards put the right way round; NaN where it has none
+    ranking_own: Tensor  # (R,) the same by the taste of whoever ranked
+    ranking_loglik: Tensor  # (R,) nats, by their taste
 
     @property
     def verdicts(self) -> HeldOut:
@@ -52,13 +57,11 @@ class HeldOut(NamedTuple):
 
 
 def comparison_figures(
-    comparisons: Sequence[Comparison],
-    delta: Tensor,  # (N,) held-out reward of left minus right
-    loglik: Tensor,  # (N,) held-out log-likelihood of the verdict
-    fold: Tensor,  # (N,) int64, which fold held the row out
+    held: HeldOut,  # less the rewrites
     lengths: Tensor,  # (answers,) tokens of each answer
 ) -> dict[str, Any]:
-    """Everything a page shows about comparisons; None where there is nothing to count."""
+    """Everything a page shows about comparisons and rankings; None where there is nothing to count."""
+    comparisons, delta, fold = held.comparisons, held.delta, held.comparison_fold
     sign = signs(comparisons)
     decided = sign != 0
     hit = correct(delta * sign)
@@ -68,8 +71,12 @@ def comparison_figures(
         "comparisons": len(comparisons),
         "ties": sum(label.choice == "tie" for label in comparisons),
         "both_bad": sum(label.choice == "both_bad" for label in comparisons),
-        **decided_figures(comparisons, hit, decided),
-        "nll": mean(-loglik),
+        "rankings": len(held.rankings),
+        "ranking_pairs": sum(len(label.pairs) for label in held.rankings),
+        "ranking_accuracy": mean(held.ranking_hit[~held.ranking_hit.isnan()]),
+        "ranking_nll": mean(-held.ranking_loglik),
+        **decided_figures(held),
+        "nll": mean(-held.loglik),
         "ece": ece,
         "temperature": heat,
         "reliability_diagram": bins,
@@ -81,19 +88,34 @@ def comparison_figures(
     }
 
 
-def decided_figures(comparisons: Sequence[Comparison], hit: Tensor, decided: Tensor) -> dict[str, Any]:
-    """Accuracy where one answer was preferred, with its interval and what the gate asks for."""
-    keys = [label.prompt_key for label, kept in zip(comparisons, decided.tolist(), strict=True) if kept]
-    low, high = interval(hit[decided], keys)
+def decided_figures(held: HeldOut) -> dict[str, Any]:
+    """Accuracy where one answer was preferred, with its interval and what the gate asks for; a ranking is one of these, worth the
+    share of its pairs that are right. The gate's test wants whole hits: there it is one where most of them are.
+    """
+    hits, keys = decided_hits(held)
+    low, high = interval(hits, keys)
     return {
         "decided": len(keys),
         "decided_prompts": len(set(keys)),
-        "accuracy": mean(hit[decided]),
+        "accuracy": mean(hits),
         "accuracy_low": low,
         "accuracy_high": high,
-        "p_value": p_value(hit[decided], keys),
+        "p_value": p_value(correct(hits - 0.5), keys),
         "least_p_value": least_p_value(keys),
     }
+
+
+def decided_hits(held: HeldOut, *, own: bool = False) -> tuple[Tensor, list[str]]:
+    """Of each verdict that prefers an answer, and of each ranking that tells some apart, how far the held-out rewards do alike,
+    from 0 to 1, and its prompt; `own`: each by its person's taste.
+    """
+    sign = signs(held.comparisons)
+    hit = correct((held.own if own else held.delta) * sign)[sign != 0]
+    keys = [label.prompt_key for label, side in zip(held.comparisons, sign.tolist(), strict=True) if side]
+    ranked = held.ranking_own if own else held.ranking_hit
+    orders = ~ranked.isnan()
+    keys += [label.prompt_key for label, told in zip(held.rankings, orders.tolist(), strict=True) if told]
+    return torch.cat([hit.double(), ranked[orders].double()]), keys
 
 
 def rating_figures(ratings: Sequence[Rating], reward: Tensor, loglik: Tensor, within_person: bool = True) -> dict[str, Any]:
@@ -141,9 +163,8 @@ def headline_figures(held: HeldOut, within_person: bool = True) -> dict[str, Any
     """Accuracy, its interval and what the gate asks for, of held-out verdicts and of ratings; `accuracy` is of the former, where
     there are as many as ratings."""
     held = held.verdicts
-    sign = signs(held.comparisons)
     rated = rating_figures(held.ratings, held.reward, held.rating_loglik, within_person)
-    found = decided_figures(held.comparisons, correct(held.delta * sign), sign != 0)
+    found = decided_figures(held)
     if found["decided"] < len(held.ratings):
         names = ("accuracy", "accuracy_low", "accuracy_high")
         return found | rated | {name: rated[f"rating_{name}"] for name in names} | {"of": "ratings"}
@@ -152,9 +173,7 @@ def headline_figures(held: HeldOut, within_person: bool = True) -> dict[str, Any
 
 def accuracy(held: HeldOut, *, own: bool = False) -> float | None:
     """Share of decided verdicts that the held-out rewards put the right way round; `own`: each by its person's taste."""
-    held = held.verdicts
-    sign = signs(held.comparisons)
-    return mean(correct((held.own if own else held.delta) * sign)[sign != 0])
+    return mean(decided_hits(held.verdicts, own=own)[0])
 
 
 def signs(comparisons: Sequence[Comparison]) -> Tensor:
@@ -164,7 +183,8 @@ def signs(comparisons: Sequence[Comparison]) -> Tensor:
 
 def agreement_figures(labels: Labels) -> dict[str, Any]:
     """How often two people prefer the same one of two answers, and how often a perfect model would agree with a person, with
-    95 % intervals; of pairs of ratings where nobody compared. None where nobody judged what somebody else had.
+    95 % intervals; pairs of a ranking count like comparisons, those of ratings where nobody said either. None where nobody judged
+    what somebody else had.
     """
     same, keys = agreement(labels)
     share, (low, high) = mean(same), interval(same, keys)
@@ -198,6 +218,9 @@ def agreement(labels: Labels) -> tuple[Tensor, list[str]]:
         if label.is_verdict and label.choice in ("left", "right"):
             chosen = label.left if label.choice == "left" else label.right
             verdicts[label.prompt_key, frozenset((label.left, label.right))][label.annotator] = chosen
+    for ranking in labels.rankings:
+        for better, worse in ranking.pairs:
+            verdicts[ranking.prompt_key, frozenset((better, worse))][ranking.annotator] = better
     if not verdicts:
         for one, other in _pairs_of_ratings(labels.ratings):
             chosen = one.answer if one.overall > other.overall else other.answer

@@ -15,7 +15,7 @@ from app.exports.service import pseudonyms
 from app.models import Checkpoint, Generation, Label, Prompt, drawn_alone
 from app.quality.noise.checked import checked
 from app.runs.lineage import label_index
-from app.runs.lineage.label_index import DEMONSTRATIONS, LABEL_FILES, noted
+from app.runs.lineage.label_index import DEMONSTRATIONS, RANKINGS, label_files, noted
 from app.runs.usable_labels import usable_demonstrations, usable_labels, usable_rewrites
 from trainer.contract.folder import digest_of
 
@@ -24,7 +24,8 @@ PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is no
 
 
 def freeze_labels(session: Session, base: Checkpoint, project_id: int, folder: Path) -> tuple[str, int]:
-    """Write preferences.jsonl and ratings.jsonl; returns their common SHA-256 and the number of labels.
+    """Write preferences.jsonl and ratings.jsonl, and rankings.jsonl where there are any; returns their common SHA-256 and
+    the number of labels.
 
     Token ids of answers say the same to models that come from `base` alone; other answers are known by their text.
     """
@@ -33,8 +34,12 @@ def freeze_labels(session: Session, base: Checkpoint, project_id: int, folder: P
     count = write_rows(folder / "preferences.jsonl", noted(_judgements(session, project_id, "comparison", kin), ids))
     write_rows(folder / "preferences.jsonl", noted(_improvements(session, project_id, kin), ids), "a")
     count += write_rows(folder / "ratings.jsonl", noted(_judgements(session, project_id, "rating", kin), ids))
+    if rankings := write_rows(folder / RANKINGS, noted(_rankings(session, project_id, kin), ids)):
+        count += rankings
+    else:
+        (folder / RANKINGS).unlink()  # so that what nobody ranked for reads, and hashes, as it always has
     label_index.write(folder, ids)
-    return digest_of(folder, *LABEL_FILES), count
+    return digest_of(folder, *label_files(folder)), count
 
 
 def freeze_rewrites(session: Session, project_id: int, folder: Path, *, top_rated: bool = False) -> int:
@@ -107,6 +112,26 @@ def _judgements(session: Session, project_id: int, kind: str, kin: set[int]) -> 
         else:
             flags = label.flags.get("response", [])
             yield shared | {"response": _answer(first, kin), "overall": label.overall, "criteria": label.criteria, "flags": flags}
+
+
+def _rankings(session: Session, project_id: int, kin: set[int]) -> Iterator[dict[str, Any]]:
+    """One row per ranking, in the order in which they came; its answers as they were shown, numbered from 1."""
+    people = pseudonyms(session, project_id)
+    rows = session.execute(usable_labels(project_id).where(Label.kind == "ranking").order_by(Label.id)).all()
+    for some in (rows[at : at + 500] for at in range(0, len(rows), 500)):
+        shown = {answer for label, _task, _prompt in some for answer in (label.ranking or {})["shown"]}
+        answers = {one.id: one for one in session.scalars(select(Generation).where(Generation.id.in_(shown)))}
+        for label, _task, prompt in some:
+            said = label.ranking or {}
+            yield {
+                "label_id": label.id,
+                "prompt_id": prompt.id,
+                "messages": prompt.messages,
+                "annotator": people[label.annotator_id],
+                "answers": [_answer(answers[one], kin) for one in said["shown"]],
+                **{part: said[part] for part in ("order", "last", "all_bad")},
+                "flags": label.flags,
+            }
 
 
 def _improvements(session: Session, project_id: int, kin: set[int]) -> Iterator[dict[str, Any]]:

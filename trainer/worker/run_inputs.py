@@ -16,7 +16,7 @@ from app.prompts.lengths import prompts_to_watch
 from app.runs.checkpoints import get_checkpoint, newest_reward, require_weights, root_of
 from app.runs.lineage import label_index
 from app.runs.lineage.data_set import digested_files
-from app.runs.lineage.label_index import LABEL_FILES
+from app.runs.lineage.label_index import label_files
 from app.runs.run_files import run_folder, text_file
 from app.runs.runs import get_run, prompts_to_answer
 from app.settings import Settings
@@ -114,7 +114,7 @@ def _write_preference(session: Session, settings: Settings, run: Run, folder: Pa
     _write_prompts(folder / "panel_prompts.jsonl", asked)
     if run.config.get("ptx_weight"):
         freeze_rewrites(session, run.project_id, folder, top_rated=_top_rated(run))  # parts of labels that are counted
-        digest = digest_of(folder, *digested_files("preference", demonstrations=True))
+        digest = digest_of(folder, *digested_files(folder, "preference", demonstrations=True))
     return {
         "base": model_spec(settings.data, base.source),
         "start": model_spec(settings.data, start.source) if start.id != base.id else None,
@@ -133,8 +133,9 @@ def _rounds_labels(session: Session, settings: Settings, run: Run, folder: Path)
     if reward is None or reward.run_id is None:
         return None
     learned = run_folder(settings.runs, reward.run_id)
-    there = [shutil.copyfile(learned / name, folder / name) for name in LABEL_FILES if (learned / name).is_file()]
-    if len(there) < len(LABEL_FILES) or digest_of(folder, *LABEL_FILES) != reward.label_digest:
+    wanted = label_files(learned)
+    there = [shutil.copyfile(learned / name, folder / name) for name in wanted if (learned / name).is_file()]
+    if len(there) < len(wanted) or digest_of(folder, *wanted) != reward.label_digest:
         raise Conflict(Message("labels_of_round_gone", number=reward.run_id))
     label_index.write(folder, label_index.labels_of(learned))
     return reward.label_digest, get_run(session, reward.run_id).label_count or 0
@@ -154,7 +155,7 @@ def _write_sft(session: Session, settings: Settings, run: Run, folder: Path) -> 
 
 def _rewrites(session: Session, run: Run, folder: Path) -> dict[str, Any]:
     count = freeze_rewrites(session, run.project_id, folder, top_rated=_top_rated(run))
-    return {"label_digest": digest_of(folder, *digested_files(run.kind, demonstrations=True)), "label_count": count}
+    return {"label_digest": digest_of(folder, *digested_files(folder, run.kind, demonstrations=True)), "label_count": count}
 
 
 def _top_rated(run: Run) -> bool:

@@ -57,7 +57,8 @@ class Asked:
 
 def asked(session: Session, project_id: int, task_id: int) -> Asked:
     """Raises NotFound."""
-    task = session.scalar(select(Task).where(Task.id == task_id, Task.project_id == project_id, Task.purpose == "train"))
+    known = (Task.purpose == "train", Task.kind != "ranking")  # an order of several is right or wrong by degrees
+    task = session.scalar(select(Task).where(Task.id == task_id, Task.project_id == project_id, *known))
     if task is None:
         raise NotFound(_("There is no such task in this project."))
     answers = [session.get_one(Generation, one).text for one in (task.first_generation_id, task.second_generation_id) if one]

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.models import Checkpoint, Run
 from app.runs.checkpoints import get_checkpoint
-from app.runs.lineage.label_index import DEMONSTRATIONS, LABEL_FILES
+from app.runs.lineage.label_index import DEMONSTRATIONS, label_files
 from app.runs.run_files import run_folder
 from app.runs.runs import get_run
 from trainer.contract.folder import digest_of
@@ -39,18 +39,19 @@ def data_sets(session: Session, checkpoint: Checkpoint, runs: Path) -> list[Data
     return [*(data_sets(session, get_checkpoint(session, reward), runs) if reward is not None else ()), *own]
 
 
-def digested_files(kind: str, *, demonstrations: bool) -> tuple[str, ...]:
+def digested_files(folder: Path, kind: str, *, demonstrations: bool) -> tuple[str, ...]:
     """Of which files the digest of a run is; `demonstrations`: it also learns next tokens of what people wrote."""
-    judged = LABEL_FILES if kind in ("reward", "preference") else ()
+    judged = label_files(folder) if kind in ("reward", "preference") else ()
     return (*judged, DEMONSTRATIONS) if demonstrations else judged
 
 
 def _data_set(run: Run, runs: Path) -> DataSet:
     demonstrations = run.kind in ("ppo", "sft") or bool(run.config.get("ptx_weight"))
-    files = digested_files(run.kind, demonstrations=demonstrations)
+    folder = run_folder(runs, run.id)
+    files = digested_files(folder, run.kind, demonstrations=demonstrations)
     assert run.label_digest is not None
     try:
-        found = digest_of(run_folder(runs, run.id), *files)
+        found = digest_of(folder, *files)
     except FileNotFoundError:
         found = None
     return DataSet(run, files, run.label_digest, found)

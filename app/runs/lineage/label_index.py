@@ -17,6 +17,7 @@ from typing import Any, Final
 
 FILE: Final = "label_ids.bin"
 LABEL_FILES: Final = ("preferences.jsonl", "ratings.jsonl")  # what people judged, as a run reads it
+RANKINGS: Final = "rankings.jsonl"  # beside them, where somebody ranked
 DEMONSTRATIONS: Final = "rewrites.jsonl"  # what people wrote instead
 _WIDE: Final = "q"  # eight bytes, the lowest first
 
@@ -44,6 +45,11 @@ class LabelIndex:
         if len(label_ids) * len(self).bit_length() < len(self):
             return sum(label_id in self for label_id in label_ids)
         return sum(map(label_ids.__contains__, self))
+
+
+def label_files(folder: Path) -> tuple[str, ...]:
+    """The files of what people judged in a run's folder; those from before there were rankings keep their digest."""
+    return (*LABEL_FILES, RANKINGS) if (folder / RANKINGS).is_file() else LABEL_FILES
 
 
 def noted(rows: Iterable[dict[str, Any]], ids: set[int]) -> Iterator[dict[str, Any]]:
@@ -101,7 +107,7 @@ def _read(folder: Path) -> set[int]:
 
 
 def _frozen(folder: Path) -> list[Path]:
-    return [path for name in (*LABEL_FILES, DEMONSTRATIONS) if (path := folder / name).is_file()]
+    return [path for name in (*LABEL_FILES, RANKINGS, DEMONSTRATIONS) if (path := folder / name).is_file()]
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

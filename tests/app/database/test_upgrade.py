@@ -10,6 +10,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.orm import Session
@@ -255,8 +256,22 @@ def take_counts_back(session: Session) -> None:
         session.execute(text(statement))
 
 
+def take_rankings_back(session: Session) -> None:
+    """The tables as they were before answers were put in order."""
+    operations = Operations(MigrationContext.configure(session.connection()))
+    operations.drop_table("ranked_answers")
+    for name in ("ix_labels_rewritten", "ix_labels_first"):
+        operations.drop_index(name, "labels")
+    with operations.batch_alter_table("labels") as batch_op:
+        batch_op.drop_constraint("ck_labels_ranking_has_order", type_="check")
+        batch_op.drop_column("ranking")
+    operations.create_index("ix_labels_rewritten", "labels", ["project_id"], sqlite_where=text("rewrite IS NOT NULL"))
+    operations.create_index("ix_labels_first", "labels", ["project_id", "created_at"], sqlite_where=text("version = 1"))
+
+
 def take_disputes_back(session: Session) -> None:
     """The tables as they were before tasks said whether people disagree."""
+    take_rankings_back(session)
     session.flush()
     take_counts_back(session)
     session.execute(text("DROP INDEX ix_tasks_disputed"))
@@ -474,6 +489,7 @@ def test_projects_that_had_one_name_are_told_apart_by_a_number(tmp_path: Path) -
 
 def test_of_two_webhooks_at_one_address_the_first_stays_and_a_former_secret_signs_on(engine: Engine) -> None:
     with write_session(engine) as session:
+        take_rankings_back(session)
         for table in ("feedback", "kept_answers"):
             session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("DROP INDEX ix_webhooks_in_force"))

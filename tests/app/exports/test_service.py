@@ -58,6 +58,7 @@ def test_a_preference_row_is_what_trl_reads(engine: Engine, project: Project, ca
             "annotator": "annotator-1",
             "strength": 2,
             "soft_label": {"n": 1, "chosen": 1.0, "rejected": 0.0, "tie": 0.0, "both_bad": 0.0},
+            "implied": 0,
             "created_at": "2026-03-31T12:00:00.000Z",
             "chosen_checkpoint": project.policy_id,
             "rejected_checkpoint": project.policy_id,
@@ -196,6 +197,7 @@ def test_a_column_has_one_type_in_every_row_and_every_file(engine: Engine, proje
     with write_session(engine) as session:
         judge(session, project, cast.mary, choice="left", rewrite=rewrites[0] if format == "sft" else None)
         judge(session, project, cast.mary, overall=5)
+        judge(session, project, cast.mary, order=[[1]])
     bare = {json.dumps(shape(row)) for row in rows(engine, project, format=format)}
     with write_session(engine) as session:
         for prompt in session.scalars(select(Prompt)):
@@ -205,6 +207,7 @@ def test_a_column_has_one_type_in_every_row_and_every_file(engine: Engine, proje
         task = session.get_one(Task, first.task_id)
         judge(session, project, cast.mary, task, choice="right", strength=2, rewrite=rewrites[0], supersedes=first, **said)
         judge(session, project, cast.mary, overall=5, criteria={"fluency": 3, "accuracy": 1}, rewrite=rewrites[1], **said)
+        judge(session, project, cast.mary, order=[[2], [1, 3]], last=[4], **said)
     full = {json.dumps(shape(row)) for row in rows(engine, project, format=format)}
     assert len(full) == 1
     assert bare == full
@@ -270,6 +273,7 @@ def test_the_csv_fills_its_header(engine: Engine, project: Project, cast: Cast, 
     with write_session(engine) as session:
         judge(session, project, cast.mary, choice="left", rewrite={"side": "left", "text": "=1+1"}, comment="-1\n@sum")
         judge(session, project, cast.mary, overall=5, criteria={"accuracy": 4}, flags={"response": ["broken"]})
+        judge(session, project, cast.mary, order=[[2], [1, 3]])
     table = list(csv.DictReader(io.StringIO(exported(engine, project, format=format, as_="csv"), newline="")))
     lines = rows(engine, project, format=format)
     assert len(table) == len(lines) > 0

@@ -35,6 +35,7 @@ from app.models import (
     Project,
     Prompt,
     ProposedPrompt,
+    RankedAnswer,
     Round,
     Run,
     Skip,
@@ -84,6 +85,7 @@ def fill(session: Session, project: Project, annotator_id: int, data: Path) -> N
     project.previous_policy_id, project.policy_id = project.policy_id, policy.id
     for _ in range(3):
         task = factories.make_task(session, project, seats=2, reward_checkpoint_id=reward.id)
+        session.add(RankedAnswer(task_id=task.id, number=1, generation_id=task.first_generation_id))
         first = label_task(session, task, annotator_id, current=False, reward_checkpoint_id=reward.id)
         second = label_task(session, task, annotator_id, current=False, version=2, supersedes_id=first.id)
         label_task(session, task, annotator_id, version=3, supersedes_id=second.id)

@@ -1,5 +1,6 @@
 import gc
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from trainer.lm import batched_reading
 from trainer.lm.backbone import Backbone, attach_lora, trainable_parameters
 from trainer.lm.loading import load_backbone
 from trainer.reward.adapter import end_states, fit_start, train
-from trainer.reward.data import Comparison, Rating, TokenSequence
+from trainer.reward.data import Answer, Comparison, Labels, Rating, TokenSequence
 from trainer.reward.head.label_rows import HeadSettings
 from trainer.reward.head.model import Head
+
+ANSWER = Answer((), "", None)
 
 
 def answers() -> list[TokenSequence]:
@@ -128,9 +131,9 @@ def test_the_head_begins_where_the_labels_put_it_on_the_frozen_base(
     compared = comparisons_of(planted, [(left, left + 1) for left in range(0, seen, 2)])
     scores = 1 + torch.bucketize(planted, planted.quantile(torch.tensor([0.2, 0.4, 0.6, 0.8])))
     rated = [Rating(answer, int(scores[answer]), "somebody", str(answer)) for answer in range(seen)]
-    labels = (compared, []) if kind == "comparisons" else ([], rated)
+    labels = {"comparisons": Labels(comparisons=compared), "ratings": Labels(ratings=rated)}[kind]
 
-    head = fit_start(backbone, sequences, *labels, HeadSettings(), lambda _done, _total: None)
+    head = fit_start(backbone, sequences, replace(labels, answers=[ANSWER] * 240), HeadSettings(), lambda _done, _total: None)
 
     rewards = states @ head
     assert torch.corrcoef(torch.stack([planted[seen:], rewards[seen:]]))[0, 1] > 0.6
@@ -148,7 +151,9 @@ def train_on(folder: Path, states: Path, reading: Callable[[int, int], None], st
     compared = comparisons_of(states_of(backbone, sequences)[:, 0], [(left, left + 1) for left in range(0, 80, 2)])
     people = Head({}, torch.zeros(0, 0), -30.0, None, [], 1.0)
     config = RewardConfig(lora_rank=2, lora_layers=1, batch_size=4)
-    return train(backbone, sequences, compared, [], config, people, tick, states, reading).head
+    return train(
+        backbone, sequences, Labels(answers=[ANSWER] * 80, comparisons=compared), config, people, tick, states, reading
+    ).head
 
 
 def test_a_run_cancelled_while_it_reads_for_its_start_ends_as_if_it_had_not_been(tmp_path: Path, llama_folder: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from trainer.reward.data import Comparison, Labels, Rating
+from trainer.reward.gate import p_value
 from trainer.reward.held_out import fold_metrics
+from trainer.reward.rankings.ranking import Ranking
 from trainer.reward.validation import (
     HeldOut,
     accuracy,
@@ -35,13 +37,7 @@ def comparison(choice: str, left: int = 0, right: int = 1, annotator: str = "ann
 def test_ties_have_no_right_side_and_a_draw_counts_half() -> None:
     rows = [comparison("left"), comparison("right"), comparison("tie"), comparison("both_bad"), comparison("left")]
 
-    found = comparison_figures(
-        rows,
-        delta=torch.tensor([1.0, 2.0, 5.0, -5.0, 0.0], dtype=F64),
-        loglik=torch.tensor([-1.0, -2.0, -3.0, -4.0, -5.0], dtype=F64),
-        fold=torch.zeros(5, dtype=torch.long),
-        lengths=torch.tensor([10, 4]),
-    )
+    found = comparison_figures(held_out(rows, [1.0, 2.0, 5.0, -5.0, 0.0]), lengths=torch.tensor([10, 4]))
 
     assert (found["comparisons"], found["decided"], found["ties"], found["both_bad"]) == (5, 3, 1, 1)
     assert found["accuracy"] == pytest.approx((1 + 0 + 0.5) / 3)
@@ -117,7 +113,8 @@ def held_out(rows: list[Comparison], delta: list[float]) -> HeldOut:
     nothing = torch.zeros(0, dtype=F64)
     folds = torch.zeros(len(rows), dtype=torch.long)
     loglik = torch.arange(-1, -len(rows) - 1, -1, dtype=F64)
-    return HeldOut(rows, torch.tensor(delta, dtype=F64), torch.tensor(delta, dtype=F64), loglik, folds, [], nothing, nothing)
+    said = torch.tensor(delta, dtype=F64)
+    return HeldOut(rows, said, said, loglik, folds, [], nothing, nothing, [], nothing, nothing, nothing)
 
 
 def test_a_rewrite_beside_its_answer_is_no_judgement_and_enters_no_accuracy() -> None:
@@ -134,6 +131,20 @@ def test_a_rewrite_beside_its_answer_is_no_judgement_and_enters_no_accuracy() ->
     assert fold["reward/fold_accuracy"] == pytest.approx(2 / 3)
     assert fold["reward/fold_nll"] == pytest.approx((1 + 3 + 5 + 6) / 4)
     assert math.isnan(fold_metrics(held_out([rewrite], [1.0]))["reward/fold_accuracy"])
+
+
+def test_a_ranking_counts_once_by_the_share_of_its_pairs_that_are_right() -> None:
+    order = Ranking((0, 1, 2, 3), ((0,), (1,)), (3,), False, "anna", "q")  # tells 6 pairs apart
+    equal = order._replace(order=((0, 1, 2, 3),), last=())  # none
+    held = held_out([comparison("left")], [1.0])
+    shares = torch.tensor([4 / 6, torch.nan], dtype=F64)
+    held = held._replace(rankings=[order, equal], ranking_hit=shares, ranking_own=shares, ranking_loglik=shares)
+
+    found = headline_figures(held)
+
+    assert (found["decided"], found["decided_prompts"]) == (2, 2)
+    assert found["accuracy"] == pytest.approx((1 + 4 / 6) / 2)
+    assert found["p_value"] == p_value(torch.ones(2), ["p", "q"])  # most of its pairs are right: a hit
 
 
 def test_people_who_rewrote_an_answer_alike_agreed_on_no_verdict() -> None:

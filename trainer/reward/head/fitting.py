@@ -20,8 +20,10 @@ from trainer.reward.head.posterior import LARGE, posterior
 from trainer.reward.head.prior_scales import find_prior_scales
 from trainer.reward.head.tastes import first_places, places_of
 from trainer.reward.people.checks import Checks
+from trainer.reward.rankings.ranking import Ranking
 
 EVIDENCE_LABELS = 500  # of either kind; more do not change the prior much, and cost their cube
+EVIDENCE_RANKINGS = 80  # which have six rows each where they are of four answers
 STANDARD_ANSWERS = 4000  # at most so many tell a feature's mean and deviation
 KEEP_SHARE = 0.02  # a group that explains less than this share of the strongest is dropped
 COLUMNS_AT_MOST = 2000  # with more labels than this; four layers of a small model
@@ -34,17 +36,18 @@ def fit(
     settings: HeadSettings,
     earlier: Head | None = None,
     checks: Mapping[str, Checks] | None = None,  # what repeats and known answers say of each person
+    rankings: Sequence[Ranking] = (),
 ) -> Head:
     """Fit the reward to labels; deterministic. Raises ValueError without labels.
 
     With an `earlier` head the fit is warm: the groups that it kept, the variances that it found and its weights are where this
     one begins, and only weights, people and posterior are fitted anew; the places of people's tastes begin where they were, too.
     """
-    if not comparisons and not ratings:
+    if not comparisons and not ratings and not rankings:
         raise ValueError("a reward needs at least one label")
-    rows = Rows(comparisons, ratings, settings, checks=checks)
+    rows = Rows(comparisons, ratings, settings, checks=checks, rankings=rankings)
     if earlier is None:
-        kept = _weigh(features, comparisons, ratings, settings, rows)
+        kept = _weigh(features, comparisons, ratings, rankings, settings, rows)
     else:
         kept = {
             name: Group(group.centre, group.spread, group.prior, torch.zeros_like(group.weights))
@@ -52,7 +55,7 @@ def fit(
         }
     people = rows.people()
     columns = sum(len(group.weights) for group in kept.values())
-    size = len(comparisons) * (1 + rows.levels) + len(ratings)
+    size = len(rows)
     dtype = torch.float32 if size * columns * min(size, columns) > LARGE else torch.float64
     widths = [len(group.weights) for group in kept.values()]
     scaled = torch.empty(size, columns, dtype=dtype)  # unit prior on every column
@@ -87,12 +90,14 @@ def _weigh(
     features: Mapping[str, Tensor],
     comparisons: Sequence[Comparison],
     ratings: Sequence[Rating],
+    rankings: Sequence[Ranking],
     settings: HeadSettings,
     rows: Rows,
 ) -> dict[str, Group]:
     """The groups that matter, with the prior variances that the evidence of some labels gives them."""
     answers = rows.answers
-    sample = Rows(thin_out(comparisons, EVIDENCE_LABELS), thin_out(ratings, EVIDENCE_LABELS), settings)
+    some = thin_out(comparisons, EVIDENCE_LABELS), thin_out(ratings, EVIDENCE_LABELS)
+    sample = Rows(*some, settings, rankings=thin_out(rankings, EVIDENCE_RANKINGS))
     groups = {name: _standard(values, answers, sample) for name, values in features.items()}
     designs = {name: sample.design(values, groups[name]) for name, values in features.items()}
     for name, prior in find_prior_scales(sample, designs).items():
@@ -101,7 +106,7 @@ def _weigh(
     columns = 0
     for position, name in enumerate(ranked):
         columns += len(groups[name].weights)
-        too_many = columns > COLUMNS_AT_MOST < len(comparisons) + len(ratings)
+        too_many = columns > COLUMNS_AT_MOST < len(comparisons) + len(ratings) + len(rows.ranked.ranking)
         if position and (too_many or groups[name].prior <= KEEP_SHARE * groups[ranked[0]].prior):
             ranked = ranked[:position]
             break

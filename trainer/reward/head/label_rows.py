@@ -1,4 +1,4 @@
-"""Labels as rows of one vector u: differences of rewards, then pair means, then rated answers; each row's log-likelihood in nats.
+"""Labels as rows of one vector u: differences of rewards, then pair means, rated answers, and rankings; log-likelihoods in nats.
 
 A reward is linear, so u = design @ w, and whoever fits one needs a row's slope and curvature in its own u and nothing else.
 """
@@ -18,6 +18,8 @@ from trainer.reward import likelihoods
 from trainer.reward.data import Comparison, Rating
 from trainer.reward.head.model import Group, Head
 from trainer.reward.people.checks import Checks
+from trainer.reward.rankings.ranking import Ranking
+from trainer.reward.rankings.rows import RankingRows
 
 LEAST_CURVATURE = 1e-9
 SURE = 1 - 1e-9  # the reliability of somebody taken at their word
@@ -52,6 +54,7 @@ class Rows:
         settings: HeadSettings,
         levels: bool | None = None,
         checks: Mapping[str, Checks] | None = None,
+        rankings: Sequence[Ranking] = (),
     ) -> None:
         self.left = torch.tensor([label.left for label in comparisons], dtype=torch.long)
         self.right = torch.tensor([label.right for label in comparisons], dtype=torch.long)
@@ -61,21 +64,29 @@ class Rows:
             [likelihoods.strength_weight(label.strength) * weights[label.source] for label in comparisons], dtype=torch.float64
         )
         self.bad = torch.tensor([label.choice == "both_bad" for label in comparisons], dtype=torch.bool)
-        self.voters, self.voter = _numbered([label.annotator for label in comparisons])
+        self.ranked = RankingRows(rankings)
+        self.voters, voter = _numbered([label.annotator for label in comparisons] + self.ranked.annotators)
+        self.voter, self.ranker = voter[: len(comparisons)], voter[len(comparisons) :]
         self.rated = torch.tensor([label.answer for label in ratings], dtype=torch.long)
         self.score = torch.tensor([label.overall for label in ratings], dtype=torch.long)
         self.rated_weight = settings.rating_weight * torch.tensor([label.weight for label in ratings], dtype=torch.float64)
         self.names, self.judge = _numbered([label.annotator for label in ratings])
-        self.levels = bool(self.bad.any()) if levels is None else levels
+        self.levels = bool(self.bad.any() or self.ranked.bad.any()) if levels is None else levels
         self.settings = settings
         compared = [label.annotator for label in comparisons] * (2 if self.levels else 1)
-        self.everybody, self.person = _numbered(compared + [label.annotator for label in ratings])
+        ordered = [self.ranked.annotators[ranking] for ranking in self.ranked.ranking.tolist()]
+        ordered += self.ranked.annotators if self.levels else []
+        self.everybody, self.person = _numbered(compared + [label.annotator for label in ratings] + ordered)
         self.checked = _checked(self.voters, checks or {})
 
     @property
     def answers(self) -> Tensor:
         """Indices of the answers the rows speak of, each once."""
-        return torch.tensor(sorted({*self.left.tolist(), *self.right.tolist(), *self.rated.tolist()}), dtype=torch.long)
+        compared = {*self.left.tolist(), *self.right.tolist(), *self.rated.tolist()}
+        return torch.tensor(sorted(compared | self.ranked.answers), dtype=torch.long)
+
+    def __len__(self) -> int:
+        return len(self.person)
 
     def design(self, values: Tensor, group: Group | None = None, dtype: torch.dtype = torch.float64) -> Tensor:
         """(N, D) features, raw where their `group` standardises them -> (rows, D) so that u = design @ w."""
@@ -84,7 +95,11 @@ class Rows:
         parts = [left - right]
         if self.levels:
             parts.append((left + right) / 2 - centre)
-        found = torch.cat([*parts, values[self.rated].to(dtype) - centre])
+        parts.append(values[self.rated].to(dtype) - centre)
+        parts.append(self.ranked.differences(values).to(dtype))
+        if self.levels:
+            parts.append(self.ranked.means(values).to(dtype) - centre)
+        found = torch.cat(parts)
         return found if group is None else found / group.spread.to(dtype)
 
     def people(self) -> dict[str, Tensor]:
@@ -92,15 +107,16 @@ class Rows:
         ties = float((self.verdict == likelihoods.TIE).sum()) if len(self.verdict) else 0.0
         start = {"log_nu": torch.tensor([(ties + 0.5) / (len(self.verdict) - ties + 1.0)]).log()}
         if self.levels:
-            start["threshold"] = torch.logit(self.bad.double().mean().clamp(0.01, 0.99))[None]
-        if self.settings.reliability and len(self.verdict):
+            bad = torch.cat([self.bad, self.ranked.bad]).double().mean()
+            start["threshold"] = torch.logit(bad.clamp(0.01, 0.99))[None]
+        if self.settings.reliability and self.voters:
             mode = torch.tensor(likelihoods.RELIABILITY_MODE)
             start["trust"] = torch.logit(mode).expand(len(self.voters)).clone()
             if bool(self.checked.any()):
                 start["clarity"] = torch.tensor([likelihoods.CLARITY[0]])
         if len(self.rated):
             start |= {"cuts": torch.tensor([-2.0, *[0.0] * (self.settings.points - 2)])}
-            if len(self.verdict):  # with ratings alone the prior of the weights is the scale already
+            if self.voters:  # with ratings alone the prior of the weights is the scale already
                 start["log_scale"] = torch.zeros(1)
             if self.settings.leniency:
                 start |= {"leniency": torch.zeros(len(self.names)), "log_noise": torch.zeros(len(self.names))}
@@ -111,7 +127,7 @@ class Rows:
         values: dict[str, list[float]] = {"log_nu": [head.log_nu]}
         if self.levels:
             values["threshold"] = [head.threshold or 0.0]
-        if head.reliability and len(self.verdict):
+        if head.reliability and self.voters:
             values["trust"] = [_logit(head.reliability.get(name, likelihoods.RELIABILITY_MODE)) for name in self.voters]
         if head.taste:
             values["taste"] = [head.taste.get(name, head.followed) for name in self.everybody]
@@ -150,9 +166,10 @@ class Rows:
         return kernel * (1 + place[:, None] * place)
 
     def loglik(self, u: Tensor, people: Mapping[str, Tensor]) -> Tensor:
-        """(rows,) weighted log-likelihood of every row."""
+        """Weighted log-likelihood of everything said: as the rows, but one of each ranking for all of its differences."""
         pairs = len(self.left)
-        parts = [self.weight * likelihoods.comparison(u[:pairs], self.verdict, people["log_nu"][0], self.reliability(people))]
+        trust = self.trust(people)
+        parts = [self.weight * likelihoods.comparison(u[:pairs], self.verdict, people["log_nu"][0], _of(trust, self.voter))]
         rest = u[pairs:]
         if self.levels:
             level = likelihoods.level(rest[:pairs], self.bad, people["threshold"][0])
@@ -164,22 +181,38 @@ class Rows:
             lean = people["leniency"][self.judge] if "leniency" in people else nothing
             cuts = likelihoods.ordered(people["cuts"])
             scale = people["log_scale"].exp()[0] if "log_scale" in people else nothing + 1
-            parts.append(self.rated_weight * likelihoods.rating(rest, self.score, cuts, scale, lean, noise))
+            rating = likelihoods.rating(rest[: len(self.rated)], self.score, cuts, scale, lean, noise)
+            parts.append(self.rated_weight * rating)
+        if len(self.ranked):
+            apart, means = torch.split(rest[len(self.rated) :], [len(self.ranked.ranking), self._means])
+            parts.append(self.ranked.loglik(apart, people["log_nu"][0], _of(trust, self.ranker)))
+            if self.levels:
+                parts.append(self.settings.both_bad_weight * likelihoods.level(means, self.ranked.bad, people["threshold"][0]))
         return torch.cat(parts)
+
+    @property
+    def _means(self) -> int:
+        """Rows of rankings' means, at the end."""
+        return len(self.ranked) if self.levels else 0
 
     def slopes(self, u: Tensor, people: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Slope and curvature (negative second derivative, at least a little) of each row's log-likelihood in its u, (rows,).
 
-        A comparison's is the expected one: a mixture with the exchanged sides need not be concave.
+        A comparison's is the expected one: a mixture with the exchanged sides need not be concave. A ranking's bends between its
+        rows, too, and `RankingRows.curve` says how much of it each has.
         """
         u = u.detach().requires_grad_()
         (slope,) = torch.autograd.grad(self.loglik(u, people).sum(), u, create_graph=True)
         (second,) = torch.autograd.grad(slope.sum(), u)
         curve, pairs = -second, len(self.left)
-        reliability = self.reliability(people)
-        if reliability is not None:
-            information = likelihoods.comparison_information(u.detach()[:pairs], people["log_nu"][0], reliability)
+        trust = self.trust(people)
+        if trust is not None:
+            information = likelihoods.comparison_information(u.detach()[:pairs], people["log_nu"][0], trust[self.voter])
             curve[:pairs] = self.weight * information
+        if len(self.ranked):
+            end = len(u) - self._means
+            ordered = slice(end - len(self.ranked.ranking), end)
+            curve[ordered] = self.ranked.curve(u.detach()[ordered], people["log_nu"][0], _of(trust, self.ranker))
         return slope.detach(), curve.clamp(min=LEAST_CURVATURE)
 
     def log_prior(self, people: Mapping[str, Tensor]) -> Tensor:
@@ -212,9 +245,13 @@ class Rows:
             taste=dict(zip(self.everybody, people["taste"].tolist(), strict=True)) if "taste" in people else {},
         )
 
+    def trust(self, people: Mapping[str, Tensor]) -> Tensor | None:
+        """(voters,) Crowd-BT's etas of those who compared and ranked; None where everyone is taken at their word."""
+        return torch.sigmoid(people["trust"]).clamp(1 - SURE, SURE) if "trust" in people else None
+
     def reliability(self, people: Mapping[str, Tensor]) -> Tensor | None:
-        """(pairs,) Crowd-BT's eta of each comparison's annotator; None where everyone is taken at their word."""
-        return torch.sigmoid(people["trust"]).clamp(1 - SURE, SURE)[self.voter] if "trust" in people else None
+        """(pairs,) that of each comparison's annotator."""
+        return _of(self.trust(people), self.voter)
 
 
 def _numbered(names: Sequence[str]) -> tuple[list[str], Tensor]:
@@ -222,6 +259,11 @@ def _numbered(names: Sequence[str]) -> tuple[list[str], Tensor]:
     unique = sorted(set(names))
     at = {name: number for number, name in enumerate(unique)}
     return unique, torch.tensor([at[name] for name in names], dtype=torch.long)
+
+
+def _of(trust: Tensor | None, voter: Tensor) -> Tensor | None:
+    """Each judgement's own."""
+    return None if trust is None else trust[voter]
 
 
 def _relative_noise(people: Mapping[str, Tensor]) -> Tensor:

@@ -47,8 +47,9 @@ class Attempt(NamedTuple):
 
     @property
     def loglik(self) -> Tensor:
-        """(N,) nats of each held-out verdict."""
-        return join(self.parts).verdicts.loglik
+        """(N,) nats of each held-out verdict, rankings behind the others."""
+        said = join(self.parts).verdicts
+        return torch.cat([said.loglik, said.ranking_loglik])
 
     @property
     def surprise(self) -> float:
@@ -78,7 +79,7 @@ def fitted_head(
     earlier: Head | None = None,
 ) -> Head:
     settings = settings_of(config, standards.reliability, standards.taste)
-    return fit(features, labels.comparisons, labels.ratings, settings, earlier, labels.checks)
+    return fit(features, labels.comparisons, labels.ratings, settings, earlier, labels.checks, labels.rankings)
 
 
 def choose_standards(
@@ -97,8 +98,9 @@ def choose_standards(
     """
     metrics = Metrics(folder.file("metrics.jsonl"))
     metrics.rewind(0)
-    several = len({label.annotator for label in labels.comparisons}) > 1
-    tasteful = several and config.taste != "off"
+    comparing = {label.annotator for label in labels.comparisons}
+    tasteful = len(comparing) > 1 and config.taste != "off"
+    several = len(comparing | {label.annotator for label in labels.rankings}) > 1
     reliabilities = {"on": [True], "off": [False], "auto": [False, True] if several else [False]}[config.reliability]
     if earlier is not None and config.reliability == "auto":
         reliabilities = [bool(earlier.reliability)]
@@ -134,7 +136,8 @@ def choose_standards(
         common, best = best, _likeliest(told_apart)
         for way, one in zip(("without", "with"), (common, best), strict=True):
             figures |= {f"nll_{way}_taste": one.surprise, f"accuracy_{way}_taste": one.accuracy}
-        keys = [label.prompt_key for label in join(common.parts).verdicts.comparisons]
+        said = join(common.parts).verdicts
+        keys = [label.prompt_key for label in said.comparisons] + [label.prompt_key for label in said.rankings]
         low, high = validation.bootstrap(best.loglik - common.loglik, keys)
         figures |= {"taste_gain": common.surprise - best.surprise, "taste_gain_low": low, "taste_gain_high": high}
         best = best if low > 0 else common
@@ -183,6 +186,7 @@ def groups_of(head: Head, labels: Labels) -> list[frozenset[str]]:
     if not head.taste:
         return []
     counts = Counter([label.annotator for label in labels.comparisons] + [label.annotator for label in labels.ratings])
+    counts.update(label.annotator for label in labels.rankings)
     return [frozenset(names) for names in sides(head.taste, counts)]
 
 

@@ -79,5 +79,5 @@ def test_a_base_model_learned_from_nobody_here(session: Session, settings: Setti
         ("sft", True, ("rewrites.jsonl",)),
     ],
 )
-def test_which_files_a_digest_is_of(kind: str, demonstrations: bool, files: tuple[str, ...]) -> None:
-    assert digested_files(kind, demonstrations=demonstrations) == files
+def test_which_files_a_digest_is_of(kind: str, demonstrations: bool, files: tuple[str, ...], tmp_path: Path) -> None:
+    assert digested_files(tmp_path, kind, demonstrations=demonstrations) == files
