@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "c41d8e7f60a2"
-down_revision = "f27b90c3d18e"
+down_revision = "3c8f1d70ab52"
 
 KINDS = "'comparison', 'rating', 'ranking'"
 
