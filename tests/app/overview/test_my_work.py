@@ -62,6 +62,7 @@ def test_today_is_counted_since_midnight_and_corrections_are_no_new_labels(
         assert [(speed.kind, speed.median_s, speed.timed) for speed in work.speeds] == [
             ("comparison", 5.0, 4),
             ("rating", None, 0),
+            ("ranking", None, 0),
         ]
 
 
