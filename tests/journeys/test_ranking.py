@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from tests.app.conftest import Cast
 from tests.app.queue.test_claim import make_tasks
 from tests.journeys.desk import Open, all_saved, go, judge, press, stored
+from tests.journeys.test_looks import axe
 
 pytestmark = pytest.mark.journey
 
@@ -55,3 +56,12 @@ def test_a_draft_of_an_order_survives_a_reload_and_undo_brings_it_back(open_as: 
     judge(page)
     all_saved(page)
     assert [(label.version, (label.ranking or {})["order"]) for label in stored(engine)] == [(1, [[3], [1]]), (2, [[2]])]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+def test_the_page_fits_and_is_for_everybody(open_as: Open, engine: Engine, cast: Cast, scheme: str, width: int) -> None:
+    make_tasks(engine, cast.demo, 1, kind="ranking")
+    page = open_as("Mary", color_scheme=scheme, viewport={"width": width, "height": 800})
+    go(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert axe(page) == ""

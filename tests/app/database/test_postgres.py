@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -143,6 +145,31 @@ def test_a_person_signs_in_claims_and_judges(engine: Engine, server: str, tmp_pa
         again = body | {"client_id": "5f0c6b7e-0f3a-4c3b-9d52-0b9e2f3f4a53"}
         assert program.post(f"/api/v1/tasks/{task.json()['id']}/label", json=again).json()["version"] == 3
         assert program.get("/api/v1/projects/demo").status_code == 404
+    app.state.uses.finish()
+    app.state.engine.dispose()
+
+
+def test_answers_are_put_in_order_and_exported(engine: Engine, server: str, tmp_path: Path) -> None:
+    app = create_app(Settings(data=tmp_path, database_url=server))
+    with write_session(engine) as session:
+        mary = factories.make_user(session, "Mary-who-ranks")
+        project = factories.make_project(session, "okapis")
+        factories.make_membership(session, mary.id, project.id, "admin")
+        prompt = factories.make_prompt(session, project.id, split="train")
+        assert project.policy_id is not None
+        answers = [factories.make_generation(session, prompt, project.policy_id, text).id for text in ("one", "two", "three")]
+        key = factories.make_key(session, mary.id, "annotate", "admin", "export")
+    api = "/api/v1"
+    with TestClient(app, base_url="http://localhost", headers={"authorization": f"Bearer {key}"}) as program:
+        asked = program.post(f"{api}/projects/okapis/tasks", json={"items": [{"answers": answers}]})
+        assert asked.status_code == 201, asked.text
+        task = program.post(f"{api}/projects/okapis/tasks/next").json()
+        shown = [answer["text"] for answer in task["answers"]]
+        for order in ([[1], [2], [3]], [[3], [1, 2]]):
+            said = {"client_id": str(uuid.uuid4()), "ranking": order}
+            assert program.post(f"{api}/tasks/{task['id']}/label", json=said).status_code == 201
+        (row,) = program.get(f"{api}/projects/okapis/export?format=rankings").text.splitlines()
+    assert [(answer["text"], answer["place"]) for answer in json.loads(row)["answers"]] == [*zip(shown, (2, 2, 1), strict=True)]
     app.state.uses.finish()
     app.state.engine.dispose()
 

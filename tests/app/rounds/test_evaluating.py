@@ -87,7 +87,7 @@ def test_where_nothing_is_shown_within_the_budget_the_policy_stays(engine: Engin
     round_ = work(engine, judged, lambda left, right: "tie")
     assert (round_.decision, round_.reason and round_.reason.code) == ("rejected", "budget_spent")
     found = standing(engine, judged.evaluation)
-    assert (found["units"], found["mean"], found["nengine"]) == (25, 0.5, 25)
+    assert (found["units"], found["mean"], found["neither"]) == (25, 0.5, 25)
 
 
 def test_a_candidate_that_wins_but_is_flagged_more_often_is_not_promoted(engine: Engine) -> None:
