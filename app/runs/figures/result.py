@@ -109,6 +109,13 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "ratings": Figure(N_("Ratings among them")),
         "rating_pairs": Figure(N_("Pairs of ratings that differ"), N_("By one person, of two answers to the same prompt.")),
         "rating_prompts": Figure(N_("Prompts they are about"), for_experts=True),
+        "rankings": Figure(N_("Rankings among them")),
+        "ranking_pairs": Figure(N_("Pairs that rankings tell apart")),
+        "ranking_accuracy": Figure(
+            N_("Agrees with people on rankings"),
+            N_("The share of an order's pairs that it has the same way round, on average, on prompts it had not seen."),
+            "share",
+        ),
         "earlier_tests": Figure(
             N_("Tests against guessing before this one"),
             N_("Since a reward model of the project last passed. Each makes the next one stricter."),
@@ -135,6 +142,9 @@ FIGURES: Final[dict[str, dict[str, Figure]]] = {
         "longer_decided": Figure(N_("Comparisons in which the longer answer won")),
         "rewrite_accuracy": Figure(N_("Right on rewrites"), form="share"),
         "nll": Figure(N_("Surprise at a verdict"), _SURPRISE, for_experts=True),
+        "ranking_nll": Figure(
+            N_("Surprise at a ranking"), N_("Nats: how unlikely the model held what people said."), for_experts=True
+        ),
         "rating_nll": Figure(
             N_("Surprise at a rating"), N_("Nats: how unlikely the model held what people said."), for_experts=True
         ),
