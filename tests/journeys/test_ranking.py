@@ -65,3 +65,5 @@ def test_the_page_fits_and_is_for_everybody(open_as: Open, engine: Engine, cast:
     go(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert axe(page) == ""
+    page.get_by_role("button", name="Next place").nth(1).click()
+    expect(page.locator("#desk [data-order]")).to_have_text("2 > …")
