@@ -34,7 +34,7 @@ def test_the_page_tells_the_decision_in_words_and_draws_how_it_came(
     people_decide.look_after(engine, judged.project)
     assert "Where that is 60%" in reviewer.get(f"/rounds/{judged.round}").text
 
-    work(engine, judged, taste(0.9))
+    work(engine, judged, taste(0.75))  # not clearer: else it may be over before anybody was asked about the best of 4
 
     page = reviewer.get(f"/rounds/{judged.round}").text
     assert re.search(r"wins \d+% \(\d+% to \d+%\) of \d+ blind comparisons by 3 people\.", page), page

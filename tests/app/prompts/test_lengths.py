@@ -49,7 +49,9 @@ SAID = "All prompts of this project are too long to train on: â€œLongest promptâ
 
 
 @pytest.fixture
-def measured(engine: Engine, project: Project, byte_tokens: Path) -> Project:
+def measured(engine: Engine, project: Project, byte_tokens: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """One whose model has a tokenizer; whoever counts gives way to the other tests, and has the time for it."""
+    monkeypatch.setattr(lengths, "PATIENCE_S", 600.0)
     with write_session(engine) as session:
         own = session.get_one(Project, project.id)
         own.base_model = own.counts_of = str(byte_tokens)
