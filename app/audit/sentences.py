@@ -189,6 +189,7 @@ VALUES: Final[Mapping[str, Mapping[str, str]]] = {
         "gold_pauses": N_("Pause who misses too many"),
         "gold_share": N_("Share of known answers"),
         "guidelines": N_("Guidelines"),
+        "hours_budget": N_("Hours of people a month, at most"),
         "keep_days": N_("Keep what nothing refers to"),
         "month_evaluation_labels": N_("Verdicts in evaluations a month, at most"),
         "month_hours": N_("Hours of training a month, at most"),

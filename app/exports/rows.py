@@ -12,15 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from trainer.contract.judgements.order import order_of
+from app.exports import rankings
 from trainer.contract.offline_config import BAD_RATING, GOOD_RATING, TOP_RATING
 
 Format = Literal["preference", "ratings", "rankings", "kto", "sft", "labels"]
 FORMATS: tuple[Format, ...] = ("preference", "ratings", "rankings", "kto", "sft", "labels")
 Row = dict[str, Any]
-Pairs = tuple[tuple[int, int], ...]
-Verdict = str | int | Pairs | None  # comparable between people: an answer's id, "tie" or "both_bad"; of a rating the number; of a
-# ranking the better and the worse answer of each two that it tells apart
+# Comparable between people: an answer's id, "tie" or "both_bad"; of a rating the number; of a ranking what it implies.
+Verdict = str | int | rankings.Pairs | None
 SCORES = ("1", "2", "3", "4", "5")
 SOFT: dict[str, tuple[str, ...]] = {  # what the shares of each format are of, beside `n`
     "preference": ("chosen", "rejected", "tie", "both_bad"),
@@ -73,31 +72,6 @@ class Judged(NamedTuple):
             raise ValueError(f"label {self.label_id} prefers neither answer")
         return (self.left, self.right) if self.choice == "left" else (self.right, self.left)
 
-    def pairs(self) -> list[tuple[Answer, Answer]]:
-        """The better and the worse of each two answers that a ranking tells apart."""
-        told = order_of(self.ranking, len(self.ranked)).pairs() if self.ranking else ()
-        return [(self.ranked[better], self.ranked[worse]) for better, worse in told if not (self.ranking or {})["all_bad"]]
-
-
-def pairs_of(ranking: Mapping[str, Any]) -> Verdict:
-    """What a ranking says, comparable between people, who see the answers in other orders."""
-    if ranking["all_bad"]:
-        return "both_bad"
-    shown = ranking["shown"]
-    return tuple(sorted((shown[better], shown[worse]) for better, worse in order_of(ranking, len(shown)).pairs()))
-
-
-def order_words(ranking: Mapping[str, Any] | None) -> str:
-    """The order as it is written: `2 > 1 = 4 > ... > 3`, answers by number as they were shown; empty for none."""
-    if ranking is None:
-        return ""
-    if ranking["all_bad"]:
-        return "all bad"
-    order = order_of(ranking, len(ranking["shown"]))
-    groups = [" = ".join(map(str, group)) for group in ranking["order"]]
-    groups += ["..."] if order.unplaced else []
-    return " > ".join([*groups, " = ".join(map(str, ranking["last"]))] if ranking["last"] else groups)
-
 
 def agreement(verdicts: Sequence[Verdict]) -> float:
     """The share of labels that give a task's most frequent verdict; one label agrees with itself."""
@@ -141,7 +115,7 @@ def _preference(judged: Judged) -> Iterator[Row]:
     """A comparison that prefers an answer; of a ranking each two answers that it tells apart: `implied` of them in all."""
     if judged.choice in ("left", "right"):
         yield _preferred(judged, *judged.chosen_and_rejected(), implied=0)
-    pairs = judged.pairs()
+    pairs = rankings.implied(judged.ranking, judged.ranked) if judged.ranking else []
     for chosen, rejected in pairs:
         yield _preferred(judged, chosen, rejected, implied=len(pairs))
 
@@ -167,28 +141,21 @@ def _preferred(judged: Judged, chosen: Answer, rejected: Answer, *, implied: int
 
 
 def _soft_preference(judged: Judged, chosen: int, rejected: int) -> Row:
-    """Of a ranking's pair: the shares of people whose rankings put it so, or the other way round."""
     if judged.ranking is None:
         return soft_label(judged, "preference", {"chosen": chosen, "rejected": rejected})
-    said, n = judged.verdicts, len(judged.verdicts)
-    ways = {"chosen": (chosen, rejected), "rejected": (rejected, chosen)}
-    times = {name: sum(isinstance(one, tuple) and pair in one for one in said) for name, pair in ways.items()}
-    times |= {"tie": 0, "both_bad": sum(one == "both_bad" for one in said)}
-    return {"n": n} | {name: round(count / n, 6) if n else 0.0 for name, count in times.items()}
+    return rankings.shares(judged.verdicts, chosen, rejected)
 
 
 def _ranking(judged: Judged) -> Iterator[Row]:
-    """Its answers as they were shown, each with its place: 1 for the best, equals alike; 0 where it was not placed."""
     if judged.ranking is None:
         return
-    places = {number: place for place, group in enumerate(judged.ranking["order"], start=1) for number in group}
+    places, flags = rankings.places(judged.ranking), rankings.flagged(judged.ranking, judged.flags)
     yield {
         "prompt": judged.messages,
         "answers": [
-            _shown(answer) | {"place": places.get(number, 0), "last": number in judged.ranking["last"]}
-            for number, answer in enumerate(judged.ranked, start=1)
+            _shown(answer) | place | {"flags": ticked} for answer, place, ticked in zip(judged.ranked, places, flags, strict=True)
         ],
-        "ranking": order_words(judged.ranking),
+        "ranking": rankings.in_words(judged.ranking),
         "all_bad": judged.ranking["all_bad"],
         **_origin(judged),
         "created_at": rfc3339(judged.created_at),
@@ -241,19 +208,7 @@ def _desirability(judged: Judged) -> Iterator[tuple[Answer, bool]]:
         yield judged.left, False
         yield judged.right, False
     elif judged.ranking is not None:
-        pairs = judged.pairs()
-        better, worse = {one for one, _other in pairs}, {other for _one, other in pairs}
-        for answer in judged.ranked:
-            if judged.ranking["all_bad"] or (answer in worse and answer not in better and _is_an_end(judged)):
-                yield answer, False
-            elif answer in better and answer not in worse and judged.ranking["order"]:
-                yield answer, True
-
-
-def _is_an_end(judged: Judged) -> bool:
-    """Whether somebody said which is the worst: in so many words, or by an order of all."""
-    ranking = judged.ranking or {}
-    return bool(ranking["last"]) or not order_of(ranking, len(judged.ranked)).unplaced
+        yield from rankings.desirability(judged.ranking, judged.ranked)
 
 
 def _sft(judged: Judged) -> Iterator[Row]:
@@ -275,8 +230,9 @@ def _label(judged: Judged, criteria: Sequence[str]) -> Row:
         "choice": judged.choice or "",
         "strength": judged.strength or 0,
         "overall": judged.overall or 0,
-        "ranking": order_words(judged.ranking),
+        "ranking": rankings.in_words(judged.ranking) if judged.ranking else "",
         "ranked_ids": ", ".join(str(answer.generation_id) for answer in judged.ranked),
+        "ranked_flags": _ranked_flags(judged),
         "criteria": {key: _criterion(judged.criteria.get(key)) for key in criteria},
         "flags": {"left": _flags(judged, "left", "response"), "right": _flags(judged, "right")},
         "rewrite": dict(judged.rewrite or {"side": "", "text": ""}),
@@ -298,6 +254,14 @@ def _criterion(value: str | int | None) -> Row:
 
 def _flags(judged: Judged, *sides: str) -> str:
     return ", ".join(flag for side in sides for flag in judged.flags.get(side, ()))
+
+
+def _ranked_flags(judged: Judged) -> str:
+    """`3: unsafe, untrue; 4: hateful`, answers by number as they were shown."""
+    if judged.ranking is None:
+        return ""
+    flags = rankings.flagged(judged.ranking, judged.flags)
+    return "; ".join(f"{number}: {ticked}" for number, ticked in enumerate(flags, start=1) if ticked)
 
 
 def _shown(answer: Answer) -> Row:
@@ -366,6 +330,7 @@ def columns_of(format: Format, criteria: Sequence[str]) -> list[str]:
             "overall",
             "ranking",
             "ranked_ids",
+            "ranked_flags",
         ),
         *("criteria", "flags", "rewrite_side", "rewrite_text", "comment", "prompt", *shown),
         *("purpose", "served_reason", "reward_checkpoint", "guideline_version", "interface_version"),

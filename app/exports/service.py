@@ -24,8 +24,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from app.database.engine import read_session
 from app.database.slices import giving_way
 from app.errors import Invalid
+from app.exports import rankings
 from app.exports.csv_text import csv_lines
-from app.exports.rows import SOFT, Answer, Format, Judged, Verdict, agreement, columns_of, flat, pairs_of, rows_of
+from app.exports.rows import SOFT, Answer, Format, Judged, Verdict, agreement, columns_of, flat, rows_of
 from app.labels.disputed import REVIEW
 from app.language.languages import _
 from app.models import Dispute, Exclusion, Generation, Label, Project, Prompt, Task
@@ -34,7 +35,7 @@ from app.web.json_types import in_utc, json_dumps
 from trainer.contract.offline_config import TOP_RATING
 
 CHUNK_LABELS = 500
-_LAYOUT = 7  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+_LAYOUT = 8  # rises when rows change their form, so that a stored ETag does not vouch for the old one
 
 BYTE_ORDER_MARK = "\ufeff"  # without it Excel takes UTF-8 for the system's own encoding, and Chinese is lost
 
@@ -307,7 +308,7 @@ def _verdicts(session: Session, export: Export, task_ids: Iterable[int]) -> dict
     for task_id, choice, overall, left, right, ranking in session.connection().execute(statement):
         # A side means nothing across people, who see it swapped; the generation does.
         if ranking is not None:
-            found[task_id].append(pairs_of(ranking))
+            found[task_id].append(rankings.verdict_of(ranking))
         else:
             found[task_id].append(overall if choice is None else {"left": left, "right": right}.get(choice, choice))
     return found

@@ -186,7 +186,7 @@ class HistoryReply(Reply):
 class WaitingReply(Reply):
     reason: Reason = Field(
         description="writing, queued: answers are on their way; learning: a round comes first; trouble: an admin has to "
-        "look; others: what is left waits for other people"
+        "look; others: what is left waits for other people; closed: this month's hours are used"
     )
     seconds: float | None = Field(description="until there may be a task, where it can be said")
     done: int = Field(description="answers written so far")

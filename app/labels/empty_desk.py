@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from sqlalchemy import func, select
@@ -12,18 +13,31 @@ from app.models import Project, Prompt, Seat, utc_now
 from app.runs import estimates
 
 Reason = Literal[
-    "writing", "queued", "learning", "trouble", "no_worker", "others", "finished", "no_prompts", "archived", "paused"
+    "writing",
+    "queued",
+    "learning",
+    "trouble",
+    "no_worker",
+    "others",
+    "finished",
+    "no_prompts",
+    "archived",
+    "paused",
+    "closed",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """`seconds` until there may be a task: until the model has written, or until a seat that somebody else holds runs out."""
+    """`seconds` until there may be a task: until the model has written, a seat that somebody else holds runs out, or the
+    month begins whose hours are not used.
+    """
 
     reason: Reason
     seconds: float | None = None
     done: int = 0  # answers written so far
     total: int = 0
+    day: date | None = None  # on which that month begins
 
 
 def waiting(session: Session, project: Project, *, paused: bool = False) -> Waiting:
@@ -32,6 +46,9 @@ def waiting(session: Session, project: Project, *, paused: bool = False) -> Wait
         return Waiting("archived")
     if paused:
         return Waiting("paused")
+    now = utc_now()
+    if project.closed_until is not None and project.closed_until > now:
+        return Waiting("closed", (project.closed_until - now).total_seconds(), day=project.closed_until.astimezone().date())
     coming = estimates.next_tasks(session, project)
     if coming.state == "writing" and coming.run is not None:
         return Waiting("writing", coming.seconds, coming.run.step, coming.run.total)

@@ -62,6 +62,10 @@ class Project(Base):
     month_labels: Mapped[int | None]  # of which, once given in a month, people are asked no more and no round starts by itself
     month_evaluation_labels: Mapped[int | None]  # likewise, of verdicts in evaluations
     month_hours: Mapped[float | None]  # of training in a month; then no round starts by itself
+    hours_budget: Mapped[float | None]  # of people in a month; then nobody is given a new task until the next
+    hours_worked: Mapped[float | None]  # of it, in the month in which that was counted
+    hours_counted_at: Mapped[datetime | None]
+    closed_until: Mapped[datetime | None]  # nobody is given a new task before: the hours are used
     keep_days: Mapped[int | None]  # after which weights and states go that nothing refers to; none: kept for ever
     evaluation_on: Mapped[bool] = mapped_column(default=False)  # people judge a round's candidates blind before one is promoted
     evaluation_share: Mapped[float] = mapped_column(default=0.3)  # of the tasks that are served, while an evaluation is open

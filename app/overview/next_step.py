@@ -17,6 +17,6 @@ def next_step(seen: Overview, *, can_admin: bool, open_to_me: int) -> Step:
         return "decide"
     if can_admin and seen.open_round is None and not seen.trigger.waits_for:
         return "start"
-    if open_to_me:
+    if open_to_me and seen.waiting.reason != "closed":
         return "judge" if seen.usable or seen.rounds else "judge_first"
     return "wait"

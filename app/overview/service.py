@@ -13,7 +13,8 @@ from app.labels.empty_desk import Waiting, waiting
 from app.labels.withdraw import still_stands
 from app.language import formats
 from app.language.languages import _
-from app.models import Announcement, Checkpoint, Generation, Label, Project, Prompt, Round, Run, last_midnight
+from app.models import Announcement, Checkpoint, Generation, Label, Project, Prompt, Round, Run, last_midnight, utc_now
+from app.projects import hours_budget
 from app.queue import make_tasks
 from app.rounds import service
 from app.rounds.triggers import NextTrigger, next_trigger
@@ -71,6 +72,7 @@ class Overview:
     alarm_round: Round | None  # whose candidate raised it
     announcements: list[Announcement]
     budgets: list[Budget]  # of this month
+    hours: hours_budget.Used | None  # of people's, likewise
     rounds: list[Round]
     stations: list[Station]
 
@@ -107,6 +109,7 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
         alarm_round=session.get(Round, evaluation.round_id) if evaluation and evaluation.round_id else None,
         announcements=latest(session, project.id),
         budgets=used,
+        hours=hours_budget.used(project, utc_now()),
         rounds=rounds,
         stations=_stations(session, project, open_round, waits_for_turn, trigger, open_tasks, rounds),
     )

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.database.engine import Db, WriteDb
 from app.guidelines.service import guideline
-from app.models import Project
+from app.models import Project, utc_now
 from app.projects import service
+from app.projects.hours_budget import closed_until
 from app.projects.service import ProjectValues
 from app.web.gate import CurrentProject
 from app.web.json_types import Body, Id, JsonObject, Limit, Name, Page, Reply, Text, cursor_id
@@ -103,6 +104,11 @@ class ProjectChanges(Body):
     evaluation: EvaluationJson | None = Field(None, description="What is left out of it stays as it is.")
     chat_on: bool | None = Field(None, description="Annotators may talk to the policy, and judge what it says.")
     budgets: BudgetsJson | None = Field(None, description="What is left out of it stays as it is.")
+    hours_budget: Annotated[float, Field(ge=0, le=1_000_000)] | None = Field(
+        None,
+        description="Active hours of people in a calendar month, after which nobody is given a new task until the next; "
+        "null or 0: no bound. Hours of training are `budgets.hours`.",
+    )
     keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
         None, description="Days after which weights and states that nothing refers to are removed; null: never."
     )
@@ -143,6 +149,8 @@ class ProjectReply(ProjectSummary):
     evaluation: EvaluationJson
     chat_on: bool
     budgets: BudgetsJson
+    hours_budget: float | None = Field(description="Active hours of people in a calendar month; null: no bound.")
+    closed_until: datetime | None = Field(description="Until when nobody is given a new task: those hours are used.")
     keep_days: int | None = Field(description="Days after which weights and states that nothing refers to go; null: never.")
     paused_at: datetime | None = Field(description="Since when no round starts by itself, whatever the triggers say.")
     policy_id: int | None
@@ -201,8 +209,7 @@ def _values(body: ProjectChanges) -> ProjectValues:
         values |= {TRIGGERS[name]: value for name, value in given.items()}
     if body.evaluation is not None:
         values |= {f"evaluation_{name}": value for name, value in body.evaluation.model_dump(exclude_unset=True).items()}
-    if "keep_days" in body.model_fields_set:
-        values["keep_days"] = body.keep_days
+    values |= {name: getattr(body, name) for name in ("hours_budget", "keep_days") if name in body.model_fields_set}
     if body.budgets is not None:
         values |= {f"month_{name}": value for name, value in body.budgets.model_dump(exclude_unset=True).items()}
     return cast(ProjectValues, values)
@@ -245,6 +252,8 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         budgets=BudgetsJson(
             labels=project.month_labels, evaluation_labels=project.month_evaluation_labels, hours=project.month_hours
         ),
+        hours_budget=project.hours_budget,
+        closed_until=closed_until(project, utc_now()),
         keep_days=project.keep_days,
         paused_at=project.paused_at,
         policy_id=project.policy_id,

@@ -192,6 +192,10 @@ def _on_off(value: Any) -> bool:
     return value
 
 
+def _hours_budget(value: Any) -> float | None:
+    return number_between(0, 1_000_000)(value) or None  # 0 hours are no bound
+
+
 def _sampling(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise Unusable(_("Sampling settings come as an object."))
@@ -249,4 +253,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "month_evaluation_labels": _or_none(whole_number(1, 10_000_000)),
     "keep_days": _or_none(whole_number(1, 36_500)),
     "month_hours": _or_none(number_between(0.1, 24 * 31)),
+    "hours_budget": _or_none(_hours_budget),
 }

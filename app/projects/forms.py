@@ -33,6 +33,7 @@ LABELS: Final = {
     "month_labels": N_("Labels a month, at most"),
     "month_evaluation_labels": N_("Verdicts in evaluations a month, at most"),
     "month_hours": N_("Hours of training a month, at most"),
+    "hours_budget": N_("Hours of people a month, at most"),
     "keep_days": N_("Keep what nothing refers to"),
     "evaluation_on": N_("Let people judge candidates blind"),
     "evaluation_share": N_("Share of tasks"),
@@ -42,7 +43,15 @@ LABELS: Final = {
     "chat_on": N_("Let annotators talk to the model"),
 }
 SWITCHES: Final = ("triggers_on", "evaluation_on", "evaluation_promotes", "chat_on")
-OR_NONE: Final = ("trigger_labels", "trigger_hours", "month_labels", "month_evaluation_labels", "month_hours", "keep_days")
+OR_NONE: Final = (
+    "trigger_labels",
+    "trigger_hours",
+    "month_labels",
+    "month_evaluation_labels",
+    "month_hours",
+    "hours_budget",
+    "keep_days",
+)
 SHARES: Final = ("evaluation_share", "evaluation_flag_margin")
 WEIGHTS: Final = "training.reward.criteria_weights"  # on the page one field per criterion
 OUTSIDE: Final = "training.ppo.outside"  # and one per reward outside of the model

@@ -17,7 +17,7 @@ from app.models import Checkpoint, Generation, Guideline, Membership, Project, P
 from app.models.criteria import Criterion, Flag, retire
 from app.models.open_projects import require_open
 from app.practice import service as practice
-from app.projects import checks, naming
+from app.projects import checks, hours_budget, naming
 from app.runs import checkpoints
 from trainer.contract.config import SampleConfig, config_dict
 
@@ -57,6 +57,7 @@ class ProjectValues(TypedDict, total=False):
     month_labels: int | None
     month_evaluation_labels: int | None
     month_hours: float | None
+    hours_budget: float | None  # of people in a month
     keep_days: int | None  # weights and states that nothing refers to
     evaluation_on: bool
     evaluation_share: float
@@ -140,6 +141,7 @@ def update_project(
     if _answers_otherwise(project, clean):
         project.sampling_changed_at = utc_now()
     _apply(project, clean)
+    hours_budget.settle(project, utc_now())
     naming.store_renamed(session, project)
     if new_guidelines:
         changed.append("guidelines")

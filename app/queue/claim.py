@@ -86,16 +86,41 @@ def claim_next(
         connection.execute(_ONE_AT_A_TIME, {"me": annotator_id})
     until = now + lease
     while (seat := _open_seat(connection, project_id, annotator_id, now, besides)) is not None:
-        coin = second_stands_left(seat.task_id, annotator_id)
-        values = {"seat": seat.id, "me": annotator_id, "swapped_now": coin, "now": now, "until": until}
-        taken = _TAKE.first(connection, values)
-        if taken is None:
-            continue  # PostgreSQL: somebody else was quicker
-        if seat.annotator_id not in (None, annotator_id):
-            _remember_lost_lease(connection, seat.task_id, seat.annotator_id, now)
-        shown = _SHOWN.first(connection, {"task": seat.task_id})
-        return _with_answers(connection, _served(shown, taken.swapped, until), annotator_id)
+        task = _taken(connection, seat, annotator_id, now, until)
+        if task is not None:
+            return task
+        # PostgreSQL: somebody else was quicker
     return None
+
+
+def claim_held(
+    connection: Connection,
+    project_id: int,
+    annotator_id: int,
+    *,
+    now: datetime,
+    lease: timedelta,
+    besides: Collection[int] = (),
+) -> ServedTask | None:
+    """The task this person holds already, else none: where nobody is given a new one. Otherwise like `claim_next`."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(_ONE_AT_A_TIME, {"me": annotator_id})
+    for seat in connection.execute(_HELD, {"project": project_id, "me": annotator_id}).all():
+        if seat.task_id not in besides:
+            return _taken(connection, seat, annotator_id, now, now + lease)
+    return None
+
+
+def _taken(connection: Connection, seat: Any, annotator_id: int, now: datetime, until: datetime) -> ServedTask | None:
+    """The task of this row of `_SEAT`, kept for the person until then; none where somebody else has it."""
+    coin = second_stands_left(seat.task_id, annotator_id)
+    taken = _TAKE.first(connection, {"seat": seat.id, "me": annotator_id, "swapped_now": coin, "now": now, "until": until})
+    if taken is None:
+        return None
+    if seat.annotator_id not in (None, annotator_id):
+        _remember_lost_lease(connection, seat.task_id, seat.annotator_id, now)
+    shown = _SHOWN.first(connection, {"task": seat.task_id})
+    return _with_answers(connection, _served(shown, taken.swapped, until), annotator_id)
 
 
 def reopen(connection: Connection, project_id: int, annotator_id: int, task_id: int) -> ServedTask | None:

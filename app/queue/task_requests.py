@@ -25,15 +25,16 @@ TaskId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 def claiming(
     request: Request, caller: Principal, project_id: int, besides: frozenset[int] = frozenset()
 ) -> Callable[[Connection], ServedTask | None]:
-    """The write that gives the caller their next task: none of a project that is put away, or where they are paused.
+    """The write that gives the caller their next task: none of a project that is put away, or where they are paused; of one
+    whose hours are used, what they hold already.
 
     Raises NotAllowed for somebody who has to practise first.
     """
     if caller.archived or caller.paused:
         return _nothing
-    require_asked(caller)
+    require_practised(caller)
     return partial(
-        claim.claim_next,
+        claim.claim_held if caller.closed else claim.claim_next,
         project_id=project_id,
         annotator_id=caller.user_id,
         now=utc_now(),
@@ -43,7 +44,7 @@ def claiming(
 
 
 def require_asked(caller: Principal) -> None:
-    """Raises NotAllowed for somebody who is asked nothing: who is paused, or has to practise first."""
+    """Raises NotAllowed for somebody who is asked nothing new: who is paused, has to practise first, or comes after hours."""
     if caller.paused:
         raise NotAllowed(
             _(
@@ -51,6 +52,14 @@ def require_asked(caller: Principal) -> None:
                 "long day. Everything you did is kept; an admin has been told and will talk to you."
             )
         )
+    require_practised(caller)
+    if caller.closed:
+        raise NotAllowed(
+            _("The hours planned for this month are worked. Thank you: everything you did is kept, and it goes on next month.")
+        )
+
+
+def require_practised(caller: Principal) -> None:
     if caller.practice_due:
         raise NotAllowed(_("Real tasks open after the practice of this project. It takes a few minutes; start it first."))
 

@@ -71,6 +71,7 @@ def finding_of(row: Any, credential: Credential) -> Finding:
         archived=row.archived_at is not None,
         practice_due=bool(row.practice_due),
         paused=row.paused_at is not None,
+        closed=row.closed_until is not None and row.closed_until > now,
         language=row.language if credential.via == "session" else None,
         credential=str(credential.id),
         second_factor_due=bool(row.second_factor_due),
@@ -110,7 +111,8 @@ def statement_for(via: Literal["session", "key"], source: Source | None) -> Prep
         return Prepared(
             statement.add_columns(
                 is_admin_somewhere.label("is_admin_somewhere"),
-                *(null().label(name) for name in ("project_id", "archived_at", "role", "practice_due", "paused_at")),
+                *(null().label(name) for name in ("project_id", "archived_at", "closed_until")),
+                *(null().label(name) for name in ("role", "practice_due", "paused_at")),
             )
         )
     return Prepared(
@@ -118,6 +120,7 @@ def statement_for(via: Literal["session", "key"], source: Source | None) -> Prep
             null().label("is_admin_somewhere"),  # asked of addresses outside of any project alone
             Project.id.label("project_id"),
             Project.archived_at,
+            Project.closed_until,
             Membership.role,
             Membership.paused_at,
             _practice_due().label("practice_due"),

@@ -23,6 +23,7 @@ from app.errors import Refusal
 from app.evaluation.leaderboard.tally import keep_counting
 from app.models import Project, utc_now
 from app.quality.chores import look_after_people
+from app.quality.hours import counting as hours_counting
 from app.quality.service import keep_counting as keep_counting_people
 from app.queue import asking
 from app.rounds import people_decide
@@ -50,6 +51,7 @@ class Looks:
     looked_after: int = 0  # the project that was looked after last
     unfinished: dict[int, asking.Plan] = field(default_factory=dict)
     judged: dict[int, Columns] = field(default_factory=dict)  # labels of large projects, as they are counted
+    worked: dict[int, hours_counting.Before] = field(default_factory=dict)  # hours of projects with a budget of them
     pruned_at: float | None = None  # by the monotonic clock
     count: Count = field(default_factory=Count)  # of prompts' tokens
 
@@ -60,7 +62,11 @@ def look_after_projects(engine: Engine, looks: Looks) -> None:
     Beside it the tokens of prompts are counted that came or changed since, and verdicts for leaderboards.
     """
     with read_session(engine) as session:
-        project_ids = session.scalars(select(Project.id).where(Project.archived_at.is_(None))).all()
+        found = session.execute(select(Project.id, Project.hours_budget).where(Project.archived_at.is_(None))).all()
+    project_ids = [project_id for project_id, _budget in found]
+    for project_id in (project_id for project_id, budget in found if budget is not None):
+        with living_on(f"counting hours of project {project_id}"):
+            hours_counting.keep_counting(engine, project_id, looks.worked)
     end = time.monotonic() + ASKING_S
     for project_id in _in_turn(project_ids, looks.looked_after):
         looks.looked_after = project_id

@@ -13,6 +13,7 @@ from app.database.engine import Db
 from app.exports.csv_text import csv_lines
 from app.exports.service import BYTE_ORDER_MARK
 from app.models import Project, utc_now
+from app.projects.hours_budget import used
 from app.quality.hours import service
 from app.quality.hours.service import Worked
 from app.web.gate import CurrentProjectId
@@ -33,10 +34,12 @@ def show_hours(
     day_to: Annotated[Day, Query(alias="to")] = "",
 ) -> Response:
     worked, since, until = _asked(session, project_id, day_from, day_to)
+    project = session.get_one(Project, project_id)
     return render(
         request,
         "quality/hours.html",
-        project=session.get_one(Project, project_id),
+        project=project,
+        budget=used(project, utc_now()),
         place=f"/projects/{request.path_params['slug']}/agreement",
         rows=worked[:SHOWN],
         more=max(0, len(worked) - SHOWN),

@@ -42,6 +42,10 @@ OLD_ROWS = (
     "INSERT INTO memberships (id, user_id, project_id, role, created_at) VALUES (1, 1, 1, 'annotator', '2026-01-01')",
 )
 _KEPT = "id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason, created_at"
+BEFORE_HOURS = tuple(
+    f"ALTER TABLE projects DROP COLUMN {column}"
+    for column in ("hours_budget", "hours_worked", "hours_counted_at", "closed_until")
+)
 BEFORE_CONTENDERS = (
     "CREATE TABLE before (id INTEGER NOT NULL, prompt_id INTEGER NOT NULL, checkpoint_id INTEGER NOT NULL,"
     " run_id INTEGER NOT NULL, number INTEGER NOT NULL, settings JSON NOT NULL, seed INTEGER NOT NULL, text TEXT NOT NULL,"
@@ -73,6 +77,7 @@ BEFORE_CONTENDERS = (
         f"ALTER TABLE projects DROP COLUMN {column}"
         for column in ("paused_at", "month_labels", "month_evaluation_labels", "month_hours", "extra_seats", "keep_days")
     ),
+    *BEFORE_HOURS,
     *(f"DROP TABLE {table}" for table in ("doubts", "disputes")),
     "DROP INDEX ix_labels_first",
     "DROP INDEX ix_labels_usable",
@@ -493,7 +498,8 @@ def test_of_two_webhooks_at_one_address_the_first_stays_and_a_former_secret_sign
         for table in ("feedback", "kept_answers"):
             session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("DROP INDEX ix_webhooks_in_force"))
-        session.execute(text("ALTER TABLE projects DROP COLUMN keep_days"))
+        for statement in (*BEFORE_HOURS, "ALTER TABLE projects DROP COLUMN keep_days"):
+            session.execute(text(statement))
         session.execute(text("ALTER TABLE checkpoints DROP COLUMN pruned_at"))
         session.add_all(Webhook(address="https://example.org/", secret="whsec_AAAA") for _ in range(2))
         session.flush()

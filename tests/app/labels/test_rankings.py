@@ -156,12 +156,13 @@ def exported(program: TestClient, format: str) -> list[dict[str, Any]]:
 
 def test_it_leaves_as_an_order_and_as_the_pairs_that_it_implies(api: Api, mary: TestClient, engine: Engine, task: int) -> None:
     mary.post(f"{V1}/projects/demo/tasks/next")
-    mary.post(f"{V1}/tasks/{task}/label", json=order(ranking=[[2], [1]], last=[3]))
+    mary.post(f"{V1}/tasks/{task}/label", json=order(ranking=[[2], [1]], last=[3], flags={"3": ["untrue"]}))
     program = api("export", who="Grace")
 
     (row,) = exported(program, "rankings")
     assert row["ranking"] == "2 > 1 > ... > 3"
     assert [(answer["place"], answer["last"]) for answer in row["answers"]] == [(2, False), (1, False), (0, True), (0, False)]
+    assert [answer["flags"] for answer in row["answers"]] == ["", "", "untrue", ""]
     pairs = exported(program, "preference")
     texts = [answer["text"] for answer in row["answers"]]
     told = {(pair["chosen"][0]["content"], pair["rejected"][0]["content"]) for pair in pairs}
@@ -172,7 +173,7 @@ def test_it_leaves_as_an_order_and_as_the_pairs_that_it_implies(api: Api, mary: 
         (texts[2], False),
     }
     (whole,) = exported(program, "labels")
-    assert (whole["kind"], whole["ranking"]) == ("ranking", "2 > 1 > ... > 3")
+    assert (whole["kind"], whole["ranking"], whole["ranked_flags"]) == ("ranking", "2 > 1 > ... > 3", "3: untrue")
     for format in ("rankings", "preference", "labels"):
         assert program.get(f"{V1}/projects/demo/export", params={"format": format, "as": "csv"}).status_code == 200
 
