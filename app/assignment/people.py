@@ -13,7 +13,7 @@ from app.assignment.audiences import ANY, MOST_AUDIENCES, belongs, checked_langu
 from app.database.audit import record
 from app.database.taking_turns import hold
 from app.errors import Invalid, NotFound
-from app.language.formats import count, listed
+from app.language.formats import count, listed, noted
 from app.language.languages import _
 from app.models import Membership, Project, Prompt, User
 from app.models.values import Unusable
@@ -30,7 +30,7 @@ class Unseen:
     def words(self) -> str:
         """ "de, law (12 prompts)" """
         language, *skills = self.audience.split(" ")
-        return f"{listed([*([language] if language != ANY else []), *skills])} ({count(self.prompts, 'prompt')})"
+        return noted(listed([*([language] if language != ANY else []), *skills]), count(self.prompts, "prompt"))
 
 
 def set_assignment(
@@ -44,7 +44,7 @@ def set_assignment(
     before = (member.languages, member.skills)
     member.languages, member.skills = _checked(before, languages, skills)
     if (member.languages, member.skills) != before:
-        details = {"languages": listed(member.languages), "skills": listed(member.skills)}
+        details = {"languages": member.languages, "skills": member.skills}
         record(session, by, "person.assigned", f"user {user_id}", details, project_id)
     session.flush()
     return member
