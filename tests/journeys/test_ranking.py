@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from sqlalchemy import Engine
 
 from tests.app.conftest import Cast
@@ -56,6 +56,42 @@ def test_a_draft_of_an_order_survives_a_reload_and_undo_brings_it_back(open_as: 
     judge(page)
     all_saved(page)
     assert [(label.version, (label.ranking or {})["order"]) for label in stored(engine)] == [(1, [[3], [1]]), (2, [[2]])]
+
+
+def test_an_order_that_the_network_lost_arrives_once_after_a_reload(open_as: Open, engine: Engine, cast: Cast) -> None:
+    """It was stored, but nobody heard of that; then nothing came through, and the page was loaded anew."""
+    make_tasks(engine, cast.demo, 2, kind="ranking")
+    page = open_as("Mary")
+    sent: list[int] = []
+
+    def cut(route: Route) -> None:
+        if not sent:
+            sent.append(route.fetch().status)
+        route.abort()
+
+    page.route("**/api/v1/tasks/*/label", cut)
+    go(page)
+    press(page, "3", "=", "1")
+    page.get_by_label("Place of answer 2").select_option("last")
+    page.locator("#question").focus()
+    judged = judge(page)
+    expect(page.locator(".save-state")).to_contain_text("not saved yet: 1.")
+    go(page)
+    expect(page.locator(".save-state")).to_contain_text("not saved yet: 1.")
+    expect(page.locator(".outbox__entry [data-words]")).to_have_text(["1 = 3 > … > 2"])
+
+    page.unroute("**/api/v1/tasks/*/label")
+    go(page)
+    all_saved(page)
+
+    assert sent == [201]
+    (label,) = stored(engine)
+    assert (label.task_id, label.version) == (judged, 1)
+    assert {part: (label.ranking or {})[part] for part in ("order", "last", "all_bad")} == {
+        "order": [[1, 3]],
+        "last": [2],
+        "all_bad": False,
+    }
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -23,9 +23,9 @@ from starlette.testclient import TestClient
 from app.database.engine import read_session, write_session
 from app.evaluation import asking, service
 from app.evaluation.service import Candidate
-from app.models import Contender, Generation, OutsideModel, Project, Prompt, Task
+from app.models import Contender, Generation, Label, OutsideModel, Project, Prompt, Task
 from app.queue import api as queue_api
-from app.queue import given
+from app.queue import claim, given
 from app.queue.claim import second_stands_left
 from tests.app import factories
 from tests.app.asked import noting
@@ -37,6 +37,7 @@ Api = Callable[..., TestClient]
 KINDS = ("policy", "best_of", "outside", "imported")
 PAIRS = list(itertools.combinations(KINDS, 2))
 PROMPTS = 36  # each pair of kinds meets six times
+RANKINGS = 28
 SECRET = {
     "names and sources": ("zebrafinch", "quokka", "wombat", "axolotl", "okapi.example.org", "narwhal", "NUMBAT_API_KEY"),
     "ids of contenders": tuple(str(7_750_000 + number) for number in range(4)),
@@ -62,6 +63,20 @@ def every_kind(engine: Engine, cast: Cast) -> None:
             first, second = (write(session, prompt, made[kind], kind, next(ids), number) for kind in both)
             pairs.append((first, second))
         given.ask_about(session, project, pairs, cast.grace)
+
+
+@pytest.fixture
+def ranked_kinds(engine: Engine, cast: Cast) -> None:
+    """Answers of all four kinds put in order, to half of the prompts without an imported one."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        made, ids = make_contenders(session, project), iter(range(8_100_000, 8_200_000))
+        asked = []
+        for number in range(RANKINGS):
+            prompt = factories.make_prompt(session, project.id, f"Question {number}?")
+            kinds = KINDS if number % 4 < 2 else KINDS[:3]  # of either, every other answer was cut
+            asked.append(tuple(write(session, prompt, made[kind], kind, next(ids), number) for kind in kinds))
+        given.ask_about(session, project, asked, cast.grace)
 
 
 def make_contenders(session: Session, project: Project) -> dict[str, Contender]:
@@ -226,6 +241,44 @@ def test_an_evaluation_of_every_kind_hides_them_as_well(
         assert 0 < sum(baseline_first) < len(baseline_first), "the baseline is now first, now second"
 
 
+def test_nothing_in_a_session_of_rankings_tells_who_wrote_what(
+    app: FastAPI, ranked_kinds: None, as_user: AsUser, api: Api, engine: Engine
+) -> None:
+    replies = list(everything_an_annotator_does(app, as_user("Mary"), api("annotate", who="Mary"), IDS))
+    assert leaks(iter(replies), SECRET) == []
+    with read_session(engine) as session:
+        assert session.scalars(select(Label.kind)).all() == ["ranking"] * 5
+
+
+def test_the_place_in_a_ranking_and_its_mark_tell_no_kind(engine: Engine, ranked_kinds: None, cast: Cast) -> None:
+    """Neither goes with who wrote an answer; nobody knows whether an imported one was cut, so beside it none bears the mark."""
+    shown = as_shown(engine, cast)
+    for kinds in (KINDS, KINDS[:3]):
+        of_these = [answers for answers in shown if len(answers) == len(kinds)]
+        assert unevenly_placed(of_these, kinds) == []
+    marks: dict[int, set[bool]] = {4: set(), 3: set()}
+    for answers in shown:
+        marks[len(answers)] |= {cut for _, cut in answers}
+    assert marks == {4: {False}, 3: {True, False}}
+
+
+def as_shown(engine: Engine, cast: Cast) -> list[list[tuple[str, bool]]]:
+    """Of each ranking as each of ten people would see it: the kinds of its answers in order, and whether they are marked."""
+    with read_session(engine) as session:
+        tasks = session.scalars(select(Task.id).where(Task.kind == "ranking")).all()
+        seen = [claim.shown_to(session.connection(), task, person).answers for task in tasks for person in range(1, 11)]
+    return [[(KINDS["mnop".index(text[-2])], cut) for text, cut in answers] for answers in seen]
+
+
+def unevenly_placed(shown: list[list[tuple[str, bool]]], kinds: Sequence[str]) -> list[str]:
+    """The kinds that stand at some place too often or too seldom to be drawn: by more than five standard errors."""
+    places = [(place, kind) for place in range(len(kinds)) for kind in kinds]
+    share = 1 / len(kinds)
+    bound = 5 * (share * (1 - share) / len(shown)) ** 0.5
+    met = {(place, kind): sum(answers[place][0] == kind for answers in shown) / len(shown) for place, kind in places}
+    return [f"{kind} stands at {place}: {found:.2f}" for (place, kind), found in met.items() if abs(found - share) > bound]
+
+
 # Planted leaks, so that we know that the search would find one
 
 
@@ -265,6 +318,30 @@ def test_a_planted_leak_is_found(
     found = leaks(some(everything_an_annotator_does(app, as_user("Mary"), api("annotate", who="Mary"), IDS), 12), SECRET)
     assert found
     assert all(what in one for one in found)
+
+
+@pytest.mark.parametrize(("plant", "what"), [(plant_a_mark, "names and sources"), (plant_a_contender, "ids of contenders")])
+def test_a_leak_planted_in_rankings_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None],
+    what: str,
+    app: FastAPI,
+    ranked_kinds: None,
+    as_user: AsUser,
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plant(monkeypatch)
+    found = leaks(some(everything_an_annotator_does(app, as_user("Mary"), api("annotate", who="Mary"), IDS), 6), SECRET)
+    assert found
+    assert all(what in one for one in found)
+
+
+def test_an_order_by_who_wrote_an_answer_is_found(
+    engine: Engine, ranked_kinds: None, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = claim.ranked_answers
+    monkeypatch.setattr(claim, "ranked_answers", lambda *asked: sorted(drawn(*asked), key=lambda row: row.text))
+    assert unevenly_placed([answers for answers in as_shown(engine, cast) if len(answers) == 4], KINDS)
 
 
 def some(replies: Iterator[Any], most: int) -> Iterator[Any]:

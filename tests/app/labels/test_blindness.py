@@ -96,8 +96,7 @@ def everything_an_annotator_does(
     task = yield from _claimed(program)
     yield program.post(f"/api/v1/tasks/{task['id']}/skip", json={"reason": "unclear"})
     task = yield from _claimed(program)
-    verdict = {name: str(value) for name, value in _verdict(task).items()}
-    yield browser.post(f"/tasks/{task['id']}/label", data=verdict)
+    yield browser.post(f"/tasks/{task['id']}/label", data=_form(task))
     yield browser.post(f"/tasks/{task['id']}/label", data={"client_id": "no"})
     task = yield from _claimed(program)
     yield browser.post(f"/tasks/{task['id']}/skip")
@@ -117,8 +116,19 @@ def _claimed(program: TestClient) -> Generator[Any, None, dict[str, Any]]:
 
 
 def _verdict(task: dict[str, Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {"choice": "left"} if task["kind"] == "comparison" else {"overall": 4}
-    return said | {"client_id": str(uuid.uuid4())}
+    said: dict[str, dict[str, Any]] = {
+        "comparison": {"choice": "left"},
+        "rating": {"overall": 4},
+        "ranking": {"ranking": [[2], [1]], "last": [3]},
+    }
+    return said[task["kind"]] | {"client_id": str(uuid.uuid4())}
+
+
+def _form(task: dict[str, Any]) -> dict[str, str]:
+    """The same as the page sends it without scripts."""
+    if task["kind"] == "ranking":
+        return {"client_id": str(uuid.uuid4()), "place.2": "1", "place.1": "2", "place.3": "last"}
+    return {name: str(value) for name, value in _verdict(task).items()}
 
 
 def leaks(replies: Iterator[Any], secret: Mapping[str, Sequence[str]] = NAMES) -> list[str]:
