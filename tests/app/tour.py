@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -136,7 +137,12 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
 def _assign(session: Session, project: Project, cast: Cast) -> None:
     """A prompt that is for Mary, and one that is for nobody."""
     for language, skills in (("zh-Hant", ["law"]), ("de", [])):
-        marks = {"language": language, "tags": ["short"], "skills": skills, "audience": audience(language, skills)}
+        marks: dict[str, Any] = {
+            "language": language,
+            "tags": ["short"],
+            "skills": skills,
+            "audience": audience(language, skills),
+        }
         factories.make_prompt(session, project.id, **marks)
     project.audiences = ["de", "zh-Hant law"]
     for member in session.scalars(select(Membership).where(Membership.project_id == project.id)):
