@@ -30,7 +30,7 @@ from app.models import (
     drawn,
     utc_now,
 )
-from app.queue.claim import GIVEN_BACK
+from app.queue.conditions import GIVEN_BACK
 
 BATCH: Final = 200  # tasks stored at once; reading their numbers back costs the square of this
 ASKED: Final = or_(  # a text seen twice would tell which model wrote it: also where it was read in a talk and nothing chosen
