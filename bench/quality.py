@@ -3,7 +3,8 @@
 On judgements of others (llmfao, DICES-350, scratchplot, tulu1; files of JSON lines, gzip): Krippendorff's alpha beside
 `krippendorff`, Bradley-Terry beside `evalica`, Dawid-Skene beside `crowd-kit`, and how many of its labels are the experts'. What
 differs is named, and the exit status is 1. Then a made-up crowd's figures are counted as a worker counts them, its labels in
-memory. The last line on stdout is one JSON object.
+memory. With `--arena-rank PYTHON`, the Python of an environment of its own where `arena-rank` is installed (it wants another
+NumPy), the leaderboard's intervals over llmfao's models beside arena-rank's. The last line on stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ if __name__ == "__main__":
 import argparse
 import gzip
 import json
+import math
+import subprocess
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +36,7 @@ import pandas as pd
 from crowdkit.aggregation import DawidSkene, MajorityVote
 from evalica import Winner, bradley_terry
 
+from app.evaluation.leaderboard.ranking import MADE_UP, Met, rank
 from app.quality.columns import NAMES, UNKNOWN, Columns
 from app.quality.counting import count
 from app.quality.measures.agreement import Level, alpha
@@ -38,8 +44,11 @@ from app.quality.measures.by_person import Floats, Ints
 from app.quality.measures.dawid_skene import accuracies, dawid_skene
 from app.quality.measures.discrimination import Judged, discriminations, strengths
 from bench.installation import say
+from trainer.contract.intervals import NORMAL_95
 
 ALIKE: Final = 1e-9  # alphas
+ARENA_SIDE: Final = Path(__file__).with_name("arena_side.py")
+ALIKE_WIDTH: Final = 1e-3  # of an interval's width, by the same method
 ALIKE_STRENGTH: Final = 1e-4  # log strengths; evalica stops sooner than we do
 EXPERTS: Final = 0.69  # of DICES-350's items, Dawid-Skene says what the experts say
 
@@ -146,6 +155,44 @@ def strengths_of_models(data: Path) -> dict[str, float]:
     }
 
 
+def intervals_of_models(data: Path, python: Path) -> dict[str, Any]:
+    """The leaderboard's, which are the curvature's, beside arena-rank's curvature and the sandwich that it shows.
+
+    The same verdicts for both: each model's made-up tie with the base is among arena-rank's, too.
+    """
+    said, models = models_of_llmfao(data)
+    names = [f"{number:03}" for number in range(models)]
+    winners = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
+    met = [(names[a], names[b], winners[won]) for a, b, won in zip(said.first, said.second, said.won.tolist(), strict=True)]
+    assert MADE_UP == 1.0
+    met += [(name, names[0], "tie") for name in names[1:]]
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as job:
+        json.dump({"met": met, "base": names[0]}, job)
+        job.flush()
+        told = subprocess.run([str(python), str(ARENA_SIDE), job.name], check=True, stdout=subprocess.PIPE, text=True).stdout
+    theirs = json.loads(told.splitlines()[-1])
+    counts = Counter((a, b, winner) for a, b, winner in met[: len(said.won)])
+    pairs = [
+        Met(int(a), int(b), 0, *(float(counts[a, b, winner]) for winner in ("model_a", "tie", "model_b")))
+        for a, b in sorted({(a, b) for a, b, _winner in counts})
+    ]
+    ours = {one.contender: tuple(map(_log_odds, (one.rate, one.lower, one.upper))) for one in rank(pairs, range(models), 0)}
+    ratios = {
+        method: np.array([(ours[int(name)][2] - ours[int(name)][1]) / 2 / NORMAL_95 / theirs[name][method] for name in names[1:]])
+        for method in ("curvature", "sandwich")
+    }
+    return {
+        "models": models,
+        "strength_differs": max(abs(ours[int(name)][0] - theirs[name]["strength"]) for name in names[1:]),
+        "width_differs": float(np.abs(ratios["curvature"] - 1).max()),
+        "of_sandwich": [round(float(of(ratios["sandwich"])), 3) for of in (np.min, np.median, np.max)],
+    }
+
+
+def _log_odds(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
 def truths_of_dices(data: Path) -> dict[str, float]:
     """Beside crowd-kit, and the experts, who are never unsure: verdicts that are count for nothing."""
     order = ["No", "Yes"]
@@ -218,6 +265,9 @@ def broken(found: dict[str, Any]) -> list[str]:
     problems = [f"alpha of {name} differs" for name, one in found["alpha"].items() if one["differs"] > ALIKE]
     if found["bradley_terry"]["differs"] > ALIKE_STRENGTH:
         problems.append("Bradley-Terry differs")
+    beside = found.get("arena_rank", {"strength_differs": 0.0, "width_differs": 0.0})
+    if beside["strength_differs"] > ALIKE_STRENGTH or beside["width_differs"] > ALIKE_WIDTH:
+        problems.append("intervals differ from arena-rank's")
     if found["dawid_skene"]["labels_that_differ"]:
         problems.append("Dawid-Skene differs")
     if found["dawid_skene"]["experts"] < EXPERTS:
@@ -228,16 +278,19 @@ def broken(found: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder with the judgements")
+    parser.add_argument("--arena-rank", type=Path, metavar="PYTHON", help="of an environment that has arena-rank")
     parser.add_argument("--labels", type=int, default=200_000, help="of the made-up crowd")
     parser.add_argument("--people", type=int, default=200)
     given = parser.parse_args()
     data: Path = given.data
-    found = {
+    found: dict[str, Any] = {
         "alpha": alphas(data),
         "bradley_terry": strengths_of_models(data),
         "dawid_skene": truths_of_dices(data),
         "counting": counted(given.labels, given.people),
     }
+    if given.arena_rank:
+        found["arena_rank"] = intervals_of_models(data, given.arena_rank)
     problems = broken(found)
     for problem in problems:
         say(problem)
