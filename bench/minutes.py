@@ -2,11 +2,13 @@
 
 DIR holds `items_tulu1.jsonl.gz`: prompts with an answer by each of four models. A simulated person likes answers by a preference
 of `bench/preferences.py` and perceives what they like with Gumbel noise, drawn anew for each answer of each task, so that
-comparisons are Bradley-Terry's, rankings Plackett-Luce's and ratings the same perception cut at its quintiles: the four ways to
-ask differ in nothing but what is asked. The noise is such that 15 % of comparisons name the answer that is liked less.
+comparisons are Bradley-Terry's, rankings Plackett-Luce's and ratings the same perception cut at its quintiles: the ways to ask
+differ in nothing but what is asked. The noise is such that 15 % of comparisons name the answer that is liked less.
 
 - comparison: two answers to a prompt, the better one;
-- rating: one answer, 1 to 5;
+- rating: one answer, 1 to 5, by a standard that is the same for all prompts and all day: the most that ratings can give;
+- rating by prompt: the same, by what one may expect of an answer to that prompt (the mean of its four), as people rate who
+  allow for a hard question;
 - ranking of 4: all answers to a prompt, in order;
 - comparison and edit: the better one, and that one again without the sentence that the person likes least.
 
@@ -82,6 +84,9 @@ class Pool:
     liked: list[float]
     prompts: list[Prompt]
 
+    def usual(self, prompt: Prompt) -> float:
+        return statistics.fmean(self.liked[answer] for answer in prompt.answers)
+
     def words(self, answer: int) -> int:
         return len(self.labels.answers[answer].text.split())
 
@@ -92,7 +97,7 @@ class Person:
 
     pool: Pool
     draw: random.Random
-    cuts: list[float]  # of perceived liking, between the ratings
+    cuts: tuple[list[float], list[float]]  # of perceived liking, between the ratings: of all prompts alike, and by prompt
     slower: float = 1.0
     seconds: float = 0.0
     comparisons: list[Comparison] = field(default_factory=list)
@@ -143,7 +148,15 @@ def rate(person: Person, prompt: Prompt, answers: Sequence[int]) -> None:
     (answer,) = answers
     person.reads(prompt, answers)
     person.does(1, keys=1)
-    person.ratings.append(Rating(answer, 1 + sum(person.perceives(answer) > cut for cut in person.cuts), "person", prompt.key))
+    person.ratings.append(Rating(answer, 1 + sum(person.perceives(answer) > cut for cut in person.cuts[0]), "person", prompt.key))
+
+
+def rate_by_prompt(person: Person, prompt: Prompt, answers: Sequence[int]) -> None:
+    (answer,) = answers
+    person.reads(prompt, answers)
+    person.does(1, keys=1)
+    perceived = person.perceives(answer) - person.pool.usual(prompt)
+    person.ratings.append(Rating(answer, 1 + sum(perceived > cut for cut in person.cuts[1]), "person", prompt.key))
 
 
 def rank(person: Person, prompt: Prompt, answers: Sequence[int]) -> None:
@@ -157,6 +170,7 @@ def rank(person: Person, prompt: Prompt, answers: Sequence[int]) -> None:
 FORMS: dict[str, tuple[int, Callable[[Person, Prompt, Sequence[int]], Any]]] = {  # name -> answers of a task, how it is done
     "comparison": (2, compare),
     "rating": (1, rate),
+    "rating by prompt": (1, rate_by_prompt),
     "ranking": (4, rank),
     "comparison and edit": (2, compare_and_edit),
 }
@@ -176,8 +190,9 @@ def work(pool: Pool, prompts: Sequence[Prompt], form: str, minutes: Sequence[flo
     """The same person after so many minutes each; who runs out of tasks has used less."""
     size, does = FORMS[form]
     found = []
+    cuts = quintiles(pool, prompts, by_prompt=False), quintiles(pool, prompts, by_prompt=True)
     for most in minutes:
-        person = Person(pool, random.Random(seed), quintiles(pool, prompts), slower)
+        person = Person(pool, random.Random(seed), cuts, slower)
         for prompt, answers in tasks(prompts, size, random.Random(seed)):
             if person.seconds >= most * 60:
                 break
@@ -190,9 +205,14 @@ def gumbel(draw: random.Random) -> float:
     return -math.log(-math.log(min(max(draw.random(), 1e-12), 1 - 1e-12)))
 
 
-def quintiles(pool: Pool, prompts: Sequence[Prompt]) -> list[float]:
+def quintiles(pool: Pool, prompts: Sequence[Prompt], *, by_prompt: bool) -> list[float]:
     draw = random.Random(0)
-    perceived = [pool.liked[answer] + gumbel(draw) for prompt in prompts for answer in prompt.answers for _ in range(20)]
+    perceived = [
+        pool.liked[answer] - (pool.usual(prompt) if by_prompt else 0.0) + gumbel(draw)
+        for prompt in prompts
+        for answer in prompt.answers
+        for _ in range(20)
+    ]
     return statistics.quantiles(perceived, n=5)
 
 

@@ -48,7 +48,8 @@ def pool() -> Pool:
 
 
 def person_of(pool: Pool, slower: float = 1.0) -> Person:
-    return Person(pool, random.Random(0), quintiles(pool, pool.prompts), slower)
+    cuts = quintiles(pool, pool.prompts, by_prompt=False), quintiles(pool, pool.prompts, by_prompt=True)
+    return Person(pool, random.Random(0), cuts, slower)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,7 @@ def person_of(pool: Pool, slower: float = 1.0) -> Person:
     [
         ("comparison", 1, 1, 0, 2),
         ("rating", 1, 1, 0, 1),
+        ("rating by prompt", 1, 1, 0, 1),
         ("ranking", math.log2(24), 5, 0, 4),
         ("comparison and edit", 2, 2, 2, 3),
     ],
@@ -100,14 +102,29 @@ def test_the_scale_turns_round_the_share_of_pairs_that_is_asked_for() -> None:
     assert statistics.fmean(1 / (1 + math.exp(scale * one)) for one in (1.0, 2.0, 4.0)) == pytest.approx(0.15)
 
 
-def test_all_ratings_are_given_about_as_often(pool: Pool) -> None:
+@pytest.mark.parametrize("form", ["rating", "rating by prompt"])
+def test_all_ratings_are_given_about_as_often(pool: Pool, form: str) -> None:
     person = person_of(pool)
     for prompt in pool.prompts:
         for answer in prompt.answers:
-            FORMS["rating"][1](person, prompt, [answer])
+            FORMS[form][1](person, prompt, [answer])
     given = Counter(one.overall for one in person.ratings)
     assert set(given) == {1, 2, 3, 4, 5}
     assert min(given.values()) > 20
+
+
+def test_who_allows_for_the_prompt_rates_all_prompts_alike_and_who_does_not_rates_some_higher(pool: Pool) -> None:
+    spread = {}
+    for form in ("rating", "rating by prompt"):
+        person = person_of(pool)
+        means = []
+        for prompt in pool.prompts:
+            for _ in range(20):
+                for answer in prompt.answers:
+                    FORMS[form][1](person, prompt, [answer])
+            means.append(statistics.fmean(one.overall for one in person.ratings[-80:]))
+        spread[form] = statistics.stdev(means)
+    assert spread["rating by prompt"] < 0.6 * spread["rating"]
 
 
 def test_an_edit_leaves_out_the_sentence_that_is_liked_least_and_nothing_where_none_helps() -> None:
