@@ -142,6 +142,27 @@ def test_a_ranking_has_answers_of_both_policies_and_waits_for_the_one_before(eng
         assert len({tuple(order) for order in orders}) > 3, "and at no place of their own"
 
 
+def test_no_order_is_of_the_new_policy_alone_while_the_one_before_answers(engine: Engine, cast: Cast) -> None:
+    """Where both wrote the same text, it may be the new one's that is drawn, and then there is nothing of the old one in it."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share, project.ranking_share, project.ranking_answers = 0.0, 1.0, 3
+        old, new = project.policy_id, factories.make_checkpoint(session, project.id).id
+        assert old is not None
+        project.policy_id, project.previous_policy_id = new, old
+        run = factories.make_run(session, project.id, inputs={"checkpoint": old}, state="running")
+        prompt = factories.make_prompt(session, project.id)
+        mine = [factories.make_generation(session, prompt, new, text, run_id=run.id, number=at) for at, text in enumerate("abc")]
+        theirs = factories.make_generation(session, prompt, old, "a", run_id=run.id, number=3)
+
+        plans = [make_tasks.plan(session, project, random.Random(seed)) for seed in range(12)]
+
+        asked = [question.answers for plan in plans for question in plan]
+        assert {theirs.id in answers for answers in asked} == {True}
+        assert {len(answers) for answers in asked} == {2, 3}
+        assert {one for answers in asked for one in answers} >= {mine[1].id, mine[2].id}
+
+
 def test_two_that_look_at_once_put_an_answer_in_one_order(engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
