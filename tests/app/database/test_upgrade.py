@@ -44,7 +44,7 @@ OLD_ROWS = (
 _KEPT = "id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason, created_at"
 BEFORE_HOURS = tuple(
     f"ALTER TABLE projects DROP COLUMN {column}"
-    for column in ("hours_budget", "hours_worked", "hours_counted_at", "closed_until")
+    for column in ("hours_budget", "hours_worked", "hours_counted_at", "closed_until", "ranking_share", "ranking_answers")
 )
 BEFORE_CONTENDERS = (
     "CREATE TABLE before (id INTEGER NOT NULL, prompt_id INTEGER NOT NULL, checkpoint_id INTEGER NOT NULL,"
