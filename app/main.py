@@ -23,6 +23,8 @@ from app.accounts.sign_in import routes as sign_in_routes
 from app.accounts.sign_in.doorman import Doorman
 from app.accounts.sign_in.failures import FailureLog
 from app.accounts.sign_in.hashing import Hashing
+from app.assignment import api as assignment_api
+from app.assignment import routes as assignment_routes
 from app.audit import api as audit_api
 from app.audit import own_routes
 from app.audit import routes as audit_routes
@@ -66,6 +68,8 @@ from app.projects.base_model import Looks
 from app.prompts import api as prompts_api
 from app.prompts import proposal_routes, proposals_api
 from app.prompts import routes as prompts_routes
+from app.prompts.marks import api as marks_api
+from app.prompts.marks import routes as marks_routes
 from app.quality import api as quality_api
 from app.quality import routes as quality_routes
 from app.quality.adjudication import api as adjudication_api
@@ -118,6 +122,7 @@ CALLS = (
     outside_api,
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
     *(feedback_api, quality_api, gold_api, adjudication_api, hours_api, webhooks_api, unattended_api),
+    *(assignment_api, marks_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -140,6 +145,8 @@ PAGES = (
         my_work_routes,
         overview_routes,
         chats_routes,
+        assignment_routes,
+        marks_routes,
         proposal_routes,
         feedback_routes,
         prompts_routes,

@@ -34,6 +34,8 @@ class Member:
     active: bool  # not deactivated
     since: datetime
     labels: int
+    languages: list[str]
+    skills: list[str]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def members(session: Session, project_id: int) -> list[Member]:
     rows = session.execute(
         select(
             *(User.id, User.name, User.email, Membership.role, User.disabled_at.is_(None)),
-            *(Membership.created_at, func.coalesce(counts.c.labels, 0)),
+            *(Membership.created_at, func.coalesce(counts.c.labels, 0), Membership.languages, Membership.skills),
         )
         .join(Membership, Membership.user_id == User.id)
         .outerjoin(counts, counts.c.annotator_id == User.id)

@@ -28,6 +28,8 @@ class MemberReply(Reply):
     role: Role
     since: datetime
     labels: int
+    languages: list[str] = Field(description="Tags of BCP 47 in which they are asked; none: in all.")
+    skills: list[str] = Field(description="Prompts that need another are not for them.")
 
 
 class RoleIn(Body):

@@ -32,7 +32,8 @@ from app.models import (
     utc_now,
 )
 from app.queue.asking import unmet
-from app.queue.claim import GIVEN_BACK, IN_ORDER
+from app.queue.claim import IN_ORDER
+from app.queue.conditions import GIVEN_BACK
 
 AHEAD: Final = 30  # tasks that nobody has begun and that are mixed already; with fewer, more are mixed
 AT_ONCE: Final = 20  # tasks of training that are taken out and put back

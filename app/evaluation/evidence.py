@@ -14,7 +14,7 @@ from app.evaluation import service
 from app.evaluation.asking import all_asked, given_after_exclusion, win_probability
 from app.evaluation.decision import Evidence, Unit
 from app.models import Evaluation, EvaluationCandidate, EvaluationTask, Generation, Label, Project, Skip, Task
-from app.queue.claim import NOT_SAID
+from app.queue.conditions import NOT_SAID
 
 LOOKED_AT: Final = 500  # labels, to tell what is usual
 PASSED_OVER: Final = 20  # prompts behind it were answered in full: nobody waits any longer for one that people leave alone

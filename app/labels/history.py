@@ -16,7 +16,8 @@ from app.labels.record import is_latest
 from app.labels.withdraw import still_stands
 from app.language.languages import _
 from app.models import Generation, Label, Project, Prompt, Seat, Skip, Task, User, Utc, last_midnight
-from app.queue.claim import IN_ORDER, NOT_SAID, Ended, cut_marks, last_place, not_had, open_to
+from app.queue.claim import IN_ORDER, Ended, cut_marks, last_place
+from app.queue.conditions import NOT_SAID, for_them, not_had, open_to
 
 COUNT_TO: Final = 200  # what is left is counted this far and no further
 MOST_SAID: Final = 300_000  # characters of comments and rewrites on a page of a verdict's versions, beyond the first
@@ -58,10 +59,12 @@ class History:
     answers: list[tuple[str, bool]]  # of a ranking, as they were shown, and whether each was cut
 
 
-def progress(session: Session, project_id: int, annotator_id: int) -> Progress:
+def progress(session: Session, project_id: int, annotator_id: int, kept: str = "") -> Progress:
+    """`kept`: the audiences of prompts that are not for this person."""
     here = {"project": project_id, "me": annotator_id}
     today = session.scalar(_TODAY, here | {"midnight": last_midnight()}) or 0
-    left = session.scalar(_LEFT, here | {"most": COUNT_TO + 1}) or 0
+    statement, values = (_LEFT_OF_SOME, {"kept": kept}) if kept else (_LEFT, {})
+    left = session.scalar(statement, here | values | {"most": COUNT_TO + 1}) or 0
     return Progress(today, min(left, COUNT_TO), left > COUNT_TO)
 
 
@@ -151,7 +154,7 @@ _me: Any = bindparam("me")
 _project: Any = bindparam("project")
 
 
-def _left() -> Select[int]:
+def _left(*which: ColumnElement[bool]) -> Select[int]:
     """Tasks this person holds or may take: free seats are looked for where claiming does, the oldest and behind their last."""
     free = (
         select(Seat.id, Seat.task_id)
@@ -162,13 +165,16 @@ def _left() -> Select[int]:
     behind = Seat.place > last_place(_me, _project).scalar_subquery()
     seen = (free.subquery("oldest"), free.where(behind).subquery("behind"))
     most: Any = bindparam("most", type_=Integer())
-    takeable = (select(seats.c.task_id).where(not_had(seats.c.task_id)).distinct().limit(most).subquery() for seats in seen)
+    takeable = [select(seats.c.task_id).where(not_had(seats.c.task_id)).distinct().limit(most) for seats in seen]
+    if which:
+        takeable = [one.join(Task, Task.id == seats.c.task_id).where(*which) for one, seats in zip(takeable, seen, strict=True)]
     mine = select(Seat.task_id).where(Seat.annotator_id == _me, Seat.state == "leased", Seat.project_id == _project)
-    tasks = union(mine, *(select(tasks.c.task_id) for tasks in takeable)).limit(most)
+    tasks = union(mine, *(select(one.subquery().c.task_id) for one in takeable)).limit(most)
     return select(func.count()).select_from(tasks.subquery())
 
 
 _LEFT: Final = _left()
+_LEFT_OF_SOME: Final = _left(for_them())
 _TODAY: Final = (
     select(func.count())
     .select_from(Label)

@@ -27,7 +27,7 @@ from app.language.languages import _
 from app.models import Project, utc_now
 from app.queue import claim, lease
 from app.queue.claim import ServedTask
-from app.queue.task_requests import TaskId, claiming, lease_time
+from app.queue.task_requests import TaskId, claiming, kept_from_caller, lease_time
 from app.texts.safe_html import render_markdown
 from app.web.gate import CurrentProject, CurrentProjectId
 from app.web.json_types import MAX_ID
@@ -185,7 +185,7 @@ def _standing(project: Project, caller: Principal, session: Session, task: Serve
     verdicts = history.last_verdicts(session, project.id, caller.user_id)
     return {
         "project": project,
-        "progress": history.progress(session, project.id, caller.user_id),
+        "progress": history.progress(session, project.id, caller.user_id, kept_from_caller(caller)),
         "verdicts": verdicts,
         "before": history.verdict_before(verdicts, task.id if task else None),
     }

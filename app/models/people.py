@@ -43,6 +43,8 @@ class Membership(Base):
     practised_at: Mapped[datetime | None]  # real tasks are open from then on, where the project asks for practice
     paused_at: Mapped[datetime | None]  # asked nothing since: too many known answers were missed
     resumed_at: Mapped[datetime | None]  # an admin let them go on; known answers missed before that count no more
+    languages: Mapped[list[Any]] = mapped_column(default=list)  # tags of BCP 47 in which they are asked; none said: in all
+    skills: Mapped[list[Any]] = mapped_column(default=list)  # without which some prompts are not for them
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

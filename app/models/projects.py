@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     ForeignKey,
     Index,
@@ -82,6 +83,7 @@ class Project(Base):
         ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True)
     )  # the promoted one
     previous_policy_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id", ondelete="RESTRICT", use_alter=True))
+    audiences: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # that its prompts have; none: all are for all
     questions_due_at: Mapped[datetime | None]  # since when there may be answers to ask about; none: all that can be is asked
     questions_place: Mapped[int] = mapped_column(BigInteger, default=0)  # what is added to the places of those questions' seats
     sampling_changed_at: Mapped[datetime | None]  # the base model or how it answers: failures before that tell nothing
@@ -108,6 +110,7 @@ class Guideline(Base):
 
 
 _UNCOUNTED = text("tokens IS NULL")
+_FOR_SOME = text("audience IS NOT NULL")
 
 
 class Prompt(Base):
@@ -118,6 +121,7 @@ class Prompt(Base):
         Index("ix_prompts_project_id_split", "project_id", "split", "archived_at", "id", "tokens"),
         Index("ix_prompts_project_id_archived_at", "project_id", "archived_at", "id"),
         Index("ix_prompts_project_id_external_id", "project_id", "external_id", "archived_at", "id"),
+        Index("ix_prompts_audience", "project_id", "audience", postgresql_where=_FOR_SOME, sqlite_where=_FOR_SOME),
         Index("ix_prompts_uncounted", "project_id", "id", postgresql_where=_UNCOUNTED, sqlite_where=_UNCOUNTED),
     )
 
@@ -128,6 +132,10 @@ class Prompt(Base):
     split: Mapped[str] = mapped_column(String(10))
     external_id: Mapped[str | None] = mapped_column(String(200))
     extra: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what else its owner said of it; given back in exports
+    language: Mapped[str | None] = mapped_column(String(35))  # a tag of BCP 47
+    tags: Mapped[list[Any]] = mapped_column(default=list)  # to find it by
+    skills: Mapped[list[Any]] = mapped_column(default=list)  # that whoever is asked about it needs
+    audience: Mapped[str | None] = mapped_column(String(500))  # language and skills in one word (app.assignment.audiences)
     tokens: Mapped[int | None]  # that the base model reads of it; 0: its chat template refuses it; none: not counted yet
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     archived_at: Mapped[datetime | None]

@@ -29,4 +29,6 @@ def show_work(request: Request, project: CurrentProject, caller: Caller, session
         steady=steadiness(session, project.id, caller.user_id),
         enough=ENOUGH_TASKS,
         days=DAYS,
+        is_member=caller.role is not None,
+        my_languages=caller.languages,
     )

@@ -13,6 +13,7 @@ from app.overview import service
 from app.overview.next_step import next_step
 from app.projects.service import list_projects
 from app.quality.gold.pausing import paused_people
+from app.queue.task_requests import kept_from_caller
 from app.removal.archive import archived_projects
 from app.runs.checkpoints import checkpoints_by_id
 from app.web.gate import CurrentProjectId
@@ -49,7 +50,7 @@ def show_overview(request: Request, session: Db, caller: Caller, project_id: Cur
         step=next_step(
             seen,
             can_admin=caller.is_owner or caller.role == "admin",
-            open_to_me=history.progress(session, project.id, caller.user_id).left,
+            open_to_me=history.progress(session, project.id, caller.user_id, kept_from_caller(caller)).left,
         ),
         paused=paused_people(session, project.id),
         alarmed=alarmed_rounds(session, [round_.id for round_ in seen.rounds]),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.assignment import people
 from app.evaluation.alarm import alarm_now
 from app.labels.empty_desk import Waiting, waiting
 from app.labels.withdraw import still_stands
@@ -72,6 +73,7 @@ class Overview:
     alarm_round: Round | None  # whose candidate raised it
     announcements: list[Announcement]
     budgets: list[Budget]  # of this month
+    unseen: str  # prompts that are for nobody here, in words
     hours: hours_budget.Used | None  # of people's, likewise
     rounds: list[Round]
     stations: list[Station]
@@ -109,6 +111,7 @@ def project_overview(session: Session, project: Project, user_id: int | None) ->
         alarm_round=session.get(Round, evaluation.round_id) if evaluation and evaluation.round_id else None,
         announcements=latest(session, project.id),
         budgets=used,
+        unseen=people.unseen_words(people.unseen(session, project)),
         hours=hours_budget.used(project, utc_now()),
         rounds=rounds,
         stations=_stations(session, project, open_round, waits_for_turn, trigger, open_tasks, rounds),

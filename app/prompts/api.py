@@ -44,6 +44,9 @@ _PROMPT_SCHEMA: dict[str, Any] = {
             },
         },
         "external_id": {"type": "string", "maxLength": MAX_EXTERNAL_ID},
+        "language": {"type": "string", "description": "A tag of BCP 47. Whoever has said other languages is not asked about it."},
+        "tags": {"type": "array", "items": {"type": "string"}, "description": "To find it by."},
+        "skills": {"type": "array", "items": {"type": "string"}, "description": "Whoever lacks one is not asked about it."},
     },
 }
 _ITEMS_SCHEMA: dict[str, Any] = {
@@ -63,6 +66,9 @@ class PromptReply(Reply):
     split: str
     external_id: str | None
     extra: dict[str, Any]
+    language: str | None
+    tags: list[str]
+    skills: list[str]
     created_at: datetime
     archived_at: datetime | None
 
@@ -130,10 +136,14 @@ def list_prompts(
     text: Line = "",
     work: Annotated[Answered, Query(description="with or without answers, with or without labels")] = "",
     external_id: Line = "",
+    language: Annotated[Line, Query(description="`-` for prompts without one")] = "",
+    tag: Line = "",
+    skill: Line = "",
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Page[PromptReply]:
-    wanted = PromptFilter(text=text, split=split, archived=archived, work=work, external_id=external_id)
+    marks = {"language": language, "tag": tag, "skill": skill}
+    wanted = PromptFilter(text=text, split=split, archived=archived, work=work, external_id=external_id, **marks)
     found = search.find_prompts(session, project.id, wanted, before=cursor_id(cursor), limit=limit + 1)
     items = [PromptReply.model_validate(prompt) for prompt in found[:limit]]
     return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)

@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from app.assignment.audiences import checked_language, checked_skills, checked_tags
 from app.errors import Invalid
 from app.language.formats import listed, number
 from app.language.languages import _
+from app.models.values import Unusable
 from app.prompts.service import BadLine, Message, PromptRow
 from trainer.contract.texts import trimmed
 
@@ -19,6 +21,7 @@ MAX_EXTERNAL_ID = 200
 MAX_EXTRA = 4_000  # characters of JSON: what else an item says, kept for its owner
 ROLES: Final = ("system", "user", "assistant")
 EXTERNAL_ID: Final = "external_id"
+LANGUAGE, TAGS, SKILLS = "language", "tags", "skills"
 SPEAKERS: Final = {"human": "user", "gpt": "assistant", "bing": "assistant", "bard": "assistant", "chatgpt": "assistant"}
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -39,7 +42,7 @@ def prompt_row(line: int, item: Any) -> PromptRow | BadLine:
         found = SHAPES[_shape(given)](given)
         others = {key: value for key, value in given.items() if key not in {*found.used, EXTERNAL_ID}}
         extra, left_out = _extra(others if found.answer is None else {**others, "answer": found.answer})
-        return PromptRow(line, _conversation(found.turns), _external_id(given), extra, left_out)
+        return PromptRow(line, _conversation(found.turns), _external_id(given), extra, left_out, *_for_whom(given))
     except _NotAPrompt as reason:
         return BadLine(line, str(reason))
 
@@ -176,6 +179,20 @@ def _external_id(item: Mapping[str, Any]) -> str | None:
         raise _NotAPrompt(_("external_id must be a text of at most %(most)s characters.", most=MAX_EXTERNAL_ID))
     _check_characters(value)
     return value
+
+
+def _for_whom(item: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
+    """Its language, tags and skills. What was called tags and is none (a text, an object) stays beside the prompt alone."""
+    try:
+        language = checked_language(item[LANGUAGE]) if item.get(LANGUAGE, "") != "" else None
+        skills = checked_skills(item.get(SKILLS, ""))
+    except Unusable as problem:
+        raise _NotAPrompt(str(problem)) from None
+    try:
+        tags = checked_tags(item.get(TAGS, ""))
+    except Unusable:
+        tags = []
+    return language, tuple(tags), tuple(skills)
 
 
 def _check_characters(text: str) -> None:

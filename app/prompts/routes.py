@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
+from app.assignment import people
 from app.database.engine import Db, WriteDb, get_engine
 from app.database.searching import total_of
 from app.database.slices import beside_requests
@@ -48,8 +49,12 @@ class Search:
         text: Annotated[Line, Query()] = "",
         work: Annotated[Answered, Query()] = "",
         external_id: Annotated[Line, Query()] = "",
+        language: Annotated[Line, Query()] = "",
+        tag: Annotated[Line, Query()] = "",
+        skill: Annotated[Line, Query()] = "",
     ) -> None:
-        self.chosen = {"view": view, "text": text.strip(), "work": work, "external_id": external_id.strip()}
+        marks = {"language": language.strip(), "tag": tag.strip(), "skill": skill.strip()}
+        self.chosen = {"view": view, "text": text.strip(), "work": work, "external_id": external_id.strip(), **marks}
         self.view = view
         self.filter = PromptFilter(
             text=text.strip(),
@@ -57,6 +62,7 @@ class Search:
             archived=view == "archived",
             work=work,
             external_id=external_id.strip(),
+            **marks,
         )
 
     def address(self, slug: str) -> str:
@@ -87,6 +93,7 @@ def show_prompts(
         total=total_of(len(found), PAGE_ROWS, cursor, partial(search.count_fitting, session, project.id, searched.filter)),
         left_out=left_out(session, project, project.policy_id),
         practised=room_of(project).practised,
+        unseen=people.unseen_words(people.unseen(session, project)),
         chosen=searched.chosen,
         view=searched.view,
         here=here,
@@ -99,6 +106,10 @@ async def bulk_form(request: Request) -> FormData:
     return await request.form()
 
 
+def ticked(form: FormData) -> list[int]:
+    return [int(value) for value in form.getlist("id") if isinstance(value, str) and value.isdigit() and len(value) < 19]
+
+
 @router.post("/projects/{slug}/prompts/archive")
 async def archive_prompts(
     request: Request,
@@ -108,12 +119,11 @@ async def archive_prompts(
     form: Annotated[FormData, Depends(bulk_form)],
 ) -> Response:
     """Those that are ticked, or all that fit the search."""
-    ticked = [int(value) for value in form.getlist("id") if isinstance(value, str) and value.isdigit() and len(value) < 19]
-    chosen = searched.filter if form.get("all") == "on" else ticked
+    chosen = searched.filter if form.get("all") == "on" else ticked(form)
     back = searched.view == "archived"
     engine = get_engine(request)
     deed = partial(search.put_many_away, engine, project.id, chosen, caller.user_id, back=back)
-    changed = await beside_requests(deed, None if chosen is searched.filter else len(ticked))
+    changed = await beside_requests(deed, len(chosen) if isinstance(chosen, list) else None)
     prompts = count(changed, "prompt")
     message = _("In use again: %(prompts)s.", prompts=prompts) if back else _("Put away: %(prompts)s.", prompts=prompts)
     return redirect(request, searched.address(project.slug), message)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Engine, exists, func, select, update
+from sqlalchemy import ColumnElement, Engine, Text, cast, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.database import audit, searching
@@ -30,6 +31,9 @@ class PromptFilter:
     archived: bool = False
     work: Answered = ""
     external_id: str = ""
+    language: str = ""  # as it is written, or `-` for none
+    tag: str = ""
+    skill: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +48,14 @@ def find_prompts(
     session: Session, project_id: int, wanted: PromptFilter, *, before: int | None = None, limit: int = 50
 ) -> list[Prompt]:
     """The newest first; `before` is the id the page before ended with."""
-    query = select(Prompt).where(*_conditions(project_id, wanted))
+    query = select(Prompt).where(*conditions(project_id, wanted))
     if before is not None:
         query = query.where(Prompt.id < before)
     return list(session.scalars(query.order_by(Prompt.id.desc()).limit(limit)))
 
 
 def count_fitting(session: Session, project_id: int, wanted: PromptFilter) -> Total:
-    return searching.count_fitting(session, Prompt, _conditions(project_id, wanted))
+    return searching.count_fitting(session, Prompt, conditions(project_id, wanted))
 
 
 def put_away(session: Session, project_id: int, ids: Sequence[int], by: int | None, *, back: bool = False) -> int:
@@ -82,13 +86,13 @@ def put_many_away(
 def _to_put_away(engine: Engine, project_id: int, chosen: Sequence[int] | PromptFilter, back: bool) -> list[int]:
     """Those of the chosen that are to change."""
     if isinstance(chosen, PromptFilter):
-        narrowed = [_conditions(project_id, chosen)]
+        narrowed = [conditions(project_id, chosen)]
     else:
         narrowed = [[Prompt.id.in_(chosen[at : at + ASKED_AT_ONCE])] for at in range(0, len(chosen), ASKED_AT_ONCE)]
     found: list[int] = []
     with read_session(engine) as session:
-        for conditions in narrowed:
-            those = select(Prompt.id).where(Prompt.project_id == project_id, *conditions, _to_change(back))
+        for each in narrowed:
+            those = select(Prompt.id).where(Prompt.project_id == project_id, *each, _to_change(back))
             found += session.scalars(those.order_by(Prompt.id))
     return found
 
@@ -125,7 +129,7 @@ def count_labels_about(session: Session, prompt_id: int) -> int:
     return session.scalar(about.where(Task.prompt_id == prompt_id, Label.current)) or 0
 
 
-def _conditions(project_id: int, wanted: PromptFilter) -> list[Any]:
+def conditions(project_id: int, wanted: PromptFilter) -> list[Any]:
     found: list[Any] = [
         Prompt.project_id == project_id,
         Prompt.archived_at.is_not(None) if wanted.archived else Prompt.archived_at.is_(None),
@@ -136,8 +140,16 @@ def _conditions(project_id: int, wanted: PromptFilter) -> list[Any]:
         found.append(says(Prompt.messages, wanted.text))
     if wanted.external_id:
         found.append(Prompt.external_id == wanted.external_id)
+    if wanted.language:
+        found.append(Prompt.language.is_(None) if wanted.language == "-" else Prompt.language == wanted.language)
+    found += [_lists(column, word) for column, word in ((Prompt.tags, wanted.tag), (Prompt.skills, wanted.skill)) if word]
     answered = exists().where(Generation.prompt_id == Prompt.id)
     labelled = exists().where(Task.prompt_id == Prompt.id, Label.task_id == Task.id, Label.current)
     if wanted.work:
         found.append({"answered": answered, "unanswered": ~answered, "labelled": labelled, "unlabelled": ~labelled}[wanted.work])
     return found
+
+
+def _lists(column: Any, word: str) -> ColumnElement[bool]:
+    """Whether a list of words has this one among them; JSON writes it between quotation marks, and other scripts as escapes."""
+    return cast(column, Text).contains(json.dumps(word), autoescape=True)

@@ -13,6 +13,8 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.assignment.audiences import audience
+from app.assignment.people import note_audiences
 from app.database import audit
 from app.database.engine import read_session
 from app.database.failures import is_passing
@@ -44,6 +46,9 @@ class PromptRow:
     external_id: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)  # what else its owner said of it
     left_out: tuple[str, ...] = ()  # names of what was said but cannot be kept
+    language: str | None = None  # the three as `app.assignment.audiences` checks them
+    tags: tuple[str, ...] = ()
+    skills: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def import_prompts(
     for some in slices.of(new):
         with telling_what_was_taken(report, count(len(new), "prompt")), slices.write() as session:
             project = hold_open(session, project_id)  # somebody may have put it away, or deleted it, meanwhile
+            note_audiences(session, project, _audiences(new))  # all of them first: there may be too many
             if some[0] is new[0]:  # noted with what comes first: no row is without its entry
                 audit.record(session, by, "prompts.imported", project.slug, details, project.id)
             made = _insert(session, some)
@@ -136,7 +142,9 @@ def import_prompts(
 def add_prompts(session: Session, project: Project, rows: Sequence[PromptRow], *, put_away: bool = False) -> None:
     """Add a few prompts in the caller's transaction."""
     archived = {"archived_at": utc_now()} if put_away else {}
-    _insert(session, [_values(project.id, row) | archived for row in rows])
+    values = [_values(project.id, row) | archived for row in rows]
+    note_audiences(session, project, _audiences(values))
+    _insert(session, values)
 
 
 def _new_ones(engine: Engine, project_id: int, rows: Sequence[PromptRow]) -> list[dict[str, Any]]:
@@ -162,8 +170,16 @@ def _values(project_id: int, row: PromptRow) -> dict[str, Any]:
         "split": prompt_split(digest),
         "external_id": row.external_id,
         "extra": row.extra,
+        "language": row.language,
+        "tags": list(row.tags),
+        "skills": list(row.skills),
+        "audience": audience(row.language, row.skills),
         "created_at": utc_now(),
     }
+
+
+def _audiences(values: Iterable[dict[str, Any]]) -> set[str]:
+    return {one["audience"] for one in values if one["audience"] is not None}
 
 
 def _insert(session: Session, values: Sequence[dict[str, Any]]) -> int:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from app.language.languages import _
-from app.prompts.conversations import EXTERNAL_ID, SHAPES
+from app.prompts.conversations import EXTERNAL_ID, LANGUAGE, SHAPES, SKILLS, TAGS
 from app.prompts.service import BadLine
 from app.texts.spreadsheet_cells import original_cell
 
@@ -123,7 +123,7 @@ def _are_columns(cells: list[str]) -> bool:
 def _column(name: str) -> str:
     """A column's name; the ones we know in small letters."""
     name = name.strip()
-    return name.lower() if name.lower() in {*SHAPES, *_COMMON, EXTERNAL_ID} else name
+    return name.lower() if name.lower() in {*SHAPES, *_COMMON, EXTERNAL_ID, LANGUAGE, TAGS, SKILLS} else name
 
 
 def _item(line: int, header: list[str], cells: list[str]) -> dict[str, Any] | BadLine:

@@ -19,10 +19,12 @@ from typing import Any, Final, Literal
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.assignment import people
 from app.labels.disputed import REVIEW
 from app.models import NEXT_PLACE, Check, Gold, Label, Membership, Project, Prompt, Seat, Skip, Task, User, utc_now
 from app.queue.asking import AHEAD, unmet
-from app.queue.claim import GIVEN_BACK, IN_ORDER
+from app.queue.claim import IN_ORDER
+from app.queue.conditions import GIVEN_BACK
 
 Kind = Literal["repeat", "gold"]
 
@@ -116,13 +118,14 @@ def _repeat(session: Session, project: Project, user_id: int, draw: random.Rando
         .subquery()
     )
     first = aliased(Label)
+    kept = people.kept_from_person(session, project, user_id)
     tasks = session.execute(
         select(Task)
         .join(first, first.task_id == Task.id)
         .join(theirs, theirs.c.id == first.id)
         .join(Prompt, Prompt.id == Task.prompt_id)
         .where(Task.purpose.in_(("train", "evaluation")), Task.served_reason != "chat", Prompt.archived_at.is_(None))
-        .where(Task.kind != "ranking")
+        .where(Task.kind != "ranking", _is_for_them(kept))
         .where(exists().where(Label.task_id == Task.id, Label.annotator_id == user_id, Label.current))
         .where(~exists().where(Check.annotator_id == user_id, Check.repeats_id == Task.id))
     ).scalars()
@@ -140,16 +143,23 @@ def _gold(session: Session, project: Project, user_id: int, draw: random.Random)
         exists().where(Skip.task_id == Gold.source_task_id, Skip.annotator_id == user_id),
         exists().where(Seat.task_id == Gold.source_task_id, Seat.state != "done"),
     )
+    kept = people.kept_from_person(session, project, user_id)
     found = session.scalars(
         select(Gold)
         .join(Prompt, Prompt.id == Gold.prompt_id)
         .where(Gold.project_id == project.id, Gold.retired_at.is_(None), Prompt.archived_at.is_(None))
+        .where(_is_for_them(kept))
         .where(~met, ~exists().where(Check.annotator_id == user_id, Check.gold_id == Gold.id))
     ).all()
     if not found:
         return None
     gold = draw.choice(found)
     return Question("gold", gold.prompt_id, (gold.first_generation_id, gold.second_generation_id), gold_id=gold.id)
+
+
+def _is_for_them(kept: str) -> ColumnElement[bool]:
+    """Of a prompt, by the audiences that are kept from somebody."""
+    return or_(Prompt.audience.is_(None), Prompt.audience.not_in(kept.split("\n")))
 
 
 def put_in(session: Session, project: Project, user_id: int, asked: Question, draw: random.Random) -> int | None:

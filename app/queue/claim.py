@@ -24,7 +24,6 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    exists,
     func,
     insert,
     literal,
@@ -38,13 +37,10 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.database.prepared import Prepared
-from app.models import EvaluationRest, Generation, Label, Project, Prompt, RankedAnswer, Seat, Skip, Task, User, Utc
+from app.models import Generation, Label, Project, Prompt, RankedAnswer, Seat, Skip, Task, User, Utc
+from app.queue.conditions import LEASE_EXPIRED, ME, for_them_or_chosen, had, not_had, not_just_had, not_resting, open_to
 
-LEASE_EXPIRED: Final = "lease expired"  # the reasons on skips that say only that somebody had the task: the clock took it,
-GIVEN_BACK: Final = "given back"  # or they returned it unused, and it stays open to them
-NOT_SAID: Final = (LEASE_EXPIRED, GIVEN_BACK)  # reasons that nobody gave; `lease.skip` keeps people's own words apart from them
 NEAR: Final = 200  # open seats looked at, oldest first, before the search starts behind the person's own last seat
-APART: Final = 20  # tasks of a person between two that ask about one prompt: pairs that follow each other tell of an evaluation
 FRONT: Final = -(2**62)  # before and behind every place that a seat can have
 BACK: Final = 2**62
 Ended = tuple[int | None, str]  # the run or checkpoint that wrote an answer, if one did, and how it ended
@@ -76,16 +72,17 @@ def claim_next(
     now: datetime,
     lease: timedelta,
     besides: Collection[int] = (),
+    kept: str = "",
 ) -> ServedTask | None:
     """The task this person holds already, else the oldest one still open to them, else none.
 
     `besides` names tasks they have in hand, for a page that fetches the next one ahead. Runs in the caller's write
-    transaction. `lease` is how long the seat is kept.
+    transaction. `lease` is how long the seat is kept. `kept`: the audiences of prompts that are not for them.
     """
     if connection.dialect.name != "sqlite":  # where writers do not queue, one person's claims do
         connection.execute(_ONE_AT_A_TIME, {"me": annotator_id})
     until = now + lease
-    while (seat := _open_seat(connection, project_id, annotator_id, now, besides)) is not None:
+    while (seat := _open_seat(connection, project_id, annotator_id, now, besides, kept)) is not None:
         task = _taken(connection, seat, annotator_id, now, until)
         if task is not None:
             return task
@@ -165,7 +162,7 @@ def _with_answers(connection: Connection, task: ServedTask, annotator_id: int) -
 
 
 def _open_seat(
-    connection: Connection, project_id: int, annotator_id: int, now: datetime, besides: Collection[int]
+    connection: Connection, project_id: int, annotator_id: int, now: datetime, besides: Collection[int], kept: str
 ) -> Any:  # a row of `_SEAT`, or none
     """The seat this person holds, or the oldest they may take.
 
@@ -174,7 +171,11 @@ def _open_seat(
     just had.
     """
     values: dict[str, Any] = {"project": project_id, "me": annotator_id, "now": now}
-    candidate = _CANDIDATE
+    held_or, unheld, at_last = _SEARCHES
+    if kept:
+        values["kept"] = kept
+        held_or, unheld, at_last = _SEARCHES_OF_SOME
+    candidate = held_or
     if besides:
         held = connection.execute(_HELD, values).all()
         for own in held:
@@ -182,14 +183,14 @@ def _open_seat(
                 return own
         if len(held) >= MOST_HELD:
             return None
-        candidate = _UNHELD
+        candidate = unheld
     seat = candidate.first(connection, values | {"after": FRONT, "upto": BACK, "near": NEAR})
     if seat is None:
         last = connection.execute(_LAST_PLACE, {"project": project_id, "me": annotator_id}).scalar()
         after = FRONT if last is None else last
         seat = candidate.first(connection, values | {"after": after, "upto": BACK, "near": BACK})
         if seat is None:
-            seat = _AT_LAST.first(connection, values | {"after": FRONT, "upto": BACK, "near": BACK})
+            seat = at_last.first(connection, values | {"after": FRONT, "upto": BACK, "near": BACK})
     return seat
 
 
@@ -226,7 +227,6 @@ def cut_marks(first: Ended, second: Ended | None) -> tuple[bool, bool]:
 
 _first = aliased(Generation)
 _second = aliased(Generation)
-_me: ColumnElement[int] = bindparam("me", type_=Seat.annotator_id.type)
 _now: ColumnElement[datetime] = bindparam("now", type_=Utc())
 _SEAT: Final[tuple[Any, ...]] = (Seat.id, Seat.place, Seat.task_id, Seat.annotator_id)
 IN_ORDER: Final = (Seat.place, Seat.id)  # in which seats are claimed; the index `ix_seats_queue` has it
@@ -254,46 +254,6 @@ def _shown() -> Select[Any]:
     )
 
 
-def _had(table: type[Seat] | type[Skip] | type[Label], task_id: Any) -> ColumnElement[bool]:
-    other = aliased(table)
-    return exists().where(other.task_id == task_id, other.annotator_id == _me)
-
-
-def not_had(task_id: Any) -> ColumnElement[bool]:
-    """Whether the person of the parameter `me` never had this task, or gave it back unused."""
-    other = aliased(Skip)
-    barred = exists().where(other.task_id == task_id, other.annotator_id == _me, other.reason != GIVEN_BACK)
-    return and_(~_had(Seat, task_id), ~barred, ~_had(Label, task_id))
-
-
-def open_to(annotator_id: Any) -> ColumnElement[bool]:
-    """Whether a seat is kept for nobody else."""
-    return or_(Seat.reserved_for.is_(None), Seat.reserved_for == annotator_id)
-
-
-def _not_just_had() -> ColumnElement[bool]:
-    """Whether the task's prompt is none of those that the person had last, or has in hand. Found by the person's index."""
-
-    def theirs(state: str) -> Select[Any]:
-        mine, task = aliased(Seat), aliased(Task)
-        last = (
-            select(mine.task_id)
-            .where(mine.annotator_id == _me, mine.project_id == bindparam("project"), mine.state == state)
-            .order_by(mine.claimed_at.desc())
-            .limit(APART)
-            .subquery(f"{state}_last")
-        )
-        return select(task.prompt_id).where(task.id == last.c.task_id)
-
-    return and_(Task.prompt_id.not_in(theirs("done")), Task.prompt_id.not_in(theirs("leased")))
-
-
-def _not_resting() -> ColumnElement[bool]:
-    """Whether the task is of no evaluation, or the person does not rest in one of the project's."""
-    rests = exists().where(EvaluationRest.project_id == bindparam("project"), EvaluationRest.annotator_id == _me)
-    return or_(Task.purpose != "evaluation", ~rests)
-
-
 def last_place(annotator_id: Any, project_id: Any) -> Select[int]:
     """Where in the queue the seat stands that this person took last of those they are done with."""
     return (
@@ -308,7 +268,7 @@ def _held(limit: int) -> Select[Any]:
     """Seats this person holds, the one they have had longest first: a page that is loaded again shows what it showed."""
     return (
         select(*_SEAT, literal(0).label("rank"))
-        .where(Seat.annotator_id == _me, Seat.state == "leased", Seat.project_id == bindparam("project"))
+        .where(Seat.annotator_id == ME, Seat.state == "leased", Seat.project_id == bindparam("project"))
         .order_by(Seat.claimed_at, Seat.id)
         .limit(limit)
     )
@@ -335,7 +295,7 @@ def _candidate(*first: Select[Any], but: ColumnElement[bool]) -> CompoundSelect[
         select(*_SEAT, literal(1).label("rank"))
         .join_from(window, Seat, Seat.id == window.c.id)
         .join(Task, Task.id == Seat.task_id)
-        .where(Seat.state == "free", open_to(_me), not_had(Seat.task_id), but)
+        .where(Seat.state == "free", open_to(ME), not_had(Seat.task_id), but)
         .order_by(window.c.place, window.c.id)  # a join need not keep the window's order
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
@@ -344,7 +304,7 @@ def _candidate(*first: Select[Any], but: ColumnElement[bool]) -> CompoundSelect[
         select(*_SEAT, literal(1).label("rank"))
         .join(Task, Task.id == Seat.task_id)
         .where(Seat.project_id == bindparam("project"), Seat.state == "leased", Seat.lease_until < _now)
-        .where(open_to(_me), not_had(Seat.task_id), but)
+        .where(open_to(ME), not_had(Seat.task_id), but)
         .order_by(*IN_ORDER)
         .limit(1)
         .with_for_update(of=Seat, skip_locked=True)
@@ -353,18 +313,24 @@ def _candidate(*first: Select[Any], but: ColumnElement[bool]) -> CompoundSelect[
     return union_all(*branches).order_by(*map(literal_column, ("rank", "place", "id"))).limit(1)
 
 
+def _searches(mine: ColumnElement[bool]) -> tuple[Prepared, Prepared, Prepared]:
+    """With the seat they hold, without, and where there is nothing but prompts that they have just had."""
+    fresh = and_(mine, not_just_had())
+    return Prepared(_candidate(_held(1), but=fresh)), Prepared(_candidate(but=fresh)), Prepared(_candidate(but=mine))
+
+
 def _take() -> ReturningUpdate[int, bool]:
     return (
         update(Seat)
         .where(
             Seat.id == bindparam("seat"),
-            or_(Seat.state == "free", and_(Seat.state == "leased", or_(Seat.annotator_id == _me, Seat.lease_until < _now))),
+            or_(Seat.state == "free", and_(Seat.state == "leased", or_(Seat.annotator_id == ME, Seat.lease_until < _now))),
         )
         .values(
             state="leased",
             swapped=bindparam("swapped_now"),
-            claimed_at=case((Seat.annotator_id == _me, Seat.claimed_at), else_=_now),
-            annotator_id=_me,
+            claimed_at=case((Seat.annotator_id == ME, Seat.claimed_at), else_=_now),
+            annotator_id=ME,
             lease_until=bindparam("until", type_=Utc()),
         )
         .returning(Seat.id, Seat.swapped)
@@ -388,11 +354,10 @@ _SHOWN: Final = Prepared(_shown().where(Task.id == bindparam("task")))
 _REOPENED: Final = _shown().where(
     Task.id == bindparam("task"),
     Task.project_id == bindparam("project"),
-    or_(*(_had(table, Task.id) for table in (Seat, Skip, Label))),
+    or_(*(had(table, Task.id) for table in (Seat, Skip, Label))),
 )
 _HELD: Final = _held(MOST_HELD)
-_CANDIDATE: Final = Prepared(_candidate(_held(1), but=and_(_not_resting(), _not_just_had())))
-_UNHELD: Final = Prepared(_candidate(but=and_(_not_resting(), _not_just_had())))
-_AT_LAST: Final = Prepared(_candidate(but=_not_resting()))
+_SEARCHES: Final = _searches(not_resting())  # of whom all prompts are for
+_SEARCHES_OF_SOME: Final = _searches(and_(not_resting(), for_them_or_chosen()))
 _TAKE: Final = Prepared(_take())
-_LAST_PLACE: Final = last_place(_me, bindparam("project"))
+_LAST_PLACE: Final = last_place(ME, bindparam("project"))

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from app.errors import Conflict, NotFound
 from app.language.languages import _
 from app.models import Label, Seat, Skip
-from app.queue.claim import GIVEN_BACK, NOT_SAID
+from app.queue.conditions import GIVEN_BACK, NOT_SAID
 
 
 def renew(connection: Connection, task_id: int, annotator_id: int, *, now: datetime, lease: timedelta) -> datetime:

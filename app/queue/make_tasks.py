@@ -31,7 +31,7 @@ from app.models import (
     drawn,
     utc_now,
 )
-from app.queue.claim import GIVEN_BACK
+from app.queue.conditions import GIVEN_BACK
 from app.queue.new_tasks import insert_tasks
 
 Kind = Literal["comparison", "rating", "ranking"]

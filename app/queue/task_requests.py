@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Path, Request
 from sqlalchemy import Connection
 
+from app.assignment.audiences import kept_from
 from app.errors import NotAllowed
 from app.language.languages import _
 from app.models import utc_now
@@ -33,7 +34,7 @@ def claiming(
     if caller.archived or caller.paused:
         return _nothing
     require_practised(caller)
-    return partial(
+    held = partial(
         claim.claim_held if caller.closed else claim.claim_next,
         project_id=project_id,
         annotator_id=caller.user_id,
@@ -41,6 +42,12 @@ def claiming(
         lease=lease_time(request),
         besides=besides,
     )
+    return held if caller.closed or not caller.audiences else partial(held, kept=kept_from_caller(caller))
+
+
+def kept_from_caller(caller: Principal) -> str:
+    """The audiences of the project's prompts to which they do not belong."""
+    return kept_from(caller.audiences, caller.languages, caller.skills)
 
 
 def require_asked(caller: Principal) -> None:

@@ -47,6 +47,9 @@ class Principal:
     practice_due: bool = False  # an annotator there who has to practise before real tasks open
     paused: bool = False  # asked nothing there at present
     closed: bool = False  # nobody is given a new task there: the hours of this month are used
+    audiences: tuple[str, ...] = ()  # that prompts there have
+    languages: tuple[str, ...] = ()  # theirs there, in which they are asked; none said: in all
+    skills: tuple[str, ...] = ()
     language: str | None = None  # the one they chose; None: what their browser asks for
     project_ids: frozenset[int] | None = None  # of a key that is bound to projects: the only ones it works in
     second_factor_due: bool = False  # an admin who has none, where the owner says that admins need one

@@ -72,6 +72,9 @@ def finding_of(row: Any, credential: Credential) -> Finding:
         practice_due=bool(row.practice_due),
         paused=row.paused_at is not None,
         closed=row.closed_until is not None and row.closed_until > now,
+        audiences=tuple(row.audiences or ()),
+        languages=tuple(row.languages or ()),
+        skills=tuple(row.skills or ()),
         language=row.language if credential.via == "session" else None,
         credential=str(credential.id),
         second_factor_due=bool(row.second_factor_due),
@@ -111,8 +114,8 @@ def statement_for(via: Literal["session", "key"], source: Source | None) -> Prep
         return Prepared(
             statement.add_columns(
                 is_admin_somewhere.label("is_admin_somewhere"),
-                *(null().label(name) for name in ("project_id", "archived_at", "closed_until")),
-                *(null().label(name) for name in ("role", "practice_due", "paused_at")),
+                *(null().label(name) for name in ("project_id", "archived_at", "closed_until", "audiences")),
+                *(null().label(name) for name in ("role", "practice_due", "paused_at", "languages", "skills")),
             )
         )
     return Prepared(
@@ -121,8 +124,11 @@ def statement_for(via: Literal["session", "key"], source: Source | None) -> Prep
             Project.id.label("project_id"),
             Project.archived_at,
             Project.closed_until,
+            Project.audiences,
             Membership.role,
             Membership.paused_at,
+            Membership.languages,
+            Membership.skills,
             _practice_due().label("practice_due"),
         )
     )

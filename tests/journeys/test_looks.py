@@ -46,8 +46,8 @@ SUITE = [
 NIGHT = [pytest.param(*view, PAGES, id=" ".join(map(str, view)), marks=pytest.mark.nightly) for view in VIEWS]
 
 
-# Everything is opened, and the bar at the window's foot rests at its own place: what is under it comes into view by scrolling, and
-# axe judges nothing that is covered.
+# Everything is opened, and the bar at the window's foot rests at its own place: what is under it comes into view by scrolling,
+# and axe judges nothing that is covered.
 OPENED = """() => {
   document.querySelectorAll("details").forEach((one) => { one.open = true });
   document.querySelectorAll(".verdict-bar").forEach((one) => { one.style.position = "static" });

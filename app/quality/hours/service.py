@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from app.errors import Invalid
 from app.language.languages import _
 from app.models import Label, Seat, Skip, Task, User
-from app.queue.claim import NOT_SAID
+from app.queue.conditions import NOT_SAID
 
 IDLE: Final = timedelta(minutes=5)
 MOST_DAYS: Final = 366

@@ -342,6 +342,20 @@ def test_a_key_that_has_just_minted_is_revoked_with_its_child(engine: Engine) ->
         assert session.get_one(ApiKey, child).revoked_at is not None
 
 
+def test_prompts_are_for_some_and_found_by_their_marks_there_too(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project, hour = factories.make_project(session, "assigned"), timedelta(hours=1)
+        person, task = factories.make_user(session, "Lawyer").id, factories.make_task(session, project)
+        prompt = session.get_one(Prompt, task.prompt_id)
+        prompt.audience, prompt.tags = "de law", ["50-percent"]
+        session.flush()
+        found = [find_prompts(session, project.id, PromptFilter(tag=tag)) for tag in ("50-percent", "percent")]
+        assert found == [[prompt], []]
+        for kept, is_theirs in (("\nde\nde law\n", False), ("\nde\n", True)):
+            served = claim_next(session.connection(), project.id, person, now=utc_now(), lease=hour, kept=kept)
+            assert (served is not None) is is_theirs
+
+
 def test_lists_are_searched_there_too_and_no_import_brings_what_cannot_be_stored(engine: Engine) -> None:
     lines = [r"Why is a user's \"role\" 50 %?", "天空", r"a\u0000b", r"\ud83d"]
     rows = read_upload("\n".join(f'{{"text": "{line}", "about": "{line}"}}' for line in lines).encode())

@@ -14,7 +14,7 @@ from app.database.engine import read_session, write_session
 from app.evaluation.resting import ACTIVE, AHEAD_BY, rests
 from app.evaluation.service import cancel
 from app.models import Evaluation, EvaluationRest, EvaluationTask, Label, Membership, Project, Task, User, utc_now
-from app.queue.claim import APART
+from app.queue.conditions import APART
 from app.rounds import people_decide
 from tests.app import factories
 from tests.app.evaluation.judged import Judged, begin, evaluation_of, judge_next, taste

@@ -14,7 +14,7 @@ from app.labels import history
 from app.labels.history import Progress
 from app.labels.search import LabelFilter, search_labels
 from app.models import Generation, Label, Project, Prompt, Task, utc_now
-from app.queue.claim import NOT_SAID
+from app.queue.conditions import NOT_SAID
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.labels.judged import judge

@@ -14,7 +14,7 @@ from app.database.engine import read_session, write_session
 from app.models import Generation, Project, Prompt, RankedAnswer, Seat, Skip, Task, drawn, utc_now
 from app.prompts.search import put_many_away
 from app.queue import asking, make_tasks
-from app.queue.claim import GIVEN_BACK
+from app.queue.conditions import GIVEN_BACK
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.queue.asked import ask

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "a97c3e05d1b4"
-down_revision = "6e1b94d27fc8"
+down_revision = "d2f7a05c83b1"
 
 
 def upgrade() -> None:
