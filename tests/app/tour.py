@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.assignment.audiences import audience
 from app.chats import service as chats
 from app.chats import turns
 from app.contenders.service import contenders_alone
 from app.feedback.service import About, Said, give
 from app.labels.verdict import Rewrite, Verdict
-from app.models import EvaluationCandidate, Label, Project, Run, Task, utc_now
+from app.models import EvaluationCandidate, Label, Membership, Project, Run, Task, utc_now
 from app.quality.adjudication import service as adjudication
 from app.serving.warm_process import Answer
 from app.settings import Settings
@@ -111,6 +113,7 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     give(session, about, Said(str(uuid.uuid4()), "up", True), cast.grace)
     talks = [_talk(session, project, cast.ada, choice) for choice in ("both_bad", "")]
     contenders = contenders_alone(session, [project.policy_id or 0, first.candidate])
+    _assign(session, project, cast)
     return {
         "evaluation": _evaluation(session, project, contenders[first.candidate]),
         "before": contenders[project.policy_id or 0],
@@ -132,6 +135,21 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
         "candidate": first.candidate,
         "reward": first.reward,
     }
+
+
+def _assign(session: Session, project: Project, cast: Cast) -> None:
+    """A prompt that is for Mary, and one that is for nobody."""
+    for language, skills in (("zh-Hant", ["law"]), ("de", [])):
+        marks: dict[str, Any] = {
+            "language": language,
+            "tags": ["short"],
+            "skills": skills,
+            "audience": audience(language, skills),
+        }
+        factories.make_prompt(session, project.id, **marks)
+    project.audiences = ["de", "zh-Hant law"]
+    for member in session.scalars(select(Membership).where(Membership.project_id == project.id)):
+        member.languages, member.skills = ["en", "zh-Hant"], ["law"] if member.user_id == cast.mary else []
 
 
 def _dispute(session: Session, project: Project, cast: Cast) -> int:

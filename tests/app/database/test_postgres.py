@@ -349,8 +349,7 @@ def test_prompts_are_for_some_and_found_by_their_marks_there_too(engine: Engine)
         prompt = session.get_one(Prompt, task.prompt_id)
         prompt.audience, prompt.tags = "de law", ["50-percent"]
         session.flush()
-        found = [find_prompts(session, project.id, PromptFilter(tag=tag)) for tag in ("50-percent", "percent")]
-        assert found == [[prompt], []]
+        assert [len(find_prompts(session, project.id, PromptFilter(tag=tag))) for tag in ("50-percent", "percent")] == [1, 0]
         for kept, is_theirs in (("\nde\nde law\n", False), ("\nde\n", True)):
             served = claim_next(session.connection(), project.id, person, now=utc_now(), lease=hour, kept=kept)
             assert (served is not None) is is_theirs

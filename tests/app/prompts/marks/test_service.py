@@ -90,6 +90,7 @@ def test_many_are_changed_by_page_and_by_call(engine: Engine, cast: Cast, api: A
     assert audiences(engine, cast) == ["en law"], "nobody has French any more"
     page = grace.get("/projects/demo/prompts").text
     assert "Nobody here may be asked about some prompts" in page
+    assert page.index("/prompts/marks") < page.index("Put away</button>"), "what Enter in a field sends puts nothing away"
 
     ids = [one["id"] for one in items.values()]
     clear = program.post(f"{CALL}/marks", json={"ids": ids, "language": "", "remove_skills": ["law"]})
