@@ -1,14 +1,15 @@
 """How many labels would have been enough, had other pairs been asked about: `python bench/selection.py --data DIR`.
 
 DIR holds `pairs_tulu1.jsonl.gz` and `pairs_hh_harmless.jsonl.gz`. Labels that are there are replayed: each seed holds out three
-in ten by prompt, draws the first forty from the rest, and has every rule of `trainer/reward/head/next_pairs.py` pick batches from
+in ten by prompt, draws the first ten from the rest, and has every rule of `trainer/reward/head/next_pairs.py` pick batches from
 what is left by the product's head, fitted anew to what is picked. Beside what people said the same pairs are judged by simulated
 preferences, 15 % of their verdicts turned round, the held-out ones none.
 
-Labels to 95 % of the accuracy that all of the pool gives are read off the mean curve over seeds; a rule's share of those that
-uniform draws need comes with a 95 % interval, which draws seeds with replacement, the same for both. Where a curve is there at
-the first step already, or never, neither number nor interval is given. `--work` keeps the answers
-read, so that a second call is quick. One JSON line last.
+Labels to 95 % of the accuracy that all of the pool gives are read off the mean curve over seeds, and so are labels to 95 % of
+the way there from a coin's half, which says more where people are hard to foretell; a rule's share of those that uniform draws
+need comes with a 95 % interval, which draws seeds with replacement, the same for both. Where a curve is there at the first step
+already, or never, neither number nor interval is given. `--work` keeps the answers read, so that a second call is quick. One
+JSON line last.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import argparse
 import json
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,23 @@ from trainer.reward.people.standards import fitted_head
 
 SETS = ("pairs_tulu1", "pairs_hh_harmless")
 SIMULATED = ("second_person", "hedging")
-STEPS = (40, 60, 80, 120, 160, 240, 320, 440)  # labels at which the reward is fitted; between two of them a batch is picked
-ENOUGH = 0.95  # of the accuracy that the whole pool gives
+STEPS = (
+    10,
+    20,
+    40,
+    60,
+    80,
+    120,
+    160,
+    240,
+    320,
+    480,
+    720,
+)  # labels at which the reward is fitted; between two of them a batch is picked
+ENOUGH: dict[str, Callable[[float], float]] = {  # of the accuracy that the whole pool gives
+    "of_accuracy": lambda full: 0.95 * full,
+    "of_the_way": lambda full: 0.5 + 0.95 * (full - 0.5),
+}
 FLIPPED = 0.15
 RESAMPLES = 2000
 CONFIG = RewardConfig(max_tokens=256, judge_share=0.0)
@@ -115,30 +131,33 @@ def labels_to(curve: Sequence[float], steps: Sequence[int], target: float) -> fl
 def summary(curves: dict[str, Tensor], full: Tensor, steps: Sequence[int]) -> dict[str, Any]:
     """Figures of one set: `curves` are rule -> (seeds, steps), `full` (seeds,)."""
 
-    def needed(name: str, seeds: Tensor) -> float | None:
-        return labels_to(curves[name][seeds].mean(0).tolist(), steps, ENOUGH * float(full[seeds].mean()))
+    def needed(name: str, seeds: Tensor, target: Callable[[float], float]) -> float | None:
+        return labels_to(curves[name][seeds].mean(0).tolist(), steps, target(float(full[seeds].mean())))
 
-    def share(name: str, seeds: Tensor) -> float | None:
-        mine, uniform = needed(name, seeds), needed("uniform", seeds)
+    def share(name: str, seeds: Tensor, target: Callable[[float], float]) -> float | None:
+        mine, uniform = needed(name, seeds, target), needed("uniform", seeds, target)
         return None if mine is None or uniform is None else mine / uniform
 
     every = torch.arange(len(full))
     drawn = torch.randint(len(full), (RESAMPLES, len(full)), generator=torch.Generator().manual_seed(0))
     found: dict[str, Any] = {"full_accuracy": round(float(full.mean()), 4), "seeds": len(full), "rules": {}}
     for name, curve in curves.items():
-        enough, of_uniform = needed(name, every), share(name, every)
-        ratios = [share(name, seeds) for seeds in drawn]
-        known = torch.tensor([ratio for ratio in ratios if ratio is not None])
-        sure = of_uniform is not None and len(known) == RESAMPLES  # an interval of some of the draws would be too narrow
         gains = (curve - curves["uniform"]).mean(1)[drawn].mean(1)
         found["rules"][name] = {
-            "labels_enough": None if enough is None else round(enough),
-            "of_uniform": None if of_uniform is None else round(of_uniform, 2),
-            "of_uniform_95": [round(float(known.quantile(end)), 2) for end in (0.025, 0.975)] if sure else None,
             "gain": round(float((curve - curves["uniform"]).mean()), 4),
             "gain_95": [round(float(gains.quantile(end)), 4) for end in (0.025, 0.975)],
             "curve": [round(value, 3) for value in curve.mean(0).tolist()],
         }
+        for told, target in ENOUGH.items():
+            enough, of_uniform = needed(name, every, target), share(name, every, target)
+            ratios = [share(name, seeds, target) for seeds in drawn]
+            known = torch.tensor([ratio for ratio in ratios if ratio is not None])
+            sure = of_uniform is not None and len(known) == RESAMPLES  # an interval of some of the draws would be too narrow
+            found["rules"][name][told] = {
+                "labels": None if enough is None else round(enough),
+                "of_uniform": None if of_uniform is None else round(of_uniform, 2),
+                "of_uniform_95": [round(float(known.quantile(end)), 2) for end in (0.025, 0.975)] if sure else None,
+            }
     return found
 
 
@@ -155,12 +174,17 @@ def measure(name: str, features: dict[str, Tensor], labels: Labels, taste: str, 
     curves = {rule: torch.tensor([curve[rule] for curve, _full in parts]) for rule in RULES}
     found = summary(curves, torch.tensor([full for _curve, full in parts]), steps)
     for rule, line in found["rules"].items():
-        if line["labels_enough"] is None:
-            there = line["curve"][0] >= ENOUGH * found["full_accuracy"]
-            told = f"{'at most' if there else 'more than'} {steps[0] if there else steps[-1]} labels would have been enough"
-        else:
-            told = f"{line['labels_enough']} labels would have been enough"
-        say(f"{name}, {taste}: {told} by {rule}; of what uniform draws need {line['of_uniform']}, {line['of_uniform_95']}")
+        for told, target in ENOUGH.items():
+            enough = line[told]
+            if enough["labels"] is None:
+                there = line["curve"][0] >= target(found["full_accuracy"])
+                words = f"{'at most' if there else 'more than'} {steps[0] if there else steps[-1]}"
+            else:
+                words = f"{enough['labels']}"
+            say(
+                f"{name}, {taste}: {words} labels by {rule} to 95 % {told.replace('_', ' ')}; of what uniform draws need "
+                f"{enough['of_uniform']}, {enough['of_uniform_95']}"
+            )
     return {"pool": len(pool), "held_out": len(asked), "steps": steps} | found
 
 

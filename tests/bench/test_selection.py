@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.selection import labels_to, replay, simulated, split, summary
+from bench.selection import ENOUGH, labels_to, replay, simulated, split, summary
 from trainer.reward.data import Answer, Comparison, Labels
 from trainer.reward.head.next_pairs import RULES
 
@@ -44,7 +44,8 @@ def test_no_share_of_labels_is_told_where_the_first_step_is_enough() -> None:
     there = torch.tensor([[0.9, 0.9, 0.9]] * 4)
     line = summary({"uniform": there, "d_optimal": there}, torch.full((4,), 0.9), [40, 100, 200])["rules"]["d_optimal"]
 
-    assert line["labels_enough"] is line["of_uniform"] is line["of_uniform_95"] is None
+    for target in ENOUGH:
+        assert line[target] == {"labels": None, "of_uniform": None, "of_uniform_95": None}
     assert line["gain_95"] == [0.0, 0.0]
 
 
@@ -52,9 +53,9 @@ def test_a_rule_that_needs_half_of_the_labels_says_so_and_uniform_is_its_own_mea
     slow, quick = torch.tensor([[0.5, 0.7, 0.9]] * 4), torch.tensor([[0.5, 0.9, 0.9]] * 4)
     found = summary({"uniform": slow, "d_optimal": quick}, torch.full((4,), 0.9), [0, 100, 200])
 
-    assert found["rules"]["uniform"]["of_uniform_95"] == [1.0, 1.0]
-    assert found["rules"]["d_optimal"]["labels_enough"] == 89  # .855 between .5 and .9
-    assert found["rules"]["d_optimal"]["of_uniform_95"] == [0.5, 0.5]
+    assert found["rules"]["uniform"]["of_accuracy"]["of_uniform_95"] == [1.0, 1.0]
+    assert found["rules"]["d_optimal"]["of_accuracy"] == {"labels": 89, "of_uniform": 0.5, "of_uniform_95": [0.5, 0.5]}  # .855
+    assert found["rules"]["d_optimal"]["of_the_way"]["labels"] == 95  # .88 between .5 and .9
     assert found["rules"]["d_optimal"]["gain_95"] == pytest.approx([0.0667, 0.0667])
 
 

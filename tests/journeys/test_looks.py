@@ -258,3 +258,25 @@ def test_the_navigation_shows_where_one_is_even_on_a_phone(open_as: Open, cast: 
     page = open_as("Ada", viewport={"width": 360, "height": 740})
     page.goto("/projects/demo/settings")
     expect(page.get_by_role("navigation", name="Demo").get_by_role("link", name="Settings")).to_be_in_viewport(ratio=0.9)
+
+
+def test_a_closed_tool_says_what_it_holds_where_that_is_part_of_the_verdict_alone(open_as: Open, ids: dict[str, int]) -> None:
+    """Whom to send a question back to is chosen beforehand: that says nothing of the verdict."""
+    page = open_as("Ada")
+    page.goto("/projects/demo/disputes/{dispute}".format(**ids))
+    after = "(one) => getComputedStyle(one, '::after').content"
+    assert page.locator("summary", has_text="Send one back").evaluate(after) == "none"
+    flag = page.locator("summary", has_text="Flag").first
+    flag.click()
+    page.locator("details[open] input[type=checkbox]").first.check()
+    flag.click()
+    assert "ticked" in flag.evaluate(after)
+
+
+def test_a_button_beside_labelled_fields_stands_at_their_foot(open_as: Open, ids: dict[str, int]) -> None:
+    page = open_as("Ada", viewport={"width": 1280, "height": 800})
+    for path in ("/projects/demo/leaderboard/side-by-side", "/audit"):
+        page.goto(path)
+        form = page.locator("form.row", has=page.get_by_role("button", name="Show", exact=True))
+        feet = [form.locator(one).first.evaluate("(one) => one.getBoundingClientRect().bottom") for one in ("select", "button")]
+        assert abs(feet[0] - feet[1]) < 1.5, path
