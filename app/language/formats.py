@@ -34,6 +34,7 @@ NOUNS: Final = {
     "person": N_plural("%(num)s person", "%(num)s people"),
     "preference": N_plural("%(num)s preference", "%(num)s preferences"),
     "prompt": N_plural("%(num)s prompt", "%(num)s prompts"),
+    "ranking": N_plural("%(num)s ranking", "%(num)s rankings"),
     "rating": N_plural("%(num)s rating", "%(num)s ratings"),
     "step": N_plural("%(num)s step", "%(num)s steps"),
     "task": N_plural("%(num)s task", "%(num)s tasks"),

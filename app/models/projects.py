@@ -51,6 +51,8 @@ class Project(Base):
     overlap: Mapped[int] = mapped_column(default=1)  # seats of a task
     extra_seats: Mapped[int] = mapped_column(default=1)  # further people asked where those differ, before a reviewer is
     rating_share: Mapped[float] = mapped_column(default=0.25)  # share of tasks that are ratings
+    ranking_share: Mapped[float] = mapped_column(default=0.0)  # and that are rankings
+    ranking_answers: Mapped[int] = mapped_column(default=4)  # that are put in order, while there is such a share
     sampling: Mapped[dict[str, Any]]  # trainer.contract.config.SampleConfig values
     training: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"reward": {...}, "ppo": {...}} overrides for rounds
     practice_tasks: Mapped[int] = mapped_column(default=0)  # how many a new annotator meets before real ones; 0: none

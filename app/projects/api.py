@@ -82,6 +82,14 @@ class ProjectChanges(Body):
         description="How many more are asked while no verdict has more than half; then a reviewer is.",
     )
     rating_share: float | None = Field(None, ge=0, le=1, description="Share of tasks that are ratings; the rest are comparisons.")
+    ranking_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of tasks in which several answers are put in order. Enough are written to each prompt for that; one "
+        "whose answers are too often the same is compared.",
+    )
+    ranking_answers: Annotated[int, Field(ge=3, le=6)] | None = Field(None, description="Answers in a ranking.")
     queue_low_mark: Id | None = Field(None, description="Open tasks under which the queue refills itself.")
     practice_tasks: Annotated[int, Field(ge=0, le=50)] | None = Field(
         None, description="Practice tasks a new annotator meets before real ones; 0 asks for none."
@@ -137,6 +145,8 @@ class ProjectReply(ProjectSummary):
     overlap: int
     extra_seats: int
     rating_share: float
+    ranking_share: float
+    ranking_answers: int
     queue_low_mark: int
     practice_tasks: int
     qualifying_score: float
@@ -232,6 +242,8 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         overlap=project.overlap,
         extra_seats=project.extra_seats,
         rating_share=project.rating_share,
+        ranking_share=project.ranking_share,
+        ranking_answers=project.ranking_answers,
         queue_low_mark=project.queue_low_mark,
         practice_tasks=project.practice_tasks,
         qualifying_score=project.qualifying_score,

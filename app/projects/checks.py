@@ -23,6 +23,7 @@ MAX_FLAGS = 20
 MAX_WEIGHT = 10.0  # of a flag, in units of the latent reward
 TEXT_DISPLAYS = ("written", "markdown")
 MAX_OVERLAP = 20
+RANKED = (3, 6)  # answers in a ranking
 MAX_EXTRA_SEATS = 5
 TRAINED_BY_ROUNDS = ("reward", "ppo")
 PLACES = {"sample": "sampling"} | {kind: f"training.{kind}" for kind in TRAINED_BY_ROUNDS}  # where their settings are
@@ -59,6 +60,9 @@ def _contradictions(given: Container[str], clean: Mapping[str, Any], standing: M
     whole, found = {**standing, **clean}, {}
     if whole["triggers_on"] and whole["trigger_labels"] is None and whole["trigger_hours"] is None:
         found["triggers_on"] = _("Say after how many labels or hours a round starts, or switch it off.")
+    if whole["rating_share"] + whole["ranking_share"] > 1 + 1e-9:
+        field = "ranking_share" if "ranking_share" in clean else "rating_share"
+        found[field] = _("Ratings and rankings together cannot be more than all tasks.")
     criteria = criteria_of([*standing["criteria"], *whole["criteria"]], whole["retired"])  # what is taken away is still known
     for kind, place in PLACES.items():
         if place.partition(".")[0] not in given:
@@ -232,6 +236,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "overlap": whole_number(1, MAX_OVERLAP),
     "extra_seats": whole_number(0, MAX_EXTRA_SEATS),
     "rating_share": share_between(0, 1),
+    "ranking_share": share_between(0, 1),
+    "ranking_answers": whole_number(*RANKED),
     "queue_low_mark": whole_number(1, 10_000),
     "practice_tasks": practice.CHECKS["practice_tasks"],
     "qualifying_score": practice.CHECKS["qualifying_score"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -21,8 +21,15 @@ MOST_TIMES: Final = 1_000  # of the latest labels of a kind, for the median
 class Cost:
     overlap: int
     labels: int
-    seconds: float | None  # of people's reading and judging together; none before anybody judged both kinds
+    seconds: float | None  # of people's reading and judging together; none before anybody judged each kind
     chosen: bool
+
+
+class Shares(NamedTuple):
+    """Of all tasks; the rest are comparisons."""
+
+    ratings: float
+    rankings: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +38,21 @@ class RoundCost:
 
     tasks: int
     ratings: int  # of the tasks
+    rankings: int
     fewest: int  # labels under which no reward model is fitted
     timed: int  # labels the seconds rest on
     costs: list[Cost]
 
 
-def round_cost(session: Session, project: Project, overlap: int, rating_share: float, trigger_labels: int | None) -> RoundCost:
+def round_cost(session: Session, project: Project, overlap: int, shares: Shares, trigger_labels: int | None) -> RoundCost:
     """As many tasks as a round has labels when each task is judged once: those that start a round, else the fewest it needs."""
     fewest = int(config_dict(expected_config(project, "reward", {}))["min_labels"])
     tasks = trigger_labels or fewest
-    ratings = round(tasks * rating_share)
-    times = {kind: _times(session, project.id, kind) for kind in ("comparison", "rating")}
+    ratings, rankings = round(tasks * shares.ratings), round(tasks * shares.rankings)
+    times = {kind: _times(session, project.id, kind) for kind in ("comparison", "rating", "ranking")}
     each = {kind: statistics.median(found) if found else None for kind, found in times.items()}
     once = 0.0
-    for kind, number in (("comparison", tasks - ratings), ("rating", ratings)):
+    for kind, number in (("comparison", tasks - ratings - rankings), ("rating", ratings), ("ranking", rankings)):
         seconds = each[kind]
         if number and seconds is None:
             once = float("nan")
@@ -53,7 +61,7 @@ def round_cost(session: Session, project: Project, overlap: int, rating_share: f
         Cost(seats, tasks * seats, once * seats if once == once else None, seats == overlap)
         for seats in sorted({*COMPARED, overlap})
     ]
-    return RoundCost(tasks, ratings, fewest, sum(len(found) for found in times.values()), costs)
+    return RoundCost(tasks, ratings, rankings, fewest, sum(len(found) for found in times.values()), costs)
 
 
 def _times(session: Session, project_id: int, kind: str) -> list[float]:

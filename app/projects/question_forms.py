@@ -35,6 +35,8 @@ LABELS: Final = {
     "overlap": N_("Labels per task"),
     "extra_seats": N_("More where people differ"),
     "rating_share": N_("Ratings"),
+    "ranking_share": N_("Rankings"),
+    "ranking_answers": N_("Answers in a ranking"),
     "queue_low_mark": N_("Refill below"),
     "text_display": N_("Text of answers"),
 }
@@ -67,6 +69,8 @@ def questions_of(project: Project) -> Questions:
             "overlap": str(project.overlap),
             "extra_seats": str(project.extra_seats),
             "rating_share": f"{project.rating_share * 100:g}",
+            "ranking_share": f"{project.ranking_share * 100:g}",
+            "ranking_answers": str(project.ranking_answers),
             "queue_low_mark": str(project.queue_low_mark),
             "text_display": project.text_display,
         },
@@ -155,6 +159,8 @@ def values_of(questions: Questions, used: Mapping[Kind, Set[str]]) -> ProjectVal
         "overlap": number_of(words.get("overlap", "")),
         "extra_seats": number_of(words.get("extra_seats", "")),
         "rating_share": share_of(words.get("rating_share", "")),
+        "ranking_share": share_of(words.get("ranking_share", "")),
+        "ranking_answers": number_of(words.get("ranking_answers", "")),
         "queue_low_mark": number_of(words.get("queue_low_mark", "")),
         "text_display": words.get("text_display", ""),
     }

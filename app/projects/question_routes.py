@@ -17,10 +17,11 @@ from app.language.formats import paragraph
 from app.language.languages import _, known, ngettext
 from app.models import Project
 from app.projects import question_forms, service
-from app.projects.costs import RoundCost, round_cost
+from app.projects.costs import RoundCost, Shares, round_cost
 from app.projects.question_forms import Questions
 from app.projects.service import ProjectValues
 from app.queue import make_tasks
+from app.runs.run_settings import usual_answers
 from app.texts.diff import Line, changed_lines
 from app.web.forms import SEEN, Submitted, edit_of, labelled, refuse_clashes, seen_of
 from app.web.pages import redirect, render
@@ -99,6 +100,7 @@ def _page(
         gone={kind: _gone(project, questions, kind) for kind in question_forms.PARTS},
         most=question_forms.MOST,
         cost=_cost(session, project, questions),
+        written=_written_for_rankings(project, questions),
     )
 
 
@@ -124,7 +126,23 @@ def _gone(project: Project, questions: Questions, kind: question_forms.Kind) -> 
 def _cost(session: Session, project: Project, questions: Questions) -> RoundCost | None:
     """For the numbers in the form, saved or not; none while one of them cannot be read."""
     values = question_forms.values_of(questions, _used(project))
-    overlap, share = values["overlap"], values["rating_share"]
-    if not isinstance(overlap, int) or not 1 <= overlap <= 20 or not isinstance(share, int | float) or not 0 <= share <= 1:
+    overlap, shares = values["overlap"], Shares(values["rating_share"], values["ranking_share"])
+    if not isinstance(overlap, int) or not 1 <= overlap <= 20:
         return None
-    return round_cost(session, project, overlap, share, project.trigger_labels)
+    if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares) or sum(shares) > 1:
+        return None
+    return round_cost(session, project, overlap, shares, project.trigger_labels)
+
+
+def _written_for_rankings(project: Project, questions: Questions) -> str:
+    """What the numbers in the form ask of the model, where that is more than is written else."""
+    values, usual = question_forms.values_of(questions, _used(project)), usual_answers(project)
+    share, answers = values["ranking_share"], values["ranking_answers"]
+    if not isinstance(share, int | float) or share <= 0 or not isinstance(answers, int) or answers <= usual:
+        return ""
+    return _(
+        "So that there is enough to put in order, the answers written to each prompt become %(answers)s in place of %(usual)s; "
+        "what is written already is asked about as it was.",
+        answers=answers,
+        usual=usual,
+    )

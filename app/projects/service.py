@@ -21,8 +21,10 @@ from app.projects import checks, hours_budget, naming
 from app.runs import checkpoints
 from trainer.contract.config import SampleConfig, config_dict
 
+_SHARES = ("rating_share", "ranking_share")
 _TRIGGERS = ("triggers_on", "trigger_labels", "trigger_hours")
-_STANDING = ("base_model", "criteria", "retired", "sampling", "training", *_TRIGGERS)  # what may contradict what is given
+# What may contradict what is given.
+_STANDING = ("base_model", "criteria", "retired", "sampling", "training", *_SHARES, *_TRIGGERS)
 
 
 _EMPTY = dict.fromkeys(_TRIGGERS) | {
@@ -31,6 +33,8 @@ _EMPTY = dict.fromkeys(_TRIGGERS) | {
     "retired": {"criteria": []},
     "sampling": {},
     "training": {},
+    "rating_share": 0.25,
+    "ranking_share": 0.0,
 }
 
 
@@ -46,6 +50,8 @@ class ProjectValues(TypedDict, total=False):
     overlap: int
     extra_seats: int  # further people asked where those differ
     rating_share: float
+    ranking_share: float
+    ranking_answers: int  # in a ranking
     queue_low_mark: int
     practice_tasks: int
     qualifying_score: float  # share of them; 0: practising is enough

@@ -119,7 +119,7 @@ def take_apart(engine: Engine, project_id: int) -> None:
             .outerjoin(second, second.id == Task.second_generation_id)
             .join(Seat, Seat.task_id == Task.id)
             .where(Seat.project_id == project_id, Seat.state == "free", Seat.number == 1, Task.purpose == "train")
-            .where(Task.kind != "ranking")  # somebody asked for just these answers
+            .where(Task.kind != "ranking")  # it may be that somebody asked for just these answers
             .where(Generation.checkpoint_id == project.previous_policy_id)
             .where(or_(second.id.is_(None), second.checkpoint_id != project.policy_id))  # those have met already
             .where(*unmet())

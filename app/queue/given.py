@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
 from app.database.taking_turns import hold
 from app.errors import Invalid
 from app.language.languages import _
-from app.models import NEXT_PLACE, Generation, Project, Prompt, RankedAnswer, Seat, Task, utc_now
+from app.models import Generation, Project, Prompt
+from app.queue.new_tasks import insert_tasks
 
 Asked = tuple[int, ...]  # generations: one is rated, two are compared, more are ranked
-KINDS: Final = {1: "rating", 2: "comparison"}
 
 
 def ask_about(session: Session, project: Project, asked: Sequence[Asked], by: int | None) -> list[int]:
@@ -35,34 +34,9 @@ def ask_about(session: Session, project: Project, asked: Sequence[Asked], by: in
     problems = {f"items.{place}": why for place, some in enumerate(asked) if (why := _wrong(some, answers))}
     if problems:
         raise Invalid(_("Some of these cannot be asked about. No task was made."), problems)
-    draw, now = random.SystemRandom(), utc_now()
+    draw = random.SystemRandom()
     questions = [draw.sample(some, len(some)) for some in draw.sample(list(asked), len(asked))]
-    rows_of_tasks = [
-        {
-            "project_id": project.id,
-            "prompt_id": answers[some[0]][0],
-            "kind": KINDS.get(len(some), "ranking"),
-            "first_generation_id": some[0],
-            "second_generation_id": some[1] if len(some) == 2 else None,
-            "created_at": now,
-        }
-        for some in questions
-    ]
-    ids = list(session.scalars(insert(Task).returning(Task.id, sort_by_parameter_order=True), rows_of_tasks))
-    ranked = [
-        {"task_id": task_id, "number": number, "generation_id": answer}
-        for task_id, some in zip(ids, questions, strict=True)
-        if len(some) > 2
-        for number, answer in enumerate(some, start=1)
-    ]
-    if ranked:
-        session.execute(insert(RankedAnswer), ranked)
-    seats = [
-        {"project_id": project.id, "task_id": task_id, "number": number}
-        for task_id in ids
-        for number in range(1, project.overlap + 1)
-    ]
-    session.connection().execute(insert(Seat).values(place=NEXT_PLACE), seats)
+    ids = insert_tasks(session, project, [(answers[some[0]][0], some) for some in questions])
     record(session, by, "tasks.made", f"{len(ids)} tasks", {"tasks": len(ids)}, project.id)
     session.flush()
     return ids

@@ -7,15 +7,16 @@ number nor its place tells which model wrote what.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import chain, zip_longest
+from typing import Any, Final, Literal
 
-from sqlalchemy import Select, exists, func, insert, or_, select
+from sqlalchemy import Select, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.models import (
-    NEXT_PLACE,
     ChatTurn,
     Checkpoint,
     Drawn,
@@ -31,6 +32,9 @@ from app.models import (
     utc_now,
 )
 from app.queue.conditions import GIVEN_BACK
+from app.queue.new_tasks import insert_tasks
+
+Kind = Literal["comparison", "rating", "ranking"]
 
 BATCH: Final = 200  # tasks stored at once; reading their numbers back costs the square of this
 ASKED: Final = or_(  # a text seen twice would tell which model wrote it: also where it was read in a talk and nothing chosen
@@ -53,17 +57,12 @@ class Pool:
 @dataclass(frozen=True, slots=True)
 class Question:
     prompt_id: int
-    first_id: int
-    second_id: int | None  # none: a rating
-    new_alone: bool = False  # a comparison of two answers of the policy in force
-
-    @property
-    def answers(self) -> tuple[int, ...]:
-        return (self.first_id,) if self.second_id is None else (self.first_id, self.second_id)
+    answers: tuple[int, ...]  # one is rated, two are compared, more are put in order
+    new_alone: bool = False  # several answers of the policy in force, and none of the one before
 
 
 def plan(session: Session, project: Project, draw: random.Random | None = None) -> list[Question]:
-    """Comparisons and ratings of every answer of the policy in force that was not asked about, in their order. Only reads.
+    """Tasks of every answer of the policy in force that was not asked about, in their order. Only reads.
 
     Only prompts of the train split are asked. An answer left without a partner waits for the next call, and so does one that
     could only meet another of the same policy while the policy before is to answer.
@@ -73,7 +72,7 @@ def plan(session: Session, project: Project, draw: random.Random | None = None) 
     if not pools:
         return []
     made = session.scalar(select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "train"))
-    questions = list(_questions(pools, _rating_turns(project.rating_share, made or 0), draw))
+    questions = list(_questions(pools, _turns(project, made or 0), project.ranking_answers, draw))
     draw.shuffle(questions)
     questions.sort(key=lambda question: question.new_alone)  # what tells whether the new policy is better comes first
     return questions
@@ -92,7 +91,8 @@ def store(session: Session, project: Project, questions: Sequence[Question]) -> 
     in_use = set(session.scalars(used))
     new = [question for question in questions if question.prompt_id in in_use and asked.isdisjoint(question.answers)]
     for start in range(0, len(new), BATCH):
-        _insert(session, project, new[start : start + BATCH])
+        asked_now = [(question.prompt_id, question.answers) for question in new[start : start + BATCH]]
+        insert_tasks(session, project, asked_now, ahead=project.questions_place)
     return len(new)
 
 
@@ -172,36 +172,54 @@ def _answers(project_id: int, policy_id: int | None) -> Select[int, int, str, di
     )
 
 
-def _rating_turns(share: float, made: int) -> Iterator[bool]:
-    """Whether the next task is a rating, so that the share holds over all tasks ever made, not only on average."""
+def _turns(project: Project, made: int) -> Iterator[Kind]:
+    """What the next task is, so that the shares hold over all tasks ever made, not only on average."""
+    of_others = min(1.0, project.ranking_share / (1 - project.rating_share)) if project.rating_share < 1 else 0.0
     while True:
         made += 1
-        yield int(made * share + 1e-9) > int((made - 1) * share + 1e-9)
+        rated = _whole(made * project.rating_share)
+        others = made - rated
+        if rated > _whole((made - 1) * project.rating_share):
+            yield "rating"
+        else:
+            yield "ranking" if _whole(others * of_others) > _whole((others - 1) * of_others) else "comparison"
 
 
-def _questions(pools: list[Pool], rating_turns: Iterator[bool], draw: random.Random) -> Iterator[Question]:
+def _whole(number: float) -> int:
+    return int(number + 1e-9)
+
+
+def _questions(pools: list[Pool], turns: Iterator[Kind], size: int, draw: random.Random) -> Iterator[Question]:
+    """`size`: the answers of a ranking. Where no prompt has so many left, its turn is a comparison's."""
     draw.shuffle(pools)
     for pool in pools:
         draw.shuffle(pool.fresh)
     paired = [pool for pool in pools if _has_pair(pool)]
     single = [pool for pool in pools if not _has_pair(pool)]
-    for is_rating in rating_turns:
-        if is_rating:
+    rankable = deque(paired)  # from their other end, so that comparisons leave whole what is to be ranked
+    for turn in turns:
+        _sort_out(paired, single)
+        if turn == "rating":
             source = single or paired
             if not source:
                 return
             pool = source[-1]
             generation_id, _ = pool.fresh.pop()
-            yield Question(pool.prompt_id, generation_id, None)
+            yield Question(pool.prompt_id, (generation_id,))
+            if not pool.fresh:
+                source.pop()
+        elif turn == "ranking" and (ranking := _next_ranking(rankable, size, draw)) is not None:
+            yield ranking
+        elif paired:
+            yield _comparison(paired[-1], draw)
         else:
-            if not paired:
-                return
-            pool = paired[-1]
-            source = paired
-            yield _comparison(pool, draw)
-        if pool.fresh and (source is single or _has_pair(pool)):
-            continue
-        source.pop()
+            return
+
+
+def _sort_out(paired: list[Pool], single: list[Pool]) -> None:
+    """At the end of the first stands a prompt with a pair, or none; what is left over of others is to be rated."""
+    while paired and not _has_pair(paired[-1]):
+        pool = paired.pop()
         if pool.fresh:
             single.append(pool)
 
@@ -220,28 +238,31 @@ def _comparison(pool: Pool, draw: random.Random) -> Question:
     pool.fresh = [answer for answer in pool.fresh if answer not in pair]
     pool.previous = [answer for answer in pool.previous if answer not in pair]
     draw.shuffle(pair)
-    return Question(pool.prompt_id, pair[0][0], pair[1][0], new_alone=not against_previous)
+    return Question(pool.prompt_id, (pair[0][0], pair[1][0]), new_alone=not against_previous)
 
 
-def _insert(session: Session, project: Project, questions: Sequence[Question]) -> None:
-    now = utc_now()
-    ids = session.scalars(
-        insert(Task).returning(Task.id, sort_by_parameter_order=True),
-        [
-            {
-                "project_id": project.id,
-                "prompt_id": question.prompt_id,
-                "kind": "rating" if question.second_id is None else "comparison",
-                "first_generation_id": question.first_id,
-                "second_generation_id": question.second_id,
-                "created_at": now,
-            }
-            for question in questions
-        ],
-    ).all()
-    seats = [
-        {"project_id": project.id, "task_id": task_id, "number": number}
-        for task_id in ids
-        for number in range(1, project.overlap + 1)
-    ]
-    session.connection().execute(insert(Seat).values(place=NEXT_PLACE + project.questions_place), seats)
+def _next_ranking(rankable: deque[Pool], size: int, draw: random.Random) -> Question | None:
+    while rankable:
+        if (question := _ranking(rankable[0], size, draw)) is not None:
+            return question
+        rankable.popleft()  # pools only shrink
+    return None
+
+
+def _ranking(pool: Pool, size: int, draw: random.Random) -> Question | None:
+    """Takes so many answers out of the pool, no two of them the same, as many of each policy as there are; none where it lacks
+    them, or could rank the policy in force alone while the one before is to answer.
+    """
+    both = zip_longest(*(draw.sample(answers, len(answers)) for answers in (pool.fresh, pool.previous)))
+    different: dict[str, int] = {}
+    for answer in chain.from_iterable(both):
+        if answer is not None:
+            different.setdefault(answer[1], answer[0])
+    picked = list(different.values())[:size]
+    old = {generation_id for generation_id, _ in pool.previous}.intersection(picked)
+    if len(picked) < size or not (old or pool.new_alone):
+        return None
+    pool.fresh = [answer for answer in pool.fresh if answer[0] not in picked]
+    pool.previous = [answer for answer in pool.previous if answer[0] not in picked]
+    draw.shuffle(picked)
+    return Question(pool.prompt_id, tuple(picked), new_alone=not old)

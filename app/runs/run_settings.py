@@ -62,7 +62,7 @@ def run_configs(project: Project, kinds: Iterable[str], given: Mapping[str, Mapp
 
 def expected_config(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
     """As `run_config`, for pages that only foretell: what cannot be used is taken as its default, and said when a run starts."""
-    values = settings_of_project(project.sampling, project.training, kind) | dict(given)
+    values = _own_settings(project, kind) | dict(given)
     while True:
         try:
             return make_config(kind, values)
@@ -87,8 +87,21 @@ def settings_of_project(sampling: Mapping[str, Any], training: Mapping[str, Mapp
     return own | dict(training.get(kind) or {})
 
 
+def _own_settings(project: Project, kind: str) -> dict[str, Any]:
+    """Where people are to put answers in order, each prompt is given as many as that takes."""
+    own = settings_of_project(project.sampling, project.training, kind)
+    if kind == "sample" and project.ranking_share > 0:
+        own["per_prompt"] = max(usual_answers(project), project.ranking_answers)
+    return own
+
+
+def usual_answers(project: Project) -> int:
+    """How many answers the project has written to a prompt where nothing asks for more."""
+    return int(project.sampling.get("per_prompt", SampleConfig.per_prompt))
+
+
 def _made(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
-    config = make_config(kind, settings_of_project(project.sampling, project.training, kind) | dict(given))
+    config = make_config(kind, _own_settings(project, kind) | dict(given))
     criteria = criteria_of(project.criteria, project.retired)
     problems = ruled_out(config, criteria, context_tokens(project.base_model))
     if problems := problems or does_not_fit(kind, config, project.base_model):

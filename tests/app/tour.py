@@ -36,6 +36,7 @@ PAGES = (
     "/account/second-factor",
     "/account/events",
     "/projects/demo/annotate",
+    "/projects/demo/annotate?task={ranked}",
     "/projects/demo/guidelines",
     "/projects/demo/labels",
     "/labels/{label}",
@@ -103,6 +104,7 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     for _ in range(3):
         factories.make_task(session, project)
     label = judge(session, project, cast.mary, choice="left", comment="Clearer.")
+    ranked = judge(session, project, cast.ada, order=[[2], [1, 4]], last=[3])
     failed = factories.make_run(session, project.id, state="failed", message=Message("worker_died"), ended_at=utc_now())
     told.a_worker(session)
     project.chat_on, project.hours_budget = True, 40.0
@@ -123,6 +125,7 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
         "judge": cast.mary,
         "dispute": _dispute(session, project, cast),
         "task": label.task_id,
+        "ranked": ranked.task_id,
         "prompt": session.scalars(select(Task.prompt_id)).first() or 0,
         "round": first.round,
         "live_round": second.round,

@@ -46,6 +46,14 @@ SUITE = [
 NIGHT = [pytest.param(*view, PAGES, id=" ".join(map(str, view)), marks=pytest.mark.nightly) for view in VIEWS]
 
 
+# Everything is opened, and the bar at the window's foot rests at its own place: what is under it comes into view by scrolling,
+# and axe judges nothing that is covered.
+OPENED = """() => {
+  document.querySelectorAll("details").forEach((one) => { one.open = true });
+  document.querySelectorAll(".verdict-bar").forEach((one) => { one.style.position = "static" });
+}"""
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("scheme", "locale", "width", "paths"), [*SUITE, *NIGHT])
 def test_every_page_fits_is_for_everybody_and_leaves_the_console_silent(
@@ -59,7 +67,7 @@ def test_every_page_fits_is_for_everybody_and_leaves_the_console_silent(
         page.goto(path.format(**ids))
         if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
             problems.append(f"{path} is {wide} px wide")
-        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+        page.evaluate(OPENED)
         if found := axe(page):  # which takes longer than the behaviours to arrive
             problems.append(f"{path}: {found}")
     assert [problem for problem in problems if "/no-such-page" not in problem] == []
@@ -72,6 +80,32 @@ def test_every_page_fits_on_a_phone_in_the_language_of_the_longer_words(open_as:
         page.goto(path.format(**ids))
         wide[path] = page.evaluate("document.documentElement.scrollWidth")
     assert {path: width for path, width in wide.items() if width > 360} == {}
+
+
+COVERED = """() => {
+  const one = document.activeElement;
+  const bar = document.querySelector(".verdict-bar");
+  if (!one || one === document.body || bar.contains(one)) return "";
+  const [control, over] = [one, bar].map((each) => each.getBoundingClientRect());
+  const covered = Math.min(control.bottom, over.bottom) - Math.max(control.top, over.top);
+  return control.height < 100 && covered > 1 ? one.outerHTML.slice(0, 200) : "";
+}"""
+
+
+@pytest.mark.parametrize("path", ["/projects/demo/disputes/{dispute}", "/projects/demo/annotate?task={ranked}"])
+def test_nothing_takes_the_focus_under_the_bar_on_a_phone(open_as: Open, ids: dict[str, int], path: str) -> None:
+    page = open_as("Ada", viewport={"width": 360, "height": 640})
+    page.goto(path.format(**ids))
+    page.wait_for_load_state("networkidle")
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    covered, pressed = [], 0
+    page.locator("#question").focus()
+    while pressed < 60 and page.evaluate("document.activeElement !== document.body"):
+        page.keyboard.press("Tab")
+        pressed += 1
+        covered.append(page.evaluate(COVERED))
+    assert pressed > 15
+    assert [one for one in covered if one] == []
 
 
 # Pages whose controls differ most from each other; the night tabs through all of them.

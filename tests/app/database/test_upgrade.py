@@ -42,13 +42,14 @@ OLD_ROWS = (
     "INSERT INTO memberships (id, user_id, project_id, role, created_at) VALUES (1, 1, 1, 'annotator', '2026-01-01')",
 )
 _KEPT = "id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason, created_at"
+RANKING_SHARE = ("ranking_share", "ranking_answers")
 BEFORE_HOURS = (
     "DROP INDEX ix_prompts_audience",
     *(f"ALTER TABLE memberships DROP COLUMN {column}" for column in ("languages", "skills")),
     *(f"ALTER TABLE prompts DROP COLUMN {column}" for column in ("language", "tags", "skills", "audience")),
     *(
         f"ALTER TABLE projects DROP COLUMN {column}"
-        for column in ("audiences", "hours_budget", "hours_worked", "hours_counted_at", "closed_until")
+        for column in ("audiences", "hours_budget", "hours_worked", "hours_counted_at", "closed_until", *RANKING_SHARE)
     ),
 )
 BEFORE_CONTENDERS = (

@@ -12,6 +12,8 @@ NEW = {
     "criteria": [{"key": "rhyme", "name": "Rhyme", "description": "It rhymes.", "anchors": {"1": "no", "5": "yes"}}],
     "overlap": 2,
     "rating_share": 0.5,
+    "ranking_share": 0.25,
+    "ranking_answers": 3,
     "sampling": {"temperature": 0.9},
     "training": {"ppo": {"updates": 4}},
     "triggers": {"on": True, "labels": 40},

@@ -179,6 +179,40 @@ def test_the_cost_follows_the_numbers_in_the_form(as_user: Browser, engine: Engi
     assert "The time shows once people have judged here" in page
 
 
+def test_a_share_of_rankings_says_what_it_asks_of_the_model_and_is_saved(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    words = form_of(browser.get(QUESTIONS).text) | {"rating_share": "30", "ranking_share": "20", "ranking_answers": "5"}
+    said = "the answers written to each prompt become 5 in place of 2;"
+
+    assert said not in browser.get(QUESTIONS).text
+    page = browser.post(QUESTIONS, data=words | {"do": "look"}).text
+    assert said in page
+    assert "15 comparisons, 9 ratings and 6 rankings" in page
+    assert browser.post(QUESTIONS, data=words).status_code == 303
+    assert (stored(engine).ranking_share, stored(engine).ranking_answers) == (0.2, 5)
+    assert said in browser.get(QUESTIONS).text
+
+    refused = browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text) | {"rating_share": "90", "ranking_answers": "7"})
+    assert refused.status_code == 422
+    assert "a whole number from 3 to 6" in refused.text
+    with write_session(engine) as session:
+        session.get_one(Project, 1).sampling = {"per_prompt": 6}
+    assert said not in browser.get(QUESTIONS).text, "so many are written anyway"
+
+
+@pytest.mark.parametrize(("given", "field"), [({"rating_share": "90"}, "Ratings"), ({"ranking_share": "80"}, "Rankings")])
+def test_ratings_and_rankings_are_no_more_than_all_tasks(
+    as_user: Browser, engine: Engine, given: dict[str, str], field: str
+) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, 1)
+        project.rating_share, project.ranking_share = 0.5, 0.5
+    browser = as_user("Grace")
+    refused = browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text) | given)
+    assert refused.status_code == 422
+    assert f"{field}: Ratings and rankings together cannot be more than all tasks." in refused.text
+
+
 def test_buttons_nobody_sees_do_nothing(as_user: Browser) -> None:
     browser = as_user("Grace")
     words = form_of(browser.get(QUESTIONS).text)

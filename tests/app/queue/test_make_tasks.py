@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.database import slices
 from app.database.engine import read_session, write_session
-from app.models import Generation, Project, Prompt, Seat, Skip, Task, drawn, utc_now
+from app.models import Generation, Project, Prompt, RankedAnswer, Seat, Skip, Task, drawn, utc_now
 from app.prompts.search import put_many_away
 from app.queue import asking, make_tasks
 from app.queue.conditions import GIVEN_BACK
@@ -66,6 +66,110 @@ def test_ratings_have_their_share_and_no_answer_is_asked_twice(engine: Engine, c
         assert len(answers) == len(set(answers))
         assert len(answers) >= 78  # of 80: one may wait for a partner
         assert ask(session, project) == 0
+
+
+def ranked(session: Session) -> dict[int, list[int]]:
+    """The answers of each ranking, in their order."""
+    found: dict[int, list[int]] = {}
+    rows = select(RankedAnswer.task_id, RankedAnswer.generation_id).order_by(RankedAnswer.task_id, RankedAnswer.number)
+    for task_id, generation_id in session.execute(rows):
+        found.setdefault(task_id, []).append(generation_id)
+    return found
+
+
+@pytest.mark.parametrize(("ratings", "rankings"), [(0.0, 1.0), (0.25, 0.25), (0.5, 0.5), (0.0, 0.1)])
+def test_rankings_have_their_share_beside_that_of_ratings(engine: Engine, cast: Cast, ratings: float, rankings: float) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share, project.ranking_share = ratings, rankings
+        assert project.policy_id is not None
+        for _ in range(3):  # each prompt is put in order whole, or else compared and rated
+            answer(session, project, project.policy_id, prompts=15, each=4)
+            ask(session, project)
+
+        kinds = Counter(session.scalars(select(Task.kind)))
+        assert abs(kinds["rating"] - ratings * kinds.total()) < 1
+        assert abs(kinds["ranking"] - rankings * kinds.total()) <= 3, "a few turns at the end of a plan find no whole prompt"
+        orders = ranked(session)
+        assert len(orders) == kinds["ranking"]
+        for task in session.scalars(select(Task).where(Task.kind == "ranking")):
+            assert len(set(orders[task.id])) == 4
+            assert (task.first_generation_id, task.second_generation_id) == (orders[task.id][0], None)
+            assert (task.purpose, task.served_reason) == ("train", "random")
+        put_in_order = {one for order in orders.values() for one in order}
+        answers = [*(one for one in used(session) if one not in put_in_order), *put_in_order]
+        assert len(answers) == len(set(answers)) >= 178, "of 180"
+        assert ask(session, project) == 0
+
+
+def test_what_cannot_be_ranked_is_compared(engine: Engine, cast: Cast) -> None:
+    """A prompt with too few answers, one to which the model repeats itself, and one with enough."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share, project.ranking_share, project.ranking_answers = 0.0, 1.0, 3
+        assert project.policy_id is not None
+        run = factories.make_run(session, project.id)
+        for texts in (["a", "b"], ["same", "same", "other"], ["x", "x", "y", "z"]):
+            prompt = factories.make_prompt(session, project.id)
+            for number, text in enumerate(texts):
+                factories.make_generation(session, prompt, project.policy_id, text, run_id=run.id, number=number)
+
+        assert ask(session, project) == 3
+
+        assert Counter(session.scalars(select(Task.kind))) == {"comparison": 2, "ranking": 1}
+        ((_, order),) = ranked(session).items()
+        assert {session.get_one(Generation, one).text for one in order} == {"x", "y", "z"}
+
+
+def test_a_ranking_has_answers_of_both_policies_and_waits_for_the_one_before(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share, project.ranking_share = 0.0, 1.0
+        old, new = project.policy_id, factories.make_checkpoint(session, project.id).id
+        assert old is not None
+        answer(session, project, new, prompts=12, each=4)
+        project.policy_id, project.previous_policy_id = new, old
+        run = factories.make_run(session, project.id, inputs={"checkpoint": old}, state="running")
+        assert ask(session, project) == 0, "the policy before is to answer"
+
+        answer_again(session, project, old, each=4)
+        run.state = "done"
+        assert ask(session, project, random.Random(2)) == 24
+
+        by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
+        orders = [[by[one] for one in order] for order in ranked(session).values()]
+        assert {order.count(new) for order in orders} == {2}
+        assert len({tuple(order) for order in orders}) > 3, "and at no place of their own"
+
+
+def test_no_order_is_of_the_new_policy_alone_while_the_one_before_answers(engine: Engine, cast: Cast) -> None:
+    """Where both wrote the same texts, it may be the new one's that are drawn, and then nothing of the old one is in it."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share, project.ranking_share, project.ranking_answers = 0.0, 1.0, 3
+        old, new = project.policy_id, factories.make_checkpoint(session, project.id).id
+        assert old is not None
+        project.policy_id, project.previous_policy_id = new, old
+        run = factories.make_run(session, project.id, inputs={"checkpoint": old}, state="running")
+        prompt = factories.make_prompt(session, project.id)
+        for number, (policy, text) in enumerate([(new, "a"), (new, "b"), (new, "c"), (old, "a"), (old, "b"), (old, "d")]):
+            factories.make_generation(session, prompt, policy, text, run_id=run.id, number=number)
+        by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
+
+        plans = [make_tasks.plan(session, project, random.Random(seed)) for seed in range(120)]
+
+        assert {len(plan[0].answers) for plan in plans} == {2, 3}, "else two are compared"
+        assert {old in {by[one] for one in question.answers} for plan in plans for question in plan} == {True}
+
+
+def test_two_that_look_at_once_put_an_answer_in_one_order(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share, project.ranking_share = 0.0, 1.0
+        assert project.policy_id is not None
+        answer(session, project, project.policy_id, prompts=5, each=4)
+        one, other = (make_tasks.plan(session, project) for _ in range(2))
+        assert (make_tasks.store(session, project, one), make_tasks.store(session, project, other)) == (5, 0)
 
 
 def test_a_task_has_as_many_seats_as_the_project_wants_labels(engine: Engine, cast: Cast) -> None:

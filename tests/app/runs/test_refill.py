@@ -49,6 +49,16 @@ def test_an_empty_queue_asks_for_answers_to_the_least_answered_prompts(session: 
     assert queue_refill(session, demo) is None, "one is on its way"
 
 
+@pytest.mark.parametrize(("share", "usual", "written"), [(0.0, 2, 2), (0.1, 2, 5), (0.1, 8, 8)])
+def test_where_answers_are_to_be_put_in_order_enough_are_written(
+    session: Session, demo: Project, share: float, usual: int, written: int
+) -> None:
+    update_project(session, demo, {"sampling": {"per_prompt": usual}, "ranking_share": share, "ranking_answers": 5}, None)
+    run = queue_refill(session, demo)
+    assert run is not None
+    assert run.config["per_prompt"] == written
+
+
 def test_after_a_promotion_the_policy_before_answers_the_same_prompts_first(session: Session, demo: Project) -> None:
     old = demo.policy_id
     assert old is not None
