@@ -251,7 +251,7 @@ def _next_ranking(rankable: deque[Pool], size: int, draw: random.Random) -> Ques
 
 def _ranking(pool: Pool, size: int, draw: random.Random) -> Question | None:
     """Takes so many answers out of the pool, no two of them the same, as many of each policy as there are; none where it lacks
-    them, or could rank the policy in force alone while the one before is to answer.
+    them, has nothing fresh, or could rank the policy in force alone while the one before is to answer.
     """
     both = zip_longest(*(draw.sample(answers, len(answers)) for answers in (pool.fresh, pool.previous)))
     different: dict[str, int] = {}
@@ -260,7 +260,7 @@ def _ranking(pool: Pool, size: int, draw: random.Random) -> Question | None:
             different.setdefault(answer[1], answer[0])
     picked = list(different.values())[:size]
     old = {generation_id for generation_id, _ in pool.previous}.intersection(picked)
-    if len(picked) < size or not (old or pool.new_alone):
+    if not pool.fresh or len(picked) < size or not (old or pool.new_alone):
         return None
     pool.fresh = [answer for answer in pool.fresh if answer[0] not in picked]
     pool.previous = [answer for answer in pool.previous if answer[0] not in picked]

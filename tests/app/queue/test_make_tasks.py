@@ -162,6 +162,24 @@ def test_no_order_is_of_the_new_policy_alone_while_the_one_before_answers(engine
         assert {old in {by[one] for one in question.answers} for plan in plans for question in plan} == {True}
 
 
+def test_no_order_is_of_the_policy_before_alone(engine: Engine, cast: Cast) -> None:
+    """What it wrote for larger orders, or what is left of it where ratings took the new answers, waits for new ones."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share, project.ranking_share, project.ranking_answers = 0.0, 1.0, 3
+        old, new = project.policy_id, factories.make_checkpoint(session, project.id).id
+        assert old is not None
+        project.policy_id, project.previous_policy_id = new, old
+        answer(session, project, new, prompts=3, each=3)
+        answer_again(session, project, old, each=6)
+        by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
+
+        questions = make_tasks.plan(session, project, random.Random(1))
+
+        assert {new in {by[one] for one in question.answers} for question in questions} == {True}
+        assert {len(question.answers) for question in questions} == {3}
+
+
 def test_two_that_look_at_once_put_an_answer_in_one_order(engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
