@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Select, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.assignment.people import for_nobody
 from app.models import (
     ChatTurn,
     Checkpoint,
@@ -31,7 +32,7 @@ from app.models import (
     drawn,
     utc_now,
 )
-from app.queue.conditions import GIVEN_BACK
+from app.queue.conditions import GIVEN_BACK, for_some_of_us
 from app.queue.new_tasks import insert_tasks
 
 Kind = Literal["comparison", "rating", "ranking"]
@@ -132,7 +133,8 @@ def tasks_in_hand(session: Session, project_id: int) -> int:
 def refill_needed(session: Session, project: Project) -> bool:
     """Whether fewer tasks than the project's mark are open to everybody: nobody has sat down at them, nobody skipped them.
 
-    A task that waits for its second person does not count: to the first one it is not open. Nor does an evaluation's: it ends.
+    A task that waits for its second person does not count: to the first one it is not open. Nor does an evaluation's: it ends;
+    nor one about a prompt that is for nobody: it would stand there, and all others wait.
     """
     untouched = (
         select(Seat.id)
@@ -140,6 +142,7 @@ def refill_needed(session: Session, project: Project) -> bool:
         .where(Task.purpose != "evaluation")
         .where(Seat.project_id == project.id, Seat.state == "free", Seat.number == 1, Seat.reserved_for.is_(None))
         .where(~exists().where(Skip.task_id == Seat.task_id, Skip.reason != GIVEN_BACK))
+        .where(for_some_of_us(for_nobody(session, project)))
         .limit(project.queue_low_mark)
     )
     return len(session.scalars(untouched).all()) < project.queue_low_mark

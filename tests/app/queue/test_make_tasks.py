@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.database import slices
 from app.database.engine import read_session, write_session
-from app.models import Generation, Project, Prompt, RankedAnswer, Seat, Skip, Task, drawn, utc_now
+from app.models import Generation, Membership, Project, Prompt, RankedAnswer, Seat, Skip, Task, drawn, utc_now
 from app.prompts.search import put_many_away
 from app.queue import asking, make_tasks
 from app.queue.conditions import GIVEN_BACK
@@ -418,3 +418,18 @@ def test_the_queue_runs_low_when_little_is_open_to_everybody(engine: Engine, cas
         session.add(Skip(task_id=tasks[1].id, annotator_id=cast.mary))
         session.flush()
         assert make_tasks.refill_needed(session, project)
+
+
+def test_what_is_for_nobody_here_keeps_no_answers_from_the_others(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.queue_low_mark, project.audiences = 2, ["* law"]
+        for _ in range(2):
+            session.get_one(Prompt, factories.make_task(session, project).prompt_id).audience = "* law"
+        session.flush()
+        assert make_tasks.refill_needed(session, project)
+
+        mine = select(Membership).where(Membership.project_id == cast.demo, Membership.user_id == cast.mary)
+        session.scalars(mine).one().skills = ["law"]
+        session.flush()
+        assert not make_tasks.refill_needed(session, project)
