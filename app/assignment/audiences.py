@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
+from unicodedata import category
 
 from app.language.languages import _
 from app.models.values import Unusable, plain_text
@@ -85,11 +86,16 @@ def words_of(values: Any) -> list[str]:
 def _short(value: str) -> str:
     """A skill or a tag: small letters and digits of any script, hyphens inside. Spaces become hyphens."""
     text = "-".join(plain_text(value, 200).casefold().split())
-    if len(text) > LONGEST or not all(part.isalnum() for part in text.split("-")):
+    if len(text) > LONGEST or not all(_is_word(part) for part in text.split("-")):
         raise Unusable(
             _("“%(word)s” has more than letters, digits and hyphens, or is longer than %(most)s.", word=value[:50], most=LONGEST)
         )
     return text
+
+
+def _is_word(text: str) -> bool:
+    """Letters and digits; many scripts write vowels as marks on these."""
+    return bool(text) and text[0].isalnum() and all(one.isalnum() or category(one) in ("Mn", "Mc") for one in text)
 
 
 def _distinct(words: list[str], most: int) -> list[str]:

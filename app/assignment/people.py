@@ -63,15 +63,19 @@ def _checked(before: tuple[list[Any], list[Any]], languages: Any, skills: Any) -
     return found
 
 
-def unseen(session: Session, project: Project) -> list[Unseen]:
-    """Who is paused or deactivated is asked nothing, and so does not count."""
+def for_nobody(session: Session, project: Project) -> list[str]:
+    """The audiences to which nobody belongs who may be asked. Who is paused or deactivated is asked nothing."""
     if not project.audiences:
         return []
     asked = select(Membership.languages, Membership.skills).join(User, User.id == Membership.user_id)
     people = session.execute(
         asked.where(Membership.project_id == project.id, Membership.paused_at.is_(None), User.disabled_at.is_(None))
     ).all()
-    found = [word for word in project.audiences if not any(belongs(word, *one) for one in people)]
+    return [word for word in project.audiences if not any(belongs(word, *one) for one in people)]
+
+
+def unseen(session: Session, project: Project) -> list[Unseen]:
+    found = for_nobody(session, project)
     if not found:
         return []
     waiting = (

@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select, true
 from sqlalchemy.orm import Session
 
+from app.assignment.people import for_nobody
 from app.evaluation import service
 from app.models import (
     NEXT_PLACE,
@@ -33,7 +34,7 @@ from app.models import (
 )
 from app.queue.asking import unmet
 from app.queue.claim import IN_ORDER
-from app.queue.conditions import GIVEN_BACK
+from app.queue.conditions import GIVEN_BACK, for_some_of_us
 
 AHEAD: Final = 30  # tasks that nobody has begun and that are mixed already; with fewer, more are mixed
 AT_ONCE: Final = 20  # tasks of training that are taken out and put back
@@ -154,12 +155,13 @@ def _behind(evaluation: Evaluation) -> ColumnElement[bool]:
 
 
 def _waiting_ahead(session: Session, evaluation: Evaluation) -> int:
-    """Less those that somebody passed over: all others may have done so, too."""
+    """Less those that somebody passed over: all others may have done so, too. And less those that are for nobody."""
     if evaluation.mixed_place is None:
         return 0
     open_ones = (Seat.project_id == evaluation.project_id, Seat.state == "free", Seat.number == 1, Seat.reserved_for.is_(None))
     untouched = ~exists().where(Skip.task_id == Seat.task_id, Skip.reason != GIVEN_BACK)
-    ahead = select(Seat.id).where(*open_ones, ~_behind(evaluation), untouched).limit(AHEAD)
+    wanted = for_some_of_us(for_nobody(session, session.get_one(Project, evaluation.project_id)))
+    ahead = select(Seat.id).where(*open_ones, ~_behind(evaluation), untouched, wanted).limit(AHEAD)
     return session.scalar(select(func.count()).select_from(ahead.subquery())) or 0
 
 

@@ -27,7 +27,7 @@ from app.language.languages import _
 from app.models import Project, utc_now
 from app.queue import claim, lease
 from app.queue.claim import ServedTask
-from app.queue.task_requests import TaskId, claiming, kept_from_caller, lease_time
+from app.queue.task_requests import TaskId, claimed, kept_from_caller, lease_time
 from app.texts.safe_html import render_markdown
 from app.web.gate import CurrentProject, CurrentProjectId
 from app.web.json_types import MAX_ID
@@ -41,7 +41,6 @@ async def task_to_show(
     request: Request,
     caller: Caller,
     project_id: CurrentProjectId,
-    writes: Writes,
     task: Annotated[int | None, Query(ge=1, le=MAX_ID, description="open this one again")] = None,
 ) -> ServedTask | None:
     """The next task, or the one this person wants to look at again; none where practice comes first."""
@@ -49,7 +48,7 @@ async def task_to_show(
         return await run_in_threadpool(_reopened, request, project_id, caller.user_id, task)
     if caller.practice_due:
         return None
-    return await writes.run(claiming(request, caller, project_id))
+    return await claimed(request, caller, project_id)
 
 
 def _reopened(request: Request, project_id: int, annotator_id: int, task_id: int) -> ServedTask:
@@ -70,13 +69,11 @@ def annotate(request: Request, task: ToShow, project: CurrentProject, caller: Ca
     return _page(request, task, project, caller, session, _desk(task, project, caller, session))
 
 
-async def task_ahead(
-    request: Request, form: Submitted, caller: Caller, project_id: CurrentProjectId, writes: Writes
-) -> ServedTask | None:
+async def task_ahead(request: Request, form: Submitted, caller: Caller, project_id: CurrentProjectId) -> ServedTask | None:
     """One more task than the page has; none for a page that only asks how things stand."""
     if form.get("wanted") != "yes":
         return None
-    return await writes.run(claiming(request, caller, project_id, forms.tasks_in_hand(form)))
+    return await claimed(request, caller, project_id, forms.tasks_in_hand(form))
 
 
 @router.post("/projects/{slug}/annotate/next")

@@ -8,12 +8,12 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.database.group_commit import Writes, write_group
+from app.database.group_commit import Writes
 from app.models import utc_now
 from app.queue import lease
 from app.queue.bodies import LeaseReply, NextIn, ReturnIn, SkipIn, TaskReply
 from app.queue.claim import ServedTask
-from app.queue.task_requests import TaskId, claiming, lease_time
+from app.queue.task_requests import TaskId, claimed, lease_time
 from app.web.gate import current_project_id
 from app.web.json_types import json_reply, moment_text
 from app.web.security import Caller, signed_in
@@ -36,7 +36,7 @@ async def next_task(request: Request, body: NextIn | None = None) -> Response:
     # Here and in `submit`, which make up the load, nothing is asked for through the framework: that costs a tenth of a cycle.
     besides = frozenset(body.besides) if body else frozenset()
     project_id = await current_project_id(request)
-    task = await write_group(request).run(claiming(request, signed_in(request), project_id, besides))
+    task = await claimed(request, signed_in(request), project_id, besides)
     return Response(status_code=204) if task is None else json_reply(_task(task))
 
 

@@ -73,21 +73,31 @@ def claim_next(
     lease: timedelta,
     besides: Collection[int] = (),
     kept: str = "",
+    place: int | None = None,
 ) -> ServedTask | None:
     """The task this person holds already, else the oldest one still open to them, else none.
 
     `besides` names tasks they have in hand, for a page that fetches the next one ahead. Runs in the caller's write
-    transaction. `lease` is how long the seat is kept. `kept`: the audiences of prompts that are not for them.
+    transaction. `lease` is how long the seat is kept. `kept`: the audiences of prompts that are not for them. `place`: where
+    `open_place` found a seat a moment ago; no other is looked for than there and shortly behind.
     """
     if connection.dialect.name != "sqlite":  # where writers do not queue, one person's claims do
         connection.execute(_ONE_AT_A_TIME, {"me": annotator_id})
     until = now + lease
-    while (seat := _open_seat(connection, project_id, annotator_id, now, besides, kept)) is not None:
+    while (seat := _open_seat(connection, project_id, annotator_id, now, besides, kept, place)) is not None:
         task = _taken(connection, seat, annotator_id, now, until)
         if task is not None:
             return task
         # PostgreSQL: somebody else was quicker
     return None
+
+
+def open_place(
+    connection: Connection, project_id: int, annotator_id: int, *, now: datetime, besides: Collection[int], kept: str
+) -> int | None:
+    """Where the seat stands that `claim_next` would take, as far as it looks; none if there is none. Only reads."""
+    seat = _open_seat(connection, project_id, annotator_id, now, besides, kept)
+    return None if seat is None else int(seat.place)
 
 
 def claim_held(
@@ -162,13 +172,19 @@ def _with_answers(connection: Connection, task: ServedTask, annotator_id: int) -
 
 
 def _open_seat(
-    connection: Connection, project_id: int, annotator_id: int, now: datetime, besides: Collection[int], kept: str
+    connection: Connection,
+    project_id: int,
+    annotator_id: int,
+    now: datetime,
+    besides: Collection[int],
+    kept: str,
+    place: int | None = None,
 ) -> Any:  # a row of `_SEAT`, or none
     """The seat this person holds, or the oldest they may take.
 
     Where tasks have several seats, a busy person has had most of the oldest ones. The search therefore looks at the oldest
     few, then from that person's own last seat on, and only then at everything: there it takes a prompt, too, that they have
-    just had.
+    just had. With a `place` it looks at the few from there on, for either.
     """
     values: dict[str, Any] = {"project": project_id, "me": annotator_id, "now": now}
     held_or, unheld, at_last = _SEARCHES
@@ -184,6 +200,9 @@ def _open_seat(
         if len(held) >= MOST_HELD:
             return None
         candidate = unheld
+    if place is not None:
+        here = values | {"after": place - 1, "upto": BACK, "near": NEAR}
+        return candidate.first(connection, here) or at_last.first(connection, here)
     seat = candidate.first(connection, values | {"after": FRONT, "upto": BACK, "near": NEAR})
     if seat is None:
         last = connection.execute(_LAST_PLACE, {"project": project_id, "me": annotator_id}).scalar()

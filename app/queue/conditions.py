@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, exists, or_, select, true
 from sqlalchemy.orm import aliased
 
 from app.models import EvaluationRest, Label, Prompt, Seat, Skip, Task
@@ -63,6 +64,13 @@ def for_them() -> ColumnElement[bool]:
     kept: ColumnElement[str] = bindparam("kept", type_=Text())
     is_kept = kept.contains("\n" + Prompt.audience + "\n")
     return ~exists().where(Prompt.id == Task.prompt_id, Prompt.audience.is_not(None), is_kept)
+
+
+def for_some_of_us(audiences: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a seat's prompt has none of these audiences, to which nobody belongs."""
+    if not audiences:
+        return true()
+    return ~exists().where(Task.id == Seat.task_id, Prompt.id == Task.prompt_id, Prompt.audience.in_(audiences))
 
 
 def for_them_or_chosen() -> ColumnElement[bool]:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Select, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.assignment.people import for_nobody
 from app.models import (
     ChatTurn,
     Checkpoint,
@@ -31,7 +32,7 @@ from app.models import (
     drawn,
     utc_now,
 )
-from app.queue.conditions import GIVEN_BACK
+from app.queue.conditions import GIVEN_BACK, for_some_of_us
 from app.queue.new_tasks import insert_tasks
 
 Kind = Literal["comparison", "rating", "ranking"]
@@ -132,7 +133,8 @@ def tasks_in_hand(session: Session, project_id: int) -> int:
 def refill_needed(session: Session, project: Project) -> bool:
     """Whether fewer tasks than the project's mark are open to everybody: nobody has sat down at them, nobody skipped them.
 
-    A task that waits for its second person does not count: to the first one it is not open. Nor does an evaluation's: it ends.
+    A task that waits for its second person does not count: to the first one it is not open. Nor does an evaluation's: it ends;
+    nor one about a prompt that is for nobody: it would stand there, and all others wait.
     """
     untouched = (
         select(Seat.id)
@@ -140,6 +142,7 @@ def refill_needed(session: Session, project: Project) -> bool:
         .where(Task.purpose != "evaluation")
         .where(Seat.project_id == project.id, Seat.state == "free", Seat.number == 1, Seat.reserved_for.is_(None))
         .where(~exists().where(Skip.task_id == Seat.task_id, Skip.reason != GIVEN_BACK))
+        .where(for_some_of_us(for_nobody(session, project)))
         .limit(project.queue_low_mark)
     )
     return len(session.scalars(untouched).all()) < project.queue_low_mark
@@ -251,7 +254,7 @@ def _next_ranking(rankable: deque[Pool], size: int, draw: random.Random) -> Ques
 
 def _ranking(pool: Pool, size: int, draw: random.Random) -> Question | None:
     """Takes so many answers out of the pool, no two of them the same, as many of each policy as there are; none where it lacks
-    them, or could rank the policy in force alone while the one before is to answer.
+    them, has nothing fresh, or could rank the policy in force alone while the one before is to answer.
     """
     both = zip_longest(*(draw.sample(answers, len(answers)) for answers in (pool.fresh, pool.previous)))
     different: dict[str, int] = {}
@@ -260,7 +263,7 @@ def _ranking(pool: Pool, size: int, draw: random.Random) -> Question | None:
             different.setdefault(answer[1], answer[0])
     picked = list(different.values())[:size]
     old = {generation_id for generation_id, _ in pool.previous}.intersection(picked)
-    if len(picked) < size or not (old or pool.new_alone):
+    if not pool.fresh or len(picked) < size or not (old or pool.new_alone):
         return None
     pool.fresh = [answer for answer in pool.fresh if answer[0] not in picked]
     pool.previous = [answer for answer in pool.previous if answer[0] not in picked]

@@ -1,16 +1,18 @@
-"""What routes of several rooms ask of the queue: a task's id in the path, the length of a lease, the write that claims."""
+"""What routes of several rooms ask of the queue: a task's id in the path, the length of a lease, a person's next task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Request
-from sqlalchemy import Connection
+from sqlalchemy import Engine
+from starlette.concurrency import run_in_threadpool
 
 from app.assignment.audiences import kept_from
+from app.database.engine import get_engine, read_session, reads_are_instant
+from app.database.group_commit import write_group
 from app.errors import NotAllowed
 from app.language.languages import _
 from app.models import utc_now
@@ -23,26 +25,36 @@ from app.web.security import Principal
 TaskId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 
 
-def claiming(
+async def claimed(
     request: Request, caller: Principal, project_id: int, besides: frozenset[int] = frozenset()
-) -> Callable[[Connection], ServedTask | None]:
-    """The write that gives the caller their next task: none of a project that is put away, or where they are paused; of one
-    whose hours are used, what they hold already.
+) -> ServedTask | None:
+    """The caller's next task: none of a project that is put away, or where they are paused; of one whose hours are used, what
+    they hold already. Raises NotAllowed for somebody who has to practise first.
 
-    Raises NotAllowed for somebody who has to practise first.
+    Whom some prompts are kept from may have to look at every open seat. Where one write waits for the other, they look before
+    theirs begins, and again where somebody else was quicker.
     """
     if caller.archived or caller.paused:
-        return _nothing
+        return None
     require_practised(caller)
-    held = partial(
-        claim.claim_held if caller.closed else claim.claim_next,
-        project_id=project_id,
-        annotator_id=caller.user_id,
-        now=utc_now(),
-        lease=lease_time(request),
-        besides=besides,
-    )
-    return held if caller.closed or not caller.audiences else partial(held, kept=kept_from_caller(caller))
+    group, engine = write_group(request), get_engine(request)
+    mine: dict[str, Any] = {"project_id": project_id, "annotator_id": caller.user_id, "now": utc_now(), "besides": besides}
+    lease = lease_time(request)
+    if caller.closed:
+        return await group.run(partial(claim.claim_held, lease=lease, **mine))
+    kept = kept_from_caller(caller)
+    if not kept or not reads_are_instant(engine):
+        return await group.run(partial(claim.claim_next, lease=lease, kept=kept, **mine))
+    while (place := await run_in_threadpool(_place, engine, kept=kept, **mine)) is not None:
+        task = await group.run(partial(claim.claim_next, lease=lease, kept=kept, place=place, **mine))
+        if task is not None:
+            return task
+    return None
+
+
+def _place(engine: Engine, **whose: Any) -> int | None:
+    with read_session(engine) as session:
+        return claim.open_place(session.connection(), **whose)
 
 
 def kept_from_caller(caller: Principal) -> str:
@@ -69,10 +81,6 @@ def require_asked(caller: Principal) -> None:
 def require_practised(caller: Principal) -> None:
     if caller.practice_due:
         raise NotAllowed(_("Real tasks open after the practice of this project. It takes a few minutes; start it first."))
-
-
-def _nothing(connection: Connection) -> None:
-    """No task."""
 
 
 def lease_time(request: Request) -> timedelta:

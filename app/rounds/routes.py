@@ -30,7 +30,7 @@ from app.runs.figures.reward_quality import learned_from, quality_of
 from app.runs.memory.needs import needs
 from app.runs.run_order import names_seen, worker_standing
 from app.runs.run_settings import expected_config
-from app.runs.runs import retries_of, runs_outside_rounds
+from app.runs.runs import answers_that_fit, retries_of, runs_outside_rounds
 from app.runs.usable_labels import usable_label_count
 from app.settings import Settings
 from app.web.gate import CurrentProjectId
@@ -111,6 +111,8 @@ def _new_round_page(
 ) -> Response:
     project = session.get_one(Project, project_id)
     configs = {stage: expected_config(project, stage, {}) for stage in ("reward", "ppo", "sample")}
+    settings = {stage: config_dict(config) for stage, config in configs.items()}
+    settings["sample"]["per_prompt"] = answers_that_fit(session, project, settings["sample"]["per_prompt"])
     return render(
         request,
         "rounds/new.html",
@@ -128,7 +130,7 @@ def _new_round_page(
         lengths=lengths_of(session, project),
         read_in_part=read_in_part(session, project),
         fewest_watched=FEWEST_WATCHED,
-        settings={stage: config_dict(config) for stage, config in configs.items()},
+        settings=settings,
         memory=needs(project.base_model, configs),
         worker=worker_standing(session),
     )

@@ -28,6 +28,7 @@ from app.runs import checkpoints
 from app.runs.run_settings import expected_config, run_configs
 from app.runs.runs import (
     LIVE,
+    answers_that_fit,
     check_demonstrations,
     get_run,
     hold_run,
@@ -146,6 +147,8 @@ def start_round(
         raise Invalid(_("A round has the stages %(stages)s.", stages=listed(stages)), {min(unknown): _("unknown stage")})
     given["sample"] = {"best_of": 1} | dict(given.get("sample") or {})  # candidate and policy are seen as they are
     settings = {stage: config_dict(config) for stage, config in run_configs(project, stages, given).items()}
+    if "per_prompt" not in given["sample"]:  # its candidates answer every prompt
+        settings["sample"]["per_prompt"] = answers_that_fit(session, project, settings["sample"]["per_prompt"])
     if settings["sample"]["best_of"] != 1:
         raise Invalid(_("A round shows what its candidate writes, none of it chosen."), {"sample.best_of": _("must be 1")})
     count = usable_label_count(session, project.id) if usable is None else usable

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Subquery, func, select
+from sqlalchemy import Subquery, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.assignment.people import for_nobody
 from app.database.taking_turns import hold
 from app.models import ALONE, Checkpoint, Generation, Label, Project, Prompt, Run, utc_now
 from app.queue import make_tasks
@@ -26,7 +27,8 @@ FAILURES = 3  # in a row, and no further one is queued until somebody has done s
 def refill_prompts(session: Session, project: Project) -> list[int]:
     """The prompts to answer now, least answered first; none when the queue is full enough or a sample run is on its way.
 
-    A prompt with which the model can do nothing is not among them: it would stand first for ever, unanswered as it is.
+    A prompt with which the model can do nothing is not among them: it would stand first for ever, unanswered as it is. Nor is
+    one that is for nobody here.
     """
     if project.policy_id is None or not _wanted(session, project):
         return []
@@ -40,6 +42,7 @@ def refill_prompts(session: Session, project: Project) -> list[int]:
             .where(Prompt.split == "train")
             .where(Prompt.archived_at.is_(None))
             .where(written < MOST_ANSWERS)
+            .where(or_(Prompt.audience.is_(None), Prompt.audience.not_in(for_nobody(session, project))))
             .where(Prompt.id.not_in(ids_left_out(session, project, project.policy_id)))
             .order_by(written, Prompt.id)
             .limit(PROMPTS)

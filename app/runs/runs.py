@@ -16,7 +16,7 @@ from app.language.languages import _
 from app.models import Checkpoint, Contender, OutsideModel, Project, Prompt, Round, Run, utc_now
 from app.runs import checkpoints
 from app.runs.run_files import TEXT_NAME
-from app.runs.run_settings import run_config, with_chooser
+from app.runs.run_settings import run_config, usual_answers, with_chooser
 from app.runs.usable_labels import has_demonstration, has_usable_rewrite, usable_by_method, usable_label_count
 from trainer.contract.config import CONFIGS, config_dict
 from trainer.contract.messages import Message
@@ -291,6 +291,12 @@ def _check_answers(session: Session, project: Project, inputs: Mapping[str, Any]
     if count * per_prompt > MOST_ANSWERS:
         too_many = Message("too_many_answers", answers=count * per_prompt, most=MOST_ANSWERS)
         raise Invalid(too_many, {"per_prompt": _("too many")})
+
+
+def answers_that_fit(session: Session, project: Project, wanted: int) -> int:
+    """Of so many answers to each prompt, those that one run may write to all of them; never fewer than are usual here."""
+    prompts = select(func.count(Prompt.id)).where(Prompt.project_id == project.id, Prompt.archived_at.is_(None))
+    return min(wanted, max(usual_answers(project), MOST_ANSWERS // max(1, session.scalar(prompts) or 0)))
 
 
 def prompts_by_id(session: Session, project_id: int, prompt_ids: Iterable[Any]) -> dict[int, Prompt]:

@@ -58,6 +58,11 @@ def test_lists_are_read_from_texts_too() -> None:
     assert checked_skills("") == []
 
 
+@pytest.mark.parametrize("word", ["चिकित्सा", "การแพทย์", "ⵜⴰⵙⵏⴰⵊⵜ", "c2"])
+def test_a_skill_is_a_word_of_any_script(word: str) -> None:
+    assert checked_skills([word]) == [word]
+
+
 @pytest.mark.parametrize("given", ["a_b", "100%", "a\nb%", "x" * 41, [1], {"a": 1}, [f"s{n}" for n in range(11)]])
 def test_what_is_no_skill_is_said_so(given: Any) -> None:
     with pytest.raises(Unusable):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
 from app.contenders.service import contender_of
@@ -18,7 +18,7 @@ from app.evaluation import asking, evidence, service
 from app.evaluation.asking import win_probability
 from app.labels.record import record_label
 from app.labels.verdict import Verdict
-from app.models import Checkpoint, Evaluation, Project, Seat, Task, utc_now
+from app.models import Checkpoint, Evaluation, Project, Prompt, Seat, Task, utc_now
 from app.quality.exclusion import exclude
 from app.queue.claim import claim_next
 from app.rounds import people_decide
@@ -59,6 +59,20 @@ def test_where_nothing_else_waits_they_still_come_a_few_at_a_time(engine: Engine
     with read_session(engine) as session:
         tasks = session.scalars(select(Task).where(Task.project_id == judged.project, Task.purpose == "evaluation")).all()
     assert asking.ALONE <= len(tasks) <= 2 * asking.ALONE
+
+
+def test_what_is_for_nobody_here_holds_up_no_evaluation(engine: Engine) -> None:
+    judged = begin(engine, train=100)
+    for _ in range(4):
+        people_decide.look_after(engine, judged.project)
+    with write_session(engine) as session:
+        evaluation, project = session.get_one(Evaluation, judged.evaluation), session.get_one(Project, judged.project)
+        assert not asking.is_due(session, evaluation)
+        ahead = select(Task.prompt_id).join(Seat, Seat.task_id == Task.id).where(Seat.state == "free")
+        session.execute(update(Prompt).where(Prompt.id.in_(ahead), Prompt.project_id == project.id).values(audience="* law"))
+        project.audiences = ["* law"]
+        session.flush()
+        assert asking.is_due(session, evaluation)
 
 
 def test_a_task_of_training_keeps_what_it_asks_and_a_task_that_somebody_met_is_left_alone(engine: Engine) -> None:

@@ -6,16 +6,18 @@ import random
 from collections.abc import Callable
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.database.engine import read_session, write_session
+from app.database.engine import read_session, reads_are_instant, write_session
 from app.labels.history import progress
 from app.models import Membership, Project, Prompt, Task
 from app.quality import asking
+from app.queue import claim
 from tests.app import factories
-from tests.app.conftest import Cast
+from tests.app.conftest import Cast, another_process_writes
 from tests.app.quality.checked import make_gold
 
 
@@ -44,6 +46,36 @@ def test_a_prompt_goes_to_those_it_is_for(engine: Engine, cast: Cast, api: Calla
     assert mary.post(claim, json={"besides": [english]}).status_code == 204
     assert [alan.post(claim).json()["id"]] == [law]
     assert api("annotate", who="Grace").post(claim).json()["id"] == german, "who has said no language is asked in all"
+
+
+def test_who_has_nothing_left_waits_for_no_writer(engine: Engine, cast: Cast, api: Callable[..., TestClient]) -> None:
+    """They look at every open seat: while they did so in their turn to write, nobody else could."""
+    if not reads_are_instant(engine):
+        pytest.skip("writers do not wait for each other here")
+    with write_session(engine) as session:
+        for_some(session, session.get_one(Project, cast.demo), "* law")
+        member = select(Membership).where(Membership.project_id == cast.demo, Membership.user_id == cast.alan)
+        session.scalars(member).one().skills = ["law"]
+    mary, alan, address = api("annotate", who="Mary"), api("annotate", who="Alan"), "/api/v1/projects/demo/tasks/next"
+    with another_process_writes(engine):
+        assert mary.post(address).status_code == 204
+    assert alan.post(address).status_code == 200
+
+
+def test_a_seat_behind_very_many_for_others_is_found(
+    engine: Engine, cast: Cast, api: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim, "NEAR", 2)
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for _number in range(8):
+            for_some(session, project, "* law")
+        mine = [for_some(session, project, None).id for _number in range(2)]
+    mary, address = api("annotate", who="Mary"), "/api/v1/projects/demo/tasks/next"
+    assert mary.post(address).json()["id"] == mine[0]
+    assert mary.post(address).json()["id"] == mine[0], "what they hold"
+    assert mary.post(address, json={"besides": mine[:1]}).json()["id"] == mine[1]
+    assert mary.post(address, json={"besides": mine}).status_code == 204
 
 
 def test_what_is_not_for_somebody_opens_by_no_address(

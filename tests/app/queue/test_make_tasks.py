@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.database import slices
 from app.database.engine import read_session, write_session
-from app.models import Generation, Project, Prompt, RankedAnswer, Seat, Skip, Task, drawn, utc_now
+from app.models import Generation, Membership, Project, Prompt, RankedAnswer, Seat, Skip, Task, drawn, utc_now
 from app.prompts.search import put_many_away
 from app.queue import asking, make_tasks
 from app.queue.conditions import GIVEN_BACK
@@ -160,6 +160,24 @@ def test_no_order_is_of_the_new_policy_alone_while_the_one_before_answers(engine
 
         assert {len(plan[0].answers) for plan in plans} == {2, 3}, "else two are compared"
         assert {old in {by[one] for one in question.answers} for plan in plans for question in plan} == {True}
+
+
+def test_no_order_is_of_the_policy_before_alone(engine: Engine, cast: Cast) -> None:
+    """What it wrote for larger orders, or what is left of it where ratings took the new answers, waits for new ones."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.rating_share, project.ranking_share, project.ranking_answers = 0.0, 1.0, 3
+        old, new = project.policy_id, factories.make_checkpoint(session, project.id).id
+        assert old is not None
+        project.policy_id, project.previous_policy_id = new, old
+        answer(session, project, new, prompts=3, each=3)
+        answer_again(session, project, old, each=6)
+        by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())
+
+        questions = make_tasks.plan(session, project, random.Random(1))
+
+        assert {new in {by[one] for one in question.answers} for question in questions} == {True}
+        assert {len(question.answers) for question in questions} == {3}
 
 
 def test_two_that_look_at_once_put_an_answer_in_one_order(engine: Engine, cast: Cast) -> None:
@@ -400,3 +418,18 @@ def test_the_queue_runs_low_when_little_is_open_to_everybody(engine: Engine, cas
         session.add(Skip(task_id=tasks[1].id, annotator_id=cast.mary))
         session.flush()
         assert make_tasks.refill_needed(session, project)
+
+
+def test_what_is_for_nobody_here_keeps_no_answers_from_the_others(engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        project.queue_low_mark, project.audiences = 2, ["* law"]
+        for _ in range(2):
+            session.get_one(Prompt, factories.make_task(session, project).prompt_id).audience = "* law"
+        session.flush()
+        assert make_tasks.refill_needed(session, project)
+
+        mine = select(Membership).where(Membership.project_id == cast.demo, Membership.user_id == cast.mary)
+        session.scalars(mine).one().skills = ["law"]
+        session.flush()
+        assert not make_tasks.refill_needed(session, project)

@@ -15,7 +15,7 @@ from app.errors import Conflict, Invalid
 from app.models import AuditEntry, Checkpoint, Label, Project, Prompt, Round, Run, Task, utc_now
 from app.quality.exclusion import exclude
 from app.rounds import service, triggers
-from app.runs import checkpoints, run_settings
+from app.runs import checkpoints, run_settings, runs
 from app.runs.runs import MOST_WAITING, queue_run
 from app.runs.usable_labels import usable_label_count
 from tests.app import factories
@@ -123,6 +123,18 @@ def test_a_stage_that_cannot_be_queued_fails_the_round_and_keeps_the_candidate(
     assert round_.state == "failed"
     assert round_.reason == Message("stuck_after_ppo", reason=Message("no_prompt_to_answer"))
     assert checkpoints.made_by(session, ppo.id) is not None
+
+
+@pytest.mark.parametrize(("most", "given", "written"), [(1000, {}, 5), (100, {}, 3), (10, {}, 2), (10, {"per_prompt": 4}, 4)])
+def test_what_rankings_want_of_each_prompt_keeps_no_round_from_its_end(
+    session: Session, demo: Project, cast: Cast, monkeypatch: pytest.MonkeyPatch, most: int, given: dict[str, Any], written: int
+) -> None:
+    """Its candidate answers every prompt, of which there are thirty: refused after training, all of that was for nothing."""
+    monkeypatch.setattr(runs, "MOST_ANSWERS", most)
+    make_labels(session, demo, 30, cast.mary)
+    demo.ranking_share, demo.ranking_answers = 0.5, 5
+    round_ = service.start_round(session, demo, "admin", cast.grace, config={"sample": given})
+    assert round_.config["sample"]["per_prompt"] == written
 
 
 def test_too_few_labels_are_refused_with_the_number_that_is_needed(session: Session, demo: Project, cast: Cast) -> None:

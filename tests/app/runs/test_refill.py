@@ -49,6 +49,13 @@ def test_an_empty_queue_asks_for_answers_to_the_least_answered_prompts(session: 
     assert queue_refill(session, demo) is None, "one is on its way"
 
 
+def test_nothing_is_written_to_a_prompt_that_is_for_nobody_here(session: Session, demo: Project) -> None:
+    theirs = session.scalars(select(Prompt)).one()
+    demo.audiences = ["* law"]
+    factories.make_prompt(session, demo.id, audience="* law")
+    assert refill.refill_prompts(session, demo) == [theirs.id]
+
+
 @pytest.mark.parametrize(("share", "usual", "written"), [(0.0, 2, 2), (0.1, 2, 5), (0.1, 8, 8)])
 def test_where_answers_are_to_be_put_in_order_enough_are_written(
     session: Session, demo: Project, share: float, usual: int, written: int

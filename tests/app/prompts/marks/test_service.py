@@ -89,7 +89,10 @@ def test_many_are_changed_by_page_and_by_call(engine: Engine, cast: Cast, api: A
     assert items["Two?"]["tags"] == ["new"]
     assert audiences(engine, cast) == ["en law"], "nobody has French any more"
     page = grace.get("/projects/demo/prompts").text
-    assert "Nobody here may be asked about some prompts" in page
+    told = "Nobody here may be asked about some prompts"
+    assert told in page
+    assert told in grace.get("/projects/demo").text
+    assert told not in as_user("Alan").get("/projects/demo").text, "a reviewer can do nothing about it"
     assert page.index("/prompts/marks") < page.index("Put away</button>"), "what Enter in a field sends puts nothing away"
 
     ids = [one["id"] for one in items.values()]
