@@ -141,7 +141,8 @@ def conditions(project_id: int, wanted: PromptFilter) -> list[Any]:
     if wanted.external_id:
         found.append(Prompt.external_id == wanted.external_id)
     if wanted.language:
-        found.append(Prompt.language.is_(None) if wanted.language == "-" else Prompt.language == wanted.language)
+        said = func.lower(Prompt.language) == wanted.language.lower()
+        found.append(Prompt.language.is_(None) if wanted.language == "-" else said)
     found += [_lists(column, word) for column, word in ((Prompt.tags, wanted.tag), (Prompt.skills, wanted.skill)) if word]
     answered = exists().where(Generation.prompt_id == Prompt.id)
     labelled = exists().where(Task.prompt_id == Prompt.id, Label.task_id == Task.id, Label.current)
@@ -151,5 +152,9 @@ def conditions(project_id: int, wanted: PromptFilter) -> list[Any]:
 
 
 def _lists(column: Any, word: str) -> ColumnElement[bool]:
-    """Whether a list of words has this one among them; JSON writes it between quotation marks, and other scripts as escapes."""
-    return cast(column, Text).contains(json.dumps(word), autoescape=True)
+    """Whether a list of words has this one among them; JSON writes it between quotation marks, and other scripts as escapes.
+
+    Words are stored in small letters, with hyphens for spaces (`app.assignment.audiences`).
+    """
+    stored = "-".join(word.casefold().split())
+    return cast(column, Text).contains(json.dumps(stored), autoescape=True)

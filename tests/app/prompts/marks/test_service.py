@@ -49,10 +49,13 @@ def test_they_come_in_with_prompts_and_find_them(engine: Engine, cast: Cast, api
     assert found(language="de") == found(tag="kurz") == found(skill="law") == ["Wann?"]
     assert found(tag="時間") == found(language="zh-Hant") == ["何時？"]
     assert found(tag="kur") == [], "a tag is a whole word"
+    assert found(language="ZH-hant") == found(tag="短") == ["何時？"], "written as it may be"
     assert found(language="-") == ["When?"]
+    bring_in(api, {"text": "Who?", "skills": "Contract Law"})
+    assert found(skill="Contract law") == ["Who?"]
     first = program.get(CALL, params={"language": "de"}).json()["items"][0]
     assert (first["language"], first["tags"], first["skills"]) == ("de", ["kurz", "zeit"], ["law"])
-    assert audiences(engine, cast) == ["de law", "zh-Hant"]
+    assert audiences(engine, cast) == ["* contract-law", "de law", "zh-Hant"]
 
 
 def test_they_come_in_with_a_table(api: Api) -> None:
