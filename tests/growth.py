@@ -11,6 +11,8 @@ CHARACTERS: Final = 5_000
 MOST_GROWTH: Final = 2.5
 MOST_EIGHTFOLD: Final = 27  # for eight times the text: short of the 64 of a square, and past what a cache that overflows costs
 TRIES: Final = 30  # at most, of both sizes in turn: something else may be using the machine
+LEAST_TRIES: Final = 3  # of eight times the text, and more for as long as PATIENCE_S: a square is past the bound each time
+PATIENCE_S: Final = 2.0
 NOTHING_S: Final = 0.0005  # a shorter time says nothing about growth
 
 # What a text is made of, again and again.
@@ -65,8 +67,13 @@ def _too_fast(function: Callable[[str], Any], before: str, piece: str, character
         if agreed == 2:  # once may be a short one that was disturbed
             return None
         short, long = min(short, took_s(function, once)), min(long, took_s(function, twice))
-    most = MOST_EIGHTFOLD * max(short, NOTHING_S)
-    return None if any(took_s(function, eightfold) <= most for _ in range(3)) else (short, long)
+    most, spent, tries = MOST_EIGHTFOLD * max(short, NOTHING_S), 0.0, 0
+    while tries < LEAST_TRIES or (tries < TRIES and spent < PATIENCE_S):
+        took = took_s(function, eightfold)
+        if took <= most:
+            return None
+        spent, tries = spent + took, tries + 1
+    return short, long
 
 
 def took_s(function: Callable[[str], Any], text: str) -> float:

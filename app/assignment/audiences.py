@@ -6,9 +6,12 @@ A project knows the few words that its prompts have, so that a claim compares on
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from unicodedata import category
+
+from babel import Locale
 
 from app.language.languages import _
 from app.models.values import Unusable, plain_text
@@ -19,6 +22,7 @@ MOST_TAGS: Final = 20
 MOST_LANGUAGES: Final = 20
 LONGEST: Final = 40  # characters of a skill or a tag
 ANY: Final = "*"  # language
+NO_LANGUAGE: Final = frozenset({"und", "mul", "zxx", "root"})  # codes of what is not known, several, none
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8}){0,4}", re.IGNORECASE)
 
@@ -54,6 +58,23 @@ def checked_language(value: Any) -> str:
         raise Unusable(_("A language is a tag such as en, de or zh-Hant."))
     first, *rest = text.split("-")
     return "-".join([first.lower(), *(_subtag(one) for one in rest)])
+
+
+def language_named(value: Any) -> str | None:
+    """A tag, or the English name of a language, as published sets write it ("English", "Simplified Chinese"); none for what is
+    neither.
+    """
+    named = _tags_by_name().get(value.strip().casefold()) if isinstance(value, str) else None
+    try:
+        tag = checked_language(value if named is None else named)
+    except Unusable:
+        return None
+    return None if tag in NO_LANGUAGE else tag
+
+
+@lru_cache(maxsize=1)
+def _tags_by_name() -> Mapping[str, str]:
+    return {name.casefold(): tag for tag, name in Locale("en").languages.items() if tag not in NO_LANGUAGE}
 
 
 def _subtag(text: str) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from app.assignment.audiences import checked_language, checked_skills, checked_tags
+from app.assignment.audiences import checked_skills, checked_tags, language_named
 from app.errors import Invalid
 from app.language.formats import listed, number
 from app.language.languages import _
@@ -182,9 +182,10 @@ def _external_id(item: Mapping[str, Any]) -> str | None:
 
 
 def _for_whom(item: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
-    """Its language, tags and skills. What was called tags and is none (a text, an object) stays beside the prompt alone."""
+    """Its language, tags and skills. What was called a language or tags and is none (a text, an object) stays beside the prompt
+    alone: published sets use these words for other things, too. Skills are a condition, and are refused.
+    """
     try:
-        language = checked_language(item[LANGUAGE]) if item.get(LANGUAGE, "") != "" else None
         skills = checked_skills(item.get(SKILLS, ""))
     except Unusable as problem:
         raise _NotAPrompt(str(problem)) from None
@@ -192,7 +193,7 @@ def _for_whom(item: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], tup
         tags = checked_tags(item.get(TAGS, ""))
     except Unusable:
         tags = []
-    return language, tuple(tags), tuple(skills)
+    return language_named(item.get(LANGUAGE)), tuple(tags), tuple(skills)
 
 
 def _check_characters(text: str) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from app.assignment.audiences import audience, belongs, checked_language, checked_languages, checked_skills, kept_from
+from app.assignment.audiences import (
+    audience,
+    belongs,
+    checked_language,
+    checked_languages,
+    checked_skills,
+    kept_from,
+    language_named,
+)
 from app.models.values import Unusable
 
 
@@ -50,6 +58,26 @@ def test_a_language_is_written_in_one_way(given: str, stored: str) -> None:
 def test_what_is_no_language_is_said_so(given: Any) -> None:
     with pytest.raises(Unusable):
         checked_language(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "tag"),
+    [
+        ("English", "en"),  # as WildChat and LMSYS write it
+        (" simplified chinese", "zh-Hans"),
+        ("Portuguese", "pt"),
+        ("zh_TW", "zh-TW"),
+        ("Unknown language", None),
+        ("und", None),
+        ("Klingonish", None),
+        ("", None),
+        (None, None),
+        ({"a": 1}, None),
+        ("x" * 100, None),
+    ],
+)
+def test_published_sets_name_languages_in_english(given: Any, tag: str | None) -> None:
+    assert language_named(given) == tag
 
 
 def test_lists_are_read_from_texts_too() -> None:

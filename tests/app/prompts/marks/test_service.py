@@ -66,10 +66,20 @@ def test_they_come_in_with_a_table(api: Api) -> None:
     assert [(one["language"], one["tags"], one["skills"]) for one in found] == [(None, [], ["law"]), ("de", ["alt", "kurz"], [])]
 
 
-def test_a_language_that_is_none_is_said_with_its_line(engine: Engine, cast: Cast, api: Api) -> None:
-    reply = bring_in(api, {"text": "When?"}, {"text": "Wann?", "language": "German"})
+def test_one_language_of_a_published_set_that_nobody_can_read_keeps_nothing_out(engine: Engine, cast: Cast, api: Api) -> None:
+    reply = bring_in(api, {"text": "When?", "language": "Unknown"}, {"text": "Wann?", "language": "German"})
+    assert reply.json()["created"] == 2
+    with read_session(engine) as session:
+        found = session.execute(
+            select(Prompt.language, Prompt.extra).where(Prompt.project_id == cast.demo).order_by(Prompt.id)
+        ).all()
+    assert [tuple(one) for one in found] == [(None, {"language": "Unknown"}), ("de", {"language": "German"})]
+
+
+def test_skills_that_cannot_be_read_are_said_with_their_line(engine: Engine, cast: Cast, api: Api) -> None:
+    reply = bring_in(api, {"text": "When?"}, {"text": "Wann?", "skills": {"law": 1}})
     assert reply.status_code == 422
-    assert [(one["line"], "such as en" in one["why"]) for one in reply.json()["rejected"]] == [(2, True)]
+    assert [one["line"] for one in reply.json()["rejected"]] == [2]
     assert audiences(engine, cast) is None
 
 
