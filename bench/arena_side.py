@@ -15,7 +15,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from arena_rank.models.bradley_terry import BradleyTerry
 from arena_rank.utils.data_utils import PairDataset
 
@@ -23,6 +22,8 @@ LITTLE = 1e-10  # a ridge that only keeps the curvature from being singular: str
 
 
 def main() -> int:
+    import pandas as pd  # of that environment, which has it
+
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     met = PairDataset.from_pandas(pd.DataFrame(job["met"], columns=["model_a", "model_b", "winner"]))
     model = BradleyTerry(n_competitors=len(met.competitors), ftol=1e-15, gtol=1e-12, max_iter=10_000)

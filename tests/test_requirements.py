@@ -22,8 +22,8 @@ ALL: Final = ("requirements.txt", "requirements-dev.txt")
 
 # Imported only where somebody installed it, which README.md says.
 OPTIONAL: Final = {"tensorboardX"}
-# Imported in an environment of the peer's own, which bench/peer_trl.py makes.
-PEERS: Final = {"trl", "datasets"}
+# Imported in an environment of the peer's own, which bench/peer_trl.py makes, or whoever runs bench/quality.py names.
+PEERS: Final = {"trl", "datasets", "arena_rank"}
 # Required without being imported under their names.
 LOADED_BY_OTHERS: Final = {
     "httptools": "uvicorn's parser of HTTP",
