@@ -42,7 +42,7 @@ def assign(session: WriteDb, caller: Caller, project_id: CurrentProjectId, user_
     return _reply(people.set_assignment(session, project_id, user_id, by=caller.user_id, **given))
 
 
-@router.put("/projects/{slug}/work/languages", responses=_NOT_MEMBER, summary="The languages in which you are asked")
+@router.put("/projects/{slug}/languages", responses=_NOT_MEMBER, summary="The languages in which you are asked")
 def say_languages(session: WriteDb, caller: Caller, project_id: CurrentProjectId, body: OwnLanguagesIn) -> AssignmentReply:
     return _reply(people.set_assignment(session, project_id, caller.user_id, by=caller.user_id, languages=body.languages))
 

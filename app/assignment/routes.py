@@ -43,7 +43,7 @@ def assign(
     return redirect(request, f"/projects/{project.slug}/people", _("Saved."))
 
 
-@router.post("/projects/{slug}/work/languages")
+@router.post("/projects/{slug}/languages")
 def say_languages(
     request: Request, project: CurrentProject, session: WriteDb, caller: Caller, form: Annotated[OwnLanguagesForm, Form()]
 ) -> Response:

@@ -45,10 +45,10 @@ def test_an_admin_says_them_by_page_and_by_call(engine: Engine, cast: Cast, api:
 
 def test_people_say_their_own_languages_and_no_skills(engine: Engine, cast: Cast, api: Api, as_user: As) -> None:
     mary = as_user("Mary")
-    said = mary.post("/projects/demo/work/languages", data={"languages": "de", "skills": "law"})
+    said = mary.post("/projects/demo/languages", data={"languages": "de", "skills": "law"})
     assert said.status_code == 303
     assert 'value="de"' in mary.get(said.headers["location"]).text
-    assert api("annotate", who="Mary").put("/api/v1/projects/demo/work/languages", json={"languages": ["fr"]}).json() == {
+    assert api("annotate", who="Mary").put("/api/v1/projects/demo/languages", json={"languages": ["fr"]}).json() == {
         "languages": ["fr"],
         "skills": [],
     }

@@ -219,3 +219,8 @@ def test_buttons_nobody_sees_do_nothing(as_user: Browser) -> None:
     for action in ("criteria.up.0", "criteria.down.99", "flags.remove.x", "criteria.restore.never", "criteria.down.1"):
         page = browser.post(QUESTIONS, data=words | {"do": action})
         assert (page.status_code, names(page.text)) == (200, ["Fluency", "Accuracy"]), action
+
+
+def test_what_tasks_cost_is_told_in_sentences_with_a_space_between(as_user: Browser) -> None:
+    page = as_user("Grace").get(QUESTIONS).text
+    assert re.search(r"No reward model is fitted on fewer than [^.]+\.\s+The time", page)

@@ -142,14 +142,20 @@ def test_a_ranking_has_answers_of_both_policies_and_waits_for_the_one_before(eng
         assert len({tuple(order) for order in orders}) > 3, "and at no place of their own"
 
 
+def rankings_after_a_promotion(session: Session, project: Project) -> tuple[int, int]:
+    """Every task is to be an order of three; the policy before, and the one in force."""
+    project.rating_share, project.ranking_share, project.ranking_answers = 0.0, 1.0, 3
+    old, new = project.policy_id, factories.make_checkpoint(session, project.id).id
+    assert old is not None
+    project.policy_id, project.previous_policy_id = new, old
+    return old, new
+
+
 def test_no_order_is_of_the_new_policy_alone_while_the_one_before_answers(engine: Engine, cast: Cast) -> None:
     """Where both wrote the same texts, it may be the new one's that are drawn, and then nothing of the old one is in it."""
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
-        project.rating_share, project.ranking_share, project.ranking_answers = 0.0, 1.0, 3
-        old, new = project.policy_id, factories.make_checkpoint(session, project.id).id
-        assert old is not None
-        project.policy_id, project.previous_policy_id = new, old
+        old, new = rankings_after_a_promotion(session, project)
         run = factories.make_run(session, project.id, inputs={"checkpoint": old}, state="running")
         prompt = factories.make_prompt(session, project.id)
         for number, (policy, text) in enumerate([(new, "a"), (new, "b"), (new, "c"), (old, "a"), (old, "b"), (old, "d")]):
@@ -166,10 +172,7 @@ def test_no_order_is_of_the_policy_before_alone(engine: Engine, cast: Cast) -> N
     """What it wrote for larger orders, or what is left of it where ratings took the new answers, waits for new ones."""
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
-        project.rating_share, project.ranking_share, project.ranking_answers = 0.0, 1.0, 3
-        old, new = project.policy_id, factories.make_checkpoint(session, project.id).id
-        assert old is not None
-        project.policy_id, project.previous_policy_id = new, old
+        old, new = rankings_after_a_promotion(session, project)
         answer(session, project, new, prompts=3, each=3)
         answer_again(session, project, old, each=6)
         by = dict(session.execute(select(Generation.id, Generation.checkpoint_id)).all())

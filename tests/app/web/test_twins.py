@@ -50,7 +50,7 @@ TWINS = {
     "/projects/{slug}/people/{id}/role": "PUT /projects/{slug}/people/{id}/role",
     "/projects/{slug}/practice/{id}/verdict": "POST /projects/{slug}/practice/{id}/verdict",
     "/projects/{slug}/people/{id}/assignment": "PUT /projects/{slug}/people/{id}/assignment",
-    "/projects/{slug}/work/languages": "PUT /projects/{slug}/work/languages",
+    "/projects/{slug}/languages": "PUT /projects/{slug}/languages",
     "/projects/{slug}/prompts/marks": "POST /projects/{slug}/prompts/marks",
     "/projects/{slug}/prompts/archive": "POST /projects/{slug}/prompts/archive",
     "/projects/{slug}/prompts/import": "POST /projects/{slug}/prompts",
