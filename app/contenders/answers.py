@@ -16,8 +16,8 @@ from app.language.formats import listed, number
 from app.language.languages import _
 from app.models.values import Unusable, plain_text
 from app.prompts.conversations import SHAPES, prompt_row
-from app.prompts.file_formats import Format, guess_format
-from app.prompts.importers import MAX_LINES, decode_upload, read_items
+from app.prompts.file_formats import Format
+from app.prompts.importers import MAX_LINES, open_upload, read_items
 from app.prompts.service import BadLine, PromptRow
 from app.texts.invisible import shows_nothing
 from trainer.contract.texts import said
@@ -46,10 +46,9 @@ def read_answers(data: bytes, format: Format | None = None, name: str = "") -> l
 
     Raises Invalid for what is too large, is no text, is plain text, or may be more than one thing.
     """
-    text = decode_upload(data)
-    chosen = format or guess_format(text, name)
+    text, chosen = open_upload(data, format, name)
     if chosen == "text":
-        raise Invalid(_("Answers are read as JSON, JSON Lines or CSV: each needs a prompt, a text and a model."))
+        raise Invalid(_("Answers are read as JSON, JSON Lines, CSV or Parquet: each needs a prompt, a text and a model."))
     return list(giving_way(_flat(text, chosen)))
 
 

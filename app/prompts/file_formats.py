@@ -23,6 +23,7 @@ CONTENT_TYPES: Final[dict[str, Format | None]] = {
     "text/csv": "csv",
     "text/tab-separated-values": "csv",
     "text/plain": None,
+    "application/vnd.apache.parquet": None,
     "application/octet-stream": None,
 }
 
@@ -30,7 +31,7 @@ LOOKED_AT = 50  # lines that are not empty
 
 _EXCEL = N_("This is an Excel workbook. In Excel, save it as “CSV UTF-8” and import that file.")
 _ARCHIVE = N_("This is a compressed file. Unpack it and import what is in it.")
-_PARQUET = N_("This is a Parquet or Arrow file. Save it as JSON Lines or CSV and import that file.")
+_ARROW = N_("This is an Arrow file. Save it as Parquet, JSON Lines or CSV and import that file.")
 _UTF_16 = N_("This text is in UTF-16. Save it as UTF-8 and import it again.")
 # How a file begins -> what to say.
 BINARIES: Final = (
@@ -41,8 +42,7 @@ BINARIES: Final = (
     (b"\x28\xb5\x2f\xfd", _ARCHIVE),
     (b"7z\xbc\xaf", _ARCHIVE),
     (b"Rar!", _ARCHIVE),
-    (b"PAR1", _PARQUET),
-    (b"ARROW1", _PARQUET),
+    (b"ARROW1", _ARROW),
     (b"\xd0\xcf\x11\xe0", _EXCEL),
     (b"%PDF", N_("This is a PDF file. Copy its text and paste it as plain text.")),
     (b"\xff\xfe", _UTF_16),

@@ -1,4 +1,4 @@
-"""Text in, prompts out: JSON, JSON Lines, tables and plain text, each bad line with its number and the reason.
+"""Text in, prompts out: JSON, JSON Lines, tables, Parquet and plain text, each bad line with its number and the reason.
 
 Every door (a file, a paste, the command line, a call) comes through `read_upload`, so that the same bytes are read alike.
 """
@@ -18,13 +18,15 @@ from app.prompts.conversations import prompt_row
 from app.prompts.file_formats import FORMATS, Format, guess_format, looks_like_one_document, refuse_utf_16, refuse_what_is_no_text
 from app.prompts.service import BadLine, PromptRow
 from app.prompts.tables import read_table
+from app.texts import parquet
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_LINES", "Format", "decode_upload", "read_items", "read_upload"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_LINES", "Format", "open_upload", "read_items", "read_upload"]
 
 Row = TypeVar("Row")
 
 MAX_BYTES: Final = 16 * 2**20
 MAX_LINES: Final = 50_000
+MAX_CHARACTERS: Final = 4 * MAX_BYTES  # of a file that was packed
 
 # What the parser of the standard library says, so that catalogues hold it.
 JSON_PROBLEMS: Final = (
@@ -48,12 +50,18 @@ def read_upload(data: bytes, format: Format | None = None, name: str = "") -> li
 
     Raises Invalid for what is too large, is no text, or may be more than one thing.
     """
-    text = decode_upload(data)
-    return list(giving_way(read_prompts(text, format or guess_format(text, name))))
+    return list(giving_way(read_prompts(*open_upload(data, format, name))))
 
 
-def decode_upload(data: bytes) -> str:
-    """The text of an upload. Raises Invalid when it is too large or not UTF-8."""
+def open_upload(data: bytes, format: Format | None = None, name: str = "") -> tuple[str, Format]:
+    """The text of an upload and its format, which somebody may have said; Parquet tells its own. Raises Invalid."""
+    if _fits(data).startswith(parquet.MAGIC):
+        return _read_parquet(data), "jsonl"
+    text = _decode(data)
+    return text, format or guess_format(text, name)
+
+
+def _fits(data: bytes) -> bytes:
     if len(data) > MAX_BYTES:
         raise Invalid(
             _(
@@ -61,6 +69,27 @@ def decode_upload(data: bytes) -> str:
                 most=MAX_BYTES // 2**20,
             )
         )
+    return data
+
+
+def _read_parquet(data: bytes) -> str:
+    try:
+        return parquet.as_json_lines(data, MAX_LINES, MAX_CHARACTERS)
+    except parquet.TooMuchParquet:
+        raise Invalid(
+            _(
+                "There are more than %(rows)s rows or %(characters)s characters in this Parquet file. Split it and import the "
+                "parts one after the other.",
+                rows=number(MAX_LINES),
+                characters=number(MAX_CHARACTERS),
+            )
+        ) from None
+    except parquet.UnreadableParquet as error:
+        raise Invalid(_("This Parquet file is damaged or not whole: %(why)s", why=str(error))) from None
+
+
+def _decode(data: bytes) -> str:
+    """Raises Invalid for what is no UTF-8."""
     refuse_what_is_no_text(data)
     try:
         return data.decode("utf-8-sig")

@@ -8,6 +8,7 @@ import pytest
 from app.contenders.answers import AnswerRow, answer_rows, read_answers
 from app.errors import Invalid
 from app.prompts.service import BadLine, PromptRow
+from tests.app.parquet_files import parquet_file
 
 
 def read(item: Any) -> list[tuple[Any, str, str]] | str:
@@ -107,8 +108,22 @@ def test_tables_and_documents_are_read_and_each_bad_line_has_its_number() -> Non
     assert len(read_answers(json.dumps({"items": [GOOD, GOOD]}).encode())) == 2
 
 
-def test_plain_text_and_parquet_are_refused_by_name() -> None:
-    with pytest.raises(Invalid, match="JSON, JSON Lines or CSV"):
+def test_plain_text_is_refused_by_name() -> None:
+    with pytest.raises(Invalid, match="JSON, JSON Lines, CSV or Parquet"):
         read_answers(b"Why?\nBecause.\n")
-    with pytest.raises(Invalid, match="Parquet"):
-        read_answers(b"PAR1....")
+
+
+def test_datasets_are_read_from_parquet_as_they_are_published() -> None:
+    ultrafeedback = [
+        {
+            "instruction": "Why?",
+            "completions": [{"model": name, "response": f"{name} says."} for name in ("a", "b")],
+            "score": 0.5,
+        }
+    ]
+    turns = [[{"role": "user", "content": "How?"}, {"role": "assistant", "content": f"So, {side}."}] for side in "ab"]
+    battles = [{"model_a": "c", "conversation_a": turns[0], "model_b": "d", "conversation_b": turns[1], "tie": None}]
+    for items, models in ((ultrafeedback, ["a", "b"]), (battles, ["c", "d"])):
+        rows = read_answers(parquet_file(items))
+        assert [row.model for row in rows if isinstance(row, AnswerRow)] == models
+        assert rows == [row for line in items for row in read_answers(json.dumps(line).encode())]

@@ -62,7 +62,7 @@ def packed(name: str) -> bytes:
         (packed("prompts.csv"), "compressed file"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Excel workbook"),
         (b"\x1f\x8b\x08\x00", "compressed file"),
-        (b"PAR1\x15\x04", "Parquet"),
+        (b"ARROW1\x00\x00", "Arrow"),
         (b"%PDF-1.7", "PDF"),
         ("Why?".encode("utf-16"), "UTF-16"),
         ("Why?".encode("utf-16-be"), "UTF-16"),

@@ -17,10 +17,11 @@ from app.database.engine import read_session, write_session
 from app.errors import Invalid
 from app.models import Prompt
 from app.prompts import cli, importers
-from app.prompts.importers import Format, decode_upload, read_prompts, read_upload
+from app.prompts.importers import Format, open_upload, read_prompts, read_upload
 from app.prompts.search import PromptFilter, find_prompts
 from app.prompts.service import PromptRow
 from tests.app.conftest import Cast
+from tests.app.parquet_files import parquet_file
 
 
 def texts(text: str, format: Format) -> list[str]:
@@ -78,16 +79,16 @@ def test_a_broken_document_says_where_it_breaks() -> None:
 
 def test_a_file_that_is_not_utf8_names_the_line() -> None:
     with pytest.raises(Invalid, match="line 2"):
-        decode_upload("good\nschön".encode("latin-1"))
+        open_upload("good\nschön".encode("latin-1"))
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_prompt() -> None:
-    assert decode_upload("\ufeffOne?".encode()) == "One?"
+    assert open_upload("\ufeffOne?".encode()) == ("One?", "text")
 
 
 def test_a_file_that_is_too_large_is_refused() -> None:
     with pytest.raises(Invalid, match="16 MB"):
-        decode_upload(b"x" * (importers.MAX_BYTES + 1))
+        open_upload(b"x" * (importers.MAX_BYTES + 1))
 
 
 @pytest.mark.parametrize("text", ["a\n" * 50_001, json.dumps(["a"] * 50_001), "text\n" + "a\n" * 50_001])
@@ -242,3 +243,26 @@ def test_the_name_of_a_file_decides_where_its_content_does_not() -> None:
     assert read(b"Why?", "a.jsonl")[0].startswith("This is not JSON")
     assert read(b'{"text": "Why?"}', "prompts.jsonl.txt") == ["Why?"]
     assert read(b"id\tprompt\n1\tWhy?", "prompts.txt") == ["Why?"]
+
+
+def test_parquet_is_read_like_the_same_rows_in_json_lines_whatever_format_was_chosen() -> None:
+    items: list[dict[str, object]] = [
+        {"text": "Why?", "external_id": "q-1", "topic": "cats"},
+        {"text": ""},
+        {"text": "How?\nSo?", "tags": ["a", "b"]},
+    ]
+    lines = "\n".join(json.dumps(item) for item in items).encode()
+    for format in (None, "jsonl", "csv", "text"):
+        assert read_upload(parquet_file(items), format, "prompts.bin") == read_upload(lines)
+
+
+def test_parquet_that_is_damaged_or_unpacks_to_too_much_is_refused_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = parquet_file([{"text": f"Why is {number}?"} for number in range(30)])
+    with pytest.raises(Invalid, match="damaged or not whole"):
+        read_upload(file[:-20])
+    monkeypatch.setattr(importers, "MAX_CHARACTERS", 100)
+    with pytest.raises(Invalid, match="100 characters"):
+        read_upload(file)
+    monkeypatch.setattr(importers, "MAX_BYTES", 10)
+    with pytest.raises(Invalid, match="larger than"):
+        read_upload(file)
