@@ -78,7 +78,8 @@ def test_what_stands_left_is_what_the_reviewer_saw_there(engine: Engine, cast: C
 def test_verdicts_are_told_on_the_reviewers_sides_and_without_names(engine: Engine, cast: Cast, api: Api) -> None:
     turned = set()
     for _ in range(8):
-        said = {"choice": "left", "criteria": {}, "flags": {"left": ("untrue",)}, "comment": "Shorter."}
+        asked = {"sourced": {"version": 1, "left": "yes"}}
+        said = {"choice": "left", "criteria": {}, "flags": {"left": ("untrue",)}, "rubric": asked, "comment": "Shorter."}
         dispute_id, task_id = open_dispute(engine, cast.demo, {cast.mary: said, cast.grace: {"choice": "tie"}})
         turns = second_stands_left(task_id, cast.mary) != second_stands_left(task_id, cast.alan)
         turned.add(turns)
@@ -87,6 +88,7 @@ def test_verdicts_are_told_on_the_reviewers_sides_and_without_names(engine: Engi
         (mine,) = [one for one in reply.json()["said"] if one["comment"]]
         side = "right" if turns else "left"
         assert (mine["choice"], mine["flags"]) == (side, {side: ["untrue"]})
+        assert mine["rubric"] == {"sourced": {"version": 1, side: "yes"}}
         for name in ("Mary", "Grace", "annotator"):
             assert name not in reply.text
     assert turned == {True, False}
