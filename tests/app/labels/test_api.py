@@ -98,7 +98,7 @@ def test_a_rubric_is_shown_with_the_task_and_answered_with_the_verdict(mary: Tes
     stored = mary.post(place, json=verdict(rubric={"sourced": {"version": 1, **answers}}))
 
     assert [missing.status_code, wrong.status_code, stored.status_code] == [422, 422, 201]
-    assert "Is there a source?" in missing.json()["errors"]["rubric"]
+    assert "Is there a source?" in missing.text
     (label,) = mary.get(f"{V1}/projects/demo/labels").json()["items"]
     assert label["rubric"] == {"sourced": {"version": 1, **answers}}
     assert mary.post(f"{V1}/tasks/{task['id']}/withdraw", json={"client_id": str(uuid.uuid4())}).status_code == 201
