@@ -78,6 +78,7 @@ PAGES = (
     "/projects/demo/annotators/{judge}",
     "/projects/demo/gold?task={task}",
     "/projects/demo/hours",
+    "/projects/demo/queue",
     "/projects/demo/disputes",
     "/projects/demo/disputes/{dispute}",
     "/projects/demo/contenders",
