@@ -204,6 +204,7 @@ VALUES: Final[Mapping[str, Mapping[str, str]]] = {
         "practice_tasks": N_("Practice tasks"),
         "qualifying_score": N_("Right ones needed"),
         "queue_low_mark": N_("Refill below"),
+        "rubric": N_("Rubric"),
         "ranking_answers": N_("Answers in a ranking"),
         "ranking_share": N_("Rankings"),
         "rating_share": N_("Ratings"),

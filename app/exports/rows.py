@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from app.exports import rankings
@@ -36,6 +37,8 @@ class Answer(NamedTuple):
     best_of: int  # of how many a reward model chose it; 1: it is as it was drawn
 
 
+Rubric = Mapping[str, Sequence[str]]  # the keys of a project's questions, each with its words in every version
+NO_RUBRIC: Rubric = MappingProxyType({})
 NO_ANSWER = Answer(0, 0, "", False, 0)  # where a rating's second would be
 
 
@@ -51,6 +54,7 @@ class Judged(NamedTuple):
     overall: int | None
     criteria: Mapping[str, Any]
     flags: Mapping[str, Sequence[str]]
+    rubric: Mapping[str, Mapping[str, str | int]]
     rewrite: Mapping[str, str] | None
     comment: str
     prompt_id: int
@@ -95,12 +99,12 @@ def _right_id(judged: Judged) -> int:
     return judged.right.generation_id if judged.right is not None else 0
 
 
-def rows_of(judged: Judged, format: Format, criteria: Sequence[str]) -> Iterator[Row]:
-    """The rows of one label in a format; `criteria` are the project's keys, which every rating row shows."""
+def rows_of(judged: Judged, format: Format, criteria: Sequence[str], rubric: Rubric = NO_RUBRIC) -> Iterator[Row]:
+    """The rows of one label in a format; `criteria` are the project's keys, which every rating row shows, and so of `rubric`."""
     if format == "preference":
         yield from _preference(judged)
     elif format == "ratings":
-        yield from _rating(judged, criteria)
+        yield from _rating(judged, criteria, rubric)
     elif format == "rankings":
         yield from _ranking(judged)
     elif format == "kto":
@@ -108,7 +112,7 @@ def rows_of(judged: Judged, format: Format, criteria: Sequence[str]) -> Iterator
     elif format == "sft":
         yield from _sft(judged)
     else:
-        yield _label(judged, criteria)
+        yield _label(judged, criteria, rubric)
 
 
 def _preference(judged: Judged) -> Iterator[Row]:
@@ -163,7 +167,7 @@ def _ranking(judged: Judged) -> Iterator[Row]:
     }
 
 
-def _rating(judged: Judged, criteria: Sequence[str]) -> Iterator[Row]:
+def _rating(judged: Judged, criteria: Sequence[str], rubric: Rubric) -> Iterator[Row]:
     if judged.kind != "rating":
         return
     yield {
@@ -171,6 +175,7 @@ def _rating(judged: Judged, criteria: Sequence[str]) -> Iterator[Row]:
         "response": _said(judged.left),
         "overall": judged.overall,
         "criteria": {key: judged.criteria.get(key, 0) for key in criteria},
+        **_rubric(judged, rubric, ("response",)),
         "soft_label": soft_label(judged, "ratings", {}),
         **_origin(judged),
         "created_at": rfc3339(judged.created_at),
@@ -223,7 +228,7 @@ def _sft(judged: Judged) -> Iterator[Row]:
     yield row | {"created_at": rfc3339(judged.created_at)} | _source(judged)
 
 
-def _label(judged: Judged, criteria: Sequence[str]) -> Row:
+def _label(judged: Judged, criteria: Sequence[str], rubric: Rubric) -> Row:
     return {
         **_origin(judged),
         "kind": judged.kind,
@@ -234,6 +239,7 @@ def _label(judged: Judged, criteria: Sequence[str]) -> Row:
         "ranked_ids": ", ".join(str(answer.generation_id) for answer in judged.ranked),
         "ranked_flags": _ranked_flags(judged),
         "criteria": {key: _criterion(judged.criteria.get(key)) for key in criteria},
+        **_rubric(judged, rubric, ("left", "right", "response")),
         "flags": {"left": _flags(judged, "left", "response"), "right": _flags(judged, "right")},
         "rewrite": dict(judged.rewrite or {"side": "", "text": ""}),
         "comment": judged.comment,
@@ -250,6 +256,18 @@ def _label(judged: Judged, criteria: Sequence[str]) -> Row:
 def _criterion(value: str | int | None) -> Row:
     """A comparison chooses by a criterion, a rating scores it."""
     return {"choice": value if isinstance(value, str) else "", "score": value if isinstance(value, int) else 0}
+
+
+def _rubric(judged: Judged, rubric: Rubric, sides: Sequence[str]) -> Row:
+    """Each question in the words that were answered, and what was said of each side; no column where nothing is ever asked."""
+    if not rubric:
+        return {}
+    return {"rubric": {key: _answered(judged.rubric.get(key, {}), words, sides) for key, words in rubric.items()}}
+
+
+def _answered(said: Mapping[str, str | int], wordings: Sequence[str], sides: Sequence[str]) -> Row:
+    question = wordings[int(said["version"]) - 1] if said else ""
+    return {"question": question} | {side: said.get(side, "") for side in sides}
 
 
 def _flags(judged: Judged, *sides: str) -> str:
@@ -299,14 +317,15 @@ def rfc3339(moment: datetime) -> str:
 # The same rows as cells
 
 
-def columns_of(format: Format, criteria: Sequence[str]) -> list[str]:
+def columns_of(format: Format, criteria: Sequence[str], rubric: Rubric = NO_RUBRIC) -> list[str]:
     """The header of the CSV; `flat` fills exactly these."""
     origin, source = ["label_id", "task_id", "annotator"], ["prompt_id", "external_id", "split", "extra"]
+    asks = ["rubric"] if rubric else []
     if format == "preference":
         sides = [f"{side}_{part}" for part in ("checkpoint", "cut", "best_of") for side in ("chosen", "rejected")]
         return ["prompt", "chosen", "rejected", *origin, "strength", *_soft(format), "implied", "created_at", *sides, *source]
     if format == "ratings":
-        asked = ["prompt", "response", "overall", *criteria, *_soft(format)]
+        asked = ["prompt", "response", "overall", *criteria, *asks, *_soft(format)]
         return [*asked, *origin, "created_at", "checkpoint", "cut", "best_of", *source]
     if format == "rankings":
         return ["prompt", "answers", "ranking", "all_bad", *origin, "created_at", *source]
@@ -332,7 +351,7 @@ def columns_of(format: Format, criteria: Sequence[str]) -> list[str]:
             "ranked_ids",
             "ranked_flags",
         ),
-        *("criteria", "flags", "rewrite_side", "rewrite_text", "comment", "prompt", *shown),
+        *("criteria", *asks, "flags", "rewrite_side", "rewrite_text", "comment", "prompt", *shown),
         *("purpose", "served_reason", "reward_checkpoint", "guideline_version", "interface_version"),
         *("wall_ms", "active_ms", "client_id", *_soft(format), "created_at", *source),
     ]
@@ -352,6 +371,8 @@ def flat(row: Row) -> Row:
         cells |= {f"soft_label_{name}": value for name, value in cells.pop("soft_label").items()}
     if "answers" in cells:
         cells["answers"] = "\n\n".join(f"{at}: {answer['text']}" for at, answer in enumerate(cells["answers"], start=1))
+    if "rubric" in cells:
+        cells["rubric"] = "; ".join(_in_words(key, said) for key, said in cells["rubric"].items() if said["question"])
     for name in ("prompt", "chosen", "rejected", "response", "completion"):
         if name in cells:
             cells[name] = transcript(cells[name])
@@ -364,6 +385,12 @@ def flat(row: Row) -> Row:
     elif "criteria" in cells:
         cells |= cells.pop("criteria")
     return cells
+
+
+def _in_words(key: str, said: Row) -> str:
+    """`sourced: left yes, right cannot_say`"""
+    parts = (value if side == "response" else f"{side} {value}" for side, value in said.items() if side != "question" and value)
+    return f"{key}: {', '.join(parts)}"
 
 
 def transcript(messages: Sequence[Mapping[str, str]]) -> str:

@@ -30,12 +30,13 @@ from app.exports.rows import SOFT, Answer, Format, Judged, Verdict, agreement, c
 from app.labels.disputed import REVIEW
 from app.language.languages import _
 from app.models import Dispute, Exclusion, Generation, Label, Project, Prompt, Task
+from app.models.criteria import wordings
 from app.prompts.service import Split
 from app.web.json_types import in_utc, json_dumps
 from trainer.contract.offline_config import TOP_RATING
 
 CHUNK_LABELS = 500
-_LAYOUT = 8  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+_LAYOUT = 9  # rises when rows change their form, so that a stored ETag does not vouch for the old one
 
 BYTE_ORDER_MARK = "\ufeff"  # without it Excel takes UTF-8 for the system's own encoding, and Chinese is lost
 
@@ -87,6 +88,7 @@ class Export:
     slug: str
     last_label_id: int
     criteria: tuple[str, ...]
+    rubric: Mapping[str, Sequence[str]]  # the words of each question in every version
     pseudonyms: Mapping[int, str]
     excluded: tuple[int, ...]  # people whose labels train nothing: they are in the format `labels` alone
     etag: str
@@ -133,6 +135,8 @@ def prepare_export(session: Session, project: Project, query: ExportQuery) -> Ex
     criteria = tuple(criterion["key"] for criterion in project.criteria)
     if query.format == "labels":  # which speak of what was asked at the time
         criteria += tuple(criterion["key"] for criterion in project.retired.get("criteria", ()))
+    items = [*project.rubric, *project.retired["rubric"]] if query.format == "labels" else project.rubric
+    rubric = {item["key"]: wordings(item) for item in items}
     excluded = tuple(sorted(session.scalars(select(Exclusion.user_id).where(Exclusion.project_id == project.id))))
     named = json_dumps(
         [
@@ -142,6 +146,7 @@ def prepare_export(session: Session, project: Project, query: ExportQuery) -> Ex
             count,
             excluded,
             criteria,
+            rubric,
             asdict(query) | {"since": str(query.since), "until": str(query.until)},
         ]
     )
@@ -151,6 +156,7 @@ def prepare_export(session: Session, project: Project, query: ExportQuery) -> Ex
         slug=project.slug,
         last_label_id=last,
         criteria=criteria,
+        rubric=rubric,
         pseudonyms=pseudonyms(session, project.id),
         excluded=excluded,
         etag=f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"',
@@ -166,7 +172,7 @@ def pseudonyms(session: Session, project_id: int) -> dict[int, str]:
 
 def stream_export(engine: Engine, export: Export) -> Iterator[bytes]:
     """The bytes, a chunk of labels at a time; memory does not grow with the project."""
-    header = columns_of(export.query.format, export.criteria)
+    header = columns_of(export.query.format, export.criteria, export.rubric)
     if export.query.as_ == "csv":
         yield (BYTE_ORDER_MARK + csv_lines([header])).encode()
     after = 0
@@ -177,7 +183,8 @@ def stream_export(engine: Engine, export: Export) -> Iterator[bytes]:
         if not found:
             return
         after = found[-1][0]
-        rows = [row for judged in giving_way(kept) for row in rows_of(judged, export.query.format, export.criteria)]
+        asked = (export.query.format, export.criteria, export.rubric)
+        rows = [row for judged in giving_way(kept) for row in rows_of(judged, *asked)]
         if not rows:
             continue
         if export.query.as_ == "csv":
@@ -226,7 +233,8 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
     details = [as_of.get(name, column) for name, column in _DETAILS.items()]
     columns: list[Any] = [  # in the order in which `_judged` takes them apart
         *(Label.id, Label.task_id, Label.annotator_id, Label.kind, Label.choice, Label.strength, Label.overall),
-        *(_json(Label.criteria), _json(Label.flags), _json(Label.rewrite), Label.comment, Label.created_at),
+        *(_json(Label.criteria), _json(Label.flags), _json(Label.rubric), _json(Label.rewrite)),
+        *(Label.comment, Label.created_at),
         *(_json(Label.ranking), Label.served_reason == REVIEW),
         *(Task.prompt_id, Prompt.external_id, Prompt.split, _json(Prompt.extra), _json(Prompt.messages)),
         *_of_answer(_left),
@@ -315,7 +323,8 @@ def _verdicts(session: Session, export: Export, task_ids: Iterable[int]) -> dict
 
 
 def _judged(row: Sequence[Any], export: Export) -> Judged:
-    label_id, task_id, annotator_id, kind, choice, strength, overall, criteria, flags, rewrite, comment, created_at, *about = row
+    label_id, task_id, annotator_id, kind, choice, strength, overall, criteria, flags, *rest = row
+    rubric, rewrite, comment, created_at, *about = rest
     ranking, settled, prompt_id, external_id, split, extra, messages, *answers_and_details = about
     return Judged(
         label_id=label_id,
@@ -327,6 +336,7 @@ def _judged(row: Sequence[Any], export: Export) -> Judged:
         overall=overall,
         criteria=orjson.loads(criteria),
         flags=orjson.loads(flags),
+        rubric={} if rubric is None else orjson.loads(rubric),
         rewrite=None if rewrite is None else orjson.loads(rewrite),
         comment=comment,
         prompt_id=prompt_id,

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag
 
 from app.labels.empty_desk import Reason
 from app.labels.record import LONGEST_MS
+from app.labels.rubric import Answer, without_gaps
 from app.labels.verdict import Order, Rewrite, Verdict
 from app.queue.bodies import AnswerShown, PromptShown
 from app.web.json_types import Body, Line, Reply, Text
@@ -26,6 +27,23 @@ Milliseconds = Annotated[int, Field(ge=0, le=LONGEST_MS)]
 WallMs = Annotated[Milliseconds, Field(description="since the task was shown; without it, the time since the claim counts")]
 
 
+RubricVersion = Annotated[int, Field(ge=1, description="of the question's words, as the task told it; else today's")]
+
+
+class ComparedIn(Body):
+    version: RubricVersion | None = None
+    left: Answer | None = None
+    right: Answer | None = None
+
+
+class RatedIn(Body):
+    version: RubricVersion | None = None
+    response: Answer | None = None
+
+
+RubricKey = Annotated[Line, Field(max_length=40)]
+
+
 class RewriteIn(Body):
     side: Literal["left", "right"]
     text: Rewritten
@@ -37,6 +55,7 @@ class ComparisonIn(Body):
     strength: Annotated[int, Field(ge=1, le=3, description="1 slightly, 2 clearly, 3 much; of left or right")] | None = None
     criteria: Annotated[dict[Line, Literal["left", "right", "tie"]], Field(max_length=50)] = {}
     flags: dict[Literal["left", "right"], Flags] = {}
+    rubric: Annotated[dict[RubricKey, ComparedIn], Field(max_length=50)] = {}
     rewrite: RewriteIn | None = None
     comment: Comment = ""
     active_ms: Milliseconds | None = None
@@ -50,6 +69,7 @@ class ComparisonIn(Body):
             strength=self.strength,
             criteria=dict(self.criteria),
             flags={side: list(flags) for side, flags in self.flags.items()},
+            rubric=without_gaps({key: said.model_dump() for key, said in self.rubric.items()}),
             rewrite=rewrite,
             comment=self.comment,
             active_ms=self.active_ms,
@@ -62,6 +82,7 @@ class RatingIn(Body):
     overall: Score
     criteria: Annotated[dict[Line, Score], Field(max_length=50)] = {}
     flags: Flags = []
+    rubric: Annotated[dict[RubricKey, RatedIn], Field(max_length=50)] = {}
     rewrite: Rewritten | None = None
     comment: Comment = ""
     active_ms: Milliseconds | None = None
@@ -73,6 +94,7 @@ class RatingIn(Body):
             overall=self.overall,
             criteria=dict(self.criteria),
             flags={"response": self.flags} if self.flags else {},
+            rubric=without_gaps({key: said.model_dump() for key, said in self.rubric.items()}),
             rewrite=Rewrite("response", self.rewrite) if self.rewrite else None,
             comment=self.comment,
             active_ms=self.active_ms,
@@ -159,6 +181,7 @@ class LabelReply(Reply):
     ranking: RankingSaid | None
     criteria: dict[str, Any]
     flags: dict[str, list[str]]
+    rubric: dict[str, dict[str, str | int]] | None = Field(description="by question: which version of it was answered, and how")
     rewrite: dict[str, str] | None
     comment: str
     guideline_version: int

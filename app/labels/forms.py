@@ -15,6 +15,7 @@ from starlette.datastructures import FormData
 
 from app.errors import Invalid
 from app.labels.bodies import LabelIn, WithdrawIn
+from app.labels.rubric import VERSION, without_gaps
 from app.labels.verdict import Verdict
 from app.language.languages import _
 from app.models import Label
@@ -46,6 +47,7 @@ def verdict_of(form: FormData) -> Verdict:
     body["criteria"] = {key: _number(value) if is_rating else value for key, value in criteria.items()}
     flags = flags_of(form)
     body["flags"] = flags.get("response", []) if is_rating else flags
+    body["rubric"] = rubric_of(form)
     body |= _rewrite(form, is_rating)
     if "choice" not in body and not is_rating:
         raise Invalid(_("Choose an answer first, then save."), {"choice": _("Choose A, B, tie or both bad.")})
@@ -90,6 +92,15 @@ def flags_of(form: FormData) -> dict[str, list[str]]:
     return dict(flags)
 
 
+def rubric_of(form: FormData) -> dict[str, dict[str, str | int]]:
+    """By question what was said about each answer, and the version of it that the page showed."""
+    said: dict[str, dict[str, str | int]] = defaultdict(dict)
+    for name, value in _parts(form, "rubric").items():
+        key, _dot, part = name.partition(".")
+        said[key][part] = _number(value) if part == VERSION else value
+    return dict(without_gaps(said))
+
+
 def skip_reason_of(form: FormData) -> str:
     """Why somebody skips: the reason they ticked and what they wrote, either of them or none. Raises Invalid when too long."""
     said = [value.strip() for name in _ABOUT_SKIPPING if isinstance(value := form.get(name), str) and value.strip()]
@@ -126,6 +137,7 @@ def values_of(label: Label | None) -> dict[str, Any]:
         values |= {f"place.{one}": str(at) for at, group in enumerate(label.ranking["order"], start=1) for one in group}
     values |= {f"criteria.{key}": str(value) for key, value in label.criteria.items()}
     values |= {f"flags.{side}": list(flags) for side, flags in label.flags.items()}
+    values |= {f"rubric.{key}.{part}": value for key, said in (label.rubric or {}).items() for part, value in said.items()}
     if label.rewrite:
         values[f"rewrite.{label.rewrite['side']}"] = label.rewrite["text"]
     return values

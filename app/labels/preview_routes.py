@@ -12,6 +12,7 @@ from app.guidelines.service import told_text
 from app.guidelines.starting_point import told
 from app.labels.forms import values_of
 from app.language.languages import _
+from app.models.criteria import asked
 from app.queue.claim import ServedTask
 from app.texts.safe_html import render_markdown
 from app.web.gate import CurrentProject
@@ -36,12 +37,13 @@ def show_preview(
 ) -> Response:
     left, right = ANSWERS
     messages = [{"role": "user", "content": PROMPT}]
+    criteria, rubric = told(project.criteria), asked(project.rubric)
     shown_right = right if kind == "comparison" else None
     return render(
         request,
         "labels/preview.html",
         project=project,
-        task=ServedTask(0, kind, None, messages, left, shown_right, told(project.criteria), project.guideline_version),
+        task=ServedTask(0, kind, None, messages, left, shown_right, criteria, project.guideline_version, rubric=rubric),
         submits_to=f"/projects/{project.slug}/settings/preview?kind={kind}",
         opened="",
         values=values_of(None),

@@ -18,6 +18,7 @@ from app.database.prepared import Prepared
 from app.errors import Conflict, Invalid, NotFound
 from app.labels import disputed
 from app.labels.disputed import REVIEW
+from app.labels.rubric import Rubric, rubric_for
 from app.labels.verdict import Rewrite, Verdict, check
 from app.language.languages import _
 from app.models import Dispute, Generation, Label, Project, Prompt, Seat, Skip, Task, Utc
@@ -61,7 +62,8 @@ def record_label(
         raise NotFound(_("This task was never given to you."))
     shown = _shown(connection, task, annotator_id)
     try:
-        check(verdict, task.kind, _keys(task, "criteria"), _keys(task, "flags"), len(shown))
+        rubric = _rubric(task)
+        check(verdict, task.kind, _keys(task, "criteria"), _keys(task, "flags"), len(shown), rubric)
     except Invalid:
         # The criteria may have changed since it was stored; the same send is still answered with what is stored.
         known = connection.execute(_KNOWN, {"client": verdict.client_id}).first()
@@ -80,6 +82,7 @@ def record_label(
         )
     seat_id = task.seat_id or connection.execute(_FREE_SEAT, {"task": task_id}).scalar()
     label = _label(connection, task, seat_id, annotator_id, verdict, interface, now, shown)
+    label["rubric"] = rubric.stored(verdict.rubric)
     if settles or task.reason_before == REVIEW:
         if task.settled_by not in (None, annotator_id):
             raise Conflict(_("Another reviewer has settled this meanwhile. Nothing of yours was saved."))
@@ -110,6 +113,12 @@ def one_at_a_time(connection: Connection, task_id: int) -> None:
 def _keys(task: Row[Any], name: str) -> list[str]:
     """The keys a verdict may name: those in force, and retired ones, which its author may still have seen."""
     return [item["key"] for item in getattr(task, name) + task.retired[name]]
+
+
+def _rubric(task: Row[Any]) -> Rubric:
+    """What is required is so of a verdict on a task that was given since it is."""
+    given_at = task.claimed_at if task.seat_state == "leased" and task.label_id is None else None
+    return rubric_for(task.rubric, task.retired["rubric"], given_at)
 
 
 def _shown(connection: Connection, task: Row[Any], annotator_id: int) -> list[int]:
@@ -253,6 +262,7 @@ _CONTEXT: Final = Prepared(
         and_(Task.purpose == "train", Prompt.split == "train").label("trains"),
         Project.criteria,
         Project.flags,
+        Project.rubric,
         Project.retired,
         Project.guideline_version,
         Seat.id.label("seat_id"),

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from app.errors import Invalid
+from app.labels.rubric import NONE_ASKED, Rubric, Said
 from app.language.formats import listed
 from app.language.languages import _
 
@@ -44,6 +45,7 @@ class Verdict:
     ranking: Order | None = None
     criteria: Mapping[str, str | int] = field(default_factory=dict)  # a side or "tie"; 1 to 5 in a rating
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)  # per side
+    rubric: Said = field(default_factory=dict)
     rewrite: Rewrite | None = None
     comment: str = ""
     active_ms: int | None = None  # the page was seen and somebody was there
@@ -56,11 +58,20 @@ class Verdict:
             del fields["wall_ms"]  # verdicts stored before there was such a field keep their digest
         if self.ranking is None:
             del fields["ranking"]
+        if not self.rubric:
+            del fields["rubric"]
         said = json.dumps([task_id, annotator_id, fields], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(said.encode()).hexdigest()
 
 
-def check(verdict: Verdict, kind: str, criteria: Collection[str], flags: Collection[str], answers: int = 0) -> None:
+def check(
+    verdict: Verdict,
+    kind: str,
+    criteria: Collection[str],
+    flags: Collection[str],
+    answers: int = 0,
+    rubric: Rubric = NONE_ASKED,
+) -> None:
     """Refuse a verdict that does not answer a task of this kind. Raises Invalid with one sentence per field.
 
     `criteria` and `flags`: every key the project has or once had; `answers`: how many a ranking is of.
@@ -79,6 +90,11 @@ def check(verdict: Verdict, kind: str, criteria: Collection[str], flags: Collect
             wrong["flags"] = _("Flags belong to %(sides)s.", sides=listed(sides))
         elif unknown := [flag for flag in ticked if flag not in flags]:
             wrong["flags"] = _("This project has no flag called %(names)s.", names=_listed(unknown))
+    if kind == "ranking":
+        if verdict.rubric:
+            wrong["rubric"] = _("A ranking is of the whole answer, without the rubric.")
+    elif fault := rubric.fault(verdict.rubric, sides):
+        wrong["rubric"] = fault
     if verdict.rewrite is not None and verdict.rewrite.side not in sides:
         wrong["rewrite"] = _("A rewrite belongs to %(sides)s.", sides=listed(sides))
     if wrong:

@@ -1,9 +1,10 @@
-"""The words a project judges by: its criteria and its flags, each a lasting key under a name that may change."""
+"""The words a project judges by: criteria, flags and the items of its rubric, each a lasting key under a name that may change."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, TypedDict
 
 from app.language.languages import N_
 
@@ -22,6 +23,51 @@ class Flag(TypedDict):
     name: str
     description: str
     weight: float  # what one flag costs an answer in training, in units of the latent reward; 0: nothing
+
+
+class RubricItem(TypedDict):
+    """A question of yes or no, asked about each answer. An answer to it keeps the version of the words that it answered."""
+
+    key: str
+    name: str  # the question as it is asked now
+    description: str
+    required: bool
+    version: int  # of the question's words, from 1
+    earlier: list[str]  # the words of the versions before
+    since: str  # RFC 3339: it has been asked like this, in these words and as required as it is
+
+
+YES, NO, CANNOT_SAY = ANSWERS = ("yes", "no", "cannot_say")
+ASKED: Final = ("key", "name", "description", "required", "version")  # what whoever answers sees of an item
+
+
+def asked(rubric: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{part: item[part] for part in ASKED} for item in rubric]
+
+
+def wordings(item: Mapping[str, Any]) -> list[str]:
+    """The question in each of its versions, the first first."""
+    return [*item["earlier"], item["name"]]
+
+
+def dated(
+    rubric: Iterable[Mapping[str, Any]],
+    in_force: Sequence[Mapping[str, Any]],
+    retired: Iterable[Mapping[str, Any]],
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """Items as they are stored: other words are a new version, and what is asked otherwise than before is so from now on."""
+    here = {item["key"]: item for item in in_force}
+    known = {item["key"]: item for item in retired} | here
+    return [_dated(item, known.get(item["key"]), item["key"] in here, now) for item in rubric]
+
+
+def _dated(item: Mapping[str, Any], before: Mapping[str, Any] | None, asked_now: bool, now: datetime) -> dict[str, Any]:
+    if before is None:
+        return {**item, "version": 1, "earlier": [], "since": now.isoformat()}
+    earlier = list(before["earlier"]) if item["name"] == before["name"] else wordings(before)
+    same = asked_now and all(item[part] == before[part] for part in ("name", "required"))
+    return {**item, "version": len(earlier) + 1, "earlier": earlier, "since": before["since"] if same else now.isoformat()}
 
 
 def names(in_force: Iterable[Mapping[str, Any]], retired: Iterable[Mapping[str, Any]]) -> dict[str, str]:

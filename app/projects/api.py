@@ -38,9 +38,20 @@ class FlagJson(Body):
     weight: float = Field(1.0, ge=0, le=10, description="What one flag costs an answer in training; 0 keeps it out of training.")
 
 
+class RubricItemJson(Body):
+    key: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    name: Name = Field(description="The question, to be answered with yes or no.")
+    description: Text = ""
+    required: bool = False
+    version: int = Field(1, description="Of its words. The project keeps count; what is sent is not looked at.")
+    earlier: list[Text] = Field([], description="The words of the versions before; not looked at when sent.")
+    since: Text = Field("", description="It has been asked like this; not looked at when sent.")
+
+
 class RetiredJson(Reply):
     criteria: list[CriterionJson]
     flags: list[FlagJson]
+    rubric: list[RubricItemJson]
 
 
 class TriggersJson(Body):
@@ -75,6 +86,7 @@ class ProjectChanges(Body):
     guidelines: Text | None = Field(None, description="Markdown. A change becomes a new version.")
     criteria: list[CriterionJson] | None = None
     flags: list[FlagJson] | None = Field(None, description="What may be wrong with an answer, as annotators can tick it.")
+    rubric: list[RubricItemJson] | None = Field(None, description="Questions of yes or no about each answer.")
     text_display: Literal["written", "markdown"] | None = Field(None, description="How a model's text is shown.")
     overlap: Id | None = Field(None, description="Labels wanted for each task.")
     extra_seats: Annotated[int, Field(ge=0, le=5)] | None = Field(
@@ -140,7 +152,8 @@ class ProjectReply(ProjectSummary):
     guideline_version: int
     criteria: list[CriterionJson]
     flags: list[FlagJson]
-    retired: RetiredJson = Field(description="Criteria and flags once in use; labels still name them.")
+    rubric: list[RubricItemJson]
+    retired: RetiredJson = Field(description="Criteria, flags and questions of the rubric once in use; labels still name them.")
     text_display: str
     overlap: int
     extra_seats: int
@@ -237,6 +250,7 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         guideline_version=project.guideline_version,
         criteria=[CriterionJson.model_validate(criterion) for criterion in project.criteria],
         flags=[FlagJson.model_validate(flag) for flag in project.flags],
+        rubric=[RubricItemJson.model_validate(item) for item in project.rubric],
         retired=RetiredJson.model_validate(project.retired),
         text_display=project.text_display,
         overlap=project.overlap,

@@ -11,6 +11,7 @@ from app.errors import Invalid
 from app.guidelines import service as guidelines
 from app.language.languages import _
 from app.language.run_messages import told
+from app.models.criteria import RubricItem
 from app.models.values import Unusable, number_between, plain_text, share_between, whole_number, without_invisible
 from app.practice import service as practice
 from app.runs.run_settings import context_tokens, criteria_of, ruled_out, settings_of_project
@@ -20,6 +21,7 @@ from trainer.contract.messages import Message
 MAX_NAME = 200
 MAX_CRITERIA = 12
 MAX_FLAGS = 20
+MAX_RUBRIC = 12
 MAX_WEIGHT = 10.0  # of a flag, in units of the latent reward
 TEXT_DISPLAYS = ("written", "markdown")
 MAX_OVERLAP = 20
@@ -63,7 +65,10 @@ def _contradictions(given: Container[str], clean: Mapping[str, Any], standing: M
     if whole["rating_share"] + whole["ranking_share"] > 1 + 1e-9:
         field = "ranking_share" if "ranking_share" in clean else "rating_share"
         found[field] = _("Ratings and rankings together cannot be more than all tasks.")
-    criteria = criteria_of([*standing["criteria"], *whole["criteria"]], whole["retired"])  # what is taken away is still known
+    found |= _shared_keys(clean, whole)
+    criteria = criteria_of(  # what is taken away is still known
+        [*standing["criteria"], *whole["criteria"], *standing["rubric"], *whole["rubric"]], whole["retired"]
+    )
     for kind, place in PLACES.items():
         if place.partition(".")[0] not in given:
             continue
@@ -74,6 +79,16 @@ def _contradictions(given: Container[str], clean: Mapping[str, Any], standing: M
         wrong = ruled_out(config, criteria, context_tokens(whole["base_model"]))
         found |= {f"{place}.{name}": told(message) for name, message in wrong.items()}
     return found
+
+
+def _shared_keys(clean: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, str]:
+    """A model is rewarded for criteria and for items of the rubric by their keys, so none is both."""
+    keys = {kind: {item["key"] for item in (*whole[kind], *whole["retired"][kind])} for kind in ("criteria", "rubric")}
+    both = sorted(keys["criteria"] & keys["rubric"])
+    if not both:
+        return {}
+    sentence = _("The key %(key)s is that of a criterion and of a question of the rubric; each needs its own.", key=both[0])
+    return {"rubric" if "rubric" in clean else "criteria": sentence} if clean.keys() & {"criteria", "rubric"} else {}
 
 
 def check_base_model(spec: Any) -> str:
@@ -167,6 +182,30 @@ def _flag(item: Any) -> dict[str, Any]:
     return {"key": key, "name": name, "description": description, "weight": float(weight)}
 
 
+def _rubric(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise Unusable(_("The rubric comes as a list."))
+    if len(value) > MAX_RUBRIC:
+        raise Unusable(_("More than %(most)s questions are too many to answer about every answer.", most=MAX_RUBRIC))
+    items = [_rubric_item(item) for item in value]
+    _refuse_twins([item["key"] for item in items])
+    return items
+
+
+def _rubric_item(item: Any) -> dict[str, Any]:
+    """Without what the project itself keeps of it: its version, its earlier words."""
+    if not isinstance(item, Mapping) or item.keys() - RubricItem.__annotations__.keys():
+        raise Unusable(_("A question of the rubric has a key, a name, a description and whether it is required."))
+    key = _key(item.get("key", ""))
+    if key in RESERVED_KEYS:
+        raise Unusable(_("The key %(key)s is taken by the reward model itself; choose another.", key=key))
+    name = plain_text(item.get("name", ""), 120).strip()
+    if not name:
+        raise Unusable(_("The question %(key)s has no words.", key=key))
+    description = plain_text(item.get("description", ""), 500).strip()
+    return {"key": key, "name": name, "description": description, "required": _on_off(item.get("required", False))}
+
+
 def _key(value: Any) -> str:
     key = plain_text(value, 40)
     if not _KEY.fullmatch(key):
@@ -232,6 +271,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "guidelines": guidelines.checked,
     "criteria": _criteria,
     "flags": _flags,
+    "rubric": _rubric,
     "text_display": _text_display,
     "overlap": whole_number(1, MAX_OVERLAP),
     "extra_seats": whole_number(0, MAX_EXTRA_SEATS),

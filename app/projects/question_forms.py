@@ -1,4 +1,4 @@
-"""The form of the questions page: rows of criteria and of flags that can be added, moved and taken away, and the task mix.
+"""The form of the questions page: rows of criteria, flags and rubric that can be added, moved and taken away; the task mix.
 
 Every button of a row sends the whole form; the page comes back with the row moved and nothing saved. So it works without
 scripts, and nothing a person typed is lost on the way.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Literal, cast
@@ -17,21 +17,23 @@ from app.guidelines.starting_point import as_stored, told
 from app.language.formats import listed
 from app.language.languages import N_, _, known
 from app.models import Project
-from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, RESERVED_KEYS
+from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, MAX_RUBRIC, RESERVED_KEYS
 from app.projects.service import ProjectValues
 from app.web.forms import SEEN, Words, number_of, share_of
 
 Row = dict[str, str]
-Kind = Literal["criteria", "flags"]
+Kind = Literal["criteria", "flags", "rubric"]
 
 PARTS: Final[dict[Kind, tuple[str, ...]]] = {
     "criteria": ("key", "name", "description", "anchor1", "anchor5"),
     "flags": ("key", "name", "description", "weight"),
+    "rubric": ("key", "name", "description", "required"),
 }
-MOST: Final[dict[Kind, int]] = {"criteria": MAX_CRITERIA, "flags": MAX_FLAGS}
+MOST: Final[dict[Kind, int]] = {"criteria": MAX_CRITERIA, "flags": MAX_FLAGS, "rubric": MAX_RUBRIC}
 LABELS: Final = {
     "criteria": N_("Criteria"),
     "flags": N_("Flags"),
+    "rubric": N_("Rubric"),
     "overlap": N_("Labels per task"),
     "extra_seats": N_("More where people differ"),
     "rating_share": N_("Ratings"),
@@ -45,8 +47,8 @@ DISPLAYS: Final = {
     "markdown": N_("as Markdown: headings, lists, code, tables; no pictures, no links to follow"),
 }
 LOOK: Final = "look"  # the button that only works out the cost again
-_ROW: Final = re.compile(r"(criteria|flags)\.(\d{1,3})\.name")
-_ACTION: Final = re.compile(r"(criteria|flags)\.(add|up|down|remove|restore)(?:\.([a-z0-9_]{1,40}))?")
+_ROW: Final = re.compile(r"(criteria|flags|rubric)\.(\d{1,3})\.name")
+_ACTION: Final = re.compile(r"(criteria|flags|rubric)\.(add|up|down|remove|restore)(?:\.([a-z0-9_]{1,40}))?")
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ def questions_of(project: Project) -> Questions:
         rows={
             "criteria": [_criterion_row(criterion) for criterion in told(project.criteria)],
             "flags": [_flag_row(flag) for flag in told(project.flags)],
+            "rubric": [_rubric_row(item) for item in project.rubric],
         },
         words={
             "overlap": str(project.overlap),
@@ -79,7 +82,7 @@ def questions_of(project: Project) -> Questions:
 
 def read_questions(words: Words) -> Questions:
     """The form as it was sent: rows in the order of their numbers."""
-    rows: dict[Kind, list[Row]] = {"criteria": [], "flags": []}
+    rows: dict[Kind, list[Row]] = {kind: [] for kind in PARTS}
     found = sorted((match[1], int(match[2])) for name in words if (match := _ROW.fullmatch(name)))
     for kind, number in found:
         row = {part: words.get(f"{kind}.{number}.{part}", "").strip() for part in PARTS[cast(Kind, kind)]}
@@ -134,7 +137,7 @@ def act(questions: Questions, action: str, retired: Mapping[str, list[dict[str, 
         questions.focus = f"{kind}.{len(rows) - 1}.name"
     elif verb == "restore" and len(rows) < MOST[kind]:
         back = [item for item in told(retired[kind]) if item["key"] == target and all(row["key"] != target for row in rows)]
-        rows += [_criterion_row(item) if kind == "criteria" else _flag_row(item) for item in back]
+        rows += [_ROWS[kind](item) for item in back]
         questions.focus = f"{kind}.{len(rows) - 1}.name" if back else ""
     elif target.isdigit() and int(target) < len(rows):
         questions.focus = _move(rows, kind, int(target), verb)
@@ -146,16 +149,19 @@ def values_of(questions: Questions, used: Mapping[Kind, Set[str]]) -> ProjectVal
 
     `used` are keys that labels may speak of: none is given again to a question that may mean something else.
     """
-    words = questions.words
+    words, known = questions.words, used["criteria"] | used["rubric"] | RESERVED_KEYS
+    judged = list(_keyed(questions.rows["criteria"], "criterion", known | {row["key"] for row in questions.rows["rubric"]}))
+    known |= {key for _row, key in judged}
     values: dict[str, Any] = {
-        "criteria": as_stored(
-            _shared(row, key) | {"anchors": {"1": row["anchor1"], "5": row["anchor5"]}}
-            for row, key in _keyed(questions.rows["criteria"], "criterion", used["criteria"] | RESERVED_KEYS)
-        ),
+        "criteria": as_stored(_shared(row, key) | {"anchors": {"1": row["anchor1"], "5": row["anchor5"]}} for row, key in judged),
         "flags": as_stored(
             _shared(row, key) | {"weight": number_of(row["weight"])}
             for row, key in _keyed(questions.rows["flags"], "flag", used["flags"])
         ),
+        "rubric": [
+            _shared(row, key) | {"required": bool(row["required"])}
+            for row, key in _keyed(questions.rows["rubric"], "question", known)
+        ],
         "overlap": number_of(words.get("overlap", "")),
         "extra_seats": number_of(words.get("extra_seats", "")),
         "rating_share": share_of(words.get("rating_share", "")),
@@ -171,7 +177,7 @@ def _keyed(rows: list[Row], noun: str, used: Set[str]) -> Iterator[tuple[Row, st
     """The rows somebody filled in, each with its key: its own, or one made of its name, which may be in any script."""
     taken = {row["key"] for row in rows} | used
     for row in rows:
-        if not any(text for part, text in row.items() if part != "weight"):
+        if not any(text for part, text in row.items() if part not in ("weight", "required")):
             continue
         key = row["key"] or re.sub(r"[^a-z0-9]+", "_", row["name"].lower()).strip("_")[:40]
         if not row["key"] and (not key[:1].isalpha() or key in taken):
@@ -205,3 +211,14 @@ def _criterion_row(criterion: Mapping[str, Any]) -> Row:
 
 def _flag_row(flag: Mapping[str, Any]) -> Row:
     return {part: str(flag[part]) for part in ("key", "name", "description")} | {"weight": f"{flag['weight']:g}"}
+
+
+def _rubric_row(item: Mapping[str, Any]) -> Row:
+    return {part: str(item[part]) for part in ("key", "name", "description")} | {"required": "yes" if item["required"] else ""}
+
+
+_ROWS: Final[dict[Kind, Callable[[Mapping[str, Any]], Row]]] = {
+    "criteria": _criterion_row,
+    "flags": _flag_row,
+    "rubric": _rubric_row,
+}

@@ -14,7 +14,7 @@ from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.guidelines import service as guidelines
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User, utc_now
-from app.models.criteria import Criterion, Flag, retire
+from app.models.criteria import Criterion, Flag, RubricItem, dated, retire
 from app.models.open_projects import require_open
 from app.practice import service as practice
 from app.projects import checks, hours_budget, naming
@@ -24,13 +24,14 @@ from trainer.contract.config import SampleConfig, config_dict
 _SHARES = ("rating_share", "ranking_share")
 _TRIGGERS = ("triggers_on", "trigger_labels", "trigger_hours")
 # What may contradict what is given.
-_STANDING = ("base_model", "criteria", "retired", "sampling", "training", *_SHARES, *_TRIGGERS)
+_STANDING = ("base_model", "criteria", "rubric", "retired", "sampling", "training", *_SHARES, *_TRIGGERS)
 
 
 _EMPTY = dict.fromkeys(_TRIGGERS) | {
     "base_model": "",
     "criteria": [],
-    "retired": {"criteria": []},
+    "rubric": [],
+    "retired": {"criteria": [], "rubric": []},
     "sampling": {},
     "training": {},
     "rating_share": 0.25,
@@ -46,6 +47,7 @@ class ProjectValues(TypedDict, total=False):
     guidelines: str
     criteria: list[Criterion]
     flags: list[Flag]
+    rubric: list[RubricItem]  # version, earlier and since are the project's own, whatever is given
     text_display: str  # "written" or "markdown"
     overlap: int
     extra_seats: int  # further people asked where those differ
@@ -116,6 +118,7 @@ def create_project(session: Session, values: ProjectValues, by: int | None) -> P
     defaults: dict[str, Any] = {"guidelines": "", "criteria": [], "sampling": config_dict(SampleConfig())}
     defaults |= {"evaluation_on": True, "evaluation_promotes": True}  # projects from before are asked first
     clean = defaults | checks.check_values(values, _EMPTY)
+    clean["rubric"] = dated(clean.get("rubric", ()), (), (), utc_now())
     project = Project(base_model=clean["base_model"])
     _apply(project, clean)
     naming.store_new(session, project)
@@ -137,6 +140,8 @@ def update_project(
     """
     hold(session, project)
     clean = checks.check_values(values, {name: getattr(project, name) for name in _STANDING})
+    if "rubric" in clean:
+        clean["rubric"] = dated(clean["rubric"], project.rubric, project.retired["rubric"], utc_now())
     if "name" in clean:
         naming.check_free(session, clean["name"], project)
     new_guidelines = "guidelines" in clean and guidelines.write(session, project, clean["guidelines"], by, seen_guidelines)
@@ -197,7 +202,7 @@ def _answers_otherwise(project: Project, clean: Mapping[str, Any]) -> bool:
 
 
 def _apply(project: Project, clean: dict[str, Any]) -> None:
-    for name in ("criteria", "flags"):
+    for name in ("criteria", "flags", "rubric"):
         if name in clean and project.retired:  # labels speak of what was there, and a verdict on its way may
             kept = {item["key"] for item in clean[name]}
             project.retired = project.retired | {name: retire(getattr(project, name), project.retired[name], kept)}

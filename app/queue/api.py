@@ -77,7 +77,7 @@ def _task(task: ServedTask) -> dict[str, Any]:
         shown["answers"] = [_answer(text, cut) for text, cut in task.answers]
     else:
         shown["response"] = _answer(task.left, task.left_cut)
-    return shown | {"criteria": task.criteria, "guideline_version": task.guideline_version}
+    return shown | {"criteria": task.criteria, "rubric": task.rubric, "guideline_version": task.guideline_version}
 
 
 def _answer(text: str | None, is_cut: bool) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class TaskReply(Reply):
     response: AnswerShown | None = None
     answers: list[AnswerShown] | None = Field(None, description="of a ranking; numbered from 1 in this order")
     criteria: list[dict[str, Any]]
+    rubric: list[dict[str, Any]] = Field(description="questions of yes or no about each answer; none of a ranking")
     guideline_version: int
 
 

@@ -107,7 +107,14 @@ def _take_bite(engine: Engine, data: Path, project_id: int, bite: int) -> None:
         _remove_runs(session, project_id)
         for table in (Leaderboard, JudgesReport, Exclusion, Prompt, Guideline):
             session.execute(delete(table).where(table.project_id == project_id))
-        emptied = {"slug": f"deleted {project_id}", "base_model": "", "criteria": [], "sampling": {}, "training": {}}
+        emptied = {
+            "slug": f"deleted {project_id}",
+            "base_model": "",
+            "criteria": [],
+            "rubric": [],
+            "sampling": {},
+            "training": {},
+        }
         session.execute(update(Project).where(Project.id == project_id).values(**emptied))
 
 

@@ -135,7 +135,8 @@ def _panel(session: Session, run: Run, samples: list[dict[str, Any]], step: int 
 
 
 def _criterion_names(project: Project) -> dict[str, str]:
-    return names(told(project.criteria), told(project.retired["criteria"]))
+    criteria = names(told(project.criteria), told(project.retired["criteria"]))
+    return criteria | names(project.rubric, project.retired["rubric"])
 
 
 @router.get("/projects/{slug}/checkpoints")

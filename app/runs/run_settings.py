@@ -102,7 +102,7 @@ def usual_answers(project: Project) -> int:
 
 def _made(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
     config = make_config(kind, _own_settings(project, kind) | dict(given))
-    criteria = criteria_of(project.criteria, project.retired)
+    criteria = criteria_of([*project.criteria, *project.rubric], project.retired)
     problems = ruled_out(config, criteria, context_tokens(project.base_model))
     if problems := problems or does_not_fit(kind, config, project.base_model):
         raise ConfigError(problems)
@@ -118,7 +118,7 @@ def _refusal(problems: Mapping[str, Message], fields: Mapping[str, Message]) -> 
 
 def criteria_of(criteria: Collection[Mapping[str, Any]], retired: Mapping[str, Any]) -> set[str]:
     """The keys of what labels speak of, and so of what a model can be rewarded for."""
-    return {OVERALL} | {str(criterion["key"]) for criterion in (*criteria, *retired["criteria"])}
+    return {OVERALL} | {str(item["key"]) for item in (*criteria, *retired["criteria"], *retired.get("rubric", ()))}
 
 
 def ruled_out(config: RunConfig, criteria: Collection[str], context: int | None) -> dict[str, Message]:

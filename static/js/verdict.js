@@ -1,7 +1,7 @@
 import { rankingOf, wordsOf } from "./ranking.js";
 
 // The annotating form as the API takes it, in an envelope for the outbox: {id, task, path, body, words, about}. A field of several
-// parts has a dot in its name: criteria.accuracy, flags.left.
+// parts has a dot in its name: criteria.accuracy, flags.left, rubric.sourced.left.
 export function verdictOf(form, task) {
   const body = bodyOf(form);
   const chosen = form.querySelector("[name=choice]:checked, [name=overall]:checked");
@@ -38,6 +38,7 @@ function bodyOf(form) {
   body.active_ms = number("active_ms");
   body.wall_ms = number("wall_ms");
   body.criteria = Object.fromEntries(parts(data, "criteria").map(([key, value]) => [key, rating ? Number(value) : value]));
+  body.rubric = rubricOf(data);
   const flags = flagsOf(data);
   body.flags = rating ? (flags.response ?? []) : flags;
   const [rewrite] = parts(data, "rewrite");
@@ -48,6 +49,16 @@ function bodyOf(form) {
 function rankingBody(form, data, body, number) {
   const time = { active_ms: number("active_ms"), wall_ms: number("wall_ms") };
   return { ...body, ...rankingOf(form), ...time, flags: flagsOf(data) };
+}
+
+// By question what was said about each answer, and the version of it that the page showed.
+function rubricOf(data) {
+  const said = {};
+  for (const [name, value] of parts(data, "rubric")) {
+    const [key, part] = name.split(".");
+    (said[key] ??= {})[part] = part === "version" ? Number(value) : value;
+  }
+  return Object.fromEntries(Object.entries(said).filter(([, answers]) => Object.keys(answers).length > 1));
 }
 
 // Keys of the flags that are ticked, by side.

@@ -301,6 +301,7 @@ FILES: Final = {
     "part_missing": "“%(part)s” is missing.",
     "part_empty": "“%(part)s” is empty.",
     "part_must_be_one_of": "“%(part)s” must be one of %(choices)s.",
+    "rubric_unreadable": "An answer to a question of the rubric must be one of %(choices)s.",
     "criterion_unreadable": "A criterion must be one of %(choices)s.",
     "scores_unreadable": "“overall” and every criterion must be a whole number from 1 to 5.",
     "order_unreadable": "“order” and “last” must name answers by their numbers, each at most once, in groups of at least one.",
@@ -369,6 +370,10 @@ REWARD: Final = {
     "criteria_within_chance": (
         "The reward model is not used: on these criteria, which count, it agrees with people no more than guessing might: "
         "%(names)s. More labels, or a weight of 0, are needed."
+    ),
+    "questions_left_out": (
+        "Questions of the rubric that were to count are left out, as held-out answers do not show that the reward model "
+        "foretells them better than guessing: %(names)s. More answers, or a weight of 0, are needed."
     ),
     # Of earlier versions.
     "heldout_comparisons": "%(count)s held-out comparisons",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from trainer.lm.chat_template import text_ids
 from trainer.lm.left_out import LeftOut, Name
 from trainer.reward.people.checks import Checks, read_checks
 from trainer.reward.rankings.ranking import Ranking
+from trainer.reward.rubric import Answered, Rubric, read_rubric
 
 CHOICES = ("left", "right", "tie", "both_bad")
 SOURCES = ("verdict", "rewrite")
@@ -97,6 +98,7 @@ class Labels:
     ratings: list[Rating] = field(default_factory=list)
     rankings: list[Ranking] = field(default_factory=list)
     flag_judgements: list[FlagJudgement] = field(default_factory=list)
+    rubric: list[Answered] = field(default_factory=list)
     panel: list[int] = field(default_factory=list)  # indices into answers
     skipped: int = 0
     checks: dict[str, Checks] = field(default_factory=dict)  # what repeats and known answers say of each person
@@ -111,6 +113,12 @@ class Labels:
         """Keys of the criteria that anybody judged by."""
         judged: list[Comparison | Rating] = [*self.comparisons, *self.ratings]
         return sorted({key for label in judged for key in label.criteria})
+
+    def answering(self, item: str) -> Labels:
+        """The answers to one question of the rubric, as ratings of two points."""
+        found = [one for one in self.rubric if one.item == item]
+        said = (Rating(one.answer, one.said, one.annotator, one.prompt_key) for one in found if one.said)
+        return replace(self, comparisons=[], ratings=list(said), rankings=[])
 
     def by(self, criterion: str) -> Labels:
         """The same judgements as said of one criterion, where it was."""
@@ -156,28 +164,22 @@ class Labels:
                 if at.keys() >= set(label.answers)
             ],
             flag_judgements=[given._replace(answer=at[given.answer]) for given in self.flag_judgements if given.answer in at],
+            rubric=[one._replace(answer=at[one.answer]) for one in self.rubric if one.answer in at],
             panel=[at[answer] for answer in self.panel if answer in at],
         )
 
     def by_people(self, names: Collection[str]) -> Labels:
         """The judgements of these people, about the same answers."""
-        return replace(
-            self,
-            comparisons=[label for label in self.comparisons if label.annotator in names],
-            ratings=[label for label in self.ratings if label.annotator in names],
-            rankings=[label for label in self.rankings if label.annotator in names],
-            flag_judgements=[given for given in self.flag_judgements if given.annotator in names],
-        )
+        return self._where(lambda said: said.annotator in names)
 
     def on(self, prompts: Collection[str]) -> Labels:
         """The judgements on these prompts (hashes), about the same answers."""
-        return replace(
-            self,
-            comparisons=[label for label in self.comparisons if label.prompt_key in prompts],
-            ratings=[label for label in self.ratings if label.prompt_key in prompts],
-            rankings=[label for label in self.rankings if label.prompt_key in prompts],
-            flag_judgements=[given for given in self.flag_judgements if given.prompt_key in prompts],
-        )
+        return self._where(lambda said: said.prompt_key in prompts)
+
+    def _where(self, holds: Callable[[Comparison | Rating | Ranking | FlagJudgement | Answered], bool]) -> Labels:
+        kinds = ("comparisons", "ratings", "rankings", "flag_judgements", "rubric")
+        kept: dict[str, Any] = {kind: [said for said in getattr(self, kind) if holds(said)] for kind in kinds}
+        return replace(self, **kept)
 
 
 def read_labels(folder: Path) -> Labels:
@@ -190,11 +192,15 @@ def read_labels(folder: Path) -> Labels:
             labels.answers.append(answer)
         return known[answer]
 
+    def answered(answer: Answer, rubric: Mapping[str, int | None], annotator: str) -> None:
+        labels.rubric += [Answered(index(answer), item, said, annotator, answer.prompt_key) for item, said in rubric.items()]
+
     for said in rows(folder / "preferences.jsonl", _comparison):
         key = said.left.prompt_key
         if said.source == "verdict":
-            for answer, flags in ((said.left, said.flags["left"]), (said.right, said.flags["right"])):
-                labels.flag_judgements.append(FlagJudgement(index(answer), flags, said.annotator, key))
+            for side, answer in (("left", said.left), ("right", said.right)):
+                labels.flag_judgements.append(FlagJudgement(index(answer), said.flags[side], said.annotator, key))
+                answered(answer, said.rubric[side], said.annotator)
         if said.left.text == said.right.text:
             labels.skipped += 1
             continue
@@ -203,9 +209,10 @@ def read_labels(folder: Path) -> Labels:
                 index(said.left), index(said.right), said.choice, said.strength, said.annotator, key, said.source, said.criteria
             )
         )
-    for answer, overall, annotator, flags, criteria in rows(folder / "ratings.jsonl", _rating):
+    for answer, overall, annotator, flags, criteria, rubric in rows(folder / "ratings.jsonl", _rating):
         labels.ratings.append(Rating(index(answer), overall, annotator, answer.prompt_key, criteria))
         labels.flag_judgements.append(FlagJudgement(index(answer), flags, annotator, answer.prompt_key))
+        answered(answer, rubric, annotator)
     for answers, order, all_bad, annotator, flagged in rows(folder / "rankings.jsonl", _ranking):
         key = answers[0].prompt_key
         for place, answer in enumerate(answers, start=1):
@@ -343,6 +350,7 @@ class _Said(NamedTuple):
     source: str
     criteria: Mapping[str, str]
     flags: dict[str, frozenset[str]]
+    rubric: Rubric
 
 
 def _comparison(row: dict[str, Any]) -> _Said:
@@ -365,15 +373,17 @@ def _comparison(row: dict[str, Any]) -> _Said:
         source,
         criteria,
         {side: frozenset(flags.get(side, ())) for side in ("left", "right")},
+        read_rubric(row, ("left", "right")),
     )
 
 
-def _rating(row: dict[str, Any]) -> tuple[Answer, int, str, frozenset[str], Mapping[str, int]]:
+def _rating(row: dict[str, Any]) -> tuple[Answer, int, str, frozenset[str], Mapping[str, int], Mapping[str, int | None]]:
     criteria = row.get("criteria") or NOTHING
     if any(score not in (1, 2, 3, 4, 5) for score in (row["overall"], *criteria.values())):
         raise Unusable(Message("scores_unreadable"))
     answer = _answer(row, "response")
-    return answer, int(row["overall"]), str(row["annotator"]), frozenset(row.get("flags") or ()), criteria
+    flags, rubric = frozenset(row.get("flags") or ()), read_rubric(row, ("response",))["response"]
+    return answer, int(row["overall"]), str(row["annotator"]), flags, criteria, rubric
 
 
 def _ranking(row: dict[str, Any]) -> tuple[list[Answer], Order, bool, str, Mapping[str, Sequence[str]]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,8 +30,10 @@ from trainer.reward import validation
 from trainer.reward.adapter import FineTuned, train
 from trainer.reward.data import Labels, TokenSequence, encode_labels, most_tokens, read_labels
 from trainer.reward.features import FeatureCache, choose_layers, groups, pooled_states
-from trainer.reward.flags import FLAGGED, fit_flags, flag_ratings, typical_cost
+from trainer.reward.flags import FEWEST_FLAGS, FLAGGED, fit_flags, flag_ratings, typical_cost
 from trainer.reward.gate import gate, looked
+from trainer.reward.head.fitting import fit
+from trainer.reward.head.label_rows import settings_of
 from trainer.reward.head.model import Head
 from trainer.reward.head_files import RESERVED, earlier_heads
 from trainer.reward.held_out import (
@@ -44,6 +47,7 @@ from trainer.reward.held_out import (
     split_prompts,
 )
 from trainer.reward.people.standards import Fit, choose_standards, fitted_head, follow, standards_figures
+from trainer.reward.rubric import NO, YES
 from trainer.reward.save import RewardHeads, disagreement, member_unit, save, scale
 from trainer.reward.score_weights import OVERALL
 from trainer.reward.validation import HeldOut
@@ -174,39 +178,63 @@ def say_whole(loss: float) -> Message:
 def fit_criteria(
     folder: RunFolder, labels: Labels, features: dict[str, Tensor], split: Split, config: RewardConfig, earlier_tests: int
 ) -> tuple[dict[str, Head], dict[str, dict[str, Any]]]:
-    """A head for every criterion that enough labels speak of, and how well each foretells labels of held-out prompts."""
+    """A head for every criterion and every question of the rubric that enough labels speak of, and how well each foretells labels
+    of held-out prompts. A question that it does not foretell for sure has no head: it is left out.
+    """
     heads, figures = {}, dict[str, dict[str, Any]]()
-    weights = config.weights()
-    for key in sorted({*labels.criteria, *(key for key, weight in weights.items() if weight)} - {OVERALL}):
+    weights, asked = config.weights(), {one.item for one in labels.rubric}
+    for key in sorted({*labels.criteria, *asked, *(key for key, weight in weights.items() if weight)} - {OVERALL}):
         if key in RESERVED:  # a project older than their refusal; the checkpoint keeps other heads under these names
             continue
-        some = labels.by(key)
+        some = labels.answering(key) if key in asked else labels.by(key)
         figures[key] = {"labels": some.usable, "weight": weights.get(key, 0.0)}
+        if key in asked:
+            figures[key] |= answers_to(labels, key)
         if some.usable < FEWEST_LABELS or len(some.prompt_keys) < FEWEST_PROMPTS:
             continue
         if len({split.folds[prompt] for prompt in some.prompt_keys}) < 2:  # nothing to learn from when that fold is held out
             continue
+        if key in asked and min(figures[key]["yes"], figures[key]["no"]) < FEWEST_FLAGS:
+            figures[key] |= {"gate_passed": False, "tested": False, "left_out": True}
+            continue
         folder.check()
 
-        def fitted(part: Labels) -> Head:
+        def fitted(part: Labels, of_two: bool = key in asked) -> Head:
+            if of_two:
+                return fit(features, [], part.ratings, replace(settings_of(config), points=2))
             return fitted_head(features, part, config)
 
         parts, _ = cross_validate(some, split, fitted, features)
         figures[key] |= validation.headline_figures(join(parts), config.leniency)
         passed, reason = gate(figures[key], earlier_tests)
         figures[key] |= {"gate_passed": passed, "tested": looked(reason)}
+        if key in asked and not passed:
+            figures[key]["left_out"] = True
+            continue
         heads[key] = fitted(some)
     return heads, figures
 
 
+def answers_to(labels: Labels, item: str) -> dict[str, int]:
+    """How often a question of the rubric was answered in each way."""
+    said = [one.said for one in labels.rubric if one.item == item]
+    return {"yes": said.count(YES), "no": said.count(NO), "cannot_say": said.count(None)}
+
+
 def gate_of_what_is_paid(figures: dict[str, Any], config: RewardConfig, earlier_tests: int) -> tuple[bool, Message, bool]:
     """Whether PPO may learn from what the settings pay for, and why: the overall verdict's gate, and where it counts nothing,
-    that of every criterion which does. Criteria without a head are named. The last says whether any of them looked at a p value.
+    that of every criterion which does. Criteria without a head, and questions of the rubric that are left out, are named.
+    The last says whether any of them looked at a p value.
     """
     paid = {key for key, weight in config.weights().items() if weight}
     by_criterion = {key: figures["criteria"].get(key, {}).get("gate_passed") for key in sorted(paid - {OVERALL})}
     learned = {key: own for key, own in by_criterion.items() if own is not None}
     lacking = ", ".join(key for key in by_criterion if key not in learned)
+    dropped = [key for key in learned if figures["criteria"][key].get("left_out")]
+    if OVERALL in paid or len(dropped) < len(learned):
+        learned = {key: own for key, own in learned.items() if key not in dropped}
+    else:  # nothing else counts
+        dropped = []
     if OVERALL in paid:
         passed, reason = gate(figures, earlier_tests)
         asked = looked(reason)
@@ -219,7 +247,9 @@ def gate_of_what_is_paid(figures: dict[str, Any], config: RewardConfig, earlier_
     else:
         nobody = Message("criteria_without_labels", names=lacking, labels=FEWEST_LABELS, prompts=FEWEST_PROMPTS)
         return False, nobody, False
-    if len(learned) < len(by_criterion):
+    if dropped:
+        reason = Message("both", first=reason, second=Message("questions_left_out", names=", ".join(dropped)))
+    if lacking:
         left_out = Message("criteria_left_out", names=lacking, labels=FEWEST_LABELS, prompts=FEWEST_PROMPTS)
         reason = Message("both", first=reason, second=left_out)
     return passed, reason, asked

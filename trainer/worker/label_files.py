@@ -100,6 +100,8 @@ def _judgements(session: Session, project_id: int, kind: str, kin: set[int]) -> 
             "messages": prompt.messages,
             "annotator": people[label.annotator_id],
         }
+        if label.rubric:  # so that other rows read as they always have
+            shared["rubric"] = label.rubric
         if kind == "comparison":
             yield shared | {
                 "left": _answer(first, kin),

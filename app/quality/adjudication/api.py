@@ -59,6 +59,7 @@ class SaidReply(Reply):
     overall: int | None
     criteria: dict[str, Any]
     flags: dict[str, list[str]]
+    rubric: dict[str, dict[str, str | int]]
     rewrite: dict[str, str] | None
     comment: str
     earlier: int = Field(description="versions before this one")
@@ -69,6 +70,7 @@ class CaseReply(DisputeReply):
     left: AnswerShown
     right: AnswerShown | None
     criteria: list[dict[str, Any]]
+    rubric: list[dict[str, Any]]
     said: list[SaidReply]
 
 
@@ -158,6 +160,7 @@ def _case(case: Case) -> CaseReply:
         left=AnswerShown(text=task.left, cut=task.left_cut),
         right=None if task.right is None else AnswerShown(text=task.right, cut=task.right_cut),
         criteria=task.criteria,
+        rubric=[dict(item) for item in task.rubric],
         said=[_said(one) for one in case.said],
     )
 

@@ -44,6 +44,7 @@ class Said:
     overall: int | None
     criteria: Mapping[str, Any]
     flags: Mapping[str, Sequence[str]]
+    rubric: Mapping[str, Mapping[str, str | int]]
     rewrite: Mapping[str, str] | None
     comment: str
     earlier: int  # versions before this one
@@ -132,6 +133,9 @@ def _said(label: Label, number: int, turned: bool, doubts: Sequence[Doubt]) -> S
         overall=label.overall,
         criteria={name: sides.get(value, value) for name, value in label.criteria.items()},
         flags={sides.get(side, side): flags for side, flags in label.flags.items()},
+        rubric={
+            key: {sides.get(side, side): value for side, value in said.items()} for key, said in (label.rubric or {}).items()
+        },
         rewrite=rewrite,
         comment=label.comment,
         earlier=label.version - 1,

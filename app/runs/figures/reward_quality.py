@@ -166,7 +166,7 @@ def _parts(figures: Mapping[str, Any], name: str, count: str, more: str, names: 
     parts = found.items() if isinstance(found, Mapping) else ()
     return [
         Share(
-            names.get(key, key),
+            _("%(question)s (left out)", question=names.get(key, key)) if part.get("left_out") else names.get(key, key),
             int(_number(part, count) or 0),
             _number(part, "accuracy"),
             _number(part, "accuracy_low"),

@@ -43,7 +43,9 @@ OLD_ROWS = (
 )
 _KEPT = "id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason, created_at"
 RANKING_SHARE = ("ranking_share", "ranking_answers")
+BEFORE_RUBRIC = tuple(f"ALTER TABLE {table} DROP COLUMN rubric" for table in ("projects", "labels"))
 BEFORE_HOURS = (
+    *BEFORE_RUBRIC,
     "DROP INDEX ix_prompts_audience",
     *(f"ALTER TABLE memberships DROP COLUMN {column}" for column in ("languages", "skills")),
     *(f"ALTER TABLE prompts DROP COLUMN {column}" for column in ("language", "tags", "skills", "audience")),
@@ -236,7 +238,7 @@ def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_p
     with read_session(engine) as session:
         project, membership = session.scalars(select(Project)).one(), session.scalars(select(Membership)).one()
         assert project.flags == default_flags()
-        assert project.retired == {"criteria": [], "flags": []}
+        assert (project.rubric, project.retired) == ([], {"criteria": [], "flags": [], "rubric": []})
         assert project.text_display == "written"
         assert membership.seen_guideline_version == 4, "told about everything so far"
     engine.dispose()

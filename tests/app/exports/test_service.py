@@ -408,3 +408,25 @@ def test_fifty_thousand_labels_take_seconds_and_little_memory(engine: Engine, pr
     assert lines == 50_000 + (as_ == "csv")
     assert seconds < 60
     assert peak_mib < 10
+
+
+def test_answers_about_the_rubric_come_in_the_words_that_were_answered(engine: Engine, project: Project, cast: Cast) -> None:
+    item = {"key": "sourced", "name": "Is there a source?", "description": "", "required": False}
+    with write_session(engine) as session:
+        found = session.get_one(Project, project.id)
+        found.rubric = [item | {"version": 2, "earlier": ["Sourced?"], "since": "2026-01-01T00:00:00+00:00"}]
+        judge(session, project, cast.mary, overall=4, rubric={"sourced": {"version": 1, "response": "yes"}})
+        judge(session, project, cast.mary, choice="left", rubric={"sourced": {"version": 2, "left": "no", "right": "cannot_say"}})
+        judge(session, project, cast.mary, choice="left")
+        session.expire_all()
+        project = session.get_one(Project, project.id)
+        session.expunge(project)
+    (rated,) = rows(engine, project, format="ratings")
+    assert rated["rubric"] == {"sourced": {"question": "Sourced?", "response": "yes"}}
+    _, compared, unsaid = rows(engine, project, format="labels")
+    said = {"question": "Is there a source?", "left": "no", "right": "cannot_say", "response": ""}
+    assert compared["rubric"]["sourced"] == said
+    assert set(unsaid["rubric"]["sourced"].values()) == {""}
+    table = exported(engine, project, format="labels", as_="csv")
+    assert "sourced: yes" in table
+    assert "sourced: left no, right cannot_say" in table

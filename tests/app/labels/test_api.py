@@ -114,7 +114,17 @@ def test_a_task_tells_nothing_of_who_wrote_what(mary: TestClient, engine: Engine
 
     reply = mary.post(f"{V1}/projects/demo/tasks/next")
 
-    assert set(reply.json()) == {"id", "kind", "lease_until", "prompt", "left", "right", "criteria", "guideline_version"}
+    assert set(reply.json()) == {
+        "id",
+        "kind",
+        "lease_until",
+        "prompt",
+        "left",
+        "right",
+        "criteria",
+        "rubric",
+        "guideline_version",
+    }
     assert reply.json()["left"].keys() == reply.json()["right"].keys() == {"text", "cut"}
     seen = reply.text + json.dumps(dict(reply.headers))
     for trace in ("policy-of-round-9", "90000", "70000", "424242", "0.123", "finish", "checkpoint", "swapped", "seat"):

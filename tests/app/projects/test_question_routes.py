@@ -224,3 +224,36 @@ def test_buttons_nobody_sees_do_nothing(as_user: Browser) -> None:
 def test_what_tasks_cost_is_told_in_sentences_with_a_space_between(as_user: Browser) -> None:
     page = as_user("Grace").get(QUESTIONS).text
     assert re.search(r"No reward model is fitted on fewer than [^.]+\.\s+The time", page)
+
+
+def test_a_question_of_the_rubric_is_added_reworded_taken_out_and_brought_back(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    form = form_of(browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text) | {"do": "rubric.add"}).text)
+    asked = {"rubric.0.name": "Does it name a source?", "rubric.0.required": "yes"}
+    assert browser.post(QUESTIONS, data=form | asked).status_code == 303
+    (item,) = stored(engine).rubric
+    assert (item["name"], item["required"], item["version"], item["earlier"]) == ("Does it name a source?", True, 1, [])
+
+    form = form_of(browser.get(QUESTIONS).text)
+    assert browser.post(QUESTIONS, data=form | {"rubric.0.name": "Is there a source?"}).status_code == 303
+    (reworded,) = stored(engine).rubric
+    assert (reworded["key"], reworded["version"], reworded["earlier"]) == (item["key"], 2, ["Does it name a source?"])
+    assert reworded["required"] is True
+
+    form = form_of(browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text) | {"do": "rubric.remove.0"}).text)
+    assert browser.post(QUESTIONS, data=form).status_code == 303
+    assert stored(engine).rubric == []
+    back = {"do": f"rubric.restore.{item['key']}"}
+    form = form_of(browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text) | back).text)
+    assert browser.post(QUESTIONS, data=form).status_code == 303
+    (returned,) = stored(engine).rubric
+    assert (returned["version"], returned["name"]) == (2, "Is there a source?")
+
+
+def test_a_criterion_and_a_question_cannot_share_a_key(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    form = form_of(browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text) | {"do": "rubric.add"}).text)
+    refused = browser.post(QUESTIONS, data=form | {"rubric.0.name": "Flow", "rubric.0.key": "fluency"})
+    assert refused.status_code == 422
+    assert "each needs its own" in refused.text
+    assert stored(engine).rubric == []
