@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "c41e8b6f05d7"
-down_revision = "a97c3e05d1b4"
+down_revision = "e5b8203d61fa"
 
 
 def upgrade() -> None:
