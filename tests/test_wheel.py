@@ -84,7 +84,7 @@ def test_what_was_installed_serves_its_pages_from_any_folder(installed: Path, tm
 
 @pytest.mark.nightly  # it loads torch
 def test_what_was_installed_knows_its_version(installed: Path, tmp_path: Path) -> None:
-    code = "from trainer.files.card import code_version; print(code_version())"
+    code = "from trainer.files.program import code_version; print(code_version())"
     command = [str(installed / "bin" / "python"), "-c", code]
     told = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=True)
     assert told.stdout == "0.1.0\n"

@@ -92,6 +92,15 @@ def manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
+def program(data: Path, source: str) -> str | None:
+    """Which version of Tastemaker wrote a checkpoint; None where nothing on this machine says it."""
+    folder = checkpoint_folder(data, source)
+    if folder is None or not (folder / "manifest.json").is_file():
+        return None
+    told = manifest(folder).get("program")
+    return str(told) if told is not None else None
+
+
 def checkpoint_file(folder: Path, name: str) -> Path:
     """A file of a checkpoint by the name its manifest gives it, and by no other. Raises NotFound."""
     if name != "manifest.json" and name not in manifest(folder)["files"]:

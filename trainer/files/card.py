@@ -9,11 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
-import tomllib
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +17,9 @@ from trainer.contract.english import english
 from trainer.contract.folder import digest_of, read_jsonl
 from trainer.contract.messages import from_json
 from trainer.files.checkpoint import MANIFEST, sha256_of
+from trainer.files.program import code_version
 
 CARD = "README.md"
-ROOT = Path(__file__).parents[2]
 LABEL_FILES = ("preferences.jsonl", "ratings.jsonl", "rankings.jsonl", "rewrites.jsonl")
 # GGUF files whose metadata name no model of the hub, by SHA-256; ours is the default base.
 HUB_IDS = {"b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53": "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -128,21 +124,6 @@ def gguf_licence(path: Path) -> str | None:
 
     field = GGUFReader(path).get_field("general.license") if path.is_file() else None
     return str(field.contents()) if field is not None else None
-
-
-@lru_cache
-def code_version() -> str:
-    """The version of this program, and its commit where it runs from a clone."""
-    if not (ROOT / "pyproject.toml").exists():
-        return metadata.version("tastemaker")
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        version = tomllib.load(file)["project"]["version"]
-    if not (ROOT / ".git").exists():
-        return str(version)
-    told = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return f"{version} (commit {told.stdout.strip()})" if told.returncode == 0 else str(version)
 
 
 def _front_matter(kind: str, form: str, base: Mapping[str, Any]) -> str:

@@ -20,12 +20,14 @@ from torch import Tensor
 from trainer.contract.english import SpokenError
 from trainer.contract.folder import UNFINISHED, make, to_disk
 from trainer.contract.messages import Message
+from trainer.files.program import code_version
 
 FORMAT = 2
 READABLE = (1, 2)  # the first had no hash of the manifest itself
 MANIFEST = "manifest.json"
 OWN_HASH = "manifest_sha256"  # of the manifest's text with noughts in the place of this hash
 NOUGHTS = "0" * 64
+PROGRAM = "program"  # which version of Tastemaker wrote it
 
 
 class CheckpointError(SpokenError):
@@ -62,7 +64,7 @@ def _fill(temporary: Path, write: Callable[[Path], None], manifest: Mapping[str,
     for path in _files(temporary):
         to_disk(path)
         hashes[path.relative_to(temporary).as_posix()] = sha256_of(path)
-    own: dict[str, Any] = {"format": FORMAT, OWN_HASH: NOUGHTS, "files": hashes}
+    own: dict[str, Any] = {"format": FORMAT, OWN_HASH: NOUGHTS, PROGRAM: code_version(), "files": hashes}
     whole = own | dict(manifest) | own  # first, whatever a manifest that is saved again holds
     text = json.dumps(whole, indent=1, ensure_ascii=False)
     whole[OWN_HASH] = _hash_of(text)

@@ -12,6 +12,7 @@ from app.database.engine import Db
 from app.errors import NotFound
 from app.language.languages import _
 from app.models import Label
+from app.runs import run_files
 from app.runs.bodies import Data, Kind, PathId
 from app.runs.checkpoints import get_checkpoint
 from app.runs.lineage.data_set import data_sets
@@ -48,6 +49,10 @@ class DataSetReply(Reply):
 
 class DataSetsReply(Reply):
     items: list[DataSetReply]
+    program: str | None = Field(
+        description="The version of Tastemaker that wrote the checkpoint, with the commit where it ran from a clone; null where "
+        "its manifest does not say."
+    )
 
 
 @router.get("/labels/{id}/learners", summary="What learned from a verdict")
@@ -74,7 +79,8 @@ def show_learners(session: Db, data: Data, id: Annotated[int, Path(ge=1, le=MAX_
 @router.get("/checkpoints/{id}/data", summary="From which labels a checkpoint learned, its digest computed anew")
 def show_data(session: Db, data: Data, id: PathId) -> DataSetsReply:
     """Of a policy that PPO trained: the labels of its reward model, and its own demonstrations."""
-    found = data_sets(session, get_checkpoint(session, id), data / "runs")
+    checkpoint = get_checkpoint(session, id)
+    found = data_sets(session, checkpoint, data / "runs")
     items = [
         DataSetReply(
             run_id=one.run.id,
@@ -88,4 +94,4 @@ def show_data(session: Db, data: Data, id: PathId) -> DataSetsReply:
         )
         for one in found
     ]
-    return DataSetsReply(items=items)
+    return DataSetsReply(items=items, program=run_files.program(data.resolve(), checkpoint.source))

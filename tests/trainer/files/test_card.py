@@ -11,7 +11,8 @@ import pytest
 from tests.trainer.tiny import llama_policy
 from trainer.contract.folder import digest_of
 from trainer.files import checkpoint
-from trainer.files.card import CODE, HUB_IDS, OPENING, card, code_version, licence_of
+from trainer.files.card import CODE, HUB_IDS, OPENING, card, licence_of
+from trainer.files.program import code_version
 from trainer.lm.loading import default_gguf, save_policy
 
 FIGURES = {
