@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
-from app.models import Project
+from app.models import Label, Project, Seat
 from app.queue.explained import service
 from app.queue.explained.service import Part, explain
 from tests.app import factories
@@ -32,7 +32,7 @@ def fill(engine: Engine, cast: Cast) -> None:
             ("comparison", {"served_reason": "evaluation", "purpose": "evaluation"}),
         ):
             factories.make_task(session, project, kind, **values)
-        factories.make_task(session, factories.make_project(session, "other"))
+        factories.make_task(session, factories.make_project(session, "elsewhere"))
 
 
 def test_places_and_verdicts_are_told_apart_by_kind_and_by_reason(engine: Engine, cast: Cast) -> None:
@@ -50,10 +50,10 @@ def test_places_and_verdicts_are_told_apart_by_kind_and_by_reason(engine: Engine
 def test_what_somebody_holds_and_what_was_withdrawn_is_neither(engine: Engine, cast: Cast) -> None:
     fill(engine, cast)
     with write_session(engine) as session:
-        seat = session.scalars(service.select(service.Seat).where(service.Seat.state == "free")).first()
+        seat = session.scalars(select(Seat).where(Seat.state == "free")).first()
         assert seat is not None
         seat.state, seat.annotator_id = "leased", cast.alan
-        label = session.scalars(service.select(service.Label)).one()
+        label = session.scalars(select(Label)).one()
         label.current = False
     with read_session(engine) as session:
         found = explain(session, cast.demo)
