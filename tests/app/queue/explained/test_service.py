@@ -25,13 +25,9 @@ def fill(engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)
         judge(session, project, cast.mary)
-        for kind, values in (
-            ("comparison", {}),
-            ("comparison", {}),
-            ("rating", {}),
-            ("comparison", {"served_reason": "evaluation", "purpose": "evaluation"}),
-        ):
-            factories.make_task(session, project, kind, **values)
+        for kind in ("comparison", "comparison", "rating"):
+            factories.make_task(session, project, kind)
+        factories.make_task(session, project, served_reason="evaluation", purpose="evaluation")
         factories.make_task(session, factories.make_project(session, "elsewhere"))
 
 
