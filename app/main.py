@@ -80,6 +80,8 @@ from app.quality.hours import api as hours_api
 from app.quality.hours import routes as hours_routes
 from app.queue import api as queue_api
 from app.queue import given_api
+from app.queue.explained import api as queue_explained_api
+from app.queue.explained import routes as queue_explained_routes
 from app.removal import api as removal_api
 from app.removal import routes as removal_routes
 from app.rounds import api as rounds_api
@@ -122,7 +124,7 @@ CALLS = (
     outside_api,
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
     *(feedback_api, quality_api, gold_api, adjudication_api, hours_api, webhooks_api, unattended_api),
-    *(assignment_api, marks_api),
+    *(assignment_api, marks_api, queue_explained_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -166,6 +168,7 @@ PAGES = (
         gold_routes,
         adjudication_routes,
         hours_routes,
+        queue_explained_routes,
         exports_routes,
         styleguide,
     ),

@@ -111,6 +111,7 @@ class Guideline(Base):
 
 
 _UNCOUNTED = text("tokens IS NULL")
+_A_TWIN = text("twin_id IS NOT NULL")
 _FOR_SOME = text("audience IS NOT NULL")
 
 
@@ -123,6 +124,7 @@ class Prompt(Base):
         Index("ix_prompts_project_id_archived_at", "project_id", "archived_at", "id"),
         Index("ix_prompts_project_id_external_id", "project_id", "external_id", "archived_at", "id"),
         Index("ix_prompts_audience", "project_id", "audience", postgresql_where=_FOR_SOME, sqlite_where=_FOR_SOME),
+        Index("ix_prompts_twin_id", "project_id", "twin_id", postgresql_where=_A_TWIN, sqlite_where=_A_TWIN),
         Index("ix_prompts_uncounted", "project_id", "id", postgresql_where=_UNCOUNTED, sqlite_where=_UNCOUNTED),
     )
 
@@ -137,6 +139,8 @@ class Prompt(Base):
     tags: Mapped[list[Any]] = mapped_column(default=list)  # to find it by
     skills: Mapped[list[Any]] = mapped_column(default=list)  # that whoever is asked about it needs
     audience: Mapped[str | None] = mapped_column(String(500))  # language and skills in one word (app.assignment.audiences)
+    sketch: Mapped[bytes | None]  # by which near-twins are found (app.prompts.twins.sketch); none: not looked at yet
+    twin_id: Mapped[int | None]  # an earlier prompt of its project that says nearly the same; no key: both end with the project
     tokens: Mapped[int | None]  # that the base model reads of it; 0: its chat template refuses it; none: not counted yet
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     archived_at: Mapped[datetime | None]

@@ -19,7 +19,7 @@ from app.prompts.bodies import ImportProblem, ImportReply, refused
 from app.prompts.conversations import MAX_EXTERNAL_ID, ROLES, checked_conversation
 from app.prompts.file_formats import CONTENT_TYPES, format_sent
 from app.prompts.lengths import told_of_import
-from app.prompts.search import Answered, PromptFilter
+from app.prompts.search import Answered, Near, PromptFilter
 from app.prompts.service import BadLine, PromptRow
 from app.web.gate import CurrentProject, CurrentProjectId
 from app.web.json_types import MAX_ID, Body, Id, Limit, Line, Page, Reply, Text, cursor_id
@@ -71,6 +71,7 @@ class PromptReply(Reply):
     skills: list[str]
     created_at: datetime
     archived_at: datetime | None
+    twin_id: int | None = Field(description="An earlier prompt that says nearly the same.")
 
 
 class MessageIn(Body):
@@ -139,11 +140,12 @@ def list_prompts(
     language: Annotated[Line, Query(description="`-` for prompts without one")] = "",
     tag: Line = "",
     skill: Line = "",
+    near: Annotated[Near, Query(description="`twin`: nearly the same as another; `leak`: where that is in the other split")] = "",
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Page[PromptReply]:
     marks = {"language": language, "tag": tag, "skill": skill}
-    wanted = PromptFilter(text=text, split=split, archived=archived, work=work, external_id=external_id, **marks)
+    wanted = PromptFilter(text=text, split=split, archived=archived, work=work, external_id=external_id, near=near, **marks)
     found = search.find_prompts(session, project.id, wanted, before=cursor_id(cursor), limit=limit + 1)
     items = [PromptReply.model_validate(prompt) for prompt in found[:limit]]
     return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)

@@ -16,11 +16,20 @@ class RejectedLine(Reply):
     why: str
 
 
+class NearLineReply(Reply):
+    line: int
+    prompt_id: int
+    twin_id: int
+    twin_line: int | None = Field(description="Of the twin, where it came with the same import.")
+    leaks: bool = Field(description="One of both is held out and the other trained on: figures from held-out prompts flatter.")
+
+
 class ImportReply(Reply):
     created: int
     duplicates: int
     rejected: list[RejectedLine]
     left_out: list[str] = Field(description="Names of keys whose values were too long to keep beside the prompt.")
+    near: list[NearLineReply] = Field(description="Prompts that say nearly the same as another; they were imported all the same.")
     warning: str | None = Field(None, description="Why no round could train on any prompt that the project has now.")
 
 

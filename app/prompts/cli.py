@@ -37,6 +37,8 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
         return 1
     if report.left_out:
         print(f"too long to keep: {', '.join(report.left_out)}", file=sys.stderr)
+    if nearly := report.nearly_there():
+        print(nearly, file=sys.stderr)
     if too_long := all_too_long(engine, project_id, rows):
         print(too_long, file=sys.stderr)
     print(f"{report.created} created, {report.duplicates} there already, {len(report.rejected)} left out")

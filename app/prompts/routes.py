@@ -24,8 +24,9 @@ from app.prompts import importers, proposals, search, service
 from app.prompts.api import PromptId
 from app.prompts.conversations import checked_conversation
 from app.prompts.lengths import room_of, told_of_import
-from app.prompts.search import Answered, PromptFilter
+from app.prompts.search import Answered, Near, PromptFilter
 from app.prompts.service import BadLine, ImportReport, PromptRow
+from app.prompts.twins.service import twins_of
 from app.runs.left_out import left_out
 from app.web.gate import CurrentProject
 from app.web.json_types import Line, cursor_id
@@ -52,9 +53,11 @@ class Search:
         language: Annotated[Line, Query()] = "",
         tag: Annotated[Line, Query()] = "",
         skill: Annotated[Line, Query()] = "",
+        near: Annotated[Near, Query()] = "",
     ) -> None:
         marks = {"language": language.strip(), "tag": tag.strip(), "skill": skill.strip()}
         self.chosen = {"view": view, "text": text.strip(), "work": work, "external_id": external_id.strip(), **marks}
+        self.chosen["near"] = near
         self.view = view
         self.filter = PromptFilter(
             text=text.strip(),
@@ -62,6 +65,7 @@ class Search:
             archived=view == "archived",
             work=work,
             external_id=external_id.strip(),
+            near=near,
             **marks,
         )
 
@@ -88,6 +92,7 @@ def show_prompts(
         "prompts/list.html",
         project=project,
         prompts=found[:PAGE_ROWS],
+        twins=twins_of(session, found[:PAGE_ROWS]),
         counts=service.count_prompts(session, project.id),
         proposed=proposals.count_waiting(session, project.id),
         total=total_of(len(found), PAGE_ROWS, cursor, partial(search.count_fitting, session, project.id, searched.filter)),
@@ -169,6 +174,7 @@ def _prompt_page(
         project=project,
         place=f"/projects/{project.slug}/prompts",
         prompt=prompt,
+        twin=twins_of(session, [prompt]).get(prompt_id),
         left_out=left_out(session, project, project.policy_id).get(prompt.digest),
         practised=room_of(project).practised,
         messages=messages or prompt.messages,
@@ -265,6 +271,8 @@ def _summary(report: ImportReport) -> str:
         sentences.append(_("Left out %(bad_lines)s: %(lines)s.", bad_lines=count(len(report.rejected), "bad line"), lines=lines))
     if report.left_out:
         sentences.append(_("Too long to keep beside the prompts: %(names)s.", names=listed(report.left_out)))
+    if nearly := report.nearly_there():
+        sentences.append(nearly)
     return paragraph(sentences)
 
 

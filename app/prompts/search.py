@@ -17,9 +17,11 @@ from app.database.slices import ASKED_AT_ONCE, Slices
 from app.models import Checkpoint, Contender, Generation, Label, Prompt, Task, utc_now
 from app.projects.service import hold_open
 from app.prompts.service import Split
+from app.prompts.twins.service import has_twin
 from trainer.contract.messages import Message
 
 Answered = Literal["", "answered", "unanswered", "labelled", "unlabelled"]
+Near = Literal["", "twin", "leak"]  # nearly the same as another prompt in use, and in another split than that
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class PromptFilter:
     language: str = ""  # as it is written, or `-` for none
     tag: str = ""
     skill: str = ""
+    near: Near = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,8 @@ def conditions(project_id: int, wanted: PromptFilter) -> list[Any]:
     labelled = exists().where(Task.prompt_id == Prompt.id, Label.task_id == Task.id, Label.current)
     if wanted.work:
         found.append({"answered": answered, "unanswered": ~answered, "labelled": labelled, "unlabelled": ~labelled}[wanted.work])
+    if wanted.near:
+        found.append(has_twin(leaking=wanted.near == "leak"))
     return found
 
 

@@ -21,10 +21,11 @@ from app.database.failures import is_passing
 from app.database.slices import ASKED_AT_ONCE, Slices, giving_way
 from app.database.taking_turns import hold
 from app.errors import Archived, Conflict, NotFound, Unavailable
-from app.language.formats import count, number
+from app.language.formats import count, listed, number, paragraph
 from app.language.languages import _, ngettext
 from app.models import Generation, Project, Prompt, Run, utc_now
 from app.projects.service import hold_open
+from app.prompts.twins.service import Twin, look
 from app.texts.composed import composed
 
 HOLDOUT_SHARE = 0.2
@@ -59,12 +60,24 @@ class BadLine:
     why: str
 
 
+@dataclass(frozen=True)
+class NearLine:
+    """A line whose prompt says nearly the same as another; `twin_line` where that came with the same import."""
+
+    line: int
+    prompt_id: int
+    twin_id: int
+    twin_line: int | None
+    leaks: bool  # one of both is held out, the other trained on
+
+
 @dataclass
 class ImportReport:
     created: int = 0
     duplicates: int = 0
     rejected: list[BadLine] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # columns or keys that some prompt has too much in to keep
+    near: list[NearLine] = field(default_factory=list)  # imported all the same
 
     def refusal(self) -> str:
         """The sentence for an import that bad lines kept out."""
@@ -73,6 +86,33 @@ class ImportReport:
             "Nothing was imported: %(num)s lines cannot be used.",
             len(self.rejected),
         )
+
+    def nearly_there(self) -> str:
+        """The sentences on prompts that say nearly the same as another; nothing where none does."""
+        if not self.near:
+            return ""
+        twins = [
+            _("line %(line)s is like prompt %(number)s", line=one.line, number=one.twin_id)
+            if one.twin_line is None
+            else _("line %(line)s is like line %(twin)s", line=one.line, twin=one.twin_line)
+            for one in self.near[:10]
+        ]
+        said = [
+            _(
+                "Nearly the same as another prompt, and imported all the same: %(prompts)s (%(twins)s).",
+                prompts=count(len(self.near), "prompt"),
+                twins=listed([*twins, *(["…"] if len(self.near) > 10 else [])]),
+            )
+        ]
+        if leaks := sum(one.leaks for one in self.near):
+            said.append(
+                _(
+                    "With %(prompts)s of these, one of both is held out and the other trained on: figures from held-out prompts "
+                    "are then better than the model is. Put one of each two away.",
+                    prompts=number(leaks),
+                )
+            )
+        return paragraph(said)
 
 
 def prompt_digest(messages: Sequence[Message]) -> str:
@@ -136,7 +176,25 @@ def import_prompts(
             made = _insert(session, some)
         report.created += made
     report.duplicates = len(good) - report.created
+    if report.created:
+        with telling_what_was_taken(report, count(len(new), "prompt")):
+            report.near = _near_lines(look(engine, project_id), good)
     return report
+
+
+def _near_lines(twins: Sequence[Twin], rows: Sequence[PromptRow]) -> list[NearLine]:
+    """The twins that came with these rows, in the order of their lines."""
+    if not twins:
+        return []
+    lines: dict[str, int] = {}
+    for row in giving_way(rows):
+        lines.setdefault(prompt_digest(row.messages), row.line)
+    near = [
+        NearLine(lines[one.digest], one.id, one.twin_id, lines.get(one.twin_digest), one.leaks)
+        for one in twins
+        if one.digest in lines
+    ]
+    return sorted(near, key=lambda one: one.line)
 
 
 def add_prompts(session: Session, project: Project, rows: Sequence[PromptRow], *, put_away: bool = False) -> None:
@@ -267,7 +325,7 @@ def edit_prompt(session: Session, prompt_id: int, messages: Sequence[Message], b
     if twin is not None and twin != prompt_id:
         raise Conflict(_("The project has this prompt already."), {"content": _("This prompt is there already.")})
     prompt.messages, prompt.digest, prompt.split = list(messages), digest, prompt_split(digest)
-    prompt.tokens = None
+    prompt.tokens = prompt.sketch = prompt.twin_id = None
     audit.record(session, by, "prompts.changed", f"prompt {prompt_id}", project_id=prompt.project_id)
     session.flush()
     return prompt

@@ -78,6 +78,7 @@ PAGES = (
     "/projects/demo/annotators/{judge}",
     "/projects/demo/gold?task={task}",
     "/projects/demo/hours",
+    "/projects/demo/queue",
     "/projects/demo/disputes",
     "/projects/demo/disputes/{dispute}",
     "/projects/demo/contenders",
@@ -138,7 +139,8 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
 
 
 def _assign(session: Session, project: Project, cast: Cast) -> None:
-    """A prompt that is for Mary, and one that is for nobody."""
+    """A prompt that is for Mary, and one that is for nobody; the second says nearly what the first, held out, says."""
+    marked: list[int] = []
     for language, skills in (("zh-Hant", ["law"]), ("de", [])):
         marks: dict[str, Any] = {
             "language": language,
@@ -146,7 +148,8 @@ def _assign(session: Session, project: Project, cast: Cast) -> None:
             "skills": skills,
             "audience": audience(language, skills),
         }
-        factories.make_prompt(session, project.id, **marks)
+        twin = {"twin_id": marked[0]} if marked else {"split": "holdout"}
+        marked.append(factories.make_prompt(session, project.id, **marks, **twin).id)
     project.audiences = ["de", "zh-Hant law"]
     for member in session.scalars(select(Membership).where(Membership.project_id == project.id)):
         member.languages, member.skills = ["en", "zh-Hant"], ["law"] if member.user_id == cast.mary else []

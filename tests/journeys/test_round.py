@@ -163,6 +163,7 @@ def wait_for_a_task(page: Page, address: str) -> None:
 
 def answer_task(page: Page) -> None:
     """Judge what is on the desk, by keyboard, and wait for the next and for the verdict to be stored."""
+    expect(page.locator("#desk .pane__text").first).to_be_visible()  # the desk is empty while the next one comes
     texts = page.locator("#desk .pane__text").all_inner_texts()
     compares = page.locator("#desk form.task").get_attribute("data-kind") == "comparison"
     judge(page, {"left": "1", "right": "2", "tie": "0"}[prefers(*texts)] if compares else "4")

@@ -356,8 +356,8 @@ REWARD: Final = {
         "%(allowed)s is allowed (tests before this one: %(earlier)s). Labels on more prompts are needed."
     ),
     "criteria_left_out": (
-        "Criteria that were to count but that too few labels speak of are left out: %(names)s. Each needs at least %(labels)s "
-        "labels on %(prompts)s prompts."
+        "Criteria and questions of the rubric that were to count but that too few labels speak of are left out: %(names)s. Each "
+        "needs at least %(labels)s labels on %(prompts)s prompts."
     ),
     "criteria_without_labels": (
         "The reward model is not used: only these criteria were to count, and too few labels speak of them: %(names)s. Each "

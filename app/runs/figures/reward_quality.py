@@ -26,6 +26,18 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A question of the rubric: how often it was answered in each way, and how it was foretold, where it was tried: `share` is of
+    pairs of a yes and a no by one person."""
+
+    share: Share
+    yes: int
+    no: int
+    cannot_say: int
+    left_out: bool  # held-out answers do not bear it out
+
+
+@dataclass(frozen=True)
 class Bin:
     """Of the judgements that a reward was about as sure of: how sure on average, and how often it was right."""
 
@@ -54,6 +66,7 @@ class Quality:
     beside: list[tuple[str, str]]
     groups: list[Share]  # by what the judgement was like
     criteria: list[Share]  # `more`: the weight in PPO's reward
+    rubric: list[Asked]  # `more`, too
     annotators: list[Share]  # `more`: the reliability
     layers: list[tuple[str, float]]  # what the head reads -> share of its prior variance
     diagram: list[Bin]
@@ -80,7 +93,8 @@ def quality_of(figures: Mapping[str, Any], names: Mapping[str, str] | None = Non
                 standards=standards_of(figures),
                 beside=_beside(figures),
                 groups=_groups(figures),
-                criteria=_parts(figures, "criteria", "labels", "weight", names or {}),
+                criteria=_parts({"criteria": _criteria(figures, asked=False)}, "criteria", "labels", "weight", names or {}),
+                rubric=_rubric(figures, names or {}),
                 annotators=_parts(figures, "annotators", "decided", "reliability", {}),
                 layers=_layers(figures),
                 diagram=_diagram(figures),
@@ -166,7 +180,7 @@ def _parts(figures: Mapping[str, Any], name: str, count: str, more: str, names: 
     parts = found.items() if isinstance(found, Mapping) else ()
     return [
         Share(
-            _("%(question)s (left out)", question=names.get(key, key)) if part.get("left_out") else names.get(key, key),
+            names.get(key, key),
             int(_number(part, count) or 0),
             _number(part, "accuracy"),
             _number(part, "accuracy_low"),
@@ -176,6 +190,24 @@ def _parts(figures: Mapping[str, Any], name: str, count: str, more: str, names: 
         for key, part in parts
         if isinstance(part, Mapping)
     ]
+
+
+def _criteria(figures: Mapping[str, Any], *, asked: bool) -> dict[str, Any]:
+    """The figures of criteria, or of questions of the rubric, which stand among them and say how they were answered."""
+    found = figures.get("criteria")
+    parts = found.items() if isinstance(found, Mapping) else ()
+    return {key: part for key, part in parts if isinstance(part, Mapping) and ("cannot_say" in part) == asked}
+
+
+def _rubric(figures: Mapping[str, Any], names: Mapping[str, str]) -> list[Asked]:
+    found = _criteria(figures, asked=True)
+    shares = _parts({"rubric": found}, "rubric", "rating_pairs", "weight", names)
+    return [_asked(share, part) for share, part in zip(shares, found.values(), strict=True)]
+
+
+def _asked(share: Share, part: Mapping[str, Any]) -> Asked:
+    yes, no, cannot_say = (int(_number(part, way) or 0) for way in ("yes", "no", "cannot_say"))
+    return Asked(share, yes, no, cannot_say, left_out=bool(part.get("left_out")))
 
 
 def _layers(figures: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -46,6 +46,8 @@ RANKING_SHARE = ("ranking_share", "ranking_answers")
 BEFORE_RUBRIC = tuple(f"ALTER TABLE {table} DROP COLUMN rubric" for table in ("projects", "labels"))
 BEFORE_HOURS = (
     *BEFORE_RUBRIC,
+    "DROP INDEX ix_prompts_twin_id",
+    *(f"ALTER TABLE prompts DROP COLUMN {column}" for column in ("sketch", "twin_id")),
     "DROP INDEX ix_prompts_audience",
     *(f"ALTER TABLE memberships DROP COLUMN {column}" for column in ("languages", "skills")),
     *(f"ALTER TABLE prompts DROP COLUMN {column}" for column in ("language", "tags", "skills", "audience")),

@@ -84,6 +84,28 @@ def test_a_rating_is_claimed_and_answered(mary: TestClient, engine: Engine, cast
     )
 
 
+def test_a_rubric_is_shown_with_the_task_and_answered_with_the_verdict(mary: TestClient, engine: Engine, cast: Cast) -> None:
+    item = {"key": "sourced", "name": "Is there a source?", "description": "", "required": True, "version": 1}
+    with write_session(engine) as session:
+        session.get_one(Project, cast.demo).rubric = [item | {"earlier": [], "since": "2026-01-01T00:00:00+00:00"}]
+    make_tasks(engine, cast.demo, 1)
+    task = next_task(mary)
+    assert task["rubric"] == [item]
+    place, answers = f"{V1}/tasks/{task['id']}/label", {"left": "yes", "right": "cannot_say"}
+
+    missing = mary.post(place, json=verdict())
+    wrong = mary.post(place, json=verdict(rubric={"sourced": {"left": "maybe"}}))
+    stored = mary.post(place, json=verdict(rubric={"sourced": {"version": 1, **answers}}))
+
+    assert [missing.status_code, wrong.status_code, stored.status_code] == [422, 422, 201]
+    assert "Is there a source?" in missing.text
+    (label,) = mary.get(f"{V1}/projects/demo/labels").json()["items"]
+    assert label["rubric"] == {"sourced": {"version": 1, **answers}}
+    assert mary.post(f"{V1}/tasks/{task['id']}/withdraw", json={"client_id": str(uuid.uuid4())}).status_code == 201
+    (withdrawn,) = mary.get(f"{V1}/projects/demo/labels", params={"withdrawn": True}).json()["items"]
+    assert withdrawn["rubric"] is None
+
+
 def test_a_task_tells_nothing_of_who_wrote_what(mary: TestClient, engine: Engine, cast: Cast) -> None:
     with write_session(engine) as session:
         project = session.get_one(Project, cast.demo)

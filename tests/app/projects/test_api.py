@@ -48,6 +48,21 @@ def test_flags_criteria_and_the_way_text_is_shown_can_be_set(api: Api) -> None:
     assert len(changed.json()["retired"]["flags"]) == 6
 
 
+def test_a_rubric_is_set_and_sent_back_as_it_was_read(api: Api) -> None:
+    grace, url = api("admin", who="Grace"), "/api/v1/projects/demo"
+    first = grace.patch(url, json={"rubric": [{"key": "sourced", "name": "Sourced?", "required": True}]}).json()["rubric"]
+    assert grace.patch(url, json={"rubric": first}).json()["rubric"] == first
+    (item,) = grace.patch(url, json={"rubric": [first[0] | {"name": "Is there a source?"}]}).json()["rubric"]
+    assert (item["version"], item["earlier"], item["required"]) == (2, ["Sourced?"], True)
+    removed = grace.patch(url, json={"rubric": []}).json()
+    assert (removed["rubric"], removed["retired"]["rubric"]) == ([], [item])
+    weighed = {"training": {"reward": {"criteria_weights": "overall=1, sourced=0.5"}}}
+    assert grace.patch(url, json=weighed).status_code == 200, "labels may still speak of it"
+    refused = grace.patch(url, json={"rubric": [{"key": "fluency", "name": "Fluent?"}]})
+    assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, ["rubric"])
+    assert api("admin", who="Alan").patch(url, json={"rubric": []}).status_code == 403
+
+
 def test_a_setting_of_a_run_is_checked_against_the_trainer(api: Api) -> None:
     reply = api("admin").post(
         "/api/v1/projects", json={**NEW, "sampling": {"temprature": 0.9}, "training": {"ppo": {"minibatches": 5}}}

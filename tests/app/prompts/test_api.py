@@ -21,11 +21,11 @@ URL = "/api/v1/projects/demo/prompts"
 def test_prompts_come_in_as_json_or_as_lines(api: Api) -> None:
     program = api("admin", who="Grace")
     reply = program.post(URL, json={"items": [{"text": "One?"}, {"text": "Two?", "external_id": "b"}]})
-    taken = {"created": 2, "duplicates": 0, "rejected": [], "left_out": [], "warning": None}
+    taken = {"created": 2, "duplicates": 0, "rejected": [], "left_out": [], "near": [], "warning": None}
     assert (reply.status_code, reply.json()) == (200, taken)
     lines = '{"text": "Two?"}\n{"text": "Three?"}\n'
     reply = program.post(URL, content=lines, headers={"content-type": "application/x-ndjson"})
-    assert reply.json() == {"created": 1, "duplicates": 1, "rejected": [], "left_out": [], "warning": None}
+    assert reply.json() == {"created": 1, "duplicates": 1, "rejected": [], "left_out": [], "near": [], "warning": None}
     listed = program.get(URL).json()
     assert [item["messages"][0]["content"] for item in listed["items"]] == ["Three?", "Two?", "One?"]
     assert listed["items"][1]["external_id"] == "b"
@@ -71,6 +71,17 @@ def test_a_kind_of_content_is_read_as_what_it_says(api: Api) -> None:
         ("Who?", {}),
         ("How?", {}),
     ]
+
+
+def test_what_is_nearly_the_same_comes_in_and_is_named(api: Api) -> None:
+    program = api("admin", who="Grace")
+    items = [{"text": "Why do cats purr when they sleep on a chair?"}, {"text": "Why do cats purr when they sleep on the chair?"}]
+    reply = program.post(URL, json={"items": items}).json()
+    twin, near = [item["id"] for item in reversed(program.get(URL).json()["items"])]
+    assert reply["created"] == 2
+    assert [(one["line"], one["prompt_id"], one["twin_id"], one["twin_line"]) for one in reply["near"]] == [(2, near, twin, 1)]
+    found = program.get(URL, params={"near": "twin"}).json()["items"]
+    assert [(item["id"], item["twin_id"]) for item in found] == [(near, twin)]
 
 
 def test_pages_of_the_list_follow_each_other(api: Api) -> None:

@@ -48,3 +48,14 @@ def test_an_unknown_project_is_refused(engine: Engine, tmp_path: Path) -> None:
     file.write_text("One?\n")
     with pytest.raises(NotFound):
         run(engine, "nowhere", str(file))
+
+
+def test_what_is_nearly_the_same_is_named(
+    engine: Engine, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("Why do cats purr when they sleep on a chair?\nOne?\nWhy do cats purr when they sleep on the chair?\n")
+    assert run(engine, "demo", str(file)) == 0
+    said = capsys.readouterr()
+    assert said.out == "3 created, 0 there already, 0 left out\n"
+    assert "Nearly the same as another prompt, and imported all the same: 1 prompt (line 3 is like line 1)." in said.err

@@ -83,3 +83,19 @@ def test_the_list_goes_on_behind_a_link(as_user: Browser) -> None:
     assert "Question 59?" in first
     assert "Question 0?" not in first
     assert "Question 0?" in second
+
+
+def test_near_twins_are_said_listed_and_put_away_together(as_user: Browser, engine: Engine, project: Project) -> None:
+    browser = as_user("Grace")
+    pasted = "Why do cats purr when they sleep on a chair?\nWhy do cats purr when they sleep on the chair?\nName a fish."
+    reply = browser.post(IMPORT, data={"pasted": pasted, "format": "text"}, follow_redirects=True)
+    assert "imported all the same: 1 prompt (line 2 is like line 1)." in reply.text
+    shown = browser.get("/projects/demo/prompts?near=twin").text
+    assert shown.count('name="id"') == 1
+    twin, near = re.findall(r"/prompts/(\d+)\">nearly prompt", shown)[0], re.findall(r'name="id" value="(\d+)"', shown)[0]
+    assert f'It says nearly the same as <a href="/prompts/{twin}">prompt {twin}</a>.' in browser.get(f"/prompts/{near}").text
+    token = re.findall(r'name="csrf" value="([^"]+)"', shown)
+    away = browser.post("/projects/demo/prompts/archive?near=twin", data={"all": "on", "csrf": token[:1]}, follow_redirects=True)
+    assert "Put away: 1 prompt." in away.text
+    with read_session(engine) as session:
+        assert count_prompts(session, project.id).archived == 1

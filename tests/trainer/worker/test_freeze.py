@@ -27,6 +27,7 @@ from trainer.contract.config import SampleConfig
 from trainer.contract.folder import UNDATED, RunFolder, read_jsonl
 from trainer.reward.data import read_labels
 from trainer.reward.people.checks import Checks
+from trainer.reward.rubric import YES
 from trainer.worker import freeze, run_inputs
 from trainer.worker.heartbeat import LostRun
 
@@ -213,7 +214,8 @@ def test_every_part_of_a_verdict_reaches_training(
     comparison, rating = factories.make_task(session, demo), factories.make_task(session, demo, "rating")
     flags = {"left": ["untrue"], "right": []}
     better = {"side": "right", "text": "Better."}
-    label_task(session, comparison, cast.mary, criteria={"fluency": "tie"}, flags=flags, rewrite=better)
+    asked = {"sourced": {"version": 1, "left": "yes", "right": "cannot_say"}}
+    label_task(session, comparison, cast.mary, criteria={"fluency": "tie"}, flags=flags, rubric=asked, rewrite=better)
     rated = {"kind": "rating", "choice": None, "overall": 4, "criteria": {"fluency": 5}, "flags": {"response": ["broken"]}}
     label_task(session, rating, cast.alan, **rated, rewrite={"side": "response", "text": "Far better."})
     demo.flags = [{"key": "untrue", "name": "untrue", "description": "", "weight": 0.7}]
@@ -221,7 +223,8 @@ def test_every_part_of_a_verdict_reaches_training(
     prepared = prepare(session, engine, settings, run)
 
     verdict, *rewrites = rows(prepared.folder, "preferences.jsonl")
-    assert (verdict["criteria"], verdict["flags"]) == ({"fluency": "tie"}, flags)
+    assert (verdict["criteria"], verdict["flags"], verdict["rubric"]) == ({"fluency": "tie"}, flags, asked)
+    assert [(one.item, one.said) for one in read_labels(prepared.folder).rubric] == [("sourced", YES), ("sourced", None)]
     assert [(row["left"]["text"], row["choice"], row["source"]) for row in rewrites] == [
         ("Better.", "left", "rewrite"),
         ("Far better.", "left", "rewrite"),

@@ -75,10 +75,16 @@ def test_what_stands_left_is_what_the_reviewer_saw_there(engine: Engine, cast: C
             )
 
 
-def test_verdicts_are_told_on_the_reviewers_sides_and_without_names(engine: Engine, cast: Cast, api: Api) -> None:
+def test_verdicts_are_told_on_the_reviewers_sides_and_without_names(
+    engine: Engine, cast: Cast, api: Api, as_user: Callable[[str], TestClient]
+) -> None:
     turned = set()
+    with write_session(engine) as session:
+        item = {"key": "sourced", "name": "Is there a source?", "description": "", "required": False, "version": 1}
+        session.get_one(Project, cast.demo).rubric = [item | {"earlier": [], "since": "2026-01-01T00:00:00+00:00"}]
     for _ in range(8):
-        said = {"choice": "left", "criteria": {}, "flags": {"left": ("untrue",)}, "comment": "Shorter."}
+        asked = {"sourced": {"version": 1, "left": "yes"}}
+        said = {"choice": "left", "criteria": {}, "flags": {"left": ("untrue",)}, "rubric": asked, "comment": "Shorter."}
         dispute_id, task_id = open_dispute(engine, cast.demo, {cast.mary: said, cast.grace: {"choice": "tie"}})
         turns = second_stands_left(task_id, cast.mary) != second_stands_left(task_id, cast.alan)
         turned.add(turns)
@@ -87,6 +93,9 @@ def test_verdicts_are_told_on_the_reviewers_sides_and_without_names(engine: Engi
         (mine,) = [one for one in reply.json()["said"] if one["comment"]]
         side = "right" if turns else "left"
         assert (mine["choice"], mine["flags"]) == (side, {side: ["untrue"]})
+        assert mine["rubric"] == {"sourced": {"version": 1, side: "yes"}}
+        page = as_user("Alan").get(f"/projects/demo/disputes/{dispute_id}").text
+        assert f"{'B' if turns else 'A'} yes" in page[page.index("Is there a source?") :][:60]
         for name in ("Mary", "Grace", "annotator"):
             assert name not in reply.text
     assert turned == {True, False}

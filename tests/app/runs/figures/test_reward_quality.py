@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.runs.figures.reward_quality import Bin, Share, learned_from, quality_of
+from app.runs.figures.reward_quality import Asked, Bin, Share, learned_from, quality_of
 
 FIGURES = {
     "accuracy": 0.7,
@@ -127,4 +127,20 @@ def test_whose_verdicts_count_less_is_told_without_names() -> None:
     assert quality.standards == [
         "6 of 20 people count for less: they often decide against what the others’ labels, or known answers, say. "
         "Verdicts of 3 of them are taken the other way round. Of verdicts it had not seen, that foretells 68% in place of 61%."
+    ]
+
+
+def test_questions_of_the_rubric_stand_apart_from_criteria_and_say_how_they_were_answered() -> None:
+    tried = {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9, "rating_pairs": 24, "weight": 0.5}
+    sourced = {"labels": 60, "yes": 40, "no": 20, "cannot_say": 3, **tried}
+    fine = {"labels": 30, "yes": 30, "no": 0, "cannot_say": 0, "weight": 0.0, "left_out": True}
+    clear = {"labels": 50, "accuracy": 0.6, "weight": 0.0}
+    quality = quality_of(
+        {**FIGURES, "criteria": {"sourced": sourced, "fine": fine, "clear": clear}}, {"sourced": "Is there a source?"}
+    )
+    assert quality is not None
+    assert [share.name for share in quality.criteria] == ["clear"]
+    assert quality.rubric == [
+        Asked(Share("Is there a source?", 24, 0.8, 0.7, 0.9, 0.5), 40, 20, 3, left_out=False),
+        Asked(Share("fine", 0, None, None, None, 0.0), 30, 0, 0, left_out=True),
     ]
