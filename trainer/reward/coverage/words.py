@@ -17,7 +17,6 @@ from typing import Final
 
 MOST_WORDS: Final = 5
 LEAST_Z: Final = 1.96
-IN_PROMPTS: Final = 2  # of the cluster, at least: a word of one prompt tells of that prompt
 PRIOR: Final = 100.0  # words' worth of what all prompts say
 READ: Final = 4_000  # characters of a prompt
 UNSPACED: Final = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -57,7 +56,6 @@ def _strongest(mine: Counter[str], everywhere: Counter[str]) -> tuple[str, ...]:
     z = {
         word: log_odds_z(count, here, everywhere[word] - count, all_words - here, everywhere[word] / all_words)
         for word, count in mine.items()
-        if count >= IN_PROMPTS
     }
     best = sorted((word for word in z if z[word] >= LEAST_Z), key=lambda word: (-z[word], word))
     return tuple(best[:MOST_WORDS])
