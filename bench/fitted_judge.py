@@ -123,6 +123,9 @@ class Listening:
             self.heard[self.update] = said.members[-HELD_OUT:]
         return said
 
+    def partial(self) -> Tensor:
+        return self.inner.partial()
+
 
 def main() -> None:
     options = _options()

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def made(llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     looked_at: dict[str, Any] = {"heldout_every": 1, "heldout_answers": 1, "updates": 3, "learning_rate": 1e-3}
     return {
         "ppo": lambda path: ppo.make_run(path, llama_folder, reward, **looked_at),
+        "shaped": lambda path: ppo.make_run(path, llama_folder, reward, partial_scores=True, **looked_at),
         "dpo": lambda path: preference.make(path, base, epochs=1),
         "kto": lambda path: preference.make(path, base, epochs=1, method="kto"),
         "sft": demonstrated,
@@ -64,7 +66,7 @@ def made(llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def kind_of(name: str) -> str:
-    return {"dpo": "preference", "kto": "preference"}.get(name, name)
+    return {"shaped": "ppo", "dpo": "preference", "kto": "preference"}.get(name, name)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -84,8 +86,7 @@ def assert_alike(one: Path, other: Path) -> None:
         assert row == pytest.approx(beside, rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["ppo", "dpo", "kto", "sft"])
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize(("name", "count"), [*product(["ppo", "dpo", "kto", "sft"], [2, 3]), ("shaped", 2)])
 def test_n_processes_come_to_what_one_comes_to(tmp_path: Path, made: dict[str, Make], name: str, count: int) -> None:
     kind = kind_of(name)
     alone, shared = made[name](tmp_path / "alone"), made[name](tmp_path / "shared")

@@ -91,6 +91,13 @@ class PPOConfig:
     )
     gamma: float = setting(1.0, "Discount γ", "Of later rewards.", least=0, most=1)
     gae_lambda: float = setting(0.95, "GAE λ", "Bias-variance trade-off of GAE's advantages.", least=0, most=1)
+    partial_scores: bool = setting(
+        False,
+        "Pay while an answer is written",
+        "What the reward model makes of the tokens that are there is paid as they come, and taken back at the end, so that a "
+        "whole answer earns the same. The model learns much faster what earns a score, the reward model's mistakes among it. "
+        "Only where the reward is a head. Known as potential-based shaping; GAE alone gains by it.",
+    )
     clip: float = setting(0.2, "Clip range ε", "The ratio counts from 1 − ε to 1 + ε.", least=0.001, most=10)
     value_clip: float = setting(
         0.2, "Clip range of values", "How far a value may move from its rollout estimate.", least=0.001, most=1000

@@ -47,6 +47,16 @@ def shaped_rewards(penalty: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
     return rewards
 
 
+def with_potentials(rewards: Tensor, potentials: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """Rewards plus `gamma Phi(s_{t+1}) - Phi(s_t)`, with potentials (B, T) of the states before each token, 0 at the end. (B, T).
+
+    Where Phi is 0 before the first token the whole answer's return stays the same at gamma 1, and so does the best policy; what a
+    token changed is paid where it stands. Ng, Harada & Russell 1999, "Policy invariance under reward transformations".
+    """
+    then = torch.cat([potentials[:, 1:], torch.zeros_like(potentials[:, :1])], 1)  # 0 after the last token, outside the mask
+    return torch.where(mask, rewards + gamma * then - potentials, 0.0)
+
+
 def gae(
     rewards: Tensor,  # (B, T) KL-shaped, the score on the last token
     values: Tensor,  # (B, T) V of the state *before* each token

@@ -67,6 +67,11 @@ def evaluate(
         measured = measured._replace(outside=given)
         scores = learner.mixture.mixed(scores, given)
     measured = measured._replace(scores=scores, judged=said.judged, overall=said.overall, members=said.members)
+    if config.partial_scores:
+        partial = (
+            onlooker.partial() if onlooker else _partial_in_parts(reward, asked, answers, config.microbatch, packed.width, check)
+        )
+        measured = measured._replace(potentials=partial)
     measured = measured._replace(cut_cost=_cut_cost(config, scores, answers))
     if learner.update == 0:
         measured = _begin_values(learner, config, measured)
@@ -141,6 +146,20 @@ def _in_parts(
         prompt_ids = [prompt.ids for prompt in asked[start : start + size]]
         parts.append(reward.verdicts(prompt_ids, [one.ids for one in given], [one.finish_reason == "length" for one in given]))
     return joined(undealt(parts))
+
+
+def _partial_in_parts(
+    reward: Reward, asked: Sequence[Prompt], answers: Sequence[Generated], size: int, width: int, check: Callable[[], None]
+) -> Tensor | None:
+    """(B, T) likewise, what answers were worth before each token, padded to `width`."""
+    parts: list[Tensor | None] = []
+    for start in dealt(range(0, len(asked), size)):
+        check()
+        some = slice(start, start + size)
+        part = reward.partial([prompt.ids for prompt in asked[some]], [given.ids for given in answers[some]])
+        parts.append(None if part is None else torch.nn.functional.pad(part, (0, width - part.shape[1])))
+    known = [part for part in undealt(parts) if part is not None]
+    return torch.cat(known) if known else None
 
 
 def _rewarded(config: PPOConfig, reward: Reward, scores: Tensor, answers: Sequence[Generated]) -> Tensor:

@@ -48,6 +48,9 @@ class Onlooker(Protocol):
     def verdicts(self) -> Verdicts:
         """Of all answers, once every layer was seen for each."""
 
+    def partial(self) -> Tensor:
+        """(B, T) what the answers were worth before each of their tokens; 0 before the first and outside of answers."""
+
 
 class Reward(Protocol):
     """Scores answers; none depends on the others it is asked about."""
@@ -61,6 +64,9 @@ class Reward(Protocol):
 
     def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> Verdicts:
         """Of answers as they were drawn, by a pass of its own; `cut` where the limit on tokens ended one."""
+
+    def partial(self, prompt_ids: Ids, response_ids: Ids) -> Tensor | None:
+        """(B, T) as an onlooker's, by a pass of its own; None where nobody knows what half an answer is worth."""
 
     def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """(B,) scores less what the `lengths` (B,) of answers, in tokens without the end, alone foretell of them.
@@ -95,6 +101,9 @@ class Rule:
         judged = self.judge(prompt_ids, response_ids).float() if self.judge else None
         members = self.members(prompt_ids, response_ids).float() if self.members else None
         return PlainVerdicts(scores, scores, judged, members)
+
+    def partial(self, prompt_ids: Ids, response_ids: Ids) -> None:
+        return None
 
     def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
         raise ValueError("a rule does not know what length foretells of its scores: only a reward model's labels do")

@@ -55,6 +55,7 @@ class Trajectory(NamedTuple):
     outside: Tensor | None = (
         None  # (B, K) float64, by each reward outside of the model, as it was given; None where none is asked
     )
+    potentials: Tensor | None = None  # (B, T) what the answer was worth before each token; None where nobody knows or asked
     cut_cost: Tensor | None = None  # (B,) >= 0, what answers pay of their scores for having no end; None where they pay nothing
 
     def rows(self, index: Tensor | slice) -> Trajectory:

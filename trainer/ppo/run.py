@@ -31,7 +31,7 @@ from trainer.lm.loading import load_backbone, load_policy, save_policy
 from trainer.lm.machine.fit import make_room
 from trainer.lm.machine.processes import dealt, summed, undealt
 from trainer.ppo import report
-from trainer.ppo.advantages import ESTIMATORS, explained_variance, k3, scaled, shaped_rewards
+from trainer.ppo.advantages import ESTIMATORS, explained_variance, k3, scaled, shaped_rewards, with_potentials
 from trainer.ppo.evaluate_rollout import evaluate, mixture_on
 from trainer.ppo.guards import Ruling
 from trainer.ppo.learner import Learner
@@ -241,6 +241,8 @@ def learn(
             # Advantages: the KL-shaped reward, then GAE or one of its alternatives; returns from advantages not scaled yet
             scores = own.paid_scores - learner.guards.length.cost(own.lengths)
             rewards = shaped_rewards(learner.penalty(own), scores, own.mask)
+            if own.potentials is not None:
+                rewards = with_potentials(rewards, own.potentials, own.mask, config.gamma)
             estimate = ESTIMATORS[config.advantage]
             advantages, returns = estimate(rewards, own.values, own.mask, rollout.prompts, config.gamma, config.gae_lambda)
             figures |= {"losses/explained_variance": explained_variance(own.values, returns, own.mask)}

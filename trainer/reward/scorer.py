@@ -31,7 +31,7 @@ from torch import Tensor
 from trainer.contract.messages import Message
 from trainer.files import checkpoint
 from trainer.lm.backbone import Backbone, BackboneError, bare_base, chat_ids, eos_ids, takes_adapters
-from trainer.lm.batched_reading import batches
+from trainer.lm.batched_reading import StatesOf, batches, read
 from trainer.lm.forward import Packed, has_trunk
 from trainer.lm.integrity.loaded_whole import explained
 from trainer.lm.loading import Learned, load_backbone
@@ -41,6 +41,7 @@ from trainer.reward.features import Pooler, answer_means, groups, layers_of
 from trainer.reward.flags import flag_cost
 from trainer.reward.head.model import Head
 from trainer.reward.head_files import JUDGE, ScaledHead, jackknife_deviation, normalised, read_heads, read_members
+from trainer.reward.partial import PartialScores
 from trainer.reward.score_weights import FLAGS, OVERALL, ScoreWeights
 
 ALARM = 2.0  # deviations under an estimate where it is taken to be at the least
@@ -120,6 +121,26 @@ class Scorer:
         )
         return Onlooker(self, packed) if same_pass else None
 
+    def partial(self, prompt_ids: Ids, response_ids: Ids) -> Tensor | None:
+        """(B, T) what answers were worth before each of their tokens, by a pass of its own; None where an adapter scores.
+
+        T is the longest answer's tokens, its end among them. Nothing is added by what is beyond the longest text it reads.
+        """
+        if self.head is None:
+            return None
+        lengths = torch.tensor([len(response) for response in response_ids])
+        found = self._partial_scores(len(lengths), int(lengths.max()))
+        layers = self.layers
+        for rows, sequences in self._batches(prompt_ids, response_ids, ()):
+
+            def visit(layer: int, at: StatesOf, rows: list[int] = rows, sequences: list[TokenSequence] = sequences) -> None:
+                for place, (row, item) in enumerate(zip(rows, sequences, strict=True) if layer in layers else ()):
+                    found.read(layer, row, at(place, slice(len(item.prompt_ids), len(item.ids))))
+
+            with torch.no_grad(), self._bare() as bare:
+                read(bare, [item.ids for item in sequences], visit, max(layers, default=0))
+        return found.before_each(torch.arange(int(lengths.max())) < lengths[:, None])
+
     def without_length(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """(B,) scores less what the length of an answer alone foretells, from its `lengths` (B,) in tokens without the end.
 
@@ -134,6 +155,11 @@ class Scorer:
         tokenizer = self.backbone.tokenizer
         prompts = [chat_ids(tokenizer, messages, self.backbone.day) for messages, _ in answers]
         return self.score(prompts, [ids_of_text(self.backbone, text) for _, text in answers])
+
+    def _partial_scores(self, answers: int, width: int) -> PartialScores:
+        if self.head is None:
+            raise ValueError("what an adapter makes of half an answer is not known")
+        return PartialScores(ScaledHead(self.head, self.settings), answers, width, self.mix.weights.get(OVERALL, 0.0))
 
     def _batches(
         self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]
@@ -198,15 +224,22 @@ class Onlooker:
     def __init__(self, scorer: Scorer, packed: Packed) -> None:
         self._scorer = scorer
         self._pooler = Pooler(packed, scorer.layers, eos_ids(scorer.backbone))
+        self._packed = packed
+        self._partial = scorer._partial_scores(len(packed.ids), packed.width)
 
     def visit(self, layer: int, states: Tensor, rows: Tensor) -> None:
         """Take `hidden_states[layer]`, (n, L, D), of the packed rows (n,) that a pass runs over."""
         self._pooler.visit(layer, states, rows)
+        self._partial.visit(layer, states, rows, self._packed)
 
     def verdicts(self) -> Verdicts:
         """Of all rows, once every layer was seen for each."""
         features = read_groups(self._pooler.means, self._pooler.lengths)
         return self._scorer._say(self._scorer._overall(features), features)
+
+    def partial(self) -> Tensor:
+        """(B, T) what the answers were worth before each of their tokens, by the overall head (`partial.py`)."""
+        return self._partial.before_each(self._packed.mask)
 
 
 class Adapter:

@@ -24,6 +24,7 @@ from trainer.ppo.advantages import (
     scaled,
     shaped_rewards,
     whiten,
+    with_potentials,
 )
 
 
@@ -160,6 +161,28 @@ def test_the_score_falls_on_the_last_chosen_token() -> None:
     mask = torch.tensor([[True, True, False], [True, True, True], [True, False, False]])
     rewards = shaped_rewards(0.2 * torch.full((3, 3), 0.5), torch.tensor([1.0, 2.0, 3.0]), mask)
     torch.testing.assert_close(rewards, torch.tensor([[-0.1, 0.9, 0.0], [-0.1, -0.1, 1.9], [2.9, 0.0, 0.0]]))
+
+
+def test_what_is_paid_on_the_way_is_taken_back_at_the_end_and_is_a_baseline_by_another_name() -> None:
+    generator = torch.Generator().manual_seed(5)
+    rewards, values, potentials = torch.randn(3, 4, 7, generator=generator, dtype=torch.float64)
+    mask = torch.arange(7) < torch.tensor([[1], [4], [7], [3]])
+    rewards, values = (torch.where(mask, some, 0.0) for some in (rewards, values))
+    potentials = torch.where(mask & (torch.arange(7) > 0), potentials, 0.0)
+    paid = with_potentials(rewards, potentials, mask, 1.0)
+    torch.testing.assert_close(paid.sum(1), rewards.sum(1))
+    assert torch.equal(paid[~mask], torch.zeros(int((~mask).sum()), dtype=torch.float64))
+    nobody = torch.empty(0)
+    here, usual = gae(rewards, values, mask, nobody, 0.9, 0.8)
+    there, returns = gae(with_potentials(rewards, potentials, mask, 0.9), values - potentials, mask, nobody, 0.9, 0.8)
+    torch.testing.assert_close(there, here)
+    torch.testing.assert_close(torch.where(mask, returns + potentials, 0.0), usual)
+
+
+def test_what_is_paid_on_the_way_by_hand() -> None:
+    mask = torch.tensor([[True, True, True, False]])
+    paid = with_potentials(torch.tensor([[0.0, 0.0, 1.0, 0.0]]), torch.tensor([[0.0, 0.25, 0.75, 9.0]]) * mask, mask, 1.0)
+    torch.testing.assert_close(paid, torch.tensor([[0.25, 0.5, 0.25, 0.0]]))
 
 
 def test_an_answer_without_tokens_is_refused() -> None:

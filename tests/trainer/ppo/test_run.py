@@ -345,6 +345,17 @@ def test_the_residual_takes_out_what_length_foretells(tmp_path: Path, llama_fold
     torch.testing.assert_close(plain - residual, 2.0 * (lengths.float().log() - 1.0), atol=1e-5, rtol=0)
 
 
+def test_what_is_there_of_an_answer_is_paid_where_that_is_asked_for(tmp_path: Path, llama_folder: Path) -> None:
+    reward = make_reward(tmp_path / "reward", llama_folder)
+    rows = {}
+    for asked in (False, True):
+        run = make_run(tmp_path / str(asked), llama_folder, reward, updates=2, partial_scores=asked)
+        assert main(["ppo", str(run)]) == EXIT_DONE
+        rows[asked] = list(read_jsonl(run / "metrics.jsonl"))
+    assert rows[True][0]["rollout/score"] == rows[False][0]["rollout/score"]
+    assert rows[True][0]["losses/value_loss"] != rows[False][0]["losses/value_loss"]
+
+
 def test_adapters_off_is_the_base_and_they_are_back_after_an_exception() -> None:
     policy = llama_policy()
     with torch.no_grad():
