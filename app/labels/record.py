@@ -127,7 +127,8 @@ def _marking(connection: Connection, task: Row[Any], annotator_id: int, verdict:
     texts: dict[str, str] = {}
     if any(spans_of(verdict.spans).values()):
         left, right = _sides(task, annotator_id)
-        found = dict(connection.execute(select(Generation.id, Generation.text).where(Generation.id.in_((left, right)))).tuples())
+        rows = connection.execute(select(Generation.id, Generation.text).where(Generation.id.in_((left, right))))
+        found = {row.id: row.text for row in rows}
         names = ("response", "left", "right") if right is None else ("left", "right")
         texts = dict.fromkeys(names, found[left]) | ({} if right is None else {"right": found[right]})
     return marking_for(task.span_reasons, task.retired["span_reasons"], texts)
