@@ -14,6 +14,9 @@ export function connect(desk) {
   const look = () => tools().forEach(show);
   for (const event of ["shown", "restored", "toggle"]) desk.addEventListener(event, look, { capture: true });
   desk.addEventListener("click", clicked);
+  desk.addEventListener("mousedown", (event) => {
+    if (event.target.closest("[data-marks] button")) event.preventDefault(); // so that the selection stays, and Enter saves
+  });
   desk.addEventListener("keydown", (event) => {
     const tool = tools().find((one) => paneOf(one) === event.target && isByKeys(one));
     if (tool && pressed(tool, event)) event.stopPropagation(), event.preventDefault();
@@ -46,8 +49,10 @@ function show(tool) {
     return;
   }
   if (pane.querySelector("mark[data-only]")) tool.closest("form").querySelector("[data-connect=compare]").click();
+  const selected = shownBefore.has(pane) && selectedIn(pane);
   if (!shownBefore.has(pane)) shownBefore.set(pane, [...pane.childNodes]);
   draw(pane, textOf(tool), marksOf(tool), (mark) => wordsOf(tool, mark));
+  if (selected) select(pane, selected);
   const entry = tool.querySelector("template").content.firstElementChild;
   const entries = marksOf(tool).map((mark, at) => {
     const item = entry.cloneNode(true);
@@ -65,7 +70,7 @@ function clicked(event) {
   if (!tool) return;
   const { reason, unmark } = event.target.closest("button")?.dataset ?? {};
   if (reason) return mark(tool, reason);
-  if (unmark) return keep(tool, marksOf(tool).filter((_, at) => at !== Number(unmark)));
+  if (unmark) return takeOff(tool, Number(unmark), event.detail === 0);
   if (!event.target.closest("summary")) return;
   const opened = event.defaultPrevented;
   if (!opened && (event.detail > 0 || isByKeys(tool))) return;
@@ -105,8 +110,7 @@ function move(tool, to, extends_) {
   const picked = hull(anchor, to);
   standing.set(tool, { picked, anchor, at: to });
   select(paneOf(tool), picked);
-  const [node] = [getSelection().focusNode];
-  (node.parentElement ?? paneOf(tool)).scrollIntoView({ block: "nearest" });
+  getSelection().focusNode.parentElement.scrollIntoView({ block: "nearest" });
   say(tool, `${tool.dataset.selected} “${short(textOf(tool).slice(picked.start, picked.end))}”`);
 }
 
@@ -138,6 +142,12 @@ function mark(tool, reason) {
   keep(tool, withMark(marksOf(tool), made));
   select(paneOf(tool), picked);
   say(tool, `${wordsOf(tool, made).said}: “${short(quoteOf(textOf(tool), made))}”`);
+}
+
+function takeOff(tool, place, isByKey) {
+  keep(tool, marksOf(tool).filter((_, at) => at !== place));
+  const left = tool.querySelectorAll("[data-unmark]");
+  if (isByKey) (left[Math.min(place, left.length - 1)] ?? tool.querySelector("summary")).focus();
 }
 
 function unmarkPicked(tool) {
