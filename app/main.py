@@ -36,6 +36,8 @@ from app.contenders import import_routes as answers_routes
 from app.contenders import routes as contenders_routes
 from app.contenders.outside import api as outside_api
 from app.contenders.outside import routes as outside_routes
+from app.coverage import api as coverage_api
+from app.coverage import routes as coverage_routes
 from app.database.capacity import Capacity
 from app.database.engine import InstantReads, make_engine
 from app.database.group_commit import WriteGroup
@@ -124,7 +126,7 @@ CALLS = (
     outside_api,
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
     *(feedback_api, quality_api, gold_api, adjudication_api, hours_api, webhooks_api, unattended_api),
-    *(assignment_api, marks_api, queue_explained_api),
+    *(assignment_api, marks_api, queue_explained_api, coverage_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),
@@ -151,6 +153,7 @@ PAGES = (
         marks_routes,
         proposal_routes,
         feedback_routes,
+        coverage_routes,
         prompts_routes,
         answers_routes,
         contenders_routes,

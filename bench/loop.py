@@ -202,8 +202,8 @@ def ppo_settings(name: str, updates: int | None) -> dict[str, Any]:
 
 
 def answers_of(house: Installation, reward: Rewards | None = None, **query: Any) -> dict[int, list[Answer]]:
-    """By prompt id, with what a reward gives them."""
-    items = house.pages(f"/projects/{SLUG}/generations", **query)
+    """By prompt id in the order in which they were drawn, with what a reward gives them."""
+    items = sorted(house.pages(f"/projects/{SLUG}/generations", **query), key=lambda item: item["number"])  # ids: the short first
     found: dict[int, list[Answer]] = defaultdict(list)
     for item, given in zip(items, reward(items) if reward else [0.0] * len(items), strict=True):
         cut = item["finish_reason"] == "length"

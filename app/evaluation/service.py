@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -217,16 +217,19 @@ def ask_no_more(session: Session, evaluation: Evaluation) -> None:
         session.execute(statement.execution_options(synchronize_session=False))
 
 
-Answers = dict[tuple[int, int], list[Answer]]  # by contender and prompt, the newest first
+Answers = dict[tuple[int, int], list[Answer]]  # by contender and prompt, the newest run's first, as they were drawn
 
 
 def answers_by_contender(session: Session, evaluation: Evaluation, prompt_ids: Collection[int]) -> Answers:
-    """What its contenders wrote to these prompts, less what people were asked about already: a text seen twice would tell."""
+    """What its contenders wrote to these prompts, less what people were asked about already: a text seen twice would tell.
+
+    Not in the order of ids: short answers end first, so those would put a candidate beside the longest of several.
+    """
     contenders = [evaluation.baseline_id, *(one.contender_id for one in candidates_of(session, evaluation))]
     written = (
         select(Generation.contender_id, Generation.prompt_id, Generation.id, Generation.text, Generation.settings)
         .where(Generation.contender_id.in_(contenders), Generation.prompt_id.in_(prompt_ids), ~ASKED)
-        .order_by(Generation.id.desc())
+        .order_by(func.coalesce(Generation.run_id, 0).desc(), Generation.number, Generation.id)
     )
     found: Answers = defaultdict(list)
     for contender_id, prompt_id, generation_id, text, settings in session.execute(written):

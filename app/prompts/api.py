@@ -16,11 +16,13 @@ from app.database.slices import beside_requests
 from app.models import Prompt
 from app.prompts import importers, search, service
 from app.prompts.bodies import ImportProblem, ImportReply, refused
+from app.prompts.clusters.service import prompts_in
 from app.prompts.conversations import MAX_EXTERNAL_ID, ROLES, checked_conversation
 from app.prompts.file_formats import CONTENT_TYPES, format_sent
 from app.prompts.lengths import told_of_import
 from app.prompts.search import Answered, Near, PromptFilter
 from app.prompts.service import BadLine, PromptRow
+from app.settings import Settings
 from app.web.gate import CurrentProject, CurrentProjectId
 from app.web.json_types import MAX_ID, Body, Id, Limit, Line, Page, Reply, Text, cursor_id
 from app.web.security import Caller
@@ -28,6 +30,7 @@ from app.web.security import Caller
 router = APIRouter(tags=["prompts"])
 
 PromptId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
+ClusterNumber = Annotated[int, Field(ge=1, le=100)]
 
 _PROMPT_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -130,6 +133,7 @@ async def import_prompts(
 
 @router.get("/projects/{slug}/prompts")
 def list_prompts(
+    request: Request,
     session: Db,
     project: CurrentProject,
     split: service.Split | None = None,
@@ -141,11 +145,14 @@ def list_prompts(
     tag: Line = "",
     skill: Line = "",
     near: Annotated[Near, Query(description="`twin`: nearly the same as another; `leak`: where that is in the other split")] = "",
+    cluster: Annotated[ClusterNumber | None, Query(description="of the map of what the prompts cover")] = None,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Page[PromptReply]:
-    marks = {"language": language, "tag": tag, "skill": skill}
-    wanted = PromptFilter(text=text, split=split, archived=archived, work=work, external_id=external_id, near=near, **marks)
+    settings: Settings = request.app.state.settings
+    among = None if cluster is None else prompts_in(session, project.id, settings.runs, cluster)
+    asked = {"text": text, "external_id": external_id, "language": language, "tag": tag, "skill": skill}
+    wanted = PromptFilter(split=split, archived=archived, work=work, near=near, among=among, **asked)
     found = search.find_prompts(session, project.id, wanted, before=cursor_id(cursor), limit=limit + 1)
     items = [PromptReply.model_validate(prompt) for prompt in found[:limit]]
     return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)

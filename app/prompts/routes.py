@@ -14,21 +14,23 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from app.assignment import people
-from app.database.engine import Db, WriteDb, get_engine
+from app.database.engine import Db, WriteDb, get_engine, read_session
 from app.database.searching import total_of
 from app.database.slices import beside_requests
 from app.errors import Invalid, Refusal
 from app.language.formats import count, listed, paragraph
 from app.language.languages import _, ngettext
 from app.prompts import importers, proposals, search, service
-from app.prompts.api import PromptId
+from app.prompts.api import ClusterNumber, PromptId
+from app.prompts.clusters.service import prompts_in
 from app.prompts.conversations import checked_conversation
 from app.prompts.lengths import room_of, told_of_import
 from app.prompts.search import Answered, Near, PromptFilter
 from app.prompts.service import BadLine, ImportReport, PromptRow
 from app.prompts.twins.service import twins_of
 from app.runs.left_out import left_out
-from app.web.gate import CurrentProject
+from app.settings import Settings
+from app.web.gate import CurrentProject, CurrentProjectId
 from app.web.json_types import Line, cursor_id
 from app.web.pages import redirect, render
 from app.web.security import Caller
@@ -46,6 +48,8 @@ class Search:
 
     def __init__(
         self,
+        request: Request,
+        project_id: CurrentProjectId,
         view: Annotated[View, Query()] = "all",
         text: Annotated[Line, Query()] = "",
         work: Annotated[Answered, Query()] = "",
@@ -54,10 +58,11 @@ class Search:
         tag: Annotated[Line, Query()] = "",
         skill: Annotated[Line, Query()] = "",
         near: Annotated[Near, Query()] = "",
+        cluster: Annotated[ClusterNumber | None, Query()] = None,
     ) -> None:
         marks = {"language": language.strip(), "tag": tag.strip(), "skill": skill.strip()}
         self.chosen = {"view": view, "text": text.strip(), "work": work, "external_id": external_id.strip(), **marks}
-        self.chosen["near"] = near
+        self.chosen |= {"near": near, "cluster": str(cluster or "")}
         self.view = view
         self.filter = PromptFilter(
             text=text.strip(),
@@ -66,12 +71,19 @@ class Search:
             work=work,
             external_id=external_id.strip(),
             near=near,
+            among=None if cluster is None else _prompts_in(request, project_id, cluster),
             **marks,
         )
 
     def address(self, slug: str) -> str:
         chosen = {name: value for name, value in self.chosen.items() if value and (name, value) != ("view", "all")}
         return f"/projects/{slug}/prompts" + (f"?{urlencode(chosen)}" if chosen else "")
+
+
+def _prompts_in(request: Request, project_id: int, cluster: int) -> tuple[int, ...]:
+    settings: Settings = request.app.state.settings
+    with read_session(get_engine(request)) as session:
+        return prompts_in(session, project_id, settings.runs, cluster)
 
 
 Searched = Annotated[Search, Depends(Search)]

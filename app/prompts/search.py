@@ -37,6 +37,7 @@ class PromptFilter:
     tag: str = ""
     skill: str = ""
     near: Near = ""
+    among: tuple[int, ...] | None = None  # ids, those of a cluster; None: whichever
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,8 @@ def conditions(project_id: int, wanted: PromptFilter) -> list[Any]:
     labelled = exists().where(Task.prompt_id == Prompt.id, Label.task_id == Task.id, Label.current)
     if wanted.work:
         found.append({"answered": answered, "unanswered": ~answered, "labelled": labelled, "unlabelled": ~labelled}[wanted.work])
+    if wanted.among is not None:
+        found.append(Prompt.id.in_(wanted.among))
     if wanted.near:
         found.append(has_twin(leaking=wanted.near == "leak"))
     return found

@@ -177,6 +177,17 @@ def list_generations(
     return [(generation, prompt) for generation, prompt in session.execute(query.order_by(Generation.id).limit(limit))]
 
 
+def answers_shown(session: Session, run_id: int, *, split: str, limit: int) -> list[tuple[Generation, Prompt]]:
+    """A run's first answer to each of the first prompts, then the second. Those that came first would be its shortest."""
+    query = (
+        select(Generation, Prompt)
+        .join(Prompt, Prompt.id == Generation.prompt_id)
+        .where(Generation.run_id == run_id, Prompt.split == split)
+        .order_by(Generation.number, Prompt.id)
+    )
+    return [(generation, prompt) for generation, prompt in session.execute(query.limit(limit))]
+
+
 def score_of(session: Session, checkpoint: Checkpoint) -> tuple[float, float] | None:
     """The reward model's mean score of a policy's answers before and after its PPO run, by what training sought."""
     run = session.get(Run, checkpoint.run_id) if checkpoint.run_id else None

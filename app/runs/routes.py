@@ -71,7 +71,7 @@ def show_run(
         figures=figures_of(run.kind, run.result),
         notices=notices_of(run.result),
         panel=_panel(session, run, samples, step),
-        answers=checkpoints.list_generations(session, project.id, split="holdout", run_id=run.id, limit=SHOWN_ANSWERS)
+        answers=checkpoints.answers_shown(session, run.id, split="holdout", limit=SHOWN_ANSWERS)
         if run.kind in WRITES_ANSWERS
         else [],
         log=run_files.log_tail(at, 16 * 1024),

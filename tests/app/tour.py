@@ -14,15 +14,17 @@ from app.chats import turns
 from app.contenders.service import contenders_alone
 from app.feedback.service import About, Said, give
 from app.labels.verdict import Rewrite, Verdict
-from app.models import EvaluationCandidate, Label, Membership, Project, Run, Task, utc_now
+from app.models import EvaluationCandidate, Label, Membership, Project, Prompt, Run, Task, utc_now
 from app.quality.adjudication import service as adjudication
 from app.serving.warm_process import Answer
 from app.settings import Settings
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.coverage.drawn import draw
 from tests.app.exports.judging import judge
 from tests.app.quality.adjudication.differing import differ, dispute_of
 from tests.app.rounds import told
+from trainer.contract.coverage.clusters import Cluster
 from trainer.contract.messages import Message
 
 PAGES = (
@@ -57,6 +59,8 @@ PAGES = (
     "/projects/demo/prompts",
     "/projects/demo/prompts/import",
     "/projects/demo/prompts/proposed",
+    "/projects/demo/prompts/coverage",
+    "/projects/demo/prompts?cluster=1",
     "/projects/demo/feedback",
     "/projects/demo/chats",
     "/chats/{chat}",
@@ -115,6 +119,7 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     talks = [_talk(session, project, cast.ada, choice) for choice in ("both_bad", "")]
     contenders = contenders_alone(session, [project.policy_id or 0, first.candidate])
     _assign(session, project, cast)
+    _map_prompts(session, project, settings)
     return {
         "evaluation": _evaluation(session, project, contenders[first.candidate]),
         "before": contenders[project.policy_id or 0],
@@ -153,6 +158,12 @@ def _assign(session: Session, project: Project, cast: Cast) -> None:
     project.audiences = ["de", "zh-Hant law"]
     for member in session.scalars(select(Membership).where(Membership.project_id == project.id)):
         member.languages, member.skills = ["en", "zh-Hant"], ["law"] if member.user_id == cast.mary else []
+
+
+def _map_prompts(session: Session, project: Project, settings: Settings) -> None:
+    """A map of all prompts but the newest, drawn by a run of its own."""
+    prompts = session.scalars(select(Prompt.id).where(Prompt.project_id == project.id).order_by(Prompt.id)).all()[:-1]
+    draw(session, project.id, settings.runs, Cluster(tuple(prompts[1:]), ("sky", "天空", "blue")), Cluster(tuple(prompts[:1])))
 
 
 def _dispute(session: Session, project: Project, cast: Cast) -> int:

@@ -7,6 +7,7 @@ TESTED_ELSEWHERE = {
     "app/accounts/people_routes.py": "app/accounts/test_people.py",
     "app/assignment/api.py": "app/assignment/test_people.py",
     "app/assignment/routes.py": "app/assignment/test_people.py",
+    "app/coverage/api.py": "app/coverage/test_routes.py",
     "app/queue/explained/api.py": "app/queue/explained/test_service.py",
     "app/queue/explained/routes.py": "app/queue/explained/test_service.py",
     "app/prompts/marks/api.py": "app/prompts/marks/test_service.py",

@@ -324,7 +324,7 @@ def content_length(response_ids: Sequence[int], ends: set[int]) -> int:
     return length
 
 
-def _answer(row: dict[str, Any], part: str) -> Answer:
+def answer_in(row: dict[str, Any], part: str) -> Answer:
     messages = row["messages"]
     if not messages:
         raise Unusable(Message("part_empty", part="messages"))
@@ -365,8 +365,8 @@ def _comparison(row: dict[str, Any]) -> _Said:
         raise Unusable(Message("criterion_unreadable", choices="left, right, tie"))
     flags = row.get("flags") or {}
     return _Said(
-        _answer(row, "left"),
-        _answer(row, "right"),
+        answer_in(row, "left"),
+        answer_in(row, "right"),
         row["choice"],
         row.get("strength"),
         str(row["annotator"]),
@@ -381,14 +381,14 @@ def _rating(row: dict[str, Any]) -> tuple[Answer, int, str, frozenset[str], Mapp
     criteria = row.get("criteria") or NOTHING
     if any(score not in (1, 2, 3, 4, 5) for score in (row["overall"], *criteria.values())):
         raise Unusable(Message("scores_unreadable"))
-    answer = _answer(row, "response")
+    answer = answer_in(row, "response")
     flags, rubric = frozenset(row.get("flags") or ()), read_rubric(row, ("response",))["response"]
     return answer, int(row["overall"]), str(row["annotator"]), flags, criteria, rubric
 
 
 def _ranking(row: dict[str, Any]) -> tuple[list[Answer], Order, bool, str, Mapping[str, Sequence[str]]]:
     """Answers are numbered from 1 in the file, as they were shown."""
-    answers = [_answer({**row, "shown": shown}, "shown") for shown in row["answers"]]
+    answers = [answer_in({**row, "shown": shown}, "shown") for shown in row["answers"]]
     order = order_of(row, len(answers))
     if len(answers) < 2 or not order.is_sound:
         raise Unusable(Message("order_unreadable"))
@@ -396,4 +396,4 @@ def _ranking(row: dict[str, Any]) -> tuple[list[Answer], Order, bool, str, Mappi
 
 
 def _panel(row: dict[str, Any]) -> Answer:
-    return _answer(row, "response")
+    return answer_in(row, "response")

@@ -82,8 +82,8 @@ class FeatureCache:
     def __contains__(self, digest: str) -> bool:
         return digest in self._where
 
-    def read(self, digests: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """The cached rows among `digests`, each shard opened once and none held."""
+    def read(self, digests: Iterable[str], part: slice = slice(None)) -> Iterator[tuple[str, Tensor]]:
+        """The cached rows among `digests`, or this part of each, which alone is read; each shard opened once and none held."""
         wanted: dict[Path, list[str]] = {}
         for digest in digests:
             if digest in self._where:
@@ -91,7 +91,7 @@ class FeatureCache:
         for path, keys in wanted.items():
             with safe_open(path, "pt") as shard:
                 for key in keys:
-                    yield key, shard.get_tensor(key)
+                    yield key, shard.get_slice(key)[part]
 
     def write(self, rows: Mapping[str, Tensor]) -> None:
         """Keep rows, by digest."""

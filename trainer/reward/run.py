@@ -3,8 +3,8 @@
 Read the labels; read every answer once with the frozen base; fit the head on all folds but one and predict that one; fit it on
 everything that is not the judge's; where there are enough labels, train adapters too and keep what is better on a held-out fold;
 fit a head for every criterion and for the flags; take off the scores what the folds' heads disagree by; put them on the panel's
-scale; say whether PPO may use it. Nothing is chosen on a prompt that is then reported as held out, but for two choices that
-figures name (by whose standards, adapters).
+scale; say whether PPO may use it; draw the map of what the prompts cover. Nothing is chosen on a prompt that is then reported as
+held out, but for two choices that figures name (by whose standards, adapters).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from trainer.lm.left_out import LeftOut
 from trainer.lm.loading import load_backbone
 from trainer.reward import validation
 from trainer.reward.adapter import FineTuned, train
+from trainer.reward.coverage.draw import draw
 from trainer.reward.data import Labels, TokenSequence, encode_labels, most_tokens, read_labels
 from trainer.reward.features import FeatureCache, choose_layers, groups, pooled_states
 from trainer.reward.flags import FEWEST_FLAGS, FLAGGED, fit_flags, flag_ratings, typical_cost
@@ -70,7 +71,8 @@ def run(folder: RunFolder) -> None:
     labels, sequences = encode_labels(backbone, labels, most_tokens(backbone, config.max_tokens), left_out)
     if not labels.answers:
         raise Refused(left_out.why(Message("base_not_finite")), left_out.figures)
-    labels, sequences, features = read_answers(folder, backbone, labels, sequences, config, left_out)
+    cache = open_cache(folder, backbone)
+    labels, sequences, features = read_answers(folder, backbone, labels, sequences, config, left_out, cache)
     if left_out:
         refuse_too_few(labels, config, left_out)
     earlier = earlier_heads(folder.resolve(folder.inputs["earlier"])) if folder.inputs.get("earlier") else {}
@@ -111,6 +113,7 @@ def run(folder: RunFolder) -> None:
     passed, reason, tested = gate_of_what_is_paid(figures, config, earlier_tests)
     figures |= {"gate_passed": passed, "gate_reason": as_json(reason), "tested": tested, "earlier_tests": earlier_tests}
     save(folder, backbone, kept, scales, figures)  # before anything that differs from run to run
+    draw(folder.path, backbone, labels.answers, features, cache, most_tokens(backbone, config.max_tokens))
     figures |= {"fit_s": round(time.monotonic() - read_at, 3), "seconds": round(time.monotonic() - started, 3)}
     numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
     Metrics(folder.file("metrics.jsonl")).write(split.count + 1, {f"reward/{name}": value for name, value in numbers.items()})
@@ -140,14 +143,13 @@ def read_answers(
     sequences: Sequence[TokenSequence],  # of the labels' answers
     config: RewardConfig,
     left_out: LeftOut,
+    cache: FeatureCache,
 ) -> tuple[Labels, list[TokenSequence], dict[str, Tensor]]:
     """Group -> (answers, D) features, from the cache or in one pass over the texts, with the labels and sequences of the answers
     that have any: where the base's own numbers are not finite, the answer is left out. A cancelled run keeps what it has read.
     """
-    layers = choose_layers(backbone)
-    place = folder.inputs.get("cache")
-    cache = FeatureCache((folder.path / place) if place else folder.file("state"), backbone, layers)
-    means = pooled_states(backbone, sequences, layers, cache, partial(say_read, folder), folder.file("state") / "features.bin")
+    place = folder.file("state") / "features.bin"
+    means = pooled_states(backbone, sequences, cache.layers, cache, partial(say_read, folder), place)
     finite = torch.stack([torch.isfinite(states).all(1) for states in means.values()]).all(0)
     for answer, whole in zip(labels.answers, finite.tolist(), strict=True):
         if not whole:
@@ -160,6 +162,12 @@ def read_answers(
     if len(kept) < len(sequences):  # else no copy
         means = {layer: states[kept] for layer, states in means.items()}
     return labels.about(kept), read, groups(means, lengths, config.length_covariate)
+
+
+def open_cache(folder: RunFolder, backbone: Backbone) -> FeatureCache:
+    """Where features of answers are kept: the project's, or the run's own."""
+    place = folder.inputs.get("cache")
+    return FeatureCache((folder.path / place) if place else folder.file("state"), backbone, choose_layers(backbone))
 
 
 def say_read(folder: RunFolder, done: int, total: int) -> None:

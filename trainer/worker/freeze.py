@@ -21,6 +21,7 @@ from app.models import Project, Round, Run
 from app.runs.run_files import run_folder
 from app.runs.runs import WRITES_ANSWERS, get_run
 from app.settings import Settings
+from trainer.contract.coverage.clusters import ASKED
 from trainer.contract.folder import make, to_disk, write_atomic
 from trainer.contract.ppo_config import MOST_OUTSIDE
 from trainer.contract.setting import weights_by_name
@@ -112,16 +113,16 @@ def _freeze(engine: Engine, settings: Settings, run_id: int, folder: Path, still
 def _take_state(failed: Path, folder: Path, specification: Mapping[str, Any]) -> None:
     """Let a run that does a failed one again go on from its state, where both are to do the very same.
 
-    New labels or another setting make another run, for which the state says nothing; how often others were tested meanwhile
-    makes none (only the gate asks, at the end). One that went on from a state and failed as
-    well may have been given the fault with it, so whoever does that one again begins anew.
+    New labels or another setting make another run, for which the state says nothing; how often others were tested meanwhile and
+    which prompts there are makes none (only the gate and the map of prompts ask, at the end). One that went on from a state and
+    failed as well may have been given the fault with it, so whoever does that one again begins anew.
     """
     if not (failed / "state").is_dir() or (failed / STATE_OF).exists():
         return
     theirs = json.loads((failed / "run.json").read_text(encoding="utf-8"))
     if _less_tests(theirs) != _less_tests(specification):
         return
-    frozen = [path.name for path in folder.iterdir()]
+    frozen = [path.name for path in folder.iterdir() if path.name != ASKED]
     _same, other, missing = filecmp.cmpfiles(failed, folder, frozen, shallow=False)
     if other or missing:
         return

@@ -8,15 +8,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session, aliased
 
+from app.database.slices import ASKED_AT_ONCE
 from app.exports.service import pseudonyms
 from app.models import Checkpoint, Generation, Label, Project, Prompt, drawn_alone
 from app.quality.noise.checked import checked
 from app.runs.lineage import label_index
 from app.runs.lineage.label_index import DEMONSTRATIONS, RANKINGS, label_files, noted
 from app.runs.usable_labels import usable_demonstrations, usable_labels, usable_rewrites
+from trainer.contract.coverage.clusters import ASKED, MOST_PROMPTS
 from trainer.contract.folder import digest_of
 
 CAME_OF_CHECKS = ("asked_again", "same", "known", "right")
@@ -53,6 +55,11 @@ def freeze_rewrites(session: Session, project_id: int, folder: Path, *, top_rate
 def freeze_panel(session: Session, base_id: int, folder: Path) -> None:
     """Write panel.jsonl."""
     write_rows(folder / "panel.jsonl", _panel(session, base_id))
+
+
+def freeze_coverage(session: Session, base_id: int, project_id: int, folder: Path) -> None:
+    """Write the prompts in use among which clusters are to be found; of many always the same draw."""
+    write_rows(folder / ASKED, _to_place(session, base_id, project_id))
 
 
 def freeze_people(session: Session, project_id: int, folder: Path) -> None:
@@ -188,15 +195,34 @@ def _demonstrations(session: Session, project_id: int, top_rated: bool) -> Itera
         }
 
 
+def _to_place(session: Session, base_id: int, project_id: int) -> Iterator[dict[str, Any]]:
+    """Each prompt with the base model's first answer, which the base has read by writing it, or none."""
+    drawn = (
+        select(Prompt)
+        .where(Prompt.project_id == project_id, Prompt.archived_at.is_(None))
+        .order_by(Prompt.digest)
+        .limit(MOST_PROMPTS)
+    )
+    prompts = session.scalars(drawn).all()
+    for some in (prompts[at : at + ASKED_AT_ONCE] for at in range(0, len(prompts), ASKED_AT_ONCE)):
+        first = _first_answers(base_id).where(Generation.prompt_id.in_([prompt.id for prompt in some]))
+        answers = {one.prompt_id: one for one in session.scalars(select(Generation).where(Generation.id.in_(first)))}
+        for prompt in some:
+            answer = answers.get(prompt.id)
+            response = None if answer is None else _answer(answer, {base_id})
+            yield {"prompt_id": prompt.id, "messages": prompt.messages, "response": response}
+
+
+def _first_answers(base_id: int) -> Select[int]:
+    """Ids of the base model's first answer to each prompt, drawn alone."""
+    return (
+        select(func.min(Generation.id)).where(Generation.checkpoint_id == base_id, drawn_alone()).group_by(Generation.prompt_id)
+    )
+
+
 def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:
     """The base model's first answer to each of the first prompts: the same answers at every refit, none of them chosen."""
-    first = (
-        select(func.min(Generation.id))
-        .join(Prompt, Prompt.id == Generation.prompt_id)
-        .where(Generation.checkpoint_id == base_id, drawn_alone())
-        .where(Prompt.split == "train")
-        .group_by(Generation.prompt_id)
-    )
+    first = _first_answers(base_id).join(Prompt, Prompt.id == Generation.prompt_id).where(Prompt.split == "train")
     rows = session.execute(
         select(Generation, Prompt)
         .join(Prompt, Prompt.id == Generation.prompt_id)

@@ -22,7 +22,7 @@ from app.runs.runs import get_run, prompts_to_answer
 from app.settings import Settings
 from trainer.contract.folder import digest_of
 from trainer.contract.messages import Message
-from trainer.worker.label_files import freeze_labels, freeze_panel, freeze_people, freeze_rewrites, write_rows
+from trainer.worker.label_files import freeze_coverage, freeze_labels, freeze_panel, freeze_people, freeze_rewrites, write_rows
 
 SHOWN_PROMPTS = 32  # holdout prompts that a policy in training answers for people to read; settings say how many
 
@@ -61,6 +61,7 @@ def _write_reward(session: Session, settings: Settings, run: Run, folder: Path) 
     digest, count = freeze_labels(session, base, run.project_id, folder)
     freeze_people(session, run.project_id, folder)
     freeze_panel(session, base.id, folder)
+    freeze_coverage(session, base.id, run.project_id, folder)
     inputs = {
         "base": model_spec(settings.data, base.source),
         "base_checkpoint": base.id,

@@ -43,7 +43,7 @@ class SideBySideReply(Reply):
     prompt_id: int
     split: str = Field(description="`train` or `holdout`.")
     messages: list[dict[str, str]]
-    one: str = Field(description="What the first contender said, its newest answer.")
+    one: str = Field(description="What the first contender said: the first answer of its newest run.")
     other: str
 
 

@@ -6,10 +6,10 @@ answers of tasks that wait for a verdict.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.contenders.service import get_contender
@@ -22,7 +22,7 @@ from app.texts.diff import Piece, both_whole
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """One prompt and the newest answer of each."""
+    """One prompt and an answer of each: the first of its newest run."""
 
     prompt: Prompt
     one: Generation
@@ -50,7 +50,7 @@ def side_by_side(
     """The newest prompts that both have answered; `before` is the prompt the page before ended with."""
     first, second = aliased(Generation), aliased(Generation)
     both = (
-        select(first.prompt_id, func.max(first.id), func.max(second.id))
+        select(first.prompt_id)
         .join(second, and_(second.prompt_id == first.prompt_id, second.contender_id == other.id))
         .where(first.contender_id == one.id, _settled(first), _settled(second))
         .group_by(first.prompt_id)
@@ -61,10 +61,23 @@ def side_by_side(
         both = both.where(first.prompt_id < before)
     if judged := prompts_judged_now(session, one.project_id):
         both = both.where(first.prompt_id.not_in(judged))
-    found = session.execute(both).all()
-    answers = {one.id: one for one in _rows(session, Generation, [one for _prompt, *pair in found for one in pair])}
-    prompts = {one.id: one for one in _rows(session, Prompt, [prompt_id for prompt_id, *_pair in found])}
-    return [SideBySide(prompts[prompt_id], answers[left], answers[right]) for prompt_id, left, right in found]
+    prompt_ids = session.scalars(both).all()
+    prompts = {prompt.id: prompt for prompt in session.scalars(select(Prompt).where(Prompt.id.in_(prompt_ids)))}
+    said = _first_of_newest_run(session, prompt_ids, {one.id, other.id})
+    return [SideBySide(prompts[each], said[each, one.id], said[each, other.id]) for each in prompt_ids]
+
+
+def _first_of_newest_run(
+    session: Session, prompt_ids: Sequence[int], contender_ids: Collection[int]
+) -> dict[tuple[int, int], Generation]:
+    """By prompt and contender. The newest answer would be the longest of its run: long ones end last."""
+    turn = case((Generation.run_id.is_(None), Generation.number), else_=-Generation.number)  # what was brought in, as it came
+    settled = (
+        select(Generation)
+        .where(Generation.prompt_id.in_(prompt_ids), Generation.contender_id.in_(contender_ids), _settled(Generation))
+        .order_by(func.coalesce(Generation.run_id, 0), turn, Generation.id)
+    )
+    return {(answer.prompt_id, answer.contender_id): answer for answer in session.scalars(settled)}
 
 
 def prompts_judged_now(session: Session, project_id: int) -> set[int]:
@@ -81,7 +94,3 @@ def _settled(answer: type[Generation]) -> ColumnElement[bool]:
         Seat.state != "done",
     )
     return ~waits
-
-
-def _rows(session: Session, table: Any, ids: list[int]) -> list[Any]:
-    return list(session.scalars(select(table).where(table.id.in_(ids))))

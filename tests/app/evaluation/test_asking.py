@@ -18,7 +18,7 @@ from app.evaluation import asking, evidence, service
 from app.evaluation.asking import win_probability
 from app.labels.record import record_label
 from app.labels.verdict import Verdict
-from app.models import Checkpoint, Evaluation, Project, Prompt, Seat, Task, utc_now
+from app.models import Checkpoint, Contender, Evaluation, Project, Prompt, Seat, Task, utc_now
 from app.quality.exclusion import exclude
 from app.queue.claim import claim_next
 from app.rounds import people_decide
@@ -259,6 +259,22 @@ def test_what_is_said_after_a_withdrawal_from_training_counts_not_and_somebody_e
     with read_session(engine) as session:
         seats = session.execute(select(Seat.number, Seat.state).where(Seat.task_id == idle).order_by(Seat.number)).all()
         assert seats == [(1, "done"), (2, "free")]
+
+
+def test_answers_are_asked_about_as_they_were_drawn_whichever_ended_first(engine: Engine) -> None:
+    judged = begin(engine, train=0, prompts=20)
+    with write_session(engine) as session:
+        evaluation = session.get_one(Evaluation, judged.evaluation)
+        prompt = session.get_one(Prompt, evaluation.prompt_ids[0])
+        policy = session.get_one(Contender, evaluation.baseline_id).checkpoint_id
+        assert policy is not None
+        run = factories.make_run(session, judged.project).id
+        for number, text in ((1, "Short."), (2, "Longer, and so later."), (0, "The longest of all, and so the last to end.")):
+            factories.make_generation(session, prompt, policy, text, run_id=run, number=number)
+        answers = service.answers_by_contender(session, evaluation, [prompt.id])[evaluation.baseline_id, prompt.id]
+        said = ["The longest of all, and so the last to end.", "Short.", "Longer, and so later."]
+        assert [one.text for one in answers][:3] == said, "not by when they ended, which is by length"
+        assert len(answers) > 3, "and those of the run before come after"
 
 
 def test_no_text_is_shown_twice_in_the_pairs_of_a_prompt() -> None:

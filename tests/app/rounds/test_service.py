@@ -413,3 +413,21 @@ def test_only_so_many_runs_wait(engine: Engine, cast: Cast) -> None:
             run.state = "running"
         session.flush()
         assert queue_run(session, project, "reward", {}, {}, cast.alan).state == "queued"
+
+
+def test_a_runs_page_shows_the_first_answer_to_each_prompt_not_the_short_ones_that_ended_first(
+    engine: Engine, cast: Cast
+) -> None:
+    with write_session(engine) as session:
+        policy = session.get_one(Project, cast.demo).policy_id or 0
+        run = factories.make_run(session, cast.demo).id
+        prompts = [factories.make_prompt(session, cast.demo, split="holdout") for _ in range(2)]
+        for number, text in ((1, "Short."), (0, "Longer, and so later.")):
+            for prompt in prompts:
+                factories.make_generation(session, prompt, policy, text, run_id=run, number=number)
+        found = checkpoints.answers_shown(session, run, split="holdout", limit=3)
+        assert [(prompt.id, answer.number) for answer, prompt in found] == [
+            (prompts[0].id, 0),
+            (prompts[1].id, 0),
+            (prompts[0].id, 1),
+        ]

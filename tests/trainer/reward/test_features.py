@@ -91,6 +91,17 @@ def test_a_text_is_read_once_and_then_comes_from_the_cache(backbone: Backbone, t
         assert torch.equal(first[layer], again[layer])
 
 
+def test_a_part_of_each_row_can_be_read_alone(backbone: Backbone, tmp_path: Path) -> None:
+    items, layers = sequences(backbone), choose_layers(backbone)
+    means = pooled_states(backbone, items, layers, cache := FeatureCache(tmp_path, backbone, layers))
+    width = means[layers[0]].shape[1]
+
+    parts = dict(cache.read([item.digest for item in items], slice(width, width + 5)))
+
+    for index, item in enumerate(items):
+        assert torch.equal(parts[item.digest], means[layers[1]][index, :5])
+
+
 def test_another_base_has_another_cache(llama_folder: Path, simple_lm_folder: Path, tmp_path: Path) -> None:
     one, other = load_backbone(str(llama_folder)), load_backbone(str(simple_lm_folder))
 

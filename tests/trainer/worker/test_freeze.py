@@ -24,11 +24,12 @@ from tests.app.conftest import Cast
 from tests.app.quality.checked import answer_again, answer_gold
 from tests.app.rounds.test_service import label_task, make_labels
 from trainer.contract.config import SampleConfig
+from trainer.contract.coverage.clusters import ASKED
 from trainer.contract.folder import UNDATED, RunFolder, read_jsonl
 from trainer.reward.data import read_labels
 from trainer.reward.people.checks import Checks
 from trainer.reward.rubric import NO, YES
-from trainer.worker import freeze, run_inputs
+from trainer.worker import freeze, label_files, run_inputs
 from trainer.worker.heartbeat import LostRun
 
 
@@ -355,13 +356,14 @@ def test_a_run_done_again_goes_on_from_the_state_it_left(
     assert not (third / "state").exists(), "the state may be what fails"
 
 
-def test_a_reward_run_done_again_goes_on_though_another_was_tested_meanwhile(
+def test_a_reward_run_done_again_goes_on_though_another_was_tested_and_prompts_came_meanwhile(
     session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
 ) -> None:
     run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
     (prepare(session, engine, settings, run).folder / "state").mkdir()
     run.state = "failed"
     factories.make_run(session, demo.id, "reward", result={"gate_passed": False})
+    factories.make_prompt(session, demo.id)
     folder = prepare(session, engine, settings, retry.retry_run(session, run, cast.grace)).folder
     assert (folder / "state").exists()
     assert RunFolder(folder).inputs["earlier_tests"] == 1  # its own, at which the gate will look
@@ -405,6 +407,32 @@ def test_the_panel_is_the_base_models_first_answers(
     run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
     panel = rows(prepare(session, engine, settings, run).folder, "panel.jsonl")
     assert [row["response"]["text"] for row in panel] == first
+
+
+def test_the_prompts_to_be_placed_are_those_in_use_with_what_the_base_said_first(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert demo.policy_id is not None
+    one, other, silent = (factories.make_prompt(session, demo.id, split=split) for split in ("train", "holdout", "train"))
+    factories.make_prompt(session, demo.id, archived_at=datetime(2026, 11, 1, tzinfo=UTC))
+    factories.make_prompt(session, factories.make_project(session, "elsewhere").id)
+    for prompt in (one, other, one):
+        factories.make_generation(session, prompt, demo.policy_id)
+    factories.make_generation(session, silent, factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id).id)
+    first = dict(session.execute(select(Generation.prompt_id, Generation.text).order_by(Generation.id.desc())).all())
+    run = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    asked = {row["prompt_id"]: row["response"] for row in rows(prepare(session, engine, settings, run).folder, ASKED)}
+    assert {number: said and said["text"] for number, said in asked.items()} == {
+        one.id: first[one.id],
+        other.id: first[other.id],
+        silent.id: None,
+    }
+    assert asked[one.id]["token_ids"] == [1, 2]
+    monkeypatch.setattr(label_files, "MOST_PROMPTS", 2)
+    drawn = [service.queue_run(session, demo, "reward", {}, {}, cast.grace) for _ in range(2)]
+    fewer, again = (rows(prepare(session, engine, settings, one).folder, ASKED) for one in drawn)
+    assert len(fewer) == 2
+    assert fewer == again
 
 
 def test_ppo_starts_from_the_policy_and_measures_from_its_root(

@@ -111,6 +111,18 @@ def test_answers_that_wait_for_a_verdict_are_left_out(engine: Engine, cast: Cast
     assert program.get(CALL + pair).json()["items"][0]["one"] == "Asked about."
 
 
+def test_of_a_runs_answers_the_first_drawn_is_shown_not_the_one_that_ended_last(engine: Engine, cast: Cast, api: Api) -> None:
+    with write_session(engine) as session:
+        prompt = factories.make_prompt(session, cast.demo, "Long or short?", split="holdout")
+        policies = [factories.make_checkpoint(session, cast.demo).id for _ in range(2)]
+        for policy in policies:
+            run = factories.make_run(session, cast.demo).id
+            for number, text in ((2, "S."), (0, "First drawn."), (1, "Long, and so the last to end.")):
+                one = factories.make_generation(session, prompt, policy, text, run_id=run, number=number).contender_id
+    item = api("export").get(f"{CALL}?one={one}&other={one - 1}").json()["items"][0]
+    assert (item["one"], item["other"]) == ("First drawn.", "First drawn.")
+
+
 def test_a_contender_beside_itself_or_of_another_project_is_refused(engine: Engine, cast: Cast, as_user: As, api: Api) -> None:
     with write_session(engine) as session:
         one = factories.make_stranger(session, cast.demo, "one").id
