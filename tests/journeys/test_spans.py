@@ -1,4 +1,4 @@
-"""Marks in a real browser: by keys alone, through a reload and without the network, by mouse, in both languages, on any screen."""
+"""Marks in a real browser: by keys alone, through a reload and without the network, by mouse, in both languages, on a phone."""
 
 from __future__ import annotations
 
