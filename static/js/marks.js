@@ -12,7 +12,8 @@ const standing = new WeakMap(); // tool -> {picked, anchor, at}: stretches of it
 export function connect(desk) {
   const tools = () => [...desk.querySelectorAll("[data-marks]")];
   const look = () => tools().forEach(show);
-  for (const event of ["shown", "restored", "toggle"]) desk.addEventListener(event, look, { capture: true });
+  for (const event of ["shown", "restored"]) desk.addEventListener(event, look, { capture: true });
+  desk.addEventListener("toggle", ({ target }) => target.matches("[data-marks]") && show(target), { capture: true });
   desk.addEventListener("click", clicked);
   desk.addEventListener("mousedown", (event) => {
     if (event.target.closest("[data-marks] button")) event.preventDefault(); // so that the selection stays, and Enter saves
@@ -22,6 +23,7 @@ export function connect(desk) {
     if (tool && pressed(tool, event)) event.stopPropagation(), event.preventDefault();
   });
   desk.addEventListener("focusout", ({ target }) => tools().forEach((tool) => paneOf(tool) === target && byKeys(tool, false)));
+  desk.addEventListener("click", ({ target }) => tools().forEach((tool) => paneOf(tool).contains(target) && letGo(tool)));
   desk.addEventListener("pointerup", ({ target }) => setTimeout(() => tools().forEach((tool) => openFor(tool, target))));
   document.addEventListener("selectionchange", () => tools().forEach(follow));
   look();
@@ -122,6 +124,11 @@ function follow(tool) {
   if (!picked || (before?.start === picked.start && before.end === picked.end)) return;
   standing.set(tool, { picked, anchor: picked, at: picked });
   say(tool, `${tool.dataset.selected} “${short(textOf(tool).slice(picked.start, picked.end))}”`);
+}
+
+// A click into the text that selects nothing takes the selection back.
+function letGo(tool) {
+  if (getSelection().isCollapsed && standing.delete(tool)) say(tool, "");
 }
 
 // Words selected by the mouse in a pane that shows every sign open its tool.

@@ -18,7 +18,7 @@ from tests.journeys.test_looks import axe
 pytestmark = pytest.mark.journey
 
 REASONS = [("wrong", "wrong", "bad"), ("well_put", "well put", "good")]
-TEXT = "🙂 Blue light scatters. It\u202e is the sea that makes it so."
+TEXT = "🙂 Blue light scatters.\r\nIt\u202e is the sea that makes it so."
 
 
 def offer(
@@ -91,6 +91,9 @@ def test_a_mark_is_made_with_the_mouse_and_taken_off_again(open_as: Open, engine
     expect(page.locator(".marking__list li")).to_have_count(2)
     page.get_by_role("button", name="Take off").first.click()
     expect(page.locator(".marking__list li")).to_have_count(1)
+    pane.click(position={"x": 200, "y": 100})
+    page.get_by_role("button", name="well put").click()
+    expect(page.locator("[data-marks] output")).to_have_text("Select words in the answer first.")
     judge(page, "4")
     all_saved(page)
 
