@@ -131,3 +131,10 @@ def test_it_fits_any_screen_and_everybody_can_use_it(
     assert axe(page) == ""
     press(page, "Escape")
     assert axe(page) == ""
+    judge(page, "1")
+    all_saved(page)
+    admin = open_as("Grace", viewport={"width": width, "height": 800}, color_scheme=scheme, locale=locale)
+    for path in (f"/labels/{stored(engine)[0].id}", "/projects/demo/settings/questions"):
+        admin.goto(path, wait_until="networkidle")
+        assert admin.evaluate("document.documentElement.scrollWidth") <= width
+        assert axe(admin) == ""

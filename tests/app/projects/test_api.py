@@ -55,6 +55,9 @@ def test_reasons_for_marks_are_set_reworded_and_kept_when_they_go(api: Api) -> N
     assert grace.patch(url, json={"span_reasons": first}).json()["span_reasons"] == first
     (reason,) = grace.patch(url, json={"span_reasons": [first[0] | {"name": "untrue"}]}).json()["span_reasons"]
     assert (reason["version"], reason["earlier"]) == (2, ["wrong"])
+    (praise,) = grace.patch(url, json={"span_reasons": [reason | {"tone": "good"}]}).json()["span_reasons"]
+    assert (praise["version"], praise["since"] > reason["since"]) == (2, True)
+    (reason,) = grace.patch(url, json={"span_reasons": [reason]}).json()["span_reasons"]
     removed = grace.patch(url, json={"span_reasons": []}).json()
     assert (removed["span_reasons"], removed["retired"]["span_reasons"]) == ([], [reason])
     back = grace.patch(url, json={"span_reasons": [{"key": "wrong", "name": "untrue"}]}).json()["span_reasons"]
