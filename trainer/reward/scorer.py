@@ -40,8 +40,8 @@ from trainer.reward.data import TokenSequence, ids_of_text, token_sequence
 from trainer.reward.features import Pooler, answer_means, groups, layers_of
 from trainer.reward.flags import flag_cost
 from trainer.reward.head.model import Head
+from trainer.reward.head.partial import PartialScores
 from trainer.reward.head_files import JUDGE, ScaledHead, jackknife_deviation, normalised, read_heads, read_members
-from trainer.reward.partial import PartialScores
 from trainer.reward.score_weights import FLAGS, OVERALL, ScoreWeights
 
 ALARM = 2.0  # deviations under an estimate where it is taken to be at the least
@@ -159,7 +159,7 @@ class Scorer:
     def _partial_scores(self, answers: int, width: int) -> PartialScores:
         if self.head is None:
             raise ValueError("what an adapter makes of half an answer is not known")
-        return PartialScores(ScaledHead(self.head, self.settings), answers, width, self.mix.weights.get(OVERALL, 0.0))
+        return PartialScores(self.head, self.settings, answers, width, self.mix.weights.get(OVERALL, 0.0))
 
     def _batches(
         self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]
@@ -238,7 +238,7 @@ class Onlooker:
         return self._scorer._say(self._scorer._overall(features), features)
 
     def partial(self) -> Tensor:
-        """(B, T) what the answers were worth before each of their tokens, by the overall head (`partial.py`)."""
+        """(B, T) what the answers were worth before each of their tokens, by the overall head (`head/partial.py`)."""
         return self._partial.before_each(self._packed.mask)
 
 

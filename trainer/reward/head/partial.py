@@ -9,6 +9,8 @@ end, with the price on it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from torch import Tensor
 from trainer.lm.forward import Packed
 from trainer.lm.machine.device import HOST
 from trainer.reward.features import SUM
-from trainer.reward.head_files import ScaledHead
+from trainer.reward.head.model import Head
 
 
 class PartialScores:
@@ -25,11 +27,12 @@ class PartialScores:
     On the scale of the head's scores, times `weight`: what its score counts in the one that is paid.
     """
 
-    def __init__(self, scaled: ScaledHead, answers: int, width: int, weight: float) -> None:
-        self._usual = math.exp(float(scaled.settings["length_mean"]))  # tokens
-        scale = weight / float(scaled.settings["panel_deviation"])
-        self._weights = {name: scale * group.weights.double() / group.spread for name, group in scaled.head.groups.items()}
-        self._averages = {name: float(group.centre.double() @ self._weights[name]) for name, group in scaled.head.groups.items()}
+    def __init__(self, head: Head, settings: Mapping[str, Any], answers: int, width: int, weight: float) -> None:
+        """`settings`: as in head.json."""
+        self._usual = math.exp(float(settings["length_mean"]))  # tokens
+        scale = weight / float(settings["panel_deviation"])
+        self._weights = {name: scale * group.weights.double() / group.spread for name, group in head.groups.items()}
+        self._averages = {name: float(group.centre.double() @ self._weights[name]) for name, group in head.groups.items()}
         self._means = torch.zeros(answers, width, dtype=torch.float64)  # by each token (B, T), of the groups that are means
         self._sums = torch.zeros(answers, width, dtype=torch.float64)
 
