@@ -230,7 +230,8 @@ class Onlooker:
     def visit(self, layer: int, states: Tensor, rows: Tensor) -> None:
         """Take `hidden_states[layer]`, (n, L, D), of the packed rows (n,) that a pass runs over."""
         self._pooler.visit(layer, states, rows)
-        self._partial.visit(layer, states, rows, self._packed)
+        inside, to = self._packed.answer_positions[rows, : states.shape[1]], self._packed.mask[rows]
+        self._partial.visit(layer, states, rows, inside, to)
 
     def verdicts(self) -> Verdicts:
         """Of all rows, once every layer was seen for each."""

@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.lm.forward import Packed
-from trainer.lm.machine.device import HOST
 from trainer.reward.features import SUM
 from trainer.reward.head.model import Head
 
@@ -36,27 +34,25 @@ class PartialScores:
         self._means = torch.zeros(answers, width, dtype=torch.float64)  # by each token (B, T), of the groups that are means
         self._sums = torch.zeros(answers, width, dtype=torch.float64)
 
-    def visit(self, layer: int, states: Tensor, rows: Tensor, packed: Packed) -> None:
-        """Take `hidden_states[layer]`, (n, L, D), of the rows (n,) of the packed answers that a pass runs over."""
-        inside = packed.answer_positions[rows, : states.shape[1]]
-        self._take(layer, states, packed.mask[rows], rows, inside)
+    def visit(self, layer: int, states: Tensor, rows: Tensor, inside: Tensor, to: Tensor) -> None:
+        """Take `hidden_states[layer]`, (n, L, D), of the answers `rows` (n,): those `inside` (n, L) are tokens of answers, whose
+        places among T tokens `to` (n, T) says.
+        """
+        for name, found, parts in ((f"layer_{layer}", self._means, 1.0), (SUM if layer == 0 else "", self._sums, self._usual)):
+            if name in self._weights:
+                said = (states.detach().float() @ self._weights[name].float().to(states.device)).to(found.device).double()
+                each = torch.zeros(to.shape, dtype=torch.float64)
+                each[to] = said[inside] - self._averages[name] / parts
+                found[rows] += each
 
     def read(self, layer: int, row: int, states: Tensor) -> None:
         """Take `hidden_states[layer]`, (n, D), of the first n tokens of one answer."""
         written = torch.arange(self._means.shape[1]) < len(states)
-        self._take(layer, states[None], written[None], torch.tensor([row]), torch.ones(1, len(states), dtype=torch.bool))
+        inside = torch.ones(1, len(states), dtype=torch.bool)
+        self.visit(layer, states[None], torch.tensor([row]), inside, written[None])
 
     def before_each(self, mask: Tensor) -> Tensor:
         """(B, T) float32 before each token of the answers, of which `mask` (B, T) is True; 0 elsewhere and before the first."""
         written = torch.arange(mask.shape[1], dtype=torch.float64)  # tokens before each place
         means, sums = (each.cumsum(1) - each for each in (self._means, self._sums))
         return torch.where(mask, means / written.clamp(min=self._usual) + sums, 0.0).float()
-
-    def _take(self, layer: int, states: Tensor, to: Tensor, rows: Tensor, inside: Tensor) -> None:
-        """States (n, L, D) of which `inside` (n, L) are answers', whose places among T tokens `to` (n, T) says."""
-        for name, found, parts in ((f"layer_{layer}", self._means, 1.0), (SUM if layer == 0 else "", self._sums, self._usual)):
-            if name in self._weights:
-                said = (states.detach().float() @ self._weights[name].float().to(states.device)).to(HOST).double()
-                each = torch.zeros(to.shape, dtype=torch.float64)
-                each[to] = said[inside] - self._averages[name] / parts
-                found[rows] += each
