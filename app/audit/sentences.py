@@ -210,6 +210,7 @@ VALUES: Final[Mapping[str, Mapping[str, str]]] = {
         "rating_share": N_("Ratings"),
         "repeat_share": N_("Share of repeats"),
         "sampling": N_("How answers are written"),
+        "span_reasons": N_("Reasons for marks"),
         "text_display": N_("Text of answers"),
         "training": N_("Training the policy"),
         "trigger_hours": N_("After this many hours"),

@@ -10,10 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from app.exports import rankings
+from app.exports.of_answers import (
+    NO_RUBRIC,
+    Reasons,
+    Rubric,
+    columns_of_answers,
+    rubric_cell,
+    rubric_column,
+    span_columns,
+)
 from trainer.contract.offline_config import BAD_RATING, GOOD_RATING, TOP_RATING
 
 Format = Literal["preference", "ratings", "rankings", "kto", "sft", "labels"]
@@ -37,8 +45,6 @@ class Answer(NamedTuple):
     best_of: int  # of how many a reward model chose it; 1: it is as it was drawn
 
 
-Rubric = Mapping[str, Sequence[str]]  # the keys of a project's questions, each with its words in every version
-NO_RUBRIC: Rubric = MappingProxyType({})
 NO_ANSWER = Answer(0, 0, "", False, 0)  # where a rating's second would be
 
 
@@ -55,6 +61,7 @@ class Judged(NamedTuple):
     criteria: Mapping[str, Any]
     flags: Mapping[str, Sequence[str]]
     rubric: Mapping[str, Mapping[str, str | int]]
+    spans: Mapping[str, Any] | None
     rewrite: Mapping[str, str] | None
     comment: str
     prompt_id: int
@@ -99,12 +106,14 @@ def _right_id(judged: Judged) -> int:
     return judged.right.generation_id if judged.right is not None else 0
 
 
-def rows_of(judged: Judged, format: Format, criteria: Sequence[str], rubric: Rubric = NO_RUBRIC) -> Iterator[Row]:
-    """The rows of one label in a format; `criteria` are the project's keys, which every rating row shows, and so of `rubric`."""
+def rows_of(
+    judged: Judged, format: Format, criteria: Sequence[str], rubric: Rubric = NO_RUBRIC, reasons: Reasons = ()
+) -> Iterator[Row]:
+    """The rows of one label in a format; `criteria` are the project's keys, which every rating row shows; so of the next two."""
     if format == "preference":
         yield from _preference(judged)
     elif format == "ratings":
-        yield from _rating(judged, criteria, rubric)
+        yield from _rating(judged, criteria, rubric, reasons)
     elif format == "rankings":
         yield from _ranking(judged)
     elif format == "kto":
@@ -112,7 +121,7 @@ def rows_of(judged: Judged, format: Format, criteria: Sequence[str], rubric: Rub
     elif format == "sft":
         yield from _sft(judged)
     else:
-        yield _label(judged, criteria, rubric)
+        yield _label(judged, criteria, rubric, reasons)
 
 
 def _preference(judged: Judged) -> Iterator[Row]:
@@ -167,7 +176,7 @@ def _ranking(judged: Judged) -> Iterator[Row]:
     }
 
 
-def _rating(judged: Judged, criteria: Sequence[str], rubric: Rubric) -> Iterator[Row]:
+def _rating(judged: Judged, criteria: Sequence[str], rubric: Rubric, reasons: Reasons) -> Iterator[Row]:
     if judged.kind != "rating":
         return
     yield {
@@ -175,7 +184,8 @@ def _rating(judged: Judged, criteria: Sequence[str], rubric: Rubric) -> Iterator
         "response": _said(judged.left),
         "overall": judged.overall,
         "criteria": {key: judged.criteria.get(key, 0) for key in criteria},
-        **_rubric(judged, rubric, ("response",)),
+        **rubric_column(judged.rubric, rubric, ("response",)),
+        **span_columns(judged.spans, reasons),
         "soft_label": soft_label(judged, "ratings", {}),
         **_origin(judged),
         "created_at": rfc3339(judged.created_at),
@@ -228,7 +238,7 @@ def _sft(judged: Judged) -> Iterator[Row]:
     yield row | {"created_at": rfc3339(judged.created_at)} | _source(judged)
 
 
-def _label(judged: Judged, criteria: Sequence[str], rubric: Rubric) -> Row:
+def _label(judged: Judged, criteria: Sequence[str], rubric: Rubric, reasons: Reasons) -> Row:
     return {
         **_origin(judged),
         "kind": judged.kind,
@@ -239,7 +249,8 @@ def _label(judged: Judged, criteria: Sequence[str], rubric: Rubric) -> Row:
         "ranked_ids": ", ".join(str(answer.generation_id) for answer in judged.ranked),
         "ranked_flags": _ranked_flags(judged),
         "criteria": {key: _criterion(judged.criteria.get(key)) for key in criteria},
-        **_rubric(judged, rubric, ("left", "right", "response")),
+        **rubric_column(judged.rubric, rubric, ("left", "right", "response")),
+        **span_columns(judged.spans, reasons),
         "flags": {"left": _flags(judged, "left", "response"), "right": _flags(judged, "right")},
         "rewrite": dict(judged.rewrite or {"side": "", "text": ""}),
         "comment": judged.comment,
@@ -256,18 +267,6 @@ def _label(judged: Judged, criteria: Sequence[str], rubric: Rubric) -> Row:
 def _criterion(value: str | int | None) -> Row:
     """A comparison chooses by a criterion, a rating scores it."""
     return {"choice": value if isinstance(value, str) else "", "score": value if isinstance(value, int) else 0}
-
-
-def _rubric(judged: Judged, rubric: Rubric, sides: Sequence[str]) -> Row:
-    """Each question in the words that were answered, and what was said of each side; no column where nothing is ever asked."""
-    if not rubric:
-        return {}
-    return {"rubric": {key: _answered(judged.rubric.get(key, {}), words, sides) for key, words in rubric.items()}}
-
-
-def _answered(said: Mapping[str, str | int], wordings: Sequence[str], sides: Sequence[str]) -> Row:
-    question = wordings[int(said["version"]) - 1] if said else ""
-    return {"question": question} | {side: said.get(side, "") for side in sides}
 
 
 def _flags(judged: Judged, *sides: str) -> str:
@@ -317,10 +316,10 @@ def rfc3339(moment: datetime) -> str:
 # The same rows as cells
 
 
-def columns_of(format: Format, criteria: Sequence[str], rubric: Rubric = NO_RUBRIC) -> list[str]:
+def columns_of(format: Format, criteria: Sequence[str], rubric: Rubric = NO_RUBRIC, reasons: Reasons = ()) -> list[str]:
     """The header of the CSV; `flat` fills exactly these."""
     origin, source = ["label_id", "task_id", "annotator"], ["prompt_id", "external_id", "split", "extra"]
-    asks = ["rubric"] if rubric else []
+    asks = columns_of_answers(rubric, reasons)
     if format == "preference":
         sides = [f"{side}_{part}" for part in ("checkpoint", "cut", "best_of") for side in ("chosen", "rejected")]
         return ["prompt", "chosen", "rejected", *origin, "strength", *_soft(format), "implied", "created_at", *sides, *source]
@@ -372,7 +371,7 @@ def flat(row: Row) -> Row:
     if "answers" in cells:
         cells["answers"] = "\n\n".join(f"{at}: {answer['text']}" for at, answer in enumerate(cells["answers"], start=1))
     if "rubric" in cells:
-        cells["rubric"] = "; ".join(_in_words(key, said) for key, said in cells["rubric"].items() if said["question"])
+        cells["rubric"] = rubric_cell(cells["rubric"])
     for name in ("prompt", "chosen", "rejected", "response", "completion"):
         if name in cells:
             cells[name] = transcript(cells[name])
@@ -385,12 +384,6 @@ def flat(row: Row) -> Row:
     elif "criteria" in cells:
         cells |= cells.pop("criteria")
     return cells
-
-
-def _in_words(key: str, said: Row) -> str:
-    """`sourced: left yes, right cannot_say`"""
-    parts = (value if side == "response" else f"{side} {value}" for side, value in said.items() if side != "question" and value)
-    return f"{key}: {', '.join(parts)}"
 
 
 def transcript(messages: Sequence[Mapping[str, str]]) -> str:

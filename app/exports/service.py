@@ -36,7 +36,7 @@ from app.web.json_types import in_utc, json_dumps
 from trainer.contract.offline_config import TOP_RATING
 
 CHUNK_LABELS = 500
-_LAYOUT = 9  # rises when rows change their form, so that a stored ETag does not vouch for the old one
+_LAYOUT = 10  # rises when rows change their form, so that a stored ETag does not vouch for the old one
 
 BYTE_ORDER_MARK = "\ufeff"  # without it Excel takes UTF-8 for the system's own encoding, and Chinese is lost
 
@@ -89,6 +89,7 @@ class Export:
     last_label_id: int
     criteria: tuple[str, ...]
     rubric: Mapping[str, Sequence[str]]  # the words of each question in every version
+    reasons: Sequence[Mapping[str, Any]]  # for marks
     pseudonyms: Mapping[int, str]
     excluded: tuple[int, ...]  # people whose labels train nothing: they are in the format `labels` alone
     etag: str
@@ -137,6 +138,7 @@ def prepare_export(session: Session, project: Project, query: ExportQuery) -> Ex
         criteria += tuple(criterion["key"] for criterion in project.retired.get("criteria", ()))
     items = [*project.rubric, *project.retired["rubric"]] if query.format == "labels" else project.rubric
     rubric = {item["key"]: wordings(item) for item in items}
+    reasons = [*project.span_reasons, *project.retired["span_reasons"]] if query.format == "labels" else project.span_reasons
     excluded = tuple(sorted(session.scalars(select(Exclusion.user_id).where(Exclusion.project_id == project.id))))
     named = json_dumps(
         [
@@ -147,6 +149,7 @@ def prepare_export(session: Session, project: Project, query: ExportQuery) -> Ex
             excluded,
             criteria,
             rubric,
+            reasons,
             asdict(query) | {"since": str(query.since), "until": str(query.until)},
         ]
     )
@@ -157,6 +160,7 @@ def prepare_export(session: Session, project: Project, query: ExportQuery) -> Ex
         last_label_id=last,
         criteria=criteria,
         rubric=rubric,
+        reasons=reasons,
         pseudonyms=pseudonyms(session, project.id),
         excluded=excluded,
         etag=f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"',
@@ -172,7 +176,7 @@ def pseudonyms(session: Session, project_id: int) -> dict[int, str]:
 
 def stream_export(engine: Engine, export: Export) -> Iterator[bytes]:
     """The bytes, a chunk of labels at a time; memory does not grow with the project."""
-    header = columns_of(export.query.format, export.criteria, export.rubric)
+    header = columns_of(export.query.format, export.criteria, export.rubric, export.reasons)
     if export.query.as_ == "csv":
         yield (BYTE_ORDER_MARK + csv_lines([header])).encode()
     after = 0
@@ -183,7 +187,7 @@ def stream_export(engine: Engine, export: Export) -> Iterator[bytes]:
         if not found:
             return
         after = found[-1][0]
-        asked = (export.query.format, export.criteria, export.rubric)
+        asked = (export.query.format, export.criteria, export.rubric, export.reasons)
         rows = [row for judged in giving_way(kept) for row in rows_of(judged, *asked)]
         if not rows:
             continue
@@ -233,7 +237,7 @@ def _labels_after(export: Export, after: int) -> Select[Any]:
     details = [as_of.get(name, column) for name, column in _DETAILS.items()]
     columns: list[Any] = [  # in the order in which `_judged` takes them apart
         *(Label.id, Label.task_id, Label.annotator_id, Label.kind, Label.choice, Label.strength, Label.overall),
-        *(_json(Label.criteria), _json(Label.flags), _json(Label.rubric), _json(Label.rewrite)),
+        *(_json(Label.criteria), _json(Label.flags), _json(Label.rubric), _json(Label.spans), _json(Label.rewrite)),
         *(Label.comment, Label.created_at),
         *(_json(Label.ranking), Label.served_reason == REVIEW),
         *(Task.prompt_id, Prompt.external_id, Prompt.split, _json(Prompt.extra), _json(Prompt.messages)),
@@ -324,7 +328,7 @@ def _verdicts(session: Session, export: Export, task_ids: Iterable[int]) -> dict
 
 def _judged(row: Sequence[Any], export: Export) -> Judged:
     label_id, task_id, annotator_id, kind, choice, strength, overall, criteria, flags, *rest = row
-    rubric, rewrite, comment, created_at, *about = rest
+    rubric, spans, rewrite, comment, created_at, *about = rest
     ranking, settled, prompt_id, external_id, split, extra, messages, *answers_and_details = about
     return Judged(
         label_id=label_id,
@@ -337,6 +341,7 @@ def _judged(row: Sequence[Any], export: Export) -> Judged:
         criteria=orjson.loads(criteria),
         flags=orjson.loads(flags),
         rubric={} if rubric is None else orjson.loads(rubric),
+        spans=None if spans is None else orjson.loads(spans),
         rewrite=None if rewrite is None else orjson.loads(rewrite),
         comment=comment,
         prompt_id=prompt_id,

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from app.labels.answers.rubric import Answer, without_gaps
+from app.labels.answers.spans import MOST_SPANS
 from app.labels.empty_desk import Reason
 from app.labels.record import LONGEST_MS
-from app.labels.rubric import Answer, without_gaps
 from app.labels.verdict import Order, Rewrite, Verdict
 from app.queue.bodies import AnswerShown, PromptShown
 from app.web.json_types import Body, Line, Reply, Text
@@ -22,6 +23,7 @@ Flags = Annotated[list[Flag], Field(max_length=20)]
 Score = Annotated[int, Field(ge=1, le=5)]
 Comment = Annotated[Text, Field(max_length=10_000)]
 Rewritten = Annotated[Text, Field(min_length=1, max_length=50_000)]
+MOST_PLACES = 10_000_000  # far behind the end of any answer
 Milliseconds = Annotated[int, Field(ge=0, le=LONGEST_MS)]
 
 WallMs = Annotated[Milliseconds, Field(description="since the task was shown; without it, the time since the claim counts")]
@@ -41,6 +43,35 @@ class RatedIn(Body):
     response: Answer | None = None
 
 
+class SpanIn(Body):
+    start: Annotated[int, Field(ge=0, le=MOST_PLACES, description="its first place in the text: Unicode code points, from 0")]
+    end: Annotated[int, Field(ge=1, le=MOST_PLACES, description="the place behind its last")]
+    reason: Annotated[Line, Field(max_length=40, description="the key of a reason of the project")]
+    quote: Annotated[Text, Field(description="the marked text; where it is given it has to be what stands there")] | None = None
+
+
+Spans = Annotated[list[SpanIn], Field(max_length=MOST_SPANS)]
+SpanReasons = Annotated[
+    dict[Annotated[Line, Field(max_length=40)], Annotated[int, Field(ge=1)]],
+    Field(
+        max_length=50,
+        description="the reasons that could be given, each with the version of its name that was shown; left out: all of today. "
+        "Where one could be given, an answer without its mark trains as one that gives no such cause",
+    ),
+]
+
+
+class ComparedSpansIn(Body):
+    reasons: SpanReasons | None = None
+    left: Spans = []
+    right: Spans = []
+
+
+class RatedSpansIn(Body):
+    reasons: SpanReasons | None = None
+    response: Spans = []
+
+
 RubricKey = Annotated[Line, Field(max_length=40)]
 
 
@@ -56,6 +87,7 @@ class ComparisonIn(Body):
     criteria: Annotated[dict[Line, Literal["left", "right", "tie"]], Field(max_length=50)] = {}
     flags: dict[Literal["left", "right"], Flags] = {}
     rubric: Annotated[dict[RubricKey, ComparedIn], Field(max_length=50)] = {}
+    spans: ComparedSpansIn | None = Field(None, description="what is marked in each answer; null: nobody was asked to mark")
     rewrite: RewriteIn | None = None
     comment: Comment = ""
     active_ms: Milliseconds | None = None
@@ -70,6 +102,7 @@ class ComparisonIn(Body):
             criteria=dict(self.criteria),
             flags={side: list(flags) for side, flags in self.flags.items()},
             rubric=without_gaps({key: said.model_dump() for key, said in self.rubric.items()}),
+            spans=None if self.spans is None else self.spans.model_dump(exclude_none=True),
             rewrite=rewrite,
             comment=self.comment,
             active_ms=self.active_ms,
@@ -83,6 +116,7 @@ class RatingIn(Body):
     criteria: Annotated[dict[Line, Score], Field(max_length=50)] = {}
     flags: Flags = []
     rubric: Annotated[dict[RubricKey, RatedIn], Field(max_length=50)] = {}
+    spans: RatedSpansIn | None = Field(None, description="what is marked in the answer; null: nobody was asked to mark")
     rewrite: Rewritten | None = None
     comment: Comment = ""
     active_ms: Milliseconds | None = None
@@ -95,6 +129,7 @@ class RatingIn(Body):
             criteria=dict(self.criteria),
             flags={"response": self.flags} if self.flags else {},
             rubric=without_gaps({key: said.model_dump() for key, said in self.rubric.items()}),
+            spans=None if self.spans is None else self.spans.model_dump(exclude_none=True),
             rewrite=Rewrite("response", self.rewrite) if self.rewrite else None,
             comment=self.comment,
             active_ms=self.active_ms,
@@ -182,6 +217,10 @@ class LabelReply(Reply):
     criteria: dict[str, Any]
     flags: dict[str, list[str]]
     rubric: dict[str, dict[str, str | int]] | None = Field(description="by question: which version of it was answered, and how")
+    spans: dict[str, Any] | None = Field(
+        description="which reasons could be given, with the version of each name, and what was marked on each side: places count "
+        "Unicode code points of the text from 0, the end is behind the last"
+    )
     rewrite: dict[str, str] | None
     comment: str
     guideline_version: int

@@ -1,10 +1,11 @@
 """The annotating page's form: names of its fields, read into a verdict and written back from a label.
 
-A field of several parts has a dot in its name: `criteria.accuracy`, `flags.left`, `rewrite.right`.
+A field of several parts has a dot in its name: `criteria.accuracy`, `flags.left`, `rewrite.right`. Marks are a list as JSON.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
@@ -14,8 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData
 
 from app.errors import Invalid
+from app.labels.answers.rubric import VERSION, without_gaps
+from app.labels.answers.spans import REASONS, spans_of
 from app.labels.bodies import LabelIn, WithdrawIn
-from app.labels.rubric import VERSION, without_gaps
 from app.labels.verdict import Verdict
 from app.language.languages import _
 from app.models import Label
@@ -48,6 +50,7 @@ def verdict_of(form: FormData) -> Verdict:
     flags = flags_of(form)
     body["flags"] = flags.get("response", []) if is_rating else flags
     body["rubric"] = rubric_of(form)
+    body |= spans_in(form)
     body |= _rewrite(form, is_rating)
     if "choice" not in body and not is_rating:
         raise Invalid(_("Choose an answer first, then save."), {"choice": _("Choose A, B, tie or both bad.")})
@@ -101,6 +104,20 @@ def rubric_of(form: FormData) -> dict[str, dict[str, str | int]]:
     return dict(without_gaps(said))
 
 
+def spans_in(form: FormData) -> dict[str, Any]:
+    """What is marked by side, and the versions of the reasons that the page offered; nothing where it offered none."""
+    sent, start = _parts(form, "spans"), f"{REASONS}."
+    offered = {name.removeprefix(start): _number(version) for name, version in sent.items() if name.startswith(start)}
+    try:
+        marked = {side: json.loads(text) for side, text in sent.items() if not side.startswith(start)}
+        return {"spans": {REASONS: offered, **marked}} if offered else {}
+    except (ValueError, RecursionError) as error:
+        raise Invalid(
+            _("This verdict cannot be saved as it is. Nothing was stored."),
+            {"spans": _("What is marked cannot be read. Open the task again and mark it once more.")},
+        ) from error
+
+
 def skip_reason_of(form: FormData) -> str:
     """Why somebody skips: the reason they ticked and what they wrote, either of them or none. Raises Invalid when too long."""
     said = [value.strip() for name in _ABOUT_SKIPPING if isinstance(value := form.get(name), str) and value.strip()]
@@ -138,6 +155,7 @@ def values_of(label: Label | None) -> dict[str, Any]:
     values |= {f"criteria.{key}": str(value) for key, value in label.criteria.items()}
     values |= {f"flags.{side}": list(flags) for side, flags in label.flags.items()}
     values |= {f"rubric.{key}.{part}": value for key, said in (label.rubric or {}).items() for part, value in said.items()}
+    values |= {f"spans.{side}": json.dumps(marked) for side, marked in spans_of(label.spans).items()}
     if label.rewrite:
         values[f"rewrite.{label.rewrite['side']}"] = label.rewrite["text"]
     return values

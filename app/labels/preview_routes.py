@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -12,7 +13,7 @@ from app.guidelines.service import told_text
 from app.guidelines.starting_point import told
 from app.labels.forms import values_of
 from app.language.languages import _
-from app.models.criteria import asked
+from app.models.criteria import asked, offered
 from app.queue.claim import ServedTask
 from app.texts.safe_html import render_markdown
 from app.web.gate import CurrentProject
@@ -39,11 +40,12 @@ def show_preview(
     messages = [{"role": "user", "content": PROMPT}]
     criteria, rubric = told(project.criteria), asked(project.rubric)
     shown_right = right if kind == "comparison" else None
+    task = ServedTask(0, kind, None, messages, left, shown_right, criteria, project.guideline_version)
     return render(
         request,
         "labels/preview.html",
         project=project,
-        task=ServedTask(0, kind, None, messages, left, shown_right, criteria, project.guideline_version, rubric=rubric),
+        task=replace(task, rubric=rubric, span_reasons=offered(project.span_reasons)),
         submits_to=f"/projects/{project.slug}/settings/preview?kind={kind}",
         opened="",
         values=values_of(None),

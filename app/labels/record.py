@@ -17,8 +17,9 @@ from sqlalchemy.orm import aliased
 from app.database.prepared import Prepared
 from app.errors import Conflict, Invalid, NotFound
 from app.labels import disputed
+from app.labels.answers.rubric import Rubric, rubric_for
+from app.labels.answers.spans import Marking, marking_for, spans_of
 from app.labels.disputed import REVIEW
-from app.labels.rubric import Rubric, rubric_for
 from app.labels.verdict import Rewrite, Verdict, check
 from app.language.languages import _
 from app.models import Dispute, Generation, Label, Project, Prompt, Seat, Skip, Task, Utc
@@ -62,8 +63,8 @@ def record_label(
         raise NotFound(_("This task was never given to you."))
     shown = _shown(connection, task, annotator_id)
     try:
-        rubric = _rubric(task)
-        check(verdict, task.kind, _keys(task, "criteria"), _keys(task, "flags"), len(shown), rubric)
+        rubric, marking = _rubric(task), _marking(connection, task, annotator_id, verdict)
+        check(verdict, task.kind, _keys(task, "criteria"), _keys(task, "flags"), len(shown), rubric, marking)
     except Invalid:
         # The criteria may have changed since it was stored; the same send is still answered with what is stored.
         known = connection.execute(_KNOWN, {"client": verdict.client_id}).first()
@@ -82,7 +83,7 @@ def record_label(
         )
     seat_id = task.seat_id or connection.execute(_FREE_SEAT, {"task": task_id}).scalar()
     label = _label(connection, task, seat_id, annotator_id, verdict, interface, now, shown)
-    label["rubric"] = rubric.stored(verdict.rubric)
+    label |= {"rubric": rubric.stored(verdict.rubric), "spans": marking.stored(verdict.spans)}
     if settles or task.reason_before == REVIEW:
         if task.settled_by not in (None, annotator_id):
             raise Conflict(_("Another reviewer has settled this meanwhile. Nothing of yours was saved."))
@@ -121,6 +122,26 @@ def _rubric(task: Row[Any]) -> Rubric:
     return rubric_for(task.rubric, task.retired["rubric"], given_at)
 
 
+def _marking(connection: Connection, task: Row[Any], annotator_id: int, verdict: Verdict) -> Marking:
+    """The texts are those that stood left and right by the server's own coin; read only where something is marked."""
+    texts: dict[str, str] = {}
+    if any(spans_of(verdict.spans).values()):
+        left, right = _sides(task, annotator_id)
+        rows = connection.execute(select(Generation.id, Generation.text).where(Generation.id.in_((left, right))))
+        found = {row.id: row.text for row in rows}
+        names = ("response", "left", "right") if right is None else ("left", "right")
+        texts = dict.fromkeys(names, found[left]) | ({} if right is None else {"right": found[right]})
+    return marking_for(task.span_reasons, task.retired["span_reasons"], texts)
+
+
+def _sides(task: Row[Any], annotator_id: int) -> tuple[int, int | None]:
+    """Which answers stood left and right, by the server's own coin, never as the sender says. A rating's only one stands left."""
+    swapped = second_stands_left(task.id, annotator_id) if task.swapped is None else task.swapped
+    if swapped and task.second_generation_id is not None:
+        return task.second_generation_id, task.first_generation_id
+    return task.first_generation_id, task.second_generation_id
+
+
 def _shown(connection: Connection, task: Row[Any], annotator_id: int) -> list[int]:
     """A ranking's answers as its author saw them: by the server's own lot, never as the sender says. None of another task."""
     if task.kind != "ranking":
@@ -145,12 +166,8 @@ def _label(
     now: datetime,
     shown: list[int],
 ) -> dict[str, Any]:
-    """The label's row. What stood left and right is read from the server's own coin, never from the sender."""
-    swapped = second_stands_left(task.id, annotator_id) if task.swapped is None else task.swapped
-    swapped = swapped and task.second_generation_id is not None
-    left, right = task.first_generation_id, task.second_generation_id
-    if swapped:
-        left, right = right, left
+    """The label's row."""
+    left, right = _sides(task, annotator_id)
     if shown:
         left = shown[0]
     return {
@@ -174,7 +191,7 @@ def _label(
         "ranking": _ranking(verdict, shown),
         "criteria": dict(verdict.criteria),
         "flags": {side: list(flags) for side, flags in verdict.flags.items() if flags},
-        "rewrite": _changed(connection, verdict.rewrite, right if _is_right(verdict.rewrite) else left),
+        "rewrite": _changed(connection, verdict.rewrite, right if _is_right(verdict.rewrite) and right else left),
         "comment": verdict.comment,
         "left_generation_id": left,
         "right_generation_id": right,
@@ -263,6 +280,7 @@ _CONTEXT: Final = Prepared(
         Project.criteria,
         Project.flags,
         Project.rubric,
+        Project.span_reasons,
         Project.retired,
         Project.guideline_version,
         Seat.id.label("seat_id"),

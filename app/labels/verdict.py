@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from app.errors import Invalid
-from app.labels.rubric import NONE_ASKED, Rubric, Said
+from app.labels.answers import spans
+from app.labels.answers.rubric import NONE_ASKED, Rubric, Said
+from app.labels.answers.spans import NOTHING_MARKED, Marking
 from app.language.formats import listed
 from app.language.languages import _
 
@@ -46,6 +48,7 @@ class Verdict:
     criteria: Mapping[str, str | int] = field(default_factory=dict)  # a side or "tie"; 1 to 5 in a rating
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)  # per side
     rubric: Said = field(default_factory=dict)
+    spans: spans.Said | None = None  # none: nobody was asked to mark
     rewrite: Rewrite | None = None
     comment: str = ""
     active_ms: int | None = None  # the page was seen and somebody was there
@@ -60,6 +63,8 @@ class Verdict:
             del fields["ranking"]
         if not self.rubric:
             del fields["rubric"]
+        if self.spans is None:
+            del fields["spans"]
         said = json.dumps([task_id, annotator_id, fields], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(said.encode()).hexdigest()
 
@@ -71,6 +76,7 @@ def check(
     flags: Collection[str],
     answers: int = 0,
     rubric: Rubric = NONE_ASKED,
+    marking: Marking = NOTHING_MARKED,
 ) -> None:
     """Refuse a verdict that does not answer a task of this kind. Raises Invalid with one sentence per field.
 
@@ -95,6 +101,8 @@ def check(
             wrong["rubric"] = _("A ranking is of the whole answer, without the rubric.")
     elif fault := rubric.fault(verdict.rubric, sides):
         wrong["rubric"] = fault
+    if verdict.spans is not None and (fault := marking.fault(verdict.spans, sides)):
+        wrong["spans"] = fault
     if verdict.rewrite is not None and verdict.rewrite.side not in sides:
         wrong["rewrite"] = _("A rewrite belongs to %(sides)s.", sides=listed(sides))
     if wrong:

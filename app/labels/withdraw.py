@@ -65,7 +65,16 @@ def _withdrawal(label: Row[Any]) -> dict[str, Any]:
     """The next version: what was said as far as its kind needs it, and nothing that anybody wrote."""
     row = dict(label._mapping)
     del row["id"]
-    row |= {"criteria": {}, "flags": {}, "rubric": None, "rewrite": None, "comment": "", "wall_ms": None, "active_ms": None}
+    row |= {
+        "criteria": {},
+        "flags": {},
+        "rubric": None,
+        "spans": None,
+        "rewrite": None,
+        "comment": "",
+        "wall_ms": None,
+        "active_ms": None,
+    }
     return row | {"version": label.version + 1, "supersedes_id": label.id, "current": False, "withdrawn": True}
 
 

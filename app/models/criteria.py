@@ -1,4 +1,4 @@
-"""The words a project judges by: criteria, flags and the items of its rubric, each a lasting key under a name that may change."""
+"""The words a project judges by: criteria, flags, rubric, reasons for marks; each a lasting key under a name that may change."""
 
 from __future__ import annotations
 
@@ -37,6 +37,20 @@ class RubricItem(TypedDict):
     since: str  # RFC 3339: it has been asked like this, in these words and as required as it is
 
 
+class SpanReason(TypedDict):
+    """Why a passage of an answer may be marked. A label keeps the version of the words that it marked with."""
+
+    key: str
+    name: str
+    description: str
+    tone: str  # "bad" or "good"
+    version: int  # of its name, from 1
+    earlier: list[str]  # the names of the versions before
+    since: str  # RFC 3339: it has been offered like this
+
+
+TONES: Final = ("bad", "good")
+OFFERED: Final = ("key", "name", "description", "tone", "version")  # what whoever marks sees of a reason
 YES, NO, CANNOT_SAY = ANSWERS = ("yes", "no", "cannot_say")
 ASKED: Final = ("key", "name", "description", "required", "version")  # what whoever answers sees of an item
 
@@ -45,8 +59,12 @@ def asked(rubric: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{part: item[part] for part in ASKED} for item in rubric]
 
 
+def offered(reasons: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{part: reason[part] for part in OFFERED} for reason in reasons]
+
+
 def wordings(item: Mapping[str, Any]) -> list[str]:
-    """The question in each of its versions, the first first."""
+    """The question, or the name of a reason, in each of its versions, the first first."""
     return [*item["earlier"], item["name"]]
 
 
@@ -66,7 +84,7 @@ def _dated(item: Mapping[str, Any], before: Mapping[str, Any] | None, asked_now:
     if before is None:
         return {**item, "version": 1, "earlier": [], "since": now.isoformat()}
     earlier = list(before["earlier"]) if item["name"] == before["name"] else wordings(before)
-    same = asked_now and all(item[part] == before[part] for part in ("name", "required"))
+    same = asked_now and all(item[part] == before[part] for part in ("name", "required", "tone") if part in item)
     return {**item, "version": len(earlier) + 1, "earlier": earlier, "since": before["since"] if same else now.isoformat()}
 
 

@@ -22,7 +22,7 @@ from app.models.values import name_digest
 
 
 def _nothing_retired() -> dict[str, Any]:
-    return {"criteria": [], "flags": [], "rubric": []}
+    return {"criteria": [], "flags": [], "rubric": [], "span_reasons": []}
 
 
 def _own_base_model(context: Any) -> str | None:
@@ -45,9 +45,10 @@ class Project(Base):
     criteria: Mapped[list[Any]]  # [{"key", "name", "description", "anchors": {"1": "...", "5": "..."}}]
     flags: Mapped[list[Any]] = mapped_column(default=default_flags)  # app.models.criteria.Flag
     rubric: Mapped[list[Any]] = mapped_column(default=list)  # app.models.criteria.RubricItem
+    span_reasons: Mapped[list[Any]] = mapped_column(default=list)  # app.models.criteria.SpanReason; none: nothing is marked
     retired: Mapped[dict[str, Any]] = mapped_column(
         default=_nothing_retired
-    )  # criteria, flags and items of the rubric once in use: labels refer to them by key, and a late verdict may still name one
+    )  # what was once in use of these four: labels refer to them by key, and a late verdict may still name one
     text_display: Mapped[str] = mapped_column(String(10), default="written")  # how a model's text is shown
     overlap: Mapped[int] = mapped_column(default=1)  # seats of a task
     extra_seats: Mapped[int] = mapped_column(default=1)  # further people asked where those differ, before a reviewer is

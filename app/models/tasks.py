@@ -163,6 +163,8 @@ class Label(Base):
     flags: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"left": ["untrue"], "right": []} or {"response": [...]}
     # {"sourced": {"version": 2, "left": "yes", "right": "cannot_say"}} or {..., "response": "no"}; what nobody said is not there
     rubric: Mapped[dict[str, Any] | None]
+    # {"reasons": {"wrong": 1}, "left": [{"start": 0, "end": 5, "reason": "wrong", "quote": "It is"}]}; none: nobody was asked to
+    spans: Mapped[dict[str, Any] | None]
     rewrite: Mapped[dict[str, Any] | None]  # {"side": "left"|"right"|"response", "text": "..."}
     comment: Mapped[str] = mapped_column(default="")
     left_generation_id: Mapped[int] = key("generations.id")  # as shown; a rating's only answer, and a ranking's first, stand left

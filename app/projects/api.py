@@ -48,10 +48,21 @@ class RubricItemJson(Body):
     since: Text = Field("", description="It has been asked like this; not looked at when sent.")
 
 
+class SpanReasonJson(Body):
+    key: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    name: Name
+    description: Text = ""
+    tone: Literal["bad", "good"] = Field("bad", description="Whether a mark speaks for or against the answer.")
+    version: int = Field(1, description="Of its name. The project keeps count; what is sent is not looked at.")
+    earlier: list[Text] = Field([], description="The names of the versions before; not looked at when sent.")
+    since: Text = Field("", description="It has been offered like this; not looked at when sent.")
+
+
 class RetiredJson(Reply):
     criteria: list[CriterionJson]
     flags: list[FlagJson]
     rubric: list[RubricItemJson]
+    span_reasons: list[SpanReasonJson]
 
 
 class TriggersJson(Body):
@@ -87,6 +98,9 @@ class ProjectChanges(Body):
     criteria: list[CriterionJson] | None = None
     flags: list[FlagJson] | None = Field(None, description="What may be wrong with an answer, as annotators can tick it.")
     rubric: list[RubricItemJson] | None = Field(None, description="Questions of yes or no about each answer.")
+    span_reasons: list[SpanReasonJson] | None = Field(
+        None, description="Why annotators may mark a passage of an answer, up to twelve; with none nothing is marked."
+    )
     text_display: Literal["written", "markdown"] | None = Field(None, description="How a model's text is shown.")
     overlap: Id | None = Field(None, description="Labels wanted for each task.")
     extra_seats: Annotated[int, Field(ge=0, le=5)] | None = Field(
@@ -153,6 +167,7 @@ class ProjectReply(ProjectSummary):
     criteria: list[CriterionJson]
     flags: list[FlagJson]
     rubric: list[RubricItemJson]
+    span_reasons: list[SpanReasonJson]
     retired: RetiredJson = Field(description="Criteria, flags and questions of the rubric once in use; labels still name them.")
     text_display: str
     overlap: int
@@ -251,6 +266,7 @@ def _reply(session: Session, project: Project) -> ProjectReply:
         criteria=[CriterionJson.model_validate(criterion) for criterion in project.criteria],
         flags=[FlagJson.model_validate(flag) for flag in project.flags],
         rubric=[RubricItemJson.model_validate(item) for item in project.rubric],
+        span_reasons=[SpanReasonJson.model_validate(item) for item in project.span_reasons],
         retired=RetiredJson.model_validate(project.retired),
         text_display=project.text_display,
         overlap=project.overlap,

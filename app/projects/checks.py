@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from app.errors import Invalid
 from app.guidelines import service as guidelines
 from app.language.languages import _
 from app.language.run_messages import told
-from app.models.criteria import RubricItem
+from app.models.criteria import TONES, RubricItem, SpanReason
 from app.models.values import Unusable, number_between, plain_text, share_between, whole_number, without_invisible
 from app.practice import service as practice
 from app.runs.run_settings import context_tokens, criteria_of, ruled_out, settings_of_project
@@ -22,6 +23,7 @@ MAX_NAME = 200
 MAX_CRITERIA = 12
 MAX_FLAGS = 20
 MAX_RUBRIC = 12
+MAX_REASONS = 12
 MAX_WEIGHT = 10.0  # of a flag, in units of the latent reward
 TEXT_DISPLAYS = ("written", "markdown")
 MAX_OVERLAP = 20
@@ -30,6 +32,7 @@ MAX_EXTRA_SEATS = 5
 TRAINED_BY_ROUNDS = ("reward", "ppo")
 PLACES = {"sample": "sampling"} | {kind: f"training.{kind}" for kind in TRAINED_BY_ROUNDS}  # where their settings are
 
+_REWARDED = ("criteria", "rubric", "span_reasons")  # what a model may be rewarded for, by keys
 RESERVED_KEYS = frozenset({"overall", "judge", "flags"})  # a reward model has heads of its own under these names
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
@@ -67,7 +70,7 @@ def _contradictions(given: Container[str], clean: Mapping[str, Any], standing: M
         found[field] = _("Ratings and rankings together cannot be more than all tasks.")
     found |= _shared_keys(clean, whole)
     criteria = criteria_of(  # what is taken away is still known
-        [*standing["criteria"], *whole["criteria"], *standing["rubric"], *whole["rubric"]], whole["retired"]
+        [item for kind in _REWARDED for item in (*standing[kind], *whole[kind])], whole["retired"]
     )
     for kind, place in PLACES.items():
         if place.partition(".")[0] not in given:
@@ -82,13 +85,17 @@ def _contradictions(given: Container[str], clean: Mapping[str, Any], standing: M
 
 
 def _shared_keys(clean: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, str]:
-    """A model is rewarded for criteria and for items of the rubric by their keys, so none is both."""
-    keys = {kind: {item["key"] for item in (*whole[kind], *whole["retired"][kind])} for kind in ("criteria", "rubric")}
-    both = sorted(keys["criteria"] & keys["rubric"])
-    if not both:
+    """A model is rewarded for all of these by their keys, so no two are alike."""
+    changed = [kind for kind in reversed(_REWARDED) if kind in clean]
+    keys = [key for kind in _REWARDED for key in {item["key"] for item in (*whole[kind], *whole["retired"][kind])}]
+    twins = [key for key, times in sorted(Counter(keys).items()) if times > 1]
+    if not changed or not twins:
         return {}
-    sentence = _("The key %(key)s is that of a criterion and of a question of the rubric; each needs its own.", key=both[0])
-    return {"rubric" if "rubric" in clean else "criteria": sentence} if clean.keys() & {"criteria", "rubric"} else {}
+    sentence = _(
+        "The key %(key)s is that of two: a criterion, a question of the rubric, a reason for a mark. Each needs its own.",
+        key=twins[0],
+    )
+    return {changed[0]: sentence}
 
 
 def check_base_model(spec: Any) -> str:
@@ -206,6 +213,31 @@ def _rubric_item(item: Any) -> dict[str, Any]:
     return {"key": key, "name": name, "description": description, "required": _on_off(item.get("required", False))}
 
 
+def _span_reasons(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise Unusable(_("The reasons for marks come as a list."))
+    if len(value) > MAX_REASONS:
+        raise Unusable(_("More than %(most)s reasons are too many to choose from while reading.", most=MAX_REASONS))
+    reasons = [_span_reason(item) for item in value]
+    _refuse_twins([reason["key"] for reason in reasons])
+    return reasons
+
+
+def _span_reason(item: Any) -> dict[str, Any]:
+    """Without what the project itself keeps of it, as with a question."""
+    if not isinstance(item, Mapping) or item.keys() - SpanReason.__annotations__.keys():
+        raise Unusable(_("A reason for a mark has a key, a name, a description and a tone."))
+    key = _key(item.get("key", ""))
+    if key in RESERVED_KEYS:
+        raise Unusable(_("The key %(key)s is taken by the reward model itself; choose another.", key=key))
+    name = plain_text(item.get("name", ""), 60).strip()
+    if not name:
+        raise Unusable(_("The reason %(key)s needs a name.", key=key))
+    if (tone := item.get("tone", "bad")) not in TONES:
+        raise Unusable(_("The tone of %(key)s is bad or good.", key=key))
+    return {"key": key, "name": name, "description": plain_text(item.get("description", ""), 500).strip(), "tone": tone}
+
+
 def _key(value: Any) -> str:
     key = plain_text(value, 40)
     if not _KEY.fullmatch(key):
@@ -272,6 +304,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "criteria": _criteria,
     "flags": _flags,
     "rubric": _rubric,
+    "span_reasons": _span_reasons,
     "text_display": _text_display,
     "overlap": whole_number(1, MAX_OVERLAP),
     "extra_seats": whole_number(0, MAX_EXTRA_SEATS),

@@ -17,7 +17,7 @@ from app.models import Project
 from app.models.values import Unusable, number_between
 from app.projects.checks import PLACES, TRAINED_BY_ROUNDS
 from app.projects.service import ProjectValues
-from app.runs.run_settings import OVERALL, offered_rewards
+from app.runs.run_settings import OVERALL, offered_rewards, reason_names
 from app.web.forms import Words, number_of, share_of
 from trainer.contract.config import CONFIGS, PPOConfig, label_of, make_config
 from trainer.contract.ppo_config import MOST_OUTSIDE
@@ -98,10 +98,13 @@ def expert_groups(project: Project) -> list[Group]:
 
 
 def weight_fields(project: Project) -> list[SettingField]:
-    """What the model is rewarded for, one field for each: the verdict itself, then the criteria, then those that counted once."""
-    gone = {key for key in _weights(project) if key != OVERALL} - {item["key"] for item in project.criteria}
-    items = told_words([*project.criteria, *(item for item in project.retired["criteria"] if item["key"] in gone)])
+    """What the model is rewarded for, a field for each: the verdict itself, criteria, rubric, marks; then what counted once."""
+    kinds = ("criteria", "rubric", "span_reasons")
+    here = [item for kind in kinds for item in getattr(project, kind)]
+    gone = _weights(project).keys() - {OVERALL} - {item["key"] for item in here}
+    items = told_words([*here, *(item for kind in kinds for item in project.retired[kind] if item["key"] in gone)])
     names = {OVERALL: _("Overall")} | {item["key"]: item["name"] for item in items}
+    names |= reason_names(item for item in items if "tone" in item)
     bounds = {"min": "0", "max": f"{MOST_WEIGHT:g}", "step": "any"}
     return [SettingField(f"{WEIGHTS}.{key}", name, "", "", [], bounds) for key, name in names.items()]
 

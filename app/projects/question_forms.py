@@ -1,4 +1,4 @@
-"""The form of the questions page: rows of criteria, flags and rubric that can be added, moved and taken away; the task mix.
+"""The form of the questions page: rows of criteria, flags, rubric, reasons for marks, to be added, moved, taken away; the mix.
 
 Every button of a row sends the whole form; the page comes back with the row moved and nothing saved. So it works without
 scripts, and nothing a person typed is lost on the way.
@@ -17,23 +17,30 @@ from app.guidelines.starting_point import as_stored, told
 from app.language.formats import listed
 from app.language.languages import N_, _, known
 from app.models import Project
-from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, MAX_RUBRIC, RESERVED_KEYS
+from app.projects.checks import MAX_CRITERIA, MAX_FLAGS, MAX_REASONS, MAX_RUBRIC, RESERVED_KEYS
 from app.projects.service import ProjectValues
 from app.web.forms import SEEN, Words, number_of, share_of
 
 Row = dict[str, str]
-Kind = Literal["criteria", "flags", "rubric"]
+Kind = Literal["criteria", "flags", "rubric", "span_reasons"]
 
 PARTS: Final[dict[Kind, tuple[str, ...]]] = {
     "criteria": ("key", "name", "description", "anchor1", "anchor5"),
     "flags": ("key", "name", "description", "weight"),
     "rubric": ("key", "name", "description", "required"),
+    "span_reasons": ("key", "name", "description", "tone"),
 }
-MOST: Final[dict[Kind, int]] = {"criteria": MAX_CRITERIA, "flags": MAX_FLAGS, "rubric": MAX_RUBRIC}
+MOST: Final[dict[Kind, int]] = {
+    "criteria": MAX_CRITERIA,
+    "flags": MAX_FLAGS,
+    "rubric": MAX_RUBRIC,
+    "span_reasons": MAX_REASONS,
+}
 LABELS: Final = {
     "criteria": N_("Criteria"),
     "flags": N_("Flags"),
     "rubric": N_("Rubric"),
+    "span_reasons": N_("Reasons for marks"),
     "overlap": N_("Labels per task"),
     "extra_seats": N_("More where people differ"),
     "rating_share": N_("Ratings"),
@@ -47,8 +54,8 @@ DISPLAYS: Final = {
     "markdown": N_("as Markdown: headings, lists, code, tables; no pictures, no links to follow"),
 }
 LOOK: Final = "look"  # the button that only works out the cost again
-_ROW: Final = re.compile(r"(criteria|flags|rubric)\.(\d{1,3})\.name")
-_ACTION: Final = re.compile(r"(criteria|flags|rubric)\.(add|up|down|remove|restore)(?:\.([a-z0-9_]{1,40}))?")
+_ROW: Final = re.compile(r"(criteria|flags|rubric|span_reasons)\.(\d{1,3})\.name")
+_ACTION: Final = re.compile(r"(criteria|flags|rubric|span_reasons)\.(add|up|down|remove|restore)(?:\.([a-z0-9_]{1,40}))?")
 
 
 @dataclass(slots=True)
@@ -67,6 +74,7 @@ def questions_of(project: Project) -> Questions:
             "criteria": [_criterion_row(criterion) for criterion in told(project.criteria)],
             "flags": [_flag_row(flag) for flag in told(project.flags)],
             "rubric": [_rubric_row(item) for item in project.rubric],
+            "span_reasons": [_reason_row(item) for item in project.span_reasons],
         },
         words={
             "overlap": str(project.overlap),
@@ -133,7 +141,7 @@ def act(questions: Questions, action: str, retired: Mapping[str, list[dict[str, 
     kind, verb, target = cast(Kind, match[1]), match[2], match[3] or ""
     rows = questions.rows[kind]
     if verb == "add" and len(rows) < MOST[kind]:
-        rows.append(dict.fromkeys(PARTS[kind], "") | ({"weight": "1"} if kind == "flags" else {}))
+        rows.append(dict.fromkeys(PARTS[kind], "") | _BEGINS.get(kind, {}))
         questions.focus = f"{kind}.{len(rows) - 1}.name"
     elif verb == "restore" and len(rows) < MOST[kind]:
         back = [item for item in told(retired[kind]) if item["key"] == target and all(row["key"] != target for row in rows)]
@@ -149,19 +157,22 @@ def values_of(questions: Questions, used: Mapping[Kind, Set[str]]) -> ProjectVal
 
     `used` are keys that labels may speak of: none is given again to a question that may mean something else.
     """
-    words, known = questions.words, used["criteria"] | used["rubric"] | RESERVED_KEYS
-    judged = list(_keyed(questions.rows["criteria"], "criterion", known | {row["key"] for row in questions.rows["rubric"]}))
-    known |= {key for _row, key in judged}
+    words, known, keyed = questions.words, RESERVED_KEYS, dict[str, list[tuple[Row, str]]]()
+    rewarded: Final[dict[Kind, str]] = {"criteria": "criterion", "rubric": "question", "span_reasons": "reason"}
+    known |= {key for kind in rewarded for key in used[kind]} | {row["key"] for kind in rewarded for row in questions.rows[kind]}
+    for kind, noun in rewarded.items():  # a model is rewarded for each by its key
+        keyed[kind] = list(_keyed(questions.rows[kind], noun, known))
+        known |= {key for _row, key in keyed[kind]}
     values: dict[str, Any] = {
-        "criteria": as_stored(_shared(row, key) | {"anchors": {"1": row["anchor1"], "5": row["anchor5"]}} for row, key in judged),
+        "criteria": as_stored(
+            _shared(row, key) | {"anchors": {"1": row["anchor1"], "5": row["anchor5"]}} for row, key in keyed["criteria"]
+        ),
         "flags": as_stored(
             _shared(row, key) | {"weight": number_of(row["weight"])}
             for row, key in _keyed(questions.rows["flags"], "flag", used["flags"])
         ),
-        "rubric": [
-            _shared(row, key) | {"required": bool(row["required"])}
-            for row, key in _keyed(questions.rows["rubric"], "question", known)
-        ],
+        "rubric": [_shared(row, key) | {"required": bool(row["required"])} for row, key in keyed["rubric"]],
+        "span_reasons": [_shared(row, key) | {"tone": row["tone"]} for row, key in keyed["span_reasons"]],
         "overlap": number_of(words.get("overlap", "")),
         "extra_seats": number_of(words.get("extra_seats", "")),
         "rating_share": share_of(words.get("rating_share", "")),
@@ -177,7 +188,7 @@ def _keyed(rows: list[Row], noun: str, used: Set[str]) -> Iterator[tuple[Row, st
     """The rows somebody filled in, each with its key: its own, or one made of its name, which may be in any script."""
     taken = {row["key"] for row in rows} | used
     for row in rows:
-        if not any(text for part, text in row.items() if part not in ("weight", "required")):
+        if not any(text for part, text in row.items() if part not in ("weight", "required", "tone")):
             continue
         key = row["key"] or re.sub(r"[^a-z0-9]+", "_", row["name"].lower()).strip("_")[:40]
         if not row["key"] and (not key[:1].isalpha() or key in taken):
@@ -213,6 +224,10 @@ def _flag_row(flag: Mapping[str, Any]) -> Row:
     return {part: str(flag[part]) for part in ("key", "name", "description")} | {"weight": f"{flag['weight']:g}"}
 
 
+def _reason_row(item: Mapping[str, Any]) -> Row:
+    return {part: str(item[part]) for part in PARTS["span_reasons"]}
+
+
 def _rubric_row(item: Mapping[str, Any]) -> Row:
     return {part: str(item[part]) for part in ("key", "name", "description")} | {"required": "yes" if item["required"] else ""}
 
@@ -221,4 +236,6 @@ _ROWS: Final[dict[Kind, Callable[[Mapping[str, Any]], Row]]] = {
     "criteria": _criterion_row,
     "flags": _flag_row,
     "rubric": _rubric_row,
+    "span_reasons": _reason_row,
 }
+_BEGINS: Final[dict[Kind, Row]] = {"flags": {"weight": "1"}, "span_reasons": {"tone": "bad"}}  # a new row, but for its words

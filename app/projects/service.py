@@ -14,7 +14,7 @@ from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.guidelines import service as guidelines
 from app.language.languages import _
 from app.models import Checkpoint, Generation, Guideline, Membership, Project, Prompt, Run, User, utc_now
-from app.models.criteria import Criterion, Flag, RubricItem, dated, retire
+from app.models.criteria import Criterion, Flag, RubricItem, SpanReason, dated, retire
 from app.models.open_projects import require_open
 from app.practice import service as practice
 from app.projects import checks, hours_budget, naming
@@ -22,16 +22,18 @@ from app.runs import checkpoints
 from trainer.contract.config import SampleConfig, config_dict
 
 _SHARES = ("rating_share", "ranking_share")
+_DATED = ("rubric", "span_reasons")  # whose words have versions
 _TRIGGERS = ("triggers_on", "trigger_labels", "trigger_hours")
 # What may contradict what is given.
-_STANDING = ("base_model", "criteria", "rubric", "retired", "sampling", "training", *_SHARES, *_TRIGGERS)
+_STANDING = ("base_model", "criteria", *_DATED, "retired", "sampling", "training", *_SHARES, *_TRIGGERS)
 
 
 _EMPTY = dict.fromkeys(_TRIGGERS) | {
     "base_model": "",
     "criteria": [],
     "rubric": [],
-    "retired": {"criteria": [], "rubric": []},
+    "span_reasons": [],
+    "retired": {"criteria": [], "rubric": [], "span_reasons": []},
     "sampling": {},
     "training": {},
     "rating_share": 0.25,
@@ -48,6 +50,7 @@ class ProjectValues(TypedDict, total=False):
     criteria: list[Criterion]
     flags: list[Flag]
     rubric: list[RubricItem]  # version, earlier and since are the project's own, whatever is given
+    span_reasons: list[SpanReason]  # likewise
     text_display: str  # "written" or "markdown"
     overlap: int
     extra_seats: int  # further people asked where those differ
@@ -118,7 +121,7 @@ def create_project(session: Session, values: ProjectValues, by: int | None) -> P
     defaults: dict[str, Any] = {"guidelines": "", "criteria": [], "sampling": config_dict(SampleConfig())}
     defaults |= {"evaluation_on": True, "evaluation_promotes": True}  # projects from before are asked first
     clean = defaults | checks.check_values(values, _EMPTY)
-    clean["rubric"] = dated(clean.get("rubric", ()), (), (), utc_now())
+    clean |= {kind: dated(clean.get(kind, ()), (), (), utc_now()) for kind in _DATED}
     project = Project(base_model=clean["base_model"])
     _apply(project, clean)
     naming.store_new(session, project)
@@ -140,8 +143,9 @@ def update_project(
     """
     hold(session, project)
     clean = checks.check_values(values, {name: getattr(project, name) for name in _STANDING})
-    if "rubric" in clean:
-        clean["rubric"] = dated(clean["rubric"], project.rubric, project.retired["rubric"], utc_now())
+    for kind in _DATED:
+        if kind in clean:
+            clean[kind] = dated(clean[kind], getattr(project, kind), project.retired[kind], utc_now())
     if "name" in clean:
         naming.check_free(session, clean["name"], project)
     new_guidelines = "guidelines" in clean and guidelines.write(session, project, clean["guidelines"], by, seen_guidelines)
@@ -202,7 +206,7 @@ def _answers_otherwise(project: Project, clean: Mapping[str, Any]) -> bool:
 
 
 def _apply(project: Project, clean: dict[str, Any]) -> None:
-    for name in ("criteria", "flags", "rubric"):
+    for name in ("criteria", "flags", *_DATED):
         if name in clean and project.retired:  # labels speak of what was there, and a verdict on its way may
             kept = {item["key"] for item in clean[name]}
             project.retired = project.retired | {name: retire(getattr(project, name), project.retired[name], kept)}

@@ -77,7 +77,8 @@ def _task(task: ServedTask) -> dict[str, Any]:
         shown["answers"] = [_answer(text, cut) for text, cut in task.answers]
     else:
         shown["response"] = _answer(task.left, task.left_cut)
-    return shown | {"criteria": task.criteria, "rubric": task.rubric, "guideline_version": task.guideline_version}
+    asked = {"criteria": task.criteria, "rubric": task.rubric, "span_reasons": task.span_reasons}
+    return shown | asked | {"guideline_version": task.guideline_version}
 
 
 def _answer(text: str | None, is_cut: bool) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class TaskReply(Reply):
     answers: list[AnswerShown] | None = Field(None, description="of a ranking; numbered from 1 in this order")
     criteria: list[dict[str, Any]]
     rubric: list[dict[str, Any]] = Field(description="questions of yes or no about each answer; none of a ranking")
+    span_reasons: list[dict[str, Any]] = Field(description="why a passage of an answer may be marked; nothing is in a ranking")
     guideline_version: int
 
 

@@ -38,7 +38,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.database.prepared import Prepared
 from app.models import Generation, Label, Project, Prompt, RankedAnswer, Seat, Skip, Task, User, Utc
-from app.models.criteria import asked
+from app.models.criteria import asked, offered
 from app.queue.conditions import LEASE_EXPIRED, ME, for_them_or_chosen, had, not_had, not_just_had, not_resting, open_to
 
 NEAR: Final = 200  # open seats looked at, oldest first, before the search starts behind the person's own last seat
@@ -63,6 +63,7 @@ class ServedTask:
     left_cut: bool = False  # the length limit ended the answer, not its writer
     right_cut: bool = False
     rubric: Sequence[Mapping[str, Any]] = ()  # `app.models.criteria.asked`; none is asked about a ranking
+    span_reasons: Sequence[Mapping[str, Any]] = ()  # `app.models.criteria.offered`; in a ranking nothing is marked
     answers: tuple[tuple[str, bool], ...] = ()  # of a ranking: all of them as they are shown, and whether each was cut
 
 
@@ -229,8 +230,8 @@ def _served(row: Row[Any], swapped: bool, until: datetime | None) -> ServedTask:
     first, second = (row.first, first_cut), (row.second, second_cut)
     (left, left_cut), (right, right_cut) = (second, first) if swapped and row.second is not None else (first, second)
     shown = (row.criteria, row.guideline_version, left_cut, right_cut)
-    rubric = [] if row.kind == "ranking" else asked(row.rubric)
-    return ServedTask(row.task_id, row.kind, until, row.messages, left, right, *shown, rubric)
+    of_answers = ([], []) if row.kind == "ranking" else (asked(row.rubric), offered(row.span_reasons))
+    return ServedTask(row.task_id, row.kind, until, row.messages, left, right, *shown, *of_answers)
 
 
 def cut_marks(first: Ended, second: Ended | None) -> tuple[bool, bool]:
@@ -268,6 +269,7 @@ def _shown() -> Select[Any]:
             func.coalesce(_second.run_id, _second.checkpoint_id).label("second_by"),
             Project.criteria,
             Project.rubric,
+            Project.span_reasons,
             Project.guideline_version,
         )
         .join_from(Task, Prompt, Prompt.id == Task.prompt_id)

@@ -112,6 +112,7 @@ def _take_bite(engine: Engine, data: Path, project_id: int, bite: int) -> None:
             "base_model": "",
             "criteria": [],
             "rubric": [],
+            "span_reasons": [],
             "sampling": {},
             "training": {},
         }

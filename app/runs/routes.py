@@ -24,6 +24,7 @@ from app.runs.figures.result import figures_of, notices_of
 from app.runs.figures.reward_quality import quality_of
 from app.runs.lineage.data_set import data_sets
 from app.runs.run_order import names_seen, worker_standing
+from app.runs.run_settings import reason_names
 from app.runs.runs import LIVE, WRITES_ANSWERS, get_run, prompts_by_id, retries_of
 from app.settings import Settings
 from app.web.gate import CurrentProjectId
@@ -136,7 +137,8 @@ def _panel(session: Session, run: Run, samples: list[dict[str, Any]], step: int 
 
 def _criterion_names(project: Project) -> dict[str, str]:
     criteria = names(told(project.criteria), told(project.retired["criteria"]))
-    return criteria | names(project.rubric, project.retired["rubric"])
+    marks = reason_names([*project.retired["span_reasons"], *project.span_reasons])
+    return criteria | names(project.rubric, project.retired["rubric"]) | marks
 
 
 @router.get("/projects/{slug}/checkpoints")

@@ -102,7 +102,7 @@ def usual_answers(project: Project) -> int:
 
 def _made(project: Project, kind: str, given: Mapping[str, Any]) -> RunConfig:
     config = make_config(kind, _own_settings(project, kind) | dict(given))
-    criteria = criteria_of([*project.criteria, *project.rubric], project.retired)
+    criteria = criteria_of([*project.criteria, *project.rubric, *project.span_reasons], project.retired)
     problems = ruled_out(config, criteria, context_tokens(project.base_model))
     if problems := problems or does_not_fit(kind, config, project.base_model):
         raise ConfigError(problems)
@@ -118,7 +118,18 @@ def _refusal(problems: Mapping[str, Message], fields: Mapping[str, Message]) -> 
 
 def criteria_of(criteria: Collection[Mapping[str, Any]], retired: Mapping[str, Any]) -> set[str]:
     """The keys of what labels speak of, and so of what a model can be rewarded for."""
-    return {OVERALL} | {str(item["key"]) for item in (*criteria, *retired["criteria"], *retired.get("rubric", ()))}
+    once = (item for kind in ("criteria", "rubric", "span_reasons") for item in retired.get(kind, ()))
+    return {OVERALL} | {str(item["key"]) for item in (*criteria, *once)}
+
+
+def reason_names(reasons: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What a reward learns of marks, by key: that an answer bears a good one, or none that is bad."""
+    return {
+        one["key"]: _("marked “%(reason)s”", reason=one["name"])
+        if one["tone"] == "good"
+        else _("not marked “%(reason)s”", reason=one["name"])
+        for one in reasons
+    }
 
 
 def ruled_out(config: RunConfig, criteria: Collection[str], context: int | None) -> dict[str, Message]:

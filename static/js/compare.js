@@ -41,7 +41,7 @@ function marking(text, only) {
 }
 
 function unmark(pane) {
-  for (const element of pane.querySelectorAll("mark")) element.replaceWith(element.textContent);
+  for (const element of pane.querySelectorAll("mark[data-only]")) element.replaceWith(element.textContent);
   pane.normalize();
 }
 

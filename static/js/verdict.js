@@ -1,7 +1,8 @@
 import { rankingOf, wordsOf } from "./ranking.js";
 
 // The annotating form as the API takes it, in an envelope for the outbox: {id, task, path, body, words, about}. A field of several
-// parts has a dot in its name: criteria.accuracy, flags.left, rubric.sourced.left.
+// parts has a dot in its name: criteria.accuracy, flags.left, rubric.sourced.left. What is
+// marked is a list as JSON.
 export function verdictOf(form, task) {
   const body = bodyOf(form);
   const chosen = form.querySelector("[name=choice]:checked, [name=overall]:checked");
@@ -39,6 +40,8 @@ function bodyOf(form) {
   body.wall_ms = number("wall_ms");
   body.criteria = Object.fromEntries(parts(data, "criteria").map(([key, value]) => [key, rating ? Number(value) : value]));
   body.rubric = rubricOf(data);
+  const spans = spansOf(data);
+  if (spans) body.spans = spans;
   const flags = flagsOf(data);
   body.flags = rating ? (flags.response ?? []) : flags;
   const [rewrite] = parts(data, "rewrite");
@@ -59,6 +62,16 @@ function rubricOf(data) {
     (said[key] ??= {})[part] = part === "version" ? Number(value) : value;
   }
   return Object.fromEntries(Object.entries(said).filter(([, answers]) => Object.keys(answers).length > 1));
+}
+
+// By side what is marked, and the version of each reason that the page offered; none where it offered none.
+function spansOf(data) {
+  const spans = { reasons: {} };
+  for (const [name, value] of parts(data, "spans")) {
+    if (name.startsWith("reasons.")) spans.reasons[name.slice("reasons.".length)] = Number(value);
+    else spans[name] = JSON.parse(value);
+  }
+  return Object.keys(spans.reasons).length ? spans : null;
 }
 
 // Keys of the flags that are ticked, by side.

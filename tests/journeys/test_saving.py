@@ -187,7 +187,7 @@ def test_a_refused_verdict_is_listed_until_it_is_dismissed(open_as: Open, engine
     go(page)
     fetched_ahead(page)
     with write_session(engine) as session:  # the page still shows the old criteria, and none of them is known any more
-        gone = {"criteria": [], "retired": {"criteria": [], "flags": [], "rubric": []}}
+        gone = {"criteria": [], "retired": {"criteria": [], "flags": [], "rubric": [], "span_reasons": []}}
         session.execute(update(Project).where(Project.id == cast.demo).values(gone))
     refused = judge(page, "3", "2")
 

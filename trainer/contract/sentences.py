@@ -301,6 +301,7 @@ FILES: Final = {
     "part_missing": "“%(part)s” is missing.",
     "part_empty": "“%(part)s” is empty.",
     "part_must_be_one_of": "“%(part)s” must be one of %(choices)s.",
+    "tone_unreadable": "The tone of a reason for marks must be one of %(choices)s.",
     "rubric_unreadable": "An answer to a question of the rubric must be one of %(choices)s.",
     "criterion_unreadable": "A criterion must be one of %(choices)s.",
     "scores_unreadable": "“overall” and every criterion must be a whole number from 1 to 5.",
@@ -356,8 +357,8 @@ REWARD: Final = {
         "%(allowed)s is allowed (tests before this one: %(earlier)s). Labels on more prompts are needed."
     ),
     "criteria_left_out": (
-        "Criteria and questions of the rubric that were to count but that too few labels speak of are left out: %(names)s. Each "
-        "needs at least %(labels)s labels on %(prompts)s prompts."
+        "Criteria, questions of the rubric and reasons for marks that were to count but that too few labels speak of are left "
+        "out: %(names)s. Each needs at least %(labels)s labels on %(prompts)s prompts."
     ),
     "criteria_without_labels": (
         "The reward model is not used: only these criteria were to count, and too few labels speak of them: %(names)s. Each "
@@ -372,8 +373,8 @@ REWARD: Final = {
         "%(names)s. More labels, or a weight of 0, are needed."
     ),
     "questions_left_out": (
-        "Questions of the rubric that were to count are left out, as held-out answers do not show that the reward model "
-        "foretells them better than guessing: %(names)s. More answers, or a weight of 0, are needed."
+        "Questions of the rubric and reasons for marks that were to count are left out, as held-out answers do not show that the "
+        "reward model foretells them better than guessing: %(names)s. More answers, or a weight of 0, are needed."
     ),
     # Of earlier versions.
     "heldout_comparisons": "%(count)s held-out comparisons",

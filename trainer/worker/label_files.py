@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.database.slices import ASKED_AT_ONCE
 from app.exports.service import pseudonyms
-from app.models import Checkpoint, Generation, Label, Prompt, drawn_alone
+from app.models import Checkpoint, Generation, Label, Project, Prompt, drawn_alone
 from app.quality.noise.checked import checked
 from app.runs.lineage import label_index
 from app.runs.lineage.label_index import DEMONSTRATIONS, RANKINGS, label_files, noted
@@ -89,7 +89,7 @@ def _descendants(session: Session, base: Checkpoint, project_id: int) -> set[int
 
 def _judgements(session: Session, project_id: int, kind: str, kin: set[int]) -> Iterator[dict[str, Any]]:
     """One row per label, in the order in which they came."""
-    people = pseudonyms(session, project_id)
+    people, tones = pseudonyms(session, project_id), _tones(session, project_id)
     left, right = aliased(Generation), aliased(Generation)
     rows = session.execute(
         usable_labels(project_id)
@@ -109,6 +109,9 @@ def _judgements(session: Session, project_id: int, kind: str, kin: set[int]) -> 
         }
         if label.rubric:  # so that other rows read as they always have
             shared["rubric"] = label.rubric
+        if label.spans:
+            reasons = {key: tones[key] for key in label.spans["reasons"] if key in tones}
+            shared["spans"] = label.spans | {"reasons": reasons}
         if kind == "comparison":
             yield shared | {
                 "left": _answer(first, kin),
@@ -121,6 +124,12 @@ def _judgements(session: Session, project_id: int, kind: str, kin: set[int]) -> 
         else:
             flags = label.flags.get("response", [])
             yield shared | {"response": _answer(first, kin), "overall": label.overall, "criteria": label.criteria, "flags": flags}
+
+
+def _tones(session: Session, project_id: int) -> dict[str, str]:
+    """Whether a mark with a reason, by its key, speaks for or against an answer: as the project says today."""
+    project = session.get_one(Project, project_id)
+    return {item["key"]: item["tone"] for item in (*project.retired["span_reasons"], *project.span_reasons)}
 
 
 def _rankings(session: Session, project_id: int, kin: set[int]) -> Iterator[dict[str, Any]]:

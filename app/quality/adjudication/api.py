@@ -60,6 +60,7 @@ class SaidReply(Reply):
     criteria: dict[str, Any]
     flags: dict[str, list[str]]
     rubric: dict[str, dict[str, str | int]]
+    spans: dict[str, Any] | None = Field(description="as a label has it, on the sides on which you see the answers")
     rewrite: dict[str, str] | None
     comment: str
     earlier: int = Field(description="versions before this one")
@@ -71,6 +72,7 @@ class CaseReply(DisputeReply):
     right: AnswerShown | None
     criteria: list[dict[str, Any]]
     rubric: list[dict[str, Any]]
+    span_reasons: list[dict[str, Any]]
     said: list[SaidReply]
 
 
@@ -161,6 +163,7 @@ def _case(case: Case) -> CaseReply:
         right=None if task.right is None else AnswerShown(text=task.right, cut=task.right_cut),
         criteria=task.criteria,
         rubric=[dict(item) for item in task.rubric],
+        span_reasons=[dict(item) for item in task.span_reasons],
         said=[_said(one) for one in case.said],
     )
 

@@ -14,7 +14,8 @@ from app.database.engine import Db, WriteDb
 from app.errors import NotFound, Refusal
 from app.guidelines.service import told_text
 from app.guidelines.starting_point import told
-from app.labels import forms, rubric
+from app.labels import forms
+from app.labels.answers import rubric, spans
 from app.labels.forms import Submitted
 from app.language.languages import _
 from app.models import Project
@@ -145,5 +146,8 @@ def _page(
         flag_names=names(told(project.flags), told(project.retired["flags"])),
         criterion_names=names(told(project.criteria), told(project.retired["criteria"])),
         rubric={one.label_id: rubric.told(one.rubric, [*project.rubric, *project.retired["rubric"]]) for one in case.said},
+        spans={
+            one.label_id: spans.told(one.spans, [*project.span_reasons, *project.retired["span_reasons"]]) for one in case.said
+        },
         guidelines=render_markdown(told_text(session, project)),
     )

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.database.audit import record
 from app.errors import Conflict, Invalid, NotFound
+from app.labels.answers.spans import turned as spans_turned
 from app.labels.disputed import REVIEW
 from app.labels.record import Stored, one_at_a_time, record_label
 from app.labels.verdict import Verdict
@@ -45,6 +46,7 @@ class Said:
     criteria: Mapping[str, Any]
     flags: Mapping[str, Sequence[str]]
     rubric: Mapping[str, Mapping[str, str | int]]
+    spans: Mapping[str, Any] | None
     rewrite: Mapping[str, str] | None
     comment: str
     earlier: int  # versions before this one
@@ -136,6 +138,7 @@ def _said(label: Label, number: int, turned: bool, doubts: Sequence[Doubt]) -> S
         rubric={
             key: {sides.get(side, side): value for side, value in said.items()} for key, said in (label.rubric or {}).items()
         },
+        spans=spans_turned(label.spans, sides),
         rewrite=rewrite,
         comment=label.comment,
         earlier=label.version - 1,

@@ -43,7 +43,8 @@ OLD_ROWS = (
 )
 _KEPT = "id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason, created_at"
 RANKING_SHARE = ("ranking_share", "ranking_answers")
-BEFORE_RUBRIC = tuple(f"ALTER TABLE {table} DROP COLUMN rubric" for table in ("projects", "labels"))
+BEFORE_SPANS = ("ALTER TABLE projects DROP COLUMN span_reasons", "ALTER TABLE labels DROP COLUMN spans")
+BEFORE_RUBRIC = (*BEFORE_SPANS, *(f"ALTER TABLE {table} DROP COLUMN rubric" for table in ("projects", "labels")))
 BEFORE_HOURS = (
     *BEFORE_RUBRIC,
     "DROP INDEX ix_prompts_twin_id",
@@ -240,7 +241,8 @@ def test_a_database_of_the_first_tables_gets_the_flags_it_had_as_constants(tmp_p
     with read_session(engine) as session:
         project, membership = session.scalars(select(Project)).one(), session.scalars(select(Membership)).one()
         assert project.flags == default_flags()
-        assert (project.rubric, project.retired) == ([], {"criteria": [], "flags": [], "rubric": []})
+        assert (project.rubric, project.span_reasons) == ([], [])
+        assert project.retired == {"criteria": [], "flags": [], "rubric": [], "span_reasons": []}
         assert project.text_display == "written"
         assert membership.seen_guideline_version == 4, "told about everything so far"
     engine.dispose()

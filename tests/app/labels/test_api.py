@@ -145,6 +145,7 @@ def test_a_task_tells_nothing_of_who_wrote_what(mary: TestClient, engine: Engine
         "right",
         "criteria",
         "rubric",
+        "span_reasons",
         "guideline_version",
     }
     assert reply.json()["left"].keys() == reply.json()["right"].keys() == {"text", "cut"}

@@ -21,6 +21,7 @@ JOIN = re.compile(r"[,;:()!?.]\s|[,;:()!?.]$|\s\(|[,;:(]\ufffc|\ufffc[,;:().]")
 # What speaks to programs, files and logs, in the language of the source.
 OTHER_READERS = (
     "cli.py",
+    "exports/of_answers.py",
     "exports/rankings.py",
     "exports/rows.py",
     "database/",

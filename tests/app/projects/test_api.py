@@ -48,6 +48,25 @@ def test_flags_criteria_and_the_way_text_is_shown_can_be_set(api: Api) -> None:
     assert len(changed.json()["retired"]["flags"]) == 6
 
 
+def test_reasons_for_marks_are_set_reworded_and_kept_when_they_go(api: Api) -> None:
+    grace, url = api("admin", who="Grace"), "/api/v1/projects/demo"
+    first = grace.patch(url, json={"span_reasons": [{"key": "wrong", "name": "wrong"}]}).json()["span_reasons"]
+    assert [(one["tone"], one["version"]) for one in first] == [("bad", 1)]
+    assert grace.patch(url, json={"span_reasons": first}).json()["span_reasons"] == first
+    (reason,) = grace.patch(url, json={"span_reasons": [first[0] | {"name": "untrue"}]}).json()["span_reasons"]
+    assert (reason["version"], reason["earlier"]) == (2, ["wrong"])
+    (praise,) = grace.patch(url, json={"span_reasons": [reason | {"tone": "good"}]}).json()["span_reasons"]
+    assert (praise["version"], praise["since"] > reason["since"]) == (2, True)
+    (reason,) = grace.patch(url, json={"span_reasons": [reason]}).json()["span_reasons"]
+    removed = grace.patch(url, json={"span_reasons": []}).json()
+    assert (removed["span_reasons"], removed["retired"]["span_reasons"]) == ([], [reason])
+    back = grace.patch(url, json={"span_reasons": [{"key": "wrong", "name": "untrue"}]}).json()["span_reasons"]
+    assert back[0]["version"] == 2
+    for wrong in ([{"key": "fluency", "name": "Fluent"}], [{"key": f"r{n}", "name": "x"} for n in range(13)], [first[0]] * 2):
+        refused = grace.patch(url, json={"span_reasons": wrong})
+        assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, ["span_reasons"])
+
+
 def test_a_rubric_is_set_and_sent_back_as_it_was_read(api: Api) -> None:
     grace, url = api("admin", who="Grace"), "/api/v1/projects/demo"
     first = grace.patch(url, json={"rubric": [{"key": "sourced", "name": "Sourced?", "required": True}]}).json()["rubric"]

@@ -250,10 +250,21 @@ def test_a_question_of_the_rubric_is_added_reworded_taken_out_and_brought_back(a
     assert (returned["version"], returned["name"]) == (2, "Is there a source?")
 
 
+def test_a_reason_for_marks_is_added_with_its_tone_and_weighed_in_training(as_user: Browser, engine: Engine) -> None:
+    browser = as_user("Grace")
+    form = form_of(browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text) | {"do": "span_reasons.add"}).text)
+    assert form["span_reasons.0.tone"] == "bad"
+    asked = {"span_reasons.0.name": "Well put", "span_reasons.0.tone": "good"}
+    assert browser.post(QUESTIONS, data=form | asked).status_code == 303
+    (reason,) = stored(engine).span_reasons
+    assert (reason["key"], reason["tone"], reason["version"]) == ("well_put", "good", 1)
+    assert "marked “Well put”" in browser.get("/projects/demo/settings").text
+
+
 def test_a_criterion_and_a_question_cannot_share_a_key(as_user: Browser, engine: Engine) -> None:
     browser = as_user("Grace")
     form = form_of(browser.post(QUESTIONS, data=form_of(browser.get(QUESTIONS).text) | {"do": "rubric.add"}).text)
     refused = browser.post(QUESTIONS, data=form | {"rubric.0.name": "Flow", "rubric.0.key": "fluency"})
     assert refused.status_code == 422
-    assert "each needs its own" in refused.text
+    assert "Each needs its own" in refused.text
     assert stored(engine).rubric == []

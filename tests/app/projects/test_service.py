@@ -171,9 +171,9 @@ def test_what_is_taken_away_stays_known_until_it_comes_back(engine: Engine) -> N
         before = project.flags
         update_project(session, project, {"criteria": [], "flags": [FLAG]}, by=None)
         assert (project.criteria, [flag["key"] for flag in project.flags]) == ([], ["rude"])
-        assert project.retired == {"criteria": [CRITERION], "flags": before, "rubric": []}
+        assert project.retired == {"criteria": [CRITERION], "flags": before, "rubric": [], "span_reasons": []}
         update_project(session, project, {"criteria": [CRITERION]}, by=None)
-        assert project.retired == {"criteria": [], "flags": before, "rubric": []}
+        assert project.retired == {"criteria": [], "flags": before, "rubric": [], "span_reasons": []}
 
 
 def test_every_wrong_field_is_named_at_once(engine: Engine) -> None:

@@ -28,7 +28,7 @@ from trainer.contract.coverage.clusters import ASKED
 from trainer.contract.folder import UNDATED, RunFolder, read_jsonl
 from trainer.reward.data import read_labels
 from trainer.reward.people.checks import Checks
-from trainer.reward.rubric import YES
+from trainer.reward.rubric import NO, YES
 from trainer.worker import freeze, label_files, run_inputs
 from trainer.worker.heartbeat import LostRun
 
@@ -216,7 +216,13 @@ def test_every_part_of_a_verdict_reaches_training(
     flags = {"left": ["untrue"], "right": []}
     better = {"side": "right", "text": "Better."}
     asked = {"sourced": {"version": 1, "left": "yes", "right": "cannot_say"}}
-    label_task(session, comparison, cast.mary, criteria={"fluency": "tie"}, flags=flags, rubric=asked, rewrite=better)
+    mark = {"start": 0, "end": 2, "reason": "wrong", "quote": "It"}
+    spans = {"reasons": {"good": 1, "wrong": 1}, "left": [mark]}
+    words = {"description": "", "version": 1, "earlier": [], "since": "2026-01-01T00:00:00+00:00"}
+    demo.span_reasons = [{"key": "wrong", "name": "wrong", "tone": "bad", **words}]
+    demo.retired = demo.retired | {"span_reasons": [{"key": "good", "name": "good", "tone": "good", **words}]}
+    more = {"rubric": asked, "spans": spans, "rewrite": better}
+    label_task(session, comparison, cast.mary, criteria={"fluency": "tie"}, flags=flags, **more)
     rated = {"kind": "rating", "choice": None, "overall": 4, "criteria": {"fluency": 5}, "flags": {"response": ["broken"]}}
     label_task(session, rating, cast.alan, **rated, rewrite={"side": "response", "text": "Far better."})
     demo.flags = [{"key": "untrue", "name": "untrue", "description": "", "weight": 0.7}]
@@ -225,7 +231,9 @@ def test_every_part_of_a_verdict_reaches_training(
 
     verdict, *rewrites = rows(prepared.folder, "preferences.jsonl")
     assert (verdict["criteria"], verdict["flags"], verdict["rubric"]) == ({"fluency": "tie"}, flags, asked)
-    assert [(one.item, one.said) for one in read_labels(prepared.folder).rubric] == [("sourced", YES), ("sourced", None)]
+    assert verdict["spans"] == {"reasons": {"good": "good", "wrong": "bad"}, "left": [mark]}
+    said = sorted((one.item, one.said or 0) for one in read_labels(prepared.folder).rubric)
+    assert said == [("good", NO), ("good", NO), ("sourced", 0), ("sourced", YES), ("wrong", NO), ("wrong", YES)]
     assert [(row["left"]["text"], row["choice"], row["source"]) for row in rewrites] == [
         ("Better.", "left", "rewrite"),
         ("Far better.", "left", "rewrite"),

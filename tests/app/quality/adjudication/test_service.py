@@ -81,10 +81,22 @@ def test_verdicts_are_told_on_the_reviewers_sides_and_without_names(
     turned = set()
     with write_session(engine) as session:
         item = {"key": "sourced", "name": "Is there a source?", "description": "", "required": False, "version": 1}
-        session.get_one(Project, cast.demo).rubric = [item | {"earlier": [], "since": "2026-01-01T00:00:00+00:00"}]
+        words = {"earlier": [], "since": "2026-01-01T00:00:00+00:00"}
+        session.get_one(Project, cast.demo).rubric = [item | words]
+        reason = {"key": "wrong", "name": "wrong", "description": "", "tone": "bad", "version": 1}
+        session.get_one(Project, cast.demo).span_reasons = [reason | words]
     for _ in range(8):
         asked = {"sourced": {"version": 1, "left": "yes"}}
-        said = {"choice": "left", "criteria": {}, "flags": {"left": ("untrue",)}, "rubric": asked, "comment": "Shorter."}
+        mark = {"start": 0, "end": 2, "reason": "wrong"}
+        marks = {"reasons": {"wrong": 1}, "left": [mark]}
+        said = {
+            "choice": "left",
+            "spans": marks,
+            "criteria": {},
+            "flags": {"left": ("untrue",)},
+            "rubric": asked,
+            "comment": "Shorter.",
+        }
         dispute_id, task_id = open_dispute(engine, cast.demo, {cast.mary: said, cast.grace: {"choice": "tie"}})
         turns = second_stands_left(task_id, cast.mary) != second_stands_left(task_id, cast.alan)
         turned.add(turns)
@@ -94,8 +106,11 @@ def test_verdicts_are_told_on_the_reviewers_sides_and_without_names(
         side = "right" if turns else "left"
         assert (mine["choice"], mine["flags"]) == (side, {side: ["untrue"]})
         assert mine["rubric"] == {"sourced": {"version": 1, side: "yes"}}
+        (marked,) = mine["spans"].pop(side)
+        assert (mine["spans"], marked | {"quote": ""}) == ({"reasons": {"wrong": 1}}, mark | {"quote": ""})
         page = as_user("Alan").get(f"/projects/demo/disputes/{dispute_id}").text
         assert f"{'B' if turns else 'A'} yes" in page[page.index("Is there a source?") :][:60]
+        assert f"{'B' if turns else 'A'} − " in page[: page.index(f'<q dir="auto">{marked["quote"]}</q>')][-60:]
         for name in ("Mary", "Grace", "annotator"):
             assert name not in reply.text
     assert turned == {True, False}

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from app.database.engine import write_session
 from app.errors import Invalid
-from app.labels.rubric import Said, rubric_for, told, without_gaps
+from app.labels.answers.rubric import Said, rubric_for, told, without_gaps
 from app.models import Project
 from app.projects.service import update_project
 from tests.app.conftest import Cast
