@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import Engine, select
@@ -22,7 +24,7 @@ def known(engine: Engine) -> list[tuple[int | None, str | None, int | None]]:
         return [(one.source_task_id, one.choice, one.overall) for one in session.scalars(select(Gold).order_by(Gold.id))]
 
 
-def judged(engine: Engine, cast: Cast, **values: object) -> tuple[int, int]:
+def judged(engine: Engine, cast: Cast, **values: Any) -> tuple[int, int]:
     """A label of Mary's and its task."""
     with write_session(engine) as session:
         label = judge(session, session.get_one(Project, cast.demo), cast.mary, **values)
@@ -56,7 +58,7 @@ def test_what_all_agreed_on_becomes_a_known_answer(open_as: Open, engine: Engine
     ids=["comparison", "rating"],
 )
 def test_an_admin_says_what_is_right(
-    open_as: Open, engine: Engine, cast: Cast, said: dict[str, object], keys: list[str], expected: tuple[object, object]
+    open_as: Open, engine: Engine, cast: Cast, said: dict[str, Any], keys: list[str], expected: tuple[object, object]
 ) -> None:
     label, task = judged(engine, cast, **said)
     page = open_as("Grace")
