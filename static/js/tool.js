@@ -5,7 +5,7 @@ export function connect(details) {
     if (details.open) return; // it is about to close
     event.preventDefault();
     details.open = true;
-    details.querySelector("input, textarea")?.focus();
+    details.querySelector("input:not([type=hidden]), textarea")?.focus();
     details.scrollIntoView({ block: "nearest" });
   });
   details.addEventListener("toggle", () => {

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import Engine, select
 
 from app.database.engine import read_session
@@ -73,3 +73,12 @@ def all_saved(page: Page) -> None:
 def fetched_ahead(page: Page) -> int:
     """Waits for the task that stands behind the desk's, and says which it is."""
     return int(until(page, "document.getElementById('ahead').content.firstElementChild?.dataset.task ?? 0"))
+
+
+def tab_to(page: Page, control: Locator, most: int = 80) -> None:
+    """Presses Tab until the control has the focus."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if control.evaluate("(one) => one === document.activeElement"):
+            return
+    raise AssertionError(f"Tab never comes to {control}")
