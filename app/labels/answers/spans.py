@@ -119,8 +119,8 @@ def marking_for(in_force: Iterable[Mapping[str, Any]], retired: Iterable[Mapping
 
 
 def spans_of(said: Said | None) -> dict[str, Sequence[Span]]:
-    """The marks by side."""
-    return {side: marked for side, marked in (said or {}).items() if side != REASONS}
+    """The marks by side; an answer without any is left out."""
+    return {side: marked for side, marked in (said or {}).items() if side != REASONS and marked}
 
 
 def turned(said: Said | None, sides: Mapping[str, str]) -> dict[str, Any] | None:

@@ -152,6 +152,38 @@ def test_a_rating_is_marked_and_read_over_the_api(engine: Engine, cast: Cast, ap
     assert label["spans"] == {"reasons": {"wrong": 1}, "response": [span(3, 4, quote="🙂")]}
 
 
+@pytest.mark.parametrize("empty", [{}, {"reasons": {"wrong": 1}}, {"response": []}])
+def test_a_verdict_that_marks_nothing_is_kept_as_one_that_could_have(
+    engine: Engine, cast: Cast, api: Api, empty: dict[str, Any]
+) -> None:
+    offer(engine, cast, WRONG)
+    task_id = of_text(engine, cast, "rating")
+    mary = api("annotate", who="Mary")
+    assert mary.post("/api/v1/projects/demo/tasks/next").status_code == 200
+    body = {"client_id": "0" * 8 + "-0000-4000-8000-" + "0" * 12, "overall": 2, "spans": empty}
+    assert mary.post(f"/api/v1/tasks/{task_id}/label", json=body).status_code == 201
+    (label,) = labels(engine)
+    assert label.spans == {"reasons": {"wrong": 1}}
+
+
+def test_the_page_keeps_a_verdict_that_marks_nothing(engine: Engine, cast: Cast, as_user: Callable[[str], TestClient]) -> None:
+    offer(engine, cast, WRONG)
+    task_id = of_text(engine, cast)
+    mary = as_user("Mary")
+    client_id = mary.get("/projects/demo/annotate").text.split('name="client_id" value="')[1][:36]
+    form = {"client_id": client_id, "choice": "left", "spans.reasons.wrong": "1", "spans.left": "", "spans.right": "[]"}
+    assert mary.post(f"/tasks/{task_id}/label", data=form).status_code == 303
+    (label,) = labels(engine)
+    assert label.spans == {"reasons": {"wrong": 1}}
+
+
+def test_nothing_marked_where_nothing_may_be_is_no_mark(engine: Engine, cast: Cast) -> None:
+    task_id = of_text(engine, cast)
+    claim(engine, cast.demo, cast.mary)
+    record(engine, task_id, cast.mary, say("left", spans={"left": [], "right": []}))
+    assert labels(engine)[0].spans is None
+
+
 def test_the_page_offers_stores_and_shows_marks(engine: Engine, cast: Cast, as_user: Callable[[str], TestClient]) -> None:
     offer(engine, cast, WRONG)
     task_id = of_text(engine, cast)
