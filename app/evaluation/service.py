@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import case, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -226,10 +226,11 @@ def answers_by_contender(session: Session, evaluation: Evaluation, prompt_ids: C
     Not in the order of ids: short answers end first, so those would put a candidate beside the longest of several.
     """
     contenders = [evaluation.baseline_id, *(one.contender_id for one in candidates_of(session, evaluation))]
+    turn = case((Generation.run_id.is_(None), -Generation.number), else_=Generation.number)  # of what was brought in, the newest
     written = (
         select(Generation.contender_id, Generation.prompt_id, Generation.id, Generation.text, Generation.settings)
         .where(Generation.contender_id.in_(contenders), Generation.prompt_id.in_(prompt_ids), ~ASKED)
-        .order_by(func.coalesce(Generation.run_id, 0).desc(), Generation.number, Generation.id)
+        .order_by(func.coalesce(Generation.run_id, 0).desc(), turn, Generation.id)
     )
     found: Answers = defaultdict(list)
     for contender_id, prompt_id, generation_id, text, settings in session.execute(written):

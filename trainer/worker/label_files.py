@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.database.slices import ASKED_AT_ONCE
@@ -205,7 +205,7 @@ def _to_place(session: Session, base_id: int, project_id: int) -> Iterator[dict[
     )
     prompts = session.scalars(drawn).all()
     for some in (prompts[at : at + ASKED_AT_ONCE] for at in range(0, len(prompts), ASKED_AT_ONCE)):
-        first = _first_answers(base_id).where(Generation.prompt_id.in_([prompt.id for prompt in some]))
+        first = _first_answers(base_id, Generation.prompt_id.in_([prompt.id for prompt in some]))
         answers = {one.prompt_id: one for one in session.scalars(select(Generation).where(Generation.id.in_(first)))}
         for prompt in some:
             answer = answers.get(prompt.id)
@@ -213,16 +213,22 @@ def _to_place(session: Session, base_id: int, project_id: int) -> Iterator[dict[
             yield {"prompt_id": prompt.id, "messages": prompt.messages, "response": response}
 
 
-def _first_answers(base_id: int) -> Select[int]:
-    """Ids of the base model's first answer to each prompt, drawn alone."""
-    return (
-        select(func.min(Generation.id)).where(Generation.checkpoint_id == base_id, drawn_alone()).group_by(Generation.prompt_id)
+def _first_answers(base_id: int, *of: ColumnElement[bool]) -> Select[int]:
+    """Ids of the answer that the base model drew first to each prompt, alone. The one that ended first would be the shortest."""
+    order = (Generation.run_id.is_(None), Generation.run_id, Generation.number)
+    place = func.row_number().over(partition_by=Generation.prompt_id, order_by=order).label("place")
+    drawn = (
+        select(Generation.id, place)
+        .join(Prompt, Prompt.id == Generation.prompt_id)
+        .where(Generation.checkpoint_id == base_id, drawn_alone(), *of)
+        .subquery()
     )
+    return select(drawn.c.id).where(drawn.c.place == 1)
 
 
 def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:
     """The base model's first answer to each of the first prompts: the same answers at every refit, none of them chosen."""
-    first = _first_answers(base_id).join(Prompt, Prompt.id == Generation.prompt_id).where(Prompt.split == "train")
+    first = _first_answers(base_id, Prompt.split == "train")
     rows = session.execute(
         select(Generation, Prompt)
         .join(Prompt, Prompt.id == Generation.prompt_id)

@@ -64,7 +64,11 @@ def side_by_side(
     prompt_ids = session.scalars(both).all()
     prompts = {prompt.id: prompt for prompt in session.scalars(select(Prompt).where(Prompt.id.in_(prompt_ids)))}
     said = _first_of_newest_run(session, prompt_ids, {one.id, other.id})
-    return [SideBySide(prompts[each], said[each, one.id], said[each, other.id]) for each in prompt_ids]
+    return [
+        SideBySide(prompts[each], said[each, one.id], said[each, other.id])
+        for each in prompt_ids
+        if {(each, one.id), (each, other.id)} <= said.keys()  # a task may have been asked about one of them meanwhile
+    ]
 
 
 def _first_of_newest_run(

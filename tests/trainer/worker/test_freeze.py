@@ -409,6 +409,19 @@ def test_the_panel_is_the_base_models_first_answers(
     assert [row["response"]["text"] for row in panel] == first
 
 
+def test_the_panel_is_what_was_drawn_first_not_what_ended_first(
+    session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast
+) -> None:
+    assert demo.policy_id is not None
+    prompt = factories.make_prompt(session, demo.id)
+    run = factories.make_run(session, demo.id).id
+    for number, text in ((1, "Short."), (0, "Longer, and so later.")):
+        factories.make_generation(session, prompt, demo.policy_id, text, run_id=run, number=number)
+    queued = service.queue_run(session, demo, "reward", {}, {}, cast.grace)
+    panel = rows(prepare(session, engine, settings, queued).folder, "panel.jsonl")
+    assert [row["response"]["text"] for row in panel] == ["Longer, and so later."]
+
+
 def test_the_prompts_to_be_placed_are_those_in_use_with_what_the_base_said_first(
     session: Session, engine: Engine, settings: Settings, demo: Project, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
