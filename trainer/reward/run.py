@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -113,7 +114,10 @@ def run(folder: RunFolder) -> None:
     passed, reason, tested = gate_of_what_is_paid(figures, config, earlier_tests)
     figures |= {"gate_passed": passed, "gate_reason": as_json(reason), "tested": tested, "earlier_tests": earlier_tests}
     save(folder, backbone, kept, scales, figures)  # before anything that differs from run to run
-    draw(folder.path, backbone, labels.answers, features, cache, most_tokens(backbone, config.max_tokens))
+    try:
+        draw(folder.path, backbone, labels.answers, features, cache, most_tokens(backbone, config.max_tokens))
+    except Exception:  # a reward is whole without a picture of its prompts; what went wrong is in the run's log
+        traceback.print_exc()
     figures |= {"fit_s": round(time.monotonic() - read_at, 3), "seconds": round(time.monotonic() - started, 3)}
     numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
     Metrics(folder.file("metrics.jsonl")).write(split.count + 1, {f"reward/{name}": value for name, value in numbers.items()})

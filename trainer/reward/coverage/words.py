@@ -63,6 +63,8 @@ def _strongest(mine: Counter[str], everywhere: Counter[str]) -> tuple[str, ...]:
 
 def log_odds_z(here: int, words_here: int, elsewhere: int, words_elsewhere: int, share: float) -> float:
     """How much likelier a word is here than elsewhere, in standard errors; `share`: of all words everywhere, its prior."""
+    if share >= 1:  # the only word there is
+        return 0.0
     prior = PRIOR * share
     mine, theirs = here + prior, elsewhere + prior
     odds = math.log(mine / (words_here + PRIOR - mine)) - math.log(theirs / (words_elsewhere + PRIOR - theirs))

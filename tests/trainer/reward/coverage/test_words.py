@@ -35,5 +35,9 @@ def test_a_word_of_one_prompt_alone_tells_of_that_prompt() -> None:
     assert (first, second) == (("chess",), ("bread",))
 
 
+def test_nothing_is_said_of_the_only_word_there_is() -> None:
+    assert words_apart([f"Compute {number} + {number}" for number in range(20)], [number % 4 for number in range(20)]) == [()] * 4
+
+
 def test_nothing_is_said_of_what_is_all_alike() -> None:
     assert words_apart(["the same"] * 10, [0, 1] * 5) == [(), ()]
