@@ -98,11 +98,11 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def onlooker(self, backbone: Backbone, packed: Packed) -> Onlooker | None:
+    def onlooker(self, backbone: Backbone, packed: Packed, partial: bool = False) -> Onlooker | None:
         metrics = self.folder.file("metrics.jsonl")
         done = sum(1 for _ in read_jsonl(metrics)) if metrics.exists() else 0
         self.policies[done] = {name: value.detach().clone() for name, value in named_trainable(backbone)}
-        inner = self.inner.onlooker(backbone, packed)
+        inner = self.inner.onlooker(backbone, packed, partial)
         return Listening(inner, self.members, done) if inner is not None else None
 
 

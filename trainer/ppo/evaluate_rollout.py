@@ -52,7 +52,8 @@ def evaluate(
     epoch, whose ratios are therefore exactly 1. Raises FloatingPointError when anything is not finite.
     """
     packed = pack([prompt.ids for prompt in asked], [given.ids for given in answers])
-    onlooker = None if several() else reward.onlooker(learner.backbone, packed)  # it would see the rows of one process
+    looks_on = not several()  # it would see the rows of one process
+    onlooker = reward.onlooker(learner.backbone, packed, config.partial_scores) if looks_on else None
     watch = _watch(check, onlooker, torch.arange(len(asked)))
     if recording is None:
         packed = _shared_trunk(learner.backbone, packed, watch)

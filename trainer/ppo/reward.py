@@ -49,7 +49,9 @@ class Onlooker(Protocol):
         """Of all answers, once every layer was seen for each."""
 
     def partial(self) -> Tensor:
-        """(B, T) what the answers were worth before each of their tokens; 0 before the first and outside of answers."""
+        """(B, T) what the answers were worth before each of their tokens; 0 before the first and outside of answers. Raises
+        ValueError where it was not to be asked.
+        """
 
 
 class Reward(Protocol):
@@ -59,8 +61,10 @@ class Reward(Protocol):
     def layers(self) -> Collection[int]:
         """Indices into the base's `hidden_states` that an onlooker of it wants to see."""
 
-    def onlooker(self, backbone: Backbone, packed: Packed) -> Onlooker | None:
-        """Looks on at the passes of this backbone's base over these answers; None where they are not those it would make."""
+    def onlooker(self, backbone: Backbone, packed: Packed, partial: bool = False) -> Onlooker | None:
+        """Looks on at the passes of this backbone's base over these answers; None where they are not those it would make.
+        `partial`: whether it will be asked what they were worth on the way.
+        """
 
     def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> Verdicts:
         """Of answers as they were drawn, by a pass of its own; `cut` where the limit on tokens ended one."""
@@ -93,7 +97,7 @@ class Rule:
     members: Callable[[Ids, Ids], Tensor] | None = None  # -> (B, K)
     layers: tuple[int, ...] = ()
 
-    def onlooker(self, backbone: Backbone, packed: Packed) -> None:
+    def onlooker(self, backbone: Backbone, packed: Packed, partial: bool = False) -> None:
         return None
 
     def verdicts(self, prompt_ids: Ids, response_ids: Ids, cut: Sequence[bool]) -> PlainVerdicts:

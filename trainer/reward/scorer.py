@@ -111,7 +111,7 @@ class Scorer:
         back = torch.tensor(order).argsort()
         return Verdicts._make(torch.cat(parts)[back] if parts[0] is not None else None for parts in zip(*said, strict=True))
 
-    def onlooker(self, backbone: Backbone, packed: Packed) -> Onlooker | None:
+    def onlooker(self, backbone: Backbone, packed: Packed, partial: bool = False) -> Onlooker | None:
         """One that needs no pass of its own; None where the backbone has no such pass, or answers are too long."""
         same_pass = (
             self.backbone is backbone
@@ -119,7 +119,7 @@ class Scorer:
             and has_trunk(backbone)
             and len(packed.prefix) + int(packed.lengths.max()) <= self.max_tokens
         )
-        return Onlooker(self, packed) if same_pass else None
+        return Onlooker(self, packed, partial) if same_pass else None
 
     def partial(self, prompt_ids: Ids, response_ids: Ids) -> Tensor | None:
         """(B, T) what answers were worth before each of their tokens, by a pass of its own; None where an adapter scores.
@@ -221,17 +221,18 @@ class Scorer:
 class Onlooker:
     """A scorer that looks on while the base's layers read answers: its scores come free with these passes."""
 
-    def __init__(self, scorer: Scorer, packed: Packed) -> None:
+    def __init__(self, scorer: Scorer, packed: Packed, partial: bool = False) -> None:
         self._scorer = scorer
         self._pooler = Pooler(packed, scorer.layers, eos_ids(scorer.backbone))
         self._packed = packed
-        self._partial = scorer._partial_scores(len(packed.ids), packed.width)
+        self._partial = scorer._partial_scores(len(packed.ids), packed.width) if partial else None
 
     def visit(self, layer: int, states: Tensor, rows: Tensor) -> None:
         """Take `hidden_states[layer]`, (n, L, D), of the packed rows (n,) that a pass runs over."""
         self._pooler.visit(layer, states, rows)
-        inside, to = self._packed.answer_positions[rows, : states.shape[1]], self._packed.mask[rows]
-        self._partial.visit(layer, states, rows, inside, to)
+        if self._partial is not None:
+            inside, to = self._packed.answer_positions[rows, : states.shape[1]], self._packed.mask[rows]
+            self._partial.visit(layer, states, rows, inside, to)
 
     def verdicts(self) -> Verdicts:
         """Of all rows, once every layer was seen for each."""
@@ -240,6 +241,8 @@ class Onlooker:
 
     def partial(self) -> Tensor:
         """(B, T) what the answers were worth before each of their tokens, by the overall head (`head/partial.py`)."""
+        if self._partial is None:
+            raise ValueError("it was not to look at what answers are worth on the way")
         return self._partial.before_each(self._packed.mask)
 
 
