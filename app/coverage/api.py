@@ -23,10 +23,10 @@ class ClusterReply(Reply):
     prompts: int = Field(description="In use.")
     share: float = Field(description="Of the prompts in use that are on the map.")
     languages: dict[str, int] = Field(description='By tag, how many prompts; "" for those without one.')
-    labels: int = Field(description="In force.")
+    labels: int = Field(description="In force, of those that train.")
     few_labels: bool = Field(description="Under 30.")
     differ: FigureReply = Field(description="Of its tasks that several judged: on how many they said different things.")
-    wins: FigureReply = Field(description="Of `compared` against the base; `n` counts verdicts, a tie is half a win.")
+    wins: FigureReply = Field(description="Of `compared` against the base; `n` counts prompts, each by the mean of its verdicts; a tie is half a win.")
     example_ids: list[int] = Field(description="Prompts nearest to its middle.")
 
 

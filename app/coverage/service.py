@@ -152,7 +152,7 @@ def _compared(session: Session, project: Project) -> tuple[int | None, int | Non
 
 def _what_was_said(session: Session, project_id: int, policy: int | None, base: int | None) -> _Said:
     mine = (Label.project_id == project_id, Label.current)
-    by_prompt = select(Task.prompt_id, func.count()).join(Label, Label.task_id == Task.id).where(*mine)
+    by_prompt = select(Task.prompt_id, func.count()).join(Label, Label.task_id == Task.id).where(*mine, Label.trains)
     labels: dict[int, int] = dict(session.execute(by_prompt.group_by(Task.prompt_id)).all())
     several = (
         select(Task.id, Task.prompt_id, case((Task.disputed, 1), else_=0).label("differs"))
@@ -171,6 +171,7 @@ def _what_was_said(session: Session, project_id: int, policy: int | None, base: 
 
 
 def _wins(session: Session, project_id: int, policy: int, base: int) -> tuple[dict[int, int], dict[int, float]]:
+    """For each prompt with a verdict 1, and the mean of its verdicts: those on one prompt are alike, so that it counts once."""
     left, right = aliased(Generation), aliased(Generation)
     verdicts = (
         select(Task.prompt_id, left.contender_id, Label.choice, func.count())
@@ -189,4 +190,4 @@ def _wins(session: Session, project_id: int, policy: int, base: int) -> tuple[di
         worth = 1.0 if choice == side else 0.0 if choice in ("left", "right") else 0.5
         met[prompt_id] += count
         won[prompt_id] = won.get(prompt_id, 0.0) + worth * count
-    return dict(met), won
+    return dict.fromkeys(met, 1), {prompt_id: total / met[prompt_id] for prompt_id, total in won.items()}

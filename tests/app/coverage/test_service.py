@@ -111,6 +111,7 @@ def test_labels_and_where_people_differ_are_those_of_the_clusters_prompts(
         withdrawn = judge(session, project, ada, alone, choice="left")
         withdrawn.current = False
         judge(session, project, ada, task_about(session, project, other), choice="left")
+        judge(session, project, mary, task_about(session, project, other), choice="left").trains = False
         draw(session, project_id, tmp_path, Cluster((one.id, two.id)), Cluster((other.id,)))
 
     first, second = covered(engine, project_id, tmp_path).clusters
@@ -173,7 +174,7 @@ def test_wins_are_of_the_policy_in_force_against_the_base_blind_and_held_out(
     found = covered(engine, project_id, tmp_path)
 
     assert found.compared == Message("policy_of_round", number=1)
-    assert [one.wins for one in found.clusters] == [share(2.5, 4), share(1, 1)]
+    assert [one.wins for one in found.clusters] == [share(0.625, 1), share(1, 1)]
 
 
 def test_while_the_base_is_in_force_the_newest_candidate_is_held_against_it(
