@@ -18,7 +18,8 @@ router = APIRouter(tags=["prompts"])
 
 
 class ClusterReply(Reply):
-    number: int = Field(description="By which `GET /projects/{slug}/prompts?cluster=` lists its prompts.")
+    key: str = Field(description="By which `GET /projects/{slug}/prompts?cluster=` lists its prompts, after later maps, too.")
+    number: int = Field(description="Its place on this map, from 1.")
     words: list[str] = Field(description="That set it apart, the strongest first; may be none.")
     prompts: int = Field(description="In use.")
     share: float = Field(description="Of the prompts in use that are on the map.")
@@ -26,7 +27,9 @@ class ClusterReply(Reply):
     labels: int = Field(description="In force, of those that train.")
     few_labels: bool = Field(description="Under 30.")
     differ: FigureReply = Field(description="Of its tasks that several judged: on how many they said different things.")
-    wins: FigureReply = Field(description="Of `compared` against the base; `n` counts prompts, each by the mean of its verdicts; a tie is half a win.")
+    wins: FigureReply = Field(
+        description="Of `compared` against the base; `n` counts prompts, each by the mean of its verdicts; a tie is half a win."
+    )
     example_ids: list[int] = Field(description="Prompts nearest to its middle.")
 
 

@@ -21,7 +21,7 @@ from app.contenders.service import contenders_alone, names
 from app.evaluation.leaderboard.tally import DRAWN
 from app.labels.disputed import REVIEW
 from app.models import Generation, Label, Project, Prompt, Round, Task
-from app.prompts.clusters.service import newest_map
+from app.prompts.clusters.service import key_of, newest_map
 from app.quality.measures.figure import ENOUGH, Figure, share
 from app.runs.checkpoints import get_checkpoint, root_of
 from trainer.contract.coverage.clusters import Cluster
@@ -34,6 +34,7 @@ EXAMPLES: Final = 3  # of a cluster's prompts, the nearest to its middle
 class Covered:
     """One cluster. `share`: of the prompts in use that are on the map; `languages`: with how many prompts, most first."""
 
+    key: str
     number: int
     words: tuple[str, ...]
     prompts: int
@@ -99,7 +100,7 @@ def coverage_of(session: Session, project: Project, runs: Path) -> PromptsCovere
     policy, base = _compared(session, project)
     said = _what_was_said(session, project.id, policy, base)
     clusters = tuple(
-        _covered(session, number, cluster, one, on_map, said)
+        _covered(session, key_of(drawn.run_id, number), number, cluster, one, on_map, said)
         for number, (cluster, one) in enumerate(zip(drawn.coverage.clusters, placed, strict=True), start=1)
     )
     compared = names(session, [policy]).get(policy) if policy is not None else None
@@ -115,10 +116,11 @@ def _placed(session: Session, project_id: int, cluster: Cluster) -> _Placed:
     return _Placed([prompt_id for prompt_id in cluster.prompt_ids if prompt_id in found], Counter(found.values()))
 
 
-def _covered(session: Session, number: int, cluster: Cluster, placed: _Placed, on_map: int, said: _Said) -> Covered:
+def _covered(session: Session, key: str, number: int, cluster: Cluster, placed: _Placed, on_map: int, said: _Said) -> Covered:
     nearest = placed.ids[:EXAMPLES]
     examples = {one.id: one for one in session.scalars(select(Prompt).where(Prompt.id.in_(nearest)))}
     return Covered(
+        key=key,
         number=number,
         words=cluster.words,
         prompts=len(placed.ids),

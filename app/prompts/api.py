@@ -30,7 +30,7 @@ from app.web.security import Caller
 router = APIRouter(tags=["prompts"])
 
 PromptId = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
-ClusterNumber = Annotated[int, Field(ge=1, le=100)]
+ClusterKey = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,17}\.[1-9][0-9]{0,2}$")]
 
 _PROMPT_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -145,7 +145,7 @@ def list_prompts(
     tag: Line = "",
     skill: Line = "",
     near: Annotated[Near, Query(description="`twin`: nearly the same as another; `leak`: where that is in the other split")] = "",
-    cluster: Annotated[ClusterNumber | None, Query(description="of the map of what the prompts cover")] = None,
+    cluster: Annotated[ClusterKey | None, Query(description="`key` of a cluster of the map of what the prompts cover")] = None,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Page[PromptReply]:

@@ -21,7 +21,7 @@ from app.errors import Invalid, Refusal
 from app.language.formats import count, listed, paragraph
 from app.language.languages import _, ngettext
 from app.prompts import importers, proposals, search, service
-from app.prompts.api import ClusterNumber, PromptId
+from app.prompts.api import ClusterKey, PromptId
 from app.prompts.clusters.service import prompts_in
 from app.prompts.conversations import checked_conversation
 from app.prompts.lengths import room_of, told_of_import
@@ -58,11 +58,11 @@ class Search:
         tag: Annotated[Line, Query()] = "",
         skill: Annotated[Line, Query()] = "",
         near: Annotated[Near, Query()] = "",
-        cluster: Annotated[ClusterNumber | None, Query()] = None,
+        cluster: Annotated[ClusterKey | None, Query()] = None,
     ) -> None:
         marks = {"language": language.strip(), "tag": tag.strip(), "skill": skill.strip()}
         self.chosen = {"view": view, "text": text.strip(), "work": work, "external_id": external_id.strip(), **marks}
-        self.chosen |= {"near": near, "cluster": str(cluster or "")}
+        self.chosen |= {"near": near, "cluster": cluster or ""}
         self.view = view
         self.filter = PromptFilter(
             text=text.strip(),
@@ -80,7 +80,7 @@ class Search:
         return f"/projects/{slug}/prompts" + (f"?{urlencode(chosen)}" if chosen else "")
 
 
-def _prompts_in(request: Request, project_id: int, cluster: int) -> tuple[int, ...]:
+def _prompts_in(request: Request, project_id: int, cluster: str) -> tuple[int, ...]:
     settings: Settings = request.app.state.settings
     with read_session(get_engine(request)) as session:
         return prompts_in(session, project_id, settings.runs, cluster)

@@ -60,7 +60,7 @@ PAGES = (
     "/projects/demo/prompts/import",
     "/projects/demo/prompts/proposed",
     "/projects/demo/prompts/coverage",
-    "/projects/demo/prompts?cluster=1",
+    "/projects/demo/prompts?cluster={map}.1",
     "/projects/demo/feedback",
     "/projects/demo/chats",
     "/chats/{chat}",
@@ -119,8 +119,8 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     talks = [_talk(session, project, cast.ada, choice) for choice in ("both_bad", "")]
     contenders = contenders_alone(session, [project.policy_id or 0, first.candidate])
     _assign(session, project, cast)
-    _map_prompts(session, project, settings)
     return {
+        "map": _map_prompts(session, project, settings),
         "evaluation": _evaluation(session, project, contenders[first.candidate]),
         "before": contenders[project.policy_id or 0],
         "after": contenders[first.candidate],
@@ -160,10 +160,11 @@ def _assign(session: Session, project: Project, cast: Cast) -> None:
         member.languages, member.skills = ["en", "zh-Hant"], ["law"] if member.user_id == cast.mary else []
 
 
-def _map_prompts(session: Session, project: Project, settings: Settings) -> None:
-    """A map of all prompts but the newest, drawn by a run of its own."""
+def _map_prompts(session: Session, project: Project, settings: Settings) -> int:
+    """A map of all prompts but the newest, drawn by a run of its own; the run."""
     prompts = session.scalars(select(Prompt.id).where(Prompt.project_id == project.id).order_by(Prompt.id)).all()[:-1]
-    draw(session, project.id, settings.runs, Cluster(tuple(prompts[1:]), ("sky", "天空", "blue")), Cluster(tuple(prompts[:1])))
+    clusters = Cluster(tuple(prompts[1:]), ("sky", "天空", "blue")), Cluster(tuple(prompts[:1]))
+    return draw(session, project.id, settings.runs, *clusters)
 
 
 def _dispute(session: Session, project: Project, cast: Cast) -> int:

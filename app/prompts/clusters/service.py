@@ -40,9 +40,16 @@ def newest_map(session: Session, project_id: int, runs: Path) -> PromptMap | Non
     return None
 
 
-def prompts_in(session: Session, project_id: int, runs: Path, number: int) -> tuple[int, ...]:
-    """Those in the cluster of this number, from 1; none where there is no such cluster."""
-    found = newest_map(session, project_id, runs)
-    if found is None or number > len(found.coverage.clusters):
+def key_of(run_id: int, number: int) -> str:
+    """How a cluster is named: by the run that drew its map, too, so that a later map moves no prompts under anybody's hands."""
+    return f"{run_id}.{number}"
+
+
+def prompts_in(session: Session, project_id: int, runs: Path, key: str) -> tuple[int, ...]:
+    """Those in the cluster of this key; none where there is no such cluster, or its map is gone."""
+    run_id, number = map(int, key.split("."))
+    drawn = select(Run.id).where(Run.id == run_id, Run.project_id == project_id, Run.kind == "reward", Run.state == "done")
+    coverage = clusters.read(run_folder(runs, run_id)) if session.scalar(drawn) is not None else None
+    if coverage is None or number > len(coverage.clusters):
         return ()
-    return found.coverage.clusters[number - 1].prompt_ids
+    return coverage.clusters[number - 1].prompt_ids

@@ -34,6 +34,12 @@ def prompts(engine: Engine, cast: Cast, settings: Settings) -> list[int]:
     return ids
 
 
+def map_of(api: Api) -> int:
+    """The run that drew the newest."""
+    run_id: int = api("admin", who="Grace").get("/api/v1" + PAGE).json()["run_id"]
+    return run_id
+
+
 def test_before_the_first_map_the_page_says_what_draws_one(cast: Cast, as_user: As, api: Api) -> None:
     page = as_user("Grace").get(PAGE).text
     assert "No map yet" in page
@@ -45,11 +51,11 @@ def test_before_the_first_map_the_page_says_what_draws_one(cast: Cast, as_user: 
     }
 
 
-def test_the_page_shows_each_cluster_and_which_have_few_labels(prompts: list[int], as_user: As) -> None:
+def test_the_page_shows_each_cluster_and_which_have_few_labels(prompts: list[int], as_user: As, api: Api) -> None:
     page = as_user("Grace").get(PAGE).text
     assert "天空, sky" in page
     assert "Cluster 2" in page
-    assert 'href="/projects/demo/prompts?cluster=2"' in page
+    assert f'href="/projects/demo/prompts?cluster={map_of(api)}.2"' in page
     assert "few labels" in page
     assert "Number 0, &lt;b&gt;please&lt;/b&gt;?" in page
     assert "Not yet on it, because they came later or no answer to them was read: 1 prompt." in page
@@ -62,6 +68,7 @@ def test_the_call_says_the_same_to_admins_alone(prompts: list[int], api: Api, as
     nothing = {"n": 0, "value": None, "low": None, "high": None, "enough": False}
     assert (reply["prompts"], reply["on_map"], reply["not_yet"]) == (4, 3, 1)
     assert reply["clusters"][0] == {
+        "key": f"{reply['run_id']}.1",
         "number": 1,
         "words": ["天空", "sky"],
         "prompts": 2,
@@ -77,17 +84,23 @@ def test_the_call_says_the_same_to_admins_alone(prompts: list[int], api: Api, as
         assert as_user(who).get(PAGE).status_code == 403
 
 
-def test_the_list_of_prompts_is_narrowed_to_a_cluster(prompts: list[int], api: Api, as_user: As, engine: Engine) -> None:
-    listed = api("admin", who="Grace").get("/api/v1/projects/demo/prompts", params={"cluster": 1}).json()["items"]
+def test_the_list_of_prompts_is_narrowed_to_a_cluster(
+    prompts: list[int], api: Api, as_user: As, engine: Engine, cast: Cast, settings: Settings
+) -> None:
+    drawn = map_of(api)
+    listed = api("admin", who="Grace").get("/api/v1/projects/demo/prompts", params={"cluster": f"{drawn}.1"}).json()["items"]
     assert [one["id"] for one in listed] == sorted(prompts[:2], reverse=True)
-    assert api("admin", who="Grace").get("/api/v1/projects/demo/prompts", params={"cluster": 9}).json()["items"] == []
+    assert api("admin", who="Grace").get("/api/v1/projects/demo/prompts", params={"cluster": f"{drawn}.9"}).json()["items"] == []
+    assert api("admin", who="Grace").get("/api/v1/projects/demo/prompts", params={"cluster": "1"}).status_code == 422
     grace = as_user("Grace")
-    page = grace.get("/projects/demo/prompts", params={"cluster": 2, "work": "unlabelled"}).text
+    page = grace.get("/projects/demo/prompts", params={"cluster": f"{drawn}.2", "work": "unlabelled"}).text
     assert "Found: 1 prompt." in page
     assert "Only cluster 2 of" in page
-    assert '<input type="hidden" name="cluster" value="2">' in page
-    gone = grace.post("/projects/demo/prompts/archive?cluster=2", data={"all": "on"})
-    assert gone.headers["location"] == "/projects/demo/prompts?cluster=2"
+    assert f'<input type="hidden" name="cluster" value="{drawn}.2">' in page
+    with write_session(engine) as session:  # a later map, before the button is pressed
+        draw(session, cast.demo, settings.runs, Cluster((prompts[0],)), Cluster((prompts[1],)))
+    gone = grace.post(f"/projects/demo/prompts/archive?cluster={drawn}.2", data={"all": "on"})
+    assert gone.headers["location"] == f"/projects/demo/prompts?cluster={drawn}.2"
     with write_session(engine) as session:
         put_away = {one.id for one in session.query(Prompt).filter(Prompt.archived_at.is_not(None))}
     assert put_away == {prompts[2]}
