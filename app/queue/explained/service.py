@@ -32,11 +32,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """`waiting` and `given` are at most LOOKED_AT, and the parts add up to them."""
+    """`waiting` and `given` are at most LOOKED_AT, and the reasons add up to them."""
 
     waiting: int  # free places, the next ones
     given: int  # verdicts in force, the newest
-    kinds: tuple[Part, ...]
+    kinds: tuple[Part, ...]  # of what is asked to train by, as are the shares that a project wants
     reasons: tuple[Part, ...]  # those of which there is any
 
 
@@ -59,7 +59,7 @@ def explain(session: Session, project_id: int) -> Queue:
     return Queue(
         len(waiting),
         len(given),
-        _parts(KINDS, (row[0] for row in waiting), (row[0] for row in given)),
+        _parts(KINDS, *((kind for kind, reason in rows if reason == "random") for rows in (waiting, given))),
         tuple(
             part for part in _parts(REASONS, (row[1] for row in waiting), (row[1] for row in given)) if part.waiting or part.given
         ),

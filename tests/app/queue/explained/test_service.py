@@ -39,7 +39,7 @@ def test_places_and_verdicts_are_told_apart_by_kind_and_by_reason(engine: Engine
         found = explain(session, cast.demo)
     assert (before.waiting, before.given, before.reasons) == (0, 0, ())
     assert (found.waiting, found.given) == (4, 1)
-    assert found.kinds == (Part("comparison", 3, 1), Part("rating", 1, 0), Part("ranking", 0, 0))
+    assert found.kinds == (Part("comparison", 2, 1), Part("rating", 1, 0), Part("ranking", 0, 0))
     assert found.reasons == (Part("random", 3, 1), Part("evaluation", 1, 0))
 
 
@@ -75,7 +75,7 @@ def test_the_page_and_the_call_say_the_same_to_admins_alone(engine: Engine, cast
         "waiting": 4,
         "given": 1,
         "kinds": [
-            {"name": "comparison", "waiting": 3, "given": 1},
+            {"name": "comparison", "waiting": 2, "given": 1},
             {"name": "rating", "waiting": 1, "given": 0},
             {"name": "ranking", "waiting": 0, "given": 0},
         ],
