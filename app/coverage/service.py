@@ -1,6 +1,6 @@
 """The figures of each cluster of the newest map: prompts in use, labels, how often people differ, and who wins.
 
-A label is one in force. People differ on a task where two or more judged it and said different things, a reviewer's word aside.
+A label is one in force that trains. People differ on a task where two or more judged it and said different things, a reviewer's word aside.
 Wins are counted as the leaderboard counts them: blind, of answers that were drawn, on prompts that no training saw; a tie is half
 of one.
 """
@@ -84,7 +84,7 @@ class _Said(NamedTuple):
     labels: Mapping[int, int]
     asked: Mapping[int, int]  # tasks that two or more judged
     differ: Mapping[int, int]
-    met: Mapping[int, int]  # verdicts on the compared policy beside the base
+    met: Mapping[int, int]  # 1 where the compared policy was judged beside the base
     won: Mapping[int, float]
 
 
