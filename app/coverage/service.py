@@ -1,8 +1,8 @@
 """The figures of each cluster of the newest map: prompts in use, labels, how often people differ, and who wins.
 
-A label is one in force that trains. People differ on a task where two or more judged it and said different things, a reviewer's word aside.
-Wins are counted as the leaderboard counts them: blind, of answers that were drawn, on prompts that no training saw; a tie is half
-of one.
+A label is one in force that trains. People differ on a task where two or more judged it and said different things, a reviewer's
+word aside. Wins are counted as the leaderboard counts them: blind, of answers that were drawn, on prompts that no training saw; a
+tie is half of one.
 """
 
 from __future__ import annotations
