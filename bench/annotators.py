@@ -29,6 +29,21 @@ class Taste:
 
     score: Preference
     tie_within: float
+    scale: float = 1.0  # of liking, in units of the noise with which answers that are ranked are perceived
+
+    def said(self, task: dict[str, Any], draw: random.Random) -> dict[str, Any]:
+        """The verdict on a task, a comparison or a ranking, as it is sent."""
+        return self.ranking(task, draw) if task["kind"] == "ranking" else {"choice": self.verdict(task, draw)}
+
+    def ranking(self, task: dict[str, Any], draw: random.Random) -> dict[str, Any]:
+        """An order of all answers, each perceived with Gumbel noise (Plackett-Luce); the bad ones are equally last."""
+        prompt = last_words(task["prompt"]["messages"])
+        liked = {number: self.score(prompt, answer["text"]) for number, answer in enumerate(task["answers"], 1)}
+        bad = [number for number, score in liked.items() if score == -math.inf]
+        if len(bad) == len(liked):
+            return {"ranking": [], "all_bad": True}
+        perceived = {number: self.scale * score + gumbel(draw) for number, score in liked.items() if score != -math.inf}
+        return {"ranking": [[number] for number in sorted(perceived, key=lambda number: -perceived[number])], "last": bad}
 
     def verdict(self, task: dict[str, Any], draw: random.Random) -> str:
         prompt = last_words(task["prompt"]["messages"])
@@ -47,7 +62,25 @@ def taste_of(score: Preference, answers: Sequence[tuple[str, Sequence[str]]]) ->
     """`answers`: prompts and their answers, from which the usual difference between two answers is taken."""
     liked = [[found for text in texts if math.isfinite(found := score(prompt, text))] for prompt, texts in answers]
     differences = [abs(left - right) for some in liked for left, right in combinations(some, 2)]
-    return Taste(score, NEAR_TIE * statistics.fmean(differences))
+    apart = [difference for difference in differences if difference]
+    return Taste(score, NEAR_TIE * statistics.fmean(differences), scale_of(apart, FLIPPED) if apart else 1.0)
+
+
+def gumbel(draw: random.Random) -> float:
+    return -math.log(-math.log(min(max(draw.random(), 1e-12), 1 - 1e-12)))
+
+
+def scale_of(differences: Sequence[float], flipped: float) -> float:
+    """By which liking is multiplied so that so many of these pairs are turned round by Gumbel noise."""
+
+    def turned(scale: float) -> float:
+        return statistics.fmean(1 / (1 + math.exp(min(scale * abs(one), 500.0))) for one in differences)
+
+    low, high = 1e-6, 1e6
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if turned(middle) > flipped else (low, middle)
+    return math.sqrt(low * high)
 
 
 def last_words(messages: Sequence[dict[str, str]]) -> str:
@@ -137,7 +170,7 @@ def _shift(url: str, slug: str, key: str, taste: Taste, counter: _Counter, patie
     with httpx.Client(base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
         while counter.take():
             task = _next_task(client, slug, patience_s)
-            body = {"client_id": str(uuid.uuid4()), "choice": taste.verdict(task, draw), "active_ms": 1500}
+            body = {"client_id": str(uuid.uuid4()), "active_ms": 1500} | taste.said(task, draw)
             reply = client.post(f"/tasks/{task['id']}/label", json=body)
             if reply.status_code != 201:
                 raise RuntimeError(f"a label was answered {reply.status_code}: {reply.text}")

@@ -179,7 +179,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def setting(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     try:
         return name, json.loads(value)
@@ -191,7 +191,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder of a finished PPO run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
-    parser.add_argument("--set", type=_setting, action="append", help="a setting of PPO, name=value; repeat it for several")
+    parser.add_argument("--set", type=setting, action="append", help="a setting of PPO, name=value; repeat it for several")
     parser.add_argument("--preference", help="who wins by it: one of bench/tastes.py, or module:function")
     parser.add_argument("--judgements", type=Path, default=Path("data/judgements"), help="human judgements, for `people`")
     parser.add_argument("--read", type=Path, help="write answers of base and policy here")

@@ -34,7 +34,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from bench.control import _setting as setting
+from bench.control import setting
 from bench.drawing import chart, svg
 from bench.installation import say
 from trainer.contract.config import PPOConfig

@@ -4,7 +4,8 @@ People with a hidden taste (`tastes.py`) compare answers on the real server over
 that make no sense are both bad to them. A round is triggered through the API; its model is judged on held-out prompts by the
 taste itself, without noise, beside the base and the best of four of the base's answers under the same reward. With `--method` it
 is trained by another than PPO, or by several in turn, each in a copy of the installation. One JSON line per taste and method, and
-a summary as the last line. With `--data DIR` the base's answers stay there, and a later call starts from them.
+a summary as the last line. With `--data DIR` the base's answers stay there, and a later call starts from them. With `--ranked 4`
+each label is a ranking of four answers, perceived with noise by which 15 % of pairs are turned round.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ import torch
 from bench import beside_base
 from bench.annotators import last_words, taste_of, work
 from bench.beside_base import Answer
-from bench.control import told
+from bench.control import setting, told
 from bench.installation import SLUG, Installation, default_model, say, simple_model
 from bench.preferences import ABOUT_LENGTH
 from bench.reading import Reader
@@ -178,11 +179,13 @@ def loop(
 
 
 def _settle(house: Installation, options: argparse.Namespace) -> dict[str, Any]:
-    """The demo project, set to comparisons by one person each, on answers of the wanted length."""
+    """The demo project, set to comparisons or rankings by one person each, on answers of the wanted length."""
     prompts = len(house.pages(f"/projects/{SLUG}/prompts", split="train"))
-    per_prompt = 2 * math.ceil(options.labels * SPARE / prompts)
+    per_prompt = (options.ranked or 2) * math.ceil(options.labels * SPARE / prompts)
     sampling = {"per_prompt": per_prompt, "max_new_tokens": options.answers_tokens, "temperature": 0.7, "batch_size": 32}
     changes = {"rating_share": 0.0, "overlap": 1, "queue_low_mark": 1, "sampling": sampling, "evaluation": {"on": False}}
+    if options.ranked:
+        changes |= {"ranking_share": 1.0, "ranking_answers": options.ranked}
     project: dict[str, Any] = house.send("PATCH", f"/projects/{SLUG}", json=changes)
     return project
 
@@ -191,7 +194,7 @@ def asked_for(name: str, method: str, options: argparse.Namespace) -> dict[str, 
     """The round as it is asked for. Its own answers to the training prompts are for people to judge next; nobody here does."""
     stage, settings = METHODS[method]
     if stage == "ppo":
-        settings = settings | ppo_settings(name, options.updates)
+        settings = settings | ppo_settings(name, options.updates) | dict(options.set or [])
     return {"methods": [stage], "config": {"sample": {"per_prompt": 2}, stage: settings}}
 
 
@@ -286,7 +289,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--method", action="append", choices=tuple(METHODS), help="what trains; repeat it for several (ppo)")
     parser.add_argument("--judgements", type=Path, default=Path("data/judgements"), help="human judgements, for `people`")
     parser.add_argument("--read", type=Path, help="append 50 answers of each beside the base's to this file")
-    parser.add_argument("--labels", type=int, default=200, help="comparisons to give (default 200)")
+    parser.add_argument("--labels", type=int, default=200, help="labels to give (default 200)")
+    parser.add_argument("--ranked", type=int, help="answers that each label puts in order (default: each compares two)")
+    parser.add_argument("--set", type=setting, action="append", help="a setting of PPO, name=value; repeat it for several")
     parser.add_argument("--model", type=Path, help="a model folder (default: SmolLM2 of the set-up)")
     parser.add_argument("--simple", action="store_true", help="a SimpleLM, for a quick look at the whole loop")
     parser.add_argument("--data", type=Path, help="keep the installations in this folder")

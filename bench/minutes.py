@@ -48,6 +48,7 @@ from typing import Any
 from scipy import stats
 from torch import Tensor
 
+from bench.annotators import gumbel, scale_of
 from bench.installation import default_model, say
 from bench.preferences import PREFERENCES, Preference
 from bench.reward import features_of
@@ -201,10 +202,6 @@ def work(pool: Pool, prompts: Sequence[Prompt], form: str, minutes: Sequence[flo
     return found
 
 
-def gumbel(draw: random.Random) -> float:
-    return -math.log(-math.log(min(max(draw.random(), 1e-12), 1 - 1e-12)))
-
-
 def quintiles(pool: Pool, prompts: Sequence[Prompt], *, by_prompt: bool) -> list[float]:
     draw = random.Random(0)
     perceived = [
@@ -214,19 +211,6 @@ def quintiles(pool: Pool, prompts: Sequence[Prompt], *, by_prompt: bool) -> list
         for _ in range(20)
     ]
     return statistics.quantiles(perceived, n=5)
-
-
-def scale_of(differences: Sequence[float], flipped: float) -> float:
-    """By which liking is multiplied so that so many of these pairs are turned round by Gumbel noise."""
-
-    def turned(scale: float) -> float:
-        return statistics.fmean(1 / (1 + math.exp(min(scale * abs(one), 500.0))) for one in differences)
-
-    low, high = 1e-6, 1e6
-    for _ in range(200):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if turned(middle) > flipped else (low, middle)
-    return math.sqrt(low * high)
 
 
 def without_the_worst(text: str, score: Callable[[str], float]) -> str | None:

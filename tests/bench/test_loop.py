@@ -19,13 +19,20 @@ def test_only_pairs_of_one_prompt_whose_truths_differ_count() -> None:
 
 
 def test_a_round_is_asked_for_by_its_method_and_held_by_length_unless_people_care_for_it() -> None:
-    options = Namespace(updates=None)
+    options = Namespace(updates=None, set=None)
 
     assert asked_for("hedging", "ppo", options) == {"methods": ["ppo"], "config": {"sample": {"per_prompt": 2}, "ppo": {}}}
-    grpo = asked_for("concise", "grpo", Namespace(updates=3))["config"]["ppo"]
+    grpo = asked_for("concise", "grpo", Namespace(updates=3, set=None))["config"]["ppo"]
     assert PPOConfig(**grpo).advantage == "grpo"
     assert (grpo["updates"], grpo["length_control"]) == (3, "off")
     for method in ("dpo", "kto"):
         body = asked_for("concise", method, options)
         assert PreferenceConfig(**body["config"]["preference"]).method == method
         assert NewRound(**body).methods == ["preference"]
+
+
+def test_what_is_set_goes_to_ppo_alone() -> None:
+    options = Namespace(updates=None, set=[("kl_target_nats", 3)])
+
+    assert asked_for("hedging", "ppo", options)["config"]["ppo"] == {"kl_target_nats": 3}
+    assert asked_for("hedging", "dpo", options)["config"]["preference"] == {"method": "dpo"}

@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 import torch
 
+from bench.annotators import scale_of
 from bench.minutes import (
     DECIDE,
     FORMS,
@@ -23,7 +24,6 @@ from bench.minutes import (
     measure,
     pool_of,
     quintiles,
-    scale_of,
     tasks,
     without_the_worst,
     work,

@@ -7,6 +7,7 @@ import json
 import random
 import statistics
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,23 @@ def test_a_taste_opens_by_name(reader: Reader, tmp_path: Path) -> None:
     assert opened("concise", reader, tmp_path, tmp_path, [])[0] is concise
     with pytest.raises(ValueError, match="one of hedging, relevant"):
         opened("polite", reader, tmp_path, tmp_path, [])
+
+
+def test_people_put_answers_in_the_order_of_their_taste_with_noise_and_the_bad_ones_last() -> None:
+    def score(_prompt: str, text: str) -> float:
+        return NONSENSE if text == "?" else float(len(text))
+
+    def ranked(taste: Taste, *texts: str) -> dict[str, object]:
+        task = {"kind": "ranking", "prompt": {"messages": [{"content": QUESTION}]}, "answers": [{"text": text} for text in texts]}
+        return taste.said(task, draw)
+
+    draw = random.Random(0)
+    sure = Taste(score, tie_within=0.0, scale=100.0)
+    assert ranked(sure, "aa", "?", "aaaa", "a") == {"ranking": [[3], [1], [4]], "last": [2]}
+    assert ranked(sure, "?", "?", "?") == {"ranking": [], "all_bad": True}
+
+    lengths = [list(range(1, 5)), list(range(3, 7))]
+    usual = taste_of(score, [("", ["a" * length for length in some]) for some in lengths])
+    pairs = [("a" * one, "a" * other) for some in lengths for one, other in combinations(some, 2)]
+    turned = [ranked(usual, *pair)["ranking"] == [[1], [2]] for pair in pairs for _ in range(2000)]
+    assert statistics.fmean(turned) == pytest.approx(0.15, abs=0.01)
