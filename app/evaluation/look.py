@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.database.engine import read_session
 from app.evaluation import evidence, service
 from app.evaluation.alarm import raise_alarm
-from app.evaluation.decision import Verdict, decide
+from app.evaluation.decision import EQUAL, Verdict, decide
 from app.evaluation.planning import expected
 from app.models import Evaluation, EvaluationCandidate
 from trainer.contract.messages import Message
@@ -83,13 +83,20 @@ def write_down(session: Session, evaluation: Evaluation, found: Look) -> bool:
         candidate.standing = found.standings[candidate.id]
     session.flush()
     for candidate in candidates:
-        if candidate.promotable and found.standings[candidate.id]["rejects"]:
+        if candidate.promotable and against(found.standings[candidate.id]):
             raise_alarm(session, evaluation, candidate, figures_of(found.standings[candidate.id]))
     if found.decision is not None:
         winner = session.get_one(EvaluationCandidate, found.winner) if found.winner is not None else None
         reason = reason_of({one.id: found.standings[one.id] for one in candidates if one.promotable}, found.winner)
         service.close(session, evaluation, found.decision, winner.contender_id if winner else None, reason)
     return True
+
+
+def against(standing: Mapping[str, Any]) -> bool:
+    """Whether people turned a candidate down, and did not lean towards it: more wins than losses, though too few to show
+    anything, contradict no score that rose.
+    """
+    return bool(standing["rejects"]) and (float(standing["mean"]) <= EQUAL or bool(standing["worse_flags"]))
 
 
 def reason_of(standings: Mapping[int, dict[str, Any]], winner: int | None) -> Message:

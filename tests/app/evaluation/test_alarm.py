@@ -105,6 +105,18 @@ def test_where_people_prefer_it_or_nothing_rose_there_is_none(engine: Engine) ->
         assert candidate_of(engine, rejected(engine)).alarm is None
 
 
+def test_people_who_lean_towards_it_and_are_too_few_contradict_no_score(engine: Engine) -> None:
+    """Nothing is shown, so that it is not promoted; that is no alarm. As many wins as losses are one."""
+    for share, leans in ((0.65, True), (0.35, False)):
+        judged = rejected(engine, share, evaluation_budget=20)
+        candidate = candidate_of(engine, judged)
+        assert round_of(engine, judged).decision == "rejected"
+        assert candidate.standing is not None
+        assert candidate.standing["spent"]
+        assert (candidate.standing["mean"] > 0.5) is leans
+        assert (candidate.alarm is None) is leans
+
+
 def test_where_no_answer_was_scored_the_score_of_its_training_counts(engine: Engine) -> None:
     judged = begin(engine, prompts=30, train=5, evaluation_share=0.9)
     with write_session(engine) as session:
