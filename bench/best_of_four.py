@@ -3,8 +3,8 @@
     python bench/best_of_four.py DATA NAME [NAME ...] --round DATA/NAME [--judgements DIR]
 
 DATA is the folder of `python bench/loop.py --data DATA --preference NAME`; `--round` the installation in it whose newest reward
-scores the base's held-out answers. One JSON line: with the halves as the answers were drawn, over random halves, and for each
-NAME what somebody would win who knew that taste. Nothing of the folder is changed.
+scores the base's held-out answers. One JSON line: with the halves as the answers were drawn, over random halves, for each NAME
+what somebody would win who knew that taste, and by how much the scores deviate. Nothing of the folder is changed.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def figures(
                 for _ in range(HALVES)
             ]
             found |= {"taste": name, "best_of_4": rounded(statistics.fmean(wins)), "interval": [*map(rounded, interval(wins))]}
+            rewards = [one.reward for own in answers.values() for one in own]
+            found |= {"scale": rounded(statistics.stdev(rewards))}  # of new answers; 1 is wanted
             found |= {"random_halves": rounded(statistics.fmean(drawn)), "deviation": rounded(statistics.stdev(drawn))}
     return found | {"known": known}
 

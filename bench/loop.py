@@ -151,6 +151,7 @@ def loop(
             sensible.prepare([(one.prompt, one.text) for own in old.values() for one in own])
             right, count = agreement([[(sensible(one.prompt, one.text), one.reward) for one in own] for own in old.values()])
             line |= {"reward_accuracy": rounded(right / count), "reward_pairs": count}
+            line["scale"] = rounded(statistics.stdev(one.reward for own in old.values() for one in own))  # 1 is wanted
         if round_["state"] != "decision":
             seconds = round(before.seconds + time.monotonic() - began)
             return line | {"refused": round_["reason"], "seconds": seconds, "seconds_per_stage": stages}

@@ -202,7 +202,8 @@ def _top(lines: Sequence[Line]) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--labels", type=int, default=200, help="comparisons before each round (default 200)")
+    parser.add_argument("--labels", type=int, default=200, help="labels before each round (default 200)")
+    parser.add_argument("--ranked", type=int, help="answers that each label puts in order (default: each compares two)")
     parser.add_argument("--preference", default="second_person", help="one of bench/tastes.py or module:function")
     parser.add_argument("--judgements", type=Path, default=Path("data/judgements"), help="human judgements, for `people`")
     parser.add_argument("--model", type=Path, help="a model folder (default: SmolLM2 of the set-up)")

@@ -1,10 +1,10 @@
 """Rounds without hands with simulated people: `python bench/unattended.py --prompts FILE`.
 
-`tastemaker serve` and `tastemaker work` on SmolLM2, and people who do nothing but judge what the queue hands them over HTTP: their
-labels start each round, their blind verdicts decide it. Before the second round an admin takes every guard away and sets beta to
-0, so that its candidate is harmed by its own reward; for the third all is as before. Nobody starts, promotes or rejects anything.
-By the taste itself, without noise, each decision is right or wrong. `FILE`: prompts to import (JSON Lines), of which one in five
-is held out; from the demo's own 37 no evaluation sees much. One JSON line per round; a summary as the last line.
+`tastemaker serve` and `tastemaker work` on SmolLM2, and people who do nothing but judge what the queue hands them over HTTP:
+their labels start each round, their blind verdicts decide it. Before the second round an admin takes every guard away and sets
+beta to 0, so that its candidate is harmed by its own reward; for the third all is as before. Nobody starts, promotes or rejects
+anything. By the taste itself, without noise, each decision is right or wrong. `FILE`: prompts to import (JSON Lines), of which
+one in five is held out; from the demo's own 37 no evaluation sees much. One JSON line per round; a summary as the last line.
 """
 
 from __future__ import annotations
@@ -78,7 +78,12 @@ class Unattended:
         sampling = {"per_prompt": 2, "max_new_tokens": options.answers_tokens, "temperature": 0.7, "batch_size": 32}
         changes = {"rating_share": 0.0, "overlap": 1, "queue_low_mark": 1, "sampling": sampling}
         project = house.send("PATCH", f"/projects/{SLUG}", json=changes)
-        house.send("POST", f"/projects/{SLUG}/prompts", content=prompts_in(options.prompts), headers={"content-type": "application/x-ndjson"})
+        house.send(
+            "POST",
+            f"/projects/{SLUG}/prompts",
+            content=prompts_in(options.prompts),
+            headers={"content-type": "application/x-ndjson"},
+        )
         first = house.sample(project["policy_id"], "train", seed=1)
         house.start_worker()
         house.wait(f"/runs/{first}", frozenset({"done"}), PATIENCE_S)
@@ -130,9 +135,7 @@ class Unattended:
         return found
 
     def _judge(self) -> None:
-        self.given += work_in_turn(
-            self.house.url, SLUG, self.people, self.taste, ASKED_AT_ONCE, PATIENCE_S, seed=self.given
-        )
+        self.given += work_in_turn(self.house.url, SLUG, self.people, self.taste, ASKED_AT_ONCE, PATIENCE_S, seed=self.given)
 
     def _newest(self) -> dict[str, Any] | None:
         found = self.house.send("GET", f"/projects/{SLUG}/rounds", params={"limit": 1})["items"]
@@ -150,7 +153,11 @@ class Unattended:
             own = answers[one["contender"]["id"]]
             met = {number: texts for number, texts in own.items() if number in baseline}
             wins = win_rates(met, baseline, self.sensible)
-            line[name] = {"said": one["words"], "wins": rounded(statistics.fmean(wins)), "interval": [*map(rounded, interval(wins))]}
+            line[name] = {
+                "said": one["words"],
+                "wins": rounded(statistics.fmean(wins)),
+                "interval": [*map(rounded, interval(wins))],
+            }
             if one["promotable"]:
                 line["alarm"] = one["alarm"]
         ppo = next(run for run in round_["runs"] if run["kind"] == "ppo")
