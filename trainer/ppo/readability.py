@@ -14,9 +14,15 @@ import torch
 from torch import Tensor
 
 from trainer.lm.backbone import Backbone, bare_base, eos_ids
-from trainer.lm.forward import pack, response_logprobs
-from trainer.lm.slices import Budget
+from trainer.lm.batched_reading import read
+from trainer.lm.forward import llama_like, pack, response_logprobs
+from trainer.lm.lm_head import token_logprobs
+from trainer.lm.machine.device import HOST
+from trainer.lm.prefix_tree import tree_batches
+from trainer.lm.slices import Budget, slices
 from trainer.ppo.rollout import Rollout
+
+Ids = Sequence[int]
 
 REPEATED = 4  # tokens of a passage that an answer says again
 
@@ -67,20 +73,43 @@ def relevance(
     what any text before them does to them cancels. After Li et al. 2016, arXiv:1510.03055, section 3.
     """
     own = own_tokens(prompts)
-    others = [*answers[1:], answers[0]]
-    parts, size = [], budget.rows_of(max(map(len, answers)) + max(map(len, own)))
-    for start in range(0, len(own), size):
-        check()
-        some = own[start : start + size]
-        after = [read_after(backbone, given[start : start + size], some) for given in (answers, others)]
-        parts.append((after[0] - after[1]) / torch.tensor([len(ids) for ids in some]))
-    return torch.cat(parts)
+    after = [own[-1], *own[:-1]]  # of the answer before, so that each answer is read with two prompts behind it
+    nats = read_after(backbone, [*answers, *answers], [*own, *after], budget, check)
+    with_own, with_other = nats[: len(own)], nats[len(own) :].roll(-1)
+    return (with_own - with_other) / torch.tensor([len(ids) for ids in own])
 
 
-def read_after(backbone: Backbone, before: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> Tensor:
-    """(n,) nats, log-probability of each text (ids) after what stands before it, under the base."""
+def read_after(
+    backbone: Backbone, before: Sequence[Ids], texts: Sequence[Ids], budget: Budget, check: Callable[[], None]
+) -> Tensor:
+    """(n,) nats, log-probability of each text after what stands before it, under the base. What stands before several is read
+    once where layers can be run one by one.
+    """
+    whole = [[*first, *then] for first, then in zip(before, texts, strict=True)]
+    lengths = torch.tensor(list(map(len, whole)))
+    nats = torch.empty(len(whole))
+    as_tree = llama_like(backbone)
     with bare_base(backbone):
-        return response_logprobs(backbone, pack(before, texts), temperature=1.0).logprobs.sum(1)
+        for rows in map(torch.tensor, tree_batches(whole, budget.tokens)) if as_tree else slices(lengths, budget):
+            check()
+            some = rows.tolist()
+            if as_tree:
+                nats[rows] = _along_a_tree(backbone, [whole[row] for row in some], [len(texts[row]) for row in some])
+            else:
+                packed = pack([before[row] for row in some], [texts[row] for row in some])
+                nats[rows] = response_logprobs(backbone, packed, temperature=1.0).logprobs.sum(1)
+    return nats
+
+
+def _along_a_tree(backbone: Backbone, whole: Sequence[Ids], last: Sequence[int]) -> Tensor:
+    """(n,) nats of so many tokens at the end of each text."""
+    states = read(backbone, whole)
+    before = [
+        states(row, slice(len(ids) - count - 1, len(ids) - 1)) for row, (ids, count) in enumerate(zip(whole, last, strict=True))
+    ]
+    chosen = [torch.tensor(list(ids[len(ids) - count :])) for ids, count in zip(whole, last, strict=True)]
+    logprobs, _ = token_logprobs(backbone, torch.cat(before), torch.cat(chosen).to(backbone.device), temperature=1.0)
+    return torch.stack([part.sum() for part in torch.split(logprobs.to(HOST), list(last))])
 
 
 def own_tokens(prompts: Sequence[Sequence[int]]) -> list[list[int]]:

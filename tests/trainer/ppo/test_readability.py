@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 
-from tests.trainer.tiny import llama_policy
+from tests.trainer.tiny import llama_policy, simple_policy
 from trainer.contract.config import PPOConfig
-from trainer.lm.backbone import bare_base, named_trainable
+from trainer.lm.backbone import Backbone, bare_base, named_trainable
 from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.generate import Generated
 from trainer.lm.slices import Budget
@@ -65,6 +68,24 @@ def test_relevance_is_what_an_answer_says_of_its_own_prompt_and_no_other_does() 
     assert found.tolist() == pytest.approx(expected, abs=1e-4)
     same = relevance(backbone, prompts, [[7, 8]] * 3, Budget(2, 2048), lambda: None)
     assert same.tolist() == pytest.approx([0, 0, 0], abs=1e-5)  # what says the same of all says nothing of any
+
+
+@pytest.mark.parametrize("make", [llama_policy, partial(simple_policy, 64, 2)], ids=["layer by layer", "whole"])
+def test_what_several_prompts_follow_is_read_once_and_says_the_same(make: Callable[[], Backbone]) -> None:
+    """Answers long enough to be a branch of a tree with their two prompts as leaves; a model without one reads rows."""
+    backbone = make()
+    prompts = [[5, *range(20, 20 + count), 6] for count in (1, 4, 2, 7)]
+    answers = [list(range(7, 7 + count)) for count in (9, 12, 1, 20)]
+    found = relevance(backbone, prompts, answers, Budget(3, 48), lambda: None)
+
+    own = own_tokens(prompts)
+    with torch.no_grad(), bare_base(backbone):
+        nats = [
+            [float(response_logprobs(backbone, pack([before], [text]), 1.0).logprobs.sum()) for before in (answer, other)]
+            for answer, other, text in zip(answers, [*answers[1:], answers[0]], own, strict=True)
+        ]
+    expected = [(mine - others) / len(text) for (mine, others), text in zip(nats, own, strict=True)]
+    assert found.tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_what_all_prompts_share_is_not_their_own() -> None:
