@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -106,9 +107,17 @@ def test_where_people_prefer_it_or_nothing_rose_there_is_none(engine: Engine) ->
 
 
 def test_people_who_lean_towards_it_and_are_too_few_contradict_no_score(engine: Engine) -> None:
-    """Nothing is shown, so that it is not promoted; that is no alarm. As many wins as losses are one."""
-    for share, leans in ((0.65, True), (0.35, False)):
-        judged = rejected(engine, share, evaluation_budget=20)
+    """Nothing is shown, so that it is not promoted; that is no alarm. More losses than wins are one."""
+    for turns, leans in (("new new old", True), ("old old new", False)):
+        liked = cycle(turns.split())  # of the verdicts in the evaluation, in their order
+
+        def prefers(left: str, right: str, liked: Iterator[str] = liked) -> str:
+            if not left.startswith(("new", "old")):
+                return "left"
+            return "left" if left.startswith(next(liked)) else "right"
+
+        judged = begin(engine, prompts=30, train=5, evaluation_share=0.9, evaluation_budget=20)
+        work(engine, judged, prefers)
         candidate = candidate_of(engine, judged)
         assert round_of(engine, judged).decision == "rejected"
         assert candidate.standing is not None
