@@ -99,6 +99,14 @@ class PPOConfig:
         "Only where the reward is a head. Known as potential-based shaping; GAE alone gains by it.",
     )
     clip: float = setting(0.2, "Clip range ε", "The ratio counts from 1 − ε to 1 + ε.", least=0.001, most=10)
+    sampler_weight_cap: float = setting(
+        2.0,
+        "Cap on sampler weights",
+        "Where answers were drawn from another distribution than training measures, by more than rounding, each token counts by "
+        "its likelihood in training over that when it was drawn, at most this much. With 0, every token counts the same.",
+        least=0,
+        most=100,
+    )
     value_clip: float = setting(
         0.2, "Clip range of values", "How far a value may move from its rollout estimate.", least=0.001, most=1000
     )

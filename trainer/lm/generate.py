@@ -8,7 +8,7 @@ This file knows no reward and no loss.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -29,6 +29,9 @@ class Generated:
 
     ids: list[int]
     finish_reason: Literal["eos", "length"]
+    # Nats, of each token under the very distribution that it was drawn from; None where nobody kept them. Rounding alone may tell
+    # one from another's, so that answers are the same when their tokens are.
+    logprobs: list[float] | None = field(default=None, compare=False)
 
 
 def generate(
@@ -69,6 +72,7 @@ def generate(
             size = max(1, min(batch_size, WRITTEN_TOKENS // longest))
             live, by_length = by_length[:size], by_length[size:]
             written: dict[int, list[int]] = {index: [] for index in live}
+            said: dict[int, list[float]] = {index: [] for index in live}
             if check is not None:
                 check()
             logits = decoder.start([prompt_ids[index] for index in live], max_new_tokens)
@@ -78,15 +82,17 @@ def generate(
                 if check is not None:
                     check()
                 at = len(written[live[0]])
-                tokens = draw(logits, temperature, draws[live, at].to(logits.device))
-                for index, token in zip(live, tokens.tolist(), strict=True):
+                tokens, logprobs = draw(logits, temperature, draws[live, at].to(logits.device))
+                for index, token, logprob in zip(live, tokens.tolist(), logprobs.tolist(), strict=True):
                     written[index].append(token)
+                    said[index].append(logprob)
                 done = [row for row, index in enumerate(live) if written[index][-1] in ends or at + 1 == max_new_tokens]
                 if recording is not None:
                     logits = decoder.step(tokens)
                     recording.take(live, decoder)
                 for index in (live[row] for row in done):
-                    answers[index] = answer = Generated(written[index], "eos" if written[index][-1] in ends else "length")
+                    reason: Literal["eos", "length"] = "eos" if written[index][-1] in ends else "length"
+                    answers[index] = answer = Generated(written[index], reason, said[index])
                     if on_done is not None:
                         on_done(index, answer)
                 if done:
@@ -105,8 +111,9 @@ def uniform_draws(answers: int, max_new_tokens: int, generator: torch.Generator)
     return torch.rand(answers, max_new_tokens, generator=generator, dtype=torch.float64)
 
 
-def draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
-    """Token ids (n,) where the cumulative softmax(logits / temperature) of each row passes its number in [0, 1).
+def draw(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Token ids (n,) where the cumulative softmax(logits / temperature) of each row passes its number in [0, 1), and the
+    log-probability (n,) float64 with which each was drawn, in nats: 0 at temperature 0.
 
     logits (n, V) float32, uniform (n,) float64. An inverse-CDF draw in two levels, twenty times as fast as torch.multinomial.
     Raises FloatingPointError when a row's logits are not finite.
@@ -115,7 +122,7 @@ def draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
     if not bool(torch.isfinite(largest).all()):
         raise FloatingPointError("the policy's logits are not finite")
     if temperature == 0:
-        return logits.argmax(-1)
+        return logits.argmax(-1), torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
     p = (logits - largest).div_(temperature).exp_()
     if p.shape[1] % BLOCK:
         p = torch.nn.functional.pad(p, (0, BLOCK - p.shape[1] % BLOCK))
@@ -128,7 +135,8 @@ def draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
     inner = blocks[torch.arange(len(p), device=p.device), block.squeeze(1)].double().cumsum(-1)  # (n, BLOCK)
     # Rounding may leave the rest at or past the block's own sum; then its last token with any probability is meant.
     rest = torch.minimum(target - before, torch.nextafter(inner[:, -1:], torch.zeros_like(target)))
-    return (block * BLOCK + torch.searchsorted(inner, rest, right=True)).squeeze(1)
+    tokens = block * BLOCK + torch.searchsorted(inner, rest, right=True)  # (n, 1)
+    return tokens.squeeze(1), (p.gather(1, tokens).squeeze(1).double() / total).log()
 
 
 def fill_holes(count: int, done: list[int]) -> list[int]:

@@ -67,6 +67,7 @@ def evaluate(
         given = said_by_first(lambda: ask(outside, learner.backbone, asked, answers, check))
         measured = measured._replace(outside=given)
         scores = learner.mixture.mixed(scores, given)
+    measured = measured._replace(sampler_logprobs=_when_drawn(answers, packed.width))
     measured = measured._replace(scores=scores, judged=said.judged, overall=said.overall, members=said.members)
     if config.partial_scores:
         partial = (
@@ -180,6 +181,16 @@ def _cut_cost(config: PPOConfig, scores: Tensor, answers: Sequence[Generated]) -
         return None
     cut = torch.tensor([given.finish_reason == "length" for given in answers])
     return torch.where(cut, (scores - config.truncated_score).clamp(min=0), 0.0)
+
+
+def _when_drawn(answers: Sequence[Generated], width: int) -> Tensor | None:
+    """(B, T) the log-probabilities with which tokens were drawn; None where one answer lacks them."""
+    drawn = torch.zeros(len(answers), width)
+    for row, given in enumerate(answers):
+        if given.logprobs is None:
+            return None
+        drawn[row, : len(given.ids)] = torch.tensor(given.logprobs)
+    return drawn
 
 
 def _begin_values(learner: Learner, config: PPOConfig, measured: Trajectory) -> Trajectory:

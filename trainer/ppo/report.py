@@ -45,6 +45,10 @@ def rollout_metrics(rollout: Rollout, learner: Learner) -> dict[str, float]:
         others = {f"outside/{name}": mean for name, mean in zip(learner.outside, own.outside.mean(0).tolist(), strict=True)}
     if own.judged is not None and own.overall is not None:
         others |= {"rollout/judged": float(own.judged.mean()), "rollout/overall": float(own.overall.mean())}
+    off = own.sampler_difference
+    if off is not None:
+        others["rollout/sampler_difference_nats_per_token"] = float(off.mean())
+        others["rollout/sampler_difference_rms_nats_per_token"] = float(off.square().mean().sqrt())
     return others | {
         "rollout/score": float(own.scores.mean()),
         "rollout/score_deviation": float(own.scores.std(correction=0)),

@@ -56,6 +56,8 @@ class Trajectory(NamedTuple):
         None  # (B, K) float64, by each reward outside of the model, as it was given; None where none is asked
     )
     potentials: Tensor | None = None  # (B, T) what the answer was worth before each token; None where nobody knows or asked
+    # (B, T) nats, of the chosen tokens under whoever drew them, by its own arithmetic; None where that was not kept
+    sampler_logprobs: Tensor | None = None
     cut_cost: Tensor | None = None  # (B,) >= 0, what answers pay of their scores for having no end; None where they pay nothing
 
     def rows(self, index: Tensor | slice) -> Trajectory:
@@ -77,6 +79,11 @@ class Trajectory(NamedTuple):
         top: that cut answers are the longest is then not taken for a lean to the short, and bought back.
         """
         return self.scores if self.cut_cost is None else self.scores - self.cut_cost
+
+    @property
+    def sampler_difference(self) -> Tensor | None:
+        """(N,) nats, log pi_old - log mu of every token that was drawn."""
+        return None if self.sampler_logprobs is None else (self.logprobs - self.sampler_logprobs)[self.mask]
 
     @property
     def kl_nats(self) -> float:

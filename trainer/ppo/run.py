@@ -35,7 +35,7 @@ from trainer.ppo.advantages import ESTIMATORS, explained_variance, k3, scaled, s
 from trainer.ppo.evaluate_rollout import evaluate, mixture_on
 from trainer.ppo.guards import Ruling
 from trainer.ppo.learner import Learner
-from trainer.ppo.losses import clipped_share, policy_loss, value_loss
+from trainer.ppo.losses import clipped_share, policy_loss, sampler_weights, value_loss
 from trainer.ppo.outside import NOBODY, SCALED_ON, Mixture, Outside
 from trainer.ppo.readability import readability
 from trainer.ppo.reward import Reward
@@ -293,6 +293,7 @@ def optimise(
     learning_rate = config.learning_rate * (1 - learner.update / config.updates)
     taken: list[dict[str, float]] = []
     whole = rollout.trajectory
+    weights = sampler_weights(whole.logprobs, whole.sampler_logprobs, whole.mask, config.sampler_weight_cap)
     for pieces in (step for epoch in rollout.plan for step in epoch):
         tokens = int(whole.mask[torch.cat(list(pieces))].sum())
         policy_total = value_total = 0.0
@@ -302,7 +303,8 @@ def optimise(
             old = whole.rows(piece)
             new = response_logprobs(learner.backbone, rollout.packed.rows(piece), config.temperature)
             values = learner.value_head(new.states)
-            policy = policy_loss(new.logprobs, old.logprobs, advantages[piece], old.mask, config.clip, tokens)
+            counts = None if weights is None else weights[piece]
+            policy = policy_loss(new.logprobs, old.logprobs, advantages[piece], old.mask, config.clip, tokens, counts)
             value = value_loss(values, old.values, returns[piece], old.mask, config.value_clip, tokens)
             torch.autograd.backward(policy + config.vf_coef * value)
             policy_total += float(policy.detach())

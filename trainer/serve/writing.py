@@ -77,7 +77,7 @@ def _draw(logits: Tensor, rows: Sequence[Row]) -> Tensor:
     for temperature in {row.temperature for row in rows}:
         places = [place for place, row in enumerate(rows) if row.temperature == temperature]
         uniform = torch.tensor([rows[place].draws[rows[place].written] for place in places], dtype=torch.float64)
-        tokens[places] = draw(logits[places], temperature, uniform.to(logits.device))
+        tokens[places], _ = draw(logits[places], temperature, uniform.to(logits.device))
     return tokens
 
 

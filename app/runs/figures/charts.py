@@ -52,6 +52,12 @@ MEANINGS: dict[str, Meaning] = {
     "rollout/distinct_2": Meaning(N_("Different pairs of words"), N_("share of 2-grams"), percent=True),
     "rollout/fluency": Meaning(N_("How natural answers are to the base"), N_("log-probability, nats per token")),
     "rollout/repetition": Meaning(N_("Passages said again"), N_("share of 4-grams within an answer"), percent=True),
+    "rollout/sampler_difference_nats_per_token": Meaning(
+        N_("Training less sampling, log-probability"), N_("nats per token, mean")
+    ),
+    "rollout/sampler_difference_rms_nats_per_token": Meaning(
+        N_("How far sampling is from training"), N_("nats per token, root of the mean square")
+    ),
     "kl/nats_per_answer": Meaning(N_("KL, sampled"), N_("nats per answer")),
     "kl/nats_per_token": Meaning(N_("KL, sampled"), N_("nats per token")),
     "kl/beta": Meaning(N_("Weight of the KL penalty"), N_("beta")),

@@ -14,6 +14,7 @@ from trainer.lm.decoders.decoder import Decoder
 from trainer.lm.decoders.fused import FusedDecoder, _effective_weight
 from trainer.lm.decoders.make_decoder import make_decoder
 from trainer.lm.decoders.own_forward import PlainDecoder
+from trainer.lm.forward import pack, response_logprobs
 from trainer.lm.generate import Generated, draw, generate
 from trainer.lm.loading import load_backbone
 from trainer.lm.machine.weight_layouts import Linear, laid_out
@@ -217,7 +218,7 @@ def test_an_answer_may_end_with_its_first_token_and_padding_may_be_that_token(ll
 def test_sampling_follows_the_softmax_at_the_temperature_and_nothing_else() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, 0.5] + [-math.inf] * 600)  # not a multiple of the block
     for temperature in (0.5, 1.0):
-        tokens = draw(
+        tokens, _ = draw(
             logits.expand(40_000, -1),
             temperature,
             torch.rand(40_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
@@ -231,7 +232,25 @@ def test_the_draw_is_the_inverse_of_the_cumulative_distribution() -> None:
     logits = torch.randn(64, 1000, generator=generator) * 3
     uniform = torch.rand(64, dtype=torch.float64, generator=generator)
     expected = torch.searchsorted(torch.softmax(logits.double() / 0.7, 1).cumsum(1), uniform[:, None], right=True).squeeze(1)
-    assert torch.equal(draw(logits, 0.7, uniform), expected)
+    assert torch.equal(draw(logits, 0.7, uniform)[0], expected)
+
+
+def test_a_draw_says_the_log_probability_with_which_it_drew() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(64, 1000, generator=generator) * 3
+    tokens, said = draw(logits, 0.7, torch.rand(64, dtype=torch.float64, generator=generator))
+    expected = torch.log_softmax(logits.double() / 0.7, 1).gather(1, tokens[:, None]).squeeze(1)
+    torch.testing.assert_close(said, expected, atol=1e-5, rtol=0)
+
+
+def test_answers_keep_the_log_probabilities_that_a_forward_pass_finds(llama: Backbone) -> None:
+    generator = torch.Generator().manual_seed(2)
+    given = generate(llama, PROMPTS, max_new_tokens=6, temperature=0.7, generator=generator, batch_size=3)
+    with torch.no_grad():
+        found = response_logprobs(llama, pack(PROMPTS, [one.ids for one in given]), 0.7).logprobs
+    for row, one in enumerate(given):
+        assert one.logprobs is not None
+        torch.testing.assert_close(torch.tensor(one.logprobs), found[row, : len(one.ids)].cpu(), atol=1e-4, rtol=0)
 
 
 def test_a_token_without_probability_is_never_drawn_not_even_at_the_edges() -> None:
@@ -239,7 +258,7 @@ def test_a_token_without_probability_is_never_drawn_not_even_at_the_edges() -> N
     logits[:, 300] = 0.0
     logits[:, 700] = 0.0
     uniform = torch.tensor([0.0, 0.5, math.nextafter(0.5, 0.0), math.nextafter(1.0, 0.0)], dtype=torch.float64)
-    assert draw(logits, 1.0, uniform).tolist() == [300, 700, 300, 700]
+    assert draw(logits, 1.0, uniform)[0].tolist() == [300, 700, 300, 700]
 
 
 def test_every_row_is_announced_once_when_it_ends(simple_lm_folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.ppo.losses import clipped_share, policy_loss, value_loss
+from trainer.ppo.losses import clipped_share, policy_loss, sampler_weights, value_loss
 
 ONE = torch.ones(1, 1, dtype=torch.bool)
 
@@ -130,3 +130,46 @@ def test_a_step_without_tokens_is_refused() -> None:
 
 def test_clipped_share_counts_both_sides() -> None:
     assert clipped_share(torch.tensor([-0.3, -0.1, 0.0, 0.25]), 0.2) == 0.5
+
+
+def test_truncated_weights_by_hand() -> None:
+    """Twice and four times as likely in training, cap 3: 2 and 3; half as likely: .5; outside the mask nothing, NaN or not."""
+    off = torch.tensor([[2.0, 4.0, 0.5, 1.0]], dtype=torch.float64).log()
+    mask = torch.tensor([[True, True, True, False]])
+    sampler = torch.where(mask, -1.0, math.nan)
+    weights = sampler_weights(off - 1, sampler, mask, cap=3.0)
+    assert weights is not None
+    torch.testing.assert_close(weights, torch.tensor([[2.0, 3.0, 0.5, 0.0]], dtype=torch.float64))
+    loss = policy_loss(off - 1, off - 1, torch.tensor([[1.0, -2.0, 4.0, math.nan]]).double(), mask, 0.2, 3, weights)
+    assert loss.item() == pytest.approx(-(2.0 - 6.0 + 2.0) / 3)
+
+
+def test_a_sampler_that_is_off_by_rounding_alone_changes_nothing() -> None:
+    old, mask = torch.full((2, 3), -1.0), torch.ones(2, 3, dtype=torch.bool)
+    assert sampler_weights(old, old + 0.049, mask, cap=2.0) is None
+    assert sampler_weights(old, old + 0.051, mask, cap=2.0) is not None
+    assert sampler_weights(old, old + 1.0, mask, cap=0) is None
+    assert sampler_weights(old, None, mask, cap=2.0) is None
+
+
+def test_weights_make_the_expected_gradient_of_a_tilted_sampler_the_true_one() -> None:
+    """Six arms, enumerated: a sum over arms, each as often as the sampler draws it, is the gradient in expectation."""
+    logits = torch.tensor([0.3, -0.2, 0.5, 0.0, -0.6, 0.1], dtype=torch.float64, requires_grad=True)
+    worth = torch.tensor([1.0, -0.5, 0.2, 2.0, 0.7, -1.0], dtype=torch.float64)
+    policy = logits.log_softmax(0)
+    (true,) = torch.autograd.grad(-(policy.exp() * worth).sum(), logits, retain_graph=True)
+    sampler = (logits.detach() + torch.tensor([0.4, -0.3, 0.0, -0.5, 0.2, 0.1])).log_softmax(0)
+    old, mask = policy.detach()[:, None], torch.ones(6, 1, dtype=torch.bool)
+    advantages = (worth - (policy.detach().exp() * worth).sum())[:, None]
+
+    def expected(weights: Tensor | None) -> Tensor:
+        arms = torch.stack(
+            [
+                policy_loss(policy[arm, None, None], old[arm, None], advantages[arm, None], ONE, 0.2, 1, part)
+                for arm, part in enumerate([None] * 6 if weights is None else weights[:, None])
+            ]
+        )
+        return torch.autograd.grad((sampler.exp() * arms).sum(), logits, retain_graph=True)[0]
+
+    torch.testing.assert_close(expected(sampler_weights(old, sampler[:, None], mask, cap=10.0)), true, atol=1e-9, rtol=0)
+    assert float((expected(None) - true).norm() / true.norm()) > 0.1

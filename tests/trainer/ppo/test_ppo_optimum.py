@@ -6,6 +6,7 @@ With reward r, reference q and KL weight beta the best policy is q(y) exp(r(y) /
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from torch import Tensor
 
 from tests.trainer.tiny import ppo_folder, simple_policy
 from trainer.contract.config import PPOConfig
+from trainer.contract.folder import read_jsonl
 from trainer.files.checkpoint import load_state
 from trainer.lm.backbone import Backbone
 from trainer.lm.forward import pack, response_logprobs
+from trainer.lm.generate import Generated
+from trainer.lm.lm_head import lm_head
 from trainer.lm.value_head import ValueHead
 from trainer.ppo.reward import Ids, Rule
-from trainer.ppo.rollout import Prompt
+from trainer.ppo.rollout import Prompt, write_answers
 from trainer.ppo.run import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -118,6 +122,30 @@ def test_grpo_reaches_the_optimum_of_each_prompt_however_far_apart_its_scores_ar
     with torch.no_grad():
         ones = response_logprobs(backbone, pack([[0], [1]], [[1], [1]]), 1.0).logprobs[:, 0].exp()
     torch.testing.assert_close(ones, torch.tensor([2.0, 0.5]).sigmoid(), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("advantage", ["gae", "rloo", "grpo"])
+@pytest.mark.parametrize("drawn_at", [1.0, 2.0])
+def test_tokens_are_weighed_only_where_the_sampler_is_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, advantage: str, drawn_at: float
+) -> None:
+    """Drawn at the temperature of training, a cap changes no bit; drawn at another, it changes what is learned."""
+
+    def off_on_purpose(backbone: Backbone, config: PPOConfig, *rest: Any) -> list[Generated]:
+        return write_answers(backbone, replace(config, temperature=drawn_at), *rest)
+
+    monkeypatch.setattr("trainer.ppo.run.write_answers", off_on_purpose)
+    learned = []
+    for cap in (0.0, 2.0):
+        backbone = simple_policy(vocab=4, eos=None, seed=3)
+        lm_head(backbone).weight.data.mul_(20)  # far from uniform, which no temperature changes
+        sizes = {"advantage": advantage, "answers_per_prompt": 4, "updates": 2, "sampler_weight_cap": cap}
+        learn(tmp_path / str(cap), backbone, beta=0.5, max_new_tokens=2, learning_rate=0.03, **sizes)
+        learned.append(probabilities(backbone, [[0, 1], [1, 1], [2, 3]]))
+        first = next(read_jsonl(tmp_path / str(cap) / "metrics.jsonl"))
+        off = first["rollout/sampler_difference_rms_nats_per_token"]
+        assert off < 1e-5 if drawn_at == 1 else off > 0.05
+    assert torch.equal(*learned) == (drawn_at == 1)
 
 
 def test_without_a_kl_penalty_a_bandit_takes_the_best_arm(tmp_path: Path) -> None:
