@@ -24,6 +24,7 @@ from trainer.contract.environment import REWARD_KEYS, REWARDS, read_pairs
 
 PREFIX: Final = "TASTEMAKER_"
 OF_OTHERS: Final = {"KEY", "TEST_POSTGRES"}  # an API key as README.md names it, and the tests' own server
+EXECUTORS: Final = ("local", "torchrun")
 DRIVERS: Final = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}
 # As a Host header has it, less the port.
 HOST: Final = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
@@ -75,6 +76,14 @@ class Settings(BaseSettings):
     )
     run_hours: float = Field(
         72.0, gt=0, le=24 * 366, allow_inf_nan=False, description="How long one run may work before it is ended, its state saved."
+    )
+    executor: str = Field("local", description="What starts a run: local, or torchrun, in several processes of this machine.")
+    processes: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        validate_default=True,
+        description="Processes of a run that learns or writes; with torchrun 2 or more.",
     )
     rewards: Pairs = Field(
         {},
@@ -136,6 +145,23 @@ class Settings(BaseSettings):
     def _are_addresses(cls, proxies: list[str]) -> list[str]:
         """Each network by its own address: by another one of it, uvicorn would trust nobody."""
         return ["*"] if "*" in proxies else [_network(proxy) for proxy in proxies]
+
+    @field_validator("executor")
+    @classmethod
+    def _is_an_executor(cls, name: str) -> str:
+        if name not in EXECUTORS:
+            raise ValueError(f"{name!r} starts no runs; it is one of {', '.join(EXECUTORS)}")
+        return name
+
+    @field_validator("processes")
+    @classmethod
+    def _are_what_the_executor_starts(cls, count: int, info: ValidationInfo) -> int:
+        executor = info.data.get("executor")
+        if executor == "torchrun" and count == 1:
+            raise ValueError(f"torchrun starts several processes: say how many, or leave {PREFIX}EXECUTOR at local")
+        if executor == "local" and count != 1:
+            raise ValueError(f"one run is one process with {PREFIX}EXECUTOR=local; with torchrun it is several")
+        return count
 
     @field_validator("rewards", "reward_keys", mode="before")
     @classmethod

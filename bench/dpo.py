@@ -37,7 +37,7 @@ from trainer.preference.look import Asked
 from trainer.preference.objectives import DPO, budget_of
 from trainer.preference.run import train
 from trainer.reward.data import Answer
-from trainer.worker.process import TUNING
+from trainer.worker.executors.command import TUNING
 
 UNBOUNDED = 1e6
 SET = "pairs_tulu1"

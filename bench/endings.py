@@ -27,7 +27,7 @@ from app.prompts.service import PromptRow
 from bench.installation import default_model, say
 from trainer.contract.config import SampleConfig, config_dict
 from trainer.contract.folder import read_jsonl
-from trainer.worker.process import TUNING
+from trainer.worker.executors.command import TUNING
 
 ROOT = Path(__file__).resolve().parents[1]
 

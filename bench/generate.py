@@ -30,7 +30,7 @@ from bench.never_end import never_end
 from trainer.lm.backbone import Backbone
 from trainer.lm.generate import generate
 from trainer.lm.loading import load_backbone
-from trainer.worker.process import TUNING
+from trainer.worker.executors.command import TUNING
 
 PROMPT_TOKENS, ANSWER_TOKENS = 32, 64
 BATCHES = (16, 64)

@@ -40,7 +40,7 @@ from trainer.reward.head.fitting import fit
 from trainer.reward.head.label_rows import HeadSettings
 from trainer.reward.head.model import Head
 from trainer.reward.held_out import cross_validate, join, split_prompts
-from trainer.worker.process import TUNING
+from trainer.worker.executors.command import TUNING
 
 LAYERS, WIDTH, TOLD = 12, 576, (4, 6)
 TURNED, ANNOTATORS, AT_ONCE = 0.1, 8, 8192

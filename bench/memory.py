@@ -39,7 +39,7 @@ from trainer.lm.machine.device import machine_of
 from trainer.lm.machine.fit import make_room
 from trainer.ppo.rollout import Prompt
 from trainer.ppo.run import train
-from trainer.worker.process import TUNING
+from trainer.worker.executors.command import TUNING
 
 
 class Size(NamedTuple):

@@ -39,7 +39,7 @@ from trainer.lm.backbone import LORA_ALPHA_PER_RANK, Backbone
 from trainer.lm.loading import load_backbone
 from trainer.reward.data import Answer, encode_all
 from trainer.reward.data import folds as dealt
-from trainer.worker.process import TUNING
+from trainer.worker.executors.command import TUNING
 
 PEER = "trl==1.12.0"  # the last release with trl.experimental.ppo
 SHARED = ("torch", "peft", "transformers", "tokenizers", "numpy", "safetensors")  # the same versions as ours

@@ -47,7 +47,7 @@ from trainer.reward.features import choose_layers
 from trainer.reward.head.model import Group, Head
 from trainer.reward.head_files import write_head
 from trainer.reward.scorer import Scorer, load_scorer
-from trainer.worker.process import TUNING
+from trainer.worker.executors.command import TUNING
 
 EPISODES, PROMPT_TOKENS, ANSWER_TOKENS, EPOCHS = 32, 32, 48, 4
 UNBOUNDED = 1e6

@@ -44,9 +44,8 @@ from trainer.contract.folder import (
 )
 from trainer.contract.messages import Message, as_json
 from trainer.files import tensorboard
-from trainer.worker.process import TUNING
+from trainer.worker.executors.command import TUNING, WITHOUT_TORCH
 
-WITHOUT_TORCH = frozenset({"ask"})  # kinds of runs that open no model: torch takes seconds to load
 EXIT_LOST = 1
 OF_THE_FIRST = ("lock", "log.txt", "process.json", "progress.json", "result.json", "cancel", "checkpoint")  # in a run's folder
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # crashing again and again would change nothing

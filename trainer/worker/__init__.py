@@ -1,4 +1,4 @@
-"""The background process: claiming runs, freezing rows into files, starting each run as a process, results back into rows.
+"""The background process: claiming runs, freezing rows into files, having each run started, results back into rows.
 
 The only room that knows both tables and run folders. No transaction is open while files are written or read.
 """

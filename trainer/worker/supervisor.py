@@ -1,4 +1,4 @@
-"""The background process: `python -m trainer.worker.supervisor` claims runs, starts each as a process, and keeps the rows true.
+"""The background process: `python -m trainer.worker.supervisor` claims runs, has each started, and keeps the rows true.
 
 One run at a time, one loop, no threads but a heartbeat while something takes long, and a courier. Every write about a run carries
 its fence, the number of its claim: a worker that lost its run, because nothing was heard of it for too long, can no longer change
@@ -16,9 +16,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
@@ -29,7 +26,7 @@ from app.errors import Refusal
 from app.models import Run, Worker, utc_now
 from app.queue import asking
 from app.removal.taking_out import take_out
-from app.runs.limits import limits_of, memory_of
+from app.runs.limits import limits_of
 from app.runs.runs import WRITES_ANSWERS, get_run, hold_run
 from app.settings import Settings, get_settings
 from app.start import in_one_sentence, open_database
@@ -40,9 +37,11 @@ from trainer.worker import claim, freeze, results
 from trainer.worker.chores import Looks, ask_what_is_due, free_the_disk, look_after_projects
 from trainer.worker.claim import MOST_ATTEMPTS, Claimed, give_back
 from trainer.worker.courier import Courier
+from trainer.worker.executors.choice import executor_of
+from trainer.worker.executors.command import environment_of, tidy
 from trainer.worker.failures import crashed, living_on, said, why_not_prepared
 from trainer.worker.heartbeat import BEAT_S, LostRun, beating
-from trainer.worker.process import RunProcess, end_orphan, environment_of, tidy
+from trainer.worker.held import Held
 from trainer.worker.warm import Warm
 
 LOOK_S = 0.5  # between two looks at the run or for work
@@ -55,27 +54,6 @@ MOST_FAILURES = 3  # looks in a row that failed for what a run wrote, and it is 
 GENERATIONS_AT_ONCE = 64  # rows of one transaction
 
 
-@dataclass
-class Held:
-    """The run this worker holds."""
-
-    run_id: int
-    project_id: int
-    kind: str
-    fence: int
-    folder: Path
-    process: RunProcess
-    generations: results.NewGenerations
-    unstored: list[dict[str, Any]] = field(default_factory=list)  # read from the folder, not yet rows
-    began: float = field(default_factory=time.monotonic)
-    cancelled_at: float | None = None  # monotonic seconds
-    exceeded: Message | None = None  # the limit that ends it
-    exceeded_at: float = 0.0
-    told: dict[str, Any] | None = None  # the progress last written
-    beat_at: float = 0.0
-    failures: int = 0  # looks in a row that failed
-
-
 class Supervisor:
     """`tick()` does what is to be done now; `run()` repeats it until told to stop."""
 
@@ -83,6 +61,7 @@ class Supervisor:
         self._engine = engine
         self._settings = settings
         self._limits = limits_of(settings)
+        self._executor = executor_of(settings)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._lock = claim.sign_of_life(settings, self.name)
         self._held: Held | None = None
@@ -157,7 +136,7 @@ class Supervisor:
         run_id, fence = claimed.run_id, claimed.fence
         with beating(self._engine, self.name, run_id, fence) as beat:
             prepared = freeze.prepare(self._engine, self._settings, run_id, fence, beat.still_ours)
-            end_orphan(prepared.folder, ORPHAN_GRACE_S)
+            self._executor.end_left_behind(prepared.folder, ORPHAN_GRACE_S)
             tidy(prepared.folder)
         with write_session(self._engine) as session:
             run = self._mine_with_project(session, run_id, fence)
@@ -165,13 +144,14 @@ class Supervisor:
             freeze.record_frozen(session, run, prepared)
         with read_session(self._engine) as session:  # of its earlier claims; now only we store
             stored = results.stored_generations(session, run_id)
+        environment = environment_of(self._settings, prepared.outside, prepared.key_variable)
         self._held = Held(
             run_id,
             claimed.project_id,
             claimed.kind,
             fence,
             prepared.folder,
-            RunProcess(claimed.kind, prepared.folder, environment_of(self._settings, prepared.outside, prepared.key_variable)),
+            self._executor.start(claimed.kind, prepared.folder, environment),
             results.NewGenerations(prepared.folder, stored),
         )
 
@@ -180,7 +160,7 @@ class Supervisor:
     def _watch(self, held: Held) -> None:
         try:
             # Asked first: what the run wrote before it ended is then there to be read.
-            code = held.process.poll()
+            code = held.work.poll()
             self._obey_cancel(held)
             if code is None:
                 self._obey_limits(held)
@@ -201,8 +181,8 @@ class Supervisor:
             self._give_up(held, error)
 
     def _let_go(self, held: Held) -> None:
-        held.process.kill()
-        held.process.wait(CANCEL_GRACE_S)
+        held.work.kill()
+        held.work.wait(CANCEL_GRACE_S)
         self._held = None
 
     def _give_up(self, held: Held, error: Exception) -> None:
@@ -256,23 +236,23 @@ class Supervisor:
                     return
             held.cancelled_at = time.monotonic()
             (held.folder / "cancel").touch()
-            held.process.stop()
+            held.work.stop()
         elif time.monotonic() - held.cancelled_at > CANCEL_GRACE_S:
-            held.process.kill()
+            held.work.kill()
 
     def _obey_limits(self, held: Held) -> None:
         """End a run that takes too much: at once for its memory, which others need, and with its state saved for its time."""
         if held.exceeded is not None:
             if time.monotonic() - held.exceeded_at > SAVE_GRACE_S:
-                held.process.kill()
+                held.work.kill()
             return
-        held.exceeded = self._limits.exceeded(memory_of(held.process.pid), held.began)
+        held.exceeded = self._limits.exceeded(held.work.memory_bytes(), held.began)
         if held.exceeded is not None:
             held.exceeded_at = time.monotonic()
             if held.exceeded.code == "run_took_memory":
-                held.process.kill()
+                held.work.kill()
             else:
-                held.process.stop()
+                held.work.stop()
 
     def _finish(self, held: Held, code: int) -> None:
         result = results.read_result(held.folder)
@@ -302,11 +282,11 @@ class Supervisor:
             self._hand_back_alive(held)
 
     def _hand_back_alive(self, held: Held) -> None:
-        held.process.stop()
-        code = held.process.wait(SAVE_GRACE_S)
+        held.work.stop()
+        code = held.work.wait(SAVE_GRACE_S)
         if code is None:
-            held.process.kill()
-            code = held.process.wait(SAVE_GRACE_S)
+            held.work.kill()
+            code = held.work.wait(SAVE_GRACE_S)
         try:
             self._store_all(held)
             if code in (EXIT_DONE, EXIT_REFUSED):

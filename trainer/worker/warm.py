@@ -21,7 +21,7 @@ import psutil
 
 from trainer.contract.environment import memory_bytes
 from trainer.contract.serving.place import asked_at, folder_of
-from trainer.worker.process import TUNING
+from trainer.worker.executors.command import TUNING
 
 IDLE_S: Final = 3600.0  # without a question; to open the models again takes seconds
 IDLE_BESIDE_A_RUN_S: Final = 300.0

@@ -39,8 +39,9 @@ from trainer.contract.serving.place import ask_for
 from trainer.lm.simple_lm import SimpleLM, SimpleLMConfig, train_tokenizer
 from trainer.worker import chores, freeze, heartbeat, supervisor
 from trainer.worker import claim as claiming
+from trainer.worker.executors.command import tidy
+from trainer.worker.executors.local import LocalWork
 from trainer.worker.heartbeat import LostRun
-from trainer.worker.process import RunProcess, tidy
 from trainer.worker.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -108,10 +109,18 @@ def tick_until(one: Supervisor, met: Callable[[], bool], patience_s: float = 60.
         time.sleep(0.05)
 
 
+def pid_of(one: Supervisor) -> int:
+    assert one._held is not None
+    assert isinstance(one._held.work, LocalWork)
+    return one._held.work.pid
+
+
 def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
     environment = os.environ | {
         "TASTEMAKER_DATA": str(settings.data),
         "TASTEMAKER_THREADS": str(settings.threads),
+        "TASTEMAKER_EXECUTOR": settings.executor,
+        "TASTEMAKER_PROCESSES": str(settings.processes),
         "PYTHONPATH": str(ROOT),
     }
     return subprocess.Popen([sys.executable, "-m", "trainer.worker.supervisor"], env=environment, start_new_session=True)
@@ -400,7 +409,7 @@ def test_a_run_that_is_killed_is_started_again_and_loses_nothing(
     one = make_worker()
     tick_until(one, lambda: run_row(engine, run_id).step > 0)
     assert one._held is not None
-    one._held.process.kill()
+    one._held.work.kill()
     tick_until(one, lambda: run_row(engine, run_id).state == "done")
     with read_session(engine) as session:
         pairs = session.execute(select(Generation.prompt_id, Generation.number)).all()
@@ -416,7 +425,7 @@ def test_a_run_that_its_chat_template_had_ended_is_not_begun_again(
     one = make_worker()
     one.tick()
     assert one._held is not None
-    os.kill(one._held.process.pid, signal.SIGPROF)
+    os.kill(pid_of(one), signal.SIGPROF)
     tick_until(one, lambda: run_row(engine, run_id).state in ("queued", "failed"))
     run = run_row(engine, run_id)
     assert (run.state, run.fence, run.message) == ("failed", 1, template_ran_away())
@@ -467,7 +476,7 @@ def test_a_process_that_cannot_be_found_again_is_not_left_at_work(tmp_path: Path
     (tmp_path / "process.json").mkdir()
     before = set(psutil.Process().children())
     with pytest.raises(OSError):
-        RunProcess("sample", tmp_path, {})
+        LocalWork([sys.executable, "-c", "input()"], tmp_path, {})
     assert set(psutil.Process().children()) <= before
 
 
@@ -484,7 +493,7 @@ def test_the_third_crash_in_a_row_is_the_last_and_a_step_forward_breaks_the_row(
         run = service.get_run(session, run_id)
         run.attempts, run.result = 3, {"furthest_step": run.total}
     assert one._held is not None
-    one._held.process.kill()
+    one._held.work.kill()
     tick_until(one, lambda: run_row(engine, run_id).state == "failed")
     why = run_row(engine, run_id).message
     assert why is not None
@@ -520,7 +529,7 @@ def test_a_run_is_told_no_secret_and_is_the_first_to_go_when_memory_runs_out(
     one = make_worker()
     one.tick()
     assert one._held is not None
-    process = Path("/proc") / str(one._held.process.pid)
+    process = Path("/proc") / str(pid_of(one))
     told = (process / "environ").read_bytes()
     assert b"TASTEMAKER_THREADS=1" in told
     assert b"secret" not in told
@@ -544,8 +553,8 @@ def test_a_run_is_told_of_the_rewards_that_it_names_and_of_no_other(
     one = Supervisor(engine, named)
     one.tick()
     assert one._held is not None
-    told = (Path("/proc") / str(one._held.process.pid) / "environ").read_bytes().split(b"\0")
-    one._held.process.kill()
+    told = (Path("/proc") / str(pid_of(one)) / "environ").read_bytes().split(b"\0")
+    one._held.work.kill()
     assert b"TASTEMAKER_REWARDS=tone=https://tone.example.org" in told
     assert b"TASTEMAKER_REWARD_KEYS=tone=s3cret" in told
     frozen = (settings.runs / str(run_id) / "run.json").read_text()
@@ -566,7 +575,7 @@ def test_steps_that_an_earlier_attempt_had_done_do_not_break_a_row_of_crashes(
     tick_until(one, lambda: run_row(engine, run_id).step > 0)
     assert run_row(engine, run_id).attempts == 3
     assert one._held is not None
-    one._held.process.kill()
+    one._held.work.kill()
     tick_until(one, lambda: run_row(engine, run_id).state == "failed")
 
 
@@ -585,10 +594,12 @@ def test_a_worker_that_stops_gives_its_run_back_and_the_next_goes_on(
 
 
 @patient
+@pytest.mark.parametrize(("executor", "processes"), [("local", 1), ("torchrun", 2)])
 def test_kill_9_of_the_worker_costs_nothing_but_time(
-    engine: Engine, settings: Settings, cast: Cast, prompts: int, make_worker: Callable[[], Supervisor]
+    engine: Engine, settings: Settings, cast: Cast, prompts: int, executor: str, processes: int
 ) -> None:
     run_id = queue_sample(engine, cast, per_prompt=60, max_new_tokens=32)
+    settings = settings.model_copy(update={"executor": executor, "processes": processes})
     process = start_worker(settings)
     deadline = time.monotonic() + PATIENCE_S
     while run_row(engine, run_id).step == 0:
@@ -597,7 +608,9 @@ def test_kill_9_of_the_worker_costs_nothing_but_time(
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    tick_until(make_worker(), lambda: run_row(engine, run_id).state == "done")
+    other = Supervisor(engine, settings)
+    tick_until(other, lambda: run_row(engine, run_id).state == "done", PATIENCE_S)
+    other.close()
     with read_session(engine) as session:
         pairs = session.execute(select(Generation.prompt_id, Generation.number)).all()
         seats = session.scalar(select(func.count(Seat.id)))
@@ -626,17 +639,21 @@ def niceness(pid: int) -> tuple[int, int]:
 
 
 @patient
-def test_the_worker_and_its_runs_give_way_to_the_web(settings: Settings, engine: Engine, cast: Cast, prompts: int) -> None:
+@pytest.mark.parametrize(("executor", "processes"), [("local", 1), ("torchrun", 2)])
+def test_the_worker_and_its_runs_give_way_to_the_web(
+    settings: Settings, engine: Engine, cast: Cast, prompts: int, executor: str, processes: int
+) -> None:
     run_id = queue_sample(engine, cast, per_prompt=1000)
+    settings = settings.model_copy(update={"executor": executor, "processes": processes})
     worker = start_worker(settings)  # in a session of its own, as `tastemaker up` does it
     try:
-        process = settings.data / "runs" / str(run_id) / "process.json"
         deadline = time.monotonic() + PATIENCE_S
-        while not process.exists():
+        while run_row(engine, run_id).step == 0:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        run_pid = json.loads(process.read_text())["pid"]
-        assert niceness(worker.pid) == niceness(run_pid) == (GIVES_WAY, GIVES_WAY)
+        runs = [one for one in psutil.Process(worker.pid).children(recursive=True) if "trainer" in one.cmdline()]
+        assert len(runs) == processes
+        assert {niceness(pid) for pid in (worker.pid, *(one.pid for one in runs))} == {(GIVES_WAY, GIVES_WAY)}
     finally:
         worker.kill()
         worker.wait()

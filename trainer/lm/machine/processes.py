@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from trainer.contract.environment import die_with, session_gives_way
 from trainer.contract.folder import Lost
 from trainer.lm.machine.device import take_gpu
 
@@ -32,6 +33,9 @@ def joined() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
+    die_with(os.getppid())  # torchrun may be killed: nobody would stop them, or begin again
+    if os.getsid(0) == os.getpid():  # it gives each process a session of its own
+        session_gives_way()
     take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
     _heard(dist.init_process_group)()
     try:
