@@ -323,6 +323,8 @@ class PPOConfig:
             self.outside_weights()
         except ConfigError as error:
             yield from error.problems.items()
+        if 0 < self.sampler_weight_cap < 1:  # would scale every step, and weigh nothing
+            yield "sampler_weight_cap", Message("nought_or_at_least", least=1)
         for name in ("minibatches", "answers_per_prompt"):
             if getattr(self, name) < 1 or self.episodes % getattr(self, name):
                 yield name, Message("must_divide", setting="ppo.episodes", value=self.episodes)

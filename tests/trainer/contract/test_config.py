@@ -9,6 +9,7 @@ import pytest
 
 from trainer.contract.config import CONFIGS, ConfigError, PPOConfig, config_dict, make_config
 from trainer.contract.english import english
+from trainer.contract.messages import Message
 from trainer.contract.setting import GROUPS, settings_of
 
 
@@ -130,6 +131,14 @@ def test_nothing_is_said_to_contradict_a_setting_that_could_not_be_read() -> Non
     with pytest.raises(ConfigError) as caught:
         make_config("ppo", {"episodes": "lots", "minibatches": 5, "kl_target_nats": -1, "kl_stop_nats": 0.5})
     assert list(caught.value.problems) == ["episodes", "kl_target_nats"]
+
+
+def test_a_cap_that_would_scale_every_step_is_refused() -> None:
+    for cap in (0, 1, 2.5):
+        assert PPOConfig(sampler_weight_cap=cap).sampler_weight_cap == cap
+    with pytest.raises(ConfigError) as caught:
+        PPOConfig(sampler_weight_cap=0.5)
+    assert caught.value.problems == {"sampler_weight_cap": Message("nought_or_at_least", least=1)}
 
 
 def test_a_config_that_code_makes_is_held_to_the_same_bounds() -> None:

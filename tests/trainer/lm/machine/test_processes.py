@@ -1,7 +1,7 @@
 """A step's gradient does not depend on how many processes share its answers.
 
-Our runs are one process each. What several would need of the mathematics is shown here with two real ones: losses that divide by
-the tokens of the whole step, whitening over the whole rollout, and gradients that add up.
+What several need of the mathematics is shown here with two real ones: losses that divide by the tokens of the whole step,
+whitening over the whole rollout, and gradients that add up. Whole runs: tests/trainer/test_processes.py.
 """
 
 from __future__ import annotations
