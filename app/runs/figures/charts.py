@@ -20,6 +20,7 @@ from trainer.contract.intervals import NORMAL_95
 
 WIDTH, NARROW, HEIGHT = 560, 320, 200  # a phone shows the narrow one, so that words stay readable
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+LETTER = 8  # px of the value at a line's end, bold, with room to spare
 MOST_DOTS = 60  # more than that and the line says it alone
 
 Point = tuple[int, float]
@@ -192,11 +193,13 @@ def draw(chart: Chart, width: int = WIDTH) -> bytes:
     steps = [step for step, _ in chart.points]
     values = [value for _, value in chart.points] + [end for _, low, high in chart.band for end in (low, high)]
     ticks = nice_ticks(min(values), max(values), chart.meaning.percent)
+    *line, (last, end) = chart.points
+    said = chart.value(end)
     drawing = pygal.XY(
         width=width,
         height=HEIGHT,
         margin=8,
-        margin_right=64,
+        margin_right=max(64, 8 + LETTER * len(said)),
         show_legend=False,
         show_x_guides=False,
         show_dots=False,
@@ -219,9 +222,8 @@ def draw(chart: Chart, width: int = WIDTH) -> bytes:
     if chart.band:
         outline = [(step, high) for step, _, high in chart.band] + [(step, low) for step, low, _ in reversed(chart.band)]
         drawing.add("95%", [*outline, outline[0]], fill=True)
-    *line, (last, end) = chart.points
     dots = 3 if not line else 1.6 if len(line) < MOST_DOTS else 0
-    drawing.add(chart.caption, [*line, {"value": (last, end), "label": chart.value(end)}], show_dots=True, dots_size=dots)
+    drawing.add(chart.caption, [*line, {"value": (last, end), "label": said}], show_dots=True, dots_size=dots)
     return _without_scripts(drawing.render_tree(), chart)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -68,6 +69,19 @@ def test_an_svg_holds_no_script_and_asks_for_nothing() -> None:
 
 def test_the_last_value_is_written_at_its_point() -> None:
     assert "30%" in words_in(charts.draw(chart("losses/clipfrac")))
+
+
+@pytest.mark.parametrize("width", [charts.WIDTH, charts.NARROW])
+@pytest.mark.parametrize("value", [0.5, -4.0e-4])
+def test_the_last_value_has_room_however_it_is_written(value: float, width: int) -> None:
+    """Seven pixels a letter in bold of that size; a power of ten has ten letters."""
+    found = chart("rollout/score", [{"step": step, "time": "", "rollout/score": value * step} for step in (1, 2)])
+    said = found.value(2 * value)
+    svg = charts.draw(found, width).decode()
+    plot, place = re.search(r"translate\(([\d.]+), ", svg), re.search(rf'x="([\d.]+)"[^>]*class="label">{said}<', svg)
+    assert plot is not None
+    assert place is not None
+    assert float(plot[1]) + float(place[1]) + 7 * len(said) < width
 
 
 def test_a_single_point_can_be_drawn() -> None:
