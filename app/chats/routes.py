@@ -18,8 +18,8 @@ from app.chats.bodies import LONGEST_SAID, ChoiceIn, NewChat, TurnIn
 from app.database.engine import Db, WriteDb, get_engine, read_session
 from app.errors import Invalid, Refusal
 from app.guidelines.service import told_text
-from app.guidelines.starting_point import told
 from app.labels.forms import flags_of, values_again, values_of
+from app.labels.words import flags_on_page
 from app.language.languages import _
 from app.models import Project
 from app.queue.task_requests import require_asked
@@ -140,6 +140,7 @@ def _page(
         shown = service.turns_of(session, chat)
         guidelines = render_markdown(told_text(session, project))
     last = shown[-1] if shown else None
+    values = values or values_of(None)
     return render(
         request,
         "chats/chat.html",
@@ -152,8 +153,8 @@ def _page(
         last=last,
         refusal=refusal,
         words=words or {},
-        values=values or values_of(None),
-        flags=told(project.flags),
+        values=values,
+        flags=flags_on_page(project, values),
         client_id=str(uuid.uuid4()),
         longest=LONGEST_SAID,
         guidelines=guidelines,

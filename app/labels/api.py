@@ -52,6 +52,10 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     summary="Submit a verdict; sending it again changes nothing, another one becomes a new version",
 )
 async def submit(request: Request, task_id: TaskId, body: LabelIn) -> Response:
+    """A new version says all there is to say: what it leaves out, of flags, marks or the rubric, is not said any more.
+
+    Words that were retired since may be said again.
+    """
     author = signed_in(request)
     return _stored(await write_group(request).run(storing(task_id, author, body.verdict())))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -17,8 +16,7 @@ from app.database.engine import Db, get_engine, read_session
 from app.database.group_commit import Writes
 from app.errors import Gone, NotFound, Refusal
 from app.guidelines.service import told_text, untold_change
-from app.guidelines.starting_point import told
-from app.labels import forms, history
+from app.labels import forms, history, words
 from app.labels.api import storing, withdrawing
 from app.labels.empty_desk import waiting
 from app.labels.forms import Submitted
@@ -134,7 +132,7 @@ def _refused(request: Request, task_id: int, project: Project, caller: Principal
         task = claim.reopen(session.connection(), project.id, caller.user_id, task_id)
         if task is None:
             raise Gone(_("This task is no longer there. Nothing was saved.")) from refusal
-        desk = _desk(task, project, caller, session) | {"values": forms.values_again(form), "refusal": refusal}
+        desk = _desk(task, project, caller, session, forms.values_again(form)) | {"refusal": refusal}
         return _page(request, task, project, caller, session, desk, refusal.status)
 
 
@@ -159,20 +157,23 @@ def _page(
     )
 
 
-def _desk(task: ServedTask | None, project: Project, caller: Principal, session: Session) -> dict[str, Any]:
-    """What the desk shows: a comparison, a rating, or why there is nothing to answer."""
+def _desk(
+    task: ServedTask | None, project: Project, caller: Principal, session: Session, values: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the desk shows: a task, filled in as it was answered or with `values`, or why there is nothing to answer."""
     if task is None:
         return {"desk": "waiting", "waiting": waiting(session, project, paused=caller.paused)}
     given = history.my_label(session, task.id, caller.user_id)
     skipped = given is None and task.lease_until is None and history.has_skipped(session, task.id, caller.user_id)
+    values = values or forms.values_of(None if given is None or given.withdrawn else given)
     return {
         "desk": task.kind,
-        "task": replace(task, criteria=told(task.criteria)),
+        "task": words.on_page(task, project, values),
         "opened": ("withdrawn" if given.withdrawn else "answered") if given else "skipped" if skipped else "",
-        "values": forms.values_of(None if given is None or given.withdrawn else given),
+        "values": values,
         "refusal": None,
         "client_id": str(uuid.uuid4()),
-        "flags": told(project.flags),
+        "flags": words.flags_on_page(project, values),
         "skip_reasons": SKIP_REASONS,
     }
 

@@ -116,13 +116,14 @@ def _note_put_away(session: Session, project_id: int, prompts: int, by: int | No
 
 
 def answers_to(session: Session, prompt_id: int, limit: int = 50) -> list[Answer]:
-    """What models wrote to the prompt, the newest first."""
+    """What models wrote to the prompt: the newest run first, its answers as they were drawn. The last to end are the longest."""
+    newest_of_run = func.max(Generation.id).over(partition_by=func.coalesce(Generation.run_id, -Generation.id))
     rows = session.execute(
         select(Generation, Checkpoint.name, Contender.name)
         .join(Contender, Contender.id == Generation.contender_id)
         .outerjoin(Checkpoint, Checkpoint.id == Generation.checkpoint_id)
         .where(Generation.prompt_id == prompt_id)
-        .order_by(Generation.id.desc())
+        .order_by(newest_of_run.desc(), Generation.number)
         .limit(limit)
     )
     return [Answer(generation, policy or Message("written", text=name or "")) for generation, policy, name in rows]

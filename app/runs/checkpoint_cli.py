@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from app.database.engine import read_session
@@ -21,7 +21,7 @@ from app.runs.checkpoints import get_checkpoint, require_weights
 from app.settings import Settings
 from trainer.contract.environment import needed
 
-MOST_ANSWERS = 5_000  # the newest; what a head is distilled on
+MOST_ANSWERS = 5_000  # of the newest runs; what a head is distilled on
 
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,12 +58,15 @@ def run_checkpoint(engine: Engine, settings: Settings, arguments: argparse.Names
 
 
 def _write_answers(session: Session, project_id: int, path: Path) -> None:
-    """The project's newest answers, in the form of a reward run's panel."""
+    """Answers of the project's newest runs, in the form of a reward run's panel.
+
+    Of the run that not all fit of, those drawn first: those that came last would be its longest.
+    """
     rows = session.execute(
         select(Generation.text, Prompt.id, Prompt.messages)
         .join(Prompt, Prompt.id == Generation.prompt_id)
         .where(Prompt.project_id == project_id)
-        .order_by(Generation.id.desc())
+        .order_by(func.coalesce(Generation.run_id, 0).desc(), Generation.number, Generation.id)
         .limit(MOST_ANSWERS)
     )
     with path.open("w", encoding="utf-8") as file:

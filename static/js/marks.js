@@ -146,7 +146,9 @@ function mark(tool, reason) {
   const { picked } = standing.get(tool) ?? {};
   if (!reason || !picked) return say(tool, reason ? tool.dataset.nothing : tool.dataset.none);
   const made = marked(textOf(tool), picked, reason);
-  keep(tool, withMark(marksOf(tool), made));
+  const all = withMark(marksOf(tool), made);
+  if (all.length > tool.dataset.most) return say(tool, tool.dataset.full);
+  keep(tool, all);
   select(paneOf(tool), picked);
   say(tool, `${wordsOf(tool, made).said}: “${short(quoteOf(textOf(tool), made))}”`);
 }

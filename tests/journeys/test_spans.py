@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import Engine
 
 from app.database.engine import write_session
+from app.labels.answers.spans import MOST_SPANS
 from app.models import Generation, Project, Task
 from tests.app.conftest import Cast
 from tests.app.queue.test_claim import make_tasks
@@ -116,6 +117,20 @@ def test_selecting_words_with_the_mouse_opens_the_tool(open_as: Open, engine: En
 
     (label,) = stored(engine)
     assert (label.spans or {})["right"] == [{"start": 0, "end": 9, "reason": "wrong", "quote": "Scattered"}]
+
+
+def test_an_answer_takes_as_many_marks_as_a_verdict_and_says_so(open_as: Open, engine: Engine, cast: Cast) -> None:
+    offer(engine, cast, kind="rating", text=" ".join(f"word{number}" for number in range(MOST_SPANS + 1)))
+    page = open_as("Mary")
+    go(page)
+    press(page, "m", "1", *["ArrowRight", "1"] * MOST_SPANS)
+    expect(page.locator("[data-marks] output")).to_have_text("An answer takes 50 marks. Take one off first.")
+    press(page, "Escape")
+    judge(page, "4")
+    all_saved(page)
+
+    (label,) = stored(engine)
+    assert len((label.spans or {})["response"]) == MOST_SPANS
 
 
 @pytest.mark.parametrize(("scheme", "locale", "width"), [("light", "en-GB", 1280), ("dark", "zh-TW", 360)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Path, Query, Request
@@ -14,7 +13,7 @@ from app.database.engine import Db, WriteDb
 from app.errors import NotFound, Refusal
 from app.guidelines.service import told_text
 from app.guidelines.starting_point import told
-from app.labels import forms
+from app.labels import forms, words
 from app.labels.answers import rubric, spans
 from app.labels.forms import Submitted
 from app.language.languages import _
@@ -126,6 +125,7 @@ def _page(
     values: dict[str, Any] | None = None,
 ) -> Response:
     case = service.case(session, project, dispute_id, caller.user_id)
+    values = values or forms.values_of(case.settled)
     return render(
         request,
         "quality/dispute.html",
@@ -134,13 +134,13 @@ def _page(
         case=case,
         left=service.count_by_state(session, project.id)["open"],
         later=service.next_open(session, project.id, caller.user_id, after=dispute_id),
-        task=replace(case.task, criteria=told(case.task.criteria)),
+        task=words.on_page(case.task, project, values),
         submits_to=f"/projects/{project.slug}/disputes/{dispute_id}/settlement",
         opened="answered" if case.settled else "",
-        values=values or forms.values_of(case.settled),
+        values=values,
         refusal=refusal,
         client_id=str(uuid.uuid4()),
-        flags=told(project.flags),
+        flags=words.flags_on_page(project, values),
         before=None,
         skip_reasons=(),
         flag_names=names(told(project.flags), told(project.retired["flags"])),

@@ -12,7 +12,7 @@ from app.database import searching
 from app.database.engine import read_session, write_session
 from app.database.searching import Total
 from app.models import Generation, Project, Prompt
-from app.prompts.search import PromptFilter, count_fitting, find_prompts
+from app.prompts.search import PromptFilter, answers_to, count_fitting, find_prompts
 from app.prompts.service import Message, PromptRow, import_prompts, prompt_split
 from tests.app import factories
 from tests.app.conftest import Cast
@@ -135,3 +135,20 @@ def test_an_answered_prompt_keeps_its_text_and_shows_its_answers_and_labels(as_u
     assert "1 label<" in page
     assert f"/labels/{label_id}" in grace.get(f"/projects/demo/labels?prompt={prompt_id}").text
     assert as_user("Mary").get(f"/prompts/{prompt_id}").status_code == 403  # whose answers those are is not theirs to know
+
+
+def test_answers_come_by_run_and_as_they_were_drawn(engine: Engine, cast: Cast) -> None:
+    """Short answers end first, and those that stand last are left out where there are many."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        prompt = factories.make_prompt(session, cast.demo)
+        base, run = factories.make_checkpoint(session, cast.demo).id, factories.make_run(session, cast.demo).id
+        for number in (2, 0, 1):
+            factories.make_generation(session, prompt, base, f"drawn {number}", run_id=run, number=number)
+        factories.bring_in(session, prompt, factories.make_stranger(session, project.id), "brought in")
+        newer = factories.make_run(session, cast.demo).id
+        for number in (1, 0):
+            factories.make_generation(session, prompt, base, f"newer {number}", run_id=newer, number=number)
+        found = answers_to(session, prompt.id, limit=5)
+        said = [one.generation.text for one in found]
+    assert said == ["newer 0", "newer 1", "brought in", "drawn 0", "drawn 1"]

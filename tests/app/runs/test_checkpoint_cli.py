@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from app.database.engine import read_session, write_session
 from app.errors import Conflict, NotFound
 from app.models import Project, Prompt
+from app.runs import checkpoint_cli
 from app.runs.checkpoint_cli import _write_answers, add_checkpoint_arguments, run_checkpoint
 from app.settings import Settings
 from tests.app import factories
@@ -48,6 +49,22 @@ def test_a_rewards_answers_are_handed_over_in_the_form_of_a_panel(engine: Engine
     assert {row["prompt_id"] for row in rows} == {prompt_id}
     assert rows[0]["messages"] == messages
     assert rows[0]["response"]["token_ids"] is None  # another model's ids would mean other words
+
+
+def test_of_the_run_that_is_cut_those_drawn_first_are_handed_over(
+    engine: Engine, cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_cli, "MOST_ANSWERS", 3)
+    with write_session(engine) as session:
+        prompt, base = factories.make_prompt(session, cast.demo), factories.make_checkpoint(session, cast.demo).id
+        for run in ("older", "newer"):
+            run_id = factories.make_run(session, cast.demo).id
+            for number in (1, 0):  # the short one ended first
+                factories.make_generation(session, prompt, base, f"{run} {number}", run_id=run_id, number=number)
+    with read_session(engine) as session:
+        _write_answers(session, cast.demo, tmp_path / "panel.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "panel.jsonl").read_text().splitlines()]
+    assert [row["response"]["text"] for row in rows] == ["newer 0", "newer 1", "older 0"]
 
 
 def test_what_is_not_here_or_has_no_run_is_refused(engine: Engine, settings: Settings, cast: Cast) -> None:

@@ -127,4 +127,5 @@ def test_the_page_asks_stores_and_shows_it(engine: Engine, cast: Cast, as_user: 
     assert "Does it name a source?" in shown
     assert "Is there a source?" not in shown
     again = mary.get(f"/projects/demo/annotate?task={task_id}").text
-    assert 'name="rubric.sourced.left" value="yes" checked' not in again, "in other words it is another question"
+    assert 'name="rubric.sourced.left" value="yes" checked' in again
+    assert "Is there a source?" not in again, "what was answered stands in its own words"
