@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from typing import Any
+from typing import cast as cast_to
 
 import pytest
 from sqlalchemy import Engine
@@ -13,7 +14,7 @@ from starlette.testclient import TestClient
 from app.database.engine import write_session
 from app.labels.words import flags_on_page, on_page
 from app.models import Label, Project
-from app.projects.service import update_project
+from app.projects.service import ProjectValues, update_project
 from app.queue.claim import ServedTask
 from tests.app.conftest import Cast
 from tests.app.labels.test_routes import PAGE, stored
@@ -26,7 +27,7 @@ WRONG = {"key": "wrong", "name": "wrong", "description": "", "tone": "bad"}
 TRUE = {"key": "true", "name": "true", "description": "", "tone": "good"}
 RUDE = {"key": "rude", "name": "rude", "description": "", "weight": 1.0}
 KIND = {"key": "kind", "name": "Kind", "description": "", "anchors": {"1": "not at all", "5": "very"}}
-SAID = {
+SAID: dict[str, dict[str, str]] = {
     "comparison": {
         "choice": "left",
         "criteria.kind": "right",
@@ -75,14 +76,14 @@ class Sent(HTMLParser):
             self.fields[self._box] = data.removeprefix("\n")
 
 
-def change(engine: Engine, cast: Cast, **words: list[Any]) -> None:
+def change(engine: Engine, cast: Cast, **words: Any) -> None:
     with write_session(engine) as session:
-        update_project(session, session.get_one(Project, cast.demo), words, cast.grace)
+        update_project(session, session.get_one(Project, cast.demo), cast_to(ProjectValues, words), cast.grace)
 
 
-def send(browser: TestClient, html: str, status: int = 303, **other: str) -> str:
+def send(browser: TestClient, html: str, other: Mapping[str, str], status: int = 303) -> str:
     page = Sent(html)
-    reply = browser.post(page.action.split("#")[0], data=page.fields | other)
+    reply = browser.post(page.action.split("#")[0], data={**page.fields, **other})
     assert reply.status_code == status, reply.text
     return reply.text
 
@@ -96,10 +97,10 @@ def test_a_correction_keeps_what_was_said_in_words_that_are_retired(as_user: As,
     change(engine, cast, criteria=[KIND], flags=[RUDE], rubric=[SOURCED], span_reasons=[WRONG])
     (task,) = make_tasks(engine, cast.demo, 1, kind=kind)
     mary = as_user("Mary")
-    send(mary, mary.get(PAGE).text, **SAID[kind])
+    send(mary, mary.get(PAGE).text, SAID[kind])
     change(engine, cast, criteria=[], flags=[], rubric=[CLEAR], span_reasons=[TRUE])
 
-    send(mary, mary.get(f"{PAGE}?task={task}").text, comment="Now with a word.")
+    send(mary, mary.get(f"{PAGE}?task={task}").text, {"comment": "Now with a word."})
 
     first, second = stored(engine)
     assert (second.version, second.comment) == (2, "Now with a word.")
@@ -114,15 +115,16 @@ def test_a_question_that_was_reworded_stands_as_it_was_answered(as_user: As, eng
     mary = as_user("Mary")
     html = mary.get(PAGE).text
     change(engine, cast, rubric=[SOURCED | {"name": "Which source?"}])
+    assert "Which source?" in send(mary, html, {}, 422), "nothing was answered in the old words"
     answers = {"rubric.sourced.left": "yes", "rubric.sourced.right": "no"}
-    refused = send(mary, html, 422, **answers)
+    refused = send(mary, html, answers, 422)
     assert "Does it name a source?" in refused
     assert "Which source?" not in refused
-    send(mary, refused, choice="left")
+    send(mary, refused, {"choice": "left"})
 
     again = mary.get(f"{PAGE}?task={task}").text
     assert "Which source?" not in again
-    send(mary, again, choice="right")
+    send(mary, again, {"choice": "right"})
     first, second = stored(engine)
     assert second.choice == "right"
     assert second.rubric == first.rubric == {"sourced": {"version": 1, "left": "yes", "right": "no"}}
@@ -137,8 +139,8 @@ def test_a_form_from_before_the_words_changed_comes_back_with_all_that_is_filled
     html = mary.get(PAGE).text
     change(engine, cast, criteria=[], flags=[], rubric=[], span_reasons=[])
 
-    refused = send(mary, html, 422, **SAID["comparison"] | {"choice": ""})
-    send(mary, refused, choice="tie")
+    refused = send(mary, html, SAID["comparison"] | {"choice": ""}, 422)
+    send(mary, refused, {"choice": "tie"})
 
     (label,) = stored(engine)
     assert (label.criteria, label.flags) == ({"kind": "right"}, {"left": ["rude"]})
