@@ -5,7 +5,7 @@ process is at work in the folder. Anything else is a crash, and starting it agai
 TASTEMAKER_THREADS sets the processor cores used, TASTEMAKER_TENSORBOARD writes TensorBoard events into the folder.
 
 `torchrun --nproc-per-node N -m trainer KIND RUN_DIR` does it in N processes, with one result. The first has the folder; the
-others read a copy of it, which goes with them.
+others read a copy in it, which goes with them, or, where they are killed, when the run is started again.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from trainer.contract.folder import (
     EXIT_DONE,
     EXIT_REFUSED,
     EXIT_RETRY,
+    UNFINISHED,
     Cancelled,
     Lost,
     Refused,
@@ -48,6 +49,7 @@ from trainer.worker.executors.command import TUNING, WITHOUT_TORCH
 
 EXIT_LOST = 1
 OF_THE_FIRST = ("lock", "log.txt", "process.json", "progress.json", "result.json", "cancel", "checkpoint")  # in a run's folder
+SHARE = "share-"  # begins the name of another process's copy of it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # crashing again and again would change nothing
 
 
@@ -84,6 +86,8 @@ def _first(kind: str, path: Path, tell: Callable[[bool], bool] = bool) -> int:
             print(f"error: another process is at work in {path}", file=sys.stderr)
             return EXIT_RETRY
         forget_unfinished(path)  # not what is young: whoever started this may just be writing process.json
+        for left in path.glob(f"{SHARE}*{UNFINISHED}"):  # by processes that were killed; those of this run have not begun
+            shutil.rmtree(left, ignore_errors=True)
         if _is_done(path):
             tell(False)
             print(f"{path} is done already; {path / 'result.json'} holds the result")
@@ -97,9 +101,11 @@ def _other(kind: str, path: Path) -> int:
     """Do one's share of a run whose first process is another. It is that one whom signals stop, and this one ends with it."""
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, signal.SIG_IGN)
-    with tempfile.TemporaryDirectory(prefix="tastemaker-share-") as place:
+    with tempfile.TemporaryDirectory(prefix=SHARE, suffix=UNFINISHED, dir=path) as place:
         own = Path(place, "run")
-        shutil.copytree(path, own, ignore=lambda _at, names: [name for name in names if name in OF_THE_FIRST])
+        shutil.copytree(
+            path, own, ignore=lambda _at, names: [one for one in names if one in OF_THE_FIRST or one.endswith(UNFINISHED)]
+        )
         return _do(kind, own, path)
 
 

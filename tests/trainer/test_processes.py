@@ -128,8 +128,15 @@ def test_where_one_is_lost_the_run_ends_and_any_number_goes_on(tmp_path: Path, m
     assert not (broken / "result.json").exists()
     assert list((broken / "state").iterdir())
     assert len(figures(broken)) == 2
+    assert shares(broken), "what was killed cleans nothing up"
     assert do_in_processes(3, "ppo", broken) == [EXIT_DONE] * 3
+    assert not shares(broken)
     assert_alike(whole, broken)
+
+
+def shares(folder: Path) -> list[Path]:
+    """The copies of the run that other processes have made."""
+    return list(folder.glob("share-*"))
 
 
 def test_all_hear_what_there_is_to_do(tmp_path: Path, made: dict[str, Make]) -> None:
@@ -150,5 +157,5 @@ def test_torchrun_does_it(tmp_path: Path, made: dict[str, Make]) -> None:
     ended = subprocess.run([*command, "sample", str(folder)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert len(list(read_jsonl(folder / "generations.jsonl"))) == 10
-    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("tastemaker-share-*/run/generations.jsonl"))
+    assert not shares(folder)
     shutil.rmtree(folder)
