@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.database.engine import Db
+from app.disk.usage import usage
 from app.evaluation.alarm import alarmed_rounds
 from app.labels import history
 from app.models import Project
@@ -16,6 +17,7 @@ from app.quality.gold.pausing import paused_people
 from app.queue.task_requests import kept_from_caller
 from app.removal.archive import archived_projects
 from app.runs.checkpoints import checkpoints_by_id
+from app.settings import Settings
 from app.web.gate import CurrentProjectId
 from app.web.pages import render
 from app.web.security import Caller
@@ -41,6 +43,7 @@ def show_overview(request: Request, session: Db, caller: Caller, project_id: Cur
     project = session.get_one(Project, project_id)
     if caller.role == "annotator" and not caller.is_owner:
         return RedirectResponse(f"/projects/{project.slug}/annotate", status_code=303)
+    settings: Settings = request.app.state.settings
     seen = service.project_overview(session, project, None if caller.is_owner else caller.user_id)
     return render(
         request,
@@ -54,5 +57,6 @@ def show_overview(request: Request, session: Db, caller: Caller, project_id: Cur
         ),
         paused=paused_people(session, project.id),
         alarmed=alarmed_rounds(session, [round_.id for round_ in seen.rounds]),
+        disk=usage(session, project, settings.runs),
         rewards=checkpoints_by_id(session, (round_.reward_id for round_ in seen.rounds)),
     )
