@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
+import math
 import os
 import re
 import sys
@@ -24,13 +25,14 @@ from trainer.contract.environment import REWARD_KEYS, REWARDS, read_pairs
 
 PREFIX: Final = "TASTEMAKER_"
 OF_OTHERS: Final = {"KEY", "TEST_POSTGRES"}  # an API key as README.md names it, and the tests' own server
-EXECUTORS: Final = ("local", "torchrun")
+EXECUTORS: Final = ("local", "torchrun", "ray")
 DRIVERS: Final = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}
 # As a Host header has it, less the port.
 HOST: Final = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
 
 Words = Annotated[list[str], NoDecode]
 Pairs = Annotated[dict[str, str], NoDecode]
+Resources = Annotated[dict[str, float], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -77,13 +79,23 @@ class Settings(BaseSettings):
     run_hours: float = Field(
         72.0, gt=0, le=24 * 366, allow_inf_nan=False, description="How long one run may work before it is ended, its state saved."
     )
-    executor: str = Field("local", description="What starts a run: local, or torchrun, in several processes of this machine.")
+    executor: str = Field(
+        "local", description="What starts a run: local, torchrun, in several processes of this machine, or ray, on a cluster."
+    )
     processes: int = Field(
         1,
         ge=1,
         le=1024,
         validate_default=True,
         description="Processes of a run that learns or writes; with torchrun 2 or more.",
+    )
+    ray_address: str = Field(
+        "", validate_default=True, description="Of the Ray cluster's dashboard, such as http://head:8265; with ray alone."
+    )
+    ray_token: SecretStr = Field(SecretStr(""), description="What the Ray cluster asks for where it asks for a token.")
+    ray_resources: Resources = Field(
+        {"CPU": 1.0},
+        description="What a run needs of a node, as a JSON object by Ray's names: CPU, GPU, memory in bytes, your own.",
     )
     rewards: Pairs = Field(
         {},
@@ -163,6 +175,36 @@ class Settings(BaseSettings):
             raise ValueError(f"one run is one process with {PREFIX}EXECUTOR=local; with torchrun it is several")
         return count
 
+    @field_validator("ray_address")
+    @classmethod
+    def _is_where_the_executor_asks(cls, text: str, info: ValidationInfo) -> str:
+        on_ray = info.data.get("executor") == "ray"
+        if on_ray and (not _is_web_address(text) or urlsplit(text).username is not None):
+            raise ValueError("must be the address of the Ray cluster's dashboard, such as http://head:8265")
+        if text and not on_ray:
+            raise ValueError(f"there is no Ray cluster without {PREFIX}EXECUTOR=ray")
+        return text
+
+    @field_validator("ray_token")
+    @classmethod
+    def _fits_into_a_header(cls, token: SecretStr) -> SecretStr:
+        if not (token.get_secret_value().isascii() and token.get_secret_value().isprintable()):
+            raise ValueError("must be of letters, digits and signs that a header can hold")
+        return token
+
+    @field_validator("ray_resources", mode="before")
+    @classmethod
+    def _is_a_json_object(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        try:
+            found = json.loads(given)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not all(_is_amount(amount) for amount in found.values()) or not any(found.values()):
+            raise ValueError('must be amounts by name in JSON, of which one is above 0, such as {"CPU": 8, "GPU": 1}')
+        return found
+
     @field_validator("rewards", "reward_keys", mode="before")
     @classmethod
     def _are_pairs(cls, given: object) -> object:
@@ -197,12 +239,7 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _is_an_address(cls, text: str) -> str:
-        try:
-            url = urlsplit(text)
-            usable = url.scheme in ("http", "https") and bool(url.hostname) and not (url.query or url.fragment)
-        except ValueError:
-            usable = False
-        if text and not usable:
+        if text and not _is_web_address(text):
             raise ValueError("must begin with http:// or https:// and name a host, such as https://taste.example.org")
         return text
 
@@ -243,6 +280,18 @@ def _network(proxy: str) -> str:
         return str(ipaddress.ip_network(proxy, strict=False) if "/" in proxy else ipaddress.ip_address(proxy))
     except ValueError:
         raise ValueError(f"{proxy!r} is neither an address nor a network, such as 10.0.0.7 or 10.0.0.0/8") from None
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and not (url.query or url.fragment)
+    except ValueError:
+        return False
+
+
+def _is_amount(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < math.inf
 
 
 def _can_be_opened(url: URL, text: str) -> bool:

@@ -77,7 +77,13 @@ def test_a_url_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:
         ("DATABASE_URL", "postgresql+asyncpg://ada:secret@db/taste", "TASTEMAKER_DATABASE_URL: must be the URL of a database"),
         ("DATABASE_URL", "sqlite://", "TASTEMAKER_DATABASE_URL: must be the URL of a database"),
         ("DATABASE_URL", "sqlite:////srv/a?b/secret.db", "TASTEMAKER_DATABASE_URL: must be the URL of a database"),
-        ("EXECUTOR", "slurm", "TASTEMAKER_EXECUTOR: 'slurm' starts no runs; it is one of local, torchrun"),
+        ("EXECUTOR", "slurm", "TASTEMAKER_EXECUTOR: 'slurm' starts no runs; it is one of local, torchrun, ray"),
+        ("EXECUTOR", "ray", "TASTEMAKER_RAY_ADDRESS: must be the address of the Ray cluster's dashboard"),
+        ("RAY_ADDRESS", "http://head:8265", "TASTEMAKER_RAY_ADDRESS: there is no Ray cluster without TASTEMAKER_EXECUTOR=ray"),
+        ("RAY_TOKEN", "se\ncret", "TASTEMAKER_RAY_TOKEN: must be of letters, digits and signs that a header can hold"),
+        ("RAY_RESOURCES", "8", "TASTEMAKER_RAY_RESOURCES: must be amounts by name in JSON"),
+        ("RAY_RESOURCES", '{"CPU": -1}', "TASTEMAKER_RAY_RESOURCES: must be amounts by name in JSON"),
+        ("RAY_RESOURCES", '{"CPU": 0}', "TASTEMAKER_RAY_RESOURCES: must be amounts by name in JSON, of which one is above 0"),
         ("EXECUTOR", "torchrun", "TASTEMAKER_PROCESSES: torchrun starts several processes: say how many"),
         ("PROCESSES", "2", "TASTEMAKER_PROCESSES: one run is one process with TASTEMAKER_EXECUTOR=local"),
         ("PROCESSES", "0", "TASTEMAKER_PROCESSES: Input should be greater than or equal to 1"),
@@ -148,3 +154,15 @@ def test_rewards_are_addresses_by_name_and_their_keys_stay_out_of_sight(monkeypa
     assert settings.rewards == {"tone": "https://tone.example.org/score?v=2", "facts": "http://127.0.0.1:9000"}
     assert settings.reward_keys["tone"].get_secret_value() == "s3cret"
     assert "s3cret" not in repr(settings)
+
+
+def test_a_ray_cluster_is_named_by_its_dashboard(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TASTEMAKER_EXECUTOR", "ray")
+    for address in ("head:8265", "ray://head:10001", "http://ada:secret@head:8265"):
+        monkeypatch.setenv("TASTEMAKER_RAY_ADDRESS", address)
+        told = said(capsys)
+        assert told.startswith("TASTEMAKER_RAY_ADDRESS: must be the address of the Ray cluster's dashboard"), address
+        assert "secret" not in told
+    monkeypatch.setenv("TASTEMAKER_RAY_ADDRESS", "http://head:8265")
+    monkeypatch.setenv("TASTEMAKER_RAY_RESOURCES", '{"CPU": 8, "GPU": 1}')
+    assert Settings().ray_resources == {"CPU": 8, "GPU": 1}

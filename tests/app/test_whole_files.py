@@ -67,6 +67,7 @@ WRITERS: Final = {
     "trainer/worker/claim.py": EMPTY,
     "trainer/worker/executors/command.py": EMPTY,
     "trainer/worker/executors/local.py": "the log of a run",
+    "trainer/worker/executors/ray.py": "the log of a run",
     "trainer/worker/freeze.py": FROZEN,
     "trainer/worker/label_files.py": FROZEN,
     "trainer/worker/prompt_lengths.py": NAMELESS,

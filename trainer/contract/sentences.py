@@ -24,6 +24,8 @@ RUNS: Final = {
     "waiting": "Waiting for the worker",
     "waiting_to_go_on": "Waiting for the worker to go on",
     "starting": "Starting",
+    "waiting_for_cluster": "Waiting for room in the Ray cluster",
+    "cluster_silent": "The Ray cluster at %(address)s does not answer, and is asked again: %(error)s",
     "stopping": "Stopping",
     "done": "Done",
     "cancelled": "Cancelled",

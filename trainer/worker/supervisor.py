@@ -215,6 +215,9 @@ class Supervisor:
 
     def _tell_progress(self, held: Held) -> None:
         progress = results.read_progress(held.folder)
+        waits_for = held.work.waits_for()
+        if waits_for is not None:
+            progress["message"] = waits_for
         if progress == held.told and time.monotonic() < held.beat_at:
             return
         with write_session(self._engine) as session:

@@ -47,7 +47,7 @@ def test_a_refusal_speaks_to_its_reader_and_is_kept_for_every_other(chinese: Non
 # Words of the field that are the same in every language, and names of files, programs and what stands in files.
 TERMS = re.compile(
     r"UTF-8|\b(MB|GiB)\b"
-    r"|\b(KL|PPO|nats|token|JSON( Lines)?|SHA-256|TensorBoard|tensorboardX|RLOO|GRPO|DPO|KTO|PyTorch|GPU)\b"
+    r"|\b(KL|PPO|nats|token|JSON( Lines)?|SHA-256|TensorBoard|tensorboardX|RLOO|GRPO|DPO|KTO|PyTorch|GPU|Ray)\b"
     r"|\b(true|false|texts|overall|messages|role|content)\b"
     r"|\b(LoRA|GGUF|Hub|Hugging Face|transformers|bfloat16|float32|dtype|auto)\b|owner/name|llama-gguf-split --merge"
     r"|[Gg]it (LFS|lfs pull)|\.gguf|(\*\.)?safetensors|(run|config)\.json|`[^`]*`"

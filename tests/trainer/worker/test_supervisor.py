@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -617,6 +618,22 @@ def test_kill_9_of_the_worker_costs_nothing_but_time(
         tasks = session.scalar(select(func.count(Task.id)))
     assert len(pairs) == len(set(pairs)) == prompts * 60
     assert seats == tasks
+
+
+def test_a_run_says_what_it_waits_for_and_can_be_cancelled_meanwhile(
+    engine: Engine, settings: Settings, cast: Cast, prompts: int
+) -> None:
+    run_id = queue_sample(engine, cast)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        one = Supervisor(engine, settings.model_copy(update={"executor": "ray", "ray_address": address}))
+        tick_until(one, lambda: (said := run_row(engine, run_id).message) is not None and said.code == "cluster_silent")
+        assert run_row(engine, run_id).state == "running"
+        with write_session(engine) as session:
+            service.cancel_run(session, service.get_run(session, run_id), cast.grace)
+        tick_until(one, lambda: run_row(engine, run_id).state == "cancelled")
+        one.close()
 
 
 @patient

@@ -38,11 +38,13 @@ def main(arguments: Sequence[str]) -> int:
 def ended_first(endings: Sequence[tuple[float, int]]) -> int:
     """Of when and how processes ended that did not end well, the status that tells why.
 
-    A signal's goes before what it brought about in the others; SIGTERM is what torchrun itself ends the others with.
+    A signal's goes before what it brought about in the others; SIGTERM is what torchrun itself ends the others with, and
+    SIGABRT may be what a lost connection makes of another.
     """
     first = min(when for when, _ in endings)
     early = [status for when, status in endings if when <= first + AT_ONCE_S]
-    return next((status for status in early if status < 0 and -status != signal.SIGTERM), early[0])
+    signals = [status for status in early if status < 0 and -status != signal.SIGTERM]
+    return next((status for status in signals if -status != signal.SIGABRT), [*signals, early[0]][0])
 
 
 def _status(folder: Path) -> str | None:

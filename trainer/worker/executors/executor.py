@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from trainer.contract.messages import Message
+
 
 class Work(Protocol):
     """A run that was started."""
@@ -23,6 +25,9 @@ class Work(Protocol):
 
     def memory_bytes(self) -> int:
         """That it holds of this machine's memory for itself."""
+
+    def waits_for(self) -> Message | None:
+        """What keeps it from going on that is not its own doing, for a person to read."""
 
 
 class Executor(Protocol):

@@ -94,9 +94,12 @@ class LocalWork:
     def memory_bytes(self) -> int:
         return memory_of(self._process.pid)
 
+    def waits_for(self) -> None:
+        return None
+
 
 def _family(process: psutil.Process) -> list[psutil.Process]:
-    """The process and all that it started, it first: nothing is then started once more for what is killed."""
+    """The process and all that it started, it first."""
     children: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         children = process.children(recursive=True)
@@ -104,7 +107,11 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _kill(processes: list[psutil.Process]) -> None:
-    for one in processes:
+    """The first last, and so that it starts nothing meanwhile: by its end the kernel asks the others to save their state."""
+    for one in processes[:1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.suspend()
+    for one in reversed(processes):
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
 

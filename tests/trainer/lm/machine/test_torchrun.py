@@ -19,6 +19,8 @@ from trainer.lm.machine.torchrun import ended_first
         pytest.param([(5.0, 1), (5.0, -9)], -9, id="one was killed, and the first lost it"),
         pytest.param([(5.0, 1), (36.0, -9)], 1, id="one crashed, and another did not end for it"),
         pytest.param([(5.0, 1), (5.0, -signal.SIGTERM)], 1, id="one crashed, and torchrun ended another"),
+        pytest.param([(5.0, -signal.SIGABRT), (5.1, -9)], -9, id="one was killed, and a lost connection aborted another"),
+        pytest.param([(5.0, 1), (5.0, -signal.SIGABRT)], -signal.SIGABRT, id="one was aborted, and the first lost it"),
         pytest.param([(5.0, -signal.SIGTERM)], -signal.SIGTERM, id="somebody ended one"),
     ],
 )

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, read_jsonl
+from tests.trainer.worker.executors.sample_runs import PATIENCE_S, assert_whole, make_long, make_run, wait_until
+from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY
 from trainer.worker.executors.local import Local, LocalWork
 from trainer.worker.results import last_words, read_progress
 
 pytestmark = pytest.mark.timeout(300)
 TOLD = {**{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}, "TASTEMAKER_THREADS": "2"}
-PATIENCE_S = 120.0
 GRACE_S = 30.0
 one_and_two = pytest.mark.parametrize("processes", [1, 2])
 
@@ -27,21 +25,7 @@ one_and_two = pytest.mark.parametrize("processes", [1, 2])
 def run(tmp_path: Path, simple_lm_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sample run of 2,000 answers. What a process that is killed cannot clear away goes with the test."""
     monkeypatch.setitem(TOLD, "TMPDIR", str(tmp_path))
-    folder = tmp_path / "7"
-    folder.mkdir()
-    config = {"per_prompt": 400, "max_new_tokens": 24, "batch_size": 8}
-    spec = {"kind": "sample", "config": config, "inputs": {"policy": str(simple_lm_folder)}}
-    (folder / "run.json").write_text(json.dumps(spec), encoding="utf-8")
-    rows = [{"prompt_id": at, "messages": [{"role": "user", "content": f"Say {at}"}]} for at in range(5)]
-    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return folder
-
-
-def wait_until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not met():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+    return make_run(tmp_path / "7", simple_lm_folder)
 
 
 def begun(run: Path, processes: int) -> LocalWork:
@@ -54,19 +38,6 @@ def begun(run: Path, processes: int) -> LocalWork:
 def family(pid: int) -> list[psutil.Process]:
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
-
-
-def make_long(run: Path) -> None:
-    """So many answers that what goes on is still at work when the test has lost its patience."""
-    spec = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    spec["config"]["per_prompt"] = 1000
-    spec["config"]["max_new_tokens"] = 400
-    (run / "run.json").write_text(json.dumps(spec), encoding="utf-8")
-
-
-def assert_whole(run: Path) -> None:
-    answers = [(row["prompt_id"], row["index"]) for row in read_jsonl(run / "generations.jsonl")]
-    assert len(answers) == len(set(answers)) == 2000
 
 
 @one_and_two
