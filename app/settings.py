@@ -134,10 +134,7 @@ class Settings(BaseSettings):
     def _is_a_json_list(cls, given: object) -> object:
         if not isinstance(given, str):
             return given
-        try:
-            found = json.loads(given)
-        except ValueError:
-            found = None
+        found = _from_json(given)
         if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
             raise ValueError(f"must be a list of texts in JSON, such as {json.dumps([given])}") from None
         return found
@@ -197,10 +194,7 @@ class Settings(BaseSettings):
     def _is_a_json_object(cls, given: object) -> object:
         if not isinstance(given, str):
             return given
-        try:
-            found = json.loads(given)
-        except ValueError:
-            found = None
+        found = _from_json(given)
         if not isinstance(found, dict) or not all(_is_amount(amount) for amount in found.values()) or not any(found.values()):
             raise ValueError('must be amounts by name in JSON, of which one is above 0, such as {"CPU": 8, "GPU": 1}')
         return found
@@ -280,6 +274,14 @@ def _network(proxy: str) -> str:
         return str(ipaddress.ip_network(proxy, strict=False) if "/" in proxy else ipaddress.ip_address(proxy))
     except ValueError:
         raise ValueError(f"{proxy!r} is neither an address nor a network, such as 10.0.0.7 or 10.0.0.0/8") from None
+
+
+def _from_json(text: str) -> object:
+    """None for what is no JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _is_web_address(text: str) -> bool:

@@ -167,6 +167,8 @@ class RayWork:
                 self._end_unbegun(job)
             elif time.monotonic() - self._over_at > SETTLE_S:
                 self._log(job.message)
+                with contextlib.suppress(OSError):  # else whoever goes on asks once more about what is gone
+                    name_job(self._folder, None)
                 self._end(-signal.SIGKILL)
 
     def _end_unbegun(self, job: Job) -> None:

@@ -183,6 +183,7 @@ def test_a_run_whose_node_dies_is_a_crash_and_goes_on_elsewhere(cluster: Cluster
     assert at_work(run) == []
     assert work.wait(PATIENCE_S) == -signal.SIGKILL
     assert last_words(run).startswith("Ray: Job supervisor actor died")
+    assert named_job(run) is None  # nobody asks about it once more
     again = start(ray_of(cluster), "sample", run)
     assert again.wait(3) is None  # for room: the head gives none
     cluster.add()
