@@ -17,6 +17,7 @@ from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds import told
 from tests.app.rounds.told import Told, tell
+from trainer.contract.messages import Message
 
 Browser = Callable[[str], TestClient]
 
@@ -338,6 +339,15 @@ def test_a_failed_run_says_why_and_what_is_safe(client: TestClient, engine: Engi
         run_id = factories.make_run(session, cast.demo, state="failed", message=factories.written("Out of memory.")).id
     words = seen(client.get(f"/runs/{run_id}").text)
     assert "It failed Out of memory. Nothing that people labelled is affected." in words
+
+
+def test_a_run_that_waits_for_a_cluster_is_not_said_to_load_its_model(client: TestClient, engine: Engine, cast: Cast) -> None:
+    with write_session(engine) as session:
+        told.a_worker(session)
+        run_id = factories.make_run(session, cast.demo, state="running", message=Message("waiting_for_cluster")).id
+    words = seen(client.get(f"/runs/{run_id}").text)
+    assert "Waiting. Waiting for room in the Ray cluster" in words
+    assert "Loading the model" not in words
 
 
 def test_a_sample_run_shows_answers_to_held_out_prompts_only(client: TestClient, engine: Engine, story: Told, cast: Cast) -> None:
