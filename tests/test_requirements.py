@@ -24,6 +24,8 @@ ALL: Final = ("requirements.txt", "requirements-dev.txt")
 OPTIONAL: Final = {"tensorboardX"}
 # Imported in an environment of the peer's own, which bench/peer_trl.py makes, or whoever runs bench/quality.py names.
 PEERS: Final = {"trl", "datasets", "arena_rank"}
+# Imported by the nightly tests of a Ray cluster alone: requirements-ray.txt.
+CLUSTER: Final = {"ray"}
 # Required without being imported under their names.
 LOADED_BY_OTHERS: Final = {
     "httptools": "uvicorn's parser of HTTP",
@@ -97,7 +99,7 @@ def undeclared(modules: dict[str, str], declared: dict[str, Requirement]) -> dic
 
 @pytest.mark.parametrize(
     ("folders", "files", "elsewhere"),
-    [(("app", "trainer", "migrations"), PROGRAM, OPTIONAL), (("bench", "tests"), ALL, PEERS)],
+    [(("app", "trainer", "migrations"), PROGRAM, OPTIONAL), (("bench", "tests"), ALL, PEERS | CLUSTER)],
     ids=["the program", "benches and tests"],
 )
 def test_every_package_that_is_imported_is_declared(
