@@ -89,19 +89,31 @@ class Installation:
         self._log = self.log.open("ab")
         self._web: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
+        self._whole: subprocess.Popen[bytes] | None = None
         self.api = httpx.Client(base_url=f"{self.url}/api/v1", timeout=60)
 
     def start_web(self) -> None:
         """Returns when it answers."""
         self._web = self._start("serve")
-        deadline = time.monotonic() + 60
+        self._answers(self._web, within_s=60)
+
+    def start_whole(self) -> None:
+        """`make run`, as a user types it: it sets up what is missing, then web process and worker. Returns when it answers."""
+        self._whole = subprocess.Popen(
+            ["make", "run"], cwd=self._code, env=self._environment, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+        self._answers(self._whole, within_s=1800)
+
+    def _answers(self, process: subprocess.Popen[bytes], within_s: float) -> None:
+        """Wait until `process` answers requests. Raises RuntimeError when it ends before, or takes too long."""
+        deadline = time.monotonic() + within_s
         while True:
             try:
                 if self.api.get("/health").status_code == 200:
                     return
             except httpx.TransportError:
                 pass  # not listening yet
-            if self._web.poll() is not None or time.monotonic() > deadline:
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the web process did not start; see {self.log}")
             time.sleep(0.2)
 
@@ -229,6 +241,9 @@ class Installation:
     def stop(self) -> None:
         for process in (self.worker, self._web):
             _stop(process)
+        if self._whole is not None and self._whole.poll() is None:
+            os.killpg(self._whole.pid, signal.SIGTERM)  # make and what it started, which stops both processes in order
+            self._whole.wait(120)
         self.api.close()
         self._log.close()
 

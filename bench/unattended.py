@@ -1,10 +1,10 @@
 """Rounds without hands with simulated people: `python bench/unattended.py --prompts FILE`.
 
-`tastemaker serve` and `tastemaker work` on SmolLM2, and people who do nothing but judge what the queue hands them over HTTP:
-their labels start each round, their blind verdicts decide it. Before the second round an admin takes every guard away and sets
-beta to 0, so that its candidate is harmed by its own reward; for the third all is as before. Nobody starts, promotes or rejects
-anything. By the taste itself, without noise, each decision is right or wrong. `FILE`: prompts to import (JSON Lines), of which
-one in five is held out; from the demo's own 37 no evaluation sees much. One JSON line per round; a summary as the last line.
+`make run` on SmolLM2, and people who do nothing but judge what the queue hands them over HTTP: their labels start each round,
+their blind verdicts decide it. Before the second round an admin takes every guard away and sets beta to 0, so that its candidate
+is harmed by its own reward; for the third all is as before. Nobody starts, promotes or rejects anything. By the taste itself,
+without noise, each decision is right or wrong. `FILE`: prompts to import (JSON Lines), of which one in five is held out; from the
+demo's own 37 no evaluation sees much. One JSON line per round; a summary as the last line.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> int:
         house = Installation(place / "unattended", model)
         began = time.monotonic()
         try:
-            house.start_web()
+            house.start_whole()
             house.sign_in()
             lines = Unattended(house, Reader(model), options).all()
         finally:
@@ -85,7 +85,6 @@ class Unattended:
             headers={"content-type": "application/x-ndjson"},
         )
         first = house.sample(project["policy_id"], "train", seed=1)
-        house.start_worker()
         house.wait(f"/runs/{first}", frozenset({"done"}), PATIENCE_S)
         self.people = house.annotators(PEOPLE)
         answers = answers_of(house, checkpoint=project["policy_id"], split="train")
