@@ -79,6 +79,18 @@ def update_people(rows: Rows, parts: Tensor, people: dict[str, Tensor]) -> None:
     values, vectors = torch.linalg.eigh(-hessian)
     move = vectors @ ((vectors.T @ slope) / values.abs().clamp(min=1e-3))
     people.update(zip(names, torch.split(flat + move * step_size(objective, flat, move), sizes), strict=True))
+    if "taste" in people:
+        people["taste"] = unit_places(rows, people["taste"])
+
+
+def unit_places(rows: Rows, places: Tensor) -> Tensor:
+    """(people,) so that the mean square over all labels is 1.
+
+    Only the product of place and axis is seen, and an axis has many more columns than there are people: at the mode the places
+    would grow for its sake, and its prior would bound it no more.
+    """
+    size: Tensor = places[rows.person].square().mean().sqrt()
+    return places / size.clamp(min=1e-12)
 
 
 def step_size(objective: Callable[[Tensor], Tensor], start: Tensor, step: Tensor) -> float:

@@ -1,7 +1,8 @@
 """How people's tastes differ: one axis in the space of rewards, and each person's place on it.
 
 The reward of person j is (w + s_j d) . x. Both parts have the prior of the reward, s_j is N(0, 1), and all are at their joint
-mode, which leaves d at 0 where people do not differ. Where to begin is read from what the common reward leaves unexplained.
+mode with the s_j of unit size over all labels, as only their product with d is seen. Where to begin is read from what the common
+reward leaves unexplained.
 """
 
 from __future__ import annotations
