@@ -40,31 +40,35 @@ def places(items: Ints, people: Ints, signs: Floats, count: int) -> Floats:
 
 def others(items: Ints, people: Ints, signs: Floats, place: Floats) -> Floats:
     """(labels, 2) what the others' verdicts on the question say of it: the mean of x given them."""
-    weighed = place / np.maximum(1.0 - (place**2).sum(1), 1.0 - LONGEST**2)[:, None]
-    told = np.column_stack([place[:, 0] * weighed[:, 0], place[:, 0] * weighed[:, 1], place[:, 1] * weighed[:, 1]])[people]
-    heard = weighed[people] * signs[:, None]
-    own = np.column_stack([told, heard])
+    along, across = np.ascontiguousarray(place.T)
+    sure = np.maximum(1.0 - (along**2 + across**2), 1.0 - LONGEST**2)
     size = int(items.max()) + 1
-    rest = np.column_stack([np.bincount(items, column, size) for column in own.T])[items] - own
-    first, cross, second = 1.0 + rest[:, 0], rest[:, 1], 1.0 + rest[:, 2]
-    one, other = rest[:, 3], rest[:, 4]
-    found: Floats = np.column_stack([second * one - cross * other, first * other - cross * one])
-    found /= (first * second - cross**2)[:, None]
-    return found
+
+    def rest(own: Floats) -> Floats:
+        """(labels,) summed over who else answered the same question."""
+        found: Floats = np.bincount(items, own, size).take(items) - own
+        return found
+
+    first, cross, second = (rest((column / sure).take(people)) for column in (along**2, along * across, across**2))
+    first, second = 1.0 + first, 1.0 + second
+    one, other = (rest((column / sure).take(people) * signs) for column in (along, across))
+    found: Floats = np.stack([second * one - cross * other, first * other - cross * one])  # each coordinate in one piece
+    found /= first * second - cross**2
+    return found.T
 
 
 def _first(items: Ints, people: Ints, signs: Floats, count: int) -> Floats:
     """The two leading eigenvectors of how far each two agree, those weighing more that met more often."""
-    both, alike = np.zeros((count, count)), np.zeros((count, count))
+    both, alike = np.zeros(count * count), np.zeros(count * count)
     order = np.argsort(items, kind="stable")
     items, people, signs = items[order], people[order], signs[order]
     step = 1
     while step < len(items) and (same := items[step:] == items[:-step]).any():
-        pair = (people[:-step][same], people[step:][same])
-        np.add.at(both, pair, 1.0)
-        np.add.at(alike, pair, signs[:-step][same] * signs[step:][same])
+        pair = people[:-step][same] * count + people[step:][same]
+        both += np.bincount(pair, minlength=count * count)
+        alike += np.bincount(pair, signs[:-step][same] * signs[step:][same], count * count)
         step += 1
-    both, alike = both + both.T, alike + alike.T
+    both, alike = (one + one.T for one in (both.reshape(count, count), alike.reshape(count, count)))
     np.fill_diagonal(alike, 0.0)
     met = both[both > 0]
     if not len(met):
@@ -77,14 +81,17 @@ def _first(items: Ints, people: Ints, signs: Floats, count: int) -> Floats:
 
 def _step(people: Ints, signs: Floats, means: Floats, place: Floats, count: int) -> Floats:
     """Newton's, of each person's log posterior: sums of logs of what is linear in their place, which are concave."""
-    chance = np.maximum(LEAST, 1.0 + signs * (place[people] * means).sum(1))
-    pull = signs / chance
-    slope = np.column_stack([np.bincount(people, pull * column, count) for column in means.T]) - PRIOR * place
-    curve = [np.bincount(people, means[:, one] * means[:, other] / chance**2, count) for one, other in ((0, 0), (0, 1), (1, 1))]
-    first, cross, second = curve[0] + PRIOR, curve[1], curve[2] + PRIOR
-    found: Floats = np.column_stack([second * slope[:, 0] - cross * slope[:, 1], first * slope[:, 1] - cross * slope[:, 0]])
-    found /= (first * second - cross**2)[:, None]
-    return found
+    along, across = means.T
+    mine = np.ascontiguousarray(place.T)
+    chance = np.maximum(LEAST, 1.0 + signs * (mine[0].take(people) * along + mine[1].take(people) * across))
+    pull, told = signs / chance, 1.0 / chance**2
+    slope = np.stack([np.bincount(people, pull * column, count) for column in (along, across)]) - PRIOR * mine
+    first = np.bincount(people, told * along * along, count) + PRIOR
+    cross = np.bincount(people, told * along * across, count)
+    second = np.bincount(people, told * across * across, count) + PRIOR
+    found: Floats = np.stack([second * slope[0] - cross * slope[1], first * slope[1] - cross * slope[0]])
+    found /= first * second - cross**2
+    return found.T
 
 
 def _shortened(place: Floats) -> Floats:
