@@ -3,7 +3,8 @@
 Twenty made-up people: six careful, three hasty, one of whom four in five choices are the left side, one who likes the longer
 answer, two who press at random, two who mean the opposite, and five of another taste, which has nothing to do with the others'.
 Questions go round, so that everybody meets everybody; 5 % of tasks have a known answer, 3 % come back. Found is who, by their
-page, decides by chance or against all. The last line on stdout is one JSON object.
+page, decides by chance or against all; beside it, who could be found at best by one who knew of which kind everybody else is.
+The last line on stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import statistics
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -36,6 +39,8 @@ PEOPLE: Final = len(KINDS_OF_PEOPLE)
 STRENGTH: Final = 3.0  # deviation of a difference in log odds: the careful agree with each other on three of four
 GOLD, REPEATS = 0.05, 0.03
 SURE: Final = 1.5  # a known answer is at least so clear
+TRUTHS: Final = 4000  # drawn, for what can be told at best
+_NORMAL: Final = np.random.default_rng(1).normal(size=TRUTHS)
 
 
 class Crowd(NamedTuple):
@@ -52,21 +57,21 @@ def crowd(seed: int, each: int, overlap: int) -> Crowd:
     questions = each * PEOPLE // overlap
     people = np.concatenate([draw.permutation(PEOPLE) for _ in range(each)])[: questions * overlap]
     items = np.repeat(np.arange(questions), overlap)
-    asked = _asked(draw, questions)
+    put = asked(draw, questions)
     first_left = _sides(draw, len(items))
     signs, checks = np.zeros(len(items)), np.zeros((4, PEOPLE))
     for person, kind in enumerate(KINDS_OF_PEOPLE):
         mine = people == person
-        signs[mine] = _said(draw, kind, asked[items[mine]], first_left[mine])
+        signs[mine] = said(draw, kind, put[items[mine]], first_left[mine])
         known, again = draw.binomial(each, GOLD), draw.binomial(each, REPEATS)
         clear = np.column_stack([np.tile(STRENGTH * np.abs(draw.normal(size=(known, 1))) + SURE, (1, 2)), np.zeros(known)])
-        twice = _asked(draw, again)
-        same = _said(draw, kind, twice, _sides(draw, again)) == _said(draw, kind, twice, _sides(draw, again))
-        checks[:, person] = known, (_said(draw, kind, clear, _sides(draw, known)) > 0).sum(), again, same.sum()
+        twice = asked(draw, again)
+        same = said(draw, kind, twice, _sides(draw, again)) == said(draw, kind, twice, _sides(draw, again))
+        checks[:, person] = known, (said(draw, kind, clear, _sides(draw, known)) > 0).sum(), again, same.sum()
     return Crowd(items, people, signs, signs == first_left, Checks(*checks))
 
 
-def _asked(draw: np.random.Generator, count: int) -> Floats:
+def asked(draw: np.random.Generator, count: int) -> Floats:
     """(count, 3): how much better the first answer is to most, to the minority, and how much longer it is."""
     found: Floats = draw.normal(size=(count, 3)) * (STRENGTH, STRENGTH, 1.5)
     return found
@@ -76,9 +81,14 @@ def _sides(draw: np.random.Generator, count: int) -> Floats:
     return 2.0 * draw.integers(0, 2, count).astype(np.float64) - 1.0
 
 
-def _said(draw: np.random.Generator, kind: str, asked: Floats, first_left: Floats) -> Floats:
+def said(draw: np.random.Generator, kind: str, put: Floats, first_left: Floats) -> Floats:
     """+1 for the first answer; `first_left` is +1 where it stands left."""
-    better, theirs, longer = asked.T
+    return np.where(draw.random(len(put)) < first_chosen(kind, put, first_left), 1.0, -1.0)
+
+
+def first_chosen(kind: str, put: Floats, first_left: Floats) -> Floats:
+    """(n,) how probable it is that somebody of this kind chooses the first answer."""
+    better, theirs, longer = put.T
     lean = {
         "hasty": 0.4 * better,
         "length": 0.5 * better + 1.5 * longer,
@@ -86,10 +96,8 @@ def _said(draw: np.random.Generator, kind: str, asked: Floats, first_left: Float
         "opposite": -better,
         "minority": theirs,
     }.get(kind, better)
-    chance = 1 / (1 + np.exp(-lean))
-    if kind == "side":
-        chance = np.where(draw.random(len(asked)) < 0.6, first_left > 0, chance)
-    return np.where(draw.random(len(asked)) < chance, 1.0, -1.0)
+    chance: Floats = 1 / (1 + np.exp(-lean))
+    return 0.6 * (first_left > 0) + 0.4 * chance if kind == "side" else chance
 
 
 def found_in(made: Crowd) -> list[str]:
@@ -100,18 +108,60 @@ def found_in(made: Crowd) -> list[str]:
     return ["side" if kind == "chance" and has_side(own) else kind for kind, own in zip(told, left, strict=True)]
 
 
+def best_found_in(made: Crowd, put: Floats) -> list[str]:
+    """What could be told at best of each person: by one who knows how each kind judges, how many are of each, and of which kind
+    everybody else is; not what is true of a question. `put` (n, 3): questions as they are asked, over which truths are averaged.
+    """
+    kinds = list(dict.fromkeys(KINDS_OF_PEOPLE))
+    chances = {side: np.stack([first_chosen(kind, put, np.full(len(put), side)) for kind in kinds]) for side in (1.0, -1.0)}
+    sides = np.where(made.left, made.signs, -made.signs)
+    scores = np.tile(np.log([KINDS_OF_PEOPLE.count(kind) / PEOPLE for kind in kinds]), (PEOPLE, 1)) + _of_checks(made, chances)
+    for question in range(int(made.items.max()) + 1):
+        rows = np.flatnonzero(made.items == question)
+        each = [chances[sides[row]] if made.signs[row] > 0 else 1 - chances[sides[row]] for row in rows]  # (kinds, n)
+        own = [found[kinds.index(KINDS_OF_PEOPLE[made.people[row]])] for found, row in zip(each, rows, strict=True)]
+        together = np.prod(own, axis=0)
+        for found, mine, row in zip(each, own, rows, strict=True):
+            rest = together / mine  # what the others say of the question
+            scores[made.people[row]] += np.log(found @ rest / rest.sum())
+    chance = np.exp(scores - scores.max(axis=1, keepdims=True))
+    chance /= chance.sum(axis=1, keepdims=True)
+    named = {"random": "chance"}
+    return [named.get(kinds[one.argmax()], kinds[one.argmax()]) if one.max() > 0.5 else "" for one in chance]
+
+
+def _of_checks(made: Crowd, chances: Mapping[float, Floats]) -> Floats:
+    """(people, kinds) log-likelihood of known answers and repeats."""
+    checks = made.checks
+    clear = np.column_stack([np.tile(STRENGTH * np.abs(_NORMAL) + SURE, (2, 1)).T, np.zeros(len(_NORMAL))])
+    found = np.zeros((PEOPLE, len(dict.fromkeys(KINDS_OF_PEOPLE))))
+    for at, kind in enumerate(dict.fromkeys(KINDS_OF_PEOPLE)):
+        right = statistics.fmean(float(first_chosen(kind, clear, np.full(len(clear), side)).mean()) for side in (1.0, -1.0))
+        both = [chances[one][at] * chances[other][at] for one in chances for other in chances]
+        neither = [(1 - chances[one][at]) * (1 - chances[other][at]) for one in chances for other in chances]
+        same = float(np.mean(both) + np.mean(neither))
+        found[:, at] = checks.right * np.log(right) + (checks.known - checks.right) * np.log(1 - right)
+        found[:, at] += checks.same * np.log(same) + (checks.again - checks.same) * np.log(1 - same)
+    return found
+
+
 def measured(crowds: int, each: int, overlap: int) -> dict[str, Any]:
-    told = Counter(
-        (kind, found)
-        for seed in range(crowds)
-        for kind, found in zip(KINDS_OF_PEOPLE, found_in(crowd(seed, each, overlap)), strict=True)
-    )
+    told, best = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    put = asked(np.random.default_rng(0), TRUTHS)
+    for seed in range(crowds):
+        made = crowd(seed, each, overlap)
+        told.update(zip(KINDS_OF_PEOPLE, found_in(made), strict=True))
+        best.update(zip(KINDS_OF_PEOPLE, best_found_in(made, put), strict=True))
+    at_best = {f"{name}_at_best": scored(best)[name] for name in ("precision", "recall")}
+    return {"labels_each": each, "overlap": overlap} | scored(told) | at_best
+
+
+def scored(told: Counter[tuple[str, str]]) -> dict[str, Any]:
+    """`told`: of people who are so, how many are told to be what. Who decides by chance or against all is to be found."""
     flagged = {key: n for key, n in told.items() if key[1] in ("chance", "opposite")}
     right = sum(n for (kind, _), n in flagged.items() if kind in NOISY)
     noisy = sum(n for (kind, _), n in told.items() if kind in NOISY)
     return {
-        "labels_each": each,
-        "overlap": overlap,
         "precision": round(right / max(1, sum(flagged.values())), 3),
         "recall": round(right / noisy, 3),
         "found": {
@@ -127,7 +177,7 @@ def main() -> None:
     given = parser.parse_args()
     rows = []
     for overlap in (3, 5, 7):
-        for each in (60, 100, 160):
+        for each in (60, 80, 100):
             rows.append(measured(given.crowds, each, overlap))
             say(json.dumps(rows[-1]))
     print(json.dumps({"bench": "noise", "crowds": given.crowds, "rows": rows}))
