@@ -33,6 +33,11 @@ class Sign(NamedTuple):
     active: timedelta | None = None
     judged: bool = False
 
+    @property
+    def order(self) -> tuple[datetime, bool]:
+        """By time. Of two at one moment the verdict comes first: a seat taken as it was given says nothing more."""
+        return self.at, not self.judged
+
 
 @dataclass(frozen=True, slots=True)
 class Worked:
@@ -72,9 +77,9 @@ def totals(worked: Iterable[Worked]) -> list[tuple[int, str, timedelta, int]]:
 def by_day(signs: Sequence[Sign]) -> dict[date, tuple[timedelta, int]]:
     """One person's time and labels on each day."""
     found: dict[date, tuple[timedelta, int]] = {}
-    first = min(signs).at if signs else None
-    ordered = [Sign(first - 2 * IDLE), *sorted(signs)] if first else []  # before the first: a break
-    for before, sign in pairwise(ordered):
+    ordered = sorted(signs, key=lambda sign: sign.order)
+    rested = [Sign(ordered[0].at - 2 * IDLE)] if ordered else []  # before the first: a break
+    for before, sign in pairwise(rested + ordered):
         active, labels = found.get(day := sign.at.astimezone().date(), (timedelta(), 0))
         found[day] = (active + _counts(sign, sign.at - before.at), labels + sign.judged)
     return found

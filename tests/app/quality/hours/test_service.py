@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine
@@ -35,6 +36,7 @@ def at(minutes: float, active_s: float | None = None, judged: bool = True) -> Si
         ([at(0, judged=False), at(60, judged=False), at(61)], 1.0),  # back from a break: it begins anew
         ([at(0), at(60)], 10.0),  # a program's labels, of which nothing more is known
         ([at(3), at(0, judged=False)], 3.0),  # in whatever order they are read
+        ([at(0, judged=False), at(60, judged=False), at(60, 90)], 1.5),  # taken again as it was answered
         ([], 0.0),
     ],
 )
@@ -56,6 +58,19 @@ def work(engine: Engine, cast: Cast) -> None:
             judge(session, project, cast.mary, at=TEN + timedelta(minutes=minutes))
         task = factories.make_task(session, project)
         session.add(Skip(task_id=task.id, annotator_id=cast.alan, reason="upsetting", created_at=TEN))
+
+
+def test_who_passes_a_task_over_may_answer_it_after_all(engine: Engine, cast: Cast, api: Callable[..., TestClient]) -> None:
+    with write_session(engine) as session:
+        task_id = factories.make_task(session, session.get_one(Project, cast.demo)).id
+    mary, v1 = api("annotate", who="Mary"), "/api/v1"
+    assert mary.post(f"{v1}/projects/demo/tasks/next").json()["id"] == task_id
+    assert mary.post(f"{v1}/tasks/{task_id}/skip", json={"reason": "too long"}).status_code == 204
+    said = {"client_id": str(uuid4()), "choice": "left", "active_ms": 90_000}
+    assert mary.post(f"{v1}/tasks/{task_id}/label", json=said).status_code == 201
+    reply = api("admin", who="Grace").get(f"{v1}/projects/demo/hours")
+    assert reply.status_code == 200
+    assert [(one["name"], one["labels"]) for one in reply.json()["items"]] == [("Mary", 1)]
 
 
 def test_each_persons_day(engine: Engine, cast: Cast) -> None:
