@@ -24,6 +24,7 @@ from app.queue.conditions import NOT_SAID
 
 IDLE: Final = timedelta(minutes=5)
 MOST_DAYS: Final = 366
+YEARS: Final = (2000, 2999)
 
 
 class Sign(NamedTuple):
@@ -53,7 +54,13 @@ class Worked:
 
 
 def hours(session: Session, project_id: int, since: date, until: date) -> list[Worked]:
-    """By day, the newest first, then by name; both days are included. Raises Invalid for no days, or too many."""
+    """By day, the newest first, then by name; both days are included. Raises Invalid for no days, too many, or days of
+    no year that anybody works in.
+    """
+    if since.year < YEARS[0] or until.year > YEARS[1]:
+        first, last = map(str, YEARS)
+        problem = _("Choose days in the years from %(first)s to %(last)s.", first=first, last=last)
+        raise Invalid(problem, {"since" if since.year < YEARS[0] else "until": _("in no such year")})
     if not 0 <= (until - since).days < MOST_DAYS:
         raise Invalid(_("Choose up to %(most)s days, the first before the last.", most=MOST_DAYS), {"until": _("too far")})
     signs = _signs(session, project_id, _midnight(since), _midnight(until + timedelta(days=1)))

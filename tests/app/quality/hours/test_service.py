@@ -101,3 +101,17 @@ def test_admins_see_and_download_them(engine: Engine, cast: Cast, as_user: As, a
     assert [(one["name"], one["minutes"], one["labels"]) for one in reply["items"]] == [("Alan", 0.0, 0), ("Mary", 1.1, 2)]
     assert as_user("reviewer").get("/projects/demo/hours").status_code == 403
     assert "Nobody worked" in grace.get("/projects/demo/hours?from=2020-01-01&to=2020-01-31").text
+
+
+@pytest.mark.parametrize(("first", "last"), [("0001-01-01", "0001-01-02"), ("9999-12-30", "9999-12-31")])
+def test_days_that_no_clock_shows_are_refused_with_a_sentence(
+    as_user: As, api: Callable[..., TestClient], first: str, last: str
+) -> None:
+    replies = [
+        api("admin", who="Grace").get(f"/api/v1/projects/demo/hours?since={first}&until={last}"),
+        as_user("Grace").get(f"/projects/demo/hours?from={first}&to={last}"),
+        as_user("Grace").get(f"/projects/demo/hours/file?from={first}&to={last}"),
+    ]
+    for reply in replies:
+        assert reply.status_code == 422
+        assert "from 2000 to 2999" in reply.text
