@@ -14,10 +14,11 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from app.errors import Invalid
+from app.labels.disputed import REVIEW
 from app.language.languages import _
 from app.models import Label, Seat, Skip, Task, User
 from app.queue.conditions import NOT_SAID
@@ -105,6 +106,7 @@ def _signs(session: Session, project_id: int, since: datetime, until: datetime) 
     for user_id, at, active_ms in session.execute(judged.where(Label.created_at >= since, Label.created_at < until)):
         found[user_id].append(Sign(at, None if active_ms is None else timedelta(milliseconds=active_ms), judged=True))
     taken = select(Seat.annotator_id, Seat.claimed_at).where(Seat.project_id == project_id, Seat.annotator_id.is_not(None))
+    taken = taken.where(~_settles(Seat))
     for person_id, claimed_at in session.execute(taken.where(Seat.claimed_at >= since, Seat.claimed_at < until)):
         if person_id is not None and claimed_at is not None:
             found[person_id].append(Sign(claimed_at))
@@ -113,6 +115,11 @@ def _signs(session: Session, project_id: int, since: datetime, until: datetime) 
     for user_id, at in session.execute(passed):
         found[user_id].append(Sign(at))
     return found
+
+
+def _settles(seat: type[Seat]) -> ColumnElement[bool]:
+    """Whether a reviewer got the seat by settling what people differ on: they took it with the verdict, and not before."""
+    return exists().where(Label.seat_id == seat.id, Label.version == 1, Label.served_reason == REVIEW)
 
 
 def _midnight(day: date) -> datetime:

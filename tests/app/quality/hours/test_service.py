@@ -12,11 +12,14 @@ from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
 from app.errors import Invalid
-from app.models import Project, Skip
+from app.labels.verdict import Verdict
+from app.models import Project, Skip, utc_now
+from app.quality.adjudication.service import settle
 from app.quality.hours.service import Sign, by_day, hours
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.labels.judged import judge
+from tests.app.quality.adjudication.differing import open_dispute
 
 As = Callable[[str], TestClient]
 TEN = datetime(2026, 3, 31, 10).astimezone()
@@ -115,3 +118,14 @@ def test_days_that_no_clock_shows_are_refused_with_a_sentence(
     for reply in replies:
         assert reply.status_code == 422
         assert "from 2000 to 2999" in reply.text
+
+
+def test_a_reviewer_who_settles_what_people_differ_on_worked_as_long_as_they_were_seen_at_it(engine: Engine, cast: Cast) -> None:
+    dispute_id, _task_id = open_dispute(engine, cast.demo, {cast.mary: {"choice": "tie"}, cast.grace: {"choice": "both_bad"}})
+    verdict = Verdict(str(uuid4()), choice="left", active_ms=420_000)
+    before = utc_now().astimezone().date()
+    with write_session(engine) as session:
+        settle(session, session.get_one(Project, cast.demo), dispute_id, cast.alan, verdict, interface="test")
+    with read_session(engine) as session:
+        found = hours(session, cast.demo, before, before + timedelta(days=1))
+    assert [(one.name, one.minutes, one.labels) for one in found if one.user_id == cast.alan] == [("Alan", 7.0, 1)]
