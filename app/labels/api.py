@@ -173,9 +173,19 @@ def _stored(stored: record.Stored) -> Response:
     return json_reply(reply, 201 if stored.created else 200)
 
 
-def sees_reason(caller: Principal, label: Label) -> bool:
-    """Whether they may know why it was asked: of their own verdicts not on the same day, so that nobody puts a check right."""
-    return own_only(caller) is None and (label.annotator_id != caller.user_id or label.created_at < last_midnight())
+CHECKS: Final = ("gold", "repeat")
+
+
+def reason_told(caller: Principal, label: Label) -> str | None:
+    """Why it was asked, as far as they may know; of their own verdicts not on the same day, so that nobody puts a check right.
+
+    That something was a check is told to admins alone: whoever else sees other people's labels is asked the same known answers.
+    """
+    own_of_today = label.annotator_id == caller.user_id and label.created_at >= last_midnight()
+    if own_only(caller) is not None or own_of_today:
+        return None
+    is_admin = caller.is_owner or caller.role == "admin"
+    return "random" if label.served_reason in CHECKS and not is_admin else label.served_reason
 
 
 OWN_WORDS: Final = ("annotator", "served_reason", "ranking")
@@ -187,5 +197,5 @@ def _label(label: Label, annotator: str, caller: Principal) -> LabelReply:
         **fields,
         ranking=None if label.ranking is None else RankingSaid.model_validate(label.ranking),
         annotator=Annotator(id=label.annotator_id, name=annotator),
-        served_reason=label.served_reason if sees_reason(caller, label) else None,
+        served_reason=reason_told(caller, label),
     )

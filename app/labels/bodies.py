@@ -228,7 +228,8 @@ class LabelReply(Reply):
     wall_ms: int | None
     active_ms: int | None
     served_reason: str | None = Field(
-        description="null where one sees only one's own labels, and of one's own of today: checks stay silent"
+        description="null where one sees only one's own labels, and of one's own of today: checks stay silent. To admins alone "
+        "`gold` and `repeat` are told; others read `random` in their place"
     )
     created_at: datetime
 

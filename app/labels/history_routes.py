@@ -16,7 +16,7 @@ from app.database.searching import total_of
 from app.guidelines.starting_point import told
 from app.labels import history, search
 from app.labels.answers import rubric, spans
-from app.labels.api import Before, LabelId, own_only, sees_reason
+from app.labels.api import Before, LabelId, own_only, reason_told
 from app.language.languages import _
 from app.models.criteria import names
 from app.runs.lineage.learners import learners_of
@@ -103,7 +103,7 @@ def show(request: Request, label_id: LabelId, caller: Caller, session: Db, befor
     found = history.history(session, label_id, only_of=mine, before=before)
     settings: Settings = request.app.state.settings
     items = [*found.project.rubric, *found.project.retired["rubric"]]
-    reasons = [*found.project.span_reasons, *found.project.retired["span_reasons"]]
+    span_reasons = [*found.project.span_reasons, *found.project.retired["span_reasons"]]
     return render(
         request,
         "labels/label.html",
@@ -113,9 +113,9 @@ def show(request: Request, label_id: LabelId, caller: Caller, session: Db, befor
         flag_names=names(told(found.project.flags), told(found.project.retired["flags"])),
         criterion_names=names(told(found.project.criteria), told(found.project.retired["criteria"])),
         rubric={one.version: rubric.told(one.rubric, items) for one in found.versions},
-        spans={one.version: spans.told(one.spans, reasons) for one in found.versions},
+        spans={one.version: spans.told(one.spans, span_reasons) for one in found.versions},
         mine=found.annotator.id == caller.user_id,
-        shows_reason=sees_reason(caller, found.label),
+        reasons={one.version: reason_told(caller, one) for one in found.versions},
         shows_learners=mine is None,
         learners=learners_of(session, found.versions, settings.runs) if mine is None else [],
         client_id=str(uuid.uuid4()),

@@ -156,7 +156,25 @@ def test_a_reviewer_who_judges_too_is_not_told_which_of_their_tasks_were_checks(
         assert alone["steady"]["n"] == times
     with write_session(engine) as session:
         session.get_one(Label, label_id).created_at = last_midnight() - timedelta(hours=1)
-    assert alan.get(address).json()["label"]["served_reason"] == "repeat"
+    assert alan.get(address).json()["label"]["served_reason"] == "random", "that it was a check is for admins"
+
+
+@pytest.mark.parametrize("check", ["gold", "repeat"])
+def test_which_labels_were_checks_is_told_to_admins_alone(engine: Engine, cast: Cast, as_user: As, api: Api, check: str) -> None:
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        if check == "gold":
+            label_id = answer_gold(session, project, cast.mary, right=True).id
+        else:
+            label_id = answer_again(session, project, cast.mary, judge(session, project, cast.mary, choice="left"), "left").id
+    words = {"gold": "asked as a check", "repeat": "asked once more"}[check]
+    for who, reason in (("Alan", "random"), ("Grace", check)):
+        program = api("annotate", who=who)
+        shown = program.get(f"/api/v1/labels/{label_id}").json()
+        (listed,) = [one for one in program.get("/api/v1/projects/demo/labels").json()["items"] if one["id"] == label_id]
+        assert [one["served_reason"] for one in (listed, shown["label"], *shown["versions"])] == [reason] * 3
+        page = as_user(who).get(f"/labels/{label_id}").text
+        assert (words in page, "asked at random" in page) == (who == "Grace", who == "Alan")
 
 
 def test_a_large_project_is_counted_by_the_worker_once_labels_came(
