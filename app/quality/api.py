@@ -33,7 +33,7 @@ def show_agreement(session: Db, project_id: CurrentProjectId) -> AgreementReply:
 
 @router.get("/projects/{slug}/annotators", summary="How each person judges: figures with n and interval, nobody ranked")
 def show_annotators(session: Db, caller: Caller, project_id: CurrentProjectId) -> PeopleReply:
-    """What repeats and known answers say of the caller is left out: it would tell them which tasks were such."""
+    """Of the caller's own figures those are empty that would tell them which tasks were repeats or known answers."""
     found = told(session, project_id)
     people = people_of(session, project_id, found, caller.user_id)
     return PeopleReply(counted_at=found.counted_at, items=[_person(one) for one in people])

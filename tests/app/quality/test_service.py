@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
@@ -175,6 +176,47 @@ def test_which_labels_were_checks_is_told_to_admins_alone(engine: Engine, cast: 
         assert [one["served_reason"] for one in (listed, shown["label"], *shown["versions"])] == [reason] * 3
         page = as_user(who).get(f"/labels/{label_id}").text
         assert (words in page, "asked at random" in page) == (who == "Grace", who == "Alan")
+
+
+def test_ones_own_figures_move_alike_whether_a_task_was_a_check_or_not(engine: Engine, cast: Cast, as_user: As, api: Api) -> None:
+    """Whoever reads them before and after an answer learns nothing of it."""
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for _ in range(40):
+            task = factories.make_task(session, project)
+            for person, choice in ((cast.alan, "left"), (cast.mary, "left"), (cast.grace, "right")):
+                judge(session, project, person, task, choice=choice, active_ms=4_000)
+        before = judge(session, project, cast.alan, choice="left", active_ms=4_000)
+        session.flush()
+        session.expunge(before)
+    alan = api("export", who="Alan")
+
+    def own() -> dict[str, Any]:
+        people = alan.get("/api/v1/projects/demo/annotators").json()["items"]
+        return {name: value for one in people if one["user_id"] == cast.alan for name, value in one.items()}
+
+    def moved() -> set[str]:
+        return {name for name, value in own().items() if value != was[name]}
+
+    with read_session(engine) as session:
+        counted = told(session, cast.demo).person(cast.alan)
+        assert counted is not None
+        assert counted.decides
+    was = own()
+    assert was["agrees"]["n"] == 40
+    with write_session(engine) as session:
+        answer_again(session, session.get_one(Project, cast.demo), cast.alan, before, "tie", active_ms=4_000)
+    of_repeat, was = moved(), own()
+    with write_session(engine) as session:
+        answer_gold(session, session.get_one(Project, cast.demo), cast.alan, right=False).active_ms = 4_000
+    of_gold, was = moved(), own()
+    with write_session(engine) as session:
+        judge(session, session.get_one(Project, cast.demo), cast.alan, choice="left", active_ms=4_000)
+    assert of_repeat == of_gold == moved() == {"labels", "seconds", "reading", "hasty"}
+    page = as_user("Alan").get(f"/projects/demo/annotators/{cast.alan}").text
+    assert "These are your own" in page
+    assert "They decide" not in page
+    assert "These are your own" not in as_user("Alan").get(f"/projects/demo/annotators/{cast.mary}").text
 
 
 def test_a_large_project_is_counted_by_the_worker_once_labels_came(
