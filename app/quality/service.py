@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Engine, and_, func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
-from app.labels.withdraw import still_stands
 from app.models import Check, Gold, JudgesReport, Label, Project, User, utc_now
 from app.quality.report import Person, Report, from_json, written
+from app.quality.steadiness import said_before
 
 if TYPE_CHECKING:
     from app.quality.columns import Columns
@@ -65,10 +65,10 @@ def known(session: Session, project_id: int) -> dict[int, Known]:
         return {"first": first, "second": second or 0, "tie": -TIE, "both_bad": -BOTH_BAD}.get(choice or "", UNKNOWN)
 
     found: dict[int, Known] = {}
-    mine = (Label.task_id == Check.repeats_id, Label.annotator_id == Check.annotator_id)
-    before = and_(*mine, Label.version == 1, still_stands(Label))
     said = select(Check.task_id, Label.choice, Label.overall, Label.left_generation_id, Label.right_generation_id)
-    for task_id, choice, overall, left, right in session.execute(said.join(Label, before).where(Check.project_id == project_id)):
+    for task_id, choice, overall, left, right in session.execute(
+        said.join(Label, said_before(Label)).where(Check.project_id == project_id)
+    ):
         side = {"left": "first", "right": "second"}.get(choice or "", choice)
         found[task_id] = Known(False, better(side, left, right), overall or 0)
     right_ones = select(Check.task_id, Gold).join(Gold, Gold.id == Check.gold_id).where(Check.project_id == project_id)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from app.labels.withdraw import still_stands
 from app.models import Check, Gold, Label
 from app.quality.gold.pausing import NEAR, is_right
+from app.quality.steadiness import said_before, said_to_check
 
 
 class Checked(NamedTuple):
@@ -19,20 +19,17 @@ class Checked(NamedTuple):
 
 
 def checked(session: Session, project_id: int) -> list[Checked]:
-    """By the order of the labels; of each the first version, since whoever found out which were checks would correct them, and
-    nothing that was taken back.
+    """By the order of the labels; of each check the first version, of what came back the one that stood by then, and nothing that
+    was taken back.
     """
     again, before = aliased(Label), aliased(Label)
-
-    def first_of(label: type[Label], task_id: Any) -> ColumnElement[bool]:
-        return and_(label.task_id == task_id, label.annotator_id == Check.annotator_id, label.version == 1, still_stands(label))
 
     rows = session.execute(
         select(again, Gold, before)
         .select_from(Check)
-        .join(again, first_of(again, Check.task_id))
+        .join(again, said_to_check(again))
         .outerjoin(Gold, Gold.id == Check.gold_id)
-        .outerjoin(before, first_of(before, Check.repeats_id))
+        .outerjoin(before, said_before(before))
         .where(Check.project_id == project_id)
         .order_by(again.id)
     )

@@ -14,7 +14,9 @@ from app.database.engine import read_session, write_session
 from app.models import JudgesReport, Label, Membership, Project, Task, last_midnight, utc_now
 from app.quality import columns, service
 from app.quality.gold import pausing
+from app.quality.noise.checked import Checked, checked
 from app.quality.service import keep_counting, told
+from app.quality.steadiness import steadiness
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.exports.judging import judge
@@ -255,3 +257,22 @@ def test_labels_that_are_settled_are_read_once(engine: Engine, cast: Cast) -> No
         assert sorted(map(len, again.said)) == [0, 1]
         assert columns.read(session, cast.demo, most=3).label.tolist() == first.label.tolist()[:3]
         assert newest == first.label[-1]
+
+
+def test_a_slip_put_right_before_the_question_came_back_is_no_unsteadiness(engine: Engine, cast: Cast) -> None:
+    """On one's own work, in the figures of all, and in what the reward model trusts people by."""
+    yesterday = last_midnight() - timedelta(hours=1)
+    with write_session(engine) as session:
+        project = session.get_one(Project, cast.demo)
+        for _ in range(10):
+            slip = judge(session, project, cast.mary, choice="right", created_at=yesterday)
+            task = session.get_one(Task, slip.task_id)
+            meant = judge(session, project, cast.mary, task, choice="left", supersedes=slip, created_at=yesterday)
+            answer_again(session, project, cast.mary, meant, "left", created_at=yesterday)
+            judge(session, project, cast.mary, task, choice="tie", supersedes=meant)  # after the check: it counts no more
+        person = told(session, cast.demo).person(cast.mary)
+        assert person is not None
+        own = steadiness(session, cast.demo, cast.mary)
+        assert own is not None
+        assert (person.steady.value, person.steady.n) == (own.value, own.n) == (1.0, 10)
+        assert checked(session, cast.demo) == [Checked(cast.mary, gold=False, right=True)] * 10
