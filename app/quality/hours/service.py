@@ -14,16 +14,18 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from app.errors import Invalid
+from app.labels.disputed import REVIEW
 from app.language.languages import _
 from app.models import Label, Seat, Skip, Task, User
 from app.queue.conditions import NOT_SAID
 
 IDLE: Final = timedelta(minutes=5)
 MOST_DAYS: Final = 366
+YEARS: Final = (2000, 2999)
 
 
 class Sign(NamedTuple):
@@ -32,6 +34,11 @@ class Sign(NamedTuple):
     at: datetime
     active: timedelta | None = None
     judged: bool = False
+
+    @property
+    def order(self) -> tuple[datetime, bool]:
+        """By time. Of two at one moment the verdict comes first: a seat taken as it was given says nothing more."""
+        return self.at, not self.judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,13 @@ class Worked:
 
 
 def hours(session: Session, project_id: int, since: date, until: date) -> list[Worked]:
-    """By day, the newest first, then by name; both days are included. Raises Invalid for no days, or too many."""
+    """By day, the newest first, then by name; both days are included. Raises Invalid for no days, too many, or days of
+    no year that anybody works in.
+    """
+    if since.year < YEARS[0] or until.year > YEARS[1]:
+        first, last = map(str, YEARS)
+        problem = _("Choose days in the years from %(first)s to %(last)s.", first=first, last=last)
+        raise Invalid(problem, {"since" if since.year < YEARS[0] else "until": _("in no such year")})
     if not 0 <= (until - since).days < MOST_DAYS:
         raise Invalid(_("Choose up to %(most)s days, the first before the last.", most=MOST_DAYS), {"until": _("too far")})
     signs = _signs(session, project_id, _midnight(since), _midnight(until + timedelta(days=1)))
@@ -72,9 +85,9 @@ def totals(worked: Iterable[Worked]) -> list[tuple[int, str, timedelta, int]]:
 def by_day(signs: Sequence[Sign]) -> dict[date, tuple[timedelta, int]]:
     """One person's time and labels on each day."""
     found: dict[date, tuple[timedelta, int]] = {}
-    first = min(signs).at if signs else None
-    ordered = [Sign(first - 2 * IDLE), *sorted(signs)] if first else []  # before the first: a break
-    for before, sign in pairwise(ordered):
+    ordered = sorted(signs, key=lambda sign: sign.order)
+    rested = [Sign(ordered[0].at - 2 * IDLE)] if ordered else []  # before the first: a break
+    for before, sign in pairwise(rested + ordered):
         active, labels = found.get(day := sign.at.astimezone().date(), (timedelta(), 0))
         found[day] = (active + _counts(sign, sign.at - before.at), labels + sign.judged)
     return found
@@ -93,6 +106,7 @@ def _signs(session: Session, project_id: int, since: datetime, until: datetime) 
     for user_id, at, active_ms in session.execute(judged.where(Label.created_at >= since, Label.created_at < until)):
         found[user_id].append(Sign(at, None if active_ms is None else timedelta(milliseconds=active_ms), judged=True))
     taken = select(Seat.annotator_id, Seat.claimed_at).where(Seat.project_id == project_id, Seat.annotator_id.is_not(None))
+    taken = taken.where(~_settles(Seat))
     for person_id, claimed_at in session.execute(taken.where(Seat.claimed_at >= since, Seat.claimed_at < until)):
         if person_id is not None and claimed_at is not None:
             found[person_id].append(Sign(claimed_at))
@@ -101,6 +115,11 @@ def _signs(session: Session, project_id: int, since: datetime, until: datetime) 
     for user_id, at in session.execute(passed):
         found[user_id].append(Sign(at))
     return found
+
+
+def _settles(seat: type[Seat]) -> ColumnElement[bool]:
+    """Whether a reviewer got the seat by settling what people differ on: they took it with the verdict, and not before."""
+    return exists().where(Label.seat_id == seat.id, Label.version == 1, Label.served_reason == REVIEW)
 
 
 def _midnight(day: date) -> datetime:
