@@ -189,7 +189,7 @@ def test_a_mistake_of_ours_is_told_as_one_and_ends_nothing(
     def fail(*given: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(*((FusedDecoder, "step") if where == "step" else (engines, "eos_ids")), fail)
+    monkeypatch.setattr(FusedDecoder if where == "step" else engines, where, fail)
     first, second = asked_of(tmp_path, writing(llama_folder), writing(llama_folder))
     assert first[-2:] == second[-2:] == [{"failed": True}, None]
     assert "ZeroDivisionError" in capsys.readouterr().err
