@@ -41,6 +41,7 @@ class About:
     messages: list[dict[str, str]]
     text: str
     kept_id: int | None  # none: the text was sent along
+    named: str  # how it was asked for: what a name stands for changes when a policy is promoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def give(session: Session, about: About, said: Said, by: int) -> tuple[Feedback,
 
 def _digest(about: About, said: Said, by: int) -> str:
     """Tells the same that is sent again from something else."""
-    fields = [about.policy_id, about.messages, about.text, said.thumb, said.consent, said.correction or "", said.comment, by]
+    fields = [about.named, about.messages, about.text, said.thumb, said.consent, said.correction or "", said.comment, by]
     return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -26,7 +26,7 @@ FAR = [{"role": "user", "content": "How far is the moon?"}]
 
 def given(session: Session, cast: Cast, *, thumb: str = "down", correction: str | None = None, consent: bool = True) -> int:
     project = session.get_one(Project, cast.demo)
-    about = About(project.id, project.policy_id or 0, FAR, "Very <b>far</b>.", None)
+    about = About(project.id, project.policy_id or 0, FAR, "Very <b>far</b>.", None, "demo")
     return give(session, about, Said(str(uuid.uuid4()), thumb, consent, correction, "Be exact."), cast.alan)[0].id
 
 
@@ -77,7 +77,7 @@ def test_a_kept_answer_has_its_tokens(engine: Engine, cast: Cast) -> None:
         kept = KeptAnswer(project_id=cast.demo, policy_id=policy, seed=7, finish_reason="length", kept_by=cast.alan, **values)
         session.add(kept)
         session.flush()
-        about = About(cast.demo, policy, FAR, "Near.", kept.id)
+        about = About(cast.demo, policy, FAR, "Near.", kept.id, "c 0")
         feedback, _created = give(session, about, Said(str(uuid.uuid4()), "up", True), cast.alan)
         decide(session, cast.demo, feedback.id, cast.grace, accepted=True, now=utc_now())
         answer = session.scalars(select(Generation)).one()
