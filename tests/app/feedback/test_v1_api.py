@@ -104,6 +104,9 @@ def test_an_answer_that_was_kept_is_named_by_its_completion(api: Api, engine: En
         {"consent": None},
         {"client_id": "mine"},
         {"answer": ""},
+        {"answer": " \u200b\n"},
+        {"answer": "x" * 20_001},
+        {"answer": "x" * 20_001, "consent": False},
         {"messages": [{"role": "assistant", "content": "Nobody asked."}]},
     ],
 )
