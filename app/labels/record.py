@@ -55,7 +55,7 @@ def record_label(
     """Store the verdict as a label, or find it stored. `settles`: a reviewer's, on what people differ on.
 
     Raises Invalid for a verdict that does not fit the task, NotFound for a task this person never had, and Conflict when
-    `client_id` was used for another verdict, or this one was changed too often.
+    `client_id` was used for another verdict, this one was changed too often, or what it settled was taken back.
     """
     one_at_a_time(connection, task_id)
     task = _CONTEXT.first(connection, {"task": task_id, "me": annotator_id})
@@ -84,6 +84,8 @@ def record_label(
     seat_id = task.seat_id or connection.execute(_FREE_SEAT, {"task": task_id}).scalar()
     label = _label(connection, task, seat_id, annotator_id, verdict, interface, now, shown)
     label |= {"rubric": rubric.stored(verdict.rubric), "spans": marking.stored(verdict.spans)}
+    if task.reason_before == REVIEW and not settles and task.settled_by is None:
+        raise Conflict(_("You took back what you settled here. Settle it on the page of what people differ on."))
     if settles or task.reason_before == REVIEW:
         if task.settled_by not in (None, annotator_id):
             raise Conflict(_("Another reviewer has settled this meanwhile. Nothing of yours was saved."))

@@ -102,15 +102,21 @@ def _with(kept: Columns, rows: Sequence[Row[Any]]) -> Columns:
         return kept
     *columns, criteria = zip(*rows, strict=True)
     said = list(kept.said)
-    places: dict[str, int] = {}  # by text: few different ones come again and again
+    at = {_canonical(meant): place for place, meant in enumerate(said)}
+    places: dict[str, int] = {}  # by text: the same come again and again
     for text in set(criteria):
         meant = orjson.loads(text)
-        if meant not in said:
+        places[text] = at.setdefault(_canonical(meant), len(said))
+        if places[text] == len(said):
             said.append(meant)
-        places[text] = said.index(meant)
     found = [places[text] for text in criteria]
     more = [np.array(column, np.int64) for column in columns] + [np.array(found, np.int64)]
     return _columns([np.concatenate([getattr(kept, name), new]) for name, new in zip(NAMES, more, strict=True)], said)
+
+
+def _canonical(meant: Any) -> bytes:
+    """The same text for the same answers, in whatever order they were written."""
+    return orjson.dumps(meant, option=orjson.OPT_SORT_KEYS)
 
 
 _left, _right = aliased(Generation), aliased(Generation)

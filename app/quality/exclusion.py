@@ -10,13 +10,18 @@ from sqlalchemy.orm import Session
 
 from app.database.audit import record
 from app.database.taking_turns import hold
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
 from app.models import Exclusion, Label, Project, User
 
 
 def exclude(session: Session, project: Project, user_id: int, reason: str, by: int) -> Exclusion:
-    """From now on no run learns from their labels, those to come too. Raises NotFound, or Conflict where it is so already."""
+    """From now on no run learns from their labels, those to come too; the audit trail says why.
+
+    Raises Invalid without a reason, NotFound, and Conflict where it is so already.
+    """
+    if not reason.strip():
+        raise Invalid(_("Say why their labels are to train nothing."), {"reason": _("Write a sentence or two.")})
     hold(session, project)
     if session.scalar(select(Label.id).where(Label.annotator_id == user_id, Label.project_id + 0 == project.id).limit(1)) is None:
         raise NotFound(_("This person has judged nothing here yet."))
@@ -25,7 +30,7 @@ def exclude(session: Session, project: Project, user_id: int, reason: str, by: i
     found = Exclusion(project_id=project.id, user_id=user_id, reason=reason.strip(), created_by=by)
     session.add(found)
     name = session.get_one(User, user_id).name
-    record(session, by, "labels.excluded", name, {"reason": found.reason} if found.reason else {}, project.id)
+    record(session, by, "labels.excluded", name, {"reason": found.reason}, project.id)
     session.flush()
     return found
 

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
 from app.errors import Conflict, NotFound
-from app.models import AuditEntry, Checkpoint, Label, Project, Run
+from app.models import AuditEntry, Checkpoint, Exclusion, Label, Project, Run
 from app.quality import exclusion
 from app.quality.routes import ROUNDS
 from app.runs.lineage import label_index
@@ -73,11 +73,22 @@ def test_exports_to_train_on_leave_them_out_and_the_export_of_labels_does_not(en
 
     both, tag = lines("preference")
     with write_session(engine) as session:
-        exclusion.exclude(session, session.get_one(Project, cast.demo), cast.mary, "", cast.grace)
+        exclusion.exclude(session, session.get_one(Project, cast.demo), cast.mary, "Guessed.", cast.grace)
     one, other_tag = lines("preference")
     assert (both, one) == (2, 1)
     assert tag != other_tag
     assert lines("labels")[0] == 2
+
+
+def test_without_a_reason_nothing_is_withdrawn_by_any_door(engine: Engine, cast: Cast, as_user: As, api: Api) -> None:
+    with write_session(engine) as session:
+        judge(session, session.get_one(Project, cast.demo), cast.mary, choice="left")
+    page = as_user("Grace").post(f"/projects/demo/annotators/{cast.mary}/exclusion", data={"reason": " "})
+    call = api("admin", who="Grace").put(f"/api/v1/projects/demo/annotators/{cast.mary}/exclusion", json={})
+    assert (page.status_code, call.status_code) == (422, 422)
+    assert "Say why their labels are to train nothing." in page.text
+    with read_session(engine) as session:
+        assert session.scalars(select(Exclusion)).all() == []
 
 
 def test_twice_changes_nothing(engine: Engine, cast: Cast) -> None:
@@ -86,11 +97,11 @@ def test_twice_changes_nothing(engine: Engine, cast: Cast) -> None:
         judge(session, project, cast.mary, choice="left")
         with pytest.raises(Conflict):
             exclusion.include(session, project, cast.mary, cast.grace)
-        exclusion.exclude(session, project, cast.mary, "", cast.grace)
+        exclusion.exclude(session, project, cast.mary, "Guessed.", cast.grace)
         with pytest.raises(Conflict):
-            exclusion.exclude(session, project, cast.mary, "", cast.grace)
+            exclusion.exclude(session, project, cast.mary, "Guessed.", cast.grace)
         with pytest.raises(NotFound):
-            exclusion.exclude(session, project, cast.eve, "", cast.grace)
+            exclusion.exclude(session, project, cast.eve, "Guessed.", cast.grace)
 
 
 def test_the_page_lists_the_rounds_that_learned_from_them_and_undoes_it(

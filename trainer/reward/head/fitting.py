@@ -64,7 +64,7 @@ def fit(
     roots = torch.cat([torch.full_like(group.weights, group.prior**0.5) for group in kept.values()])
     start = _weights(earlier) / roots[:, None] if earlier else None
     if settings.taste:
-        known = earlier.taste if earlier else {}
+        known = earlier.taste if earlier and earlier.taste.keys() & set(rows.everybody) else {}
         people["taste"] = places_of(rows, known) if known else first_places(rows, scaled, people, start)
         start = start if known else None
     mean, shrink, precision = posterior(rows, scaled, people, start)

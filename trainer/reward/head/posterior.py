@@ -77,20 +77,29 @@ def update_people(rows: Rows, parts: Tensor, people: dict[str, Tensor]) -> None:
     (slope,) = torch.autograd.grad(objective(at), at)
     hessian = torch.autograd.functional.hessian(objective, flat, vectorize=True)  # type: ignore[no-untyped-call]
     values, vectors = torch.linalg.eigh(-hessian)
-    move = vectors @ ((vectors.T @ slope) / values.abs().clamp(min=1e-3))
+    inverse = vectors / values.abs().clamp(min=1e-3) @ vectors.T
+    move = inverse @ slope
+    if "taste" in people:  # along what keeps the places' size
+        out = torch.cat([value * _rows_of(rows) if name == "taste" else 0 * value for name, value in people.items()])
+        move = move - inverse @ out * (out @ move) / (out @ inverse @ out).clamp(min=1e-12)
     people.update(zip(names, torch.split(flat + move * step_size(objective, flat, move), sizes), strict=True))
     if "taste" in people:
         people["taste"] = unit_places(rows, people["taste"])
 
 
 def unit_places(rows: Rows, places: Tensor) -> Tensor:
-    """(people,) so that the mean square over all labels is 1.
+    """(people,) so that the mean square over all rows is 1.
 
     Only the product of place and axis is seen, and an axis has many more columns than there are people: at the mode the places
     would grow for its sake, and its prior would bound it no more.
     """
     size: Tensor = places[rows.person].square().mean().sqrt()
     return places / size.clamp(min=1e-12)
+
+
+def _rows_of(rows: Rows) -> Tensor:
+    """(people,) how many are theirs."""
+    return torch.bincount(rows.person, minlength=len(rows.everybody))
 
 
 def step_size(objective: Callable[[Tensor], Tensor], start: Tensor, step: Tensor) -> float:

@@ -153,6 +153,9 @@ def test_a_settlement_that_is_withdrawn_lets_the_others_train_again(engine: Engi
         dispute = dispute_of(session, task_id)
         assert dispute is not None
         assert (dispute.state, dispute.settled_by) == ("open", None)
+    with pytest.raises(Conflict, match="took back"):  # on the desk, where nobody looks whether people still differ
+        record(engine, task_id, cast.alan, say("tie"))
+    assert trains(engine, cast) == sorted([cast.mary, cast.grace])
     settle(engine, cast, dispute_id, who=cast.ada)
     with pytest.raises(Conflict, match="Another reviewer"):
         record(engine, task_id, cast.alan, say("tie"))

@@ -10,7 +10,7 @@ from trainer.reward.data import Comparison, Rating
 from trainer.reward.head.fitting import fit
 from trainer.reward.head.label_rows import HeadSettings, Rows
 from trainer.reward.head.posterior import newton, product
-from trainer.reward.head.tastes import differ, leading, sides
+from trainer.reward.head.tastes import differ, first_places, leading, sides
 from trainer.reward.people.checks import Checks
 
 F64 = torch.float64
@@ -154,6 +154,37 @@ def test_one_column_and_two_people_by_hand() -> None:
     assert float(weights[0, 0]) == pytest.approx(0.0, abs=1e-6)
     assert people["taste"].tolist() == pytest.approx([1.0, -1.0], abs=1e-4)
     assert 8 / (1 + 2.718281828**axis) == pytest.approx(axis, rel=1e-3)
+
+
+def test_at_the_mode_places_pull_in_no_direction_that_keeps_their_size() -> None:
+    """Uneven shares of labels among people, so that the pull along their size is not along Newton's step."""
+    crowd = Crowd(labels=400, width=40)
+    judged = [label for row, label in enumerate(crowd.comparisons) if row % 10 < 5 or row % 3]
+    rows = Rows(judged, [], HeadSettings(taste=True))
+    design = rows.design(crowd.features["told"]) / 40**0.5
+    people = rows.people()
+    people["taste"] = first_places(rows, design, people)
+
+    weights = newton(rows, design, rows.nothing(40, people), people, 48)
+
+    place = people["taste"].clone().requires_grad_()
+    own = people | {"taste": place}
+    (slope,) = torch.autograd.grad(rows.loglik(rows.told(design @ weights, own), own).sum() + rows.log_prior(own), place)
+    size = people["taste"] * torch.bincount(rows.person)
+    along = slope - size * (size @ slope) / (size @ size)
+    assert float(along.abs().max()) < 1e-2
+    assert float(slope.abs().max()) > 1  # they would grow
+
+
+def test_a_warm_refit_of_new_people_begins_as_a_first_fit_does() -> None:
+    """With everybody in the middle the axis has nothing to begin with."""
+    crowd = Crowd(labels=300)
+    earlier = fit(crowd.features, crowd.comparisons, [], HeadSettings(taste=True))
+    renamed = [label._replace(annotator=f"new {label.annotator}") for label in crowd.comparisons]
+
+    warm = fit(crowd.features, renamed, [], HeadSettings(taste=True), earlier)
+
+    assert sorted(sides(warm.taste, dict.fromkeys(warm.taste, 30))[1]) == [f"new person {number}" for number in range(4)]
 
 
 def test_people_who_are_alike_seem_to_differ_no_more_than_chance_makes_them() -> None:
