@@ -93,7 +93,7 @@ def _proposed(session: Session, bench: Project, callers: Callers) -> list[int]:
 
 def _feedback(session: Session, bench: Project, callers: Callers) -> list[int]:
     """Thumbs that wait for an admin."""
-    about = feedback.About(bench.id, bench.policy_id or 0, [{"role": "user", "content": "In use?"}], "Yes.", None)
+    about = feedback.About(bench.id, bench.policy_id or 0, [{"role": "user", "content": "In use?"}], "Yes.", None, "bench")
     given = [feedback.Said(str(uuid.uuid4()), "up", True) for _ in range(SPARE)]
     return [feedback.give(session, about, said, callers.ids["admin"])[0].id for said in given]
 

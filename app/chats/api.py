@@ -27,8 +27,7 @@ from app.chats.bodies import (
 )
 from app.chats.service import TurnShown
 from app.database.engine import Db, WriteDb, get_engine, read_session
-from app.database.failures import in_words, is_clash
-from app.errors import Busy, Refusal
+from app.database.failures import refusal_of
 from app.labels.verdict import Verdict
 from app.language.languages import known
 from app.models import utc_now
@@ -97,8 +96,8 @@ async def _events(engine: Engine, turn: Turn, annotator_id: int, settings: Setti
         async for left, right in turn.grow():
             yield _event({"left": left, "right": right})
         done = await run_in_threadpool(_done, engine, turn, annotator_id)
-    except Exception as error:  # the reply has begun, so that there is no other status to say it with
-        refusal = Busy() if is_clash(error) else error if isinstance(error, Refusal) else in_words(error, settings.data)
+    except Exception as error:
+        refusal = refusal_of(error, settings.data)
         if refusal is None:
             raise
         yield _event({"error": {"title": known(refusal.title), "status": refusal.status, "detail": refusal.detail}})

@@ -6,7 +6,7 @@ are published; of an item with several answers each becomes one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,6 +74,14 @@ def answer_rows(line: int, item: Any) -> list[AnswerRow] | BadLine:
         return BadLine(line, str(reason))
 
 
+def answer_text(value: Any) -> str:
+    """An answer that comes from elsewhere, as it is kept. Raises Unusable."""
+    text = said(plain_text(value, MAX_CHARACTERS).replace("\r\n", "\n"))
+    if shows_nothing(text):
+        raise Unusable(_("The text is empty."))
+    return text
+
+
 def _key(name: Any) -> str:
     return str(name).lower() if str(name).lower() in KEYS else str(name)
 
@@ -105,16 +113,21 @@ def _row(line: int, given: Mapping[str, Any]) -> AnswerRow:
     missing = [name for name in ("text", "model") if name not in given or given[name] is None]
     if missing:
         raise _NotAnAnswer(_("There is no %(missing)s here, only %(names)s.", missing=listed(missing), names=_names(given)))
-    text = said(_checked("text", given["text"], MAX_CHARACTERS).replace("\r\n", "\n"))
-    model = _checked("model", given["model"], MAX_NAME).strip()
-    if shows_nothing(text) or shows_nothing(model):
-        raise _NotAnAnswer(_("The text is empty.") if shows_nothing(text) else _("The model has no name."))
+    text = _checked("text", answer_text, given["text"])
+    model = _checked("model", _model_name, given["model"])
     return AnswerRow(line, _prompt(line, given), text, model)
 
 
-def _checked(name: str, value: Any, longest: int) -> str:
+def _model_name(value: Any) -> str:
+    name = plain_text(value, MAX_NAME).strip()
+    if shows_nothing(name):
+        raise _NotAnAnswer(_("The model has no name."))
+    return name
+
+
+def _checked(name: str, check: Callable[[Any], str], value: Any) -> str:
     try:
-        return plain_text(value, longest)
+        return check(value)
     except Unusable as reason:
         raise _NotAnAnswer(_("%(name)s cannot be used: %(why)s", name=name, why=reason)) from None
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 
-from app.errors import Busy, Unavailable
+from app.errors import Busy, Refusal, Unavailable
 from app.language.languages import N_
 from trainer.contract.folder import write_a_page
 
@@ -105,6 +105,13 @@ def in_words(error: BaseException, folder: Path) -> Unavailable | None:
     if isinstance(error, OSError) or words:
         return Unavailable(words) if words else None
     return Busy() if is_passing(error) else None
+
+
+def refusal_of(error: Exception, folder: Path) -> Refusal | None:
+    """What is told where a reply has begun, so that there is no other status to say it with; None where it is a bug of ours."""
+    if isinstance(error, Refusal):
+        return error
+    return Busy() if is_clash(error) else in_words(error, folder)
 
 
 def what_a_disk_did(error: BaseException, folder: Path) -> str | None:

@@ -13,15 +13,17 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
+from app.contenders.answers import answer_text
 from app.contenders.service import contender_of
 from app.database.audit import record
 from app.database.taking_turns import hold
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, Invalid, NotFound
 from app.labels import withdraw as labels
 from app.labels.record import record_label
 from app.labels.verdict import Rewrite, Verdict
 from app.language.languages import _
 from app.models import Checkpoint, Feedback, Generation, KeptAnswer, User
+from app.models.values import Unusable
 from app.projects.service import hold_open
 from app.prompts import proposals
 from app.queue.at_once import rate_at_once
@@ -41,6 +43,7 @@ class About:
     messages: list[dict[str, str]]
     text: str
     kept_id: int | None  # none: the text was sent along
+    named: str  # how it was asked for: what a name stands for changes when a policy is promoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +65,18 @@ class Waiting:
 
 
 def give(session: Session, about: About, said: Said, by: int) -> tuple[Feedback, bool]:
-    """Keep it; False where the same was kept before. Raises Conflict where something else was said under this id."""
+    """Keep it; False where the same was kept before. Raises Conflict where something else was said under this id, and Invalid
+    for an answer that was sent along and that no import would take.
+    """
     hold_open(session, about.project_id)
+    text = about.text if about.kept_id is not None else _sent_along(about.text)
     digest = _digest(about, said, by)
     known = session.scalar(select(Feedback).where(Feedback.client_id == said.client_id))
     if known is not None:
         if known.payload_hash != digest:
             raise Conflict(_("Something else was said under this client_id. Nothing was changed; send it under a new one."))
         return known, False
-    texts: Mapping[str, Any] = {"messages": about.messages, "text": about.text, "correction": said.correction or None}
+    texts: Mapping[str, Any] = {"messages": about.messages, "text": text, "correction": said.correction or None}
     made = Feedback(
         project_id=about.project_id,
         given_by=by,
@@ -88,9 +94,16 @@ def give(session: Session, about: About, said: Said, by: int) -> tuple[Feedback,
     return made, True
 
 
+def _sent_along(text: str | None) -> str:
+    try:
+        return answer_text(text)
+    except Unusable as problem:
+        raise Invalid(_("This answer cannot be used. Nothing was changed."), {"answer": str(problem)}) from None
+
+
 def _digest(about: About, said: Said, by: int) -> str:
     """Tells the same that is sent again from something else."""
-    fields = [about.policy_id, about.messages, about.text, said.thumb, said.consent, said.correction or "", said.comment, by]
+    fields = [about.named, about.messages, about.text, said.thumb, said.consent, said.correction or "", said.comment, by]
     return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -193,7 +206,7 @@ def _keep_answer(session: Session, found: Feedback, prompt_id: int) -> int:
         number=0 if last is None else last + 1,
         settings=kept.settings if kept else {"sent_along": True},
         seed=kept.seed if kept else None,
-        text=found.text or "",
+        text=found.text or "" if kept else _sent_along(found.text),
         token_ids=kept.token_ids if kept else None,
         finish_reason=kept.finish_reason if kept else "eos",
     )

@@ -39,13 +39,14 @@ def take_back(session: WriteDb, caller: Caller, client_id: Annotated[str, Path(m
 def _about(session: Session, caller: Principal, body: FeedbackIn) -> About:
     if body.completion_id is not None:
         project, policy, kept = kept_answer(session, caller, body.completion_id, body.index)
-        return About(project.id, policy.id, kept.messages, kept.text, kept.id)
+        return About(project.id, policy.id, kept.messages, kept.text, kept.id, f"{body.completion_id} {body.index}")
     assert body.model is not None
     assert body.messages is not None
     assert body.answer is not None
     project, named = named_policy(session, caller, body.model)
     policy = named or current_policy(session, project)
-    return About(project.id, policy.id, [dict(turn) for turn in conversation_of(body.messages)], body.answer, None)
+    messages = [dict(turn) for turn in conversation_of(body.messages)]
+    return About(project.id, policy.id, messages, body.answer, None, body.model)
 
 
 def _reply(found: Feedback) -> dict[str, object]:

@@ -34,7 +34,7 @@ from app.runs.runs import answers_that_fit, retries_of, runs_outside_rounds
 from app.runs.usable_labels import usable_label_count
 from app.settings import Settings
 from app.web.gate import CurrentProjectId
-from app.web.json_types import MAX_ID
+from app.web.json_types import MAX_ID, Note
 from app.web.pages import redirect, render
 from app.web.security import Caller
 from trainer.contract.config import config_dict
@@ -179,9 +179,9 @@ def cancel_round(request: Request, session: WriteDb, caller: Caller, id: PathId)
 
 @router.post("/rounds/{id}/rejection")
 def reject_candidate(
-    request: Request, session: WriteDb, caller: Caller, id: PathId, reason: Annotated[str, Form(max_length=2000)] = ""
+    request: Request, session: WriteDb, caller: Caller, id: PathId, reason: Annotated[Note, Form()] = ""
 ) -> Response:
-    service.reject(session, service.get_round(session, id), caller.user_id, reason.strip())
+    service.reject(session, service.get_round(session, id), caller.user_id, reason)
     return redirect(request, f"/rounds/{id}", _("The candidate is rejected. The policy stays as it was."))
 
 
@@ -204,10 +204,10 @@ def promote_checkpoint(
     caller: Caller,
     id: PathId,
     confirm: Annotated[str, Form(max_length=10)] = "",
-    reason: Annotated[str, Form(max_length=2000)] = "",
+    reason: Annotated[Note, Form()] = "",
 ) -> Response:
     checkpoint = checkpoints.get_checkpoint(session, id)
-    service.promote(session, checkpoint, caller.user_id, confirmed=confirm == "yes", reason=reason.strip())
+    service.promote(session, checkpoint, caller.user_id, confirmed=confirm == "yes", reason=reason)
     return redirect(
         request,
         f"/checkpoints/{id}",

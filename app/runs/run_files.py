@@ -117,10 +117,10 @@ def texts_folder(data: Path, slug: str) -> Path:
 
 
 def text_file(data: Path, slug: str, name: str) -> Path:
-    """A text of this project. Raises NotFound for anything that lies elsewhere."""
-    texts = texts_folder(data, slug).resolve()
-    path = (texts / name).resolve()
-    if path.parent != texts or not path.is_file():
+    """A text of this project. Raises NotFound for anything that lies elsewhere, and for what no file can be called."""
+    folder = texts_folder(data, slug).resolve()
+    path = (folder / name).resolve() if name in texts(data, slug) else None
+    if path is None or path.parent != folder or not path.is_file():
         raise NotFound(Message("no_such_text", file=name))
     return path
 

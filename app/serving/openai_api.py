@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -16,12 +17,13 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
 from app.database.engine import get_engine, read_session, write_turn
-from app.errors import Refusal
+from app.database.failures import refusal_of
 from app.serving import kept_answers
 from app.serving.bodies import Warm, unless_gone
 from app.serving.live_models import Live, answering_projects, named_models, named_policy
 from app.serving.openai_bodies import Completion, CompletionIn
 from app.serving.warm_process import Answer, Answering
+from app.settings import Settings
 from app.web.error_replies import openai_problem
 from app.web.json_types import json_dumps, json_reply
 from app.web.security import Caller, Principal
@@ -58,8 +60,9 @@ async def complete(
     held = AsyncExitStack()
     answering = await unless_gone(request, held.enter_async_context(warm.answering(asked)))
     with_usage = body.stream_options is not None and body.stream_options.include_usage
+    settings: Settings = request.app.state.settings
     return StreamingResponse(
-        _events(completion, answering, held, len(asked.seeds), with_usage, keeper),
+        _events(completion, answering, held, len(asked.seeds), with_usage, keeper, settings.data),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},  # nginx would keep the pieces until there are many
     )
@@ -92,13 +95,14 @@ async def _events(
     count: int,
     with_usage: bool,
     keeper: _Keeper | None,
+    data: Path,
 ) -> AsyncIterator[str]:
     """Server-sent events; where the reader goes away nobody writes on, and nothing is kept."""
     tokens, answers = 0, [Answer() for _ in range(count)]
-    async with held:
-        for index in range(count):
-            yield _event(completion.chunk(index, {"role": "assistant", "content": ""}))
-        try:
+    try:
+        async with held:  # where the process dies, it is when this is left that it is known to be away
+            for index in range(count):
+                yield _event(completion.chunk(index, {"role": "assistant", "content": ""}))
             async for piece in answering.pieces:
                 answers[piece.index].grow(piece)
                 if piece.text:
@@ -108,12 +112,15 @@ async def _events(
                     yield _event(completion.chunk(piece.index, {}, piece.finish_reason))
             if keeper is not None:
                 await keeper.keep(answers)
-        except Refusal as refusal:  # the reply has begun, so that there is no other status to say it with
-            yield _event({"error": openai_problem(refusal.status, refusal.detail, refusal.fields)})
-            return
-        if with_usage:
-            yield _event(completion.last_chunk(answering.prompt_tokens, tokens))
-        yield "data: [DONE]\n\n"
+    except Exception as error:
+        refusal = refusal_of(error, data)
+        if refusal is None:
+            raise
+        yield _event({"error": openai_problem(refusal.status, refusal.detail, refusal.fields)})
+        return
+    if with_usage:
+        yield _event(completion.last_chunk(answering.prompt_tokens, tokens))
+    yield "data: [DONE]\n\n"
 
 
 def _event(value: dict[str, Any]) -> str:

@@ -13,11 +13,13 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.contenders.answers import answer_text
 from app.contenders.service import contender_of
 from app.database.audit import record
 from app.errors import Conflict, Invalid, Refusal
 from app.language.languages import _
 from app.models import Contender, Generation, OutsideModel, Project, Prompt
+from app.models.values import Unusable
 from app.prompts.service import PromptRow, add_prompts, prompt_digest
 from app.queue.given import ask_about
 from app.runs.checkpoints import current_policy, get_checkpoint, root_of, starting_policies
@@ -31,7 +33,6 @@ from trainer.contract.texts import said
 MOST_PLAYED: Final = 4  # contenders beside each other
 OFFERED: Final = 8  # policies, the newest first, beside the one in force and the base
 UNASKED: Final = 0  # in place of a checkpoint's id: the base model, of which nobody has asked anything yet
-MOST_CHARACTERS: Final = 20_000  # of an answer that is kept
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,10 @@ def _keep_answer(session: Session, project: Project, prompt: Prompt, one: Played
         if found is None or found.project_id != project.id or found.outside_id is None:
             raise _stranger(one.key)
         contender = found
-    text = said(one.text.replace("\r\n", "\n"))
-    if not text.strip() or len(text) > MOST_CHARACTERS:
-        raise Invalid(_("An empty answer, or one of more than 20,000 characters, is not asked about."))
+    try:
+        text = answer_text(one.text)
+    except Unusable as problem:
+        raise Invalid(_("Nobody can be asked about this answer. %(why)s", why=problem)) from None
     mine = (Generation.contender_id == contender.id, Generation.prompt_id == prompt.id, Generation.run_id.is_(None))
     last = session.scalar(select(func.max(Generation.number)).where(*mine))
     how: Mapping[str, Any] = {"temperature": settings.temperature, "max_new_tokens": settings.max_tokens, "played": True}

@@ -42,7 +42,8 @@ def check(address: str) -> str:
     except ValueError:
         known = ("", None, None)
     scheme, host, _port = known
-    if scheme not in ("http", "https") or not host or len(address) > MOST_CHARACTERS or not address.isascii():
+    is_plain = address.isascii() and address.isprintable()
+    if scheme not in ("http", "https") or not host or len(address) > MOST_CHARACTERS or not is_plain:
         raise Invalid(_("Give a whole address, such as https://example.org/hooks."), {"address": _("not an address of the web")})
     if "@" in parts.netloc or parts.fragment or any(one.isspace() for one in address):
         raise Invalid(

@@ -113,7 +113,9 @@ def furnish(session: Session, cast: Cast, settings: Settings) -> dict[str, int]:
     failed = factories.make_run(session, project.id, state="failed", message=Message("worker_died"), ended_at=utc_now())
     told.a_worker(session)
     project.chat_on, project.hours_budget = True, 40.0
-    about = About(project.id, first.candidate, [{"role": "user", "content": "Is it <b>far</b>?"}], "Very far.\nI think.", None)
+    about = About(
+        project.id, first.candidate, [{"role": "user", "content": "Is it <b>far</b>?"}], "Very far.\nI think.", None, "demo"
+    )
     give(session, about, Said(str(uuid.uuid4()), "down", True, "Very far.\n384,400 km.", "Be exact."), cast.grace)
     give(session, about, Said(str(uuid.uuid4()), "up", True), cast.grace)
     talks = [_talk(session, project, cast.ada, choice) for choice in ("both_bad", "")]

@@ -42,6 +42,7 @@ class _Live:
     """Answers of one policy that are being written together, and those for which there was no room beside them."""
 
     policy: OpenPolicy
+    ends: set[int]  # the tokens that end its answers
     name: str  # of the policy, as it was asked for
     jobs: list[Job]
     tokens: Iterator[None]
@@ -108,6 +109,7 @@ class Engine:
         """With it all who ask the same."""
         try:
             policy = self._models.policy(models)
+            ends = eos_ids(policy.backbone)
         except Exception as error:
             refuse(first, error)
             return
@@ -122,7 +124,7 @@ class Engine:
         if writing is not None:  # under another name: its decoder has one batch at a time
             writing.waiting += together
         elif together:
-            self._live.append(_Live(policy, models.policy, [], iter(()), together))
+            self._live.append(_Live(policy, ends, models.policy, [], iter(()), together))
 
     def _write_on(self, one: _Live) -> None:
         """One more token of each answer; where those are at their ends, the next ones begin, if there are any."""
@@ -138,12 +140,7 @@ class Engine:
             self._live.remove(one)
             return
         one.jobs, rows = one.waiting.pop(0)
-        try:
-            one.tokens = write(one.policy.decoder, rows, eos_ids(one.policy.backbone))
-        except Exception as error:
-            one.tokens = iter(())
-            self._leave(one.jobs, error)
-            one.jobs = []
+        one.tokens = write(one.policy.decoder, rows, one.ends)
 
     def _leave(self, jobs: Sequence[Job], error: Exception | None = None) -> None:
         for job in jobs:

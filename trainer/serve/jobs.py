@@ -42,8 +42,10 @@ class Desk:
         self._closed = False
 
     def put(self, job: Job) -> None:
-        """Raises Full."""
+        """Raises Full. Who has gone takes nobody's place."""
         with self._changed:
+            if len(self._waiting) >= self._most:
+                self._waiting = deque(one for one in self._waiting if not one.gone.is_set())
             if self._closed or len(self._waiting) >= self._most:
                 raise Full
             self._waiting.append(job)

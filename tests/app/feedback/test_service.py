@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
-from app.errors import Conflict
+from app.errors import Conflict, Invalid
 from app.feedback.service import About, Said, decide, give, take_back
 from app.models import Feedback, Generation, KeptAnswer, Label, Project, Prompt, ProposedPrompt, Seat, Task, utc_now
 from app.quality.columns import read
@@ -26,7 +26,7 @@ FAR = [{"role": "user", "content": "How far is the moon?"}]
 
 def given(session: Session, cast: Cast, *, thumb: str = "down", correction: str | None = None, consent: bool = True) -> int:
     project = session.get_one(Project, cast.demo)
-    about = About(project.id, project.policy_id or 0, FAR, "Very <b>far</b>.", None)
+    about = About(project.id, project.policy_id or 0, FAR, "Very <b>far</b>.", None, "demo")
     return give(session, about, Said(str(uuid.uuid4()), thumb, consent, correction, "Be exact."), cast.alan)[0].id
 
 
@@ -77,11 +77,21 @@ def test_a_kept_answer_has_its_tokens(engine: Engine, cast: Cast) -> None:
         kept = KeptAnswer(project_id=cast.demo, policy_id=policy, seed=7, finish_reason="length", kept_by=cast.alan, **values)
         session.add(kept)
         session.flush()
-        about = About(cast.demo, policy, FAR, "Near.", kept.id)
+        about = About(cast.demo, policy, FAR, "Near.", kept.id, "c 0")
         feedback, _created = give(session, about, Said(str(uuid.uuid4()), "up", True), cast.alan)
         decide(session, cast.demo, feedback.id, cast.grace, accepted=True, now=utc_now())
         answer = session.scalars(select(Generation)).one()
         assert (answer.checkpoint_id, answer.token_ids, answer.seed, answer.finish_reason) == (policy, [1, 2], 7, "length")
+
+
+@pytest.mark.parametrize("text", [" \n", "\u200b", "x" * 20_001])
+def test_what_no_import_would_take_becomes_no_label_either(engine: Engine, cast: Cast, text: str) -> None:
+    with write_session(engine) as session:
+        feedback = given(session, cast)
+        session.get_one(Feedback, feedback).text = text  # of before this was looked at where it is given
+        with pytest.raises(Invalid) as refused:
+            decide(session, cast.demo, feedback, cast.grace, accepted=True, now=utc_now())
+        assert "answer" in refused.value.fields
 
 
 def test_left_out_or_without_consent_it_never_becomes_a_label(engine: Engine, cast: Cast) -> None:

@@ -15,6 +15,7 @@ from app.models import Feedback, KeptAnswer, Label, Project, utc_now
 from app.serving.kept_answers import keep
 from app.serving.live_models import Live
 from app.serving.warm_process import Answer
+from tests.app import factories
 from tests.app.conftest import Cast
 from trainer.contract.serving.questions import Models, Turn, Writing
 
@@ -52,6 +53,17 @@ def test_it_is_kept_once_under_its_id_and_is_no_label(api: Api, engine: Engine, 
     assert (kept.thumb, kept.correction, kept.comment, kept.answer_id) == ("down", "384,400 km.", "Be exact.", None)
     with read_session(engine) as session:
         assert session.scalars(select(Label)).all() == [], "kept apart until an admin lets it in"
+
+
+def test_the_same_send_again_is_the_same_though_another_policy_answers_by_now(api: Api, engine: Engine, cast: Cast) -> None:
+    program, body = api("generate", who="Alan"), feedback()
+    first = program.post("/v1/feedback", json=body)
+    with write_session(engine) as session:
+        demo = session.get_one(Project, cast.demo)
+        before, demo.policy_id = demo.policy_id, factories.make_checkpoint(session, demo.id, parent_id=demo.policy_id).id
+    again = program.post("/v1/feedback", json=body)
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert [one.policy_id for one in all_of_it(engine)] == [before], "it is about who answered then"
 
 
 def test_of_whoever_does_not_agree_the_thumb_alone_is_kept(api: Api, engine: Engine, cast: Cast) -> None:
@@ -92,6 +104,9 @@ def test_an_answer_that_was_kept_is_named_by_its_completion(api: Api, engine: En
         {"consent": None},
         {"client_id": "mine"},
         {"answer": ""},
+        {"answer": " \u200b\n"},
+        {"answer": "x" * 20_001},
+        {"answer": "x" * 20_001, "consent": False},
         {"messages": [{"role": "assistant", "content": "Nobody asked."}]},
     ],
 )

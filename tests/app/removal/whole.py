@@ -131,7 +131,7 @@ def _fill_feedback(session: Session, project: Project, person: int) -> None:
     kept = KeptAnswer(**of, **said, completion_id=f"c{project.id}", number=0, seed=1, finish_reason="eos")
     session.add(kept)
     session.flush()
-    answer = About(project.id, policy.id, kept.messages, kept.text, kept.id)
+    answer = About(project.id, policy.id, kept.messages, kept.text, kept.id, "c 0")
     given, _created = give(session, answer, Said(str(uuid.uuid4()), "down", True, "So it is."), person)
     decide(session, project.id, given.id, person, accepted=True, now=utc_now())
 

@@ -273,6 +273,10 @@ def test_a_text_is_of_one_project_and_another_neither_sees_nor_takes_it(
     assert "tales.txt" in as_user("Grace").get("/projects/demo/sft").text
     assert "tales.txt" not in as_user("Eve").get("/projects/other/sft").text
     assert as_user("Eve").post("/projects/other/sft", data={"source": "tales.txt"}).status_code == 404
+    for nowhere in ("a\0b.txt", "\u6708" * 120 + ".txt", "../demo/tales.txt"):
+        assert as_user("Eve").post("/projects/other/sft", data={"source": nowhere}).status_code == 404
+        wanted = {"kind": "sft", "config": {"text": nowhere}}
+        assert eve.post(f"{V1}/projects/other/runs", json=wanted).status_code in (404, 422)
     assert eve.put(f"{V1}/projects/other/texts/tales.txt", content="Theirs.").status_code == 201, "the name is free there"
     assert (settings.data / "texts" / "demo" / "tales.txt").read_text() == "Ours."
 

@@ -268,6 +268,16 @@ def test_rejecting_the_candidate_keeps_the_policy_and_the_reason(
         assert session.get_one(Project, cast.demo).policy_id != story.candidate
 
 
+@pytest.mark.parametrize("reason", ["a\0b", "x" * 2001])
+def test_a_reason_that_cannot_be_stored_decides_nothing(as_user: Browser, engine: Engine, story: Told, reason: str) -> None:
+    browser = as_user("Grace")
+    for place in (f"/rounds/{story.round}/rejection", f"/checkpoints/{story.candidate}/promotion"):
+        refused = browser.post(place, data={"reason": reason, "confirm": "yes"})
+        assert (refused.status_code, "reason" in seen(refused.text)) == (422, True)
+    with read_session(engine) as session:
+        assert session.get_one(Round, story.round).decision is None
+
+
 def test_a_decision_is_made_once(as_user: Browser, story: Told) -> None:
     browser = as_user("Grace")
     browser.post(f"/rounds/{story.round}/rejection")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -117,6 +119,25 @@ def test_the_client_chats_streams_and_lists(
     for other in ("other", "demo@999", "demo@x", f"demo@{live['reward']}"):
         with pytest.raises(openai.NotFoundError):
             client.chat.completions.create(model=other, messages=MESSAGES)
+
+
+@patient
+def test_a_stream_that_cannot_go_on_ends_with_its_reason(
+    api: Api, address: str, live: dict[str, int], warm: Warm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(api, address, "generate")
+    asked: Any = {"model": "demo", "messages": MESSAGES, "stream": True}
+    monkeypatch.setattr("app.serving.openai_bodies.secrets.token_hex", lambda _bytes: "drawn-before")
+    list(client.chat.completions.create(**asked, max_tokens=1, store=True))
+    with pytest.raises(openai.APIError, match="database is busy"):  # another answer is kept under that id
+        list(client.chat.completions.create(**asked, max_tokens=1, store=True))
+
+    reading = client.chat.completions.create(**asked, max_tokens=400, seed=1)
+    next(iter(reading))
+    assert warm.pid is not None
+    os.kill(warm.pid, signal.SIGKILL)
+    with pytest.raises(openai.APIError, match="not there right now"):
+        list(reading)
 
 
 def test_without_the_scope_the_role_or_a_key_it_is_refused(api: Api, address: str, live: dict[str, int]) -> None:

@@ -131,7 +131,15 @@ def test_two_answers_become_a_comparison_of_who_wrote_them(engine: Engine, cast:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"answer.1.who": "policy:99"}, {"answer.1.who": "outside:99"}, {"answer.1.text": " "}, {"answer.1.who": "nobody"}],
+    [
+        {"answer.1.who": "policy:99"},
+        {"answer.1.who": "outside:99"},
+        {"answer.1.text": " "},
+        {"answer.1.text": "\u200b"},
+        {"answer.1.text": "a\0b"},
+        {"answer.1.text": "x" * 20_001},
+        {"answer.1.who": "nobody"},
+    ],
 )
 def test_nothing_is_kept_where_one_answer_cannot_be(
     engine: Engine, as_user: AsUser, project: Project, wrong: dict[str, str]

@@ -41,6 +41,9 @@ def test_receivers_of_the_web_and_of_ones_own_network_can_be_registered(address:
         "https://example.org/#here",
         "https://100.100.100.200/latest/meta-data",  # where a cloud tells a machine its own passwords
         "https://example.org/a b",
+        "https://example.org/\0",
+        "https://exam\x1bple.org/",
+        "https://example.org/\x7f",
         "https://ex\u00e4mple.org/",
         "https://example.org/" + "a" * 500,
         "http://8.8.8.8/hooks",

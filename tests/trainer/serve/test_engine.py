@@ -19,6 +19,7 @@ from trainer.contract.serving.questions import MOST_PROMPT_TOKENS, Scoring, Turn
 from trainer.contract.texts import said
 from trainer.lm.backbone import chat_ids
 from trainer.lm.decoders.decoder import Decoder
+from trainer.lm.decoders.fused import FusedDecoder
 from trainer.lm.generate import generate
 from trainer.lm.loading import load_policy
 from trainer.reward.scorer import load_scorer
@@ -181,13 +182,14 @@ def test_who_is_served_and_who_waits_when_it_ends_are_told_to_come_back(llama_fo
         assert events[-1] is None
 
 
+@pytest.mark.parametrize("where", ["step", "eos_ids"])
 def test_a_mistake_of_ours_is_told_as_one_and_ends_nothing(
-    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    where: str, llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*given: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(engines, "write", fail)
+    monkeypatch.setattr(FusedDecoder if where == "step" else engines, where, fail)
     first, second = asked_of(tmp_path, writing(llama_folder), writing(llama_folder))
     assert first[-2:] == second[-2:] == [{"failed": True}, None]
     assert "ZeroDivisionError" in capsys.readouterr().err

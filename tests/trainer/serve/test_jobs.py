@@ -20,6 +20,18 @@ def test_one_more_than_may_wait_is_refused_and_leaves_the_others() -> None:
     assert [desk.take(0), desk.take(0), desk.take(0)] == [first, second, None]
 
 
+def test_who_has_gone_takes_no_place_of_those_who_wait() -> None:
+    desk = Desk(most=2)
+    first, second, third, fourth = (job(writing(policy))[0] for policy in "abcd")
+    desk.put(first)
+    desk.put(second)
+    first.gone.set()
+    desk.put(third)
+    with pytest.raises(Full):
+        desk.put(fourth)
+    assert [desk.take(0), desk.take(0), desk.take(0)] == [second, third, None]
+
+
 def test_texts_are_scored_before_answers_are_written() -> None:
     desk = Desk()
     answer, score = job(writing("a"))[0], job(scoring("a", "r", "x"))[0]
