@@ -1,4 +1,4 @@
-"""Doing a failed run again: a run of its own with the same settings and inputs, and its round goes on from there."""
+"""Doing a failed run again: a run of its own with the same settings and inputs. A round that it stopped goes on from there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.database.audit import record
+from app.database.taking_turns import hold
 from app.errors import Conflict
+from app.evaluation.service import evaluation_of
 from app.language.languages import _
 from app.models import Generation, Project, Round, Run
 from app.rounds import service
@@ -20,6 +22,7 @@ from trainer.contract.config import CONFIGS
 def retry_run(session: Session, run: Run, by: int | None) -> Run:
     """Queue the run again; the new one is returned. Other runs of the same stage that failed with it are queued again, too.
 
+    A round that went on without it, to people's verdicts or to a decision, is left alone: the new run is then outside of it.
     Raises Conflict when it did not fail, is being done again already, or another round is open meanwhile.
     """
     hold_run(session, run.id)  # two people may press the button at once
@@ -29,22 +32,37 @@ def retry_run(session: Session, run: Run, by: int | None) -> Run:
         raise Conflict(_("Run %(number)s does this one again already.", number=later))
     if run.round_id is None:
         return _again(session, run, None, by)
-    round_ = service.get_round(session, run.round_id)
-    if run.kind in service.METHODS and round_.candidate_id is not None:  # which went on with another method's candidate
+    round_ = hold(session, service.get_round(session, run.round_id))
+    if not _stopped_at(session, round_, _stage_of(run)):
         return _again(session, run, None, by)
-    _reopen(session, round_, "ppo" if run.kind in service.METHODS else run.kind)
+    _reopen(session, round_, _stage_of(run))
     failed = [one for one in service.runs_in_force(session, round_) if one.state == "failed"]
     return {one.id: _again(session, one, round_, by) for one in failed}[run.id]
 
 
 def retryable(session: Session, round_: Round) -> list[Run]:
     """The failed runs that a round could go on from."""
-    return [run for run in runs_of_round(session, round_.id) if can_retry(session, run)]
+    runs = runs_of_round(session, round_.id)
+    return [run for run in runs if can_retry(session, run) and _stopped_at(session, round_, _stage_of(run))]
 
 
 def can_retry(session: Session, run: Run) -> bool:
     """Whether the button is worth showing: it failed, and nobody has queued it again."""
     return run.state == "failed" and not retries_of(session, [run.id])
+
+
+def _stage_of(run: Run) -> str:
+    return "ppo" if run.kind in service.METHODS else run.kind
+
+
+def _stopped_at(session: Session, round_: Round, stage: str) -> bool:
+    """Whether a round stands in this stage, or ended in it without a decision: only then can it go on from there."""
+    if round_.state in service.OPEN:
+        return round_.state == stage
+    judged = evaluation_of(session, round_)
+    if round_.decision is not None or (judged is not None and judged.opened_at is not None):
+        return False
+    return _stage_of(runs_of_round(session, round_.id)[-1]) == stage
 
 
 def _reopen(session: Session, round_: Round, stage: str) -> None:

@@ -12,9 +12,10 @@ from starlette.testclient import TestClient
 from app.database.engine import read_session, write_session
 from app.errors import Conflict
 from app.models import AuditEntry, Project, Round, Run
-from app.rounds import retry, service
+from app.rounds import evaluating, retry, service
 from tests.app import factories
 from tests.app.conftest import Cast
+from tests.app.evaluation.judged import Judged, begin, policy_of, taste, work
 from tests.app.rounds.test_service import end, make_labels, stage
 
 Browser = Callable[[str], TestClient]
@@ -127,6 +128,65 @@ def test_while_another_round_is_open_it_waits(session: Session, demo: Project, c
     assert round_.state == "failed"
     service.cancel_round(session, other, cast.grace)
     assert retry.retry_run(session, run, cast.grace).state == "queued"
+
+
+def fail_beside(engine: Engine, judged: Judged) -> int:
+    """The run of what the candidate is seen beside fails: its round goes on without it."""
+    with write_session(engine) as session:
+        run = next(run for run in service.runs_of_round(session, judged.round) if evaluating.is_beside(run))
+        run.state, run.message = "failed", factories.written("It crashed.")
+        return run.id
+
+
+def test_what_people_decided_meanwhile_is_not_taken_back(engine: Engine) -> None:
+    judged = begin(engine, prompts=30, train=5, evaluation_share=0.9)
+    run_id = fail_beside(engine, judged)
+    before = work(engine, judged, taste(0.0))
+    assert (before.state, before.decision) == ("done", "rejected")
+    with write_session(engine) as session:
+        round_ = session.get_one(Round, judged.round)
+        assert retry.retryable(session, round_) == []
+        again = retry.retry_run(session, session.get_one(Run, run_id), None)
+        assert (again.state, again.round_id, again.retry_of_id) == ("queued", None, run_id)
+        assert (round_.state, round_.reason, round_.ended_at) == ("done", before.reason, before.ended_at)
+
+
+def test_a_round_that_people_judge_stays_with_them(engine: Engine) -> None:
+    judged = begin(engine, prompts=30, train=5, evaluation_share=0.9)
+    run_id = fail_beside(engine, judged)
+    with write_session(engine) as session:
+        assert retry.retry_run(session, session.get_one(Run, run_id), None).round_id is None
+        assert session.get_one(Round, judged.round).state == "evaluation"
+    assert work(engine, judged, taste(1.0)).decision == "promoted"
+    assert policy_of(engine, judged) == judged.candidate
+
+
+def test_nor_is_one_begun_again_that_was_cancelled_while_they_judged(engine: Engine) -> None:
+    judged = begin(engine, prompts=30, train=5)
+    run_id = fail_beside(engine, judged)
+    with write_session(engine) as session:
+        round_ = session.get_one(Round, judged.round)
+        service.cancel_round(session, round_, None)
+        assert retry.retry_run(session, session.get_one(Run, run_id), None).round_id is None
+        assert round_.state == "cancelled"
+
+
+def test_one_of_several_that_failed_is_done_again_in_its_round_until_that_went_on(
+    session: Session, demo: Project, cast: Cast
+) -> None:
+    factories.make_prompt(session, demo.id, split="holdout")
+    make_labels(session, demo, 30, cast.mary)
+    round_ = service.start_round(session, demo, "admin", cast.grace)
+    end(session, stage(session, round_)[0], gate_passed=True)
+    end(session, stage(session, round_)[0])
+    first, second = stage(session, round_)
+    end(session, first, "failed", reason="No")
+    assert retry.retryable(session, round_) == [first]
+    again = retry.retry_run(session, first, cast.grace)
+    assert (again.round_id, round_.state) == (round_.id, "sample")
+    for run in (second, again):
+        end(session, run)
+    assert round_.state == "decision"
 
 
 # Pages and calls
