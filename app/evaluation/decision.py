@@ -68,7 +68,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Where one candidate stands at its last look, or at that which decided.
+    """Where one candidate stands at its last look, or at that which decided; one that is only seen beside: at its last.
 
     `saved`: how many units more the values alone, without predictions, would have taken to the same decision: counted where
     they got there among the same units, else as many more as their capital needs at the pace at which it has grown, up to the
@@ -107,11 +107,15 @@ def decide(
     error: float = DEFAULT_ERROR,
     flag_margin: float = DEFAULT_FLAG_MARGIN,
     planned: int = DEFAULT_UNITS,
+    beside: bool = False,
 ) -> Decision:
-    """`planned`: units for each candidate. Raises ValueError on numbers out of range, and on flags that are not one a unit."""
+    """`planned`: units for each candidate. `beside`: they cannot be promoted, so that nothing ends with what is shown of them,
+    and what comes after it counts, too. Raises ValueError on numbers out of range, and on flags that are not one a unit.
+    """
     if not 0 < error < 1 or not 0 <= flag_margin < 1 or planned < 1:
         raise ValueError(f"out of range: error={error} flag_margin={flag_margin} planned={planned}")
-    verdicts = {key: _verdict(evidence, error / len(candidates), flag_margin, planned) for key, evidence in candidates.items()}
+    each = error / max(1, len(candidates))
+    verdicts = {key: _verdict(evidence, each, flag_margin, planned, beside) for key, evidence in candidates.items()}
     passed = [key for key, verdict in verdicts.items() if verdict.promotes]
     return Decision(
         max(passed, key=lambda key: verdicts[key].mean, default=None),
@@ -120,7 +124,7 @@ def decide(
     )
 
 
-def _verdict(evidence: Evidence, error: float, margin: float, planned: int) -> Verdict:
+def _verdict(evidence: Evidence, error: float, margin: float, planned: int, beside: bool) -> Verdict:
     units = evidence.units[:planned]
     _check(units, evidence)
     values = [unit.value for unit in units]
@@ -134,7 +138,7 @@ def _verdict(evidence: Evidence, error: float, margin: float, planned: int) -> V
     failed = earliest(below, *(flag.worse for flag in flags.values()))
     promotes = passed is not None and (failed is None or passed < failed)
     at = earliest(passed, failed)
-    looked = len(units) if at is None else at
+    looked = len(units) if at is None or beside else at
     spent = at is None and (evidence.complete or len(units) >= planned)
 
     track = tuple((count, *ends) for count, ends in enumerate(intervals(against.until(looked), error), 1))

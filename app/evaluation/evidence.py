@@ -34,13 +34,19 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What is known of one candidate. `verdicts` and `people` count what the units hold, and nothing besides."""
+    """What is known of one candidate."""
 
     evidence: Evidence
-    verdicts: int
-    people: int
-    mixed: dict[str, int]  # wins, losses and others
+    tasks: Sequence[Sequence[Asked]]  # of each unit
     flags_since: Mapping[str, int]  # the place from which on each flag could be set
+
+    def counted(self, units: int) -> dict[str, int]:
+        """Of the first so many units, and nothing besides: the verdicts, who gave them, and how they fell."""
+        asked = [one for tasks in self.tasks[:units] for one in tasks]
+        wins = [win for one in asked for win in one.wins]
+        people = {person for one in asked for person in one.people}
+        fell = {"won": wins.count(1.0), "lost": wins.count(0.0), "neither": wins.count(0.5)}
+        return {"verdicts": len(wins), "people": len(people), **fell}
 
 
 def stamp(session: Session, evaluation: Evaluation) -> str:
@@ -110,14 +116,7 @@ def said_of(
             break
     units = [_unit(tasks) for tasks in counted]
     shares = {key: [_share(tasks, key) if tasks[0].place >= since else None for tasks in counted] for key, since in flags.items()}
-    wins = [win for tasks in counted for one in tasks for win in one.wins]
-    return Said(
-        Evidence(units, shares, unasked, complete),
-        verdicts=len(wins),
-        people=len({person for tasks in counted for one in tasks for person in one.people}),
-        mixed={"won": wins.count(1.0), "lost": wins.count(0.0), "neither": wins.count(0.5)},
-        flags_since=flags,
-    )
+    return Said(Evidence(units, shares, unasked, complete), counted, flags)
 
 
 def usual(session: Session, project_id: int) -> tuple[float, tuple[float, ...]]:

@@ -43,9 +43,9 @@ def look(engine: Engine, evaluation_id: int) -> Look | None:
         weigh = partial(decide, error=evaluation.error, flag_margin=evaluation.flag_margin, planned=evaluation.planned)
     decided = weigh({one.id: said[one.id].evidence for one in candidates if one.promotable})
     verdicts = dict(decided.verdicts)
-    for one in candidates:  # beside: its own error, for it cannot be promoted
+    for one in candidates:  # with an error of its own, for it cannot be promoted
         if not one.promotable:
-            verdicts |= weigh({one.id: said[one.id].evidence}).verdicts
+            verdicts |= weigh({one.id: said[one.id].evidence}, beside=True).verdicts
     standings = {key: standing_of(verdict, said[key]) for key, verdict in verdicts.items()}
     decision = None if not decided.over else "rejected" if decided.promoted is None else "promoted"
     return Look(seen, standings, decision, decided.promoted)
@@ -112,13 +112,12 @@ def reason_of(standings: Mapping[int, dict[str, Any]], winner: int | None) -> Me
 
 
 def standing_of(verdict: Verdict, said: evidence.Said) -> dict[str, Any]:
-    """As JSON: what pages show of a candidate."""
+    """As JSON: what pages show of a candidate. Its verdicts are those that its figures are made of."""
     step = max(1, -(-len(verdict.track) // MOST_DRAWN))
     drawn = [point for place, point in enumerate(verdict.track) if place % step == 0 or place == len(verdict.track) - 1]
     return {
         "units": verdict.units,
-        "verdicts": said.verdicts,
-        "people": said.people,
+        **said.counted(verdict.units),
         "mean": verdict.mean,
         "lower": verdict.lower,
         "upper": verdict.upper,
@@ -130,7 +129,6 @@ def standing_of(verdict: Verdict, said: evidence.Said) -> dict[str, Any]:
         "spent": verdict.spent,
         "saved": verdict.saved,
         "track": [list(point) for point in drawn],
-        **said.mixed,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,8 +22,8 @@ def coins(seed: int, rate: float, count: int) -> list[float]:
     return [float(draw.random() < rate) for _ in range(count)]
 
 
-def one(evidence: Evidence, **settings: float) -> Verdict:
-    return decide({7: evidence}, planned=int(settings.pop("planned", 400)), **settings).verdicts[7]
+def one(evidence: Evidence, **settings: Any) -> Verdict:
+    return decide({7: evidence}, planned=settings.pop("planned", 400), **settings).verdicts[7]
 
 
 def test_nothing_is_known_before_the_first_verdict() -> None:
@@ -47,6 +48,13 @@ def test_losses_alone_reject_at_the_seventh() -> None:
 def test_what_comes_after_a_decision_changes_nothing() -> None:
     at_once = one(Evidence(units([1.0] * 7)))
     assert one(Evidence(units([1.0] * 7 + [0.0] * 100))) == at_once
+
+
+def test_of_what_is_only_seen_beside_all_that_comes_counts() -> None:
+    verdict = decide({7: Evidence(units([1.0] * 7 + [0.0] * 100))}, planned=400, beside=True).verdicts[7]
+    assert (verdict.units, verdict.mean, len(verdict.track)) == (107, 7 / 107, 107)
+    assert verdict.track[:7] == one(Evidence(units([1.0] * 7))).track
+    assert (verdict.lower, verdict.upper) == verdict.track[-1][1:]
 
 
 def test_a_budget_that_is_spent_rejects_what_nobody_knows() -> None:
@@ -212,7 +220,7 @@ def test_numbers_out_of_range_are_refused(evidence: Evidence) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"error": 0.0}, {"error": 1.0}, {"flag_margin": 1.0}, {"flag_margin": -0.1}])
-def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="out of range"):
         decide({1: Evidence([])}, planned=10, **wrong)
 

@@ -15,8 +15,8 @@ def asked(place: int, *wins: float, predicted: float | None = None) -> Asked:
 def test_a_prompts_value_is_the_mean_of_its_verdicts_over_all_its_pairs() -> None:
     said = said_of([asked(0, 1.0, 0.0), asked(0, 0.5, 1.0), asked(1, 0.0, 0.0)], 2, {})
     assert [unit.value for unit in said.evidence.units] == [0.625, 0.0]
-    assert (said.verdicts, said.people) == (6, 2)
-    assert said.mixed == {"won": 2, "lost": 3, "neither": 1}
+    assert said.counted(2) == {"verdicts": 6, "people": 2, "won": 2, "lost": 3, "neither": 1}
+    assert said.counted(1) == {"verdicts": 4, "people": 2, "won": 2, "lost": 1, "neither": 1}
 
 
 def test_a_prompt_counts_once_all_asked_about_it_has_come_in_and_those_behind_wait_for_it() -> None:

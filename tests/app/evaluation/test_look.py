@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from app.evaluation.decision import Evidence, Unit, decide
-from app.evaluation.evidence import Said
+from app.evaluation.decision import decide
+from app.evaluation.evidence import Asked, said_of
 from app.evaluation.look import MOST_DRAWN, reason_of, standing_of
 
 
-def look_at(values: list[float], planned: int) -> dict[str, object]:
-    evidence = Evidence([Unit(value) for value in values])
-    said = Said(evidence, len(values), 3, {"won": values.count(1.0), "lost": values.count(0.0), "neither": 0}, {})
-    return standing_of(decide({1: evidence}, planned=planned).verdicts[1], said)
+def look_at(values: list[float], planned: int, *, beside: bool = False) -> dict[str, object]:
+    said = said_of([Asked(place, None, [value], [], [place % 3]) for place, value in enumerate(values)], 1, {})
+    return standing_of(decide({1: said.evidence}, planned=planned, beside=beside).verdicts[1], said)
 
 
 def test_the_drawing_keeps_so_many_points_and_the_last_one() -> None:
@@ -19,6 +18,15 @@ def test_the_drawing_keeps_so_many_points_and_the_last_one() -> None:
     assert isinstance(track, list)
     assert len(track) <= MOST_DRAWN + 1
     assert track[-1] == [700, standing["lower"], standing["upper"]]
+
+
+def test_the_verdicts_that_are_told_are_those_of_the_figures() -> None:
+    """What comes after a decision is in neither; of what is only seen beside all is in both."""
+    values = [1.0] * 7 + [0.0] * 13
+    decided, beside = look_at(values, 40), look_at(values, 40, beside=True)
+    names = ("mean", "verdicts", "people", "won", "lost")
+    assert [decided[name] for name in names] == [1.0, 7, 3, 7, 0]
+    assert [beside[name] for name in names] == [0.35, 20, 3, 7, 13]
 
 
 def test_each_end_has_its_own_words() -> None:

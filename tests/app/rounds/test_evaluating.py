@@ -6,6 +6,7 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -209,6 +210,26 @@ def test_best_of_four_of_the_old_policy_is_seen_beside_and_never_promoted(engine
         found = session.scalars(mine.order_by(EvaluationCandidate.id)).all()
         assert [one.promotable for one in found] == [True, False]
         assert [one.standing and one.standing["mean"] for one in found] == [0.0, 1.0]
+
+
+def test_what_people_say_of_the_best_of_four_counts_on_after_something_is_shown(engine: Engine) -> None:
+    judged = begin(engine, prompts=80, train=5, evaluation_share=0.9, evaluation_budget=80)
+    likes = {"best": iter([True] * 16 + [False] * 80), "new": cycle([True, False])}
+
+    def prefers(left: str, right: str) -> str:
+        for writer, liked in likes.items():
+            if left.startswith(writer) or right.startswith(writer):
+                return "left" if left.startswith(writer) == next(liked) else "right"
+        return "tie"
+
+    work(engine, judged, prefers)
+    with read_session(engine) as session:
+        mine = select(EvaluationCandidate).where(EvaluationCandidate.evaluation_id == judged.evaluation)
+        beside = session.scalars(mine.where(~EvaluationCandidate.promotable)).one().standing
+    assert beside is not None
+    assert (beside["won"], beside["lost"]) == (16, beside["units"] - 16)
+    assert beside["lost"] > 16
+    assert beside["mean"] == 16 / beside["verdicts"]
 
 
 def test_a_best_of_four_that_cannot_be_written_takes_no_round_with_it(engine: Engine) -> None:
