@@ -94,9 +94,11 @@ def write_down(session: Session, evaluation: Evaluation, found: Look) -> bool:
 
 def against(standing: Mapping[str, Any]) -> bool:
     """Whether people turned a candidate down, and did not lean towards it: more wins than losses, though too few to show
-    anything, contradict no score that rose.
+    anything, contradict no score that rose. Nor does an evaluation that ended before anybody was asked.
     """
-    return bool(standing["rejects"]) and (float(standing["mean"]) <= EQUAL or bool(standing["worse_flags"]))
+    if not standing["rejects"] or not standing["units"]:
+        return False
+    return float(standing["mean"]) <= EQUAL or bool(standing["worse_flags"])
 
 
 def reason_of(standings: Mapping[int, dict[str, Any]], winner: int | None) -> Message:

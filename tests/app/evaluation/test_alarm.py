@@ -16,11 +16,12 @@ from app.database.engine import read_session, write_session
 from app.errors import Conflict
 from app.evaluation.alarm import alarm_now
 from app.models import AuditEntry, EvaluationCandidate, Generation, Run, utc_now
+from app.prompts.search import put_away
 from app.rounds import service
 from app.runs.checkpoints import get_checkpoint, turned_down
 from tests.app import factories
 from tests.app.conftest import Cast
-from tests.app.evaluation.judged import Judged, begin, policy_of, round_of, taste, work
+from tests.app.evaluation.judged import Judged, begin, evaluation_of, policy_of, round_of, taste, work
 from tests.postgres import engine as on_postgres
 from tests.postgres import server
 from trainer.contract.messages import Message
@@ -124,6 +125,22 @@ def test_people_who_lean_towards_it_and_are_too_few_contradict_no_score(engine: 
         assert candidate.standing["spent"]
         assert (candidate.standing["mean"] > 0.5) is leans
         assert (candidate.alarm is None) is leans
+
+
+def test_where_nobody_was_asked_anything_nobody_contradicts_a_score(engine: Engine) -> None:
+    """All its prompts are put away before the first is asked about, so that nothing is shown."""
+    judged = begin(engine, prompts=30, train=5, evaluation_share=0.9)
+    with write_session(engine) as session:
+        put_away(session, judged.project, evaluation_of(engine, judged).prompt_ids, None)
+        run = session.get_one(Run, get_checkpoint(session, judged.candidate).run_id)
+        run.result = {"score_before": -0.1, "score": 0.9, "heldout_gain": 0.5}
+    work(engine, judged, taste(0.0))
+    candidate = candidate_of(engine, judged)
+    assert evaluation_of(engine, judged).decision == "rejected"
+    assert candidate.standing is not None
+    assert (candidate.standing["units"], candidate.standing["spent"], candidate.alarm) == (0, True, None)
+    with read_session(engine) as session:
+        assert alarm_now(session, judged.project) is None
 
 
 def test_where_no_answer_was_scored_the_score_of_its_training_counts(engine: Engine) -> None:
