@@ -146,6 +146,7 @@ def download_export(session: Db, data: Data, id: PathId, name: Annotated[str, Pa
 @router.get("/projects/{slug}/generations")
 def show_generations(
     session: Db,
+    caller: Caller,
     project_id: CurrentProjectId,
     checkpoint: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
     run: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
@@ -153,10 +154,11 @@ def show_generations(
     limit: Annotated[Limit, Query()] = 50,
     cursor: Cursor = None,
 ) -> Page[GenerationReply]:
-    """In the order in which they were written."""
+    """In the order in which they were written. Who is no admin sees none to prompts that are judged blind at present."""
     found = checkpoints.list_generations(
         session,
         project_id,
+        blind=not (caller.is_owner or caller.role == "admin"),
         checkpoint_id=checkpoint,
         split=split,
         run_id=run,

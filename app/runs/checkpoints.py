@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.database.taking_turns import hold
 from app.errors import Conflict, NotFound
 from app.language.languages import _
-from app.models import Checkpoint, Contender, Evaluation, EvaluationCandidate, Generation, Project, Prompt, Run
+from app.models import Checkpoint, Contender, Evaluation, EvaluationCandidate, Generation, Project, Prompt, Round, Run
 from trainer.contract.messages import Message
 
 
@@ -158,10 +158,14 @@ def list_generations(
     checkpoint_id: int | None = None,
     split: str | None = None,
     run_id: int | None = None,
+    blind: bool = False,
     after: int = 0,
     limit: int = 50,
 ) -> list[tuple[Generation, Prompt]]:
-    """Answers and the prompts they answer, in the order in which they came; `after` is the id the page before ended with."""
+    """Answers and the prompts they answer, in the order in which they came; `after` is the id the page before ended with.
+
+    `blind`: less those to prompts that people are asked to judge blind.
+    """
     query = (
         select(Generation, Prompt)
         .join(Prompt, Prompt.id == Generation.prompt_id)
@@ -174,18 +178,34 @@ def list_generations(
         query = query.where(Generation.run_id == run_id)
     if split is not None:
         query = query.where(Prompt.split == split)
+    if blind:
+        query = query.where(Prompt.id.not_in(prompts_judged_now(session, project_id)))
     return [(generation, prompt) for generation, prompt in session.execute(query.order_by(Generation.id).limit(limit))]
 
 
 def answers_shown(session: Session, run_id: int, *, split: str, limit: int) -> list[tuple[Generation, Prompt]]:
-    """A run's first answer to each of the first prompts, then the second. Those that came first would be its shortest."""
+    """A run's first answer to each of the first prompts, then the second. Those that came first would be its shortest.
+
+    Less those to prompts that people are asked to judge blind: whoever looks may be asked, too.
+    """
+    project_id = session.get_one(Run, run_id).project_id
     query = (
         select(Generation, Prompt)
         .join(Prompt, Prompt.id == Generation.prompt_id)
         .where(Generation.run_id == run_id, Prompt.split == split)
+        .where(Prompt.id.not_in(prompts_judged_now(session, project_id)))
         .order_by(Generation.number, Prompt.id)
     )
     return [(generation, prompt) for generation, prompt in session.execute(query.limit(limit))]
+
+
+def prompts_judged_now(session: Session, project_id: int) -> set[int]:
+    """Those of evaluations that go on; not of rounds that failed, which wait until a run is done again."""
+    failed = exists().where(Round.id == Evaluation.round_id, Round.ended_at.is_not(None))
+    live = select(Evaluation.prompt_ids).where(
+        Evaluation.project_id == project_id, Evaluation.state.in_(("answering", "open")), ~failed
+    )
+    return {prompt_id for prompt_ids in session.scalars(live) for prompt_id in prompt_ids}
 
 
 def score_of(session: Session, checkpoint: Checkpoint) -> tuple[float, float] | None:

@@ -14,9 +14,10 @@ from app.database.engine import Db
 from app.errors import Invalid, NotFound
 from app.evaluation.leaderboard import frontier
 from app.evaluation.leaderboard.service import Board, leaderboard
-from app.evaluation.leaderboard.side_by_side import contenders_of, prompts_judged_now, side_by_side
+from app.evaluation.leaderboard.side_by_side import contenders_of, side_by_side
 from app.language.languages import _
 from app.models import Project
+from app.runs.checkpoints import prompts_judged_now
 from app.runs.figures import charts
 from app.web.gate import CurrentProjectId
 from app.web.json_types import MAX_ID, cursor_id

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session, aliased
 
 from app.contenders.service import get_contender
 from app.errors import Invalid, NotFound
-from app.evaluation.service import live_evaluations
 from app.language.languages import _
 from app.models import Contender, Generation, Project, Prompt, Seat, Task
+from app.runs.checkpoints import prompts_judged_now
 from app.texts.diff import Piece, both_whole
 
 
@@ -82,11 +82,6 @@ def _first_of_newest_run(
         .order_by(func.coalesce(Generation.run_id, 0), turn, Generation.id)
     )
     return {(answer.prompt_id, answer.contender_id): answer for answer in session.scalars(settled)}
-
-
-def prompts_judged_now(session: Session, project_id: int) -> set[int]:
-    """Those of evaluations that go on."""
-    return {prompt_id for one in live_evaluations(session, project_id) for prompt_id in one.prompt_ids}
 
 
 def _settled(answer: type[Generation]) -> ColumnElement[bool]:
