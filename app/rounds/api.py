@@ -117,7 +117,7 @@ def promote_checkpoint(
     """Make it the project's policy. Promoting the one before is how to go back.
 
     Where the score did not rise in its PPO run it is refused until `confirm` is true, and without a `reason` where people turned
-    it down the last time they were asked.
+    it down and have not preferred it since to what it lost to.
     """
     checkpoint = checkpoints.get_checkpoint(session, id)
     wanted = body or Promotion()

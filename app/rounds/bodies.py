@@ -53,7 +53,7 @@ class NewRound(Body):
 
 class Promotion(Body):
     confirm: bool = Field(False, description="True: promote it though its score did not rise.")
-    reason: Note = Field("", description="Why. Needed where people turned it down the last time they were asked.")
+    reason: Note = Field("", description="Why. Needed where people turned it down.")
 
 
 class Rejection(Body):

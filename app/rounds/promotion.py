@@ -48,7 +48,7 @@ def promote(
 
     Promoting an older policy is how one goes back. Raises Conflict for a reward model, for the policy already in place, for one
     that grew out of another base, until it is `confirmed` for one whose answers scored no higher after its PPO run, and without a
-    `reason` for one that people turned down the last time they were asked. `said`: what people said, where that decided.
+    `reason` for one that people turned down (`turned_down` says when that stands). `said`: what people said, where that decided.
     """
     project = hold(session, session.get_one(Project, checkpoint.project_id))
     if checkpoint.kind != "policy":

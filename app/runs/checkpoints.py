@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.database.taking_turns import hold
@@ -242,17 +242,34 @@ def doubt(session: Session, checkpoint: Checkpoint) -> Fell | None:
 
 
 def turned_down(session: Session, checkpoint: Checkpoint) -> EvaluationCandidate | None:
-    """Where a policy stood when people last had decided on it, if they turned it down: who promotes it all the same says why."""
-    stood = session.scalars(
-        select(EvaluationCandidate)
+    """Where a policy stood when people turned it down, if that still stands: who promotes it all the same says why.
+
+    What counts is that it was compared with a policy that it was to replace: in a round, or outside of rounds with the one that
+    is in force now. What it lost to a model outside, to answers brought in or to some other policy says nothing of that. And it
+    stands until people prefer it, later, to the very contender that it had lost to: otherwise a win over something weak, which
+    anybody may set up, would undo it, and so would going back to a weak policy first.
+    """
+    in_force = select(Project.policy_id).where(Project.id == checkpoint.project_id).scalar_subquery()
+    present = select(Contender.id).where(Contender.kind == "policy", Contender.checkpoint_id == in_force)
+    stood = session.execute(
+        select(
+            EvaluationCandidate,
+            Evaluation.baseline_id,
+            or_(Evaluation.round_id.is_not(None), Evaluation.baseline_id.in_(present)),
+        )
         .join(Contender, Contender.id == EvaluationCandidate.contender_id)
         .join(Evaluation, Evaluation.id == EvaluationCandidate.evaluation_id)
         .where(Contender.checkpoint_id == checkpoint.id, Contender.best_of == 1, EvaluationCandidate.promotable)
         .order_by(Evaluation.ended_at.desc().nulls_first(), EvaluationCandidate.id.desc())
     )
-    decided = (one for one in stood if one.standing and (one.standing["rejects"] or one.standing["promotes"]))
-    last = next(decided, None)
-    return last if last is not None and last.standing is not None and last.standing["rejects"] else None
+    beaten: set[int] = set()  # contenders to which people have preferred it since
+    for candidate, baseline_id, was_to_replace in stood:
+        standing = candidate.standing or {"promotes": False, "rejects": False}
+        if standing["promotes"]:
+            beaten.add(baseline_id)
+        elif standing["rejects"] and was_to_replace and baseline_id not in beaten:
+            return candidate
+    return None
 
 
 def not_shown(refused: EvaluationCandidate) -> bool:

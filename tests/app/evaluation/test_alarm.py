@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.contenders.service import contender_of
+from app.contenders.service import contender_of, name_stranger
 from app.database.engine import read_session, write_session
 from app.errors import Conflict
 from app.evaluation.alarm import alarm_now
-from app.models import AuditEntry, EvaluationCandidate, Generation, Run, utc_now
+from app.models import AuditEntry, Checkpoint, Contender, Drawn, EvaluationCandidate, Generation, Project, Run, utc_now
 from app.prompts.search import put_away
 from app.rounds import service
 from app.runs.checkpoints import get_checkpoint, turned_down
@@ -98,6 +99,49 @@ def test_whether_people_turned_a_policy_down_is_what_they_decided_last(engine: E
             session.add(EvaluationCandidate(**mine, standing=standing))
         session.flush()
         assert turned_down(session, policy) is not None
+
+
+def decided_on(session: Session, policy: Checkpoint, baseline: Contender, said: str) -> None:
+    """Outside of rounds, after all that was decided before."""
+    ended = utc_now() + timedelta(minutes=1)
+    later = factories.make_evaluation(session, policy.project_id, state="decided", decision="rejected", ended_at=ended)
+    later.baseline_id = baseline.id
+    standing = {"rejects": False, "promotes": False} | {said: True}
+    session.add(EvaluationCandidate(evaluation_id=later.id, contender_id=contender_of(session, policy).id, standing=standing))
+    session.flush()
+
+
+def test_a_win_over_something_else_undoes_no_refusal(engine: Engine) -> None:
+    judged = rejected(engine)
+    with write_session(engine) as session:
+        policy, project = get_checkpoint(session, judged.candidate), session.get_one(Project, judged.project)
+        lost_to = contender_of(session, get_checkpoint(session, project.policy_id or 0))
+        weak = factories.make_checkpoint(session, project.id, parent_id=project.policy_id)
+        decided_on(session, policy, name_stranger(session, project, "Nonsense", None), "promotes")
+        decided_on(session, policy, contender_of(session, weak), "promotes")
+        for in_force in (project.policy_id, weak.id):
+            project.policy_id = in_force
+            with pytest.raises(Conflict, match="only with a reason"):
+                service.promote(session, policy, None, confirmed=True)
+        decided_on(session, policy, lost_to, "promotes")
+        assert turned_down(session, policy) is None
+
+
+def test_what_a_policy_lost_to_anything_but_the_one_in_force_is_no_refusal(engine: Engine) -> None:
+    with write_session(engine) as session:
+        project = factories.make_project(session)
+        base = get_checkpoint(session, project.policy_id or 0)
+        policy, now = (factories.make_checkpoint(session, project.id, parent_id=base.id) for _ in range(2))
+        reward = factories.make_checkpoint(session, project.id, kind="reward", parent_id=base.id)
+        project.policy_id = now.id
+        chosen = contender_of(session, now, Drawn(4, reward.id))
+        for other in (name_stranger(session, project, "A model outside", None), contender_of(session, base), chosen):
+            decided_on(session, policy, other, "rejects")
+            assert turned_down(session, policy) is None
+        decided_on(session, policy, contender_of(session, now), "rejects")
+        assert turned_down(session, policy) is not None
+        project.policy_id = base.id
+        assert turned_down(session, policy) is not None, "it had lost to that one, too"
 
 
 def test_where_people_prefer_it_or_nothing_rose_there_is_none(engine: Engine) -> None:
