@@ -22,7 +22,8 @@ from trainer.contract.coverage.clusters import ASKED, MOST_PROMPTS
 from trainer.contract.folder import digest_of
 
 CAME_OF_CHECKS = ("asked_again", "same", "known", "right")
-PANEL_ANSWERS = 64  # of the reference policy, on which every reward model is normalised
+SPREAD, MODULUS = 20_011, 32_749  # a prime: neighbours come far apart; products fit into 32 bits
+PANEL_ANSWERS = 256  # of the reference policy, on which every reward model is normalised
 
 
 def freeze_labels(session: Session, base: Checkpoint, project_id: int, folder: Path) -> tuple[str, int]:
@@ -227,16 +228,18 @@ def _first_answers(base_id: int, *of: ColumnElement[bool]) -> Select[int]:
 
 
 def _panel(session: Session, base_id: int) -> Iterator[dict[str, Any]]:
-    """The base model's first answer to each of the first prompts: the same answers at every refit, none of them chosen."""
+    """The base model's first answer to each of so many prompts, from all over the project: none of them chosen, the same at every
+    refit but for prompts that came meanwhile. Those with the lowest numbers are often of one kind, and labelled first.
+    """
     first = _first_answers(base_id, Prompt.split == "train")
     rows = session.execute(
         select(Generation, Prompt)
         .join(Prompt, Prompt.id == Generation.prompt_id)
         .where(Generation.id.in_(first))
-        .order_by(Generation.prompt_id)
+        .order_by((Generation.prompt_id % MODULUS) * SPREAD % MODULUS, Generation.prompt_id)
         .limit(PANEL_ANSWERS)
     )
-    for generation, prompt in rows:
+    for generation, prompt in sorted(rows, key=lambda row: row[1].id):
         yield {"prompt_id": prompt.id, "messages": prompt.messages, "response": _answer(generation, {base_id})}
 
 
