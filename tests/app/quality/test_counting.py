@@ -224,7 +224,7 @@ def rows_saying(texts: list[str], first: int) -> list[Any]:
 
 
 def test_ever_other_answers_to_criteria_are_numbered_in_one_look() -> None:
-    """Twelve criteria from 1 to 5: hardly any label says the same. Each against all before it took 9 s for 40,000."""
+    """Twelve criteria from 1 to 5: hardly any label says the same, and each was held against all before it."""
     texts = [f'{{"a": {number}, "b": {number % 7}}}' for number in range(20_000)]
     again = [f'{{"b": {number % 7}, "a": {number}}}' for number in range(0, 20_000, 2)]  # in another order
     began = time.process_time()
