@@ -31,7 +31,7 @@ import numpy as np
 
 from app.quality.measures.by_person import Floats
 from app.quality.measures.figure import Figure
-from app.quality.report import has_side
+from app.quality.report import what_decides
 from bench.installation import SLUG, Installation, say, simple_model
 from bench.noise import KINDS_OF_PEOPLE, NOISY, STRENGTH, SURE, asked, said, scored
 
@@ -93,10 +93,7 @@ def crowd(house: Installation, seed: int, each: int, overlap: int) -> dict[str, 
 
 def told(decides: dict[str, float], left: dict[str, Any]) -> str:
     """What a person decides by, as their page says it; "" where nothing is more probable than all else."""
-    kind, chance = max(decides.items(), key=lambda item: item[1], default=("", 0.0))
-    if chance <= 0.5:
-        return ""
-    return "side" if kind == "chance" and has_side(Figure(left["n"], left["value"], left["low"], left["high"])) else kind
+    return what_decides(decides, Figure(left["n"], left["value"], left["low"], left["high"])) or ""
 
 
 def _know(house: Installation, questions: Questions, pairs: list[dict[str, int]]) -> None:

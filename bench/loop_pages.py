@@ -1,9 +1,9 @@
 """The pages of the loop after many rounds: `python bench/loop_pages.py [--labels 1000000] [--rounds 50] [--data FOLDER]`.
 
 On the verdicts and contenders of `bench/leaderboard.py`: so many rounds with their runs, checkpoints, frozen labels and
-evaluations are made by hand, each evaluation of 400 of the verdicts. Then every page of it is asked of a server, a few times:
-seconds to the last byte, and the server's own processor seconds, which neighbours bend less. The last line on stdout is one
-JSON object.
+evaluations are made by hand, each evaluation of 400 of the verdicts, and 300,000 thumbs beside the answers kept for them. Then
+every page of it is asked of a server, a few times: seconds to the last byte, and the server's own processor seconds, which
+neighbours bend less. The last line on stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.contenders.service import contender_of
@@ -39,6 +39,7 @@ from trainer.contract.messages import Message
 
 ASKED: Final = 3  # times of each page
 JUDGED: Final = 400  # verdicts of an evaluation
+FEEDBACK: Final = 300_000  # thumbs with their texts; every third waits for an admin
 FIRST_PROMPT: Final = 1_000_000  # as bench/leaderboard.py numbers them
 
 
@@ -53,6 +54,36 @@ def add_rounds(data: Path, labels: int, rounds: int) -> None:
             _freeze(data, run, learned, rows=learned if number == rounds else 1)
     engine.dispose()
     say(f"{rounds} rounds")
+
+
+def add_feedback(data: Path, count: int) -> None:
+    """Thumbs of one key, each about an answer that was kept, with a talk of about a kilobyte."""
+    engine = make_engine(sqlite_in(data))
+    with write_session(engine) as session:
+        policy_id = session.get_one(Project, 1).policy_id
+        talk = json.dumps([{"role": "user", "content": "What do you make of this? " * 20}])
+        given = {"count": count, "policy": policy_id, "talk": talk, "words": "That depends on whom you ask. " * 15}
+        session.execute(text(_KEPT), given)
+        session.execute(text(_FEEDBACK), given)
+    engine.dispose()
+    say(f"{count} thumbs")
+
+
+_NUMBERS: Final = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) "
+_KEPT: Final = (
+    "INSERT INTO kept_answers (id, project_id, policy_id, completion_id, number, messages, text, token_ids, settings, seed, "
+    "finish_reason, kept_by, kept_at) "
+    + _NUMBERS
+    + "SELECT i, 1, :policy, 'chatcmpl-' || i, 0, :talk, :words, '[1, 2, 3]', '{}', i, 'eos', 1, '2026-01-01 00:00:00' FROM n"
+)
+_FEEDBACK: Final = (
+    "INSERT INTO feedback (id, project_id, given_by, client_id, payload_hash, policy_id, answer_id, thumb, consent, messages, "
+    "text, comment, created_at, accepted, decided_by, decided_at) "
+    + _NUMBERS
+    + "SELECT i, 1, 1, 'client-' || i, i, :policy, i, CASE i % 4 WHEN 0 THEN 'down' ELSE 'up' END, 1, :talk, :words, '', "
+    "'2026-01-01 00:00:00', CASE i % 3 WHEN 0 THEN NULL ELSE 0 END, CASE i % 3 WHEN 0 THEN NULL ELSE 1 END, "
+    "CASE i % 3 WHEN 0 THEN NULL ELSE '2026-01-02 00:00:00' END FROM n"
+)
 
 
 def _add_round(session: Session, project: Project, number: int, learned: int) -> Run:
@@ -204,6 +235,7 @@ def main() -> None:
         if not (data / "tastemaker.db").exists():
             leaderboard.make(data, given.labels)
             add_rounds(data, given.labels, given.rounds)
+            add_feedback(data, FEEDBACK)
         print(json.dumps({"bench": "loop_pages", "labels": given.labels, "rounds": given.rounds, "pages": measure(data)}))
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from app.quality.measures.by_person import Bools, Floats, Ints, shares_by
 from app.quality.noise.kinds import KINDS, Checks, probabilities
-from app.quality.report import has_side
+from app.quality.report import what_decides
 from bench.installation import say
 
 KINDS_OF_PEOPLE: Final = (
@@ -102,10 +102,9 @@ def first_chosen(kind: str, put: Floats, first_left: Floats) -> Floats:
 
 def found_in(made: Crowd) -> list[str]:
     """What each person decides by, as their page says; "" where nothing is more probable than all else."""
-    chances = probabilities(made.items, made.people, made.signs, made.checks)
+    chances = probabilities(made.items, made.people, made.signs, made.left, made.checks)
     left = shares_by(made.people, made.left, PEOPLE)
-    told = [KINDS[int(one.argmax())] if one.max() > 0.5 else "" for one in chances]
-    return ["side" if kind == "chance" and has_side(own) else kind for kind, own in zip(told, left, strict=True)]
+    return [what_decides(dict(zip(KINDS, one, strict=True)), own) or "" for one, own in zip(chances.tolist(), left, strict=True)]
 
 
 def best_found_in(made: Crowd, put: Floats) -> list[str]:
@@ -176,7 +175,7 @@ def main() -> None:
     parser.add_argument("--crowds", type=int, default=20)
     given = parser.parse_args()
     rows = []
-    for overlap in (3, 5, 7):
+    for overlap in (3, 5, 7, 14):
         for each in (60, 80, 100):
             rows.append(measured(given.crowds, each, overlap))
             say(json.dumps(rows[-1]))

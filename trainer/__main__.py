@@ -29,6 +29,7 @@ from pathlib import Path
 
 from trainer.contract.config import CONFIGS, ConfigError
 from trainer.contract.english import SpokenError, english
+from trainer.contract.environment import wanted_threads
 from trainer.contract.folder import (
     EXIT_CANCELLED,
     EXIT_DONE,
@@ -211,12 +212,12 @@ def _is_done(path: Path) -> bool:
 def _use_threads() -> None:
     import torch
 
-    wanted = os.environ.get("TASTEMAKER_THREADS")
-    if wanted is None:
-        return
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise SystemExit(f"TASTEMAKER_THREADS is {wanted!r}; it must be a whole number of at least 1")
-    torch.set_num_threads(int(wanted))
+    try:
+        wanted = wanted_threads(os.environ)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    if wanted:
+        torch.set_num_threads(wanted)
 
 
 if __name__ == "__main__":

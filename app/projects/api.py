@@ -116,7 +116,9 @@ class ProjectChanges(Body):
         "whose answers are too often the same is compared.",
     )
     ranking_answers: Annotated[int, Field(ge=3, le=6)] | None = Field(None, description="Answers in a ranking.")
-    queue_low_mark: Id | None = Field(None, description="Open tasks under which the queue refills itself.")
+    queue_low_mark: Id | None = Field(
+        None, description="Open tasks under which the queue refills itself; earlier where people answer faster than that."
+    )
     practice_tasks: Annotated[int, Field(ge=0, le=50)] | None = Field(
         None, description="Practice tasks a new annotator meets before real ones; 0 asks for none."
     )

@@ -163,7 +163,7 @@ def _kinds(labels: Columns, person: Ints, steady: list[Figure], gold: list[Figur
         for some in (gold, steady)
     )
     signs: Floats = 1.0 - _outcome(labels, labels.choice).astype(np.float64)
-    found = probabilities(labels.task, person, signs, Checks(known, right, again, same))
+    found = probabilities(labels.task, person, signs, labels.choice == LEFT, Checks(known, right, again, same))
     n = np.bincount(person, minlength=len(gold))
     return [
         dict(zip(KINDS, map(float, one), strict=True)) if count >= ENOUGH else {} for one, count in zip(found, n, strict=True)

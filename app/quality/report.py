@@ -14,6 +14,7 @@ from app.quality.measures.figure import Figure
 Kind = Literal["comparison", "rating"]
 
 ONE_SIDE: Final = 0.15  # beyond a half, with the whole interval
+NOTHING_ELSE: Final = 0.35  # so far beyond it at least seven of ten choices go by the side, and the rest tell little
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,8 @@ class Person:
 
     @property
     def kind(self) -> str | None:
-        """What they most probably decide by, where that is more probable than all else; `side` of who would seem to guess."""
-        kind = next((kind for kind, probability in self.decides.items() if probability > 0.5), None)
-        return "side" if kind == "chance" and has_side(self.left) else kind
+        """What they most probably decide by, where that is more probable than all else."""
+        return what_decides(self.decides, self.left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,16 @@ class Report:
     pairs: list[Pair] = field(default_factory=list)
 
 
-def has_side(left: Figure) -> bool:
-    """Whether so many choices were of one side that answers cannot have made them: sides are drawn."""
-    return left.low is not None and left.high is not None and (left.low > 0.5 + ONE_SIDE or left.high < 0.5 - ONE_SIDE)
+def what_decides(decides: Mapping[str, float], left: Figure) -> str | None:
+    """The kind that is more probable than all else; `side` of who takes one so often that answers cannot have made it (sides are
+    drawn) and otherwise seems to guess, or hardly takes the other.
+    """
+    kind = next((kind for kind, probability in decides.items() if probability > 0.5), None)
+    return "side" if kind and (_beyond(left, NOTHING_ELSE) or (kind == "chance" and _beyond(left, ONE_SIDE))) else kind
+
+
+def _beyond(left: Figure, margin: float) -> bool:
+    return left.low is not None and left.high is not None and (left.low > 0.5 + margin or left.high < 0.5 - margin)
 
 
 FIGURES: Final = tuple(name for name in Person.__dataclass_fields__ if name not in ("user_id", "labels", "decides"))

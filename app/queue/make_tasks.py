@@ -34,6 +34,7 @@ from app.models import (
 )
 from app.queue.conditions import GIVEN_BACK, for_some_of_us
 from app.queue.new_tasks import insert_tasks
+from app.queue.pace import lead
 
 Kind = Literal["comparison", "rating", "ranking"]
 
@@ -131,11 +132,12 @@ def tasks_in_hand(session: Session, project_id: int) -> int:
 
 
 def refill_needed(session: Session, project: Project) -> bool:
-    """Whether fewer tasks than the project's mark are open to everybody: nobody has sat down at them, nobody skipped them.
+    """Whether fewer tasks are open to everybody than the queue's lead: nobody has sat down at them, nobody skipped them.
 
     A task that waits for its second person does not count: to the first one it is not open. Nor does an evaluation's: it ends;
     nor one about a prompt that is for nobody: it would stand there, and all others wait.
     """
+    wanted = lead(session, project)
     untouched = (
         select(Seat.id)
         .join(Task, Task.id == Seat.task_id)
@@ -143,9 +145,9 @@ def refill_needed(session: Session, project: Project) -> bool:
         .where(Seat.project_id == project.id, Seat.state == "free", Seat.number == 1, Seat.reserved_for.is_(None))
         .where(~exists().where(Skip.task_id == Seat.task_id, Skip.reason != GIVEN_BACK))
         .where(for_some_of_us(for_nobody(session, project)))
-        .limit(project.queue_low_mark)
+        .limit(wanted)
     )
-    return len(session.scalars(untouched).all()) < project.queue_low_mark
+    return len(session.scalars(untouched).all()) < wanted
 
 
 def _pools(session: Session, project: Project, *, new_alone: bool) -> list[Pool]:

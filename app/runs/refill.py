@@ -12,12 +12,13 @@ from app.assignment.people import for_nobody
 from app.database.taking_turns import hold
 from app.models import ALONE, Checkpoint, Generation, Label, Project, Prompt, Run, utc_now
 from app.queue import make_tasks
+from app.queue.pace import prompts_at_once
 from app.runs.checkpoints import get_checkpoint
 from app.runs.left_out import ids_left_out
 from app.runs.run_settings import drawn_next
 from app.runs.runs import LIVE, queue_run
 
-PROMPTS = 64  # answered by one refill, so that the first tasks are there soon
+PROMPTS = 64  # answered by one refill, so that the first tasks are there soon; more where people answer faster
 MOST_ANSWERS = 64  # of one policy to one prompt; a model that repeats itself must not be asked for ever
 PAUSE = timedelta(minutes=1)  # after a refill nobody has answered since: it may have made no task
 LONG_PAUSE = timedelta(minutes=10)  # after one that failed or was cancelled: somebody should look first
@@ -45,7 +46,7 @@ def refill_prompts(session: Session, project: Project) -> list[int]:
             .where(or_(Prompt.audience.is_(None), Prompt.audience.not_in(for_nobody(session, project))))
             .where(Prompt.id.not_in(ids_left_out(session, project, project.policy_id)))
             .order_by(written, Prompt.id)
-            .limit(PROMPTS)
+            .limit(prompts_at_once(session, project, PROMPTS))
         )
     )
 
@@ -69,7 +70,7 @@ def plan_refill(session: Session, project: Project) -> Refill | None:
     if not prompt_ids:
         return None
     if project.previous_policy_id is not None and stopped_by(session, project, project.previous_policy_id) is None:
-        prompt_ids = prompt_ids[: PROMPTS // 2]  # two policies write in the time of one
+        prompt_ids = prompt_ids[: prompts_at_once(session, project, PROMPTS) // 2]  # two policies write in the time of one
         come_by = drawn_next(session, project, get_checkpoint(session, project.previous_policy_id))
         unasked = make_tasks.unasked_answers(session, project.previous_policy_id)
         done = {prompt_id for prompt_id, how in unasked if how == come_by}

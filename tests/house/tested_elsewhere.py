@@ -166,7 +166,6 @@ TESTED_ELSEWHERE = {
     "app/database/taking_turns.py": "app/database/test_at_once.py",
     "trainer/contract/serving/questions.py": "trainer/serve/test_engine.py",
     "trainer/serve/application.py": "app/serving/test_api.py",
-    "trainer/serve/process.py": "trainer/worker/test_warm.py",
     "trainer/worker/chores.py": "trainer/worker/test_supervisor.py",
     "trainer/worker/claim.py": "trainer/worker/test_supervisor.py",
     "trainer/worker/executors/executor.py": "trainer/worker/executors/test_local.py",

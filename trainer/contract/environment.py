@@ -37,6 +37,8 @@ TOKEN: Final = "HF_TOKEN"  # for who fetches a model; a run finds what was fetch
 RUN_MEMORY: Final = "TASTEMAKER_RUN_MEMORY_GB"  # that a run may take; 0 or nothing: most of the machine's
 SHARE: Final = 0.9  # of the machine's memory, where nothing says how much
 
+THREADS: Final = "TASTEMAKER_THREADS"  # of the processor that a process computes with; 0 or nothing: PyTorch decides
+
 NAMES: Final = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV"),
@@ -47,7 +49,7 @@ NAMES: Final = frozenset(
         *("HF_HOME", "HF_ENDPOINT", "HF_TOKEN_PATH", "HUGGINGFACE_HUB_CACHE", "TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS"),
         *("DISABLE_TELEMETRY", "DO_NOT_TRACK"),
         *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE"),  # not NVIDIA_API_KEY
-        *("TASTEMAKER_THREADS", "TASTEMAKER_TENSORBOARD", RUN_MEMORY),
+        *(THREADS, "TASTEMAKER_TENSORBOARD", RUN_MEMORY),
     }
 )
 PREFIXES: Final = (
@@ -73,6 +75,14 @@ OWN_GROUP: Final = Path("/proc/self/cgroup")
 
 _PR_SET_PDEATHSIG: Final = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def wanted_threads(environment: Mapping[str, str]) -> int:
+    """So many as this process is told to compute with; 0 where PyTorch decides. Raises ValueError."""
+    wanted = environment.get(THREADS) or "0"
+    if not (wanted.isascii() and wanted.isdecimal()):
+        raise ValueError(f"{THREADS} is {wanted!r}; it must be a whole number, 0 or more")
+    return int(wanted)
 
 
 def needed(environment: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Final
 import torch
 import uvicorn
 
-from trainer.contract.environment import GIVES_WAY_TO_RUNS, GOES_BEFORE_RUNS, die_with, give_way, go_first
+from trainer.contract.environment import GIVES_WAY_TO_RUNS, GOES_BEFORE_RUNS, die_with, give_way, go_first, wanted_threads
 from trainer.contract.folder import keep_private
 from trainer.contract.serving.place import ask_for, folder_of, socket_path
 from trainer.serve.application import application
@@ -41,6 +41,15 @@ def listen(data: Path) -> socket.socket:
     return listening
 
 
+def threads(wanted: int) -> int:
+    """As many as are wanted; where nothing is said (0), all that PyTorch would take but one.
+
+    That one is for those who pass the words on: the clients' thread and the web process. Threads that share out each step of a
+    decoder wait for the slowest, so that with a thread more an answer is there later, not sooner.
+    """
+    return wanted or max(1, torch.get_num_threads() - 1)
+
+
 def main(arguments: list[str]) -> int:
     data, parent = Path(arguments[0]), int(arguments[1])
     keep_private()
@@ -54,8 +63,7 @@ def main(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    if threads := int(os.environ.get("TASTEMAKER_THREADS", "0")):
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads(wanted_threads(os.environ)))
     desk = Desk()
     server = uvicorn.Server(
         uvicorn.Config(

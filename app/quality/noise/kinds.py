@@ -3,17 +3,18 @@
 From three things together: what they said of questions that others answered, too (`factors.py`), known answers, and repeats. Of a
 person's place in the disk the likelihood is counted on a grid, the others held. Whoever throws a coin is foretold by nobody and
 is not steady; who says the opposite is steady, goes against most, and misses known answers; who has another taste goes with
-some and against none, is steady, and knows what everybody knows. The probabilities are of a model, and no test that a pause
-could rest on.
+some and against none, is steady, and knows what everybody knows. Who often takes one side says little by that, and all the more
+by what they take on the other. The probabilities are of a model, and no test that a pause could rest on.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from app.quality.measures.by_person import Floats, Ints
+from app.quality.measures.by_person import Bools, Floats, Ints
 from app.quality.noise.factors import others, places
 
 Kind = Literal["shared", "chance", "opposite", "taste"]
@@ -44,22 +45,37 @@ class Checks(NamedTuple):
     same: Floats
 
 
-def probabilities(items: Ints, people: Ints, signs: Floats, checks: Checks) -> Floats:
-    """(people, kinds). One entry a verdict for one of two answers, +1 or -1, in the order in which they came."""
+def probabilities(items: Ints, people: Ints, signs: Floats, left: Bools, checks: Checks) -> Floats:
+    """(people, kinds). One entry a verdict for one of two answers, +1 or -1, and whether the chosen one stood left, in the order
+    in which they came.
+    """
     count = len(checks.known)
     kept = latest(people, count)
-    items, people, signs = np.unique(items[kept], return_inverse=True)[1], people[kept], signs[kept]
+    items, people, signs, left = np.unique(items[kept], return_inverse=True)[1], people[kept], signs[kept], left[kept]
     if not len(items):
         return np.tile(BEFORE, (count, 1))
     means = others(items, people, signs, places(items, people, signs, count))
     found = _PRIOR + _of_checks(checks)
     for one in range(count):
         mine = people == one
-        found[one] += np.log(np.maximum(LEAST, 1.0 + signs[mine, None] * (means[mine] @ _GRID.T))).sum(0)
+        by_answer = np.maximum(LEAST, 1.0 + signs[mine, None] * (means[mine] @ _GRID.T))  # twice a probability
+        habit = side_habit(left[mine])
+        by_side = np.where(left[mine] == (habit > 0), 2.0, 0.0)
+        found[one] += np.log((1 - abs(habit)) * by_answer + abs(habit) * by_side[:, None]).sum(0)
     chance = np.exp(found - found.max(axis=1, keepdims=True))
     summed: Floats = np.column_stack([chance[:, kind == _KIND].sum(1) for kind in range(len(KINDS))])
     summed /= summed.sum(1, keepdims=True)
     return summed
+
+
+def side_habit(left: Bools) -> float:
+    """Which share of choices went by the side alone: above 0 to the left, below to the right. Sides are drawn, so that of
+    somebody without the habit half are left; the standard error of that is taken off.
+    """
+    if not len(left):
+        return 0.0
+    lean = 2.0 * float(left.mean()) - 1.0
+    return math.copysign(max(0.0, abs(lean) - len(left) ** -0.5), lean)
 
 
 def latest(people: Ints, count: int) -> Ints:

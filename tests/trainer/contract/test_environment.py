@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from trainer.contract import environment
-from trainer.contract.environment import memory_bytes, needed, read_pairs, with_rewards
+from trainer.contract.environment import memory_bytes, needed, read_pairs, wanted_threads, with_rewards
 
 
 def test_what_a_run_needs_is_passed_on_and_no_address_and_no_secret_is() -> None:
@@ -119,3 +119,15 @@ def test_pairs_that_cannot_be_read_are_refused_without_their_values(text: str) -
     with pytest.raises(ValueError, match=r"must be name=value|has no value") as refused:
         read_pairs(text)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("said", [{}, {"TASTEMAKER_THREADS": ""}, {"TASTEMAKER_THREADS": "0"}])
+def test_nothing_and_0_leave_the_threads_to_pytorch(said: dict[str, str]) -> None:
+    assert wanted_threads(said) == 0
+    assert wanted_threads({"TASTEMAKER_THREADS": "3"}) == 3
+
+
+@pytest.mark.parametrize("said", ["-1", "many", "1.5", "\u00b2"])
+def test_threads_that_are_no_number_are_named(said: str) -> None:
+    with pytest.raises(ValueError, match="TASTEMAKER_THREADS is"):
+        wanted_threads({"TASTEMAKER_THREADS": said})
