@@ -3,8 +3,8 @@
 What goes: weights and exports of checkpoints that nothing refers to any more, and states of ended runs. What stays of every run:
 what it was told, its labels, figures, answers and log, and the manifest of its checkpoint.
 
-The database says first that weights are gone, then the files go. Dying in between leaves files that the next prune takes, whatever
-refers to them by then: nobody may use them any more. The other way round somebody would begin with half of a model.
+The database says first that weights are gone, then the files go. Dying in between leaves files that the next prune takes,
+whatever refers to them by then: nobody may use them any more. The other way round somebody would begin with half of a model.
 docs/decisions/0052.
 """
 
