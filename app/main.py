@@ -42,6 +42,7 @@ from app.database.capacity import Capacity
 from app.database.engine import InstantReads, make_engine
 from app.database.group_commit import WriteGroup
 from app.database.second_try import SecondTry
+from app.disk import api as disk_api
 from app.evaluation import api as evaluation_api
 from app.evaluation import routes as evaluation_routes
 from app.evaluation.leaderboard import api as leaderboard_api
@@ -126,7 +127,7 @@ CALLS = (
     outside_api,
     *(proposals_api, chats_api, runs_api, lineage_api, leaderboard_api, serving_api, removal_api, exports_api, health_api),
     *(feedback_api, quality_api, gold_api, adjudication_api, hours_api, webhooks_api, unattended_api),
-    *(assignment_api, marks_api, queue_explained_api, coverage_api),
+    *(assignment_api, marks_api, queue_explained_api, coverage_api, disk_api),
 )
 PAGES = (
     *(labels_routes, history_routes, guidelines_routes, practice_routes, preview_routes, authoring_routes),

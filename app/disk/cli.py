@@ -9,7 +9,8 @@ from datetime import timedelta
 from sqlalchemy import Engine, select
 
 from app.database.engine import read_session
-from app.disk.pruning import KINDS, Piece, free, plan
+from app.disk.files import KINDS
+from app.disk.pruning import Piece, free, plan
 from app.errors import Invalid
 from app.models import Project, utc_now
 from app.projects.service import get_project

@@ -10,13 +10,10 @@ docs/decisions/0052.
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
@@ -24,13 +21,12 @@ from sqlalchemy.orm import Session
 from app.database.audit import record
 from app.database.engine import read_session, write_session
 from app.database.taking_turns import hold
+from app.disk.files import Kind, files_of_states, files_of_weights
 from app.disk.references import referred
+from app.disk.sizes import last_walk
 from app.models import Checkpoint, Project, Round, Run, utc_now
-from app.runs.run_files import WEIGHTS, export_folder, run_folder
+from app.runs.run_files import run_folder
 from app.runs.runs import LIVE
-
-Kind = Literal["weights", "exports", "states"]
-KINDS: tuple[Kind, ...] = ("weights", "exports", "states")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +55,39 @@ class Freed:
 def plan(session: Session, data: Path, project: Project, before: datetime) -> list[Piece]:
     """What would go, of runs that ended before a moment. Changes nothing."""
     runs = (data / "runs").resolve()
+    checkpoints, ended = _due(session, data, project, before)
+    pieces: list[Piece] = []
+    for one, run_id in checkpoints:
+        if (data / one.source).resolve() != run_folder(runs, run_id) / "checkpoint":
+            continue  # weights that do not lie where the run put them are not ours to remove
+        pieces += [Piece(kind, run_id, one.id, path, octets) for kind, path, octets in files_of_weights(runs, run_id)]
+    for run_id in ended:
+        pieces += [Piece("states", run_id, None, path, octets) for path, octets in files_of_states(runs, run_id)]
+    return pieces
+
+
+def forecast(session: Session, data: Path, project: Project, before: datetime) -> int:
+    """Octets that would go, by what the worker's last walk through the folders found: for a page, which walks through none."""
+    checkpoints, ended = _due(session, data, project, before)
+    _walk, sizes = last_walk.of(data)
+    weights = sum(sizes[run_id].weights for _one, run_id in checkpoints if run_id in sizes)
+    return weights + sum(sizes[run_id].states for run_id in ended if run_id in sizes)
+
+
+def _due(session: Session, data: Path, project: Project, before: datetime) -> tuple[list[tuple[Checkpoint, int]], list[int]]:
+    """Checkpoints whose weights are to go, each with its run, and runs whose states are."""
     kept = referred(session, project, data)
     made = {run.id: run for run in session.scalars(select(Run).where(Run.project_id == project.id).order_by(Run.id))}
     again = {run.retry_of_id for run in made.values() if run.state in LIVE}
     lately = set(session.scalars(select(Round.id).where(Round.project_id == project.id, Round.ended_at >= before)))
-    pieces: list[Piece] = []
+    checkpoints = []
     for one in session.scalars(select(Checkpoint).where(Checkpoint.project_id == project.id).order_by(Checkpoint.id)):
         run = made.get(one.run_id or 0)
         if run is None or (one.id in kept and one.pruned_at is None):
             continue
         if one.pruned_at is not None or (run.round_id not in lately and _is_old(run, before, one.created_at)):
-            pieces += _of_checkpoint(runs, data, one, run.id)
-    for run in made.values():
-        if _is_old(run, before) and run.id not in again:
-            pieces += [Piece("states", run.id, None, *file) for file in _files(runs, run_folder(runs, run.id) / "state")]
-    return pieces
+            checkpoints.append((one, run.id))
+    return checkpoints, [run.id for run in made.values() if _is_old(run, before) and run.id not in again]
 
 
 def free(engine: Engine, data: Path, project_id: int, pieces: Iterable[Piece], by: int | None = None) -> Freed:
@@ -119,38 +133,6 @@ def free_what_is_due(engine: Engine, data: Path, project_id: int, before: dateti
 def _is_old(run: Run, before: datetime, made_at: datetime | None = None) -> bool:
     ended = run.ended_at or made_at  # runs from before that time was kept
     return run.state not in LIVE and ended is not None and ended < before
-
-
-def _of_checkpoint(runs: Path, data: Path, one: Checkpoint, run_id: int) -> Iterator[Piece]:
-    """Of weights that lie where the run put them; others are not ours to remove."""
-    folder = run_folder(runs, run_id) / "checkpoint"
-    if (data / one.source).resolve() != folder:
-        return
-    for path, octets in _files(runs, folder):
-        if path.suffix == WEIGHTS:
-            yield Piece("weights", run_id, one.id, path, octets)
-    for path, octets in _files(runs, export_folder(runs, run_id)):
-        yield Piece("exports", run_id, one.id, path, octets)
-
-
-def _files(runs: Path, folder: Path) -> Iterator[tuple[Path, int]]:
-    """Plain files below a folder, and folders in which nothing is. No link is followed or removed, and a file that has another
-    name elsewhere stays: it is shared, and would free nothing.
-    """
-    if folder.resolve() != folder or not folder.is_relative_to(runs):
-        return
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        if not folders and not names:
-            yield Path(place), 0
-        for name in sorted(names):
-            path = Path(place) / name
-            try:
-                found = path.lstat()
-            except OSError:
-                continue  # somebody else removed it
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-                yield path, found.st_size
 
 
 def _remove(pieces: list[Piece]) -> Freed:

@@ -1,15 +1,14 @@
 """How much a project's run folders hold, how much room there is beside them, and how long that lasts.
 
-Growth is what the runs of the last four weeks hold, of all projects, as they share a disk. What was folded away since counts no
-more, so that with retention on the disk is seen to last longer.
+By what the worker's last walk through the folders found (`sizes`): no page walks through them. Growth is what the runs of the
+last four weeks hold, of all projects, as they share a disk. What was folded away since counts no more, so that with retention on
+the disk is seen to last longer.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +19,11 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.disk.sizes import Size, last_walk
 from app.models import Project, Run, utc_now
-from app.runs.run_files import run_folder
 
 WINDOW: Final = timedelta(days=28)
 DAY: Final = timedelta(days=1)
-KEPT_S: Final = 300.0  # a page every few seconds does not walk through all folders each time
 SOON_DAYS: Final = 14.0  # then somebody should do something
 MOST_DAYS: Final = 3650.0
 LITTLE: Final = 2**30  # octets: less than a round may need
@@ -48,10 +46,9 @@ class Usage:
         return self.free < LITTLE or (self.days_left is not None and self.days_left < SOON_DAYS)
 
 
-def usage(session: Session, project: Project, runs: Path) -> Usage:
-    """`runs`: where run folders are. Not older than five minutes."""
-    by_project, a_day = _measured.of(session, runs)
-    return Usage(by_project.get(project.id, 0), _room(runs), a_day)
+def usage(session: Session, project: Project, data: Path) -> Usage:
+    by_project, a_day = _measured.of(session, data)
+    return Usage(by_project.get(project.id, 0), _room(data / "runs"), a_day)
 
 
 def _room(runs: Path) -> int:
@@ -61,43 +58,30 @@ def _room(runs: Path) -> int:
 
 
 class _Measured:
-    """What was found last, by folder of runs."""
+    """What was added up last, by data folder: once for each walk."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: dict[Path, tuple[float, Mapping[int, int], float | None]] = {}
+        self._found: dict[Path, tuple[int, Mapping[int, int], float | None]] = {}
 
-    def of(self, session: Session, runs: Path) -> tuple[Mapping[int, int], float | None]:
+    def of(self, session: Session, data: Path) -> tuple[Mapping[int, int], float | None]:
+        walk, sizes = last_walk.of(data)
         with self._lock:
-            at, by_project, a_day = self._found.get(runs, (None, {}, None))
-            if at is None or time.monotonic() - at > KEPT_S:
-                by_project, a_day = _measure(session, runs)
-                self._found[runs] = (time.monotonic(), by_project, a_day)
-            return by_project, a_day
+            if data not in self._found or self._found[data][0] != walk:
+                self._found[data] = (walk, *_added_up(session, sizes))
+            return self._found[data][1:]
 
 
 _measured: Final = _Measured()
 
 
-def _measure(session: Session, runs: Path) -> tuple[Mapping[int, int], float | None]:
+def _added_up(session: Session, sizes: Mapping[int, Size]) -> tuple[Mapping[int, int], float | None]:
     """Octets by project, and octets a day."""
     now, by_project, lately, oldest = utc_now(), defaultdict[int, int](int), 0, timedelta()
     when = func.coalesce(Run.ended_at, Run.started_at)
     for run_id, project_id, at in session.execute(select(Run.id, Run.project_id, when).where(when.is_not(None))):
-        octets = _size(run_folder(runs, run_id))
-        by_project[project_id] += octets
-        if (age := now - at) <= WINDOW:
-            lately, oldest = lately + octets, max(oldest, age)
+        if run_id in sizes:
+            by_project[project_id] += sizes[run_id].octets
+            if (age := now - at) <= WINDOW:
+                lately, oldest = lately + sizes[run_id].octets, max(oldest, age)
     return by_project, lately / (oldest / DAY) if oldest >= DAY else None
-
-
-def _size(folder: Path) -> int:
-    """Of its files; one that is removed meanwhile counts nothing."""
-    octets = 0
-    for place, _folders, names in os.walk(folder):
-        for name in names:
-            try:
-                octets += Path(place, name).lstat().st_size
-            except OSError:
-                continue
-    return octets

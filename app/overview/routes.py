@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.database.engine import Db
+from app.disk.pruning import forecast
 from app.disk.usage import usage
 from app.evaluation.alarm import alarmed_rounds
 from app.labels import history
-from app.models import Project
+from app.models import Project, utc_now
 from app.overview import service
 from app.overview.next_step import next_step
 from app.projects.service import list_projects
@@ -24,6 +28,7 @@ from app.web.security import Caller
 
 router = APIRouter()
 MOST_PROJECTS = 200
+FORETOLD: Final = timedelta(days=30)  # said so in the template, too
 
 
 @router.get("/")
@@ -44,6 +49,7 @@ def show_overview(request: Request, session: Db, caller: Caller, project_id: Cur
     if caller.role == "annotator" and not caller.is_owner:
         return RedirectResponse(f"/projects/{project.slug}/annotate", status_code=303)
     settings: Settings = request.app.state.settings
+    disk = usage(session, project, settings.data)
     seen = service.project_overview(session, project, None if caller.is_owner else caller.user_id)
     return render(
         request,
@@ -57,6 +63,7 @@ def show_overview(request: Request, session: Db, caller: Caller, project_id: Cur
         ),
         paused=paused_people(session, project.id),
         alarmed=alarmed_rounds(session, [round_.id for round_ in seen.rounds]),
-        disk=usage(session, project, settings.runs),
+        disk=disk,
+        could_go=forecast(session, settings.data, project, utc_now() - FORETOLD) if disk.ends_soon else 0,
         rewards=checkpoints_by_id(session, (round_.reward_id for round_ in seen.rounds)),
     )

@@ -208,6 +208,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", V1 + "/projects/{slug}/restore"): _admin("slug", "admin"),
     ("GET", V1 + "/projects/{slug}/consequences"): _admin("slug", "admin"),
     ("DELETE", V1 + "/projects/{slug}"): _admin("slug", "admin"),
+    ("GET", V1 + "/projects/{slug}/disk"): _admin("slug", "admin"),
     # prompts
     ("GET", "/projects/{slug}/prompts"): _admin("slug"),
     ("GET", "/projects/{slug}/prompts/import"): _admin("slug"),

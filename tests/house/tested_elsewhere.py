@@ -106,6 +106,8 @@ TESTED_ELSEWHERE = {
     "app/queue/bodies.py": "app/labels/test_api.py",
     "app/queue/task_requests.py": "app/labels/test_api.py",
     "app/queue/lease.py": "app/queue/test_claim.py",
+    "app/disk/api.py": "app/disk/test_sizes.py",
+    "app/disk/files.py": "app/disk/test_pruning.py",
     "app/removal/api.py": "app/removal/test_deletion.py",
     "app/removal/bodies.py": "app/removal/test_deletion.py",
     "app/removal/routes.py": "app/removal/test_deletion.py",

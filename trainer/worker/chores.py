@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from app.database.engine import read_session, write_session
 from app.database.taking_turns import hold
 from app.disk.pruning import free_what_is_due
+from app.disk.sizes import Walk
 from app.errors import Refusal
 from app.evaluation.leaderboard.tally import keep_counting
 from app.models import Checkpoint, Project, utc_now
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 COUNTING_S = 1.0  # of a look, verdicts for leaderboards
 PRUNING_S = 3600.0  # from one look at what the disk holds to the next
+WALKING_S = 0.2  # of a look, through the folders of runs
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # before any run ended: nothing is old enough
 ASKING_S = 5.0  # of a look at all projects together; the run that is held is watched again afterwards
 
@@ -54,6 +56,7 @@ class Looks:
     judged: dict[int, Columns] = field(default_factory=dict)  # labels of large projects, as they are counted
     worked: dict[int, hours_counting.Before] = field(default_factory=dict)  # hours of projects with a budget of them
     pruned_at: float | None = None  # by the monotonic clock
+    walk: Walk = field(default_factory=Walk)  # through the folders of runs
     count: Count = field(default_factory=Count)  # of prompts' tokens
 
 
@@ -108,6 +111,12 @@ def free_the_disk(engine: Engine, data: Path, looks: Looks) -> None:
             freed = free_what_is_due(engine, data, project_id, before)
             for path, why in freed.left:
                 print(f"{path} could not be removed: {why}", file=sys.stderr)
+
+
+def measure_the_disk(engine: Engine, data: Path, looks: Looks) -> None:
+    """A little of the walk through the folders of runs, for the pages that say how much there is."""
+    with living_on("measuring the folders of runs"):
+        looks.walk.go_on(engine, data, WALKING_S)
 
 
 def ask_what_is_due(engine: Engine, looks: Looks) -> None:

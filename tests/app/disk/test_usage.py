@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from starlette.testclient import TestClient
 
 from app.database.engine import read_session, write_session
 from app.disk import usage as room
+from app.disk.sizes import Walk
 from app.disk.usage import LITTLE, Usage, usage
 from app.models import Project, utc_now
 from app.settings import Settings
@@ -21,13 +21,6 @@ from tests.app.conftest import Cast
 from tests.app.overview.test_service import seen
 
 MIB = 2**20
-
-
-@pytest.fixture(autouse=True)
-def nothing_measured_before() -> Iterator[None]:
-    room._measured._found.clear()
-    yield
-    room._measured._found.clear()
 
 
 def ran(engine: Engine, runs: Path, project_id: int, octets: int, days_ago: float | None) -> Path:
@@ -43,38 +36,29 @@ def ran(engine: Engine, runs: Path, project_id: int, octets: int, days_ago: floa
     return path
 
 
-def used(engine: Engine, project_id: int, runs: Path) -> Usage:
+def used(engine: Engine, project_id: int, data: Path) -> Usage:
+    """After a walk of the worker's."""
+    Walk().go_on(engine, data, 60)
     with read_session(engine) as session:
-        return usage(session, session.get_one(Project, project_id), runs)
+        return usage(session, session.get_one(Project, project_id), data)
 
 
 def test_the_disk_lasts_as_all_projects_fill_it(engine: Engine, cast: Cast, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    assert used(engine, cast.demo, runs).days_left is None
-    room._measured._found.clear()
+    assert used(engine, cast.demo, tmp_path).days_left is None
     ran(engine, runs, cast.demo, 40 * MIB, 10)
     ran(engine, runs, cast.other, 60 * MIB, 3)
     ran(engine, runs, cast.demo, 7 * MIB, None)
     ran(engine, runs, cast.demo, 500 * MIB, 60)  # long ago
-    found = used(engine, cast.demo, runs)
+    found = used(engine, cast.demo, tmp_path)
     assert found.octets == (40 + 7 + 500) * MIB
     assert found.a_day == pytest.approx(107 * MIB / 10, rel=1e-3)
     assert found.free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
 
 
 def test_one_day_of_work_is_needed_to_foretell_anything(engine: Engine, cast: Cast, tmp_path: Path) -> None:
-    ran(engine, tmp_path, cast.demo, MIB, 0.9)
+    ran(engine, tmp_path / "runs", cast.demo, MIB, 0.9)
     assert used(engine, cast.demo, tmp_path).a_day is None
-
-
-def test_a_page_does_not_walk_through_the_folders_each_time(engine: Engine, cast: Cast, tmp_path: Path) -> None:
-    path = ran(engine, tmp_path, cast.demo, MIB, 2)
-    assert used(engine, cast.demo, tmp_path).octets == MIB
-    path.unlink()
-    assert used(engine, cast.demo, tmp_path).octets == MIB
-    at, by_project, a_day = room._measured._found[tmp_path]
-    room._measured._found[tmp_path] = (at - room.KEPT_S - 1, by_project, a_day)
-    assert used(engine, cast.demo, tmp_path).octets == 0
 
 
 @pytest.mark.parametrize(
@@ -97,6 +81,7 @@ def test_the_overview_says_it(
     with write_session(engine) as session:
         factories.make_prompt(session, cast.demo)
     ran(engine, settings.runs, cast.demo, 2 * LITTLE, 2)
+    Walk().go_on(engine, settings.data, 60)
     words = seen(client.get("/projects/demo").text)
     assert "This project's runs hold 2.0 GiB, the disk has 12.0 GiB left; room for 12 days more" in words
     assert "The disk has 12.0 GiB left As the last four weeks went that lasts 12 days." in words
