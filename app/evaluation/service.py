@@ -142,6 +142,12 @@ def begin(
     return evaluation
 
 
+def asked_before(session: Session, evaluation: Evaluation) -> Evaluation | None:
+    """Another one in which people judge: two at once would share the people and mix the queue by two shares. This one waits."""
+    others = select(Evaluation).where(Evaluation.project_id == evaluation.project_id, Evaluation.state == "open")
+    return session.scalar(others.where(Evaluation.id != evaluation.id).limit(1))
+
+
 def still_answering(session: Session, evaluation: Evaluation) -> bool:
     """Whether a run writes answers of one of its contenders, or is to."""
     contenders = {evaluation.baseline_id, *(one.contender_id for one in candidates_of(session, evaluation))}
@@ -152,7 +158,8 @@ def still_answering(session: Session, evaluation: Evaluation) -> bool:
 
 
 def open_to_people(session: Session, evaluation: Evaluation) -> bool:
-    """Let people be asked, on the prompts that all have answered; False, and nothing changes, where there are none.
+    """Let people be asked, on the prompts that all have answered; False, and nothing changes, where there are none. The project
+    is held, and no other evaluation of it is open.
 
     A candidate that has answered less than half of what another has, because its run failed, is not compared: it would leave
     too few prompts to the others.

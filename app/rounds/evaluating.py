@@ -67,6 +67,8 @@ def open_or_decide(session: Session, round_: Round) -> None:
     """All have answered: people are asked, or whoever decides where there is nothing to ask."""
     evaluation = service.evaluation_of(session, round_)
     if evaluation is not None and evaluation.state == "answering":
+        if service.asked_before(session, evaluation) is not None:
+            return  # the next look finds the round as it is, and asks again
         if service.open_to_people(session, evaluation):
             round_.state = "evaluation"
             return

@@ -63,6 +63,8 @@ def _open_when_answered(engine: Engine, evaluation_id: int) -> None:
         session.refresh(evaluation)
         if evaluation.state != "answering" or service.still_answering(session, evaluation):
             return
+        if service.asked_before(session, evaluation) is not None:
+            return
         if not service.open_to_people(session, evaluation):
             service.end_without_verdicts(session, evaluation)
 

@@ -43,7 +43,12 @@ OLD_ROWS = (
 )
 _KEPT = "id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason, created_at"
 RANKING_SHARE = ("ranking_share", "ranking_answers")
-BEFORE_SPANS = ("ALTER TABLE projects DROP COLUMN span_reasons", "ALTER TABLE labels DROP COLUMN spans")
+BEFORE_ONE_EVALUATION = ("DROP INDEX IF EXISTS uq_evaluations_open",)
+BEFORE_SPANS = (
+    *BEFORE_ONE_EVALUATION,
+    "ALTER TABLE projects DROP COLUMN span_reasons",
+    "ALTER TABLE labels DROP COLUMN spans",
+)
 BEFORE_RUBRIC = (*BEFORE_SPANS, *(f"ALTER TABLE {table} DROP COLUMN rubric" for table in ("projects", "labels")))
 BEFORE_HOURS = (
     *BEFORE_RUBRIC,
