@@ -64,6 +64,10 @@ class Cluster:
         """Until jobs can be submitted."""
         _wait_until(self._takes_jobs, self)
 
+    def wait_for_nodes(self, count: int) -> None:
+        """Until so many are there, the head among them. Two that begin on one machine at the same moment take the same names."""
+        _wait_until(lambda: self._alive() == count, self)
+
     def node_of(self, job: str) -> subprocess.Popen[bytes]:
         """The node on which a job is at work."""
         for node in self._nodes:
@@ -116,6 +120,13 @@ class Cluster:
         )
         self._nodes.append(node)
         return node
+
+    def _alive(self) -> int:
+        try:
+            nodes = self.client.get("/api/v0/nodes").json()["data"]["result"]["result"]
+        except (HTTPError, ValueError, KeyError, TypeError):
+            return 0
+        return sum(node["state"] == "ALIVE" for node in nodes)
 
     def _takes_jobs(self) -> bool:
         try:

@@ -3,8 +3,9 @@
 What goes: weights and exports of checkpoints that nothing refers to any more, and states of ended runs. What stays of every run:
 what it was told, its labels, figures, answers and log, and the manifest of its checkpoint.
 
-The database says first that weights are gone, then the files go. Dying in between leaves files that the next prune takes; the
-other way round somebody would begin with half of a model. docs/decisions/0052.
+The database says first that weights are gone, then the files go. Dying in between leaves files that the next prune takes,
+whatever refers to them by then: nobody may use them any more. The other way round somebody would begin with half of a model.
+docs/decisions/0052.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ KINDS: tuple[Kind, ...] = ("weights", "exports", "states")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A file that may go."""
+    """A file that may go, or the empty folder that whoever died in between left of a state or an export."""
 
     kind: Kind
     run_id: int
@@ -65,7 +66,7 @@ def plan(session: Session, data: Path, project: Project, before: datetime) -> li
     pieces: list[Piece] = []
     for one in session.scalars(select(Checkpoint).where(Checkpoint.project_id == project.id).order_by(Checkpoint.id)):
         run = made.get(one.run_id or 0)
-        if run is None or one.id in kept:
+        if run is None or (one.id in kept and one.pruned_at is None):
             continue
         if one.pruned_at is not None or (run.round_id not in lately and _is_old(run, before, one.created_at)):
             pieces += _of_checkpoint(runs, data, one, run.id)
@@ -83,6 +84,8 @@ def free(engine: Engine, data: Path, project_id: int, pieces: Iterable[Piece], b
         kept = referred(session, project, data)
         again = select(Run.retry_of_id).where(Run.project_id == project_id, Run.state.in_(LIVE), Run.retry_of_id.is_not(None))
         taken_up = set(session.scalars(again))
+        gone_before = select(Checkpoint.id).where(Checkpoint.project_id == project_id, Checkpoint.pruned_at.is_not(None))
+        kept -= set(session.scalars(gone_before))
         wanted = [
             piece
             for piece in wanted
@@ -95,7 +98,7 @@ def free(engine: Engine, data: Path, project_id: int, pieces: Iterable[Piece], b
         if news:
             record(session, by, "disk.pruned", project.slug, _noted(wanted), project_id)
     freed = _remove(wanted)
-    if freed.pieces and not news:  # states, and what an earlier prune left; what cannot be removed is not noted every hour
+    if freed.octets and not news:  # states, and what an earlier prune left; what cannot be removed is not noted every hour
         with write_session(engine) as session:
             slug = session.get_one(Project, project_id).slug
             record(session, by, "disk.pruned", slug, _noted(freed.pieces), project_id)
@@ -131,13 +134,15 @@ def _of_checkpoint(runs: Path, data: Path, one: Checkpoint, run_id: int) -> Iter
 
 
 def _files(runs: Path, folder: Path) -> Iterator[tuple[Path, int]]:
-    """Plain files below a folder. No link is followed or removed, and a file that has another name elsewhere stays: it is shared,
-    and would free nothing.
+    """Plain files below a folder, and folders in which nothing is. No link is followed or removed, and a file that has another
+    name elsewhere stays: it is shared, and would free nothing.
     """
     if folder.resolve() != folder or not folder.is_relative_to(runs):
         return
     for place, folders, names in os.walk(folder):
         folders.sort()
+        if not folders and not names:
+            yield Path(place), 0
         for name in sorted(names):
             path = Path(place) / name
             try:
@@ -153,7 +158,7 @@ def _remove(pieces: list[Piece]) -> Freed:
     freed = Freed()
     for piece in pieces:
         try:
-            piece.path.unlink()
+            piece.path.rmdir() if not piece.octets and piece.path.is_dir() else piece.path.unlink()
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, case, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.database.engine import read_session, write_session
@@ -21,7 +21,7 @@ from app.database.taking_turns import hold
 from app.disk.pruning import free_what_is_due
 from app.errors import Refusal
 from app.evaluation.leaderboard.tally import keep_counting
-from app.models import Project, utc_now
+from app.models import Checkpoint, Project, utc_now
 from app.quality.chores import look_after_people
 from app.quality.hours import counting as hours_counting
 from app.quality.service import keep_counting as keep_counting_people
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 COUNTING_S = 1.0  # of a look, verdicts for leaderboards
 PRUNING_S = 3600.0  # from one look at what the disk holds to the next
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # before any run ended: nothing is old enough
 ASKING_S = 5.0  # of a look at all projects together; the run that is held is watched again afterwards
 
 
@@ -92,16 +93,19 @@ def look_after_projects(engine: Engine, looks: Looks) -> None:
 
 
 def free_the_disk(engine: Engine, data: Path, looks: Looks) -> None:
-    """Fold away what projects with a retention keep no longer, once an hour."""
+    """Once an hour, fold away what projects with a retention keep no longer, and of all projects what a prune that died left."""
     if looks.pruned_at is not None and time.monotonic() < looks.pruned_at + PRUNING_S:
         return
     looks.pruned_at = time.monotonic()
-    keeping = select(Project.id, Project.keep_days).where(Project.keep_days.is_not(None), Project.archived_at.is_(None))
+    keeps = case((Project.archived_at.is_(None), Project.keep_days))
+    begun = exists().where(Checkpoint.project_id == Project.id, Checkpoint.pruned_at.is_not(None))
+    keeping = select(Project.id, keeps).where(Project.deleted_at.is_(None), or_(keeps.is_not(None), begun))
     with read_session(engine) as session:
         found = session.execute(keeping.order_by(Project.id)).all()
     for project_id, days in found:
         with living_on(f"freeing the disk of project {project_id}"):
-            freed = free_what_is_due(engine, data, project_id, utc_now() - timedelta(days=days or 0))
+            before = LONG_AGO if days is None else utc_now() - timedelta(days=days)
+            freed = free_what_is_due(engine, data, project_id, before)
             for path, why in freed.left:
                 print(f"{path} could not be removed: {why}", file=sys.stderr)
 
