@@ -195,6 +195,14 @@ def cancel(session: Session, evaluation: Evaluation) -> None:
         ask_no_more(session, evaluation)
 
 
+def end_without_verdicts(session: Session, evaluation: Evaluation) -> None:
+    """There was nothing to ask, or nobody answered any of it: no candidate is promoted, and none was turned down."""
+    candidates = select(EvaluationCandidate.id).where(EvaluationCandidate.evaluation_id == evaluation.id)
+    asked = session.scalar(select(EvaluationTask.id).where(EvaluationTask.candidate_id.in_(candidates)).limit(1)) is not None
+    cancel(session, evaluation)
+    evaluation.reason = Message("nobody_judged" if asked else "nothing_to_compare")
+
+
 def ask_no_more(session: Session, evaluation: Evaluation) -> None:
     """Take the tasks back that nobody has met. Whoever holds one at this moment keeps it."""
     session.flush()
