@@ -12,6 +12,8 @@ from app.language.languages import N_, filled, known
 ACTIONS: Final[Mapping[str, str]] = {
     "answers.imported": N_("imported answers"),
     "contender.added": N_("named a contender"),
+    "contender.archived": N_("put a contender away"),
+    "contender.restored": N_("brought a contender back"),
     "tasks.made": N_("asked about answers"),
     "email.changed": N_("changed their email"),
     "evaluation.alarmed": N_("raised an alarm: the score rose, and people do not agree"),

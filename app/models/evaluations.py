@@ -70,6 +70,7 @@ class EvaluationCandidate(Base):
     contender_id: Mapped[int] = key("contenders.id")
     promotable: Mapped[bool] = mapped_column(default=True)
     standing: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # at the last look; app.evaluation.standing
+    foretold: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # what is usual, for each prompt; frozen
     alarm: Mapped[Message | None] = mapped_column(nullable=False)  # its score rose, and people turned it down
 
 

@@ -73,6 +73,7 @@ def test_where_people_judged_in_two_the_one_outside_of_rounds_is_ended_by_the_up
     with write_session(engine) as session:
         session.execute(text("DROP INDEX uq_evaluations_open"))
         others = [another(session, judged, "open").id for _ in range(2)]
+        session.execute(text("ALTER TABLE evaluation_candidates DROP COLUMN foretold"))
         session.execute(text("UPDATE alembic_version SET version_num = '7d2f94a1c3be'"))
     upgrade_to_head(engine.url.render_as_string(hide_password=False))
     with read_session(engine) as session:

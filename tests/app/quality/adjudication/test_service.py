@@ -18,8 +18,9 @@ from app.quality.adjudication import doubts, service
 from app.queue.claim import second_stands_left
 from app.runs.usable_labels import usable_label_count, usable_labels
 from tests.app.conftest import Cast
-from tests.app.labels.test_record import NOON, record, say
+from tests.app.labels.test_record import record, say
 from tests.app.quality.adjudication.differing import differ, dispute_of, open_dispute
+from tests.app.queue.test_claim import NOON
 
 Api = Callable[..., TestClient]
 V1 = "/api/v1/projects/demo"
