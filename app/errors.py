@@ -95,6 +95,16 @@ class Unavailable(Refusal):
     title = N_("Not available right now")
 
 
+class Broken(Refusal):
+    """A bug, or a process of ours that failed: told where a reply has begun, and nothing else can say it any more."""
+
+    status = 500
+    title = N_("That failed")
+
+    def __init__(self, detail: str = N_("Something failed on our side, and this broke off. Please try again.")) -> None:
+        super().__init__(detail)
+
+
 class Busy(Unavailable):
     """The database did not answer in time. Many may be refused at once, each in their own language."""
 

@@ -28,6 +28,7 @@ from app.chats.bodies import (
 from app.chats.service import TurnShown
 from app.database.engine import Db, WriteDb, get_engine, read_session
 from app.database.failures import refusal_of
+from app.errors import Broken
 from app.labels.verdict import Verdict
 from app.language.languages import known
 from app.models import utc_now
@@ -97,10 +98,11 @@ async def _events(engine: Engine, turn: Turn, annotator_id: int, settings: Setti
             yield _event({"left": left, "right": right})
         done = await run_in_threadpool(_done, engine, turn, annotator_id)
     except Exception as error:
-        refusal = refusal_of(error, settings.data)
-        if refusal is None:
-            raise
+        expected = refusal_of(error, settings.data)
+        refusal = expected or Broken()
         yield _event({"error": {"title": known(refusal.title), "status": refusal.status, "detail": refusal.detail}})
+        if expected is None:
+            raise  # a bug of ours is logged as one, once whoever reads has been told
         return
     yield _event(done)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from app.labels.bodies import ClientId, Comment, Flags, Milliseconds, StoredReply, WallMs
+from app.labels.bodies import ClientId, Comment, ComparedSpansIn, Flags, Milliseconds, StoredReply, WallMs
 from app.labels.verdict import Rewrite, Verdict
 from app.queue.bodies import AnswerShown
 from app.web.json_types import MAX_ID, Body, Reply, Text
@@ -36,6 +36,7 @@ class ChoiceIn(Body):
     strength: Annotated[int, Field(ge=1, le=3, description="1 slightly, 2 clearly, 3 much; of left or right")] | None = None
     words: Said | None = Field(None, description="Where both are bad: what it should have said. The talk goes on with that.")
     flags: dict[Literal["left", "right"], Flags] = {}
+    spans: ComparedSpansIn | None = Field(None, description="what is marked in each answer; null: nobody was asked to mark")
     comment: Comment = ""
     active_ms: Milliseconds | None = None
     wall_ms: WallMs | None = None
@@ -47,6 +48,7 @@ class ChoiceIn(Body):
             strength=self.strength,
             flags={side: list(flags) for side, flags in self.flags.items()},
             rewrite=None if self.words is None else Rewrite("left", self.words),
+            spans=None if self.spans is None else self.spans.model_dump(exclude_none=True),
             comment=self.comment,
             active_ms=self.active_ms,
             wall_ms=self.wall_ms,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -18,8 +19,8 @@ from app.chats.bodies import LONGEST_SAID, ChoiceIn, NewChat, TurnIn
 from app.database.engine import Db, WriteDb, get_engine, read_session
 from app.errors import Invalid, Refusal
 from app.guidelines.service import told_text
-from app.labels.forms import flags_of, values_again, values_of
-from app.labels.words import flags_on_page
+from app.labels.forms import flags_of, spans_in, values_again, values_of
+from app.labels.words import flags_on_page, reasons_on_page
 from app.language.languages import _
 from app.models import Project
 from app.queue.task_requests import require_asked
@@ -107,20 +108,19 @@ async def choose(
     if choice in ("tie", "both_bad"):
         left_out.add("strength")
     try:
-        body = _read(ChoiceIn, {name: value for name, value in words.items() if value and name not in left_out}, flags_of(form))
+        more = {"flags": flags_of(form), **spans_in(form)}
+        body = _read(ChoiceIn, {name: value for name, value in words.items() if value and name not in left_out}, more)
         await written(get_engine(request), choosing(chat_id, caller, body.turn, body.verdict()))
     except Refusal as refusal:
         return await run_in_threadpool(_page, request, project, caller, chat_id, refusal, words, values_again(form))
     return redirect(request, f"/chats/{chat_id}")
 
 
-def _read(model: type[Given], words: Words, flags: dict[str, list[str]] | None = None) -> Given:
-    """Raises Invalid for a form that no page of ours sends, or what is too long."""
+def _read(model: type[Given], words: Words, more: Mapping[str, Any] | None = None) -> Given:
+    """`more`: fields of several parts. Raises Invalid for a form that no page of ours sends, or what is too long."""
     given: dict[str, Any] = {name: value.replace("\r\n", "\n") for name, value in words.items() if name in model.model_fields}
-    if flags:
-        given["flags"] = flags
     try:
-        return model.model_validate(given)
+        return model.model_validate(given | dict(more or {}))
     except ValidationError as error:
         problems = {".".join(map(str, one["loc"])): sentence(one) for one in error.errors()}
         raise Invalid(_("This cannot be sent as it is. Nothing was stored."), problems) from error
@@ -155,6 +155,7 @@ def _page(
         words=words or {},
         values=values,
         flags=flags_on_page(project, values),
+        reasons=reasons_on_page(project, values),
         client_id=str(uuid.uuid4()),
         longest=LONGEST_SAID,
         guidelines=guidelines,

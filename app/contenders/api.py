@@ -10,7 +10,7 @@ from app.contenders import service
 from app.contenders.bodies import ContenderReply, NewContender, contender_replies
 from app.database.engine import Db, WriteDb
 from app.models import Project
-from app.runs.bodies import Cursor, page_of
+from app.runs.bodies import Cursor, PathId, page_of
 from app.web.gate import CurrentProjectId
 from app.web.json_types import Limit, Page, cursor_id
 from app.web.security import Caller
@@ -38,3 +38,16 @@ def add_contender(session: WriteDb, caller: Caller, project_id: CurrentProjectId
     else:
         made = service.name_ours(session, project, body.checkpoint, body.best_of, body.reward)
     return contender_replies(session, [made])[0]
+
+
+@router.delete("/projects/{slug}/contenders/{id}", summary="Put one of others away: asked nothing more, in no further evaluation")
+def put_away(session: WriteDb, caller: Caller, project_id: CurrentProjectId, id: PathId) -> ContenderReply:
+    """What it answered and what people said of it stay; an evaluation that goes on goes on. Twice is once."""
+    found = service.put_away(session, session.get_one(Project, project_id), id, caller.user_id)
+    return contender_replies(session, [found])[0]
+
+
+@router.post("/projects/{slug}/contenders/{id}/restore", summary="Bring back one that was put away")
+def bring_back(session: WriteDb, caller: Caller, project_id: CurrentProjectId, id: PathId) -> ContenderReply:
+    found = service.bring_back(session, session.get_one(Project, project_id), id, caller.user_id)
+    return contender_replies(session, [found])[0]

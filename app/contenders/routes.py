@@ -14,6 +14,7 @@ from app.database.engine import Db, WriteDb
 from app.errors import Refusal
 from app.language.languages import _
 from app.models import Project
+from app.runs.bodies import PathId
 from app.runs.runs import queue_run
 from app.web.forms import Submitted, Words, number_of
 from app.web.gate import CurrentProjectId
@@ -58,6 +59,20 @@ def ask(request: Request, session: WriteDb, caller: Caller, project_id: CurrentP
     except Refusal as refusal:
         return _page(request, session, project_id, words, refusal)
     return redirect(request, f"/runs/{run.id}", _("The run is queued."))
+
+
+@router.post("/projects/{slug}/contenders/{id}/archive")
+def archive(request: Request, session: WriteDb, caller: Caller, project_id: CurrentProjectId, id: PathId) -> Response:
+    project = session.get_one(Project, project_id)
+    found = service.put_away(session, project, id, caller.user_id)
+    return redirect(request, _place(project), _("%(name)s is put away. What it answered stays.", name=found.name))
+
+
+@router.post("/projects/{slug}/contenders/{id}/restore")
+def restore(request: Request, session: WriteDb, caller: Caller, project_id: CurrentProjectId, id: PathId) -> Response:
+    project = session.get_one(Project, project_id)
+    found = service.bring_back(session, project, id, caller.user_id)
+    return redirect(request, _place(project), _("%(name)s is a contender again.", name=found.name))
 
 
 def _place(project: Project) -> str:

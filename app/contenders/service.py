@@ -12,7 +12,7 @@ from app.database.audit import record
 from app.database.taking_turns import hold
 from app.errors import Conflict, Invalid, NotFound
 from app.language.languages import _
-from app.models import ALONE, Checkpoint, Contender, Drawn, OutsideModel, Project
+from app.models import ALONE, Checkpoint, Contender, Drawn, OutsideModel, Project, utc_now
 from app.runs.checkpoints import root_of
 from app.runs.runs import own_checkpoint
 from trainer.contract.messages import Message
@@ -75,6 +75,7 @@ def name_stranger(session: Session, project: Project, name: str, by: int | None)
         record(session, by, "contender.added", f"contender {found.id}", {"name": name}, project.id)
     elif found.kind != "imported":
         raise Conflict(_("A model outside has that name already."))
+    _use_again(session, found, by)
     return found
 
 
@@ -89,6 +90,7 @@ def name_outside(session: Session, project: Project, outside_id: int, by: int | 
         raise Invalid(_("There is no such model to pick. The owner registers models outside."), {"outside": _("not registered")})
     mine = select(Contender).where(Contender.project_id == project.id)
     if (found := session.scalar(mine.where(Contender.outside_id == model.id))) is not None:
+        _use_again(session, found, by)
         return found
     if session.scalar(mine.where(Contender.name == model.name)) is not None:
         raise Conflict(_("A contender of this project is called %(name)s already.", name=model.name))
@@ -97,6 +99,43 @@ def name_outside(session: Session, project: Project, outside_id: int, by: int | 
     session.flush()
     record(session, by, "contender.added", f"contender {made.id}", {"name": made.name}, project.id)
     return made
+
+
+def put_away(session: Session, project: Project, contender_id: int, by: int | None) -> Contender:
+    """It stands in no further evaluation and is asked nothing more; what it answered and what people said of it stay. Twice is
+    once. Raises NotFound, and Conflict for a policy of ours, which comes back with every round.
+    """
+    found = _of_others(session, project, contender_id)
+    if found.archived_at is None:
+        found.archived_at = utc_now()
+        session.flush()
+        record(session, by, "contender.archived", f"contender {found.id}", {"name": found.name}, project.id)
+    return found
+
+
+def bring_back(session: Session, project: Project, contender_id: int, by: int | None) -> Contender:
+    """Raises NotFound, and Conflict for a policy of ours."""
+    found = _of_others(session, project, contender_id)
+    _use_again(session, found, by)
+    return found
+
+
+def _of_others(session: Session, project: Project, contender_id: int) -> Contender:
+    hold(session, project)
+    found = session.get(Contender, contender_id)
+    if found is None or found.project_id != project.id:
+        raise NotFound(_("There is no such contender."))
+    if found.checkpoint_id is not None:
+        raise Conflict(_("A policy of this project is no contender of others: it cannot be put away."))
+    return found
+
+
+def _use_again(session: Session, contender: Contender, by: int | None) -> None:
+    """Whoever names one that was put away wants it."""
+    if contender.archived_at is not None:
+        contender.archived_at = None
+        session.flush()
+        record(session, by, "contender.restored", f"contender {contender.id}", {"name": contender.name}, contender.project_id)
 
 
 def list_contenders(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Contender]:
@@ -109,7 +148,7 @@ def list_contenders(session: Session, project_id: int, before: int | None = None
 
 def picked_models(session: Session, project_id: int) -> set[int]:
     """The models outside that are contenders of this project."""
-    mine = select(Contender.outside_id).where(Contender.project_id == project_id, Contender.outside_id.is_not(None))
+    mine = select(Contender.outside_id).where(Contender.project_id == project_id, Contender.archived_at.is_(None))
     return {one for one in session.scalars(mine) if one is not None}
 
 

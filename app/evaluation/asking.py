@@ -66,11 +66,35 @@ def win_probability(score: float | None, other: float | None) -> float | None:
     return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, score - other))))
 
 
+def foretell(session: Session, evaluation: Evaluation) -> None:
+    """Keep what is foretold of prompts that are never asked about, a share of them for each that is planned, in the order drawn.
+
+    Once, before the first verdict: somebody may ask about an answer elsewhere, or put a prompt away, and what was bet would be
+    held against another share ever after.
+    """
+    behind = evaluation.prompt_ids[evaluation.planned :]
+    answers = service.answers_by_contender(session, evaluation, behind)
+    for one in service.candidates_of(session, evaluation):
+        usual: list[float] = []
+        for prompt_id in behind:
+            pairs = service.pairs_of(answers, one.contender_id, evaluation.baseline_id, prompt_id, evaluation.pairs)
+            told = [win_probability(mine.score, other.score) for mine, other in pairs]
+            known = [chance for chance in told if chance is not None]
+            if known and len(known) == len(told):
+                usual.append(sum(known) / len(known))
+        share = max(1, len(usual) // evaluation.planned)
+        parts = [usual[place : place + share] for place in range(0, share * evaluation.planned, share)]
+        one.foretold = [sum(part) / share for part in parts if len(part) == share]
+    session.flush()
+
+
 def go_on(session: Session, project: Project, evaluation: Evaluation, draw: random.Random | None = None) -> int:
     """Make the next tasks, where few are left that are mixed; how many. The project is held."""
     draw = draw or random.SystemRandom()
     if not is_due(session, evaluation):
         return 0
+    if any(one.foretold is None for one in service.candidates_of(session, evaluation)):
+        foretell(session, evaluation)
     ahead = _waiting_ahead(session, evaluation)
     trained = _take_out(session, evaluation)
     share = project.evaluation_share

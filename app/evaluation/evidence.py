@@ -11,7 +11,7 @@ from sqlalchemy import and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.evaluation import service
-from app.evaluation.asking import all_asked, given_after_exclusion, win_probability
+from app.evaluation.asking import all_asked, given_after_exclusion
 from app.evaluation.decision import Evidence, Unit
 from app.models import Evaluation, EvaluationCandidate, EvaluationTask, Generation, Label, Project, Skip, Task
 from app.queue.conditions import NOT_SAID
@@ -73,13 +73,12 @@ def gather(session: Session, evaluation: Evaluation) -> dict[int, Said]:
     """By candidate (of evaluation_candidates)."""
     keys = [flag["key"] for flag in session.get_one(Project, evaluation.project_id).flags]
     asked = _asked(session, evaluation)
-    unasked = _unasked(session, evaluation)
     ended = all_asked(session, evaluation)
     found = {}
     for one in service.candidates_of(session, evaluation):
         mine = asked.get(one.id, [])
         since = _flags_since(keys, mine, one.standing)
-        found[one.id] = said_of(mine, evaluation.overlap, since, unasked.get(one.contender_id, ()), ended)
+        found[one.id] = said_of(mine, evaluation.overlap, since, (one.foretold or ())[: evaluation.planned], ended)
     return found
 
 
@@ -187,20 +186,3 @@ def _asked(session: Session, evaluation: Evaluation) -> dict[int, list[Asked]]:
 def _flags(flags: Mapping[str, Any], stands_left: bool) -> tuple[frozenset[str], frozenset[str]]:
     left, right = frozenset(flags.get("left", ())), frozenset(flags.get("right", ()))
     return (left, right) if stands_left else (right, left)
-
-
-def _unasked(session: Session, evaluation: Evaluation) -> dict[int, list[float]]:
-    """Predictions for prompts behind those that may be asked, by contender, in the order drawn."""
-    behind = evaluation.prompt_ids[evaluation.planned :]
-    if not behind:
-        return {}
-    answers = service.answers_by_contender(session, evaluation, behind)
-    found: dict[int, list[float]] = defaultdict(list)
-    for one in service.candidates_of(session, evaluation):
-        for prompt_id in behind:
-            pairs = service.pairs_of(answers, one.contender_id, evaluation.baseline_id, prompt_id, evaluation.pairs)
-            told = [win_probability(mine.score, other.score) for mine, other in pairs]
-            known = [chance for chance in told if chance is not None]
-            if known and len(known) == len(told):
-                found[one.contender_id].append(sum(known) / len(known))
-    return found

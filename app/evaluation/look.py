@@ -79,6 +79,10 @@ def write_down(session: Session, evaluation: Evaluation, found: Look) -> bool:
         return False
     evaluation.seen = found.seen
     candidates = service.candidates_of(session, evaluation)
+    may_win = {one.id: found.standings[one.id] for one in candidates if one.promotable}
+    if found.decision == "rejected" and not any(standing["units"] for standing in may_win.values()):
+        service.end_without_verdicts(session, evaluation)
+        return True
     for candidate in candidates:
         candidate.standing = found.standings[candidate.id]
     session.flush()
@@ -87,7 +91,7 @@ def write_down(session: Session, evaluation: Evaluation, found: Look) -> bool:
             raise_alarm(session, evaluation, candidate, figures_of(found.standings[candidate.id]))
     if found.decision is not None:
         winner = session.get_one(EvaluationCandidate, found.winner) if found.winner is not None else None
-        reason = reason_of({one.id: found.standings[one.id] for one in candidates if one.promotable}, found.winner)
+        reason = reason_of(may_win, found.winner)
         service.close(session, evaluation, found.decision, winner.contender_id if winner else None, reason)
     return True
 
@@ -102,13 +106,14 @@ def against(standing: Mapping[str, Any]) -> bool:
 
 
 def reason_of(standings: Mapping[int, dict[str, Any]], winner: int | None) -> Message:
-    """The decision in words; `standings` of those that may be promoted."""
+    """The decision in words; `standings` of those that may be promoted, of one of which people have said something."""
     if winner is not None:
         return figures_of(standings[winner])
-    figures = figures_of(max(standings.values(), key=lambda standing: float(standing["mean"])))
-    if any(standing["worse_flags"] for standing in standings.values()):
+    judged = [standing for standing in standings.values() if standing["units"]]  # of the others nobody was asked
+    figures = figures_of(max(judged, key=lambda standing: float(standing["mean"])))
+    if any(standing["worse_flags"] for standing in judged):
         return Message("flagged_more_often", figures=figures)
-    if all(standing["spent"] for standing in standings.values()):
+    if all(standing["spent"] for standing in judged):
         return Message("budget_spent", figures=figures)
     return Message("people_do_not_prefer_it", figures=figures)
 

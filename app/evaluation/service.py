@@ -142,6 +142,12 @@ def begin(
     return evaluation
 
 
+def asked_before(session: Session, evaluation: Evaluation) -> Evaluation | None:
+    """Another one in which people judge: two at once would share the people and mix the queue by two shares. This one waits."""
+    others = select(Evaluation).where(Evaluation.project_id == evaluation.project_id, Evaluation.state == "open")
+    return session.scalar(others.where(Evaluation.id != evaluation.id).limit(1))
+
+
 def still_answering(session: Session, evaluation: Evaluation) -> bool:
     """Whether a run writes answers of one of its contenders, or is to."""
     contenders = {evaluation.baseline_id, *(one.contender_id for one in candidates_of(session, evaluation))}
@@ -152,7 +158,8 @@ def still_answering(session: Session, evaluation: Evaluation) -> bool:
 
 
 def open_to_people(session: Session, evaluation: Evaluation) -> bool:
-    """Let people be asked, on the prompts that all have answered; False, and nothing changes, where there are none.
+    """Let people be asked, on the prompts that all have answered; False, and nothing changes, where there are none. The project
+    is held, and no other evaluation of it is open.
 
     A candidate that has answered less than half of what another has, because its run failed, is not compared: it would leave
     too few prompts to the others.
@@ -193,6 +200,14 @@ def cancel(session: Session, evaluation: Evaluation) -> None:
     if evaluation.state in LIVE:
         evaluation.state, evaluation.ended_at = "cancelled", utc_now()
         ask_no_more(session, evaluation)
+
+
+def end_without_verdicts(session: Session, evaluation: Evaluation) -> None:
+    """There was nothing to ask, or nobody answered any of it: no candidate is promoted, and none was turned down."""
+    candidates = select(EvaluationCandidate.id).where(EvaluationCandidate.evaluation_id == evaluation.id)
+    asked = session.scalar(select(EvaluationTask.id).where(EvaluationTask.candidate_id.in_(candidates)).limit(1)) is not None
+    cancel(session, evaluation)
+    evaluation.reason = Message("nobody_judged" if asked else "nothing_to_compare")
 
 
 def ask_no_more(session: Session, evaluation: Evaluation) -> None:

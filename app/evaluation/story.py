@@ -50,6 +50,7 @@ class EvaluationStory:
     candidates: list[Standing]
     given: int  # verdicts in force, those on prompts that are not answered in full included
     budget: int  # verdicts on all that may be promoted
+    waits_for: Evaluation | None  # in which people judge now; this one is opened once they have
     beside: str  # who of a candidate and of best of n won by more; empty while that is not known
 
     @property
@@ -79,6 +80,7 @@ def tell(session: Session, evaluation: Evaluation) -> EvaluationStory:
         standings,
         session.scalar(given) or 0,
         evaluation.planned * evaluation.pairs * evaluation.overlap * sum(one.promotable for one in candidates),
+        service.asked_before(session, evaluation) if evaluation.state == "answering" else None,
         beside(standings),
     )
 

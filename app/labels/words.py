@@ -31,13 +31,17 @@ def on_page(task: ServedTask, project: Project, values: Values) -> ServedTask:
         return replace(task, criteria=criteria)
     free = [item | {"required": False} for item in project.retired["rubric"]]  # a retired question binds nobody
     rubric = [_as_answered(item, values) for item in _with_used(project.rubric, free, used["rubric"])]
-    reasons = offered(_with_used(project.span_reasons, project.retired["span_reasons"], used["spans"]))
-    return replace(task, criteria=criteria, rubric=rubric, span_reasons=reasons)
+    return replace(task, criteria=criteria, rubric=rubric, span_reasons=reasons_on_page(project, values))
 
 
 def flags_on_page(project: Project, values: Values) -> list[Any]:
     """The flags for who has said `values`."""
     return told(_with_used(project.flags, project.retired["flags"], _used(values)["flags"]))
+
+
+def reasons_on_page(project: Project, values: Values) -> list[Any]:
+    """Why passages may be marked, for who has said `values`."""
+    return offered(_with_used(project.span_reasons, project.retired["span_reasons"], _used(values)["spans"]))
 
 
 def _with_used(in_force: Iterable[Item], retired: Iterable[Item], used: Collection[str]) -> list[Any]:

@@ -75,4 +75,4 @@ class Contender(Base):
     outside_id: Mapped[int | None] = key("outside_models.id")
     created_by: Mapped[int | None] = key("users.id")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
-    archived_at: Mapped[datetime | None]
+    archived_at: Mapped[datetime | None]  # an admin put it away: it is asked nothing, and stands in no further evaluation

@@ -12,6 +12,7 @@ from app.models.base import Base, key, one_of, utc_now
 from trainer.contract.messages import Message
 
 _ROUNDS = text("round_id IS NOT NULL")
+_OPEN = text("state = 'open'")
 _LIVE = text("state IN ('answering', 'open')")
 
 
@@ -25,6 +26,7 @@ class Evaluation(Base):
         CheckConstraint("(state = 'decided') = (decision IS NOT NULL)", name="decided_has_a_decision"),
         CheckConstraint("(decision = 'promoted') = (winner_id IS NOT NULL)", name="promoted_has_a_winner"),
         Index("uq_evaluations_round_id", "round_id", unique=True, postgresql_where=_ROUNDS, sqlite_where=_ROUNDS),
+        Index("uq_evaluations_open", "project_id", unique=True, postgresql_where=_OPEN, sqlite_where=_OPEN),  # one at a time
         Index("ix_evaluations_live", "project_id", postgresql_where=_LIVE, sqlite_where=_LIVE),
     )
 
@@ -68,6 +70,7 @@ class EvaluationCandidate(Base):
     contender_id: Mapped[int] = key("contenders.id")
     promotable: Mapped[bool] = mapped_column(default=True)
     standing: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # at the last look; app.evaluation.standing
+    foretold: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # what is usual, for each prompt; frozen
     alarm: Mapped[Message | None] = mapped_column(nullable=False)  # its score rose, and people turned it down
 
 

@@ -41,7 +41,13 @@ def show_annotators(session: Db, caller: Caller, project_id: CurrentProjectId) -
 
 def _person(one: Standing) -> PersonReply:
     return PersonReply.model_validate(
-        {**_figures(one.figures), "name": one.name, "paused": one.paused_at is not None, "excluded": one.exclusion is not None}
+        {
+            **_figures(one.figures),
+            "name": one.name,
+            "paused": one.paused_at is not None,
+            "excluded": one.exclusion is not None,
+            "left_out": one.left_out,
+        }
     )
 
 

@@ -44,6 +44,9 @@ class PersonReply(Reply):
     labels: int
     paused: bool = Field(description="asked nothing at present: too many known answers were missed")
     excluded: bool = Field(description="their labels train nothing")
+    left_out: list[str] = Field(
+        description="figures that are not shown to the caller: of their own, those that would tell of checks"
+    )
     agrees: FigureReply = Field(description="with everybody else")
     steady: FigureReply = Field(description="said the same when a question came back")
     gold: FigureReply = Field(description="gave the known answer")

@@ -89,6 +89,13 @@ def read(session: Session, project_id: int, before: Columns | None = None, most:
     return _with(kept, rows)
 
 
+def newest(session: Session, project_id: int, most: int) -> Columns:
+    """So many labels, the last ones."""
+    behind = select(Label.id).where(Label.project_id == project_id).order_by(Label.id.desc()).offset(most).limit(1)
+    since = session.scalar(behind) or 0
+    return _with(nothing(), session.connection().execute(_STATEMENT, {"project": project_id, "since": since}).all())
+
+
 def settled(session: Session, project_id: int, columns: Columns) -> Columns:
     """Less the labels from the first young one on, to be read again."""
     young = session.scalar(

@@ -30,6 +30,11 @@ class Standing:
     is_viewer: bool
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """The figures that are not shown, which is not to say that nothing is known."""
+        return TELLS_CHECKS if self.is_viewer else ()
+
+    @property
     def user_id(self) -> int:
         return self.figures.user_id
 

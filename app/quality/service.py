@@ -51,9 +51,10 @@ def told(session: Session, project_id: int) -> Told:
 
 
 def _counted(session: Session, project_id: int) -> Report:
+    """Of the newest labels, where there are more than a page counts and no worker has counted them yet: of who judges now."""
     from app.quality import columns, counting  # here: the web process starts without NumPy
 
-    return counting.count(columns.read(session, project_id, most=SMALL), known(session, project_id))
+    return counting.count(columns.newest(session, project_id, SMALL), known(session, project_id))
 
 
 def known(session: Session, project_id: int) -> dict[int, Known]:

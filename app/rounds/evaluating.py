@@ -12,7 +12,6 @@ from app.evaluation import service
 from app.models import Checkpoint, Contender, Drawn, Evaluation, Project, Round, Run
 from app.runs.checkpoints import current_policy, get_checkpoint, root_of
 from app.runs.runs import queue_run
-from trainer.contract.messages import Message
 
 BEST_OF: Final = 4  # of the policy in force, under the round's reward: what a candidate has to beat to have been worth training
 
@@ -68,11 +67,12 @@ def open_or_decide(session: Session, round_: Round) -> None:
     """All have answered: people are asked, or whoever decides where there is nothing to ask."""
     evaluation = service.evaluation_of(session, round_)
     if evaluation is not None and evaluation.state == "answering":
+        if service.asked_before(session, evaluation) is not None:
+            return  # the next look finds the round as it is, and asks again
         if service.open_to_people(session, evaluation):
             round_.state = "evaluation"
             return
-        service.cancel(session, evaluation)
-        evaluation.reason = Message("nothing_to_compare")
+        service.end_without_verdicts(session, evaluation)
     round_.state = "decision"
 
 

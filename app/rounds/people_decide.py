@@ -18,7 +18,6 @@ from app.models import Contender, Evaluation, Project, Round, utc_now
 from app.rounds import announced
 from app.rounds.promotion import promote, reject
 from app.runs.checkpoints import current_policy, get_checkpoint
-from trainer.contract.messages import Message
 
 
 def look_after(engine: Engine, project_id: int, *, asks: bool = True) -> None:
@@ -64,15 +63,19 @@ def _open_when_answered(engine: Engine, evaluation_id: int) -> None:
         session.refresh(evaluation)
         if evaluation.state != "answering" or service.still_answering(session, evaluation):
             return
+        if service.asked_before(session, evaluation) is not None:
+            return
         if not service.open_to_people(session, evaluation):
-            service.cancel(session, evaluation)
-            evaluation.reason = Message("nothing_to_compare")
+            service.end_without_verdicts(session, evaluation)
 
 
 def _decide(session: Session, project: Project, evaluation: Evaluation) -> None:
-    """What people decided, done or laid before an admin, as the project wants it."""
+    """What people decided, done or laid before an admin, as the project wants it; and so is it where they decided nothing."""
     details: dict[str, Any] = {"decision": evaluation.decision, "round": evaluation.round_id}
-    record(session, None, "evaluation.decided", f"evaluation {evaluation.id}", details, project.id)
+    if evaluation.decision is None:
+        record(session, None, "evaluation.undecided", f"evaluation {evaluation.id}", {"round": evaluation.round_id}, project.id)
+    else:
+        record(session, None, "evaluation.decided", f"evaluation {evaluation.id}", details, project.id)
     if evaluation.round_id is None:
         return
     round_ = hold(session, session.get_one(Round, evaluation.round_id))
@@ -80,7 +83,8 @@ def _decide(session: Session, project: Project, evaluation: Evaluation) -> None:
         return
     round_.state = "decision"
     session.flush()
-    if project.evaluation_promotes and (evaluation.winner_id is None or _in_force(session, project, evaluation)):
+    decided = evaluation.decision is not None
+    if decided and project.evaluation_promotes and (evaluation.winner_id is None or _in_force(session, project, evaluation)):
         with contextlib.suppress(Refusal):  # it cannot be promoted any more, for instance because it was by hand
             with session.begin_nested():
                 _do(session, round_, evaluation)

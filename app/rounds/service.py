@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from app.database.audit import record
 from app.database.taking_turns import hold
 from app.errors import Conflict, Invalid, NotFound, Refusal
+from app.evaluation.service import evaluation_of
 from app.language import formats
 from app.language.formats import listed
 from app.language.languages import _
@@ -278,7 +279,8 @@ def _next_stage(session: Session, round_: Round, runs: Sequence[Run]) -> None:
         evaluating.open_or_decide(session, round_)
         settle_promoted(session, round_)
         if round_.state == "decision":
-            announced.waits(session, round_)
+            evaluation = evaluation_of(session, round_)
+            announced.waits(session, round_, evaluation.reason if evaluation else None)
 
 
 def _after_reward(session: Session, round_: Round, run: Run) -> None:

@@ -247,7 +247,8 @@ def turned_down(session: Session, checkpoint: Checkpoint) -> EvaluationCandidate
     What counts is that it was compared with a policy that it was to replace: in a round, or outside of rounds with the one that
     is in force now. What it lost to a model outside, to answers brought in or to some other policy says nothing of that. And it
     stands until people prefer it, later, to the very contender that it had lost to: otherwise a win over something weak, which
-    anybody may set up, would undo it, and so would going back to a weak policy first.
+    anybody may set up, would undo it, and so would going back to a weak policy first. Where nobody was asked about it, though
+    about others, nobody turned it down.
     """
     in_force = select(Project.policy_id).where(Project.id == checkpoint.project_id).scalar_subquery()
     present = select(Contender.id).where(Contender.kind == "policy", Contender.checkpoint_id == in_force)
@@ -264,10 +265,10 @@ def turned_down(session: Session, checkpoint: Checkpoint) -> EvaluationCandidate
     )
     beaten: set[int] = set()  # contenders to which people have preferred it since
     for candidate, baseline_id, was_to_replace in stood:
-        standing = candidate.standing or {"promotes": False, "rejects": False}
+        standing = candidate.standing or {"promotes": False, "rejects": False, "units": 0}
         if standing["promotes"]:
             beaten.add(baseline_id)
-        elif standing["rejects"] and was_to_replace and baseline_id not in beaten:
+        elif standing["rejects"] and standing["units"] and was_to_replace and baseline_id not in beaten:
             return candidate
     return None
 

@@ -226,6 +226,8 @@ def _model_outside(session: Session, project: Project, value: Any) -> Contender:
         raise Invalid(
             _("contender must be the id of a model outside that was picked for this project."), {"contender": _("none")}
         )
+    if found.archived_at is not None:
+        raise Invalid(_("%(name)s was put away. Bring it back first.", name=found.name), {"contender": _("put away")})
     if session.get_one(OutsideModel, found.outside_id).archived_at is not None:
         raise Invalid(
             _("%(name)s is asked no more: its owner took it out of use.", name=found.name), {"contender": _("not in use")}

@@ -18,6 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app.database.engine import get_engine, read_session, write_turn
 from app.database.failures import refusal_of
+from app.errors import Broken
 from app.serving import kept_answers
 from app.serving.bodies import Warm, unless_gone
 from app.serving.live_models import Live, answering_projects, named_models, named_policy
@@ -113,10 +114,11 @@ async def _events(
             if keeper is not None:
                 await keeper.keep(answers)
     except Exception as error:
-        refusal = refusal_of(error, data)
-        if refusal is None:
-            raise
+        known = refusal_of(error, data)
+        refusal = known or Broken()
         yield _event({"error": openai_problem(refusal.status, refusal.detail, refusal.fields)})
+        if known is None:
+            raise  # a bug of ours is logged as one, once whoever reads has been told
         return
     if with_usage:
         yield _event(completion.last_chunk(answering.prompt_tokens, tokens))

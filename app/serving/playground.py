@@ -82,7 +82,7 @@ def choices(session: Session, project: Project) -> list[Choice]:
     outside = (
         select(Contender)
         .join(OutsideModel, OutsideModel.id == Contender.outside_id)
-        .where(Contender.project_id == project.id, OutsideModel.archived_at.is_(None))
+        .where(Contender.project_id == project.id, OutsideModel.archived_at.is_(None), Contender.archived_at.is_(None))
         .order_by(Contender.id)
     )
     return found + [Choice(f"outside:{one.id}", Message("written", text=one.name or "")) for one in session.scalars(outside)]
@@ -95,7 +95,8 @@ def asked(session: Session, project: Project, key: str) -> Asked:
         live = live_models(session, project, number or None)
         return Asked(live, None, live if live.reward_id is not None else None)
     contender = session.get(Contender, number)
-    model = session.get(OutsideModel, contender.outside_id) if contender and contender.project_id == project.id else None
+    mine = contender is not None and contender.project_id == project.id and contender.archived_at is None
+    model = session.get(OutsideModel, contender.outside_id) if contender is not None and mine else None
     if model is None or model.archived_at is not None:
         raise _stranger(key)
     session.expunge(model)

@@ -14,13 +14,15 @@ from starlette.datastructures import FormData
 from starlette.responses import Response, StreamingResponse
 
 from app.database.engine import Db, WriteDb, get_engine, read_session
-from app.errors import Invalid, Refusal
+from app.database.failures import refusal_of
+from app.errors import Broken, Invalid, Refusal
 from app.language.languages import _
 from app.models import Project
 from app.serving import playground
 from app.serving.bodies import Warm, unless_gone
 from app.serving.live_models import conversation
 from app.serving.playground import Asked, Played, Settings
+from app.settings import Settings as Installed
 from app.web.gate import CurrentProjectId
 from app.web.json_types import json_dumps
 from app.web.pages import redirect, render
@@ -160,8 +162,12 @@ async def _events(request: Request, project_id: int, warm: Warm, key: str, form:
         asked = await run_in_threadpool(who)
         async for event in playground.play(warm, asked, form.prompt, form.settings):
             yield event
-    except Refusal as refusal:
-        yield {"problem": refusal.detail}
+    except Exception as error:
+        settings: Installed = request.app.state.settings
+        expected = refusal_of(error, settings.data)
+        yield {"problem": (expected or Broken()).detail}
+        if expected is None:
+            raise  # a bug of ours is logged as one, once whoever plays has been told
 
 
 def _page(

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from app.errors import Invalid, Unavailable
+from app.errors import Broken, Invalid, Unavailable
 from app.language.languages import N_
 from trainer.contract.messages import from_json
 from trainer.contract.serving.place import ask_for, socket_path
@@ -28,6 +28,9 @@ LOOK_S: Final = 0.1  # between two tries to reach it meanwhile
 CONNECT_S: Final = 2.0
 SILENT_S: Final = 180.0  # until its first word, which may wait for a large model to be opened; and between two
 _AWAY: Final = N_("The process that holds the models is not there right now. The worker starts it again; please try again soon.")
+_FAILED: Final = N_(
+    "The model failed at this, and the answer broke off. The log of its process, warm/log.txt in the data folder, says why."
+)
 OK, UNUSABLE, FAILED = 200, 422, 500
 
 
@@ -133,7 +136,7 @@ async def _refuse(response: Response) -> None:
     if response.status_code == OK:
         return
     if response.status_code == FAILED:
-        raise RuntimeError("the warm process failed at this; its log, warm/log.txt in the data folder, says why")
+        raise Broken(_FAILED)
     reason = from_json(json.loads(await response.aread()))
     raise Invalid(reason) if response.status_code == UNUSABLE else Unavailable(reason)
 
@@ -145,7 +148,7 @@ async def _events(response: Response) -> AsyncIterator[dict[str, Any]]:
             reason = from_json(event["refused"])
             raise Unavailable(reason) if event["later"] else Invalid(reason)
         if "failed" in event:
-            raise RuntimeError("the warm process failed at this; its log, warm/log.txt in the data folder, says why")
+            raise Broken(_FAILED)
         yield event
 
 

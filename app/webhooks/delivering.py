@@ -7,6 +7,7 @@ Every try of an announcement bears the same id, by which a receiver knows one th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Callable
@@ -32,7 +33,8 @@ WAITS: Final = (
     *(timedelta(hours=hours) for hours in (1, 3, 6, 12, 24, 30)),
 )
 TIMEOUT_S: Final = 10.0  # to connect, and between two parts of an answer
-CLAIM: Final = timedelta(minutes=2)
+WHOLE_S: Final = 60.0  # of a try, however its answer trickles in
+CLAIM: Final = timedelta(minutes=2)  # longer than that, names looked up included
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def _send(one: Try, now: datetime) -> tuple[int | None, Message | None]:
     from httpx2 import HTTPError, InvalidURL  # here: whoever announces needs none of it
 
     try:
-        status = _post(one, now, place_of(one.address))
+        status = asyncio.run(_in_time(one, now, place_of(one.address)))
     except Unreachable as error:
         return None, error.message
     except (HTTPError, InvalidURL, OSError) as error:
@@ -122,25 +124,34 @@ def _send(one: Try, now: datetime) -> tuple[int | None, Message | None]:
     return status, None if 200 <= status < 300 else Message("webhook_answered", status=status)
 
 
-def _post(one: Try, now: datetime, place: Place) -> int:
+async def _in_time(one: Try, now: datetime, place: Place) -> int:
+    """Parts have a limit of their own, which a byte now and then never reaches: another worker would make the same try."""
+    try:
+        async with asyncio.timeout(WHOLE_S):
+            return await _post(one, now, place)
+    except TimeoutError:
+        raise TimeoutError(f"no whole answer in {WHOLE_S:g} seconds") from None
+
+
+async def _post(one: Try, now: datetime, place: Place) -> int:
     """The status of whoever answers at the first number that a connection can be made to. Nobody else is told anything."""
     from httpx2 import ConnectError, ConnectTimeout
 
     *before, last = place.numbers
     for number in before:
         with contextlib.suppress(ConnectError, ConnectTimeout):
-            return _post_to(number, one, now, place)
-    return _post_to(last, one, now, place)
+            return await _post_to(number, one, now, place)
+    return await _post_to(last, one, now, place)
 
 
-def _post_to(number: str, one: Try, now: datetime, place: Place) -> int:
-    from httpx2 import Client
+async def _post_to(number: str, one: Try, now: datetime, place: Place) -> int:
+    from httpx2 import AsyncClient
 
     address, host, secure = _at(number, place, one.address)
     body, headers = one.body.encode(), headers_of(one, now) | host
-    client = Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+    client = AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
     sending = client.stream("POST", address, content=body, headers=headers, extensions=secure)
-    with client, sending as answer:  # whose words are nobody's business
+    async with client, sending as answer:  # whose words are nobody's business
         return int(answer.status_code)
 
 

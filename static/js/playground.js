@@ -44,7 +44,12 @@ async function stream(form, sent, key, pane, signal) {
     const reply = await fetch(form.dataset.answer, { method: "POST", body, signal, headers: { "X-CSRF-Token": token() } });
     noticeSession(reply.status, reply.url);
     if (!reply.ok) throw new Error(String(reply.status));
-    for await (const event of events(reply.body)) show(form, pane, event);
+    let ended = false;
+    for await (const event of events(reply.body)) {
+      show(form, pane, event);
+      ended ||= Boolean(event.finish_reason || event.problem);
+    }
+    if (!ended) throw new Error("it broke off");
     state.textContent = "";
   } catch (error) {
     if (signal.aborted) return;

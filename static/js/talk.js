@@ -3,7 +3,8 @@
 import { attach } from "./main.js";
 import { fetchPage } from "./fetch_page.js";
 import { read, send } from "./talk_stream.js";
-import { flagsOf } from "./verdict.js";
+import { forget } from "./draft.js";
+import { flagsOf, spansOf } from "./verdict.js";
 
 const LONGEST_WAIT_MS = 8000;
 
@@ -34,13 +35,15 @@ function stepOf(form, submitter) {
   }
   const { client_id, turn, choice, comment } = given;
   const body = { client_id, turn: Number(turn), choice, comment, flags: flagsOf(data) };
+  const spans = spansOf(data);
+  if (spans) body.spans = spans;
   if (given.strength && ["left", "right"].includes(choice)) body.strength = Number(given.strength);
   if (given.choice === "both_bad") {
     if (!given.words.trim()) return form.elements.words.focus();
     body.words = given.words;
   }
   for (const name of ["active_ms", "wall_ms"]) if (given[name]) body[name] = Number(given[name]);
-  return { kind: "choice", body };
+  return { kind: "choice", task: form.dataset.task, body };
 }
 
 // Enter sends from inside a box of what is said, Shift and Enter begin a line; not while a sign is being composed.
@@ -63,6 +66,7 @@ async function goOn(talk, key) {
       await woken(waitMs);
       continue;
     }
+    if (state === "done" && step.task) forget(talk, step.task);
     await redraw(talk);
     if (localStorage.getItem(key) === kept) localStorage.removeItem(key);
     rest(talk);

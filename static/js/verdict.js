@@ -65,7 +65,7 @@ function rubricOf(data) {
 }
 
 // By side what is marked, and the version of each reason that the page offered; none where it offered none.
-function spansOf(data) {
+export function spansOf(data) {
   const spans = { reasons: {} };
   for (const [name, value] of parts(data, "spans")) {
     if (name.startsWith("reasons.")) spans.reasons[name.slice("reasons.".length)] = Number(value);

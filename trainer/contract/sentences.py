@@ -105,7 +105,12 @@ EVALUATIONS: Final = {
         "The reward model's score rose from %(before)s to %(after)s while it was trained. People do not prefer its answers. "
         "%(figures)s"
     ),
-    "nothing_to_compare": "There was nothing to compare: no held-out prompt has answers of all that differ.",
+    "nothing_to_compare": (
+        "There was nothing to compare: no held-out prompt in use has answers of all that differ and that people have not met."
+    ),
+    "nobody_judged": (
+        "Nobody judged it: each question was passed over, or what was said of it was taken back. Nothing is decided."
+    ),
 }
 
 # What is announced of a project, on its overview and to webhooks; and how sending it went.

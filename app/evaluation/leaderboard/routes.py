@@ -76,7 +76,9 @@ def show_side_by_side(
             refusal = refused
     here = f"/projects/{project.slug}/leaderboard/side-by-side"
     chosen = f"{here}?{urlencode({'one': one, 'other': other})}"
-    listed = [contender.id for contender in list_contenders(session, project_id, limit=MOST_CHOICES)]
+    listed = [
+        contender.id for contender in list_contenders(session, project_id, limit=MOST_CHOICES) if contender.archived_at is None
+    ]
     return render(
         request,
         "evaluation/side_by_side.html",

@@ -74,6 +74,9 @@ class CaseReply(DisputeReply):
     rubric: list[dict[str, Any]]
     span_reasons: list[dict[str, Any]]
     said: list[SaidReply]
+    kept_back: bool = Field(
+        description="another person is asked now, who may be the caller: what people said is given once they have answered"
+    )
 
 
 class DoubtIn(Body):
@@ -158,13 +161,14 @@ def _listed(row: Listed) -> dict[str, Any]:
 def _case(case: Case) -> CaseReply:
     task = case.task
     return CaseReply(
-        **_listed(Listed(case.dispute, task.kind, task.messages, len(case.said), case.mine)),
+        **_listed(Listed(case.dispute, task.kind, task.messages, case.verdicts, case.mine)),
         left=AnswerShown(text=task.left, cut=task.left_cut),
         right=None if task.right is None else AnswerShown(text=task.right, cut=task.right_cut),
         criteria=task.criteria,
         rubric=[dict(item) for item in task.rubric],
         span_reasons=[dict(item) for item in task.span_reasons],
         said=[_said(one) for one in case.said],
+        kept_back=case.kept_back,
     )
 
 

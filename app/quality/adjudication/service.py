@@ -60,6 +60,8 @@ class Case:
     task: ServedTask
     said: list[Said]
     mine: bool
+    verdicts: int  # in force
+    kept_back: bool  # somebody else is asked now, who may be the reviewer: what people said is shown once they have answered
     settled: Label | None  # the reviewer's own verdict, where it is what settled this
 
 
@@ -101,13 +103,21 @@ def case(session: Session, project: Project, dispute_id: int, reviewer_id: int) 
     labels = session.scalars(select(Label).where(Label.task_id == dispute.task_id, Label.current)).all()
     mine = [label for label in labels if label.annotator_id == reviewer_id]
     task, left = shown_to(session.connection(), dispute.task_id, reviewer_id), _left(session, dispute.task_id, reviewer_id)
+    has_judged = any(label.served_reason != REVIEW for label in mine)
+    kept_back = dispute.state == "asking" and not has_judged
     people = sorted((label for label in labels if label.served_reason != REVIEW), key=_in_no_order)
     doubts = session.scalars(select(Doubt).where(Doubt.dispute_id == dispute.id).order_by(Doubt.id)).all()
     return Case(
         dispute,
         task,
-        [_said(label, number, label.left_generation_id != left, doubts) for number, label in enumerate(people, start=1)],
-        any(label.served_reason != REVIEW for label in mine),
+        [
+            _said(label, number, label.left_generation_id != left, doubts)
+            for number, label in enumerate(people, start=1)
+            if not kept_back
+        ],
+        has_judged,
+        len(people),
+        kept_back,
         next((label for label in mine if label.served_reason == REVIEW), None),
     )
 
@@ -224,7 +234,8 @@ def _held(session: Session, project: Project, dispute_id: int) -> Dispute:
 
 
 def _of(session: Session, project: Project, dispute_id: int) -> Dispute:
-    dispute = session.scalar(select(Dispute).where(Dispute.id == dispute_id, Dispute.project_id == project.id))
+    mine = select(Dispute).where(Dispute.id == dispute_id, Dispute.project_id == project.id)
+    dispute = session.scalar(mine.execution_options(populate_existing=True))  # labels see to its state beside the session
     if dispute is None:
         raise NotFound(_("There is nothing of that number that people differ on here."))
     return dispute

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
+from app.contenders.service import contender_of
 from app.database.engine import read_session, write_session
-from app.models import Contender, OutsideModel, Project, Run, utc_now
+from app.models import AuditEntry, Checkpoint, Contender, OutsideModel, Project, Run, utc_now
 from tests.app import factories
 from tests.app.conftest import Cast
 
@@ -80,3 +81,45 @@ def test_a_reviewer_looks_and_an_annotator_does_not(as_user: AsUser, engine: Eng
     assert (page.status_code, "gpt-x" in page.text, "Import answers" in page.text) == (200, True, False)
     assert as_user("Mary").get("/projects/demo/contenders").status_code == 403
     assert as_user("Alan").post("/projects/demo/contenders", data={"outside": 1}).status_code == 403
+
+
+def test_one_that_was_named_by_mistake_is_put_away_and_comes_back(engine: Engine, cast: Cast, as_user: AsUser, api: Api) -> None:
+    with write_session(engine) as session:
+        outside = factories.make_outside(session, "GPT").id
+        ours = contender_of(session, session.get_one(Checkpoint, session.get_one(Project, cast.demo).policy_id)).id
+        imported = factories.make_stranger(session, cast.demo, "gpt-x").id
+        factories.make_prompt(session, cast.demo, split="holdout")
+    grace, key, here = as_user("Grace"), api("admin", who="Grace"), "/projects/demo/contenders"
+    grace.post(here, data={"outside": outside})
+    with read_session(engine) as session:
+        picked = session.scalars(select(Contender.id).where(Contender.outside_id == outside)).one()
+    assert f'value="outside:{picked}"' in grace.get("/projects/demo/playground").text
+
+    assert grace.post(f"{here}/{picked}/archive").status_code == 303
+    assert key.delete(f"{V1}{here}/{imported}").json()["archived_at"] is not None
+    assert key.delete(f"{V1}{here}/{imported}").status_code == 200, "twice is once"
+    page = grace.get(here).text
+    assert ("put away" in page, "Ask it" in page, "Pick it" in page) == (True, False, True)
+    choices = grace.get("/projects/demo/evaluations").text
+    assert f'value="{picked}"' not in choices
+    assert f'value="{imported}"' not in choices
+    assert f'value="outside:{picked}"' not in grace.get("/projects/demo/playground").text
+    refused = key.post(f"{V1}/projects/demo/evaluations", json={"candidates": [imported]})
+    asked = key.post(f"{V1}/projects/demo/runs", json={"kind": "ask", "config": {"contender": picked}})
+    assert (refused.status_code, asked.status_code, "put away" in asked.text) == (422, 422, True)
+    assert key.delete(f"{V1}{here}/{ours}").status_code == 409
+    assert key.delete(f"{V1}/projects/other/contenders/{imported}").status_code in (403, 404)
+    assert as_user("Alan").post(f"{here}/{picked}/archive").status_code == 403
+
+    assert grace.post(f"{here}/{picked}/restore").status_code == 303
+    assert key.post(f"{V1}{here}", json={"name": "gpt-x"}).json()["archived_at"] is None, "who names it again wants it"
+    assert "Ask it" in grace.get(here).text
+    with read_session(engine) as session:
+        noted = session.scalars(select(AuditEntry.action).where(AuditEntry.project_id == cast.demo).order_by(AuditEntry.id)).all()
+    assert [one for one in noted if one.startswith("contender.")] == [
+        "contender.added",
+        "contender.archived",
+        "contender.archived",
+        "contender.restored",
+        "contender.restored",
+    ]

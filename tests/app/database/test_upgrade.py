@@ -43,7 +43,13 @@ OLD_ROWS = (
 )
 _KEPT = "id, prompt_id, checkpoint_id, run_id, number, settings, seed, text, token_ids, finish_reason, created_at"
 RANKING_SHARE = ("ranking_share", "ranking_answers")
-BEFORE_SPANS = ("ALTER TABLE projects DROP COLUMN span_reasons", "ALTER TABLE labels DROP COLUMN spans")
+BEFORE_FORETOLD = ("ALTER TABLE evaluation_candidates DROP COLUMN foretold",)
+BEFORE_ONE_EVALUATION = ("DROP INDEX IF EXISTS uq_evaluations_open",)
+BEFORE_SPANS = (
+    *BEFORE_ONE_EVALUATION,
+    "ALTER TABLE projects DROP COLUMN span_reasons",
+    "ALTER TABLE labels DROP COLUMN spans",
+)
 BEFORE_RUBRIC = (*BEFORE_SPANS, *(f"ALTER TABLE {table} DROP COLUMN rubric" for table in ("projects", "labels")))
 BEFORE_HOURS = (
     *BEFORE_RUBRIC,
@@ -510,7 +516,7 @@ def test_of_two_webhooks_at_one_address_the_first_stays_and_a_former_secret_sign
         for table in ("feedback", "kept_answers"):
             session.execute(text(f"DROP TABLE {table}"))
         session.execute(text("DROP INDEX ix_webhooks_in_force"))
-        for statement in (*BEFORE_HOURS, "ALTER TABLE projects DROP COLUMN keep_days"):
+        for statement in (*BEFORE_FORETOLD, *BEFORE_HOURS, "ALTER TABLE projects DROP COLUMN keep_days"):
             session.execute(text(statement))
         session.execute(text("ALTER TABLE checkpoints DROP COLUMN pruned_at"))
         session.add_all(Webhook(address="https://example.org/", secret="whsec_AAAA") for _ in range(2))

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from app.evaluation.evidence import PASSED_OVER, Asked, said_of
+from sqlalchemy import Engine, select
+
+from app.database.engine import write_session
+from app.evaluation.evidence import PASSED_OVER, Asked, gather, said_of
+from app.evaluation.service import candidates_of
+from app.models import Evaluation, Generation, Project
+from app.queue.given import ask_about
+from app.rounds import people_decide
+from tests.app.evaluation.judged import begin
 
 NONE: frozenset[str] = frozenset()
 UNTRUE = frozenset({"untrue"})
@@ -55,6 +63,26 @@ def test_flags_are_the_candidates_share_less_the_baselines() -> None:
     two = Asked(1, None, [1.0, 1.0], [(NONE, UNTRUE), (NONE, NONE)], [1, 2])
     said = said_of([one, two], 2, {"untrue": 0, "rude": 0})
     assert said.evidence.flags == {"untrue": [0.5, -0.5], "rude": [0.0, 0.0]}
+
+
+def test_what_is_usual_stays_what_it_was_though_its_answers_are_asked_about_elsewhere(engine: Engine) -> None:
+    judged = begin(engine, prompts=40, train=5, evaluation_budget=20)
+    people_decide.look_after(engine, judged.project)
+    with write_session(engine) as session:
+        evaluation = session.get_one(Evaluation, judged.evaluation)
+        (one,) = [one for one in candidates_of(session, evaluation) if one.promotable]
+        key = one.id
+        before = list(gather(session, evaluation)[key].evidence.unasked)
+        assert len(before) == 20
+        first = evaluation.prompt_ids[evaluation.planned]
+        theirs = select(Generation.id).where(Generation.prompt_id == first, Generation.contender_id == one.contender_id)
+        answers = session.scalars(theirs.order_by(Generation.id)).all()
+        ask_about(session, session.get_one(Project, judged.project), [(answer,) for answer in answers], None)
+    with write_session(engine) as session:
+        assert list(gather(session, session.get_one(Evaluation, judged.evaluation))[key].evidence.unasked) == before
+        evaluation = session.get_one(Evaluation, judged.evaluation)
+        evaluation.budget = 5  # the rest of what is planned cannot be asked about any more
+        assert gather(session, evaluation)[key].evidence.unasked == before[:5]
 
 
 def test_a_prediction_is_known_of_a_prompt_where_it_is_of_all_its_pairs() -> None:

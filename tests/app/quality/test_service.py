@@ -157,6 +157,12 @@ def test_a_reviewer_who_judges_too_is_not_told_which_of_their_tasks_were_checks(
     for who, times in (("Alan", 0), ("Grace", 1)):
         (alone,) = api("export", who=who).get("/api/v1/projects/demo/annotators").json()["items"]
         assert alone["steady"]["n"] == times
+        assert ("steady" in alone["left_out"]) == (who == "Alan")
+    for path in ("agreement", f"annotators/{cast.alan}"):
+        mine, theirs = (as_user(who).get(f"/projects/demo/{path}").text for who in ("Alan", "Grace"))
+        assert ("not shown to you</span>" in mine, "not shown to you</span>" in theirs) == (True, False), (
+            "it is no lack of figures"
+        )
     with write_session(engine) as session:
         session.get_one(Label, label_id).created_at = last_midnight() - timedelta(hours=1)
     assert alan.get(address).json()["label"]["served_reason"] == "random", "that it was a check is for admins"
@@ -276,3 +282,16 @@ def test_a_slip_put_right_before_the_question_came_back_is_no_unsteadiness(engin
         assert own is not None
         assert (person.steady.value, person.steady.n) == (own.value, own.n) == (1.0, 10)
         assert checked(session, cast.demo) == [Checked(cast.mary, gold=False, right=True)] * 10
+
+
+def test_before_a_worker_has_counted_a_large_project_it_is_told_of_its_newest_labels(
+    engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish(engine, cast)
+    monkeypatch.setattr(service, "SMALL", 3)
+    with write_session(engine) as session:
+        newest = [judge(session, session.get_one(Project, cast.demo), cast.eve, choice="left").id for _ in range(3)]
+        assert columns.newest(session, cast.demo, 3).label.tolist() == newest
+        (one,) = told(session, cast.demo).report.people
+        assert (one.user_id, one.labels) == (cast.eve, 3)
+        assert len(columns.newest(session, cast.demo, 100)) == 16

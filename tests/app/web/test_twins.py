@@ -34,6 +34,8 @@ TWINS = {
     "/projects/{slug}/answers/import": "POST /projects/{slug}/generations",
     "/projects/{slug}/contenders": "POST /projects/{slug}/contenders",
     "/projects/{slug}/contenders/answers": "POST /projects/{slug}/runs",
+    "/projects/{slug}/contenders/{id}/archive": "DELETE /projects/{slug}/contenders/{id}",
+    "/projects/{slug}/contenders/{id}/restore": "POST /projects/{slug}/contenders/{id}/restore",
     "/projects/{slug}/playground": "POST /projects/{slug}/generate",
     "/projects/{slug}/playground/answer": "POST /projects/{slug}/generate",
     "/projects/{slug}/playground/prompt": "POST /projects/{slug}/prompts",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,7 +16,7 @@ from sqlalchemy import Engine, func, select, update
 
 from app.database.engine import read_session, write_session
 from app.models import Delivery, Project, Webhook, utc_now
-from app.webhooks import service
+from app.webhooks import delivering, service
 from app.webhooks.announcing import announce
 from app.webhooks.delivering import WAITS, deliver, due_webhooks
 from tests.app import factories
@@ -267,3 +268,38 @@ def test_a_name_whose_first_number_nobody_listens_at_is_reached_by_the_next(
         something_happens(engine)
         assert deliver(engine, webhook_id) == 1
         assert [one.headers["host"] for one in receiver.received] == [f"receiver.test:{receiver.port}"]
+
+
+def test_an_answer_that_trickles_in_ends_before_somebody_else_makes_the_try(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert timedelta(seconds=delivering.WHOLE_S) < delivering.CLAIM
+    monkeypatch.setattr(delivering, "WHOLE_S", 0.5)
+    ended = threading.Event()
+
+    def trickle(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 204 No Content\r\nx-slow: ")
+            for _ in range(100):
+                try:
+                    connection.sendall(b"a")
+                except OSError:
+                    break
+                if ended.wait(0.05):
+                    break
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=trickle, args=(listening,))
+        thread.start()
+        webhook_id, _secret = registered(engine, f"http://127.0.0.1:{listening.getsockname()[1]}/hooks")
+        something_happens(engine)
+        began = time.monotonic()
+        assert deliver(engine, webhook_id) == 0
+        took = time.monotonic() - began
+        ended.set()
+        thread.join()
+    assert took < 3
+    trouble = delivery(engine, webhook_id).trouble
+    assert trouble is not None
+    assert "no whole answer in 0.5 seconds" in str(trouble.arguments["error"])

@@ -19,7 +19,8 @@ from app.queue.claim import second_stands_left
 from app.runs.usable_labels import usable_label_count, usable_labels
 from tests.app.conftest import Cast
 from tests.app.labels.test_record import record, say
-from tests.app.quality.adjudication.differing import dispute_of, open_dispute
+from tests.app.quality.adjudication.differing import differ, dispute_of, open_dispute
+from tests.app.queue.test_claim import NOON
 
 Api = Callable[..., TestClient]
 V1 = "/api/v1/projects/demo"
@@ -269,3 +270,30 @@ def test_who_only_annotates_sees_and_settles_nothing(engine: Engine, cast: Cast,
     key = api("annotate", who="Alan")
     assert key.get(f"{V1}/disputes/{dispute_id}").status_code == 403
     assert key.post(f"{V1}/disputes/{dispute_id}/settlement", json=verdict).status_code == 403
+
+
+def test_who_may_still_be_asked_is_not_shown_what_the_others_said(
+    engine: Engine, cast: Cast, api: Api, as_user: Callable[[str], TestClient]
+) -> None:
+    """A reviewer who read it and then took the task from the queue would be no further person."""
+    with write_session(engine) as session:
+        said = {cast.mary: {"choice": "tie", "comment": "I cannot tell."}, cast.grace: {"choice": "both_bad"}}
+        task = differ(session, session.get_one(Project, cast.demo), said, extra_seats=1)
+        dispute = dispute_of(session, task.id)
+        assert dispute is not None
+        assert dispute.state == "asking"
+        dispute_id, task_id = dispute.id, task.id
+    alan = api("annotate", who="Alan")
+    told = alan.get(f"{V1}/disputes/{dispute_id}").json()
+    assert (told["said"], told["kept_back"], told["verdicts"]) == ([], True, 2)
+    page = as_user("Alan").get(f"/projects/demo/disputes/{dispute_id}").text
+    assert "that may be you" in page
+    assert "I cannot tell." not in page
+    whose = api("annotate", who="Grace").get(f"{V1}/disputes/{dispute_id}").json()
+    assert (len(whose["said"]), whose["kept_back"]) == (2, False), "who has judged it is not asked again"
+    with write_session(engine) as session:
+        seat = session.scalars(select(Seat).where(Seat.task_id == task_id, Seat.state == "free")).one()
+        seat.state, seat.annotator_id, seat.claimed_at, seat.lease_until = "leased", cast.eve, NOON, NOON
+        session.flush()
+    record(engine, task_id, cast.eve, say("left"))
+    assert len(alan.get(f"{V1}/disputes/{dispute_id}").json()["said"]) == 3
