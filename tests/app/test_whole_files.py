@@ -47,7 +47,6 @@ NAMELESS: Final = "a file without a name, for a process of ours to read"
 WRITERS: Final = {
     "app/database/upgrade.py": EMPTY,
     "app/exports/cli.py": WHOLE,
-    "app/disk/sizes.py": WHOLE,
     "app/prompts/lengths.py": NAMELESS,
     "app/language/catalogues.py": "by hand, into files that are in git",
     "app/runs/checkpoint_cli.py": "into a temporary folder",
