@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.contenders.service import contender_of
+from app.contenders.service import contender_of, name_stranger
 from app.database.engine import make_engine, write_session
 from app.feedback import service as feedback
 from app.models import (
@@ -71,6 +71,7 @@ def furnish(data: Path) -> tuple[Callers, dict[str, list[Any]]]:
         things["leaver"] = _people(session, bench.id, "leaver")
         things["prompt"] = [factories.make_prompt(session, bench.id).id for _ in range(SPARE)]
         things["policy"] = [bench.policy_id]
+        things["stranger"] = [name_stranger(session, bench, f"stranger-{number}", None).id for number in range(SPARE)]
         things["proposed"] = _proposed(session, bench, callers)
         things["feedback"] = _feedback(session, bench, callers)
         bench.chat_on = True

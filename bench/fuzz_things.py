@@ -40,6 +40,7 @@ NOUNS: Final[tuple[tuple[str, str], ...]] = (
     (r"POST /tasks/\{id\}/withdraw", "judged"),
     (r"POST /prompts/\{id\}/(accept|refuse)", "proposed"),
     (r"\w+ /projects/\{slug\}/feedback/\{id\}", "feedback"),
+    (r"\w+ /projects/\{slug\}/contenders/\{id\}", "stranger"),
     (r"\w+ /chats/\{id\}", "chat"),
     (r"POST /projects/\{slug\}/people/\{id\}/admission", "pupil"),
     (r"POST /projects/\{slug\}/practice/\{id\}", "met"),

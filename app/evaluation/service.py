@@ -207,7 +207,7 @@ def end_without_verdicts(session: Session, evaluation: Evaluation) -> None:
     candidates = select(EvaluationCandidate.id).where(EvaluationCandidate.evaluation_id == evaluation.id)
     asked = session.scalar(select(EvaluationTask.id).where(EvaluationTask.candidate_id.in_(candidates)).limit(1)) is not None
     cancel(session, evaluation)
-    evaluation.reason = Message("nobody_judged" if asked else "nothing_to_compare")
+    evaluation.reason = Message("nobody_judged") if asked else Message("nothing_to_compare")
 
 
 def ask_no_more(session: Session, evaluation: Evaluation) -> None:
