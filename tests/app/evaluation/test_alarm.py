@@ -76,7 +76,7 @@ def test_it_stands_until_people_have_decided_on_something_later(engine: Engine) 
         alarm = Message("written", text="It rose.")
         session.add(EvaluationCandidate(evaluation_id=first.id, contender_id=first.baseline_id, alarm=alarm))
         session.flush()
-        factories.make_evaluation(session, project.id, state="open")
+        factories.make_evaluation(session, project.id, state="answering")
         factories.make_evaluation(
             session, project.id, state="decided", decision="rejected", ended_at=utc_now() - timedelta(days=1)
         )

@@ -34,6 +34,7 @@ def demo(session: Session, cast: Cast) -> Project:
 
 def answers(session: Session, project: Project, person: int, count: int, every_s: float, *, number: int = 1) -> None:
     """So many verdicts on new tasks up to now."""
+    now = utc_now()
     for place in range(count):
         task = factories.make_task(session, project, seats=number)
         seat = session.scalars(select(Seat).where(Seat.task_id == task.id, Seat.number == number)).one()
@@ -41,7 +42,7 @@ def answers(session: Session, project: Project, person: int, count: int, every_s
             one.state, one.annotator_id = "done", person if one is seat else None
             if one is not seat:
                 session.delete(one)
-        label_task(session, task, person, seat_id=seat.id, created_at=utc_now() - timedelta(seconds=every_s * (count - place)))
+        label_task(session, task, person, seat_id=seat.id, created_at=now - timedelta(seconds=every_s * (count - place)))
 
 
 def wrote(session: Session, project: Project, prompts: int, seconds: float, *, waited_s: float = 0.0, **values: Any) -> Run:

@@ -218,6 +218,7 @@ def test_what_may_still_change_is_a_decision() -> None:
         "/projects/{slug}/annotators/{id}/exclusion",
         "/projects/{slug}/annotators/{id}/exclusion/removal",
         "/projects/{slug}/archive",
+        "/projects/{slug}/contenders/{id}",
         "/projects/{slug}/deletion",
         "/projects/{slug}/gold/{id}",
         "/projects/{slug}/guidelines/seen",
