@@ -58,8 +58,6 @@ def plan(session: Session, data: Path, project: Project, before: datetime) -> li
     checkpoints, ended = _due(session, data, project, before)
     pieces: list[Piece] = []
     for one, run_id in checkpoints:
-        if (data / one.source).resolve() != run_folder(runs, run_id) / "checkpoint":
-            continue  # weights that do not lie where the run put them are not ours to remove
         pieces += [Piece(kind, run_id, one.id, path, octets) for kind, path, octets in files_of_weights(runs, run_id)]
     for run_id in ended:
         pieces += [Piece("states", run_id, None, path, octets) for path, octets in files_of_states(runs, run_id)]
@@ -85,6 +83,8 @@ def _due(session: Session, data: Path, project: Project, before: datetime) -> tu
         run = made.get(one.run_id or 0)
         if run is None or (one.id in kept and one.pruned_at is None):
             continue
+        if (data / one.source).resolve() != run_folder((data / "runs").resolve(), run.id) / "checkpoint":
+            continue  # weights that do not lie where the run put them are not ours to remove
         if one.pruned_at is not None or (run.round_id not in lately and _is_old(run, before, one.created_at)):
             checkpoints.append((one, run.id))
     return checkpoints, [run.id for run in made.values() if _is_old(run, before) and run.id not in again]
