@@ -96,7 +96,7 @@ class Unavailable(Refusal):
 
 
 class Broken(Refusal):
-    """A bug, or a process of ours that failed: told where a reply has begun, and nothing else can say it any more."""
+    """A bug, or a process of ours that failed: in words, as a reply may have begun in which nothing else can say it any more."""
 
     status = 500
     title = N_("That failed")

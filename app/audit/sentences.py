@@ -19,7 +19,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "evaluation.alarmed": N_("raised an alarm: the score rose, and people do not agree"),
     "evaluation.started": N_("started an evaluation"),
     "evaluation.cancelled": N_("cancelled an evaluation"),
-    "evaluation.undecided": N_("ended an evaluation: nobody had judged"),
+    "evaluation.undecided": N_("ended an evaluation: no question had all its verdicts"),
     "evaluation.decided": N_("closed an evaluation: people had decided"),
     "feedback.accepted": N_("let feedback from use in"),
     "feedback.refused": N_("left feedback from use out"),

@@ -138,9 +138,13 @@ def _use_again(session: Session, contender: Contender, by: int | None) -> None:
         record(session, by, "contender.restored", f"contender {contender.id}", {"name": contender.name}, contender.project_id)
 
 
-def list_contenders(session: Session, project_id: int, before: int | None = None, limit: int = 50) -> list[Contender]:
-    """The newest first; `before` is the id the page before ended with."""
+def list_contenders(
+    session: Session, project_id: int, before: int | None = None, limit: int = 50, *, in_use: bool = False
+) -> list[Contender]:
+    """The newest first; `before` is the id the page before ended with. `in_use`: less those that were put away."""
     query = select(Contender).where(Contender.project_id == project_id)
+    if in_use:
+        query = query.where(Contender.archived_at.is_(None))
     if before is not None:
         query = query.where(Contender.id < before)
     return list(session.scalars(query.order_by(Contender.id.desc()).limit(limit)))

@@ -52,8 +52,8 @@ class EvaluationReply(Reply):
     flag_margin: float
     expected: list[dict[str, Any]] | None = Field(description="What it takes by true win rates: verdicts, and the power.")
     decision: Literal["promoted", "rejected"] | None = Field(
-        description="None while it goes on, and where it was cancelled. Where it ended because nothing could be asked or nobody "
-        "judged, `coded_reason` says `nothing_to_compare` or `nobody_judged`."
+        description="None while it goes on, and where it was cancelled. Where it ended because nothing could be asked, or no "
+        "question got all its verdicts, `coded_reason` says `nothing_to_compare` or `nobody_judged`."
     )
     winner_id: int | None = Field(description="A contender.")
     reason: Told

@@ -91,10 +91,10 @@ def foretell(session: Session, evaluation: Evaluation) -> None:
 def go_on(session: Session, project: Project, evaluation: Evaluation, draw: random.Random | None = None) -> int:
     """Make the next tasks, where few are left that are mixed; how many. The project is held."""
     draw = draw or random.SystemRandom()
-    if not is_due(session, evaluation):
-        return 0
     if any(one.foretold is None for one in service.candidates_of(session, evaluation)):
         foretell(session, evaluation)
+    if not is_due(session, evaluation):
+        return 0
     ahead = _waiting_ahead(session, evaluation)
     trained = _take_out(session, evaluation)
     share = project.evaluation_share

@@ -232,6 +232,20 @@ def ask_no_more(session: Session, evaluation: Evaluation) -> None:
         session.execute(statement.execution_options(synchronize_session=False))
 
 
+def with_leftovers(session: Session) -> list[int]:
+    """Evaluations that have ended and of which a task still waits for its first person: its seat was held when they ended, or an
+    upgrade ended them.
+    """
+    found = (
+        select(Evaluation.id)
+        .join(EvaluationCandidate, EvaluationCandidate.evaluation_id == Evaluation.id)
+        .join(EvaluationTask, EvaluationTask.candidate_id == EvaluationCandidate.id)
+        .join(Task, Task.id == EvaluationTask.task_id)
+        .where(Evaluation.state.not_in(LIVE), *unmet())
+    )
+    return list(session.scalars(found.distinct().order_by(Evaluation.id)))
+
+
 Answers = dict[tuple[int, int], list[Answer]]  # by contender and prompt, the newest run's first, as they were drawn
 
 

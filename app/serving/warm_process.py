@@ -29,7 +29,8 @@ CONNECT_S: Final = 2.0
 SILENT_S: Final = 180.0  # until its first word, which may wait for a large model to be opened; and between two
 _AWAY: Final = N_("The process that holds the models is not there right now. The worker starts it again; please try again soon.")
 _FAILED: Final = N_(
-    "The model failed at this, and the answer broke off. The log of its process, warm/log.txt in the data folder, says why."
+    "The model failed at this, and what had begun broke off. Please try again; if it stays so, the log of its process "
+    "(warm/log.txt in the data folder) tells whoever runs the installation why."
 )
 OK, UNUSABLE, FAILED = 200, 422, 500
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.database.engine import sqlite_module, write_session
@@ -98,6 +99,19 @@ def cast(engine: Engine) -> Cast:
                 factories.make_membership(session, ids[name.lower()], demo.id, role)
         factories.make_membership(session, ids["eve"], other.id, "admin")
         return Cast(**ids, demo=demo.id, other=other.id)
+
+
+@pytest.fixture
+def session(engine: Engine, cast: Cast) -> Iterator[Session]:
+    """One that writes, once the cast is there."""
+    with write_session(engine) as session:
+        yield session
+
+
+@pytest.fixture
+def demo(session: Session, cast: Cast) -> Project:
+    """The project `demo`, live in that session."""
+    return session.get_one(Project, cast.demo)
 
 
 @pytest.fixture

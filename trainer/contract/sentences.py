@@ -109,7 +109,8 @@ EVALUATIONS: Final = {
         "There was nothing to compare: no held-out prompt in use has answers of all that differ and that people have not met."
     ),
     "nobody_judged": (
-        "Nobody judged it: each question was passed over, or what was said of it was taken back. Nothing is decided."
+        "No question was answered by as many people as it wants: they passed it over, or took back what they said. Nothing is "
+        "decided."
     ),
 }
 

@@ -21,8 +21,9 @@ from app.database.taking_turns import hold
 from app.disk.pruning import free_what_is_due
 from app.disk.sizes import Walk
 from app.errors import Refusal
+from app.evaluation import service as evaluations
 from app.evaluation.leaderboard.tally import keep_counting
-from app.models import Checkpoint, Project, utc_now
+from app.models import Checkpoint, Evaluation, Project, utc_now
 from app.quality.chores import look_after_people
 from app.quality.hours import counting as hours_counting
 from app.quality.service import keep_counting as keep_counting_people
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from app.quality.columns import Columns
 
 COUNTING_S = 1.0  # of a look, verdicts for leaderboards
+TIDYING_S = 3600.0  # from one look for what ended evaluations left in the queue to the next
 PRUNING_S = 3600.0  # from one look at what the disk holds to the next
 WALKING_S = 0.2  # of a look, through the folders of runs
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # before any run ended: nothing is old enough
@@ -56,6 +58,7 @@ class Looks:
     judged: dict[int, Columns] = field(default_factory=dict)  # labels of large projects, as they are counted
     worked: dict[int, hours_counting.Before] = field(default_factory=dict)  # hours of projects with a budget of them
     pruned_at: float | None = None  # by the monotonic clock
+    tidied_at: float | None = None  # likewise
     walk: Walk = field(default_factory=Walk)  # through the folders of runs
     count: Count = field(default_factory=Count)  # of prompts' tokens
 
@@ -111,6 +114,18 @@ def free_the_disk(engine: Engine, data: Path, looks: Looks) -> None:
             freed = free_what_is_due(engine, data, project_id, before)
             for path, why in freed.left:
                 print(f"{path} could not be removed: {why}", file=sys.stderr)
+
+
+def tidy_the_queue(engine: Engine, looks: Looks) -> None:
+    """Once an hour, take tasks back that an evaluation left which has ended: what people say to them would count for nothing."""
+    if looks.tidied_at is not None and time.monotonic() < looks.tidied_at + TIDYING_S:
+        return
+    looks.tidied_at = time.monotonic()
+    with read_session(engine) as session:
+        found = evaluations.with_leftovers(session)
+    for evaluation_id in found:
+        with living_on(f"taking back tasks of evaluation {evaluation_id}"), write_session(engine) as session:
+            evaluations.ask_no_more(session, session.get_one(Evaluation, evaluation_id))
 
 
 def measure_the_disk(engine: Engine, data: Path, looks: Looks) -> None:

@@ -34,7 +34,7 @@ from trainer.contract.environment import RAN_AWAY, give_way, template_ran_away
 from trainer.contract.folder import EXIT_CANCELLED, EXIT_DONE, EXIT_REFUSED, EXIT_RETRY, keep_private
 from trainer.contract.messages import Message, reason_of
 from trainer.worker import claim, freeze, results
-from trainer.worker.chores import Looks, ask_what_is_due, free_the_disk, look_after_projects, measure_the_disk
+from trainer.worker.chores import Looks, ask_what_is_due, free_the_disk, look_after_projects, measure_the_disk, tidy_the_queue
 from trainer.worker.claim import MOST_ATTEMPTS, Claimed, give_back
 from trainer.worker.courier import Courier
 from trainer.worker.executors.choice import executor_of
@@ -348,6 +348,7 @@ class Supervisor:
             look_after_projects(self._engine, self._looks)
             free_the_disk(self._engine, self._settings.data.resolve(), self._looks)
             measure_the_disk(self._engine, self._settings.data.resolve(), self._looks)
+            tidy_the_queue(self._engine, self._looks)
 
     def _take_out_deleted(self) -> None:
         """A little at a time of what deleted projects left, so that runs are watched meanwhile."""

@@ -76,9 +76,7 @@ def show_side_by_side(
             refusal = refused
     here = f"/projects/{project.slug}/leaderboard/side-by-side"
     chosen = f"{here}?{urlencode({'one': one, 'other': other})}"
-    listed = [
-        contender.id for contender in list_contenders(session, project_id, limit=MOST_CHOICES) if contender.archived_at is None
-    ]
+    listed = [contender.id for contender in list_contenders(session, project_id, limit=MOST_CHOICES, in_use=True)]
     return render(
         request,
         "evaluation/side_by_side.html",

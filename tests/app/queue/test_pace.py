@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.database.engine import write_session
 from app.models import Label, Project, Run, Seat, utc_now
 from app.queue import make_tasks, pace
 from app.runs import refill
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.rounds.test_service import label_task
-
-
-@pytest.fixture
-def session(engine: Engine, cast: Cast) -> Iterator[Session]:
-    with write_session(engine) as session:
-        yield session
 
 
 @pytest.fixture

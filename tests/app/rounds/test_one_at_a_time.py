@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
@@ -13,10 +13,11 @@ from starlette.testclient import TestClient
 from app.database.engine import read_session, write_session
 from app.database.upgrade import upgrade_to_head
 from app.evaluation import service as evaluations
-from app.models import Evaluation, EvaluationCandidate, Round
+from app.models import Evaluation, EvaluationCandidate, EvaluationTask, Round, Seat, Task
 from app.rounds import people_decide, service
 from tests.app.conftest import Cast
 from tests.app.evaluation.judged import Judged, begin, evaluation_of, round_of
+from trainer.worker.chores import Looks, tidy_the_queue
 
 
 def another(session: Session, judged: Judged, state: str) -> Evaluation:
@@ -70,9 +71,19 @@ def test_of_two_that_open_at_once_the_database_takes_one(engine: Engine) -> None
 
 def test_where_people_judged_in_two_the_one_outside_of_rounds_is_ended_by_the_upgrade(engine: Engine) -> None:
     judged = begin(engine, prompts=10, train=5)
+    people_decide.look_after(engine, judged.project)
     with write_session(engine) as session:
         session.execute(text("DROP INDEX uq_evaluations_open"))
         others = [another(session, judged, "open").id for _ in range(2)]
+        theirs = session.scalars(select(EvaluationCandidate).where(EvaluationCandidate.evaluation_id == others[0])).first()
+        assert theirs is not None
+        rows = session.scalars(select(EvaluationTask).order_by(EvaluationTask.task_id)).all()
+        asked = [row.task_id for row in rows]
+        moved = asked[: len(asked) // 2]
+        assert moved
+        for row in rows[: len(moved)]:
+            row.candidate_id = theirs.id
+        session.flush()
         session.execute(text("ALTER TABLE evaluation_candidates DROP COLUMN foretold"))
         session.execute(text("UPDATE alembic_version SET version_num = '7d2f94a1c3be'"))
     upgrade_to_head(engine.url.render_as_string(hide_password=False))
@@ -80,3 +91,11 @@ def test_where_people_judged_in_two_the_one_outside_of_rounds_is_ended_by_the_up
         assert session.get_one(Evaluation, judged.evaluation).state == "open"
         assert all(session.get_one(Evaluation, other).state == "cancelled" for other in others)
         assert all(session.get_one(Evaluation, other).ended_at is not None for other in others)
+        assert evaluations.with_leftovers(session) == [others[0]]
+    looks = Looks()
+    tidy_the_queue(engine, looks)
+    with read_session(engine) as session:
+        assert evaluations.with_leftovers(session) == []
+        left = session.scalars(select(Task.id).where(Task.id.in_(asked))).all()
+        assert sorted(left) == asked[len(moved) :], "of one that goes on nothing is taken back"
+        assert not session.scalars(select(Seat.id).where(Seat.task_id.in_(moved))).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,12 +21,6 @@ from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.queue.asked import ask, queue_refill
 from tests.app.rounds.test_service import end, make_labels, stage
-
-
-@pytest.fixture
-def session(engine: Engine, cast: Cast) -> Iterator[Session]:
-    with write_session(engine) as session:
-        yield session
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.database.engine import write_session
 from app.models import Project, Run, Worker, utc_now
 from app.rounds.service import start_round
 from app.runs import estimates
@@ -20,17 +17,6 @@ from tests.app.rounds.test_service import make_labels
 from tests.app.rounds.told import a_worker
 
 SAMPLING = {"per_prompt": 2, "max_new_tokens": 50, "batch_size": 4}
-
-
-@pytest.fixture
-def session(engine: Engine, cast: Cast) -> Iterator[Session]:
-    with write_session(engine) as session:
-        yield session
-
-
-@pytest.fixture
-def demo(session: Session, cast: Cast) -> Project:
-    return session.get_one(Project, cast.demo)
 
 
 def did(session: Session, project_id: int, kind: str, seconds: float, **values: Any) -> Run:

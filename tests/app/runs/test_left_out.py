@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -19,12 +19,6 @@ from app.runs.left_out import left_out
 from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.queue.asked import queue_refill
-
-
-@pytest.fixture
-def session(engine: Engine, cast: Cast) -> Iterator[Session]:
-    with write_session(engine) as session:
-        yield session
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import get_args
 
@@ -22,12 +22,6 @@ from tests.app import factories
 from tests.app.conftest import Cast
 from tests.app.queue.asked import queue_refill
 from tests.app.rounds.test_service import end, label_task, make_labels, stage
-
-
-@pytest.fixture
-def session(engine: Engine, cast: Cast) -> Iterator[Session]:
-    with write_session(engine) as session:
-        yield session
 
 
 @pytest.fixture

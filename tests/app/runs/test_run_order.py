@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
@@ -19,12 +18,6 @@ from tests.app.conftest import Cast
 from tests.app.rounds.told import a_worker
 
 NOON = datetime(2026, 3, 1, 12).astimezone()
-
-
-@pytest.fixture
-def session(engine: Engine, cast: Cast) -> Iterator[Session]:
-    with write_session(engine) as session:
-        yield session
 
 
 def wait(session: Session, project_id: int, *kinds: str) -> list[Run]:
