@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine, select
 
 from app.database.engine import write_session
+from app.evaluation.asking import go_on, is_due
 from app.evaluation.evidence import PASSED_OVER, Asked, gather, said_of
 from app.evaluation.service import candidates_of
 from app.models import Evaluation, Generation, Project
@@ -83,6 +84,21 @@ def test_what_is_usual_stays_what_it_was_though_its_answers_are_asked_about_else
         evaluation = session.get_one(Evaluation, judged.evaluation)
         evaluation.budget = 5  # the rest of what is planned cannot be asked about any more
         assert gather(session, evaluation)[key].evidence.unasked == before[:5]
+
+
+def test_what_is_usual_is_kept_of_an_evaluation_from_before_though_nothing_more_is_due(engine: Engine) -> None:
+    judged = begin(engine, prompts=40, train=5, evaluation_budget=20)
+    people_decide.look_after(engine, judged.project)
+    with write_session(engine) as session:
+        evaluation = session.get_one(Evaluation, judged.evaluation)
+        candidates = candidates_of(session, evaluation)
+        before = [one.foretold for one in candidates]
+        for one in candidates:
+            one.foretold = None
+        session.flush()
+        assert not is_due(session, evaluation)
+        assert go_on(session, session.get_one(Project, judged.project), evaluation) == 0
+        assert [one.foretold for one in candidates] == before
 
 
 def test_a_prediction_is_known_of_a_prompt_where_it_is_of_all_its_pairs() -> None:
