@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import Engine, select
 
 from app.database.engine import write_session
-from app.evaluation.asking import go_on, is_due
+from app.evaluation import asking
 from app.evaluation.evidence import PASSED_OVER, Asked, gather, said_of
 from app.evaluation.service import candidates_of
 from app.models import Evaluation, Generation, Project
@@ -86,18 +87,21 @@ def test_what_is_usual_stays_what_it_was_though_its_answers_are_asked_about_else
         assert gather(session, evaluation)[key].evidence.unasked == before[:5]
 
 
-def test_what_is_usual_is_kept_of_an_evaluation_from_before_though_nothing_more_is_due(engine: Engine) -> None:
+def test_what_is_usual_is_kept_of_an_evaluation_from_before_though_nothing_more_is_due(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judged = begin(engine, prompts=40, train=5, evaluation_budget=20)
     people_decide.look_after(engine, judged.project)
+    monkeypatch.setattr(asking, "AHEAD", 0)
     with write_session(engine) as session:
         evaluation = session.get_one(Evaluation, judged.evaluation)
-        candidates = candidates_of(session, evaluation)
+        candidates, project = candidates_of(session, evaluation), session.get_one(Project, judged.project)
         before = [one.foretold for one in candidates]
         for one in candidates:
             one.foretold = None
         session.flush()
-        assert not is_due(session, evaluation)
-        assert go_on(session, session.get_one(Project, judged.project), evaluation) == 0
+        assert not asking.is_due(session, evaluation)
+        assert asking.go_on(session, project, evaluation) == 0
         assert [one.foretold for one in candidates] == before
 
 
